@@ -1,0 +1,1 @@
+"""The command line: parse, call, write. Each command lives in a module of its own."""

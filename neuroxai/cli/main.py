@@ -1,0 +1,53 @@
+"""The ``neuroxai`` command: gathers the commands, turns errors into one line and an exit code.
+
+Exit codes: 0 all done, 1 some items of a cohort failed, 2 input that cannot be used.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from neuroxai._version import __version__
+from neuroxai.cli import explain, predict, report, simulate, split
+from neuroxai.errors import NeuroxaiError
+
+app = typer.Typer(
+    name="neuroxai",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Train 3D classifiers on brain MRI as MONAI bundles and explain every decision. For research use only.",
+)
+app.command("simulate")(simulate.simulate)
+app.command("split")(split.split)
+app.command("predict")(predict.predict)
+app.command("explain")(explain.explain)
+app.command("report")(report.report)
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"neuroxai {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    """Train 3D classifiers on brain MRI as MONAI bundles and explain every decision. For research use only."""
+
+
+def main() -> None:
+    """Run the command line; entry point of the ``neuroxai`` script."""
+    try:
+        app()
+    except NeuroxaiError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(2)

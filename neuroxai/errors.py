@@ -1,0 +1,50 @@
+"""The few exceptions of the package.
+
+Every message says the value got, the value wanted and the way out. The command line turns any `NeuroxaiError` into one
+line on standard error and exit code 2.
+"""
+
+from __future__ import annotations
+
+
+class NeuroxaiError(Exception):
+    """Base class: something the user can put right."""
+
+
+class InputError(NeuroxaiError, ValueError):
+    """A file, table, option or array that cannot be used as it is."""
+
+
+class SpaceError(InputError):
+    """Shapes, affines or grids that do not fit each other."""
+
+
+class LeakageError(InputError):
+    """One subject stands in two parts of a split."""
+
+
+class UnsupportedLayerError(NeuroxaiError, NotImplementedError):
+    """A network layer or operation for which no relevance rule is defined."""
+
+
+def one_of(what: str, got: object, wanted: object, way_out: str = "") -> InputError:
+    """Build the error for a name that is not among the known ones.
+
+    Parameters
+    ----------
+    what : str
+        What was asked for, for example ``"atlas"``.
+    got : object
+        The name that was given.
+    wanted : iterable of str
+        The names that exist.
+    way_out : str, optional
+        A closing hint.
+
+    Returns
+    -------
+    InputError
+        The error, to be raised by the caller.
+    """
+    names = ", ".join(sorted(str(w) for w in wanted))  # type: ignore[attr-defined]
+    return InputError(f"unknown {what} {got!r}; choose one of: {names}.{' ' + way_out if way_out else ''}")

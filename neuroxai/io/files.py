@@ -1,0 +1,65 @@
+"""Atomic writing, path safety and checksums."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from neuroxai.errors import InputError
+
+
+@contextmanager
+def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary path in the target's folder and rename it onto `path` when the block ends well.
+
+    The target is therefore either the old file or the whole new one, even if the process is killed. The temporary
+    name keeps the target's ending, because writers choose their format by it, and starts with a dot.
+
+    Parameters
+    ----------
+    path : path_like
+        The file wanted; its folder is made if absent.
+
+    Yields
+    ------
+    pathlib.Path
+        Where to write.
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{secrets.token_hex(4)}.tmp.{target.name}")
+    try:
+        yield temporary
+        with open(temporary, "rb") as handle:
+            os.fsync(handle.fileno())
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def inside(root: str | os.PathLike[str], path: str | os.PathLike[str]) -> Path:
+    """Resolve `path` below `root` and refuse one that leaves it.
+
+    Raises
+    ------
+    InputError
+        If the resolved path is not below `root`.
+    """
+    base = Path(root).resolve()
+    full = (base / path).resolve()
+    if full != base and base not in full.parents:
+        raise InputError(f"path {os.fspath(path)!r} leaves the folder {base}; give a path inside it")
+    return full
+
+
+def sha256(path: str | os.PathLike[str]) -> str:
+    """Return the file's SHA-256 in hexadecimal."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as handle:
+        for block in iter(lambda: handle.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()

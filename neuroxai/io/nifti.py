@@ -1,0 +1,162 @@
+"""NIfTI in and out: any orientation, byte order and scaling; refusals that say what is wrong."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import zlib
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from neuroxai.errors import InputError, SpaceError
+from neuroxai.io.files import atomic
+from neuroxai.space import Space, Volume
+
+
+def read_volume(path: str | os.PathLike[str], dtype: DTypeLike = np.float32, check_content: bool = True) -> Volume:
+    """Read a three-dimensional scan with its scaling applied, axes as stored.
+
+    Parameters
+    ----------
+    path : path_like
+        ``.nii`` or ``.nii.gz`` (or any image that nibabel reads with an affine).
+    dtype : dtype
+        Floating type of the data.
+    check_content : bool
+        Refuse NaN, infinite and constant images.
+
+    Returns
+    -------
+    Volume
+        The data and its space. A trailing axis of length one is dropped.
+
+    Raises
+    ------
+    InputError
+        If the file is absent, truncated, not an image, holds NaN or infinite voxels, or is constant.
+    SpaceError
+        If the image is not three-dimensional or its affine cannot be inverted.
+    """
+    image = _open(path)
+    space = _space(image, path)
+    with np.errstate(invalid="ignore", over="ignore"):
+        data = np.asarray(_data(image, path), dtype=dtype).reshape(space.shape)
+    if check_content:
+        bad = int(data.size - np.isfinite(data).sum())
+        if bad:
+            raise InputError(f"{path}: {bad} of {data.size} voxels are NaN or infinite; mask or repair them first")
+        if data.min() == data.max():
+            raise InputError(
+                f"{path}: every voxel has the value {data.flat[0]:g}; the scan is empty, export or prepare it again"
+            )
+    return Volume(data, space)
+
+
+def read_labels(path: str | os.PathLike[str]) -> Volume:
+    """Read an integer label image, also when stored as floats.
+
+    Raises
+    ------
+    InputError
+        If values are not whole numbers or do not fit 32 bits.
+    """
+    volume = read_volume(path, dtype=np.float64, check_content=False)
+    if not np.isfinite(volume.data).all():
+        raise InputError(f"{path}: label image holds NaN or infinite values; labels are whole numbers")
+    rounded = np.rint(volume.data)
+    if np.abs(volume.data - rounded).max() > 1e-3:
+        value = volume.data.flat[int(np.abs(volume.data - rounded).argmax())]
+        raise InputError(f"{path}: label image holds the value {value:g}; labels are whole numbers, is this a map?")
+    if np.abs(rounded).max() > np.iinfo(np.int32).max:
+        raise InputError(f"{path}: label {np.abs(rounded).max():g} does not fit 32 bits")
+    return Volume(rounded.astype(np.int32), volume.space)
+
+
+def read_space(path: str | os.PathLike[str]) -> Space:
+    """Read the grid alone, from the header."""
+    return _space(_open(path), path)
+
+
+def write_volume(
+    path: str | os.PathLike[str], volume: Volume, dtype: DTypeLike = np.float32, description: str = ""
+) -> Path:
+    """Write a volume as NIfTI-1, atomically, unscaled, with the affine as sform and (where it can) qform.
+
+    Parameters
+    ----------
+    path : path_like
+        Ending in ``.nii`` or ``.nii.gz``.
+    volume : Volume
+        What to write.
+    dtype : dtype
+        Type on disk; values are cast, not rescaled.
+    description : str
+        At most 79 characters, for the header's ``descrip``.
+    """
+    target = Path(path)
+    if not target.name.endswith((".nii", ".nii.gz")):
+        raise InputError(f"{target.name}: a NIfTI file name ends in .nii or .nii.gz")
+    data: NDArray[Any] = np.ascontiguousarray(volume.data).astype(dtype)
+    image = nib.Nifti1Image(data, volume.space.affine)
+    image.header.set_xyzt_units("mm", "sec")
+    image.header["descrip"] = description.encode("ascii", "replace")[:79]
+    image.set_sform(volume.space.affine, code=4)
+    try:
+        image.set_qform(volume.space.affine, code=4, strip_shears=False)
+    except nib.orientations.OrientationError:  # pragma: no cover - other nibabel versions
+        image.set_qform(None, code=0)
+    except Exception as error:
+        # a sheared affine has no quaternion: the sform carries it alone
+        if type(error).__name__ != "HeaderDataError":
+            raise
+        image.set_qform(None, code=0)
+    payload = image.to_bytes()
+    if target.name.endswith(".gz"):
+        # mtime 0: same data, same bytes
+        payload = gzip.compress(payload, compresslevel=4, mtime=0)
+    with atomic(target) as temporary:
+        temporary.write_bytes(payload)
+    return target
+
+
+def _open(path: str | os.PathLike[str]) -> Any:
+    file = Path(path)
+    if not file.exists():
+        raise InputError(f"{file}: no such file; check the path and the cohort's folder")
+    if file.is_dir():
+        raise InputError(f"{file}: is a folder, wanted a NIfTI file (.nii or .nii.gz)")
+    try:
+        return nib.load(file)
+    except (nib.filebasedimages.ImageFileError, OSError, EOFError, zlib.error, ValueError) as error:
+        raise InputError(f"{file}: cannot be read as an image ({_first_line(error)}); copy or convert it again") from None
+
+
+def _space(image: Any, path: str | os.PathLike[str]) -> Space:
+    shape = tuple(image.shape)
+    while len(shape) > 3 and shape[-1] == 1:
+        shape = shape[:-1]
+    if len(shape) != 3:
+        raise SpaceError(
+            f"{path}: has {len(shape)} dimensions {shape}, wanted 3; extract one volume first (for example with fslroi)"
+        )
+    try:
+        return Space(shape, image.affine)
+    except SpaceError as error:
+        raise SpaceError(f"{path}: {error}") from None
+
+
+def _data(image: Any, path: str | os.PathLike[str]) -> NDArray[Any]:
+    try:
+        return np.asanyarray(image.dataobj)
+    except (OSError, EOFError, zlib.error, ValueError, nib.filebasedimages.ImageFileError) as error:
+        raise InputError(
+            f"{path}: is truncated or damaged ({_first_line(error)}); copy it again from its source"
+        ) from None
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]

@@ -1,0 +1,89 @@
+"""TSV and JSON in and out, BIDS flavour, written atomically."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from neuroxai.errors import InputError
+from neuroxai.io.files import atomic
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def read_tsv(path: str | os.PathLike[str], required: Sequence[str] = ()) -> pd.DataFrame:
+    """Read a tab-separated table; identifiers stay text, ``n/a`` and empty cells are missing values.
+
+    Parameters
+    ----------
+    path : path_like
+        The table.
+    required : sequence of str
+        Columns that must be there.
+
+    Raises
+    ------
+    InputError
+        If the file is absent, is not a table, or lacks a column.
+    """
+    import pandas as pd
+
+    file = Path(path)
+    if not file.is_file():
+        raise InputError(f"{file}: no such table; give the path of a tab-separated file")
+    try:
+        frame = pd.read_csv(
+            file,
+            sep="\t",
+            na_values=["n/a", "N/A", ""],
+            keep_default_na=False,
+            dtype={"participant_id": "str", "session_id": "str"},
+            encoding="utf-8-sig",
+        )
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise InputError(f"{file}: is not a tab-separated table ({str(error).splitlines()[0]})") from None
+    frame.columns = [str(c).strip() for c in frame.columns]
+    missing = [c for c in required if c not in frame.columns]
+    if missing:
+        raise InputError(
+            f"{file}: column {missing[0]!r} is absent; the table has {', '.join(map(str, frame.columns))}"
+        )
+    return frame
+
+
+def write_tsv(path: str | os.PathLike[str], frame: pd.DataFrame) -> Path:
+    """Write a table with ``n/a`` for missing values; floats keep 8 significant digits."""
+    return write_text(path, frame.to_csv(sep="\t", index=False, na_rep="n/a", float_format="%.8g", lineterminator="\n"))
+
+
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """Read a JSON file.
+
+    Raises
+    ------
+    InputError
+        If the file is absent or is not JSON.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise InputError(f"{file}: no such file; give the path of a JSON file")
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{file}: is not valid JSON ({error})") from None
+
+
+def write_json(path: str | os.PathLike[str], value: Any) -> Path:
+    """Write JSON with two-space indents, keys as given; NaN is refused, as JSON has none."""
+    return write_text(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> Path:
+    """Write UTF-8 text atomically."""
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return Path(path)
