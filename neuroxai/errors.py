@@ -48,3 +48,12 @@ def one_of(what: str, got: object, wanted: object, way_out: str = "") -> InputEr
     """
     names = ", ".join(sorted(str(w) for w in wanted))  # type: ignore[attr-defined]
     return InputError(f"unknown {what} {got!r}; choose one of: {names}.{' ' + way_out if way_out else ''}")
+
+
+def ours(error: BaseException | None) -> NeuroxaiError | None:
+    """Find the first error of ours in a chain of causes: MONAI and ignite wrap what components raise."""
+    while error is not None:
+        if isinstance(error, NeuroxaiError):
+            return error
+        error = error.__cause__ or error.__context__
+    return None

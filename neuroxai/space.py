@@ -91,17 +91,19 @@ class Space:
         Rounded at 1e-9 voxel, so that flips, permutations and whole-voxel shifts come out exact and
         resampling between such grids copies values instead of blending them.
         """
-        return np.round(np.linalg.solve(other.affine, self.affine), 9) + 0.0
+        matrix: NDArray[np.float64] = np.round(np.linalg.solve(other.affine, self.affine), 9) + 0.0
+        return matrix
 
     def world(self, voxels: Any) -> NDArray[np.float64]:
         """World coordinates (mm, RAS+) of voxel indices, shape (..., 3)."""
-        index = np.asarray(voxels, dtype=np.float64)
+        index: NDArray[np.float64] = np.asarray(voxels, dtype=np.float64)
         return index @ self.affine[:3, :3].T + self.affine[:3, 3]
 
     def voxels(self, world: Any) -> NDArray[np.float64]:
         """Continuous voxel indices of world coordinates (mm, RAS+), shape (..., 3)."""
         inverse = np.linalg.inv(self.affine)
-        return np.asarray(world, dtype=np.float64) @ inverse[:3, :3].T + inverse[:3, 3]
+        index: NDArray[np.float64] = np.asarray(world, dtype=np.float64) @ inverse[:3, :3].T + inverse[:3, 3]
+        return index
 
     def reoriented(self, orientation: str = "RAS") -> Space:
         """Return the same grid with its axes permuted and flipped towards `orientation`."""

@@ -12,7 +12,7 @@ import typer
 
 from neuroxai._version import __version__
 from neuroxai.cli import explain, predict, report, simulate, split
-from neuroxai.errors import NeuroxaiError
+from neuroxai.errors import ours
 
 app = typer.Typer(
     name="neuroxai",
@@ -48,6 +48,9 @@ def main() -> None:
     """Run the command line; entry point of the ``neuroxai`` script."""
     try:
         app()
-    except NeuroxaiError as error:
-        sys.stderr.write(f"error: {error}\n")
+    except Exception as error:
+        known = ours(error)
+        if known is None:
+            raise
+        sys.stderr.write(f"error: {known}\n")
         sys.exit(2)

@@ -2,6 +2,50 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
 
-def predict() -> None:
-    """Placeholder until the command lands."""
+import typer
+
+BundleArgument = Annotated[Path, typer.Argument(help="Folder of a trained bundle (its configurations run as code).")]
+InputArgument = Annotated[Path, typer.Argument(help="A cohort's folder, or one NIfTI scan.")]
+OutOption = Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")]
+DatalistOption = Annotated[Path | None, typer.Option(help="Datalist of `neuroxai split`.")]
+PartOption = Annotated[str | None, typer.Option(help="Part of the datalist: test, validation or training.")]
+SuffixOption = Annotated[str | None, typer.Option(help="Scans of a folder: BIDS suffix, such as T1w.")]
+DescOption = Annotated[str | None, typer.Option(help="Scans of a folder: BIDS desc entity, such as brain.")]
+BatchOption = Annotated[int, typer.Option(min=1, help="Scans at a time.")]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print a summary for machines, and no progress.")]
+
+
+def predict(
+    bundle: BundleArgument,
+    source: InputArgument,
+    out: OutOption,
+    datalist: DatalistOption = None,
+    part: PartOption = None,
+    suffix: SuffixOption = None,
+    desc: DescOption = None,
+    batch_size: BatchOption = 4,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Predict the class of each scan; writes OUT/predictions.tsv.
+
+    Example: `neuroxai predict bundle cohort --part test --out predictions`
+    """
+    from neuroxai.cli._bundle import device_of, find_scans, finish, open_bundle, run_evaluator
+
+    scans = find_scans(source, datalist, part, {"suffix": suffix, "desc": desc})
+    workflow = open_bundle(
+        bundle,
+        ["inference.json"],
+        dataset_dir=str(scans.folder),
+        output_dir=str(out.resolve()),
+        items=tuple(scans.items),
+        batch_size=batch_size,
+        device=device_of(device),
+    )
+    failed = scans.failures + run_evaluator(workflow.evaluator, len(scans.items), quiet=as_json)
+    finish(out / "predictions.tsv", len(scans.items), failed, as_json)

@@ -2,6 +2,148 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
-def split() -> None:
-    """Placeholder until the command lands."""
+import typer
+
+from neuroxai.errors import InputError
+
+if TYPE_CHECKING:
+    from neuroxai.cohort import SplitOptions
+
+
+def split(
+    cohort: Annotated[Path, typer.Argument(help="BIDS derivatives folder with participants.tsv.", show_default=False)],
+    out: Annotated[
+        Path,
+        typer.Argument(
+            help="A .json file, or a folder for datalist.json or datalist_fold-0.json ...", show_default=False
+        ),
+    ],
+    target: Annotated[
+        str | None, typer.Option(help="Column with the class. [default: diagnosis, else group]", show_default=False)
+    ] = None,
+    classes: Annotated[
+        str | None,
+        typer.Option(
+            help="Class names, number 0 first, e.g. CN,AD. [default: the column's two values, controls first]"
+        ),
+    ] = None,
+    fractions: Annotated[str | None, typer.Option(help="Training,validation,test. [default: .6,.2,.2]")] = None,
+    folds: Annotated[int | None, typer.Option(help="K folds; each is the test part once.")] = None,
+    repeats: Annotated[int | None, typer.Option(help="N random splits with the fractions.")] = None,
+    seed: Annotated[int, typer.Option(help="Chance starts here; same seed, same split.")] = 0,
+    match: Annotated[bool, typer.Option("--match", help="Equal sex within age bins of each class first.")] = False,
+    match_width: Annotated[float, typer.Option(help="Years of a matching bin.")] = 5.0,
+    age_bins: Annotated[
+        str, typer.Option(help="Age ranges to stratify on: 4 (quantiles) or 5y (years a range).")
+    ] = "4",
+    test_sessions: Annotated[
+        str, typer.Option(help="Scans of test subjects: all, or the first (baseline) only.")
+    ] = "all",
+    suffix: Annotated[str | None, typer.Option(help="Which scans: T1w, FLAIR ...")] = None,
+    desc: Annotated[str | None, typer.Option(help="Which scans: desc-LABEL in the name.")] = None,
+    space: Annotated[str | None, typer.Option(help="Which scans: space-LABEL in the name.")] = None,
+    pattern: Annotated[str | None, typer.Option(help="Which scans: a glob inside the cohort's folder.")] = None,
+    allow_missing: Annotated[
+        bool, typer.Option("--allow-missing", help="Exit with 0 though participants were left out.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Split a cohort by subject into training, validation and test.
+
+    Stratified on class, sex and age range. Writes JSON datalists that MONAI reads. Participants who cannot be used
+    are named; the exit code is then 1.
+
+    **Example:** `neuroxai split cohort cohort/datalist.json --target diagnosis --classes CN,AD --seed 1`
+    """
+    from neuroxai.cohort import SplitOptions, label_scans, read_cohort, split_cohort, write_datalist
+
+    if folds is not None and fractions is not None:
+        raise InputError("--folds and --fractions exclude each other; choose one")
+    options = SplitOptions(
+        fractions=_fractions(fractions or ".6,.2,.2"),
+        folds=folds,
+        repeats=repeats,
+        seed=seed,
+        match=match,
+        match_width=match_width,
+        test_sessions=test_sessions,  # type: ignore[arg-type]  # the constructor checks it
+        **_age_bins(age_bins),
+    )
+    table = read_cohort(cohort, suffix=suffix, desc=desc, space=space, pattern=pattern)
+    labelled = label_scans(table, target, classes.split(",") if classes is not None else None)
+    lists = split_cohort(labelled, options)
+    files = _files(out, options)
+    for path, datalist in zip(files, lists, strict=True):
+        write_datalist(path, datalist)
+    if json:
+        typer.echo(_as_json(files, lists))
+    else:
+        _show(files, lists)
+    if any(datalist["left_out"] for datalist in lists) and not allow_missing:
+        raise typer.Exit(1)
+
+
+def _fractions(text: str) -> tuple[float, float, float]:
+    try:
+        first, second, third = (float(part) for part in text.split(","))
+    except ValueError:
+        raise InputError(f"--fractions {text!r}: wanted three numbers, training,validation,test: .6,.2,.2") from None
+    return first, second, third
+
+
+def _age_bins(text: str) -> dict[str, Any]:
+    try:
+        return {"age_width": float(text[:-1])} if text.endswith("y") else {"age_bins": int(text)}
+    except ValueError:
+        raise InputError(f"--age-bins {text!r}: wanted a number of ranges (4) or years a range (5y)") from None
+
+
+def _files(out: Path, options: SplitOptions) -> list[Path]:
+    folder, stem = (out.parent, out.stem) if out.suffix == ".json" else (out, "datalist")
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder}: is a file, wanted a folder; give a path ending in .json or a folder")
+    kind, count = ("fold", options.folds) if options.folds else ("split", options.repeats)
+    if count is None:
+        return [folder / f"{stem}.json"]
+    files = [folder / f"{stem}_{kind}-{number}.json" for number in range(count)]
+    # folds of two different splits in one folder would leak from one into the other
+    stale = sorted(set(folder.glob(f"{stem}_{kind}-*.json")) - set(files))
+    if stale:
+        raise InputError(f"{stale[0]}: belongs to an earlier split with more parts; delete it or choose another folder")
+    return files
+
+
+def _show(files: list[Path], lists: list[dict[str, Any]]) -> None:
+    from neuroxai.cohort import summary
+
+    first = lists[0]
+    named = ", ".join(f"{number} = {name}" for number, name in enumerate(first["classes"]))
+    typer.echo(f"target {first['target']}: {named}; seed {first['seed']}")
+    for path, datalist in zip(files, lists, strict=True):
+        table = summary(datalist).to_string(index=False, na_rep="n/a", float_format=lambda value: f"{value:.1f}")
+        typer.echo(f"\n{path}\n{table}")
+        if datalist["matched_away"]:
+            typer.echo(f"matched away: {len(datalist['matched_away'])} subjects")
+    for note in dict.fromkeys(note for datalist in lists for note in datalist["notes"]):
+        typer.echo(f"note: {note}", err=True)
+    left_out = {tuple(entry.items()): entry for datalist in lists for entry in datalist["left_out"]}
+    for entry in left_out.values():
+        session = f" {entry['session_id']}" if "session_id" in entry else ""
+        typer.echo(f"left out: {entry['participant_id']}{session}: {entry['reason']}", err=True)
+
+
+def _as_json(files: list[Path], lists: list[dict[str, Any]]) -> str:
+    import json
+
+    from neuroxai.cohort import summary
+
+    shown = []
+    for path, datalist in zip(files, lists, strict=True):
+        table = summary(datalist).astype(object)
+        rows = table.where(table.notna(), None).to_dict("records")
+        kept = {key: datalist[key] for key in ("target", "classes", "seed", "notes", "left_out", "matched_away")}
+        shown.append({"file": str(path), **kept, "summary": rows})
+    return json.dumps({"datalists": shown}, indent=2, allow_nan=False)

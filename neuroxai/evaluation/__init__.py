@@ -1,1 +1,21 @@
-"""evaluation."""
+"""How good a classifier and its explanations are: classification with intervals, localisation of a known truth."""
+
+from neuroxai.evaluation.averages import GroupMeans, TableMeans
+from neuroxai.evaluation.classification import RocCurve, classification_metrics, confusion, roc_points
+from neuroxai.evaluation.intervals import Estimate, delong, wilson
+from neuroxai.evaluation.localisation import mask_in_space, positive_density_ratio, relevance_mass
+
+__all__ = [
+    "Estimate",
+    "GroupMeans",
+    "RocCurve",
+    "TableMeans",
+    "classification_metrics",
+    "confusion",
+    "delong",
+    "mask_in_space",
+    "positive_density_ratio",
+    "relevance_mass",
+    "roc_points",
+    "wilson",
+]

@@ -41,16 +41,30 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def inside(root: str | os.PathLike[str], path: str | os.PathLike[str]) -> Path:
+def inside(root: str | os.PathLike[str], path: str | os.PathLike[str], follow_links: bool = True) -> Path:
     """Resolve `path` below `root` and refuse one that leaves it.
+
+    Parameters
+    ----------
+    root : path_like
+        The folder.
+    path : path_like
+        Relative to it.
+    follow_links : bool
+        Judge where symbolic links lead. Without it links count as what they are named, for folders whose files are
+        links by design (git-annex, shared stores).
 
     Raises
     ------
     InputError
         If the resolved path is not below `root`.
     """
-    base = Path(root).resolve()
-    full = (base / path).resolve()
+    if follow_links:
+        base = Path(root).resolve()
+        full = (base / path).resolve()
+    else:
+        base = Path(os.path.abspath(root))
+        full = Path(os.path.normpath(base / path))
     if full != base and base not in full.parents:
         raise InputError(f"path {os.fspath(path)!r} leaves the folder {base}; give a path inside it")
     return full

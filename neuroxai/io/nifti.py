@@ -10,6 +10,8 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
 from numpy.typing import DTypeLike, NDArray
 
 from neuroxai.errors import InputError, SpaceError
@@ -107,12 +109,8 @@ def write_volume(
     image.set_sform(volume.space.affine, code=4)
     try:
         image.set_qform(volume.space.affine, code=4, strip_shears=False)
-    except nib.orientations.OrientationError:  # pragma: no cover - other nibabel versions
-        image.set_qform(None, code=0)
-    except Exception as error:
+    except HeaderDataError:
         # a sheared affine has no quaternion: the sform carries it alone
-        if type(error).__name__ != "HeaderDataError":
-            raise
         image.set_qform(None, code=0)
     payload = image.to_bytes()
     if target.name.endswith(".gz"):
@@ -131,8 +129,10 @@ def _open(path: str | os.PathLike[str]) -> Any:
         raise InputError(f"{file}: is a folder, wanted a NIfTI file (.nii or .nii.gz)")
     try:
         return nib.load(file)
-    except (nib.filebasedimages.ImageFileError, OSError, EOFError, zlib.error, ValueError) as error:
-        raise InputError(f"{file}: cannot be read as an image ({_first_line(error)}); copy or convert it again") from None
+    except (ImageFileError, OSError, EOFError, zlib.error, ValueError) as error:
+        raise InputError(
+            f"{file}: cannot be read as an image ({_first_line(error)}); copy or convert it again"
+        ) from None
 
 
 def _space(image: Any, path: str | os.PathLike[str]) -> Space:
@@ -152,7 +152,7 @@ def _space(image: Any, path: str | os.PathLike[str]) -> Space:
 def _data(image: Any, path: str | os.PathLike[str]) -> NDArray[Any]:
     try:
         return np.asanyarray(image.dataobj)
-    except (OSError, EOFError, zlib.error, ValueError, nib.filebasedimages.ImageFileError) as error:
+    except (OSError, EOFError, zlib.error, ValueError, ImageFileError) as error:
         raise InputError(
             f"{path}: is truncated or damaged ({_first_line(error)}); copy it again from its source"
         ) from None

@@ -49,9 +49,7 @@ def read_tsv(path: str | os.PathLike[str], required: Sequence[str] = ()) -> pd.D
     frame.columns = [str(c).strip() for c in frame.columns]
     missing = [c for c in required if c not in frame.columns]
     if missing:
-        raise InputError(
-            f"{file}: column {missing[0]!r} is absent; the table has {', '.join(map(str, frame.columns))}"
-        )
+        raise InputError(f"{file}: column {missing[0]!r} is absent; the table has {', '.join(map(str, frame.columns))}")
     return frame
 
 

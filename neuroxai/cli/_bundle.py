@@ -1,0 +1,186 @@
+"""What `predict` and `explain` share: find the scans, open a trained bundle, run its evaluator with progress."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from neuroxai.errors import InputError, one_of
+
+
+@dataclass
+class Scans:
+    """The scans asked for and the folder they belong to."""
+
+    items: list[dict[str, Any]]
+    folder: Path
+    failures: list[dict[str, str]]
+
+
+def find_scans(source: Path, datalist: Path | None, part: str | None, pattern: dict[str, str | None]) -> Scans:
+    """Gather scans from one NIfTI file, a part of a datalist, or a whole cohort folder.
+
+    Raises
+    ------
+    InputError
+        If there is nothing to be found.
+    """
+    if source.is_file():
+        if datalist or part:
+            raise InputError(f"{source} is one scan; --datalist and --part go with a cohort's folder")
+        return Scans([_single(source)], source.resolve().parent, [])
+    if not source.is_dir():
+        raise InputError(f"{source}: no such file or folder; give a NIfTI scan or a cohort's folder")
+    if datalist or part:
+        from neuroxai.components import open_part
+
+        items = open_part(str(datalist or source / "datalist.json"), part or "test", str(source.resolve()))
+        return Scans(items, source.resolve(), [])
+    from neuroxai.cohort import find_scans as find
+
+    found, left_out = find(source, **pattern)
+    items = [
+        {
+            "image": str(source.resolve() / scan.image),
+            "participant_id": scan.participant_id,
+            "session_id": scan.session_id or "",
+        }
+        for scan in found
+    ]
+    failures = [
+        {"participant_id": one.participant_id, "session_id": one.session_id or "", "error": one.reason} for one in left_out
+    ]
+    return Scans(items, source.resolve(), failures)
+
+
+def _single(path: Path) -> dict[str, Any]:
+    name = path.name.removesuffix(".gz").removesuffix(".nii")
+    subject = re.match(r"(sub-[A-Za-z0-9]+)(?:_(ses-[A-Za-z0-9]+))?", name)
+    if subject:
+        participant, session = subject.group(1), subject.group(2) or ""
+    else:
+        participant, session = "sub-" + (re.sub(r"[^A-Za-z0-9]", "", name) or "scan"), ""
+    return {"image": str(path.resolve()), "participant_id": participant, "session_id": session}
+
+
+def open_bundle(bundle: Path, configs: Sequence[str], **overrides: Any) -> Any:
+    """Open a bundle's configuration for inference, quietly.
+
+    Values reach the configuration as objects or absolute paths, never as text that could be taken for an expression.
+
+    Returns
+    -------
+    monai.bundle.ConfigWorkflow
+        Initialised.
+    """
+    files = [bundle / "configs" / name for name in configs]
+    for file in files:
+        if not file.is_file():
+            raise InputError(f"{file}: no such file; {bundle} is no bundle with {', '.join(configs)}")
+    if "checkpoint" not in overrides and not (bundle / "models" / "model.pt").is_file():
+        raise InputError(f"{bundle}/models/model.pt: no such checkpoint; train the bundle first (see its docs/README.md)")
+    import warnings
+
+    from monai.bundle import ConfigWorkflow
+
+    logging.getLogger("ignite").setLevel(logging.CRITICAL)
+    logging.getLogger("monai.bundle.workflows").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        # the notice that configurations run code stands in the help text and the README
+        warnings.simplefilter("ignore")
+        workflow = ConfigWorkflow(
+            config_file=[str(f) for f in files],
+            meta_file=str(bundle / "configs" / "metadata.json"),
+            logging_file=False,
+            workflow_type="infer",
+            bundle_root=str(bundle.resolve()),
+            **overrides,
+        )
+        workflow.initialize()
+    return workflow
+
+
+def run_evaluator(evaluator: Any, total: int, quiet: bool) -> list[dict[str, str]]:
+    """Run an evaluator with a progress bar on standard error; return the scans that failed."""
+    from ignite.engine import Events
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    logging.getLogger("neuroxai").addHandler(logging.StreamHandler(sys.stderr))
+    evaluator.logger.setLevel(logging.CRITICAL)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=quiet, transient=True) as progress:
+        task = progress.add_task("scans", total=total)
+        evaluator.add_event_handler(
+            Events.ITERATION_COMPLETED,
+            lambda engine: progress.advance(task, len(engine.state.batch["participant_id"])),
+        )
+        evaluator.run()
+    return [failure.__dict__ for failure in evaluator.data_loader.failures]
+
+
+def finish(result: Path, asked: int, failed: Sequence[dict[str, str]], as_json: bool) -> None:
+    """Print what came out and where it is; leave with exit code 1 if scans failed."""
+    done = asked - len(failed)
+    if as_json:
+        typer.echo(json.dumps({"result": str(result), "scans": asked, "done": done, "failed": list(failed)}))
+    else:
+        for failure in failed:
+            typer.echo(f"failed: {failure['participant_id']} {failure['session_id']}: {failure['error']}", err=True)
+        typer.echo(f"{done} of {asked} scans done: {result}")
+    if failed:
+        raise typer.Exit(1)
+
+
+def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
+    """Turn ``["beta=0.5", "start=logit"]`` into a dict; values are JSON where they can be.
+
+    Raises
+    ------
+    InputError
+        If an entry has no equals sign.
+    """
+    options = {}
+    for pair in pairs:
+        name, sign, value = pair.partition("=")
+        if not sign or not name:
+            raise InputError(f"option {pair!r} is not NAME=VALUE, such as beta=1")
+        try:
+            options[name.strip()] = json.loads(value)
+        except json.JSONDecodeError:
+            options[name.strip()] = value
+    return options
+
+
+def target_of(name: str | None, classes: Sequence[str]) -> int | str:
+    """Return the index of a class name, ``"predicted"`` as it is, and 1 where none is named."""
+    if name is None:
+        return 1
+    if name == "predicted":
+        return name
+    if name not in classes:
+        raise one_of("target", name, [*classes, "predicted"])
+    return list(classes).index(name)
+
+
+def device_of(name: str) -> Any:
+    """Return the torch device, or say what there is."""
+    import torch
+
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise InputError(f"unknown device {name!r}; wanted auto, cpu or cuda") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise InputError(f"device {name!r} asked for, but torch sees no GPU; use --device cpu")
+    return device

@@ -1,0 +1,171 @@
+"""Find the scans of a BIDS derivatives folder, one a participant and session."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from neuroxai.errors import InputError
+
+#: Suffixes of anatomical contrasts (BIDS 1.9, anatomy): what counts as a scan when no suffix is asked for, so that
+#: masks, segmentations and heatmaps lying beside it do not.
+CONTRASTS = frozenset({"T1w", "T2w", "FLAIR", "PDw", "T2starw", "PDT2", "inplaneT1", "inplaneT2", "angio", "MPRAGE"})
+
+CHOOSE = "choose one with --suffix, --desc, --space or --pattern"
+
+
+@dataclass(frozen=True)
+class Scan:
+    """One image file of a participant.
+
+    Parameters
+    ----------
+    participant_id : str
+        With its prefix, ``sub-0001``.
+    session_id : str or None
+        With its prefix, ``ses-M00``; None where the folder has no sessions.
+    image : str
+        Path relative to the cohort's folder, with forward slashes.
+    """
+
+    participant_id: str
+    session_id: str | None
+    image: str
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A participant or scan that cannot be used, and why."""
+
+    participant_id: str
+    session_id: str | None
+    reason: str
+
+    def __str__(self) -> str:
+        session = f" {self.session_id}" if self.session_id else ""
+        return f"{self.participant_id}{session}: {self.reason}"
+
+
+def prefixed(prefix: str, name: str) -> str:
+    """Return the identifier with its BIDS prefix, added where a table leaves it out."""
+    text = name.strip()
+    return text if text.startswith(f"{prefix}-") else f"{prefix}-{text}"
+
+
+def entity(path: str, key: str) -> str | None:
+    """Return the value that a path's names give to a BIDS entity: ``entity("sub-01/x.nii", "sub")`` is ``"01"``.
+
+    Raises
+    ------
+    InputError
+        If folder and file name disagree.
+    """
+    values = []
+    for part in PurePosixPath(path).parts:
+        values += re.findall(rf"(?:^|_){key}-([A-Za-z0-9+]+)(?=_|$|\.)", part)
+    if len(set(values)) > 1:
+        raise InputError(
+            f"{path}: names {' and '.join(f'{key}-{v}' for v in dict.fromkeys(values))}, wanted one; "
+            "rename the file after its folder"
+        )
+    return values[0] if values else None
+
+
+def suffix_of(name: str) -> str:
+    """Return a BIDS file name's suffix: ``T1w`` of ``sub-01_desc-brain_T1w.nii.gz``."""
+    return name.split(".", 1)[0].rsplit("_", 1)[-1]
+
+
+def find_scans(
+    folder: Path,
+    suffix: str | None = None,
+    desc: str | None = None,
+    space: str | None = None,
+    pattern: str | None = None,
+) -> tuple[list[Scan], list[LeftOut]]:
+    """Find one scan a participant and session.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        The cohort.
+    suffix, desc, space : str, optional
+        What the file names must say. Without a suffix every anatomical contrast counts.
+    pattern : str, optional
+        A glob relative to the cohort's folder that replaces the search in ``sub-*/[ses-*/]anat``.
+
+    Returns
+    -------
+    scans : list of Scan
+        Sorted by participant and session.
+    left_out : list of LeftOut
+        Links whose target is absent (data not fetched).
+
+    Raises
+    ------
+    InputError
+        If nothing matches, or several files match one participant and session.
+    """
+    found: dict[tuple[str, str | None], str] = {}
+    left_out = []
+    seen: list[str] = []
+    for path in _candidates(folder, pattern):
+        relative = path.relative_to(folder).as_posix()
+        seen.append(relative)
+        if not _wanted(path.name, suffix, desc, space, pattern):
+            continue
+        subject, session = entity(relative, "sub"), entity(relative, "ses")
+        if subject is None:
+            raise InputError(f"{relative}: the name says no participant, wanted sub-<label> in it; narrow --pattern")
+        key = (f"sub-{subject}", f"ses-{session}" if session else None)
+        if not path.is_file():
+            left_out.append(LeftOut(*key, f"{relative} is a link to a file that is not there; fetch the data first"))
+            continue
+        if key in found:
+            names = " and ".join(sorted((found[key], relative)))
+            raise InputError(f"{' '.join(filter(None, key))}: several scans match ({names}), wanted one; {CHOOSE}")
+        found[key] = relative
+    if not found and not left_out:
+        raise InputError(_nothing(folder, seen, suffix, desc, space, pattern))
+    return [Scan(*key, found[key]) for key in sorted(found, key=lambda k: (k[0], k[1] or ""))], left_out
+
+
+def _candidates(folder: Path, pattern: str | None) -> Iterator[Path]:
+    if pattern is not None:
+        if os.path.isabs(pattern) or ".." in Path(pattern).parts or not pattern.strip():
+            raise InputError(
+                f"--pattern {pattern!r}: wanted a glob inside the cohort's folder, such as 'sub-*/anat/*.nii'"
+            )
+        yield from sorted(p for p in folder.glob(pattern) if p.name.endswith((".nii", ".nii.gz")) and p.name[0] != ".")
+        return
+    for subject in sorted(folder.glob("sub-*")):
+        for anat in (subject / "anat", *sorted(subject.glob("ses-*/anat"))):
+            if anat.is_dir():
+                yield from sorted(
+                    p for p in anat.iterdir() if p.name.endswith((".nii", ".nii.gz")) and p.name[0] != "."
+                )
+
+
+def _wanted(name: str, suffix: str | None, desc: str | None, space: str | None, pattern: str | None) -> bool:
+    if suffix is not None:
+        if suffix_of(name) != suffix:
+            return False
+    elif pattern is None and suffix_of(name) not in CONTRASTS:
+        return False
+    return all(value is None or entity(name, key) == value for key, value in (("desc", desc), ("space", space)))
+
+
+def _nothing(folder: Path, seen: list[str], *options: str | None) -> str:
+    names = zip(("--suffix", "--desc", "--space", "--pattern"), options, strict=True)
+    asked = " ".join(f"{name} {value}" for name, value in names if value is not None)
+    where = "matching the pattern" if options[-1] else "in sub-*/anat or sub-*/ses-*/anat"
+    if not seen:
+        return f"{folder}: no NIfTI file {where}; give the folder of a BIDS derivative, or --pattern"
+    kinds = sorted({"_".join(Path(s).name.split("_")[1:]) for s in seen})
+    there = ", ".join(kinds[:8]) + (" ..." if len(kinds) > 8 else "")
+    return (
+        f"{folder}: none of {len(seen)} files is a scan{f' with {asked}' if asked else ''}; there are {there}; {CHOOSE}"
+    )

@@ -1,0 +1,272 @@
+"""Checkpoints: the best weights with their record, the last state to resume from, and loading them safely."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from ignite.engine import Engine, Events
+
+from neuroxai._version import __version__
+from neuroxai.components.data import ScanDataset
+from neuroxai.components.handlers import EarlyStop
+from neuroxai.errors import InputError, SpaceError
+from neuroxai.io import atomic, read_json, sha256, write_json, write_tsv
+from neuroxai.space import Space
+
+_log = logging.getLogger("neuroxai")
+
+
+class Checkpoints:
+    """Keep the best weights and the last state of a training run; resume from the latter.
+
+    Written to `folder`, each file whole or not at all:
+
+    - ``model.pt``: the network's plain state dict at the best validation (ties: later, as in Boehle 2019's code);
+    - ``model.json``: the record that prediction needs (space, classes, checksum, settings, training participants);
+    - ``last.pt``: everything a resumed run needs, after each epoch;
+    - ``history.tsv``: the figures of each epoch.
+
+    Attach it to the trainer after the validation and early-stopping handlers.
+
+    Parameters
+    ----------
+    folder : str
+        Where to write.
+    network : torch.nn.Module
+        The network in training.
+    optimizer : torch.optim.Optimizer
+        Its optimiser.
+    evaluator : ignite.engine.Engine
+        The validation engine.
+    early_stop : EarlyStop
+        Its counter is kept across a restart.
+    dataset : ScanDataset
+        The training scans.
+    space : Space
+        The network's grid.
+    classes : sequence of str
+        Class names in the order of labels.
+    settings : dict
+        Plain values that define the run. A last state of other settings is refused.
+    key_metric : str
+        Validation figure to maximise.
+    resume : bool
+        Go on from ``last.pt`` where there is one; False begins anew.
+
+    Raises
+    ------
+    InputError
+        If `folder` holds a run of other settings.
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        network: torch.nn.Module,
+        optimizer: torch.optim.Optimizer,
+        evaluator: Engine,
+        early_stop: EarlyStop,
+        dataset: ScanDataset,
+        space: Space,
+        classes: list[str],
+        settings: dict[str, Any],
+        key_metric: str = "balanced_accuracy",
+        resume: bool = True,
+    ) -> None:
+        self.folder = Path(folder)
+        self.network = network
+        self.optimizer = optimizer
+        self.evaluator = evaluator
+        self.early_stop = early_stop
+        self.dataset = dataset
+        self.space = space
+        self.classes = list(classes)
+        self.settings = json.loads(json.dumps(settings))
+        self.key_metric = key_metric
+        self.resume = resume
+        self.best, self.best_epoch = -math.inf, 0
+        self.history: list[dict[str, float]] = []
+        self._losses: list[float] = []
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to the trainer."""
+        engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._note_loss)
+        self.evaluator.add_event_handler(Events.COMPLETED, self._keep_best, engine)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._keep_last)
+        engine.add_event_handler(Events.COMPLETED, self._end)
+
+    def _start(self, trainer: Engine) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        last = self.folder / "last.pt"
+        if not last.exists():
+            return
+        if not self.resume:
+            _log.warning("%s is replaced, because resume is off", last)
+            return
+        state = _load(last)
+        different = [
+            f"{key} was {state['settings'].get(key)!r}, is {self.settings.get(key)!r}"
+            for key in sorted({*state["settings"], *self.settings})
+            if state["settings"].get(key) != self.settings.get(key)
+        ]
+        if different:
+            raise InputError(
+                f"{self.folder} holds a training run of other settings ({'; '.join(different)}); choose another "
+                "--ckpt_dir, or begin anew with --resume false"
+            )
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.early_stop.load_state_dict(state["early_stop"])
+        self.best, self.best_epoch = state["best"], state["best_epoch"]
+        self.history = state["history"]
+        trainer.state.epoch, trainer.state.iteration = state["epoch"], state["iteration"]
+        if self.early_stop.stopped or trainer.state.epoch >= (trainer.state.max_epochs or 0):
+            _log.info("this run ended after epoch %d; nothing is left to train", state["epoch"])
+            trainer.state.max_epochs = trainer.state.epoch
+            trainer.terminate()
+        else:
+            _log.info("resumed after epoch %d from %s", state["epoch"], last)
+
+    def _note_loss(self, trainer: Engine) -> None:
+        output = trainer.state.output
+        item = output[0] if isinstance(output, list) else output
+        self._losses.append(float(item["loss"].detach()))  
+
+    def _keep_best(self, evaluator: Engine, trainer: Engine) -> None:
+        value = float(evaluator.state.metrics[self.key_metric])
+        if not value >= self.best:  # also not for NaN
+            return
+        self.best, self.best_epoch = value, trainer.state.epoch
+        weights = self.folder / "model.pt"
+        _save(weights, _on_cpu(self.network.state_dict()))
+        write_json(
+            self.folder / "model.json",
+            {
+                "checkpoint_sha256": sha256(weights),
+                "space": self.space.to_dict(),
+                "classes": self.classes,
+                "epoch": self.best_epoch,
+                "validation": {k: _plain(v) for k, v in evaluator.state.metrics.items()},
+                "settings": self.settings,
+                "training_participants": sorted({str(item["participant_id"]) for item in self.dataset.data}),
+                "left_out": [failure.__dict__ for failure in self.dataset.failures],
+                "versions": {"neuroxai": __version__, "torch": torch.__version__},
+            },
+        )
+
+    def _keep_last(self, trainer: Engine) -> None:
+        figures = {"epoch": trainer.state.epoch, "train_loss": sum(self._losses) / max(len(self._losses), 1)}
+        figures.update({k: float(v) for k, v in self.evaluator.state.metrics.items()})
+        self._losses = []
+        self.history.append(figures)
+        write_tsv(self.folder / "history.tsv", pd.DataFrame(self.history))
+        _save(
+            self.folder / "last.pt",
+            {
+                "network": self.network.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "early_stop": self.early_stop.state_dict(),
+                "best": self.best,
+                "best_epoch": self.best_epoch,
+                "history": self.history,
+                "epoch": trainer.state.epoch,
+                "iteration": trainer.state.iteration,
+                "settings": self.settings,
+            },
+        )
+        _log.info("  ".join(f"{k} {v:.4g}" for k, v in figures.items()))
+
+    def _end(self, trainer: Engine) -> None:
+        _log.info("best %s %.4g at epoch %d: %s", self.key_metric, self.best, self.best_epoch, self.folder / "model.pt")
+
+
+def load_weights(network: torch.nn.Module, checkpoint: str) -> torch.nn.Module:
+    """Load a plain state dict into the network, strictly and without pickle; return the network.
+
+    Raises
+    ------
+    InputError
+        If the file is absent or is no checkpoint.
+    SpaceError
+        If tensors are missing, unknown or of another shape, as for a network of another grid.
+    """
+    state = _load(Path(checkpoint))
+    own = network.state_dict()
+    if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
+        raise InputError(f"{checkpoint}: holds no plain state dict; wanted the file model.pt that training writes")
+    problems = [f"{name} is missing" for name in own if name not in state]
+    problems += [f"{name} is unknown to the network" for name in state if name not in own]
+    problems += [
+        f"{name} has shape {tuple(state[name].shape)}, the network wants {tuple(own[name].shape)}"
+        for name in own
+        if name in state and state[name].shape != own[name].shape
+    ]
+    if problems:
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        raise SpaceError(
+            f"{checkpoint}: does not fit the network: {problems[0]}{more}. It was trained on another grid or with other "
+            "options; use the space and options of its model.json"
+        )
+    network.load_state_dict(state)
+    return network
+
+
+def read_record(checkpoint: str) -> dict[str, Any]:
+    """Read the record beside a checkpoint (``model.json`` beside ``model.pt``); empty where there is no record.
+
+    Raises
+    ------
+    InputError
+        If the record belongs to another checkpoint.
+    """
+    weights, path = Path(checkpoint), Path(checkpoint).with_suffix(".json")
+    if not path.is_file():
+        return {}
+    record = read_json(path)
+    if weights.is_file() and record.get("checkpoint_sha256") != sha256(weights):
+        raise InputError(
+            f"{path}: describes another checkpoint than {weights.name} (checksums differ); restore the pair, or resume "
+            "the training that wrote them"
+        )
+    return dict(record)
+
+
+def recorded_space(checkpoint: str, default: Space) -> Space:
+    """Return the grid that a checkpoint was trained on, or `default` where there is no record."""
+    record = read_record(checkpoint)
+    return Space.from_dict(record["space"]) if "space" in record else default
+
+
+def _load(path: Path) -> Any:
+    if not path.is_file():
+        raise InputError(f"{path}: no such checkpoint; train the bundle first, or name another with --checkpoint")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{path}: cannot be read as weights ({first[:160]}); copy or train it again") from None
+
+
+def _save(path: Path, value: Any) -> None:
+    with atomic(path) as temporary, open(temporary, "wb") as handle:
+        torch.save(value, handle)
+        handle.flush()
+        os.fsync(handle.fileno())
+
+
+def _on_cpu(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    # contiguous: a zoo's weights should not carry the memory format of the machine they were trained on
+    return {name: value.detach().cpu().contiguous() for name, value in state.items()}
+
+
+def _plain(value: Any) -> float | None:
+    number = float(value)
+    return number if math.isfinite(number) else None

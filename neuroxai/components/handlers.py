@@ -1,0 +1,108 @@
+"""Handlers of the training engine: early stopping, and randomness that survives a restart."""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+
+from neuroxai.components.data import ScanDataset
+from neuroxai.errors import InputError
+
+_log = logging.getLogger("neuroxai")
+
+
+class EarlyStop:
+    """Stop training when a validation figure has not improved for a number of epochs.
+
+    Attached to the trainer; it listens to the validation engine, so that configurations need no circle of references.
+
+    Parameters
+    ----------
+    evaluator : ignite.engine.Engine
+        The validation engine.
+    patience : int
+        Validations without improvement that end the training (8 in Boehle 2019).
+    metric : str
+        Name of the figure; smaller is better.
+    min_epochs : int
+        No stop before this epoch (15 in the code of Boehle 2019).
+    """
+
+    def __init__(self, evaluator: Engine, patience: int = 8, metric: str = "val_loss", min_epochs: int = 15) -> None:
+        if patience < 1:
+            raise InputError(f"early stopping: patience is {patience}, wanted 1 or more")
+        self.evaluator = evaluator
+        self.patience = patience
+        self.metric = metric
+        self.min_epochs = min_epochs
+        self.best = math.inf
+        self.waited = 0
+        self.stopped = False
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to the trainer."""
+        self.evaluator.add_event_handler(Events.COMPLETED, self._judge, engine)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run needs."""
+        return {"best": self.best, "waited": self.waited, "stopped": self.stopped}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up a former run's state."""
+        self.best, self.waited, self.stopped = float(state["best"]), int(state["waited"]), bool(state["stopped"])
+
+    def _judge(self, evaluator: Engine, trainer: Engine) -> None:
+        value = float(evaluator.state.metrics[self.metric])
+        if value < self.best:
+            self.best, self.waited = value, 0
+        else:
+            self.waited += 1
+        if self.waited >= self.patience and trainer.state.epoch >= self.min_epochs:
+            self.stopped = True
+            _log.info(
+                "stopped early after epoch %d: %s has not improved for %d validations",
+                trainer.state.epoch,
+                self.metric,
+                self.waited,
+            )
+            trainer.terminate()
+
+
+class Reproducible:
+    """Seed every iteration from (seed, iteration), so that a resumed run draws what an uninterrupted one would.
+
+    Augmentation is seeded before a batch is fetched, dropout before the network runs. Exact with ``num_workers`` 0;
+    worker processes draw from streams of their own.
+
+    Parameters
+    ----------
+    seed : int
+        The run's seed.
+    dataset : ScanDataset
+        The training scans.
+    """
+
+    def __init__(self, seed: int, dataset: ScanDataset) -> None:
+        self.seed = seed
+        self.dataset = dataset
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to the trainer."""
+        engine.add_event_handler(Events.GET_BATCH_STARTED, self._before_fetch)
+        engine.add_event_handler(Events.ITERATION_STARTED, self._before_step)
+
+    def _before_fetch(self, engine: Engine) -> None:
+        # the counter rises after the batch is fetched
+        self.dataset.set_random_state(_mixed(self.seed, engine.state.iteration + 1))
+
+    def _before_step(self, engine: Engine) -> None:
+        torch.manual_seed(_mixed(self.seed, engine.state.iteration))
+
+
+def _mixed(seed: int, iteration: int) -> int:
+    # a multiplier keeps neighbouring seeds' streams apart; MONAI wants 32 bits
+    return (seed * 1_000_003 + iteration) % (2**32)

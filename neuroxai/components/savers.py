@@ -1,0 +1,301 @@
+"""Handlers that write predictions and heatmaps, each file whole or not at all."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ignite.engine import Engine, Events
+
+from neuroxai import io
+from neuroxai._version import __version__
+from neuroxai.components.metrics import probabilities
+from neuroxai.space import Space, Volume
+
+_log = logging.getLogger("neuroxai")
+RESEARCH_USE = "For research use only; not a medical device."
+
+
+class PredictionSaver:
+    """Write ``predictions.tsv``: one row a scan, one probability column a class.
+
+    Parameters
+    ----------
+    output_dir : str
+        Where to write.
+    classes : sequence of str
+        Class names in the order of labels.
+    target : int
+        Class whose logit is the score (for two logits); 1 as a rule.
+    """
+
+    def __init__(self, output_dir: str, classes: Sequence[str], target: int = 1) -> None:
+        self.path = Path(output_dir) / "predictions.tsv"
+        self.classes = list(classes)
+        self.target = target
+        self.rows: list[dict[str, Any]] = []
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to an evaluator whose output is a dict with ``pred`` (``decollate`` off)."""
+        engine.add_event_handler(Events.STARTED, lambda _: self.rows.clear())
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
+        engine.add_event_handler(Events.COMPLETED, self._write)
+
+    def _collect(self, engine: Engine) -> None:
+        self.rows.extend(prediction_rows(engine.state.batch, logits_of(engine), self.classes, self.target))
+
+    def _write(self, engine: Engine) -> None:
+        write_predictions(self.path, self.rows, self.classes)
+
+
+class MetricSaver:
+    """Write the figures of an evaluation as ``metrics_PART.json``.
+
+    Parameters
+    ----------
+    output_dir : str
+        Where to write.
+    part : str
+        Part of the datalist that is evaluated.
+    checkpoint : str
+        The weights' path, for the checksum.
+    """
+
+    def __init__(self, output_dir: str, part: str, checkpoint: str) -> None:
+        self.path = Path(output_dir) / f"metrics_{part}.json"
+        self.facts = {"part": part, "checkpoint_sha256": io.sha256(checkpoint)}
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to an evaluator with metrics."""
+        engine.add_event_handler(Events.COMPLETED, self._write)
+
+    def _write(self, engine: Engine) -> None:
+        figures = {k: float(v) if math.isfinite(v) else None for k, v in engine.state.metrics.items()}
+        io.write_json(self.path, {**self.facts, **figures})
+        _log.info("  ".join(f"{k} {v:.4g}" for k, v in engine.state.metrics.items()))
+
+
+class HeatmapSaver:
+    """Write heatmaps in the network's space and in the scan's own, with sidecar and region scores.
+
+    The network-space sidecar is written last: where it stands, a scan is finished, so that a rerun goes on where a former
+    one was stopped (`pending`). At the end come ``predictions.tsv`` and ``explain.json``.
+
+    Parameters
+    ----------
+    output_dir : str
+        Where to write; a BIDS derivative.
+    space : Space
+        The network's grid.
+    classes : sequence of str
+        Class names in the order of labels.
+    method : str
+        Name of the attribution method.
+    options : dict
+        Its options.
+    target : int or "predicted"
+        The class explained, as the inferer has it.
+    checkpoint : str
+        The weights' path, for the checksum.
+    dataset_dir : str
+        The cohort's folder; sources are named relative to it.
+    bundle : str
+        The bundle's name.
+    atlas : str or None
+        Regions to score: "builtin", the path of a label image, or None for no scores.
+    labels : str, optional
+        Path of the label image's names.
+    native : bool
+        Write the heatmap in the scan's own space too.
+    """
+
+    def __init__(
+        self,
+        output_dir: str,
+        space: Space,
+        classes: Sequence[str],
+        method: str,
+        options: dict[str, Any] | None = None,
+        target: int | str = 1,
+        checkpoint: str = "",
+        dataset_dir: str = "",
+        bundle: str = "",
+        atlas: str | None = "builtin",
+        labels: str | None = None,
+        native: bool = True,
+    ) -> None:
+        from neuroxai.atlas import RegionScorer, builtin, load
+
+        self.output_dir = Path(output_dir)
+        self.space = space
+        self.classes = list(classes)
+        self.native = native
+        self.scorer = None
+        if atlas is not None:
+            regions = builtin() if atlas == "builtin" else load(atlas, labels)
+            self.scorer = RegionScorer(regions.resampled_to(space))
+        self.dataset_dir = Path(dataset_dir).resolve() if dataset_dir else None
+        self._asked: list[dict[str, Any]] = []
+        self.facts: dict[str, Any] = {
+            "method": method,
+            "options": dict(options or {}),
+            "explained": target,
+            "checkpoint_sha256": io.sha256(checkpoint) if checkpoint and Path(checkpoint).is_file() else None,
+            "bundle": bundle,
+            "atlas": atlas if atlas in (None, "builtin") else {"file": Path(atlas).name, "sha256": io.sha256(atlas)},
+            "native": native,
+            "network_space": space.to_dict(),
+            "versions": {"neuroxai": __version__, "torch": torch.__version__},
+            "ResearchUse": RESEARCH_USE,
+        }
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to an evaluator whose inferer is an `AttributionInferer` (``decollate`` off)."""
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._write)
+        engine.add_event_handler(Events.COMPLETED, self._finish)
+
+    def pending(self, items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return the scans that are not finished with these settings; the tables at the end hold all of `items`."""
+        self._asked = list(items)
+        return [item for item in items if self._finished(item) is None]
+
+    def _finished(self, item: dict[str, Any]) -> dict[str, Any] | None:
+        stem = scan_stem(str(item["participant_id"]), str(item.get("session_id") or "") or None)
+        label = method_label(self.facts["method"])
+        path = io.inside(self.output_dir, f"{stem}_space-network_desc-{label}_heatmap.json")
+        if not path.is_file():
+            return None
+        sidecar: dict[str, Any] = io.read_json(path)
+        same = all(sidecar.get(key) == value for key, value in self.facts.items())
+        # the label may be new, and the same identifier may stand for another file now
+        same = same and sidecar.get("source") == self._relative(str(item["image"]))
+        return sidecar if same else None
+
+    def _finish(self, engine: Engine) -> None:
+        rows = []
+        for item in self._asked:
+            sidecar = self._finished(item)
+            if sidecar is not None:
+                truth = self.classes[int(item["label"])] if "label" in item else None
+                rows.append({**sidecar["prediction"], "true": truth})
+        write_predictions(self.output_dir / "predictions.tsv", rows, self.classes)
+        failures = getattr(engine.data_loader, "failures", [])
+        io.write_json(
+            self.output_dir / "explain.json",
+            {
+                **self.facts,
+                "classes": self.classes,
+                "dataset_dir": str(self.dataset_dir) if self.dataset_dir else None,
+                "scans": len(rows),
+                "failed": [failure.__dict__ for failure in failures],
+            },
+        )
+
+    def _write(self, engine: Engine) -> None:
+        output, batch = engine.state.output["pred"], engine.state.batch
+        heatmaps = output["heatmap"].float()
+        scores = self.scorer(heatmaps) if self.scorer is not None else None
+        rows = prediction_rows(batch, output["logits"], self.classes, output["target"])
+        tables = scores.to_frame([row["participant_id"] for row in rows]) if scores is not None else None
+        for n, row in enumerate(rows):
+            table = None
+            if tables is not None and scores is not None:
+                regions = scores.sum.shape[1]
+                table = tables.iloc[n * regions : (n + 1) * regions].drop(columns="participant_id")
+            scan = Space(batch["scan_shape"][n].tolist(), batch["scan_affine"][n].numpy())
+            self._write_scan(row, heatmaps[n, 0].cpu().numpy(), scan, str(batch["source"][n]), table, output["target"][n])
+
+    def _write_scan(
+        self, row: dict[str, Any], heatmap: np.ndarray[Any, Any], scan: Space, source: str, table: Any, target: Any
+    ) -> None:
+        stem = self.output_dir / scan_stem(row["participant_id"], row["session_id"])
+        name = self.classes[int(target)]
+        network = Volume(heatmap, self.space)
+        desc = method_label(self.facts["method"])
+        sidecar = {
+            **self.facts,
+            "target": name,
+            "score": row["score"],
+            "probability": row[f"probability_{name}"],
+            "prediction": row,
+            "predicted": row["predicted"],
+            "true": row["true"],
+            "source": self._relative(source),
+            "source_folder": str(self.dataset_dir) if self.dataset_dir else None,
+            "relevance_sum": float(np.sum(heatmap, dtype=np.float64)),
+        }
+        if self.native:
+            # interpolated for looking at: sums are taken in the network's space
+            native = network.resampled_to(scan, antialias=False)
+            path = io.inside(self.output_dir, f"{stem}_space-orig_desc-{desc}_heatmap.nii.gz")
+            io.write_volume(path, native, description=f"neuroxai {self.facts['method']} of {name}")
+            io.write_json(_json_of(path), {**sidecar, "space": scan.to_dict()})
+        path = io.inside(self.output_dir, f"{stem}_space-network_desc-{desc}_heatmap.nii.gz")
+        io.write_volume(path, network, description=f"neuroxai {self.facts['method']} of {name}")
+        if table is not None:
+            io.write_tsv(str(path).replace("_heatmap.nii.gz", "_regions.tsv"), table)
+        io.write_json(_json_of(path), {**sidecar, "space": self.space.to_dict()})
+
+    def _relative(self, source: str) -> str:
+        path = Path(source).resolve()
+        if self.dataset_dir and self.dataset_dir in path.parents:
+            return path.relative_to(self.dataset_dir).as_posix()
+        return str(path)
+
+
+def logits_of(engine: Engine) -> torch.Tensor:
+    """Return the logits of an evaluator's output, be they alone or beside a heatmap."""
+    prediction = engine.state.output["pred"]
+    logits: torch.Tensor = prediction["logits"] if isinstance(prediction, dict) else prediction
+    return logits
+
+
+def prediction_rows(
+    batch: dict[str, Any], logits: torch.Tensor, classes: Sequence[str], target: int | torch.Tensor = 1
+) -> list[dict[str, Any]]:
+    """One row a scan of a batch: identifiers, true and predicted class, probabilities, the target's logit."""
+    shares = probabilities(logits.detach().double()).cpu().numpy()
+    rows = []
+    for n, share in enumerate(shares):
+        chosen = int(target[n]) if isinstance(target, torch.Tensor) else int(target)
+        labels = batch.get("label")
+        row = {
+            "participant_id": str(batch["participant_id"][n]),
+            "session_id": str(batch["session_id"][n]) or None,
+            "true": classes[int(labels[n])] if labels is not None else None,
+            "predicted": classes[int(share.argmax())],
+        }
+        row.update({f"probability_{name}": float(p) for name, p in zip(classes, share, strict=True)})
+        row["score"] = float(logits[n, chosen if logits.shape[1] > 1 else 0])
+        rows.append(row)
+    return rows
+
+
+def write_predictions(path: Path, rows: Sequence[dict[str, Any]], classes: Sequence[str]) -> None:
+    """Write the table of predictions, sorted by participant and session."""
+    import pandas as pd
+
+    columns = ["participant_id", "session_id", "true", "predicted", *(f"probability_{c}" for c in classes), "score"]
+    frame = pd.DataFrame(list(rows), columns=columns)
+    io.write_tsv(path, frame.sort_values(["participant_id", "session_id"], kind="stable"))
+
+
+def scan_stem(participant: str, session: str | None) -> str:
+    """Return a scan's path without ending in a BIDS derivative: ``sub-X/ses-Y/anat/sub-X_ses-Y``."""
+    parts = [participant, *([session] if session else [])]
+    return "/".join([*parts, "anat", "_".join(parts)])
+
+
+def method_label(method: str) -> str:
+    """Return a BIDS label, letters and digits alone: ``lrp_alpha_beta`` becomes ``lrpAlphaBeta``."""
+    first, *rest = method.split("_")
+    return first + "".join(word.capitalize() for word in rest)
+
+
+def _json_of(path: Path) -> Path:
+    return path.with_name(path.name.replace(".nii.gz", ".json"))

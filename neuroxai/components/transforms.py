@@ -1,0 +1,149 @@
+"""Transforms that MONAI lacks: a strict reader, resampling into the network's space, whole-voxel shifts."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import MapTransform, RandomizableTransform
+
+from neuroxai.errors import InputError, SpaceError
+from neuroxai.io import read_volume
+from neuroxai.space import Space, Volume
+
+
+class LoadScand(MapTransform):
+    """Read scans strictly (see `neuroxai.io.read_volume`) as tensors of shape (1, x, y, z) with their affine.
+
+    The scan's own grid is kept beside the image as ``scan_shape`` (3,) and ``scan_affine`` (4, 4), so that heatmaps find
+    their way back, and the file's path as ``source``.
+
+    Parameters
+    ----------
+    keys : str or sequence of str
+        Items that hold paths.
+    """
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Return `data` with the paths replaced by images."""
+        result = dict(data)
+        for key in self.key_iterator(result):
+            path = str(result[key])
+            volume = read_volume(path)
+            affine = torch.from_numpy(volume.space.affine.copy())
+            result["source"] = path
+            result["scan_shape"] = torch.tensor(volume.space.shape)
+            result["scan_affine"] = affine
+            result[key] = MetaTensor(torch.from_numpy(volume.data[None]), affine=affine)
+        return result
+
+
+class ToSpaced(MapTransform):
+    """Bring images into the network's space by world coordinates (linear, anti-aliased).
+
+    Grids that differ by flips, permutations or whole voxels are copied without interpolation.
+
+    Parameters
+    ----------
+    keys : str or sequence of str
+        Images of shape (1, x, y, z) with an affine, as `LoadScand` gives them.
+    space : Space
+        The network's grid.
+    least_coverage : float
+        Share of the middle of the network's grid that must lie in the scan's field of view.
+
+    Raises
+    ------
+    SpaceError
+        If the scan covers less than that: it is not in the space the network was trained in.
+    """
+
+    def __init__(self, keys: KeysCollection, space: Space, least_coverage: float = 0.5) -> None:
+        super().__init__(keys)
+        self.space = space
+        self.least_coverage = least_coverage
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Return `data` with the images resampled."""
+        result = dict(data)
+        for key in self.key_iterator(result):
+            image = result[key]
+            scan = Space(image.shape[1:], np.asarray(image.affine))
+            share = coverage(scan, self.space)
+            if share < self.least_coverage:
+                raise SpaceError(
+                    f"{result.get('source', 'scan')}: covers {share:.0%} of the network's field of view, wanted "
+                    f"{self.least_coverage:.0%} or more; the scan has {scan.describe()}, the network "
+                    f"{self.space.describe()}. Register the scan to the network's template first"
+                )
+            volume = Volume(np.asarray(image[0]), scan).resampled_to(self.space)
+            if not volume.data.any():
+                raise InputError(
+                    f"{result.get('source', 'scan')}: holds nothing but zeros inside the network's field of view; "
+                    "check its affine or register it to the network's template"
+                )
+            result[key] = MetaTensor(
+                torch.from_numpy(np.ascontiguousarray(volume.data[None])),
+                affine=torch.from_numpy(self.space.affine.copy()),
+            )
+        return result
+
+
+class RandShiftd(RandomizableTransform, MapTransform):
+    """Shift images by a random whole number of voxels along one axis; zeros come in from outside.
+
+    Boehle 2019 shifts by -2 to 2 voxels along the sagittal axis (axis 0 in RAS), each shift as likely as the others.
+
+    Parameters
+    ----------
+    keys : str or sequence of str
+        Images of shape (channels, x, y, z).
+    max_shift : int
+        Largest shift in voxels, in either direction.
+    axis : {0, 1, 2}
+        Spatial axis.
+    """
+
+    def __init__(self, keys: KeysCollection, max_shift: int = 2, axis: int = 0) -> None:
+        MapTransform.__init__(self, keys)
+        RandomizableTransform.__init__(self, prob=1.0)
+        if max_shift < 0 or axis not in (0, 1, 2):
+            raise InputError(f"RandShiftd: got max_shift {max_shift} and axis {axis}, wanted >= 0 and 0, 1 or 2")
+        self.max_shift = max_shift
+        self.axis = axis
+        self._shift = 0
+
+    def randomize(self, data: Any = None) -> None:
+        """Draw the shift."""
+        super().randomize(data)
+        self._shift = int(self.R.randint(-self.max_shift, self.max_shift + 1))
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Return `data` with all images shifted alike."""
+        result = dict(data)
+        self.randomize()
+        for key in self.key_iterator(result):
+            result[key] = _shifted(result[key], self._shift, self.axis + 1)
+        return result
+
+
+def coverage(scan: Space, space: Space, margin: float = 0.15) -> float:
+    """Share of the middle of `space` (a margin left off each side) that lies in the scan's field of view."""
+    axes = [np.linspace(margin * (n - 1), (1 - margin) * (n - 1), 12) for n in space.shape]
+    points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+    voxels = scan.voxels(space.world(points))
+    return float(((voxels >= -0.5) & (voxels <= np.array(scan.shape) - 0.5)).all(axis=1).mean())
+
+
+def _shifted(image: torch.Tensor, shift: int, axis: int) -> torch.Tensor:
+    if shift == 0:
+        return image
+    moved = torch.roll(image, shift, dims=axis)
+    size = image.shape[axis]
+    start, stop = (0, min(shift, size)) if shift > 0 else (max(size + shift, 0), size)
+    moved.narrow(axis, start, stop - start).zero_()
+    return moved

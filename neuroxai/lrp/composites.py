@@ -1,0 +1,141 @@
+"""Composites: which layer gets which rule."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from neuroxai.errors import InputError, UnsupportedLayerError
+from neuroxai.lrp.rules import AlphaBeta, Epsilon, Pass, Rule, ZPlus
+
+Key = type[nn.Module] | str | int
+WEIGHTED: tuple[type[nn.Module], ...] = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
+
+
+@dataclass(frozen=True)
+class Composite:
+    """Rules by layer name, position or type; the more specific key wins.
+
+    A name pattern goes before a position, a position before a type; among types the nearest base class wins.
+
+    Parameters
+    ----------
+    rules : mapping
+        Keys: a layer type (``torch.nn.Conv3d``), a position among the layers with weights in the order they run (0 is
+        the first, -1 the last), or a pattern for the layer's qualified name (``"features.*"``).
+        BatchNorm behind a convolution or linear layer is folded into it and shares its rule, unless its own rule is
+        `Pass`.
+    sums : Rule
+        Rule for additions of tensors (residual connections); they are linear layers whose weights are one.
+
+    Raises
+    ------
+    InputError
+        If a key or value is of another kind.
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> from neuroxai.lrp import AlphaBeta, Composite, Epsilon
+    >>> mixed = Composite({nn.Conv3d: AlphaBeta(beta=1.0), nn.Linear: Epsilon(), -1: Epsilon(1e-3)})
+    """
+
+    rules: Mapping[Key, Rule]
+    sums: Rule = field(default_factory=Epsilon)
+
+    def __post_init__(self) -> None:
+        for key, rule in self.rules.items():
+            known = isinstance(key, str | int) or (isinstance(key, type) and issubclass(key, nn.Module))
+            if not known or isinstance(key, bool):
+                raise InputError(f"composite key {key!r}: a layer type, a position or a name pattern is wanted")
+            _check_rule(rule, f"key {key!r}")
+        _check_rule(self.sums, "sums")
+        if isinstance(self.sums, Pass):
+            raise InputError("sums cannot pass relevance through: it would be doubled; use Epsilon()")
+        object.__setattr__(self, "rules", dict(self.rules))
+
+    def check(self, names: Sequence[str], positions: int) -> None:
+        """Refuse patterns and positions that match nothing in a network.
+
+        Parameters
+        ----------
+        names : sequence of str
+            The layers' qualified names.
+        positions : int
+            Number of layers with weights.
+        """
+        for key in self.rules:
+            if isinstance(key, str) and not any(fnmatchcase(name, key) for name in names):
+                raise InputError(f"composite pattern {key!r} matches no layer; the layers are {', '.join(names)}")
+            if isinstance(key, int) and not -positions <= key < positions:
+                raise InputError(f"composite position {key}: the network has {positions} layers with weights")
+
+    def rule_for(self, name: str, module: nn.Module, position: int | None = None, positions: int = 0) -> Rule:
+        """Return the rule of one layer.
+
+        Parameters
+        ----------
+        name : str
+            Qualified name.
+        module : torch.nn.Module
+            The layer.
+        position : int, optional
+            Its position among the `positions` layers with weights.
+
+        Raises
+        ------
+        UnsupportedLayerError
+            If no key fits.
+        """
+        for key, rule in self.rules.items():
+            if isinstance(key, str) and fnmatchcase(name, key):
+                return rule
+        for key, rule in self.rules.items():
+            if isinstance(key, int) and position is not None and key % positions == position:
+                return rule
+        for base in type(module).__mro__:
+            if base in self.rules:
+                return self.rules[base]
+        kind = type(module).__name__
+        raise UnsupportedLayerError(
+            f"the composite has no rule for layer {name!r} ({kind}); add one, for example {{nn.{kind}: Epsilon()}}"
+        )
+
+
+def _check_rule(rule: object, where: str) -> None:
+    if not isinstance(rule, Rule):
+        raise InputError(f"composite {where}: {rule!r} is no rule; use one of neuroxai.lrp, for example Epsilon()")
+
+
+def everywhere(rule: Rule) -> Composite:
+    """Use one rule for all layers with weights, for normalisations that stand alone, and for sums."""
+    return Composite({**dict.fromkeys(WEIGHTED, rule), _BatchNorm: rule}, sums=rule)
+
+
+def epsilon(epsilon: float = 1e-6) -> Composite:
+    """Epsilon rule everywhere (Bach 2015, eq. 58); Eitel 2019 uses epsilon = .001."""
+    return everywhere(Epsilon(epsilon))
+
+
+def alpha_beta(beta: float = 0.0) -> Composite:
+    """Alpha-beta rule with alpha = 1 + beta everywhere (Bach 2015, eq. 60)."""
+    return everywhere(AlphaBeta(beta=beta))
+
+
+def z_plus() -> Composite:
+    """z+ rule everywhere (Montavon 2017, eq. 14)."""
+    return everywhere(ZPlus())
+
+
+def boehle2019(beta: float = 0.0) -> Composite:
+    """Beta rule as in the code of Boehle 2019.
+
+    BatchNorm passes relevance through, biases are ignored, and neurons whose contributions are all of one sign keep
+    their relevance. The authors start from the softmax probability: ``attribute(..., start="probability")``.
+    """
+    rule = AlphaBeta(beta=beta, bias="ignore", one_signed="keep")
+    return Composite({**dict.fromkeys(WEIGHTED, rule), _BatchNorm: Pass()}, sums=rule)

@@ -1,0 +1,111 @@
+"""Max-pooling: the winner takes all relevance of its window."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from neuroxai.errors import UnsupportedLayerError
+
+POOLS: dict[type[nn.Module], int] = {nn.MaxPool1d: 1, nn.MaxPool2d: 2, nn.MaxPool3d: 3}
+
+
+def _per_axis(value: Any, axes: int) -> tuple[int, ...]:
+    return (int(value),) * axes if isinstance(value, int) else tuple(int(v) for v in value)
+
+
+@dataclass(frozen=True)
+class MaxPool:
+    """Geometry of a max-pooling over 1, 2 or 3 axes (one axis is run as two, the first of size 1)."""
+
+    axes: int
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+    dilation: tuple[int, ...]
+    ceil: bool
+
+    @classmethod
+    def of(
+        cls,
+        axes: int,
+        kernel_size: Any,
+        stride: Any = None,
+        padding: Any = 0,
+        dilation: Any = 1,
+        ceil_mode: bool = False,
+        return_indices: bool = False,
+    ) -> MaxPool:
+        """Take the arguments of ``torch.nn.MaxPool*d`` or ``torch.nn.functional.max_pool*d``.
+
+        Raises
+        ------
+        UnsupportedLayerError
+            If the indices are part of the network.
+        """
+        if return_indices:
+            raise UnsupportedLayerError("max-pooling that returns its indices has no relevance rule")
+        kernel = _per_axis(kernel_size, axes)
+        no_stride = stride is None or (isinstance(stride, list | tuple) and not stride)
+        values = [kernel, kernel if no_stride else _per_axis(stride, axes)]
+        values += [_per_axis(padding, axes), _per_axis(dilation, axes)]
+        if axes == 1:
+            values = [(1, *values[0]), (1, *values[1]), (0, *values[2]), (1, *values[3])]
+        return cls(axes, values[0], values[1], values[2], values[3], bool(ceil_mode))
+
+    def __call__(self, x: Tensor) -> tuple[Tensor, Winners]:
+        """Pool and remember the winners."""
+        if self.axes == 1:
+            x = x.unsqueeze(-2)
+        pool: Any = torch.ops.aten.max_pool3d_with_indices if self.axes == 3 else torch.ops.aten.max_pool2d_with_indices
+        out, indices = pool(x, self.kernel, self.stride, self.padding, self.dilation, self.ceil)
+        winners = Winners(self, indices, x.shape, _format_of(x))
+        return (out.squeeze(-2) if self.axes == 1 else out), winners
+
+
+@dataclass(frozen=True)
+class Winners:
+    """Where the maxima of one pooling lay."""
+
+    pool: MaxPool
+    indices: Tensor
+    shape: torch.Size
+    memory_format: torch.memory_format
+
+    def gather(self, values: Tensor) -> Tensor:
+        """Read values of the full grid at the winners; result shaped like the pooled output."""
+        if self.pool.axes == 1:
+            values = values.unsqueeze(-2)
+        if self.memory_format == torch.contiguous_format:
+            out = values.flatten(2).gather(2, self.indices.flatten(2)).view(self.indices.shape)
+        else:  # channels last: flattening the grid must not copy it
+            order = (0, *range(2, values.ndim), 1)
+            index = self.indices.permute(order)
+            flat = values.permute(order).flatten(1, -2).gather(1, index.flatten(1, -2))
+            out = flat.view(index.shape).permute(0, -1, *range(1, values.ndim - 1))
+        return out.squeeze(-2) if self.pool.axes == 1 else out
+
+    def scatter(self, values: Tensor, indices: Tensor | None = None) -> Tensor:
+        """Add values at the winners into zeros of the full grid; `indices` stands in for stacked channels."""
+        indices = self.indices if indices is None else indices
+        if self.pool.axes == 1:
+            values = values.unsqueeze(-2)
+        shape = (self.shape[0], values.shape[1], *self.shape[2:])
+        grid = torch.empty(shape, dtype=values.dtype, device=values.device, memory_format=self.memory_format)
+        p = self.pool
+        args = (grid, p.kernel, p.stride, p.padding, p.dilation, p.ceil, indices)
+        back: Any = torch.ops.aten.max_pool3d_with_indices_backward
+        if p.axes != 3:
+            back = torch.ops.aten.max_pool2d_with_indices_backward
+        out: Tensor = back(values, *args)
+        return out.squeeze(-2) if p.axes == 1 else out
+
+
+def _format_of(x: Tensor) -> torch.memory_format:
+    if x.is_contiguous():
+        return torch.contiguous_format
+    last = torch.channels_last_3d if x.ndim == 5 else torch.channels_last
+    return last if x.is_contiguous(memory_format=last) else torch.contiguous_format

@@ -1,0 +1,148 @@
+"""What the pages show, as plain values: the templates compute nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from neuroxai.evaluation import Estimate
+
+RESEARCH_USE = (
+    "For research use only. This is not a medical device: nothing on this page may be used to diagnose, treat or "
+    "advise a person."
+)
+
+
+@dataclass(frozen=True)
+class Region:
+    """Relevance of one named region in one scan."""
+
+    name: str
+    sum: float
+    density: float
+    voxels: int
+
+
+@dataclass(frozen=True)
+class RegionMeans:
+    """Relevance of one named region over groups; ``gain`` is mean sum of patients over mean sum of controls."""
+
+    name: str
+    sums: Mapping[str, float | None]
+    densities: Mapping[str, float | None]
+    gain: float | None
+
+
+@dataclass(frozen=True)
+class ScanValues:
+    """One scan's page.
+
+    Parameters
+    ----------
+    title : str
+        Participant and session.
+    probabilities : mapping of str to float
+        Class to probability.
+    predicted, true : str
+        Class names; `true` is empty where unknown.
+    target : str
+        The class whose logit is explained.
+    score : float or None
+        That logit.
+    mosaic : bytes
+        PNG of heatmap over scan.
+    mosaic_space : str
+        Grid that is drawn.
+    limit : float
+        Of the colour scale.
+    regions : mapping of str to sequence of Region
+        Four lists: ``sum for``, ``sum against``, ``density for``, ``density against``; empty where no scores.
+    bars : bytes or None
+        PNG of the regions with the largest absolute sums.
+    provenance : sequence of (str, str)
+        Label and value.
+    notes : sequence of str
+        What the reader must know about this scan.
+    """
+
+    title: str
+    probabilities: Mapping[str, float]
+    predicted: str
+    true: str
+    target: str
+    score: float | None
+    mosaic: bytes
+    mosaic_space: str
+    limit: float
+    regions: Mapping[str, Sequence[Region]]
+    bars: bytes | None
+    provenance: Sequence[tuple[str, str]]
+    notes: Sequence[str] = ()
+    research_use: str = RESEARCH_USE
+
+
+@dataclass(frozen=True)
+class GroupMap:
+    """Mean heatmap of a group; no figure where the group is empty."""
+
+    name: str
+    n: int
+    figure: bytes | None
+
+
+@dataclass(frozen=True)
+class ScanLink:
+    """A line of the table of scans; `page` is relative and empty where no page could be made."""
+
+    title: str
+    page: str
+    true: str
+    predicted: str
+    probability: float
+    cell: str
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A scan that could not be shown, or was not explained, and why."""
+
+    title: str
+    error: str
+
+
+@dataclass(frozen=True)
+class CohortValues:
+    """The cohort's page.
+
+    Parameters
+    ----------
+    positive : str
+        The class taken as positive, also the class whose heatmaps are averaged.
+    metrics : mapping of str to Estimate
+        Empty where no true labels are known.
+    confusion : mapping of str to sequence of ScanLink
+        ``TP``, ``FP``, ``TN``, ``FN``.
+    truth : mapping
+        Known-truth figures (`neuroxai.report.truth`), empty where there are no masks.
+    """
+
+    classes: Sequence[str]
+    positive: str
+    scans: int
+    participants: int
+    labelled: int
+    metrics: Mapping[str, Estimate]
+    confusion: Mapping[str, Sequence[ScanLink]]
+    roc: bytes | None
+    groups: Sequence[GroupMap]
+    limit: float
+    regions: Sequence[RegionMeans]
+    region_groups: Sequence[str]
+    bars: bytes | None
+    truth: Mapping[str, Any]
+    links: Sequence[ScanLink]
+    failures: Sequence[Failure]
+    provenance: Sequence[tuple[str, str]]
+    notes: Sequence[str] = field(default_factory=tuple)
+    research_use: str = RESEARCH_USE

@@ -1,0 +1,190 @@
+"""Atrophy of the medial temporal lobe: a prescribed log-Jacobian, made real by a diffeomorphism."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuroxai.simulate import regions
+from neuroxai.simulate.anatomy import Anatomy, Array
+from neuroxai.simulate.diffeomorphism import Displacement, exponential, grid_points, jacobian, sample, velocity
+from neuroxai.simulate.effect import FIELD_SPACING, Contrast, Effect, Planted
+from neuroxai.space import Volume
+
+STRUCTURES = {"hippocampus": 1.0, "amygdala": 0.8, "parahippocampal": 0.6}
+"""Structures that shrink, and their log-Jacobian relative to the hippocampus'."""
+
+DOSES = (17.0, 33.0)
+"""Range of the prescribed hippocampal volume loss in percent (uniform); the realised loss lies within 15 to 35 %."""
+
+LOG_JACOBIAN_THRESHOLD = 0.05
+"""Truth mask: voxels whose tissue shrank or grew by about 5 % or more."""
+
+VENTRICLE_GAIN = 0.25
+"""Log-Jacobian of the lateral ventricles at a hippocampal loss of 25 %."""
+
+
+class Atrophy(Effect):
+    """Loss in hippocampus, amygdala and parahippocampal region, gain of the fluid around and of the ventricles.
+
+    The log-Jacobian is negative in the structures of each side and positive in the fluid beside them (inferior horn
+    and fissures) by the same integral, so the change balances where it happens. The lateral ventricles grow at the
+    cost of the white matter along them. Hippocampal losses of 15 to 35 % are those of Alzheimer's disease
+    (mild to moderate; Jack 1997, Barnes 2009).
+    """
+
+    name: ClassVar[str] = "atrophy"
+    suffix: ClassVar[str] = "T1w"
+    control: ClassVar[str] = "CN"
+    patient: ClassVar[str] = "AD"
+    ages: ClassVar[tuple[float, float, float, float]] = (74.0, 6.0, 58.0, 90.0)
+
+    def __init__(self, anatomy: Anatomy) -> None:
+        super().__init__(anatomy)
+        self._loss: dict[tuple[str, str], Array] = {}
+        self._fluid: dict[str, Array] = {}
+        self._ventricle: dict[str, Array] = {}
+        self._shell: dict[str, Array] = {}
+        makers = {
+            "hippocampus": regions.hippocampus,
+            "amygdala": regions.amygdala,
+            "parahippocampal": regions.parahippocampal,
+        }
+        wm = self._on_grid(anatomy.wm)
+        for side, sign in regions.SIDES.items():
+            for structure, make in makers.items():
+                roi = make(anatomy, sign)
+                self._loss[structure, side] = self._on_grid(roi)
+                self.rois[f"{structure}_{side}"] = roi
+            ventricle = regions.lateral_ventricle(anatomy, sign)
+            self.rois[f"lateral_ventricle_{side}"] = ventricle
+            self.rois[f"inferior_horn_{side}"] = regions.inferior_horn(anatomy, sign)
+            self._fluid[side] = self._on_grid(regions.temporal_fluid(anatomy, sign))
+            self._ventricle[side] = self._on_grid(ventricle)
+            self._shell[side] = _smooth(self._ventricle[side], 5.0) * wm
+        self._near = {name: self._points_near(roi) for name, roi in self.rois.items()}
+        self._calibration = self._calibrate()
+
+    def log_jacobian(
+        self,
+        amplitude: dict[str, float],
+        ventricle: dict[str, float] | None = None,
+        relative: dict[str, float] | None = None,
+    ) -> NDArray[np.float32]:
+        """Prescribe the log-Jacobian on the field grid; its integral is 0.
+
+        Parameters
+        ----------
+        amplitude : dict
+            Per side (``"left"``, ``"right"``): minus the hippocampus' log-Jacobian.
+        ventricle : dict, optional
+            Per side: log-Jacobian of the lateral ventricle.
+        relative : dict, optional
+            Per structure: factor on the amplitude; default `STRUCTURES`.
+        """
+        relative = STRUCTURES if relative is None else relative
+        total = np.zeros(self.grid.shape, dtype=np.float32)
+        for side, strength in amplitude.items():
+            loss = sum(np.float32(relative[s]) * self._loss[s, side] for s in STRUCTURES)
+            fluid = self._fluid[side]
+            total += np.float32(strength) * (fluid * np.float32(loss.sum() / fluid.sum()) - loss)
+        for side, strength in (ventricle or {}).items():
+            gain, shell = self._ventricle[side], self._shell[side]
+            total += np.float32(strength) * (gain - shell * np.float32(gain.sum() / shell.sum()))
+        return total
+
+    def realised_change(self, warp: Displacement, names: list[str]) -> float:
+        """Relative volume change of regions, natural variation left out.
+
+        The soft regions are pulled back through the backward map on the field grid and summed: the integral of
+        the forward map's Jacobian determinant over the regions, by change of variables; -0.25 is a loss of 25 %.
+        """
+        before = after = 0.0
+        for name in names:
+            points = self._near[name]
+            before += float(self._sampled(name, points).sum(dtype=np.float64))
+            after += float(self._sampled(name, warp(points)).sum(dtype=np.float64))
+        return after / before - 1.0
+
+    def plant(self, rng: np.random.Generator, present: bool) -> Planted:
+        """Draw one subject's atrophy: dose, asymmetry, shares of the structures, ventricles."""
+        dose = rng.uniform(*DOSES)
+        asymmetry = float(np.clip(rng.normal(0.0, 0.06), -0.12, 0.12))
+        factors = np.clip(rng.normal(1.0, 0.1, 2), 0.7, 1.3)
+        growth = float(np.clip(rng.normal(1.0, 0.25), 0.5, 1.5)) * VENTRICLE_GAIN * dose / 25.0
+        dose *= float(present)
+        strength = float(np.interp(dose, self._calibration[0], self._calibration[1]))
+        relative = {
+            "hippocampus": 1.0,
+            "amygdala": STRUCTURES["amygdala"] * factors[0],
+            "parahippocampal": STRUCTURES["parahippocampal"] * factors[1],
+        }
+        prescribed = self.log_jacobian(
+            {"left": strength * (1 + asymmetry), "right": strength * (1 - asymmetry)},
+            {side: growth * float(present) for side in regions.SIDES},
+            relative,
+        )
+        warp, change = self.integrate(prescribed)
+        columns = {"dose": dose}
+        for structure in (*STRUCTURES, "lateral_ventricle", "inferior_horn"):
+            both = [f"{structure}_left", f"{structure}_right"]
+            sign, word = (1.0, "gain") if structure in ("lateral_ventricle", "inferior_horn") else (-1.0, "loss")
+            columns[f"{structure}_{word}_percent"] = sign * 100.0 * self.realised_change(warp, both) + 0.0
+        return Planted(warp, change, columns=columns)
+
+    def integrate(self, prescribed: NDArray[np.float32]) -> tuple[Displacement, NDArray[np.float32]]:
+        """Turn a log-Jacobian into the backward map and the realised log-Jacobian at the changed tissue's place."""
+        warp = exponential(-velocity(prescribed, FIELD_SPACING), self.grid)
+        determinant = jacobian(warp)
+        if float(determinant.min()) <= 0:
+            raise ArithmeticError(f"the atrophy folds (smallest Jacobian {float(determinant.min()):.3g})")
+        return warp, -np.log(determinant)
+
+    def maps(self) -> list[Array]:
+        """The T1w template."""
+        return [self.anatomy.t1]
+
+    def contrast(self, rng: np.random.Generator) -> Contrast:
+        """T1w intensities to a power near one: fluid and grey matter darker or brighter against white matter."""
+        gamma = np.float32(np.exp(rng.normal(0.0, 0.08)))
+        return lambda maps: np.asarray(np.maximum(maps[0], 0.0) ** gamma, dtype=np.float32)
+
+    def truth(self, log_jacobian: Array, opacity: Array) -> NDArray[np.bool_]:
+        """Voxels with an absolute log-Jacobian of `LOG_JACOBIAN_THRESHOLD` or more."""
+        return np.asarray(np.abs(log_jacobian) >= LOG_JACOBIAN_THRESHOLD)
+
+    def _calibrate(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Realised hippocampal loss in percent at a few amplitudes (more than prescribed is lost near the border)."""
+        amplitudes = np.array([0.0, 0.25, 0.5, 0.75])
+        losses = [0.0]
+        both = ["hippocampus_left", "hippocampus_right"]
+        for a in amplitudes[1:]:
+            warp, _ = self.integrate(self.log_jacobian({"left": float(a), "right": float(a)}))
+            losses.append(-100.0 * self.realised_change(warp, both))
+        return np.array(losses), amplitudes
+
+    def _sampled(self, name: str, points: NDArray[np.float64]) -> NDArray[np.float32]:
+        inverse = np.linalg.inv(self.anatomy.space.affine)
+        return sample(self.rois[name], inverse[:3, :3] @ points + inverse[:3, 3:])
+
+    def _points_near(self, roi: Array) -> NDArray[np.float64]:
+        """World positions of the field grid's voxels within 10 mm of a region, farther than any tissue moves."""
+        from scipy import ndimage
+
+        inside = Volume(roi, self.anatomy.space).resampled_to(self.grid).data > 1e-3
+        near = ndimage.binary_dilation(inside, iterations=round(10.0 / FIELD_SPACING))
+        return grid_points(self.grid)[:, near.ravel()]
+
+    def _on_grid(self, values: Array) -> Array:
+        """A map of the anatomy on the field grid, smoothed over about a voxel."""
+        data = Volume(values, self.anatomy.space).resampled_to(self.grid).data
+        return _smooth(data, 1.5)
+
+
+def _smooth(values: Array, sigma: float) -> Array:
+    """Gaussian smoothing on the field grid; `sigma` in mm."""
+    from scipy import ndimage
+
+    return np.asarray(ndimage.gaussian_filter(values, sigma / FIELD_SPACING), dtype=np.float32)

@@ -1,0 +1,132 @@
+"""Diffeomorphisms from stationary velocity fields: Poisson solve, scaling and squaring, Jacobians.
+
+A displacement field `u` on a `Space` moves the world point x to x + u(x); its components are millimetres along world
+x, y, z. Shapes are (3, \\*space.shape).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuroxai.space import Space
+
+Field = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Displacement:
+    """A displacement field on a grid whose axes run along the world's.
+
+    Parameters
+    ----------
+    field : ndarray of float32, shape (3, \\*space.shape)
+        Millimetres.
+    space : Space
+        Its affine must be diagonal (RAS).
+    """
+
+    field: Field
+    space: Space
+
+    def __call__(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Move world points, shape (3, n); beyond the grid the border's displacement holds."""
+        voxels = _voxels(self.space, points)
+        return points + np.stack([sample(component, voxels, mode="nearest") for component in self.field])
+
+
+def sample(values: NDArray[np.float32], voxels: NDArray[np.float64], mode: str = "constant") -> NDArray[np.float32]:
+    """Linear interpolation at voxel positions, shape (3, n); outside the grid 0, or the border with ``"nearest"``."""
+    from scipy import ndimage
+
+    return np.asarray(ndimage.map_coordinates(values, voxels, order=1, mode=mode, output=np.float32))
+
+
+def velocity(log_jacobian: NDArray[np.float32], spacing: float) -> Field:
+    """Find the irrotational velocity whose divergence is the prescribed log-Jacobian.
+
+    v = grad(phi) with laplace(phi) = log_jacobian, solved in Fourier space on the grid doubled by zeros up to a third,
+    with the mean removed. To first order the flow of v has the prescribed log-Jacobian (Khan 2008 and Karacali 2006
+    prescribe Jacobians for the same purpose). Where the integral of the input is 0 the velocity falls off at
+    least with the third power of distance, so that the rest of the brain hardly moves.
+
+    Parameters
+    ----------
+    log_jacobian : ndarray, shape (x, y, z)
+        Smooth, small or zero at the border.
+    spacing : float
+        Voxel size in mm.
+
+    Returns
+    -------
+    ndarray of float32, shape (3, x, y, z)
+        Millimetres per unit time.
+    """
+    from scipy import fft
+
+    shape = log_jacobian.shape
+    padded = [fft.next_fast_len(n + n // 3, real=True) for n in shape]
+    source = fft.rfftn(log_jacobian.astype(np.float32), padded)
+    source[0, 0, 0] = 0.0
+    waves = [fft.fftfreq(padded[0]), fft.fftfreq(padded[1]), fft.rfftfreq(padded[2])]
+    k = [2 * np.pi * w.reshape([-1 if a == axis else 1 for a in range(3)]) / spacing for axis, w in enumerate(waves)]
+    square = k[0] ** 2 + k[1] ** 2 + k[2] ** 2
+    square[0, 0, 0] = 1.0
+    potential = source / -square.astype(np.float32)
+    crop = tuple(slice(n) for n in shape)
+    parts = [fft.irfftn((1j * wave).astype(np.complex64) * potential, padded)[crop] for wave in k]
+    return np.asarray(np.stack(parts), dtype=np.float32)
+
+
+def exponential(v: Field, space: Space) -> Displacement:
+    """Integrate a stationary velocity for unit time by scaling and squaring (Arsigny 2006).
+
+    The first step moves no point farther than a quarter of a voxel; then u <- u + u o (id + u), n times. A velocity of
+    zero gives a displacement of exactly zero.
+    """
+    grid = np.stack(np.meshgrid(*[np.arange(n, dtype=np.float32) for n in space.shape], indexing="ij"))
+    size = np.asarray(space.spacing, dtype=np.float32).reshape(3, 1, 1, 1)
+    largest = float(np.abs(v / size).max(initial=0.0))
+    # the number of steps is the same for sham and patient, whatever the dose
+    steps = max(5, int(np.ceil(np.log2(max(largest, 1e-9) / 0.25))))
+    u = v / np.float32(2**steps)
+    for _ in range(steps):
+        at = grid + u / size
+        u = u + np.stack([sample(component, at, mode="nearest") for component in u])
+    return Displacement(u, space)
+
+
+def jacobian(displacement: Displacement) -> NDArray[np.float32]:
+    """Determinant of the Jacobian of x + u(x) by central differences, shape ``space.shape``."""
+    rows = []
+    for axis, component in enumerate(displacement.field):
+        gradient = list(np.gradient(component, *displacement.space.spacing))
+        gradient[axis] = gradient[axis] + 1.0
+        rows.append(gradient)
+    (a, b, c), (d, e, f), (g, h, i) = rows
+    return np.asarray(a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g), dtype=np.float32)
+
+
+def field_space(space: Space, spacing: float) -> Space:
+    """A RAS grid of the given isotropic spacing over the same field of view as `space`."""
+    corners = np.array(np.meshgrid(*[(-0.5, n - 0.5) for n in space.shape], indexing="ij")).reshape(3, -1).T
+    world = space.world(corners)
+    low, high = world.min(0), world.max(0)
+    shape = np.ceil((high - low) / spacing).astype(int)
+    affine = np.diag([spacing, spacing, spacing, 1.0])
+    affine[:3, 3] = (low + high) / 2 - (shape - 1) * spacing / 2
+    return Space(shape.tolist(), affine)
+
+
+def grid_points(space: Space) -> NDArray[np.float64]:
+    """World coordinates of all voxel centres, shape (3, n), C order."""
+    voxels = np.stack(np.meshgrid(*[np.arange(n) for n in space.shape], indexing="ij")).reshape(3, -1)
+    return np.asarray(space.affine[:3, :3] @ voxels + space.affine[:3, 3:])
+
+
+def _voxels(space: Space, points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """World points (3, n) to voxel positions of a grid."""
+    inverse = np.linalg.inv(space.affine)
+    return inverse[:3, :3] @ points + inverse[:3, 3:]

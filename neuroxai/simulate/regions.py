@@ -1,0 +1,113 @@
+"""Where the effects are planted: soft regions at published MNI coordinates, shaped by the anatomy's tissue maps.
+
+A structure is a tube of elliptical cross-section around a curve, times the grey-matter or fluid fraction, so that
+the anatomy and not the tube draws the border. Left is x < 0.
+
+Sources of the coordinates (MNI152, mm): anterior and posterior hippocampus and amygdala of Seitzman 2020 (packaged by
+nilearn); centroids of hippocampus, amygdala and parahippocampal gyrus of the AAL parcellation (Tzourio-Mazoyer 2002);
+the body of the hippocampus bows laterally between head and tail along the temporal horn (Duvernoy 2013). The tests
+check the result against the Harvard-Oxford atlas, which takes no part in making it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuroxai.simulate.anatomy import Anatomy, Array
+
+Point = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Tube:
+    """A curve on the right (x > 0) and the half-widths of its cross-section along x, y and z, all in mm."""
+
+    curve: tuple[Point, ...]
+    half_widths: Point
+
+    def map(self, anatomy: Anatomy, side: int) -> Array:
+        """Soft membership from 0 to 1 on the anatomy's grid; `side` is -1 for left, +1 for right."""
+        scale = np.asarray(self.half_widths, dtype=np.float64)
+        curve = np.asarray(self.curve, dtype=np.float64) * (side, 1, 1)
+        result = np.zeros(anatomy.space.shape, dtype=np.float32)
+        corners = np.stack([curve.min(0) - 1.5 * scale, curve.max(0) + 1.5 * scale])
+        box = _box(anatomy, corners)
+        grid = np.stack(np.meshgrid(*[np.arange(b.start, b.stop) for b in box], indexing="ij"), axis=-1)
+        points = anatomy.space.world(grid) / scale
+        distance = np.full(points.shape[:-1], np.inf)
+        for start, end in zip(curve[:-1] / scale, curve[1:] / scale, strict=True):
+            along = end - start
+            t = np.clip((points - start) @ along / (along @ along), 0.0, 1.0)
+            distance = np.minimum(distance, np.linalg.norm(points - start - t[..., None] * along, axis=-1))
+        result[box] = 1.0 / (1.0 + np.exp(np.clip((distance - 1.0) / 0.08, -50, 50)))
+        return result
+
+
+HIPPOCAMPUS = Tube(((24, -9, -23), (25, -13, -21), (28, -24, -14), (26.5, -33, -7.5), (22, -39, -1)), (8.5, 5.5, 5.5))
+AMYGDALA = Tube(((21, -3, -21), (24, -4, -18)), (7.5, 6.0, 6.5))
+PARAHIPPOCAMPAL = Tube(((22, -6, -33), (23, -18, -28), (23, -30, -18), (20, -38, -9)), (8.0, 6.0, 6.0))
+LATERAL_VENTRICLE = Tube(
+    ((12, 28, 2), (11, 12, 16), (12, -8, 23), (17, -28, 20), (26, -42, 8), (26, -54, 8)), (11.0, 9.0, 10.0)
+)
+INFERIOR_HORN = Tube(((28, -41, 4), (34, -35, -4), (37, -25, -13), (34, -13, -21), (29, -7, -23)), (6.0, 5.5, 5.5))
+SURROUNDINGS = Tube(HIPPOCAMPUS.curve, (19.0, 13.0, 13.0))
+
+SIDES = {"left": -1, "right": 1}
+
+
+def _box(anatomy: Anatomy, corners: NDArray[np.float64]) -> tuple[slice, ...]:
+    """Slices of the anatomy's grid around world corners, clipped to the grid."""
+    ends = np.array(np.meshgrid(*corners.T, indexing="ij")).reshape(3, -1).T
+    voxels = anatomy.space.voxels(ends)
+    low = np.clip(np.floor(voxels.min(0)).astype(int), 0, anatomy.space.shape)
+    high = np.clip(np.ceil(voxels.max(0)).astype(int) + 1, 0, anatomy.space.shape)
+    return tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+
+
+def _sharpened(fraction: Array) -> Array:
+    """Tissue fractions pushed towards 0 and 1 around one half."""
+    t = np.clip((fraction - 0.3) / 0.4, 0.0, 1.0)
+    return np.asarray(t * t * (3.0 - 2.0 * t), dtype=np.float32)
+
+
+def hippocampus(anatomy: Anatomy, side: int) -> Array:
+    """Soft hippocampus (head, body and tail) of one side."""
+    return HIPPOCAMPUS.map(anatomy, side) * _sharpened(anatomy.gm)
+
+
+def amygdala(anatomy: Anatomy, side: int) -> Array:
+    """Soft amygdala of one side, without what belongs to the hippocampus."""
+    return AMYGDALA.map(anatomy, side) * _sharpened(anatomy.gm) * (1.0 - HIPPOCAMPUS.map(anatomy, side))
+
+
+def parahippocampal(anatomy: Anatomy, side: int) -> Array:
+    """Soft parahippocampal region (with entorhinal cortex) of one side."""
+    others = np.maximum(HIPPOCAMPUS.map(anatomy, side), AMYGDALA.map(anatomy, side))
+    return PARAHIPPOCAMPAL.map(anatomy, side) * _sharpened(anatomy.gm) * (1.0 - others)
+
+
+def lateral_ventricle(anatomy: Anatomy, side: int) -> Array:
+    """Soft lateral ventricle of one side: frontal horn, body, trigone and occipital horn."""
+    return LATERAL_VENTRICLE.map(anatomy, side) * _sharpened(anatomy.csf) * _hemisphere(anatomy, side)
+
+
+def temporal_fluid(anatomy: Anatomy, side: int) -> Array:
+    """Fluid that takes the place of lost medial temporal tissue: the inferior horn and the fissures around."""
+    near = np.maximum(INFERIOR_HORN.map(anatomy, side), 0.35 * SURROUNDINGS.map(anatomy, side))
+    return np.asarray(near * anatomy.csf * _hemisphere(anatomy, side), dtype=np.float32)
+
+
+def inferior_horn(anatomy: Anatomy, side: int) -> Array:
+    """Soft inferior (temporal) horn of one side."""
+    return INFERIOR_HORN.map(anatomy, side) * anatomy.csf
+
+
+def _hemisphere(anatomy: Anatomy, side: int) -> Array:
+    """One beyond 2 mm from the midline on the side asked for, falling to 0 at it."""
+    i, j, k = np.ogrid[tuple(slice(n) for n in anatomy.space.shape)]
+    row = anatomy.space.affine[0]
+    x = (row[0] * i + row[1] * j + row[2] * k + row[3]).astype(np.float32)
+    return np.asarray(np.clip(side * x / 2.0, 0.0, 1.0), dtype=np.float32)
