@@ -123,6 +123,10 @@ class Atlas:
         object.__setattr__(self, "space", space)
         object.__setattr__(self, "origin", origin)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # a read-only mapping cannot be pickled, and workers want atlases
+        return Atlas, (self.labels, dict(self.names), self.space, self.origin)
+
     def __repr__(self) -> str:
         return f"Atlas({len(self.names)} regions, {self.space.describe()})"
 
@@ -220,7 +224,9 @@ class Atlas:
         """
         if space.matches(self.space):
             return self
-        result = Atlas(Volume(self.labels, self.space).resampled_to(space, order=0).data, self.names, space, self.origin)
+        result = Atlas(
+            Volume(self.labels, self.space).resampled_to(space, order=0).data, self.names, space, self.origin
+        )
         gone = (self.counts() > 0) & (result.counts() == 0)
         if gone.any():
             lost = [name for name, is_gone in zip(self.names.values(), gone, strict=True) if is_gone]

@@ -2,6 +2,87 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
 
-def report() -> None:
-    """Placeholder until the command lands."""
+import typer
+
+
+def report(
+    explain_dir: Annotated[Path, typer.Argument(help="Output folder of `neuroxai explain`.")],
+    out: Annotated[Path | None, typer.Option(help="Where to write; EXPLAIN_DIR/report if left out.")] = None,
+    dataset_dir: Annotated[
+        Path | None, typer.Option(help="The cohort's folder; the one that the explain run noted if left out.")
+    ] = None,
+    truth: Annotated[
+        bool | None,
+        typer.Option(help="Compare with the planted effect of a simulated cohort; where masks are if left out."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print metrics.json instead of text.")] = False,
+) -> None:
+    """Write one HTML page a scan, one for the cohort (`index.html`) and all figures (`metrics.json`).
+
+    Exit code 1 if some scans could not be shown. Example: `neuroxai report explained --dataset-dir cohort`
+    """
+    import json
+    import sys
+
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from neuroxai.report import build_report
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=as_json, transient=True) as progress:
+        task = progress.add_task("pages", total=None)
+        built = build_report(
+            explain_dir,
+            out,
+            dataset_dir,
+            truth,
+            on_scan=lambda done, total: progress.update(task, completed=done, total=total),
+        )
+    for failure in built.failures:
+        sys.stderr.write(f"failed: {failure.title}: {failure.error}\n")
+    if as_json:
+        typer.echo(json.dumps(built.metrics, indent=2, ensure_ascii=False, allow_nan=False))
+    else:
+        for line in _lines(built.metrics):
+            typer.echo(line)
+        typer.echo(f"report: {built.index}")
+    if built.failures:
+        raise typer.Exit(1)
+
+
+def _lines(metrics: Mapping[str, Any]) -> list[str]:
+    """Say the main figures in plain lines."""
+    lines = [
+        f"{metrics['scans']} scans of {metrics['participants']} participants, {metrics['labelled']} with a true label"
+    ]
+    for name, item in metrics["classification"].items():
+        if item["value"] is None:
+            lines.append(f"{name.replace('_', ' ')}: undefined, {item['reason']}")
+        else:
+            interval = f"95 % interval {item['low']:.3f} to {item['high']:.3f}"
+            lines.append(
+                f"{name.replace('_', ' ')}: {item['value']:.3f} ({interval}, n = {item['n']}, {item['method']})"
+            )
+    truth = metrics["known_truth"]
+    if truth:
+        ratio, mass = truth["density_ratio"], truth["relevance_mass"]
+        lines.append("known truth, planted effect against the rest of the brain (1 is chance):")
+        for group in ("patients", "controls"):
+            value = ratio[group]["value"]
+            text = f"{value:.2f}" if value is not None else f"undefined, {ratio[group]['reason']}"
+            lines.append(f"  density of positive relevance, mean heatmap of {group}: {text}")
+        for group in ("patients", "controls"):
+            item = mass[group]
+            if item["n"]:
+                lines.append(f"  share of positive relevance inside, {group}: {item['mean']:.1%} (n = {item['n']})")
+        if truth["effect_share_of_brain"] is not None:
+            lines.append(f"  the effect's share of the brain (chance): {truth['effect_share_of_brain']:.1%}")
+        for row in truth["dose"]:
+            span = f"{row['min']:.3g} to {row['max']:.3g} (n = {row['n']})"
+            lines.append(f"  planted {row['column']}: mean {row['mean']:.3g}, {span}")
+    return lines

@@ -166,7 +166,7 @@ def _bootstrap(
 
 
 def confusion(true: ArrayLike, predicted: ArrayLike, ids: Sequence[str]) -> dict[str, list[str]]:
-    """Identifiers of true positives, false positives, true negatives and false negatives.
+    """Return the identifiers of true positives, false positives, true negatives and false negatives.
 
     Returns
     -------

@@ -161,9 +161,7 @@ def newcombe_area(area: float, positives: int, negatives: int, level: float = 0.
     return low, high
 
 
-def subject_weights(
-    clusters: NDArray[Any], true: NDArray[np.bool_], replicates: int, seed: int
-) -> NDArray[np.float64]:
+def subject_weights(clusters: NDArray[Any], true: NDArray[np.bool_], replicates: int, seed: int) -> NDArray[np.float64]:
     """How often each scan is drawn when subjects are drawn with replacement, shape (replicates, scans).
 
     Strata are the subjects with the same classes (patients, controls, those with both), so that no replicate loses a

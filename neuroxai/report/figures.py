@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -192,8 +192,8 @@ def _short(name: str, length: int = 44) -> str:
 
 
 @contextmanager
-def _figure(width: float, height: float) -> Iterator[tuple[Any, Any]]:
-    """A figure of its own (no global state), under matplotlib's default style, and a function that gives its PNG."""
+def _figure(width: float, height: float) -> Iterator[tuple[Any, Callable[[], bytes]]]:
+    """Open a figure of its own (no global state) in matplotlib's default style, with a function that gives its PNG."""
     import matplotlib.style
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

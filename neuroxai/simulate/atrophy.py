@@ -11,7 +11,7 @@ from neuroxai.simulate import regions
 from neuroxai.simulate.anatomy import Anatomy, Array
 from neuroxai.simulate.diffeomorphism import Displacement, exponential, grid_points, jacobian, sample, velocity
 from neuroxai.simulate.effect import FIELD_SPACING, Contrast, Effect, Planted
-from neuroxai.space import Volume
+from neuroxai.space import Space, Volume
 
 STRUCTURES = {"hippocampus": 1.0, "amygdala": 0.8, "parahippocampal": 0.6}
 """Structures that shrink, and their log-Jacobian relative to the hippocampus'."""
@@ -21,6 +21,9 @@ DOSES = (17.0, 33.0)
 
 LOG_JACOBIAN_THRESHOLD = 0.05
 """Truth mask: voxels whose tissue shrank or grew by about 5 % or more."""
+
+REACH = 24.0
+"""The velocity fades to 0 within this distance (mm) of the structures; beyond it nothing moves at all."""
 
 VENTRICLE_GAIN = 0.25
 """Log-Jacobian of the lateral ventricles at a hippocampal loss of 25 %."""
@@ -47,6 +50,7 @@ class Atrophy(Effect):
         self._fluid: dict[str, Array] = {}
         self._ventricle: dict[str, Array] = {}
         self._shell: dict[str, Array] = {}
+        self.local = _around(regions.TUBES, self.grid)
         makers = {
             "hippocampus": regions.hippocampus,
             "amygdala": regions.amygdala,
@@ -64,6 +68,7 @@ class Atrophy(Effect):
             self._fluid[side] = self._on_grid(regions.temporal_fluid(anatomy, sign))
             self._ventricle[side] = self._on_grid(ventricle)
             self._shell[side] = _smooth(self._ventricle[side], 5.0) * wm
+        self._window = _window(self.local)
         self._near = {name: self._points_near(roi) for name, roi in self.rois.items()}
         self._calibration = self._calibrate()
 
@@ -73,7 +78,7 @@ class Atrophy(Effect):
         ventricle: dict[str, float] | None = None,
         relative: dict[str, float] | None = None,
     ) -> NDArray[np.float32]:
-        """Prescribe the log-Jacobian on the field grid; its integral is 0.
+        """Prescribe the log-Jacobian on the local grid; its integral is 0.
 
         Parameters
         ----------
@@ -85,9 +90,11 @@ class Atrophy(Effect):
             Per structure: factor on the amplitude; default `STRUCTURES`.
         """
         relative = STRUCTURES if relative is None else relative
-        total = np.zeros(self.grid.shape, dtype=np.float32)
+        total = np.zeros(self.local.shape, dtype=np.float32)
         for side, strength in amplitude.items():
-            loss = sum(np.float32(relative[s]) * self._loss[s, side] for s in STRUCTURES)
+            loss = np.zeros(self.local.shape, dtype=np.float32)
+            for structure in STRUCTURES:
+                loss += np.float32(relative[structure]) * self._loss[structure, side]
             fluid = self._fluid[side]
             total += np.float32(strength) * (fluid * np.float32(loss.sum() / fluid.sum()) - loss)
         for side, strength in (ventricle or {}).items():
@@ -136,15 +143,18 @@ class Atrophy(Effect):
 
     def integrate(self, prescribed: NDArray[np.float32]) -> tuple[Displacement, NDArray[np.float32]]:
         """Turn a log-Jacobian into the backward map and the realised log-Jacobian at the changed tissue's place."""
-        warp = exponential(-velocity(prescribed, FIELD_SPACING), self.grid)
+        warp = exponential(-velocity(prescribed, FIELD_SPACING) * self._window, self.local)
         determinant = jacobian(warp)
         if float(determinant.min()) <= 0:
             raise ArithmeticError(f"the atrophy folds (smallest Jacobian {float(determinant.min()):.3g})")
         return warp, -np.log(determinant)
 
     def maps(self) -> list[Array]:
-        """The T1w template."""
-        return [self.anatomy.t1]
+        """Return the T1w image, fluid beyond the brain's edge, so that tissue drawn back from the edge leaves fluid."""
+        anatomy = self.anatomy
+        fluid = anatomy.t1[anatomy.csf > 0.9]
+        level = np.median(fluid) if fluid.size else np.float32(0.0)
+        return [np.where(anatomy.brain, anatomy.t1, level).astype(np.float32)]
 
     def contrast(self, rng: np.random.Generator) -> Contrast:
         """T1w intensities to a power near one: fluid and grey matter darker or brighter against white matter."""
@@ -173,14 +183,37 @@ class Atrophy(Effect):
         """World positions of the field grid's voxels within 10 mm of a region, farther than any tissue moves."""
         from scipy import ndimage
 
-        inside = Volume(roi, self.anatomy.space).resampled_to(self.grid).data > 1e-3
+        inside = Volume(roi, self.anatomy.space).resampled_to(self.local).data > 1e-3
         near = ndimage.binary_dilation(inside, iterations=round(10.0 / FIELD_SPACING))
-        return grid_points(self.grid)[:, near.ravel()]
+        return grid_points(self.local)[:, near.ravel()]
 
     def _on_grid(self, values: Array) -> Array:
-        """A map of the anatomy on the field grid, smoothed over about a voxel."""
-        data = Volume(values, self.anatomy.space).resampled_to(self.grid).data
+        """Bring a map of the anatomy to the field grid, smoothed over about a voxel."""
+        data = Volume(values, self.anatomy.space).resampled_to(self.local).data
         return _smooth(data, 1.5)
+
+
+def _around(tubes: tuple[regions.Tube, ...], grid: Space) -> Space:
+    """Cut from `grid` what lies within `REACH` of the tubes on both sides."""
+    points = np.array([np.asarray(p) * (side, 1, 1) for t in tubes for p in t.curve for side in (-1, 1)])
+    widest = np.max([t.half_widths for t in tubes], axis=0)
+    low = np.clip(np.floor(grid.voxels(points.min(0) - widest - REACH)).astype(int), 0, grid.shape)
+    high = np.clip(np.ceil(grid.voxels(points.max(0) + widest + REACH)).astype(int) + 1, 0, grid.shape)
+    affine = grid.affine.copy()
+    affine[:3, 3] = grid.world(low)
+    return Space((high - low).tolist(), affine)
+
+
+def _window(space: Space) -> NDArray[np.float32]:
+    """One inside, falling smoothly to 0 over the outer half of `REACH`."""
+    window = np.ones(space.shape, dtype=np.float32)
+    width = REACH / FIELD_SPACING / 2
+    for axis, n in enumerate(space.shape):
+        i = np.arange(n)
+        ramp = np.clip(np.minimum(i, n - 1 - i) / width, 0.0, 1.0)
+        shape = [-1 if a == axis else 1 for a in range(3)]
+        window *= (np.sin(np.pi / 2 * ramp) ** 2).astype(np.float32).reshape(shape)
+    return window
 
 
 def _smooth(values: Array, sigma: float) -> Array:

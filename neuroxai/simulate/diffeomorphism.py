@@ -1,7 +1,7 @@
 """Diffeomorphisms from stationary velocity fields: Poisson solve, scaling and squaring, Jacobians.
 
 A displacement field `u` on a `Space` moves the world point x to x + u(x); its components are millimetres along world
-x, y, z. Shapes are (3, \\*space.shape).
+x, y, z. Shapes are (3, x, y, z).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Displacement:
 
     Parameters
     ----------
-    field : ndarray of float32, shape (3, \\*space.shape)
+    field : ndarray of float32, shape (3, x, y, z)
         Millimetres.
     space : Space
         Its affine must be diagonal (RAS).
@@ -99,7 +99,7 @@ def exponential(v: Field, space: Space) -> Displacement:
 
 
 def jacobian(displacement: Displacement) -> NDArray[np.float32]:
-    """Determinant of the Jacobian of x + u(x) by central differences, shape ``space.shape``."""
+    """Compute the determinant of the Jacobian of x + u(x) by central differences, shape ``space.shape``."""
     rows = []
     for axis, component in enumerate(displacement.field):
         gradient = list(np.gradient(component, *displacement.space.spacing))
@@ -110,7 +110,7 @@ def jacobian(displacement: Displacement) -> NDArray[np.float32]:
 
 
 def field_space(space: Space, spacing: float) -> Space:
-    """A RAS grid of the given isotropic spacing over the same field of view as `space`."""
+    """Make a RAS grid of the given isotropic spacing over the same field of view as `space`."""
     corners = np.array(np.meshgrid(*[(-0.5, n - 0.5) for n in space.shape], indexing="ij")).reshape(3, -1).T
     world = space.world(corners)
     low, high = world.min(0), world.max(0)

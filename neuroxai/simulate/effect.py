@@ -67,7 +67,7 @@ class Effect(ABC):
 
     @abstractmethod
     def maps(self) -> list[Array]:
-        """Maps on the anatomy's grid that the contrast needs."""
+        """Return the maps on the anatomy's grid that the contrast needs."""
 
     @abstractmethod
     def contrast(self, rng: np.random.Generator) -> Contrast:
@@ -79,7 +79,7 @@ class Effect(ABC):
 
 
 def brain_grid(anatomy: Anatomy) -> Space:
-    """The 2 mm grid of the velocity and displacement fields: the brain's bounding box and 14 mm around."""
+    """Make the 2 mm grid of the velocity and displacement fields: the brain's bounding box and 14 mm around."""
     voxels = np.argwhere(anatomy.brain)
     low, high = voxels.min(0), voxels.max(0)
     affine = anatomy.space.affine.copy()

@@ -78,13 +78,18 @@ class Lesions(Effect):
         return Planted(self._still, still, opacity, brightness, columns)
 
     def maps(self) -> list[Array]:
-        """Grey matter, white matter and fluid."""
-        return [self.anatomy.gm, self.anatomy.wm, self.anatomy.csf]
+        """Grey and white matter; the rest is fluid."""
+        return [self.anatomy.gm, self.anatomy.wm]
 
     def contrast(self, rng: np.random.Generator) -> Contrast:
         """FLAIR intensities: grey matter above white matter, fluid dark."""
         grey, white, fluid = (np.float32(m * np.exp(rng.normal(0.0, 0.04))) for m in (1.22, 1.0, 0.25))
-        return lambda maps: np.asarray(grey * maps[0] + white * maps[1] + fluid * maps[2], dtype=np.float32)
+
+        def intensity(maps: list[Array]) -> Array:
+            rest = np.clip(1.0 - maps[0] - maps[1], 0.0, 1.0)
+            return np.asarray(grey * maps[0] + white * maps[1] + fluid * rest, dtype=np.float32)
+
+        return intensity
 
     def truth(self, log_jacobian: Array, opacity: Array) -> NDArray[np.bool_]:
         """Voxels with a lesion opacity of `OPACITY_THRESHOLD` or more."""

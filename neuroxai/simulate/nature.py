@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroxai.simulate.diffeomorphism import Displacement, Field, exponential
+from neuroxai.simulate.diffeomorphism import Displacement, Field, exponential, field_space
 from neuroxai.space import Space
 
 WARP_SPACING = 4.0
@@ -38,10 +38,8 @@ def draw_shape(rng: np.random.Generator, grid: Space) -> Shape:
     grid : Space
         Covers the brain; the warp is drawn on a coarser grid of the same field of view.
     """
-    from neuroxai.simulate.diffeomorphism import field_space
-
     angles = rng.normal(0.0, np.deg2rad(1.2), 3)
-    scales = np.exp(rng.normal(0.0, 0.015) + rng.normal(0.0, 0.01, 3))
+    scales = np.exp(rng.normal(0.0, 0.01) + rng.normal(0.0, 0.01, 3))
     shift = rng.normal(0.0, 0.8, 3)
     coarse = field_space(grid, WARP_SPACING)
     centre = coarse.world((np.array(coarse.shape) - 1) / 2)

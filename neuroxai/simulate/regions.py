@@ -32,7 +32,7 @@ class Tube:
         """Soft membership from 0 to 1 on the anatomy's grid; `side` is -1 for left, +1 for right."""
         scale = np.asarray(self.half_widths, dtype=np.float64)
         curve = np.asarray(self.curve, dtype=np.float64) * (side, 1, 1)
-        result = np.zeros(anatomy.space.shape, dtype=np.float32)
+        result: Array = np.zeros(anatomy.space.shape, dtype=np.float32)
         corners = np.stack([curve.min(0) - 1.5 * scale, curve.max(0) + 1.5 * scale])
         box = _box(anatomy, corners)
         grid = np.stack(np.meshgrid(*[np.arange(b.start, b.stop) for b in box], indexing="ij"), axis=-1)
@@ -54,6 +54,8 @@ LATERAL_VENTRICLE = Tube(
 )
 INFERIOR_HORN = Tube(((28, -41, 4), (34, -35, -4), (37, -25, -13), (34, -13, -21), (29, -7, -23)), (6.0, 5.5, 5.5))
 SURROUNDINGS = Tube(HIPPOCAMPUS.curve, (19.0, 13.0, 13.0))
+
+TUBES = (HIPPOCAMPUS, AMYGDALA, PARAHIPPOCAMPAL, LATERAL_VENTRICLE, INFERIOR_HORN)
 
 SIDES = {"left": -1, "right": 1}
 
@@ -85,8 +87,8 @@ def amygdala(anatomy: Anatomy, side: int) -> Array:
 
 def parahippocampal(anatomy: Anatomy, side: int) -> Array:
     """Soft parahippocampal region (with entorhinal cortex) of one side."""
-    others = np.maximum(HIPPOCAMPUS.map(anatomy, side), AMYGDALA.map(anatomy, side))
-    return PARAHIPPOCAMPAL.map(anatomy, side) * _sharpened(anatomy.gm) * (1.0 - others)
+    others: Array = np.maximum(HIPPOCAMPUS.map(anatomy, side), AMYGDALA.map(anatomy, side))
+    return PARAHIPPOCAMPAL.map(anatomy, side) * _sharpened(anatomy.gm) * (np.float32(1.0) - others)
 
 
 def lateral_ventricle(anatomy: Anatomy, side: int) -> Array:

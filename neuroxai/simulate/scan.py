@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import ceil
 
@@ -45,103 +46,119 @@ class Scan:
     columns: dict[str, float]
 
 
-def simulate_scan(effect: Effect, space: Space, seed: np.random.SeedSequence, present: bool) -> Scan:
-    """Simulate one subject.
-
-    Effect, shape and scanner draw from three separate streams, and a control makes the same draws as a patient with
-    the dose multiplied by 0; so a control is a patient of dose 0, bit for bit. All maps are composed as functions of
-    position and every map of the anatomy is interpolated once.
+class Acquisition:
+    """An effect seen on a grid: what is the same for every subject of a cohort, prepared once.
 
     Parameters
     ----------
     effect : Effect
-        Prepared once for the cohort.
+        What is planted.
     space : Space
-        Grid of the scan; a diagonal affine.
+        Grid of the scans; axes along the world's. A voxel of more than 2 mm is the mean over points at most 2 mm
+        apart. The anatomy's maps are smoothed to the distance of these points (Cardoso 2015, eq. 3).
+    """
+
+    def __init__(self, effect: Effect, space: Space) -> None:
+        from scipy import ndimage
+
+        self.effect, self.space = effect, space
+        self.factor = max(1, ceil(max(space.spacing) / 2.0 - 1e-9))
+        ratio = max(space.spacing) / self.factor / np.asarray(effect.anatomy.space.spacing)
+        sigma = np.sqrt(np.maximum(ratio**2 - 1.0, 0.0)) / 2.3548
+        self.maps: list[Array] = [np.asarray(ndimage.gaussian_filter(m, sigma)) for m in effect.maps()]
+        self.brain = effect.anatomy.brain.astype(np.float32)
+        # where an effect's region can be at all, so that volumes are summed over few points
+        self.union = np.zeros_like(self.brain)
+        for roi in effect.rois.values():
+            np.maximum(self.union, roi, out=self.union)
+
+
+def simulate_scan(acquisition: Acquisition, seed: np.random.SeedSequence, present: bool) -> Scan:
+    """Simulate one subject.
+
+    Effect, shape, contrast and scanner draw from separate streams, and a control makes the same draws as a patient
+    with the dose multiplied by 0; so a control is a patient of dose 0, bit for bit. The transforms are composed as
+    functions of position and every map of the anatomy is interpolated once. The brain mask follows the natural shape
+    only, as dura and skull do: lost tissue leaves fluid.
+
+    Parameters
+    ----------
+    acquisition : Acquisition
+        Prepared once for the cohort.
     seed : numpy.random.SeedSequence
-        The subject's own.
+        The subject's own; left as it is.
     present : bool
         Patient, or sham.
     """
-    # built by hand instead of seed.spawn, which would change the seed object: a second call must give the same scan
+    # built by hand, as seed.spawn would change the seed and a second call would give another scan
     streams = [
         np.random.default_rng(np.random.SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, i))) for i in range(4)
     ]
+    effect = acquisition.effect
     planted = effect.plant(streams[0], present)
     shape = draw_shape(streams[1], effect.grid)
-    rendered = _render(effect, space, planted, shape, effect.contrast(streams[2]))
+    rendered = _render(acquisition, planted, shape, effect.contrast(streams[2]))
+    brain = rendered["brain"] >= 0.5
+    # the mean over a voxel's points inside the brain, so that the rim is not dimmed by the masked outside
+    clean = np.where(brain, rendered["clean"] / np.maximum(rendered["brain"], 0.5), np.float32(0.0))
+    change, opacity = (np.where(brain, rendered[name], np.float32(0.0)) for name in ("log_jacobian", "opacity"))
     return Scan(
-        image=scan_with(streams[3], rendered.clean, rendered.brain),
-        mask=effect.truth(rendered.log_jacobian, rendered.opacity) & rendered.brain,
-        log_jacobian=np.where(rendered.brain, rendered.log_jacobian, np.float32(0.0)),
-        opacity=np.where(rendered.brain, rendered.opacity, np.float32(0.0)),
-        space=space,
+        image=scan_with(streams[3], clean, brain),
+        mask=effect.truth(change, opacity) & brain,
+        log_jacobian=change,
+        opacity=opacity,
+        space=acquisition.space,
         columns={**planted.columns, **_volume_columns(rendered.volumes)},
     )
 
 
-@dataclass(eq=False)
-class _Rendered:
-    clean: Array
-    brain: NDArray[np.bool_]
-    log_jacobian: Array
-    opacity: Array
-    volumes: dict[str, float]
+class _Rendered(dict[str, Array]):
+    """Means over the voxels, by name, and volumes in mm^3."""
+
+    def __init__(self, space: Space, volumes: list[str]) -> None:
+        super().__init__({n: np.zeros(space.shape, np.float32) for n in ("clean", "brain", "log_jacobian", "opacity")})
+        self.volumes = dict.fromkeys(volumes, 0.0)
 
 
-def _render(effect: Effect, space: Space, planted: Planted, shape: Shape, contrast: Contrast) -> _Rendered:
-    """Sample the anatomy at the scan's points; a voxel of more than 2 mm is the mean over points at most 2 mm apart."""
-    factor = max(1, ceil(max(space.spacing) / 2.0 - 1e-9))
-    step = max(space.spacing) / factor
-    maps = [_antialiased(m, effect, step) for m in effect.maps()]
-    zeros = np.zeros(space.shape, dtype=np.float32)
-    totals = {"clean": zeros, "brain": zeros.copy(), "log_jacobian": zeros.copy(), "opacity": zeros.copy()}
-    volumes = dict.fromkeys([*effect.rois, "brain", *(["lesion"] if planted.opacity is not None else [])], 0.0)
-    fine = space.voxel_volume / factor**3
-    low, high = _overlap(space, effect.grid)
-    inverse = np.linalg.inv(effect.anatomy.space.affine)
-    to_grid = np.linalg.inv(effect.grid.affine)
-    brain_map = effect.anatomy.brain.astype(np.float32)
-    plane = int(np.prod((high - low)[1:])) * factor**3
-    thick = max(1, _POINTS_AT_ONCE // max(plane, 1))
-    for start in range(int(low[0]), int(high[0]), thick):
-        block = (slice(start, min(start + thick, int(high[0]))), *(slice(int(a), int(b)) for a, b in zip(low[1:], high[1:], strict=True)))
-        size = [b.stop - b.start for b in block]
-        at = _points(space, block, factor)
-        healthy_shape = shape(at)
-        there = planted.warp(healthy_shape)
+def _render(acquisition: Acquisition, planted: Planted, shape: Shape, contrast: Contrast) -> _Rendered:
+    """Sample the anatomy at the scan's points, slab by slab."""
+    effect, space, factor = acquisition.effect, acquisition.space, acquisition.factor
+    names = [*effect.rois, "brain", *(["lesion"] if planted.opacity is not None else [])]
+    result = _Rendered(space, names)
+    volumes, fine = result.volumes, space.voxel_volume / factor**3
+    inverse, to_grid = np.linalg.inv(effect.anatomy.space.affine), np.linalg.inv(planted.warp.space.affine)
+    for block in _slabs(space, effect.grid, factor):
+        points = shape(_points(space, block, factor))
+        brain = sample(acquisition.brain, inverse[:3, :3] @ points + inverse[:3, 3:]) >= 0.5
+        points = points[:, brain]
+        there = planted.warp(points)
         voxels = inverse[:3, :3] @ there + inverse[:3, 3:]
-        brain = sample(brain_map, voxels) >= 0.5
-        clean = contrast([sample(m, voxels) for m in maps])
-        change = sample(planted.log_jacobian, to_grid[:3, :3] @ healthy_shape + to_grid[:3, 3:])
-        values = {"clean": clean, "brain": brain.astype(np.float32), "log_jacobian": change}
+        values = {
+            "clean": contrast([sample(m, voxels, mode="nearest") for m in acquisition.maps]),
+            "brain": np.ones(points.shape[1], dtype=np.float32),
+            "log_jacobian": sample(planted.log_jacobian, to_grid[:3, :3] @ points + to_grid[:3, 3:]),
+        }
         if planted.opacity is not None:
             share = sample(planted.opacity, voxels)
-            values["clean"] = clean + share * (np.float32(planted.brightness) - clean)
-            values["opacity"] = share * brain
-            volumes["lesion"] += float(values["opacity"].sum(dtype=np.float64)) * fine
-        values["clean"] = values["clean"] * brain
+            values["clean"] = values["clean"] + share * (np.float32(planted.brightness) - values["clean"])
+            values["opacity"] = share
+            volumes["lesion"] += float(share.sum(dtype=np.float64)) * fine
+        volumes["brain"] += points.shape[1] * fine
+        inside = voxels[:, sample(acquisition.union, voxels) > 0] if effect.rois else voxels[:, :0]
         for name, roi in effect.rois.items():
-            volumes[name] += float(sample(roi, voxels).sum(dtype=np.float64)) * fine
-        volumes["brain"] += float(brain.sum()) * fine
+            volumes[name] += float(sample(roi, inside).sum(dtype=np.float64)) * fine
         for name, value in values.items():
-            totals[name][block] = _block_mean(value, size, factor)
-    brain_share = totals["brain"]
-    inside = brain_share >= 0.5
-    # the mean over the points inside the brain, so that the brain's rim is not dimmed by the masked outside
-    clean = np.where(inside, totals["clean"] / np.maximum(brain_share, 0.5), np.float32(0.0)).astype(np.float32)
-    return _Rendered(clean, inside, totals["log_jacobian"], totals["opacity"], volumes)
+            result[name][block] = _block_mean(value, brain, [b.stop - b.start for b in block], factor)
+    return result
 
 
-def _antialiased(values: Array, effect: Effect, step: float) -> Array:
-    """Smooth a map of the anatomy to the width of the sampling step (Cardoso 2015), before it is interpolated once."""
-    from scipy import ndimage
-
-    ratio = step / np.asarray(effect.anatomy.space.spacing)
-    sigma = np.sqrt(np.maximum(ratio**2 - 1.0, 0.0)) / 2.3548
-    if sigma.max() < 0.1:
-        return values
-    return np.asarray(ndimage.gaussian_filter(values, sigma), dtype=np.float32)
+def _slabs(space: Space, grid: Space, factor: int) -> Iterator[tuple[slice, ...]]:
+    """Cut the voxels that cover `grid` along x into pieces of bounded memory."""
+    low, high = _overlap(space, grid)
+    x, y, z = (slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+    thick = max(1, _POINTS_AT_ONCE // max((y.stop - y.start) * (z.stop - z.start) * factor**3, 1))
+    for start in range(x.start, x.stop, thick):
+        yield slice(start, min(start + thick, x.stop)), y, z
 
 
 def _points(space: Space, block: tuple[slice, ...], factor: int) -> NDArray[np.float64]:
@@ -152,10 +169,12 @@ def _points(space: Space, block: tuple[slice, ...], factor: int) -> NDArray[np.f
     return np.asarray(space.affine[:3, :3] @ voxels + space.affine[:3, 3:])
 
 
-def _block_mean(values: Array, size: list[int], factor: int) -> Array:
-    """Mean over each voxel's sampling points."""
+def _block_mean(values: Array, where: NDArray[np.bool_], size: list[int], factor: int) -> Array:
+    """Mean over each voxel's sampling points; `values` are those of the points in `where`, the others are 0."""
+    every = np.zeros(where.size, dtype=np.float32)
+    every[where] = values
     x, y, z = size
-    return np.asarray(values.reshape(x, factor, y, factor, z, factor).mean(axis=(1, 3, 5), dtype=np.float32))
+    return np.asarray(every.reshape(x, factor, y, factor, z, factor).mean(axis=(1, 3, 5), dtype=np.float32))
 
 
 def _overlap(space: Space, grid: Space) -> tuple[NDArray[np.int_], NDArray[np.int_]]:

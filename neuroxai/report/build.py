@@ -1,0 +1,162 @@
+"""From an explain output folder to pages and metrics.json; scans stream by, one at a time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from neuroxai.errors import InputError
+from neuroxai.evaluation import Estimate, RocCurve, classification_metrics, roc_points
+from neuroxai.io import read_json, write_json, write_text
+from neuroxai.report.cohort import Averages, cell_of, groups_of
+from neuroxai.report.folder import ExplainFolder, Item, common_space, read_folder
+from neuroxai.report.page import cohort_page, scan_page
+from neuroxai.report.scan import scan_values
+from neuroxai.report.summary import cohort_values, metrics_record
+from neuroxai.report.truth import Truth, mask_beside, planted_dose
+from neuroxai.report.values import Failure, ScanLink
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was built: the cohort's page, all figures, and what could not be shown."""
+
+    index: Path
+    metrics: Mapping[str, Any]
+    failures: Sequence[Failure]
+
+
+def build_report(
+    explain_dir: str | os.PathLike[str],
+    out: str | os.PathLike[str] | None = None,
+    dataset_dir: str | os.PathLike[str] | None = None,
+    truth: bool | None = None,
+    on_scan: Callable[[int, int], None] | None = None,
+) -> Report:
+    """Write ``index.html``, one page a scan and ``metrics.json``.
+
+    Parameters
+    ----------
+    explain_dir : path_like
+        Output folder of ``neuroxai explain``.
+    out : path_like, optional
+        Where to write; ``EXPLAIN_DIR/report`` by default.
+    dataset_dir : path_like, optional
+        The cohort's folder; by default the one that the explain run noted.
+    truth : bool, optional
+        Compare with the planted effect: True insists on masks, False leaves it, None does so where masks are.
+    on_scan : callable, optional
+        Called with scans done and scans in all.
+
+    Returns
+    -------
+    Report
+        Scans that could not be shown are in ``failures``; all others have a page.
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be used: see `neuroxai.report.folder.read_folder`; if no scan is found; if truth is asked
+        for and there is no mask.
+    SpaceError
+        If heatmaps lie on different grids.
+    """
+    folder = read_folder(explain_dir)
+    space, broken = common_space(folder)
+    target = Path(out) if out is not None else folder.path / "report"
+    sources = {item.title: source_of(item, folder, dataset_dir) for item in folder.items}
+    if not any(path is not None and path.is_file() for path in sources.values()):
+        looked = next((p for p in sources.values() if p is not None), "no path in the sidecars")
+        raise InputError(f"no scan of {folder.path} is found ({looked}); give the cohort's folder with --dataset-dir")
+    failures: list[Failure] = []
+    known = Truth(space)
+    masks = {} if truth is False else _gather_masks(folder, sources, known, failures)
+    if truth and not known.masks:
+        raise InputError("no *_desc-effect_mask.nii.gz lies beside the scan of any patient; leave out --truth")
+    averages = Averages(space)
+    links: dict[str, ScanLink] = {}
+    for count, item in enumerate(folder.items):
+        cell = cell_of(item, folder.classes, folder.positive)
+        page = item.page
+        try:
+            if item.title in broken:
+                raise InputError(broken[item.title])
+            values, heatmap, scan, regions = scan_values(item, sources[item.title], failures)
+            write_text(target / page, scan_page(values))
+            averages.add(heatmap, scan, regions, groups_of(cell))
+            if known.masks and cell:
+                patient = cell in ("TP", "FN")
+                own = known.read_mask(masks[item.title]) if patient and item.title in masks else None
+                if own is not None or not patient:
+                    known.add_scan(item.title, heatmap.data, own, "patients" if patient else "controls")
+        except InputError as error:
+            failures.append(Failure(item.title, str(error)))
+            page = ""
+        probability = item.probabilities[folder.positive]
+        links[item.title] = ScanLink(item.title, page, item.true, item.predicted, probability, cell)
+        if on_scan is not None:
+            on_scan(count + 1, len(folder.items))
+    patients = [item for item in folder.items if links[item.title].cell in ("TP", "FN")]
+    table = _dataset(folder, dataset_dir)
+    dose = planted_dose(table / "participants.tsv", patients) if known.masks and table is not None else []
+    found = known.figures(averages, dose) if known.masks else {}
+    labelled = [item for item in folder.items if links[item.title].cell]
+    estimates, roc = _classification(labelled, folder.positive)
+    before = [Failure(who, f"not explained: {error}") for who, error in folder.failed]
+    values_all = cohort_values(folder, averages, links, estimates, roc, found, [*before, *failures])
+    record = metrics_record(values_all, averages)
+    write_json(target / "metrics.json", record)
+    write_text(target / "index.html", cohort_page(values_all))
+    return Report(target / "index.html", record, failures)
+
+
+def source_of(item: Item, folder: ExplainFolder, dataset_dir: str | os.PathLike[str] | None) -> Path | None:
+    """Return where the scan lies that a heatmap explains, as its sidecar says; None where it says nothing."""
+    try:
+        sidecar = read_json(item.sidecar)
+    except InputError:
+        return None
+    source = sidecar.get("source")
+    if not source:
+        return None
+    base = dataset_dir or sidecar.get("source_folder") or folder.record.get("dataset_dir")
+    return Path(base) / source if base else Path(source)
+
+
+def _dataset(folder: ExplainFolder, dataset_dir: str | os.PathLike[str] | None) -> Path | None:
+    if dataset_dir is not None:
+        return Path(dataset_dir)
+    noted = folder.record.get("dataset_dir")
+    return Path(noted) if noted else None
+
+
+def _gather_masks(
+    folder: ExplainFolder, sources: Mapping[str, Path | None], known: Truth, failures: list[Failure]
+) -> dict[str, Path]:
+    """Read the patients' masks once to settle the effect's region; return where they lie."""
+    masks = {}
+    for item in folder.items:
+        source = sources[item.title]
+        mask = mask_beside(source) if source is not None else None
+        if mask is None or cell_of(item, folder.classes, folder.positive) not in ("TP", "FN"):
+            continue
+        try:
+            known.add_mask(mask)
+            masks[item.title] = mask
+        except InputError as error:
+            failures.append(Failure(item.title, f"effect mask: {error}"))
+    known.settle()
+    return masks
+
+
+def _classification(items: Sequence[Item], positive: str) -> tuple[dict[str, Estimate], RocCurve | None]:
+    if not items:
+        return {}, None
+    true = [item.true == positive for item in items]
+    probability = [item.probabilities[positive] for item in items]
+    predicted = [item.predicted == positive for item in items]
+    clusters = [item.participant_id for item in items]
+    return classification_metrics(true, probability, predicted, clusters), roc_points(true, probability)

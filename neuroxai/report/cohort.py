@@ -1,0 +1,120 @@
+"""Gather a cohort's averages while its scans stream by: constant memory, float64."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuroxai.evaluation import GroupMeans, TableMeans
+from neuroxai.report.folder import Item
+from neuroxai.report.values import Region, RegionMeans
+from neuroxai.space import Space, Volume
+
+GROUP_NAMES = {
+    "patients": "All patients",
+    "controls": "All controls",
+    "TP": "True positives",
+    "FN": "False negatives",
+    "TN": "True negatives",
+    "FP": "False positives",
+    "all": "All scans",
+}
+
+
+def cell_of(item: Item, classes: Sequence[str], positive: str) -> str:
+    """Return ``TP``, ``FP``, ``TN`` or ``FN``; empty where the true class is unknown."""
+    if item.true not in classes:
+        return ""
+    said = item.predicted == positive
+    return ("T" if said == (item.true == positive) else "F") + ("P" if said else "N")
+
+
+def groups_of(cell: str) -> list[str]:
+    """Return the groups that a scan of this cell belongs to."""
+    if not cell:
+        return ["all"]
+    return ["all", cell, "patients" if cell in ("TP", "FN") else "controls"]
+
+
+class Averages:
+    """Mean heatmaps, mean scan and mean region scores of the groups.
+
+    Parameters
+    ----------
+    space : Space
+        The network's grid.
+    """
+
+    def __init__(self, space: Space) -> None:
+        self.space = space
+        self.heatmaps = GroupMeans(space.shape)
+        self.scans = GroupMeans(space.shape)
+        self.presence = GroupMeans(space.shape)
+        self.sums = TableMeans()
+        self.densities = TableMeans()
+
+    def add(self, heatmap: Volume, scan: Volume | None, regions: Sequence[Region], groups: Sequence[str]) -> None:
+        """Add one scan; `scan` in its own space or None."""
+        self.heatmaps.add(heatmap.data, groups)
+        if scan is not None:
+            scaled = scaled_scan(scan)
+            if not scaled.space.matches(self.space):
+                scaled = scaled.resampled_to(self.space)
+            self.scans.add(scaled.data, ["all"])
+            self.presence.add(scaled.data > 0, ["all"])
+        self.sums.add({r.name: r.sum for r in regions}, groups)
+        self.densities.add({r.name: r.density for r in regions}, groups)
+
+    def brain(self) -> NDArray[np.bool_] | None:
+        """Voxels where the mean of the min-max scaled scans is above zero; scans are skull-stripped."""
+        mean = self.scans.mean("all")
+        return None if mean is None else mean > 0
+
+    def core_brain(self) -> NDArray[np.bool_] | None:
+        """Voxels that at least half of the scans have above their minimum."""
+        share = self.presence.mean("all")
+        return None if share is None else share >= 0.5
+
+    def region_means(self, groups: Sequence[str]) -> list[RegionMeans]:
+        """Means of all regions, by the first group's mean sum, largest first."""
+        rows = []
+        for name in self.sums.names:
+            sums = {g: self.sums.mean(g, name) for g in groups}
+            densities = {g: self.densities.mean(g, name) for g in groups}
+            rows.append(RegionMeans(name, sums, densities, gain(sums)))
+        lead = groups[0]
+        return sorted(rows, key=lambda r: -(v if (v := r.sums[lead]) is not None else float("-inf")))
+
+
+def scaled_scan(scan: Volume) -> Volume:
+    """Scale a scan's values to 0 to 1 (minimum and maximum)."""
+    values = scan.data.astype(np.float32)
+    low, high = float(values.min()), float(values.max())
+    return Volume((values - low) / (high - low), scan.space)
+
+
+def gain(sums: Mapping[str, float | None]) -> float | None:
+    """Mean sum over patients over mean sum over all controls (Boehle 2019).
+
+    None where a group is empty or the controls' mean is not above zero: a ratio to a negative or vanishing sum has no
+    meaning.
+    """
+    patients, controls = sums.get("patients"), sums.get("controls")
+    if patients is None or controls is None or controls <= 0:
+        return None
+    ratio = patients / controls
+    return ratio if np.isfinite(ratio) else None
+
+
+def top_regions(regions: Sequence[Region], count: int = 10) -> dict[str, list[Region]]:
+    """Return the regions that speak most for and against the class, by sum and by density."""
+    if not regions:
+        return {}
+    result = {}
+    for measure in ("sum", "density"):
+        ordered = sorted(regions, key=lambda r: (-getattr(r, measure), r.name))
+        result[f"{measure} for"] = [r for r in ordered if getattr(r, measure) > 0][:count]
+        result[f"{measure} against"] = [r for r in reversed(ordered) if getattr(r, measure) < 0][:count]
+    return result

@@ -1,0 +1,226 @@
+"""Read what ``neuroxai explain`` wrote: predictions, run record, and where each scan's files lie."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from neuroxai.errors import InputError, SpaceError
+from neuroxai.io import inside, read_json, read_space, read_tsv
+from neuroxai.space import Space
+
+
+@dataclass(frozen=True)
+class Item:
+    """One row of predictions.tsv and its files.
+
+    Parameters
+    ----------
+    participant_id : str
+        As in the table.
+    session_id : str
+        Empty where there is none.
+    true, predicted : str
+        Class names; `true` is empty where unknown.
+    probabilities : mapping of str to float
+        Class to probability.
+    score : float or None
+        Logit of the explained class.
+    heatmap : pathlib.Path
+        On the network's grid; the sidecar, the regions and the heatmap on the scan's own grid lie beside it.
+    page : str
+        File name of the scan's page.
+    """
+
+    participant_id: str
+    session_id: str
+    true: str
+    predicted: str
+    probabilities: Mapping[str, float]
+    score: float | None
+    heatmap: Path
+    page: str
+
+    @property
+    def title(self) -> str:
+        """Participant and session."""
+        return " ".join(filter(None, (self.participant_id, self.session_id)))
+
+    @property
+    def native_heatmap(self) -> Path:
+        """The heatmap on the scan's own grid; it may be absent."""
+        return self.heatmap.with_name(self.heatmap.name.replace("_space-network_", "_space-orig_"))
+
+    @property
+    def sidecar(self) -> Path:
+        """JSON beside the heatmap."""
+        return self.heatmap.with_name(self.heatmap.name.removesuffix(".nii.gz") + ".json")
+
+    @property
+    def regions(self) -> Path:
+        """Region scores beside the heatmap; they may be absent."""
+        return self.heatmap.with_name(self.heatmap.name.removesuffix("_heatmap.nii.gz") + "_regions.tsv")
+
+
+@dataclass(frozen=True)
+class ExplainFolder:
+    """An explain output: the run record, its scans and what failed there."""
+
+    path: Path
+    record: Mapping[str, Any]
+    classes: list[str]
+    positive: str
+    items: list[Item]
+    failed: list[tuple[str, str]]
+
+
+def read_folder(path: str | os.PathLike[str]) -> ExplainFolder:
+    """Read an explain output folder.
+
+    Raises
+    ------
+    InputError
+        If the folder or predictions.tsv is absent, the table lacks a column or is empty, two rows stand for one scan,
+        a probability is not between 0 and 1, or no row has a heatmap.
+    """
+    root = Path(path)
+    if not root.is_dir():
+        raise InputError(f"{root}: no such folder; give the output folder of `neuroxai explain`")
+    if not (root / "predictions.tsv").is_file():
+        raise InputError(f"{root}: holds no predictions.tsv; run `neuroxai explain ... --out {root}` first")
+    table = read_tsv(root / "predictions.tsv", required=("participant_id", "predicted"))
+    columns = [c for c in table.columns if c.startswith("probability_")]
+    if not columns or table.empty:
+        what = "has no row" if columns else "has no column probability_<CLASS>"
+        raise InputError(f"{root / 'predictions.tsv'}: {what}; run `neuroxai explain` again")
+    record = read_json(root / "explain.json") if (root / "explain.json").is_file() else {}
+    classes = [str(c) for c in record.get("classes") or [c.removeprefix("probability_") for c in columns]]
+    absent = [c for c in classes if f"probability_{c}" not in columns]
+    if absent:
+        raise InputError(
+            f"{root / 'predictions.tsv'}: column probability_{absent[0]} is absent, but explain.json names it"
+        )
+    method = str(record["method"]) if record.get("method") else _only_method(root)
+    items: list[Item] = []
+    used: set[str] = set()
+    for row in table.to_dict("records"):
+        items.append(_item(root, row, classes, method, used))
+    twice = [title for title, count in Counter(item.title for item in items).items() if count > 1]
+    if twice:
+        raise InputError(f"{root / 'predictions.tsv'}: {twice[0]} stands in two rows, wanted one; explain it again")
+    if not any(item.heatmap.is_file() for item in items):
+        raise InputError(
+            f"{root}: no heatmap of {method} for any row of predictions.tsv (looked for {items[0].heatmap}); "
+            "run `neuroxai explain`, `predict` alone makes none"
+        )
+    target = record.get("target")
+    # a class may be given by its name or by its label
+    target = classes[target] if isinstance(target, int) and 0 <= target < len(classes) else str(target)
+    failed = [(str(f.get("participant_id")), str(f.get("error"))) for f in record.get("failed") or []]
+    return ExplainFolder(root, record, classes, target if target in classes else classes[-1], items, failed)
+
+
+def common_space(folder: ExplainFolder) -> tuple[Space, dict[str, str]]:
+    """Return the grid of all network-space heatmaps, from their headers, and the titles of those that cannot be read.
+
+    Raises
+    ------
+    SpaceError
+        If two heatmaps lie on different grids, or on another than the run record says.
+    """
+    reference = Space.from_dict(folder.record["space"]) if folder.record.get("space") else None
+    source, broken = "explain.json", {}
+    for item in folder.items:
+        try:
+            space = read_space(item.heatmap)
+        except InputError as error:
+            broken[item.title] = str(error)
+            continue
+        if reference is None:
+            reference, source = space, str(item.heatmap)
+        if not space.matches(reference):
+            raise SpaceError(
+                f"{item.heatmap} ({space.describe()}) is on another grid than {source} ({reference.describe()}); "
+                "heatmaps of one report share a grid: explain all scans with one bundle into an empty folder"
+            )
+    if reference is None:
+        raise InputError(f"{folder.path}: no heatmap can be read; the first: {next(iter(broken.values()))}")
+    return reference, broken
+
+
+def text_of(value: Any) -> str:
+    """Return a table's cell as text: empty where missing; a class written 1 is ``"1"``, also when read as 1.0."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
+
+
+def method_label(method: str) -> str:
+    """Return the method as BIDS label: ``lrp_alpha_beta`` becomes ``lrpAlphaBeta``."""
+    first, *rest = method.split("_")
+    return first + "".join(word.capitalize() for word in rest)
+
+
+def _item(root: Path, row: Mapping[Any, Any], classes: list[str], method: str, used: set[str]) -> Item:
+    participant, session = text_of(row["participant_id"]), text_of(row.get("session_id"))
+    probabilities = {c: _number(row[f"probability_{c}"]) for c in classes}
+    for name, value in probabilities.items():
+        if value is None or not 0 <= value <= 1:
+            raise InputError(
+                f"{root / 'predictions.tsv'}: probability_{name} of {participant or 'a row without participant_id'} is "
+                f"{row[f'probability_{name}']}, wanted 0 to 1; predict again"
+            )
+    predicted = text_of(row["predicted"])
+    if predicted not in classes:
+        raise InputError(
+            f"{root / 'predictions.tsv'}: {participant} is predicted {predicted!r}, wanted one of {', '.join(classes)}"
+        )
+    parts = [part for part in (participant, session) if part]
+    name = f"{'_'.join(parts)}_space-network_desc-{method_label(method)}_heatmap.nii.gz"
+    return Item(
+        participant,
+        session,
+        text_of(row.get("true")),
+        predicted,
+        {name: float(value) for name, value in probabilities.items() if value is not None},
+        _number(row.get("score")),
+        inside(root, Path(*parts, "anat", name)),
+        _page_name("_".join(parts), used),
+    )
+
+
+def _page_name(stem: str, used: set[str]) -> str:
+    """Return a file name safe on every system and in a link, not used before (case does not tell files apart)."""
+    safe = re.sub(r"[^A-Za-z0-9_-]+", "-", stem) or "scan"
+    name, number = safe, 2
+    while name.lower() in used | {"index"}:
+        name, number = f"{safe}-{number}", number + 1
+    used.add(name.lower())
+    return f"{name}.html"
+
+
+def _number(value: Any) -> float | None:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _only_method(root: Path) -> str:
+    """Find the one method whose heatmaps lie in a folder without a run record."""
+    found = {
+        m.group(1)
+        for p in root.glob("sub-*/**/*.nii.gz")
+        if (m := re.search(r"_space-network_desc-(\w+?)_heatmap", p.name))
+    }
+    if len(found) != 1:
+        names = ", ".join(sorted(found)) or "none"
+        raise InputError(f"{root}: no explain.json, and heatmaps of one method wanted, found: {names}; explain again")
+    return found.pop()

@@ -1,0 +1,129 @@
+"""One scan: read its files, draw it, fill its page's values."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from neuroxai.errors import InputError, SpaceError
+from neuroxai.io import read_json, read_tsv, read_volume
+from neuroxai.report import figures
+from neuroxai.report.cohort import top_regions
+from neuroxai.report.folder import Item
+from neuroxai.report.values import Failure, Region, ScanValues
+from neuroxai.space import Volume
+
+
+def scan_values(
+    item: Item, source: Path | None, failures: list[Failure]
+) -> tuple[ScanValues, Volume, Volume | None, list[Region]]:
+    """Read one scan's files and draw them.
+
+    Returns
+    -------
+    (ScanValues, Volume, Volume or None, list of Region)
+        The page's values, the heatmap on the network's grid, the scan as stored and the region scores.
+
+    Raises
+    ------
+    InputError
+        If the heatmap or its sidecar cannot be used. A scan or a table of regions that cannot be read is noted on the
+        page and in `failures`.
+    """
+    heatmap = read_volume(item.heatmap)
+    notes: list[str] = []
+    sidecar = read_json(item.sidecar)
+    scan, regions = None, []
+    try:
+        if source is None:
+            raise InputError(f"{item.sidecar}: names no source")
+        scan = read_volume(source)
+    except InputError as error:
+        notes.append(f"The scan cannot be shown beneath the heatmap: {error}")
+    try:
+        if item.regions.is_file():
+            regions = read_regions(item.regions)
+    except InputError as error:
+        notes.append(f"Region scores cannot be shown: {error}")
+    shown, under = drawn(item, heatmap, scan)
+    failures.extend(Failure(item.title, note) for note in notes)
+    limit = figures.limit_of(shown.data)
+    largest = sorted(regions, key=lambda r: (-abs(r.sum), r.name))[:10]
+    target = str(sidecar.get("target") or "the class explained")
+    values = ScanValues(
+        title=item.title,
+        probabilities=item.probabilities,
+        predicted=item.predicted,
+        true=item.true,
+        target=target,
+        score=item.score,
+        mosaic=figures.mosaic(shown, under, limit),
+        mosaic_space=shown.space.describe(),
+        limit=limit,
+        regions=top_regions(regions),
+        bars=figures.region_bars([r.name for r in largest], {target: [r.sum for r in largest]}, "sum of relevance")
+        if largest
+        else None,
+        provenance=provenance(sidecar),
+        notes=notes,
+    )
+    return values, heatmap, scan, regions
+
+
+def drawn(item: Item, heatmap: Volume, scan: Volume | None) -> tuple[Volume, Volume | None]:
+    """Return heatmap and scan to draw: on the scan's own grid where both are there, else on the network's."""
+    if scan is None:
+        return heatmap, None
+    if item.native_heatmap.is_file():
+        native = read_volume(item.native_heatmap)
+        if not native.space.matches(scan.space):
+            raise SpaceError(
+                f"{item.native_heatmap} ({native.space.describe()}) is on another grid than its scan "
+                f"({scan.space.describe()}); explain the scan again"
+            )
+        return native, scan
+    return heatmap, scan if scan.space.matches(heatmap.space) else scan.resampled_to(heatmap.space)
+
+
+def read_regions(path: Path) -> list[Region]:
+    """Read the region scores of one scan; regions without voxels on the grid are left out."""
+    import pandas as pd
+
+    frame = read_tsv(path, required=("name", "sum", "density", "voxels"))
+    for column in ("sum", "density", "voxels"):
+        if not pd.api.types.is_numeric_dtype(frame[column]):
+            raise InputError(f"{path}: column {column!r} holds text, wanted numbers; explain the scan again")
+    known = frame[frame["sum"].notna() & frame["density"].notna()]
+    if known["name"].duplicated().any():
+        name = known["name"][known["name"].duplicated()].iloc[0]
+        raise InputError(f"{path}: region {name!r} stands in two rows, wanted one; give the atlas a name a region")
+    return [
+        Region(str(r["name"]), float(r["sum"]), float(r["density"]), int(r["voxels"])) for r in known.to_dict("records")
+    ]
+
+
+def provenance(record: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the facts of a sidecar or run record as label and text, those that are there."""
+    labels = {
+        "method": "Method",
+        "options": "Options",
+        "target": "Class explained",
+        "bundle": "Bundle",
+        "checkpoint_sha256": "Checkpoint, SHA-256",
+        "source": "Scan",
+        "datalist": "Datalist",
+        "part": "Part",
+        "atlas": "Atlas",
+        "versions": "Versions",
+    }
+    rows = []
+    for key, label in labels.items():
+        value = record.get(key)
+        if value is None or value == "":
+            continue
+        if isinstance(value, Mapping):
+            value = ", ".join(f"{k} = {v}" if key == "options" else f"{k} {v}" for k, v in value.items()) or "defaults"
+        rows.append((label, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)))
+    return rows

@@ -1,0 +1,109 @@
+"""The cohort's page and metrics.json from what was gathered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from neuroxai.evaluation import Estimate, RocCurve
+from neuroxai.report import figures
+from neuroxai.report.cohort import GROUP_NAMES, Averages
+from neuroxai.report.folder import ExplainFolder
+from neuroxai.report.page import number
+from neuroxai.report.scan import provenance
+from neuroxai.report.values import CohortValues, Failure, GroupMap, RegionMeans, ScanLink
+from neuroxai.space import Volume
+
+
+def cohort_values(
+    folder: ExplainFolder,
+    averages: Averages,
+    links: Mapping[str, ScanLink],
+    estimates: dict[str, Estimate],
+    roc: RocCurve | None,
+    truth: dict[str, Any],
+    failures: Sequence[Failure],
+) -> CohortValues:
+    """Fill the cohort's page from what was gathered; draws the group maps, the ROC curve and the bars."""
+    cells: dict[str, list[ScanLink]] = {cell: [] for cell in ("TP", "FP", "TN", "FN")}
+    for link in links.values():
+        if link.cell:
+            cells[link.cell].append(link)
+    labelled = sum(len(cell) for cell in cells.values())
+    shown = [g for g in GROUP_NAMES if g != "all"] if labelled else ["all"]
+    means = {g: averages.heatmaps.mean(g) for g in shown}
+    limits = [figures.limit_of(mean) for mean in means.values() if mean is not None]
+    limit = max(limits, default=0.0)
+    mean_scan = averages.scans.mean("all")
+    under = None if mean_scan is None else Volume(mean_scan, averages.space)
+    groups = [
+        GroupMap(
+            GROUP_NAMES[g],
+            averages.heatmaps.count(g),
+            None
+            if mean is None
+            else figures.mosaic(Volume(mean, averages.space), under, limit, ("axial", "coronal"), count=8),
+        )
+        for g, mean in means.items()
+    ]
+    region_groups = ["patients", "controls", "TP", "FN", "TN", "FP"] if labelled else ["all"]
+    region_groups = [g for g in region_groups if averages.heatmaps.count(g)] or ["all"]
+    regions = averages.region_means(region_groups)
+    notes = []
+    explained = folder.record.get("target")
+    if explained is not None and str(explained) not in folder.classes:
+        notes.append(f"The scans were explained for {explained!r}: the averages mix maps of different classes.")
+    strange = sorted({item.true for item in folder.items if item.true and item.true not in folder.classes})
+    if strange:
+        notes.append(f"True labels that are no class of the network were taken as unknown: {', '.join(strange)}.")
+    area = estimates.get("roc_auc")
+    label = f"area {number(area.value)}" if area is not None and area.value is not None else "ROC"
+    return CohortValues(
+        classes=folder.classes,
+        positive=folder.positive,
+        scans=len(folder.items),
+        participants=len({item.participant_id for item in folder.items}),
+        labelled=labelled,
+        metrics=estimates,
+        confusion=cells,
+        roc=figures.roc_figure(roc, label) if roc is not None else None,
+        groups=groups,
+        limit=limit,
+        regions=regions,
+        region_groups=region_groups,
+        bars=_bars(regions, region_groups),
+        truth=truth,
+        links=list(links.values()),
+        failures=failures,
+        provenance=provenance(folder.record),
+        notes=notes,
+    )
+
+
+def _bars(regions: Sequence[RegionMeans], groups: Sequence[str]) -> bytes | None:
+    if not regions:
+        return None
+    drawn = [g for g in groups if g in ("patients", "controls", "all")]
+    lengths = {g: [r.densities[g] for r in regions[:10]] for g in drawn}
+    return figures.region_bars([r.name for r in regions[:10]], lengths, "mean density of relevance")
+
+
+def metrics_record(values: CohortValues, averages: Averages) -> dict[str, Any]:
+    """All figures of the report as plain values."""
+    return {
+        "classes": list(values.classes),
+        "positive": values.positive,
+        "scans": values.scans,
+        "participants": values.participants,
+        "labelled": values.labelled,
+        "classification": {name: estimate.to_dict() for name, estimate in values.metrics.items()},
+        "confusion": {cell: [link.title for link in members] for cell, members in values.confusion.items()},
+        "groups": {g: averages.heatmaps.count(g) for g in GROUP_NAMES},
+        "known_truth": dict(values.truth) or None,
+        "regions": [
+            {"name": r.name, "gain": r.gain, "sum": dict(r.sums), "density": dict(r.densities)} for r in values.regions
+        ],
+        "failures": [{"scan": f.title, "error": f.error} for f in values.failures],
+        "notes": list(values.notes),
+        "research_use": values.research_use,
+    }

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import logging
+
+import pytest
+import torch
+
+from neuroxai.components import ScanDataset, ScanLoader, open_part
+from neuroxai.errors import InputError, LeakageError
+from neuroxai.io import read_json, write_json
+
+
+def read(item):
+    if item["image"] == "broken":
+        try:
+            raise InputError("broken: is truncated; copy it again")
+        except InputError as error:
+            raise RuntimeError("applying transform") from error
+    if item["image"] == "odd":
+        raise ZeroDivisionError("surprise")
+    return {"image": torch.ones(1, 2, 2, 2), "participant_id": item["participant_id"], "label": item["label"]}
+
+
+def items(*images):
+    return [{"image": image, "participant_id": f"sub-{n}", "label": n % 2} for n, image in enumerate(images)]
+
+
+def test_a_broken_scan_is_named_and_the_rest_are_kept(caplog):
+    with caplog.at_level(logging.WARNING, "neuroxai"):
+        dataset = ScanDataset(items("a", "b", "broken", "odd", "c"), read, cache=True)
+    assert [item["participant_id"] for item in dataset.data] == ["sub-0", "sub-1", "sub-4"]
+    assert [(f.participant_id, f.error) for f in dataset.failures] == [
+        ("sub-2", "broken: is truncated; copy it again"),
+        ("sub-3", "ZeroDivisionError: surprise"),
+    ]
+    assert "sub-2 is left out" in caplog.text
+    assert len(dataset) == 3
+    assert dataset[2]["participant_id"] == "sub-4"
+
+
+def test_a_cohort_that_loses_a_whole_class_is_refused():
+    with pytest.raises(InputError, match="1 of 2 scans cannot be used and one class is left"):
+        ScanDataset(items("a", "broken"), read, cache=True)
+    with pytest.raises(InputError, match="2 of 2 scans cannot be used and none is left"):
+        ScanDataset(items("broken", "broken"), read, cache=True)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3])
+def test_the_loader_skips_what_cannot_be_read(batch_size):
+    loader = ScanLoader(ScanDataset(items("a", "broken", "broken", "b", "c"), read), batch_size)
+    for _ in range(2):  # a second pass does not count failures twice
+        seen = [name for batch in loader for name in batch["participant_id"]]
+        assert seen == ["sub-0", "sub-3", "sub-4"]
+        assert [f.participant_id for f in loader.failures] == ["sub-1", "sub-2"]
+
+
+def test_a_loader_with_nothing_readable_is_empty():
+    loader = ScanLoader(ScanDataset(items("broken"), read), 2)
+    assert list(loader) == []
+    assert len(loader.failures) == 1
+
+
+def test_the_cache_reads_once_and_random_transforms_run_each_time():
+    reads, draws = [], []
+
+    def reading(item):
+        reads.append(item["image"])
+        return read(item)
+
+    dataset = ScanDataset(items("a", "b"), reading, lambda item: draws.append(1) or item, cache=True)
+    for _ in range(3):
+        dataset[0]
+    assert sorted(reads) == ["a", "b"]
+    assert len(draws) == 3
+
+
+def test_parts_are_opened_with_absolute_paths_and_equal_keys(tiny_cohort):
+    part = open_part(str(tiny_cohort / "datalist.json"), "test", str(tiny_cohort))
+    assert len(part) == 4
+    assert {tuple(item) for item in part} == {("image", "label", "participant_id", "session_id")}
+    assert all(str(item["image"]).startswith(str(tiny_cohort)) for item in part)
+
+
+def test_a_training_run_refuses_a_subject_in_two_parts(tiny_cohort, tmp_path):
+    datalist = read_json(tiny_cohort / "datalist.json")
+    datalist["test"].append(datalist["training"][0])
+    write_json(tmp_path / "leaky.json", datalist)
+    with pytest.raises(LeakageError, match="sub-00"):
+        open_part(str(tmp_path / "leaky.json"), "training", str(tiny_cohort))

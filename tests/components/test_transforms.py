@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from neuroxai import io
+from neuroxai.components import LoadScand, RandShiftd, ToSpaced
+from neuroxai.components.transforms import coverage
+from neuroxai.errors import InputError, SpaceError
+from neuroxai.space import Space, Volume, mni152
+
+GRID = Space((20, 24, 22), np.array([[4.0, 0, 0, -38], [0, 4, 0, -60], [0, 0, 4, -30], [0, 0, 0, 1]]))
+
+
+def phantom() -> Volume:
+    """One bright voxel block on the left, in front, low."""
+    data = np.zeros(GRID.shape, np.float32)
+    data[3:5, 18:20, 5:7] = 1.0
+    data[2:18, 2:22, 2:20] += 0.2
+    return Volume(data, GRID)
+
+
+def loaded(path, space):
+    return ToSpaced("image", space)(LoadScand("image")({"image": str(path)}))
+
+
+def rotation(degrees: float) -> np.ndarray:
+    a = np.deg2rad(degrees)
+    turn = np.eye(4)
+    turn[:3, :3] = [[np.cos(a), -np.sin(a), 0], [np.sin(a), np.cos(a), 0], [0, 0, 1]]
+    return turn
+
+
+@pytest.mark.parametrize("orientation", ["RAS", "LPS", "LAS", "PSR", "LIA", "ASL"])
+def test_any_axis_order_arrives_bit_for_bit(tmp_path, orientation):
+    original = phantom()
+    io.write_volume(tmp_path / "scan.nii.gz", original.reoriented(orientation))
+    result = loaded(tmp_path / "scan.nii.gz", GRID)
+    assert result["image"].shape == (1, *GRID.shape)
+    np.testing.assert_array_equal(np.asarray(result["image"][0]), original.data)
+    assert Space(result["scan_shape"].tolist(), result["scan_affine"].numpy()).orientation == orientation
+
+
+def test_an_oblique_scan_arrives_on_the_right_side(tmp_path):
+    # the same world content, sampled on a finer, turned grid
+    fine = Space((70, 80, 60), rotation(25) @ np.diag([-2.0, 2, 2, 1]) @ np.array(
+        [[1.0, 0, 0, -36], [0, 1, 0, -38], [0, 0, 1, -20], [0, 0, 0, 1]]
+    ))  # fmt: skip
+    io.write_volume(tmp_path / "scan.nii", phantom().resampled_to(fine))
+    image = np.asarray(loaded(tmp_path / "scan.nii", GRID)["image"][0])
+    peak = np.array(np.unravel_index(image.argmax(), image.shape))
+    assert np.abs(peak - (3.5, 18.5, 5.5)).max() <= 1.0
+
+
+def test_a_scan_elsewhere_is_refused_with_both_grids_named(tmp_path):
+    far = Space(GRID.shape, GRID.affine + np.array([[0, 0, 0, 400.0]] + [[0] * 4] * 3))
+    io.write_volume(tmp_path / "scan.nii", Volume(phantom().data, far))
+    with pytest.raises(SpaceError, match=r"covers 0% of the network's field of view.*20 x 24 x 22.*Register"):
+        loaded(tmp_path / "scan.nii", GRID)
+
+
+def test_a_scan_with_nothing_where_the_network_looks_is_refused(tmp_path):
+    wide = Space((60, 24, 22), GRID.affine)
+    data = np.zeros(wide.shape, np.float32)
+    data[55:] = 1.0
+    io.write_volume(tmp_path / "scan.nii", Volume(data, wide))
+    with pytest.raises(InputError, match="nothing but zeros"):
+        loaded(tmp_path / "scan.nii", GRID)
+
+
+def test_coverage_is_the_share_of_the_middle():
+    assert coverage(mni152(2), mni152(4)) == 1.0
+    half = Space((48, 114, 96), mni152(2).affine)
+    assert coverage(half, mni152(2)) == pytest.approx(0.5)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 5), st.integers(0, 2), st.integers(0, 2**31 - 1))
+def test_shifts_move_whole_voxels_and_let_zeros_in(max_shift, axis, seed):
+    image = torch.arange(1, 4 * 5 * 6 + 1, dtype=torch.float32).reshape(1, 4, 5, 6)
+    transform = RandShiftd("image", max_shift, axis)
+    transform.set_random_state(seed=seed)
+    moved = transform({"image": image.clone()})["image"]
+    shift = transform._shift
+    assert abs(shift) <= max_shift
+    expected = torch.zeros_like(image)
+    for x, y, z in np.ndindex(4, 5, 6):
+        to = [x, y, z]
+        to[axis] += shift
+        if 0 <= to[axis] < image.shape[axis + 1]:
+            expected[(0, *to)] = image[0, x, y, z]
+    assert torch.equal(moved, expected)
+
+
+def test_every_shift_is_drawn():
+    transform = RandShiftd("image", 2)
+    transform.set_random_state(seed=0)
+    shifts = []
+    for _ in range(200):
+        transform({"image": torch.zeros(1, 6, 1, 1)})
+        shifts.append(transform._shift)
+    assert set(shifts) == {-2, -1, 0, 1, 2}
+
+
+def test_the_input_is_left_alone():
+    image = torch.ones(1, 6, 6, 6)
+    transform = RandShiftd("image", 2)
+    transform.set_random_state(seed=1)
+    for _ in range(10):
+        transform({"image": image})
+    assert torch.equal(image, torch.ones(1, 6, 6, 6))
+
+
+def test_bad_shifts_are_refused():
+    with pytest.raises(InputError, match="axis 3"):
+        RandShiftd("image", 2, axis=3)

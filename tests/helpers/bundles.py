@@ -1,0 +1,34 @@
+"""Train bundles on small grids."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+AD = REPOSITORY / "bundles" / "brain_t1w_alzheimers_classification"
+
+
+def copy_of(bundle: Path, folder: Path) -> Path:
+    """A bundle's sources alone, without what training wrote."""
+    shutil.copytree(bundle, folder, ignore=shutil.ignore_patterns("models", "eval"))
+    return folder
+
+
+def train(bundle: Path, cohort: Path, **overrides):
+    """Run a bundle's training in this process, at 5 mm; returns the workflow."""
+    from monai.bundle import ConfigWorkflow
+
+    logging.getLogger("ignite").setLevel(logging.CRITICAL)
+    workflow = ConfigWorkflow(
+        config_file=str(bundle / "configs" / "train.json"),
+        logging_file=False,
+        workflow_type="train",
+        bundle_root=str(bundle),
+        dataset_dir=str(cohort),
+        **{"spacing": 5, "max_epochs": 2, "batch_size": 6, **overrides},
+    )
+    workflow.initialize()
+    workflow.run()
+    return workflow

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from neuroxai.errors import InputError
+from neuroxai.io import atomic, inside, sha256
+
+
+def test_atomic_replaces_when_the_block_ends_well(tmp_path):
+    path = tmp_path / "new/x.txt"
+    with atomic(path) as temporary:
+        temporary.write_text("one")
+        assert not path.exists()
+        assert temporary.name.endswith("x.txt")
+    assert path.read_text() == "one"
+    with pytest.raises(RuntimeError), atomic(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "one"
+    assert os.listdir(path.parent) == ["x.txt"]
+
+
+def test_a_kill_leaves_the_old_file(tmp_path):
+    (tmp_path / "x.txt").write_text("old")
+    code = (
+        "import os, signal, sys\nfrom neuroxai.io import atomic\n"
+        "with atomic(sys.argv[1]) as t:\n    t.write_text('half')\n    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "x.txt")], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert (tmp_path / "x.txt").read_text() == "old"
+
+
+def test_a_file_where_a_folder_is_needed(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="file: is a file, wanted a folder"), atomic(tmp_path / "file/x.txt"):
+        pass
+
+
+def test_inside(tmp_path):
+    (tmp_path / "a").mkdir()
+    assert inside(tmp_path, "a/x") == (tmp_path / "a/x").resolve()
+    assert inside(tmp_path, ".") == tmp_path.resolve()
+    for follow in (True, False):
+        for path in ("../x", "a/../../x", "/etc/passwd"):
+            with pytest.raises(InputError, match="leaves the folder"):
+                inside(tmp_path, path, follow_links=follow)
+    (tmp_path / "out").symlink_to("/etc")
+    with pytest.raises(InputError, match="leaves the folder"):
+        inside(tmp_path, "out/passwd")
+    assert inside(tmp_path, "out/passwd", follow_links=False) == tmp_path / "out/passwd"
+    # a sibling whose name starts alike is not inside
+    with pytest.raises(InputError):
+        inside(tmp_path / "a", f"../{'a'}b")
+
+
+def test_sha256(tmp_path):
+    data = bytes(range(256)) * 5000
+    (tmp_path / "x").write_bytes(data)
+    assert sha256(tmp_path / "x") == hashlib.sha256(data).hexdigest()

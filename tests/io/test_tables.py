@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+import pytest
+
+from neuroxai.errors import InputError
+from neuroxai.io import read_json, read_tsv, write_json, write_tsv
+
+
+def test_identifiers_stay_text_and_missing_is_missing(tmp_path):
+    path = tmp_path / "x.tsv"
+    path.write_bytes(
+        "\ufeffparticipant_id\tsession_id\tage\tnote\r\n001\t01\t60\tNA\r\n002\tn/a\tn/a\tNone\r\n".encode()
+    )
+    frame = read_tsv(path, required=["participant_id"])
+    assert frame["participant_id"].tolist() == ["001", "002"]
+    assert frame["session_id"].iloc[0] == "01"
+    assert frame["session_id"].isna().tolist() == [False, True]
+    assert frame["age"].iloc[0] == 60
+    assert math.isnan(frame["age"].iloc[1])
+    assert frame["note"].tolist() == ["NA", "None"]  # names, not missing values
+
+
+def test_round_trip(tmp_path):
+    frame = pd.DataFrame({"participant_id": ["007", "008"], "x": [1 / 3, None], "é": ["ü", None]})
+    text = write_tsv(tmp_path / "a/x.tsv", frame).read_text(encoding="utf-8")
+    assert text == "participant_id\tx\té\n007\t0.33333333\tü\n008\tn/a\tn/a\n"
+    assert read_tsv(tmp_path / "a/x.tsv")["participant_id"].tolist() == ["007", "008"]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "not a tab-separated table"),
+        (b"participant_id\tage\nsub-1\t4\nsub-2\t5\t6\n", "not a tab-separated table"),
+        (b"participant_id\tage\nsub-1\t4\t1\nsub-2\t5\t6\n", "not a tab-separated table"),  # each row one cell too long
+        (b"participant_id\tage\tage\nsub-1\t4\t5\n", "column 'age' stands twice"),
+        (b"participant_id\n\xe9\n", "not a tab-separated table"),
+        (b"\x1f\x8b\x08\x00\x00", "not a tab-separated table"),
+        (b"participant_id,age\nsub-1,4\n", "column 'age' is absent"),
+    ],
+)
+def test_what_is_no_table(tmp_path, content, words):
+    (tmp_path / "x.tsv").write_bytes(content)
+    with pytest.raises(InputError, match=words):
+        read_tsv(tmp_path / "x.tsv", required=["age"])
+
+
+def test_absent(tmp_path):
+    with pytest.raises(InputError, match="no such table"):
+        read_tsv(tmp_path / "x.tsv")
+    with pytest.raises(InputError, match="no such file"):
+        read_json(tmp_path / "x.json")
+
+
+def test_json(tmp_path):
+    value = {"ü": [1, 2.5, None, "x"]}
+    assert read_json(write_json(tmp_path / "x.json", value)) == value
+    (tmp_path / "x.json").write_bytes(b"\xef\xbb\xbf" + (tmp_path / "x.json").read_bytes())
+    assert read_json(tmp_path / "x.json") == value
+    before = (tmp_path / "x.json").read_bytes()
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(tmp_path / "x.json", {"x": math.nan})
+    assert (tmp_path / "x.json").read_bytes() == before
+    (tmp_path / "y.json").write_bytes(b"{")
+    with pytest.raises(InputError, match="not valid JSON"):
+        read_json(tmp_path / "y.json")
