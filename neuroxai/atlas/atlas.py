@@ -173,7 +173,7 @@ class Atlas:
 
     def mask(self, name: str) -> NDArray[np.bool_]:
         """Voxels of one region."""
-        return self.labels == self.value(name)
+        return np.asarray(self.labels == self.value(name))
 
     def only(self, names: Iterable[str]) -> Atlas:
         """Keep the named regions alone, in the atlas's order; every other voxel becomes background.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,7 +69,7 @@ def builtin(space: Space | None = None) -> Atlas:
     if len(absent) == len(atlas.names):
         raise SpaceError(
             f"no region of the built-in atlas lies in the space of {grid.describe()} with voxel 0 at "
-            f"{np.round(grid.affine[:3, 3], 1).tolist()} mm; it is for scans in MNI152 space, so register the scan first, "
+            f"{np.round(grid.affine[:3, 3], 1).tolist()} mm; it is for scans in MNI152 space: register the scan first, "
             "or give an atlas in the scan's own space"
         )
     if absent:
@@ -193,9 +194,7 @@ def _made_of(tissue: str, grey: NDArray[np.float32], white: NDArray[np.float32])
 def _chain_distance(points: NDArray[np.float64], chain: Chain) -> NDArray[np.float64]:
     """Distance to a chain in units of its half axes: below 1 inside. Points far away get infinity."""
     nodes = np.array(chain.nodes, dtype=np.float64)
-    steps = [nodes[:1]] + [
-        a + (b - a) * np.linspace(0, 1, 6)[1:, None] for a, b in zip(nodes[:-1], nodes[1:], strict=True)
-    ]
+    steps = [nodes[:1]] + [a + (b - a) * np.linspace(0, 1, 6)[1:, None] for a, b in pairwise(nodes)]
     ellipsoids = np.concatenate(steps)
     low = (ellipsoids[:, :3] - ellipsoids[:, 3:]).min(axis=0)
     high = (ellipsoids[:, :3] + ellipsoids[:, 3:]).max(axis=0)

@@ -157,8 +157,9 @@ class RegionScorer(torch.nn.Module):
         wanted = self.atlas.space.shape
         if heatmaps.dim() != 5 or heatmaps.shape[1] != 1 or tuple(heatmaps.shape[2:]) != wanted:
             raise SpaceError(
-                f"heatmaps have shape {tuple(heatmaps.shape)}, the atlas wants (batch, 1, {', '.join(map(str, wanted))});"
-                " bring the atlas to the heatmaps' grid with atlas.resampled_to(space)"
+                f"heatmaps have shape {tuple(heatmaps.shape)}, the atlas wants "
+                f"(batch, 1, {', '.join(map(str, wanted))}); "
+                "bring the atlas to the heatmaps' grid with atlas.resampled_to(space)"
             )
         if heatmaps.device != self.voxel.device:
             raise InputError(

@@ -56,7 +56,8 @@ def find_scans(source: Path, datalist: Path | None, part: str | None, pattern: d
         for scan in found
     ]
     failures = [
-        {"participant_id": one.participant_id, "session_id": one.session_id or "", "error": one.reason} for one in left_out
+        {"participant_id": one.participant_id, "session_id": one.session_id or "", "error": one.reason}
+        for one in left_out
     ]
     return Scans(items, source.resolve(), failures)
 
@@ -86,7 +87,9 @@ def open_bundle(bundle: Path, configs: Sequence[str], **overrides: Any) -> Any:
         if not file.is_file():
             raise InputError(f"{file}: no such file; {bundle} is no bundle with {', '.join(configs)}")
     if "checkpoint" not in overrides and not (bundle / "models" / "model.pt").is_file():
-        raise InputError(f"{bundle}/models/model.pt: no such checkpoint; train the bundle first (see its docs/README.md)")
+        raise InputError(
+            f"{bundle}/models/model.pt: no such checkpoint; train the bundle first (see its docs/README.md)"
+        )
     import warnings
 
     from monai.bundle import ConfigWorkflow

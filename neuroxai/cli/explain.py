@@ -28,7 +28,9 @@ def explain(
     out: OutOption,
     method: Annotated[str, typer.Option(help="Attribution method; an unknown name lists them all.")] = "lrp_alpha_beta",
     option: Annotated[list[str] | None, typer.Option(help="Option of the method, such as beta=1; repeatable.")] = None,
-    target: Annotated[str | None, typer.Option(help="Class to explain, or `predicted`; the second class if left.")] = None,
+    target: Annotated[
+        str | None, typer.Option(help="Class to explain, or `predicted`; the second class if left.")
+    ] = None,
     atlas: Annotated[Path | None, typer.Option(help="Label image; the built-in parcellation if left out.")] = None,
     labels: Annotated[Path | None, typer.Option(help="Names of the label image (TSV, XML, LUT).")] = None,
     native: Annotated[bool, typer.Option(help="Write heatmaps in the scan's own space too.")] = True,

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from neuroxai.errors import InputError
 
@@ -64,7 +64,7 @@ def entity(path: str, key: str) -> str | None:
         If folder and file name disagree.
     """
     values = []
-    for part in PurePosixPath(path).parts:
+    for part in path.split("/"):
         values += re.findall(rf"(?:^|_){key}-([A-Za-z0-9+]+)(?=_|$|\.)", part)
     if len(set(values)) > 1:
         raise InputError(

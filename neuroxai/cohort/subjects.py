@@ -19,19 +19,15 @@ def subjects_of(labelled: Labelled) -> tuple[pd.DataFrame, list[str]]:
     Returns
     -------
     subjects : pandas.DataFrame
-        participant_id, label, sex, age, scans; sorted by participant_id.
+        participant_id, label, sex, age; sorted by participant_id.
     notes : list of str
         Subjects whose class changes, columns that cannot be stratified on.
     """
-    import pandas as pd
-
-    rows, changing = [], []
-    for subject, own in labelled.scans.groupby("participant_id", sort=True):
-        first = own.iloc[0]
-        rows.append((subject, int(first["label"]), first["sex"], first["age"], len(own)))
-        if own["label"].nunique() > 1:
-            changing.append(str(subject))
-    table = pd.DataFrame(rows, columns=["participant_id", "label", "sex", "age", "scans"])
+    # the scans stand in order of time
+    table = labelled.scans.drop_duplicates("participant_id")[["participant_id", "label", "sex", "age"]]
+    table = table.sort_values("participant_id", ignore_index=True)
+    labels = labelled.scans.groupby("participant_id", sort=True)["label"].nunique()
+    changing = [str(subject) for subject in labels.index[labels > 1]]
     notes = []
     if changing:
         notes.append(

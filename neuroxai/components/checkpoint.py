@@ -105,6 +105,8 @@ class Checkpoints:
 
     def _start(self, trainer: Engine) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
+        for leftover in self.folder.glob(".*.tmp.*"):
+            leftover.unlink()  # of a run that was killed while writing
         last = self.folder / "last.pt"
         if not last.exists():
             return
@@ -138,7 +140,7 @@ class Checkpoints:
     def _note_loss(self, trainer: Engine) -> None:
         output = trainer.state.output
         item = output[0] if isinstance(output, list) else output
-        self._losses.append(float(item["loss"].detach()))  
+        self._losses.append(float(item["loss"].detach()))
 
     def _keep_best(self, evaluator: Engine, trainer: Engine) -> None:
         value = float(evaluator.state.metrics[self.key_metric])

@@ -43,7 +43,7 @@ def specificity(logits: torch.Tensor, labels: torch.Tensor) -> float:
 
 def balanced_accuracy(logits: torch.Tensor, labels: torch.Tensor) -> float:
     """Mean recall of the classes present."""
-    recalls = torch.tensor([_recall(logits, labels, int(c)) for c in labels.unique()])
+    recalls = torch.tensor([_recall(logits, labels, which) for which in sorted({int(c) for c in labels})])
     return float(recalls.mean())
 
 

@@ -208,7 +208,9 @@ class HeatmapSaver:
                 regions = scores.sum.shape[1]
                 table = tables.iloc[n * regions : (n + 1) * regions].drop(columns="participant_id")
             scan = Space(batch["scan_shape"][n].tolist(), batch["scan_affine"][n].numpy())
-            self._write_scan(row, heatmaps[n, 0].cpu().numpy(), scan, str(batch["source"][n]), table, output["target"][n])
+            self._write_scan(
+                row, heatmaps[n, 0].cpu().numpy(), scan, str(batch["source"][n]), table, output["target"][n]
+            )
 
     def _write_scan(
         self, row: dict[str, Any], heatmap: np.ndarray[Any, Any], scan: Space, source: str, table: Any, target: Any
@@ -264,7 +266,7 @@ def prediction_rows(
     for n, share in enumerate(shares):
         chosen = int(target[n]) if isinstance(target, torch.Tensor) else int(target)
         labels = batch.get("label")
-        row = {
+        row: dict[str, Any] = {
             "participant_id": str(batch["participant_id"][n]),
             "session_id": str(batch["session_id"][n]) or None,
             "true": classes[int(labels[n])] if labels is not None else None,

@@ -123,26 +123,26 @@ def _interval(
         if high - low > 1e-12:
             return (low, high), f"bootstrap over subjects, {len(drawn)} replicates"
     # of subjects with several scans each counts as one case: scans that agree add no evidence
-    groups = {True: _cases(y, decision, ids), False: _cases(~y, ~decision, ids)}
+    patients, controls = _cases(y, decision, ids), _cases(~y, ~decision, ids)
     how = "Wilson" if len(np.unique(ids)) == len(ids) else "Wilson, subjects as cases"
     if name == "sensitivity":
-        return wilson(*groups[True], level), how
+        return wilson(*patients, level), how
     if name == "specificity":
-        return wilson(*groups[False], level), how
+        return wilson(*controls, level), how
     if name == "balanced_accuracy":
-        return mean_of_proportions(groups[True], groups[False], level), f"square-and-add of {how}"
+        return mean_of_proportions(patients, controls, level), f"square-and-add of {how}"
     if name == "accuracy":
         return wilson(*_cases(np.ones_like(y), decision == y, ids), level), how
     if drawn is None:
         return roc_area_interval(score[y], score[~y], level)
     area = float(weighted_areas(y, score, np.ones((1, len(y))))[0])
-    return newcombe_area(area, groups[True][1], groups[False][1], level), "Newcombe 2006"
+    return newcombe_area(area, patients[1], controls[1], level), "Newcombe 2006"
 
 
 def _cases(part: NDArray[np.bool_], right: NDArray[np.bool_], ids: NDArray[Any]) -> tuple[int, int]:
     """Successes and trials among the scans of a part, subjects counted once."""
     subjects = len(np.unique(ids[part]))
-    return round(float(right[part].mean()) * subjects), subjects
+    return (round(float(right[part].mean()) * subjects) if subjects else 0), subjects
 
 
 def _bootstrap(

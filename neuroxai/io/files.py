@@ -28,9 +28,17 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
     ------
     pathlib.Path
         Where to write.
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be made because a file stands in its place.
     """
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise InputError(f"{target.parent}: is a file, wanted a folder; choose another path") from None
     temporary = target.with_name(f".{secrets.token_hex(4)}.tmp.{target.name}")
     try:
         yield temporary

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import warnings
 import zlib
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from numpy.typing import DTypeLike, NDArray
 from neuroxai.errors import InputError, SpaceError
 from neuroxai.io.files import atomic
 from neuroxai.space import Space, Volume
+
+_BROKEN = (ImageFileError, HeaderDataError, OSError, EOFError, zlib.error, ValueError)
 
 
 def read_volume(path: str | os.PathLike[str], dtype: DTypeLike = np.float32, check_content: bool = True) -> Volume:
@@ -95,14 +98,19 @@ def write_volume(
     volume : Volume
         What to write.
     dtype : dtype
-        Type on disk; values are cast, not rescaled.
+        Type on disk; values are cast, not rescaled. Truth values become unsigned bytes.
     description : str
         At most 79 characters, for the header's ``descrip``.
+
+    Raises
+    ------
+    InputError
+        If the name has another ending, or the type cannot hold the values: nothing wraps around or is cut off.
     """
     target = Path(path)
     if not target.name.endswith((".nii", ".nii.gz")):
         raise InputError(f"{target.name}: a NIfTI file name ends in .nii or .nii.gz")
-    data: NDArray[Any] = np.ascontiguousarray(volume.data).astype(dtype)
+    data = _cast(volume.data, np.dtype(np.uint8 if np.dtype(dtype) == bool else dtype), target)
     image = nib.Nifti1Image(data, volume.space.affine)
     image.header.set_xyzt_units("mm", "sec")
     image.header["descrip"] = description.encode("ascii", "replace")[:79]
@@ -112,6 +120,10 @@ def write_volume(
     except HeaderDataError:
         # a sheared affine has no quaternion: the sform carries it alone
         image.set_qform(None, code=0)
+    else:
+        # near half a turn, as oblique LPS scans are stored, a quaternion of three float32 is off by up to 1e-3 rad
+        if not Space(volume.space.shape, image.get_qform()).matches(volume.space):
+            image.set_qform(None, code=0)
     payload = image.to_bytes()
     if target.name.endswith(".gz"):
         # mtime 0: same data, same bytes
@@ -121,6 +133,26 @@ def write_volume(
     return target
 
 
+def _cast(values: NDArray[Any], dtype: np.dtype[Any], target: Path) -> NDArray[Any]:
+    if dtype.kind not in "iuf" or dtype.itemsize > (8 if dtype.kind == "f" else 4) or dtype == np.float16:
+        raise InputError(f"{target.name}: type {dtype} is not written; choose uint8, int16, int32, float32 or float64")
+    with np.errstate(invalid="ignore", over="ignore"):
+        data: NDArray[Any] = np.ascontiguousarray(values).astype(dtype)
+    if dtype.kind == "f":
+        lost = np.isfinite(values) & ~np.isfinite(data)
+        limits = f"{dtype} (up to {np.finfo(dtype).max:.3g})"
+    elif values.dtype.kind == "f" and not np.isfinite(values).all():
+        raise InputError(f"{target.name}: NaN or infinite voxels do not fit {dtype}; write float32 or repair them")
+    else:
+        lost = values != data
+        limits = f"{dtype} (whole numbers {np.iinfo(dtype).min} to {np.iinfo(dtype).max})"
+    if lost.any():
+        raise InputError(
+            f"{target.name}: the value {values[lost].flat[0]:g} does not fit {limits}; choose a wider type"
+        )
+    return data
+
+
 def _open(path: str | os.PathLike[str]) -> Any:
     file = Path(path)
     if not file.exists():
@@ -128,11 +160,18 @@ def _open(path: str | os.PathLike[str]) -> Any:
     if file.is_dir():
         raise InputError(f"{file}: is a folder, wanted a NIfTI file (.nii or .nii.gz)")
     try:
-        return nib.load(file)
-    except (ImageFileError, OSError, EOFError, zlib.error, ValueError) as error:
+        image = nib.load(file)
+    except _BROKEN as error:
         raise InputError(
             f"{file}: cannot be read as an image ({_first_line(error)}); copy or convert it again"
         ) from None
+    if isinstance(image, nib.Nifti1Pair) and not (image.header["sform_code"] or image.header["qform_code"]):
+        warnings.warn(
+            f"{file}: the header has neither sform nor qform, so left and right are a guess; "
+            "convert the scan again from its source",
+            stacklevel=3,
+        )
+    return image
 
 
 def _space(image: Any, path: str | os.PathLike[str]) -> Space:
@@ -151,11 +190,20 @@ def _space(image: Any, path: str | os.PathLike[str]) -> Space:
 
 def _data(image: Any, path: str | os.PathLike[str]) -> NDArray[Any]:
     try:
-        return np.asanyarray(image.dataobj)
-    except (OSError, EOFError, zlib.error, ValueError, ImageFileError) as error:
+        if os.fspath(path).endswith(".nii.gz"):
+            # nibabel stops before the checksum at the end; damaged voxels would come in unseen
+            image = type(image).from_bytes(gzip.decompress(Path(path).read_bytes()))
+        data: NDArray[Any] = np.asanyarray(image.dataobj)
+    except _BROKEN as error:
         raise InputError(
             f"{path}: is truncated or damaged ({_first_line(error)}); copy it again from its source"
         ) from None
+    if data.dtype.kind not in "iufb":
+        raise InputError(
+            f"{path}: holds {'colours' if data.dtype.fields else 'complex numbers'}, wanted one real number a voxel; "
+            "export one channel, or the magnitude"
+        )
+    return data
 
 
 def _first_line(error: BaseException) -> str:

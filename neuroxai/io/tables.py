@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,10 +48,21 @@ def read_tsv(path: str | os.PathLike[str], required: Sequence[str] = ()) -> pd.D
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise InputError(f"{file}: is not a tab-separated table ({str(error).splitlines()[0]})") from None
     frame.columns = [str(c).strip() for c in frame.columns]
+    # pandas takes cells beyond the header for an index, which would shift every column, and renames doubles
+    if not isinstance(frame.index, pd.RangeIndex):
+        raise InputError(f"{file}: is not a tab-separated table (rows have more cells than the header); even them out")
+    twice = [name for name, count in Counter(_header(file)).items() if count > 1]
+    if twice:
+        raise InputError(f"{file}: column {twice[0]!r} stands twice, wanted once; rename or delete one")
     missing = [c for c in required if c not in frame.columns]
     if missing:
         raise InputError(f"{file}: column {missing[0]!r} is absent; the table has {', '.join(map(str, frame.columns))}")
     return frame
+
+
+def _header(file: Path) -> list[str]:
+    with file.open(encoding="utf-8-sig") as handle:
+        return [name.strip().strip('"') for name in handle.readline().rstrip("\n").split("\t")]
 
 
 def write_tsv(path: str | os.PathLike[str], frame: pd.DataFrame) -> Path:
@@ -70,7 +82,7 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     if not file.is_file():
         raise InputError(f"{file}: no such file; give the path of a JSON file")
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        return json.loads(file.read_text(encoding="utf-8-sig"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{file}: is not valid JSON ({error})") from None
 

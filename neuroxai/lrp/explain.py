@@ -12,7 +12,7 @@ from neuroxai.errors import InputError, one_of
 from neuroxai.lrp.composites import Composite
 from neuroxai.lrp.plan import Plan, check_scores, fused, make_plan
 from neuroxai.lrp.shadow import shadow, unwrapped, warn_if_training
-from neuroxai.lrp.targets import Target, check_target, checked_input, class_scores, target_indices
+from neuroxai.lrp.targets import Target, check_target, checked_input, class_scores, out_of_memory, target_indices
 
 STARTS = ("logit", "probability")
 
@@ -53,7 +53,7 @@ class LRP(Attribution):  # type: ignore[misc]  # captum is untyped
         super().__init__(model)
         self.model = model
         self.composite = composite
-        self._plan = make_plan(shadow(unwrapped(model), inplace=False), composite)
+        self._plan = make_plan(shadow(unwrapped(model)), composite)
         self._fused = fused(self._plan)
         self._verified = False
 
@@ -123,7 +123,7 @@ class LRP(Attribution):  # type: ignore[misc]  # captum is untyped
         indices = target_indices(target, len(x), x.device)
         with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
             plan = self._plan if return_layers else self._fused
-            output, kept, nonnegative = _forward(plan, x)
+            output, kept = _forward(plan, x)
             scores = class_scores(output)
             check_target(target, indices, scores.shape[1])
             self._verify(x, output, plan.link)
@@ -144,7 +144,7 @@ class LRP(Attribution):  # type: ignore[misc]  # captum is untyped
         self._verified = True
 
 
-def _forward(plan: Plan, x: Tensor) -> tuple[Tensor, dict[str, Any], dict[str, bool]]:
+def _forward(plan: Plan, x: Tensor) -> tuple[Tensor, dict[str, Any]]:
     """Run all steps; values that nobody reads again are let go."""
     values: dict[str, Any] = {plan.source: x}
     nonnegative = {plan.source: bool((x >= 0).all())}
@@ -157,13 +157,15 @@ def _forward(plan: Plan, x: Tensor) -> tuple[Tensor, dict[str, Any], dict[str, b
         except InputError as error:
             raise InputError(f"layer {step.labels[0]!r}: {error}") from error
         except RuntimeError as error:
+            if out_of_memory(error):
+                raise
             shapes = ", ".join(str(tuple(values[name].shape)) for name in step.inputs)
             raise InputError(f"layer {step.labels[0]!r} cannot take a tensor of shape {shapes}: {error}") from error
         nonnegative[step.name] = step.nonnegative(signs)
         for name in step.reads():
             if last[name] == index and name != plan.result:
                 values.pop(name, None)
-    return values[plan.result], kept, nonnegative
+    return values[plan.result], kept
 
 
 def _backward(

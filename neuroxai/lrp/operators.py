@@ -74,7 +74,7 @@ class Dense:
 
 @dataclass(frozen=True)
 class Conv:
-    """Convolution over 1, 2 or 3 axes with zero padding; ``crop`` holds the (before, after) padding of uneven "same"."""
+    """Convolution over 1, 2 or 3 axes with zero padding; `uneven` holds the two-sided padding of uneven "same"."""
 
     stride: tuple[int, ...]
     padding: tuple[int, ...]
@@ -133,7 +133,7 @@ class Conv:
             return weights[0]
         if self.groups == 1:
             return torch.cat(list(weights))
-        return torch.cat([w.unflatten(0, (self.groups, -1)) for w in weights], 1).flatten(0, 1)
+        return torch.cat([w.reshape(self.groups, -1, *w.shape[1:]) for w in weights], 1).flatten(0, 1)
 
     def stack(self, signals: Sequence[Tensor]) -> Tensor:
         """Stack along the channels of each group."""
@@ -141,7 +141,7 @@ class Conv:
             return signals[0]
         if self.groups == 1:
             return torch.cat(list(signals), 1)
-        return torch.cat([s.unflatten(1, (self.groups, -1)) for s in signals], 2).flatten(1, 2)
+        return torch.cat([s.reshape(len(s), self.groups, -1, *s.shape[2:]) for s in signals], 2).flatten(1, 2)
 
     def split(self, stacked: Tensor, count: int) -> Sequence[Tensor]:
         """Split the channels of each group."""
@@ -149,7 +149,8 @@ class Conv:
             return (stacked,)
         if self.groups == 1:
             return stacked.chunk(count, 1)
-        return [part.flatten(1, 2) for part in stacked.unflatten(1, (self.groups, -1)).chunk(count, 2)]
+        grouped = stacked.reshape(len(stacked), self.groups, -1, *stacked.shape[2:])
+        return [part.flatten(1, 2) for part in grouped.chunk(count, 2)]
 
     def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Convolve."""
@@ -185,7 +186,7 @@ class Conv:
 
 @dataclass(frozen=True)
 class Scale:
-    """One factor a channel: a normalisation with fixed statistics. Weights (channels,), inputs (batch, channels, ...)."""
+    """One factor a channel, as fixed normalisations have; weights (channels,), inputs (batch, channels, ...)."""
 
     def check(self, x: Tensor, weight: Tensor) -> None:
         """Refuse another number of channels."""
@@ -214,4 +215,4 @@ class Scale:
     def transpose(self, signal: Tensor, weight: Tensor, shape: torch.Size) -> Tensor:
         """Multiply each channel by its factor and add up the stacked parts."""
         scaled = signal * weight.view(-1, *(1,) * (signal.ndim - 2))
-        return scaled.unflatten(1, (-1, shape[1])).sum(1)
+        return scaled.reshape(len(scaled), -1, *shape[1:]).sum(1)

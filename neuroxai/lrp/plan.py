@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,13 +12,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from neuroxai.errors import UnsupportedLayerError
 from neuroxai.lrp import operations as known
 from neuroxai.lrp.composites import WEIGHTED, Composite
+from neuroxai.lrp.fold import fold_norms, fuse_pools
 from neuroxai.lrp.inplace import refuse_shared_writes
+from neuroxai.lrp.linear import LinearStep
 from neuroxai.lrp.operators import Conv, Dense, Scale
 from neuroxai.lrp.pooling import POOLS, MaxPool
 from neuroxai.lrp.rules import Pass
 from neuroxai.lrp.steps import (
     CatStep,
-    LinearStep,
     PassStep,
     PermuteStep,
     PoolStep,
@@ -93,8 +94,10 @@ class _Builder:
             raise self.refuse(node)
         name, inputs, labels = node.name, (tensors[0].name,), (label(node),)
         target: Any = node.target
-        if node.op == "call_function" and target in known.POOL_FUNCTIONS:
-            return PoolStep(name, inputs, labels, MaxPool.of(known.POOL_FUNCTIONS[target], **bound(node)[1]))
+        if node.op == "call_function" and target in known.POOL_FUNCTIONS and not sizes:
+            options: Any = (node.args[1:], node.kwargs)
+            pool = MaxPool.of(known.POOL_FUNCTIONS[target], *options[0], **options[1])
+            return PoolStep(name, inputs, labels, pool)
         if known.reshapes(node, self.modules):
             return ReshapeStep(name, inputs, labels, call=self.caller(node), also_reads=sizes)
         if target in (known.PERMUTE_FUNCTIONS if node.op == "call_function" else known.PERMUTES):
@@ -207,6 +210,9 @@ def make_plan(double: nn.Module, composite: Composite) -> Plan:
     """
     graph, modules = trace(double)
     refuse_shared_writes(graph, modules)
+    for module in modules.values():  # of the double: steps keep their inputs, so nothing may write into them
+        if "inplace" in vars(module):
+            vars(module)["inplace"] = False
     source, end = _ends(graph)
     link = _without_probabilities(graph, end, modules)
     for node in reversed(graph.nodes):  # what nobody reads needs no rule; writes that matter were refused above
@@ -216,11 +222,13 @@ def make_plan(double: nn.Module, composite: Composite) -> Plan:
     steps = []
     for node in graph.nodes:
         if node.op == "get_attr":
-            raise builder.refuse(node, "parameters outside the known layers have no relevance rule; use torch.nn layers")
+            raise builder.refuse(
+                node, "parameters outside the known layers have no relevance rule; use torch.nn layers"
+            )
         if node.op not in ("placeholder", "output"):
             steps.append(builder.step(node))
     result: Any = end.args[0]
-    return Plan(tuple(_fold(steps)), source.name, result.name, link)
+    return Plan(tuple(fold_norms(steps)), source.name, result.name, link)
 
 
 def _ends(graph: fx.Graph) -> tuple[fx.Node, fx.Node]:
@@ -243,57 +251,15 @@ def _without_probabilities(graph: fx.Graph, end: fx.Node, modules: dict[str, nn.
     for other in graph.nodes:
         inner = other is not node and other.op.startswith("call_") and other.users
         if inner and known.probability(other, modules) == "softmax":
-            raise UnsupportedLayerError(f"{describe(other, modules)}: a softmax inside the network has no relevance rule")
+            raise UnsupportedLayerError(
+                f"{describe(other, modules)}: a softmax inside the network has no relevance rule"
+            )
     return link
 
 
-def _readers(steps: Iterable[Step]) -> dict[str, list[Step]]:
-    readers: dict[str, list[Step]] = {}
-    for step in steps:
-        for name in step.reads():
-            readers.setdefault(name, []).append(step)
-    return readers
-
-
-def _fold(steps: list[Step]) -> list[Step]:
-    """Fold each batch normalisation into the convolution or linear layer that alone feeds it."""
-    folded: list[Step] = list(steps)
-    for norm in steps:
-        if not (isinstance(norm, LinearStep) and isinstance(norm.operator, Scale)):
-            continue
-        index = next(i for i, s in enumerate(folded) if s.name == norm.inputs[0]) if _made(folded, norm.inputs[0]) else -1
-        before = folded[index] if index >= 0 else None
-        fits = isinstance(before, LinearStep) and not isinstance(before.operator, Scale) and before.norm is None
-        if not fits or len(_readers(folded)[norm.inputs[0]]) != 1 or not isinstance(before, LinearStep):
-            continue
-        folded[index] = replace(before, name=norm.name, norm=norm.module, labels=before.labels + norm.labels)
-        folded = [s for s in folded if s.name != norm.name or s is folded[index]]
-    return folded
-
-
-def _made(steps: Sequence[Step], name: str) -> bool:
-    return any(s.name == name for s in steps)
-
-
 def fused(plan: Plan) -> Plan:
-    """Let each layer run the max-pooling behind it, so that only the winners are kept; the result stays the same."""
-    steps = list(plan.steps)
-    readers = _readers(steps)
-    for first in plan.steps:
-        if not isinstance(first, LinearStep) or first.rule.bias == "distribute":
-            continue
-        between: list[PassStep] = []
-        at: Step = first
-        while at.name != plan.result and len(readers.get(at.name, ())) == 1:
-            at = readers[at.name][0]
-            if not isinstance(at, PassStep):
-                break
-            between.append(at)
-        if isinstance(at, PoolStep) and at.name != plan.source:
-            gone = {first.name, at.name, *(s.name for s in between)}
-            whole = replace(first, name=at.name, between=tuple(between), pool=at.pool)
-            steps = [whole if s is first else s for s in steps if s is first or s.name not in gone]
-    return replace(plan, steps=tuple(steps))
+    """Return the same plan in less memory; see `neuroxai.lrp.fold.fuse_pools`."""
+    return replace(plan, steps=tuple(fuse_pools(plan.steps, plan.result)))
 
 
 def check_scores(scores: Tensor, reference: Tensor) -> None:

@@ -190,7 +190,10 @@ def part_signals(rule: Rule, kept: Kept, relevance: Tensor) -> list[Tensor]:
     """Return ``share * R / stabilised denominator`` for each part."""
     parts, signals = rule.parts, []
     for index, part in enumerate(parts):
-        signal = relevance / stabilised(kept.denominators[index], rule.epsilon)
+        denominator = kept.denominators[index]
+        signal = relevance / stabilised(denominator, rule.epsilon)
+        if rule.epsilon == 0:  # a neuron without contributions passes nothing on
+            signal = torch.where(denominator == 0, 0, signal)
         if part.alone is not None and len(parts) > 1:
             others = [kept.denominators[i] == 0 for i in range(len(parts)) if i != index]
             alone = torch.stack(others).all(0)

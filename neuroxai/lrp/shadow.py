@@ -32,8 +32,9 @@ _HOOKS = (
 def unwrapped(model: nn.Module) -> nn.Module:
     """Return the model inside ``torch.compile``, DataParallel or DistributedDataParallel wrappers."""
     while True:
-        if hasattr(model, "_orig_mod"):
-            model = model._orig_mod
+        inner = getattr(model, "_orig_mod", None)
+        if isinstance(inner, nn.Module):
+            model = inner
         elif isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
             model = model.module
         else:

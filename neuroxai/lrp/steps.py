@@ -10,11 +10,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, fx
 
-from neuroxai.lrp.operators import Conv, Dense, Operator, Scale
-from neuroxai.lrp.pooling import MaxPool, Winners
-from neuroxai.lrp.propagate import Kept, collect, part_signals, piece_of, share_out
+from neuroxai.lrp.pooling import MaxPool
+from neuroxai.lrp.propagate import Kept, part_signals, piece_of
 from neuroxai.lrp.rules import Rule, Term
 
 Values = Mapping[str, Any]
@@ -68,7 +67,7 @@ class CallStep(Step):
     gives: str = "any"  # "nonnegative", "keeps" (the sign of its input) or "any"
 
     def reads(self) -> tuple[str, ...]:
-        """Inputs and sizes."""
+        """Return inputs and sizes."""
         return (*self.inputs, *self.also_reads)
 
     def nonnegative(self, inputs: Sequence[bool]) -> bool:
@@ -147,7 +146,7 @@ class CatStep(CallStep):
 
     def backward(self, kept: Any, relevance: Tensor) -> Sequence[Tensor]:
         """Split."""
-        return relevance.split(kept, self.axis)
+        return torch.split(relevance, kept, self.axis)
 
 
 @dataclass(frozen=True)
@@ -157,7 +156,7 @@ class SumStep(Step):
     rule: Rule = field(default_factory=Rule)
 
     def nonnegative(self, inputs: Sequence[bool]) -> bool:
-        """Sums of values >= 0 are >= 0."""
+        """Tell that sums of values >= 0 are >= 0."""
         return all(inputs)
 
     def forward(self, values: Values, nonnegative: Sequence[bool]) -> tuple[Any, Any]:
@@ -191,7 +190,7 @@ class PoolStep(Step):
     pool: MaxPool = field(default=MaxPool(1, (), (), (), (), False))
 
     def nonnegative(self, inputs: Sequence[bool]) -> bool:
-        """A maximum of values >= 0 is >= 0."""
+        """Tell that a maximum of values >= 0 is >= 0."""
         return all(inputs)
 
     def forward(self, values: Values, nonnegative: Sequence[bool]) -> tuple[Any, Any]:
@@ -201,80 +200,6 @@ class PoolStep(Step):
     def backward(self, kept: Any, relevance: Tensor) -> Sequence[Tensor]:
         """Give all to the winners."""
         return (kept.scatter(relevance),)
-
-
-@dataclass(frozen=True)
-class LinearStep(Step):
-    """A layer with weights, with the normalisation folded into it and the pooling that follows, if any.
-
-    With `pool`, the elementwise steps of `between` run on the full grid, the pooling picks its winners, and only the
-    winners' denominators are kept; the result is the same as step by step, in less memory.
-    """
-
-    module: nn.Module = field(default_factory=nn.Identity)
-    rule: Rule = field(default_factory=Rule)
-    operator: Operator = field(default=Dense())
-    norm: nn.Module | None = None
-    between: tuple[PassStep, ...] = ()
-    pool: MaxPool | None = None
-
-    def nonnegative(self, inputs: Sequence[bool]) -> bool:
-        """As the steps behind it say."""
-        sign = False
-        for step in self.between:
-            sign = step.nonnegative((sign,))
-        return sign
-
-    def parameters(self) -> tuple[Tensor, Tensor | None]:
-        """Return weight and bias with the normalisation folded in (new tensors; the layers keep theirs)."""
-        if isinstance(self.operator, Scale):
-            return normalisation_as_scale(self.module)
-        weight, bias = self.module.weight, self.module.bias
-        if self.norm is not None:
-            factor, offset = normalisation_as_scale(self.norm)
-            weight = weight * factor.view(-1, *(1,) * (weight.ndim - 1))
-            bias = offset if bias is None else bias * factor + offset
-        return weight, bias  # type: ignore[return-value]
-
-    def forward(self, values: Values, nonnegative: Sequence[bool]) -> tuple[Any, Any]:
-        """Run the layer (and pooling); denominators are kept."""
-        x = values[self.inputs[0]]
-        weight, bias = self.parameters()
-        self.operator.check(x, weight)
-        if isinstance(self.operator, Conv) and x.ndim == 5:
-            x = x.contiguous(memory_format=torch.channels_last_3d)
-            weight = weight.contiguous(memory_format=torch.channels_last_3d)
-        output, kept = share_out(self.rule, self.operator, x, weight, bias, nonnegative[0])
-        if self.pool is None:
-            return output, (kept, None)
-        full = output
-        for step in self.between:
-            full = step.call({name: full for name in step.inputs})
-        pooled, winners = self.pool(full)
-        kept.denominators = [winners.gather(d) for d in kept.denominators]
-        kept.output = None if kept.output is None else winners.gather(kept.output)
-        return pooled, (kept, winners)
-
-    def backward(self, kept: Any, relevance: Tensor) -> Sequence[Tensor]:
-        """Apply the rule."""
-        of_layer: Kept = kept[0]
-        winners: Winners | None = kept[1]
-        if winners is None:
-            return (collect(self.rule, self.operator, of_layer, relevance),)
-
-        def spread(stacked: Tensor, count: int) -> Tensor:
-            return winners.scatter(stacked, self.operator.stack([winners.indices] * count))
-
-        return (collect(self.rule, self.operator, of_layer, relevance, spread),)
-
-
-def normalisation_as_scale(norm: Any) -> tuple[Tensor, Tensor]:
-    """Return factor and offset, both (channels,), of a batch normalisation with running statistics."""
-    factor = torch.rsqrt(norm.running_var + norm.eps)
-    if norm.weight is not None:
-        factor = factor * norm.weight
-    offset = -norm.running_mean * factor
-    return factor, offset if norm.bias is None else offset + norm.bias
 
 
 def recorded(node: fx.Node, function: Callable[..., Any], **changed: Any) -> Callable[[Values], Any]:

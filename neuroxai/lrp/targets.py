@@ -56,7 +56,9 @@ def class_scores(outputs: object) -> Tensor:
         If the output is no tensor, has other dimensions or is not finite.
     """
     if not isinstance(outputs, Tensor):
-        raise InputError(f"the network returns a {type(outputs).__name__}; wrap it so that it returns one tensor of scores")
+        raise InputError(
+            f"the network returns a {type(outputs).__name__}; wrap it so that it returns one tensor of scores"
+        )
     if outputs.ndim == 1:
         outputs = outputs[:, None]
     if outputs.ndim != 2:
@@ -82,7 +84,7 @@ def target_indices(target: Target, batch: int, device: torch.device) -> Tensor:
     elif isinstance(target, list | tuple) and all(_is_index(t) for t in target):
         indices = torch.tensor([int(t) for t in target], dtype=torch.long, device=device)
     elif _is_index(target):
-        indices = torch.tensor(int(target), device=device)  # type: ignore[call-overload]
+        indices = torch.tensor(target, device=device)
     else:
         raise InputError(f"target is {target!r}; {wanted}")
     if indices.dtype == torch.bool or indices.is_floating_point() or indices.is_complex():
@@ -112,3 +114,8 @@ def check_target(target: Target, indices: Tensor, outputs: int) -> None:
 
 def _is_index(value: object) -> bool:
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def out_of_memory(error: RuntimeError) -> bool:
+    """Whether an error of torch tells of too little memory rather than of a tensor that does not fit."""
+    return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)

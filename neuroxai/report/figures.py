@@ -34,6 +34,7 @@ def mosaic(
     limit: float,
     planes: Sequence[str] = ("axial", "coronal", "sagittal"),
     count: int = 7,
+    like: Volume | None = None,
 ) -> bytes:
     """Heatmap over the scan, one strip of slices a plane, left and right marked on every slice.
 
@@ -49,6 +50,8 @@ def mosaic(
         Of ``"axial"``, ``"coronal"``, ``"sagittal"``.
     count : int
         Slices a plane, spread over the brain; the one through the largest relevance is always among them.
+    like : Volume, optional
+        Heatmap on the same grid whose slices are shown, so that pictures can be compared; `heatmap` by default.
 
     Raises
     ------
@@ -58,8 +61,8 @@ def mosaic(
     if scan is not None and not scan.space.matches(heatmap.space):
         raise SpaceError(f"the scan ({scan.space.describe()}) and the heatmap ({heatmap.space.describe()}) differ")
     heat = heatmap.reoriented("RAS")
-    size = np.abs(heat.data)
-    grey = None if scan is None else Volume(_grey(scan.data), scan.space).reoriented("RAS")
+    size = np.abs(heat.data if like is None else like.reoriented("RAS").data)
+    grey = None if scan is None else Volume(_grey(scan.data), scan.space)
     shown = size > 0.05 * limit
     box = slices.bounding_box(shown if grey is None else shown | (grey.data > 0.02))
     peak = np.unravel_index(int(size.argmax()), size.shape)
@@ -91,9 +94,11 @@ def mosaic(
                 at = {"y": 1.015, "transform": axes.get_xaxis_transform(), "color": "white", "va": "bottom"}
                 left = number * tile - 0.5
                 place = f"{cut.axis_name} = {slices.coordinate(heat.space, cut.name, index):.0f} mm"
-                axes.text(left + 0.03 * tile, s=cut.left, ha="left", fontsize=9, fontweight="bold", **at)
+                if number:
+                    axes.axvline(left, color="#5a5a5a", linewidth=0.8, ymax=1 + gap / height, clip_on=False)
+                axes.text(left + 0.04 * tile, s=cut.left, ha="left", fontsize=9, fontweight="bold", **at)
                 axes.text(left + 0.50 * tile, s=place, ha="center", fontsize=7.5, **at)
-                axes.text(left + 0.97 * tile, s=cut.right, ha="right", fontsize=9, fontweight="bold", **at)
+                axes.text(left + 0.96 * tile, s=cut.right, ha="right", fontsize=9, fontweight="bold", **at)
         _colour_bar(figure, limit, total)
         return output()
 
@@ -155,10 +160,10 @@ def colour_map() -> Any:
 
 
 def _blend(relevance: NDArray[Any], grey: NDArray[Any], limit: float) -> NDArray[np.float64]:
-    """RGB picture: relevance over grey, opaque from half the limit on."""
+    """RGB picture: relevance over grey, the more opaque the larger."""
     scaled = np.clip(np.asarray(relevance, np.float64) / limit, -1, 1) if limit > 0 else np.zeros(relevance.shape)
     colour = colour_map()(scaled / 2 + 0.5)[..., :3]
-    alpha = np.clip(2 * np.abs(scaled), 0, 1)[..., None] * 0.9
+    alpha = np.clip(1.3 * np.abs(scaled), 0, 0.95)[..., None]
     base = np.repeat(np.asarray(grey, np.float64)[..., None], 3, axis=-1) * 0.85
     return np.asarray(alpha * colour + (1 - alpha) * base)
 

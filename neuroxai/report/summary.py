@@ -36,15 +36,15 @@ def cohort_values(
     limit = max(limits, default=0.0)
     mean_scan = averages.scans.mean("all")
     under = None if mean_scan is None else Volume(mean_scan, averages.space)
+    volumes = {g: None if mean is None else Volume(mean, averages.space) for g, mean in means.items()}
+    like = next((v for v in volumes.values() if v is not None), None)
     groups = [
         GroupMap(
             GROUP_NAMES[g],
             averages.heatmaps.count(g),
-            None
-            if mean is None
-            else figures.mosaic(Volume(mean, averages.space), under, limit, ("axial", "coronal"), count=8),
+            None if v is None else figures.mosaic(v, under, limit, ("axial", "coronal"), count=8, like=like),
         )
-        for g, mean in means.items()
+        for g, v in volumes.items()
     ]
     region_groups = ["patients", "controls", "TP", "FN", "TN", "FP"] if labelled else ["all"]
     region_groups = [g for g in region_groups if averages.heatmaps.count(g)] or ["all"]

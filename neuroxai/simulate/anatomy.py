@@ -49,6 +49,17 @@ class Anatomy:
         rest = np.clip(1.0 - self.gm - self.wm, 0.0, 1.0)
         return np.asarray(np.where(self.brain, rest, 0.0), dtype=np.float32)
 
+    def cropped(self, margin: int = 4) -> Anatomy:
+        """Cut away what lies more than `margin` voxels outside the brain's bounding box."""
+        voxels = np.argwhere(self.brain)
+        low = np.maximum(voxels.min(0) - margin, 0)
+        high = np.minimum(voxels.max(0) + margin + 1, self.space.shape)
+        box = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+        affine = self.space.affine.copy()
+        affine[:3, 3] = self.space.world(low)
+        t1, gm, wm = (np.ascontiguousarray(m[box]) for m in (self.t1, self.gm, self.wm))
+        return Anatomy(self.name, Space((high - low).tolist(), affine), t1, gm, wm, self.brain[box].copy())
+
 
 @lru_cache(maxsize=1)
 def mni152_anatomy() -> Anatomy:

@@ -40,12 +40,14 @@ class Atrophy(Effect):
 
     name: ClassVar[str] = "atrophy"
     suffix: ClassVar[str] = "T1w"
+    warps: ClassVar[bool] = True
     control: ClassVar[str] = "CN"
     patient: ClassVar[str] = "AD"
     ages: ClassVar[tuple[float, float, float, float]] = (74.0, 6.0, 58.0, 90.0)
 
     def __init__(self, anatomy: Anatomy) -> None:
         super().__init__(anatomy)
+        anatomy = self.anatomy
         self._loss: dict[tuple[str, str], Array] = {}
         self._fluid: dict[str, Array] = {}
         self._ventricle: dict[str, Array] = {}

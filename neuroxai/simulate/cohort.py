@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,13 @@ import numpy as np
 
 from neuroxai._version import __version__
 from neuroxai.errors import InputError, one_of
-from neuroxai.io import read_json, write_json, write_tsv, write_volume
+from neuroxai.io import write_json, write_volume
 from neuroxai.simulate.anatomy import Anatomy, mni152_anatomy
 from neuroxai.simulate.atrophy import Atrophy
 from neuroxai.simulate.effect import Effect
 from neuroxai.simulate.lesions import Lesions
 from neuroxai.simulate.people import Person, draw_people
+from neuroxai.simulate.records import claim, finished, subject_files, write_participants
 from neuroxai.simulate.scan import Acquisition, simulate_scan
 from neuroxai.space import Volume, mni152
 
@@ -25,9 +27,6 @@ EFFECTS: dict[str, type[Effect]] = {"atrophy": Atrophy, "lesions": Lesions}
 """The effects by name."""
 
 SPACINGS = (1.0, 8.0)
-
-_GENERATOR = "neuroxai simulate"
-_DESCRIPTION = "dataset_description.json"
 
 
 @dataclass(frozen=True)
@@ -121,10 +120,10 @@ def simulate_cohort(
         "anatomy": "mni152" if anatomy is None else anatomy.name,
         "version": __version__,
     }
-    _claim(folder, options)
+    claim(folder, options, EFFECTS[effect].__doc__ or "")
     planted = EFFECTS[effect]
     people = draw_people(subjects, seed, planted.ages)
-    rows = {p.participant_id: row for p in people if (row := _finished(folder, p, planted, spacing)) is not None}
+    rows = {p.participant_id: row for p in people if (row := finished(folder, p, planted, spacing)) is not None}
     waiting = [p for p in people if p.participant_id not in rows]
     kept, failed = len(rows), []
     if progress is not None:
@@ -132,7 +131,7 @@ def simulate_cohort(
     if waiting:
         from joblib import Parallel, delayed
 
-        acquisition = Acquisition(planted(anatomy or mni152_anatomy()), mni152(spacing))
+        acquisition = Acquisition(_prepared(effect) if anatomy is None else planted(anatomy), mni152(spacing))
         work = Parallel(n_jobs=jobs, return_as="generator_unordered")
         results = work(delayed(_make)(folder, acquisition, person, seed, spacing) for person in waiting)
         for number, (person, row, error) in enumerate(results, start=kept + 1):
@@ -142,76 +141,15 @@ def simulate_cohort(
                 rows[person.participant_id] = row
             if progress is not None:
                 progress(number, subjects)
-    _write_participants(folder, [rows[p.participant_id] for p in people if p.participant_id in rows])
+    write_participants(folder, [rows[p.participant_id] for p in people if p.participant_id in rows])
     failed.sort(key=lambda item: item["participant_id"])
     return CohortSummary(os.fspath(folder), effect, subjects, len(rows) - kept, kept, failed)
 
 
-def _claim(folder: Path, options: dict[str, Any]) -> None:
-    """Take a new or empty folder, or one that was made with the same options; refuse any other."""
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder}: is a file, wanted a folder for the cohort")
-    record = folder / _DESCRIPTION
-    if not record.exists():
-        # a killed run may leave a temporary file behind
-        strange = [p.name for p in folder.iterdir() if ".tmp." not in p.name] if folder.exists() else []
-        if strange:
-            raise InputError(
-                f"{folder}: is not empty (holds {sorted(strange)[0]!r}) and is no simulated cohort; name a new folder"
-            )
-        write_json(
-            record,
-            {
-                "Name": f"Simulated {options['effect']} cohort",
-                "BIDSVersion": "1.8.0",
-                "DatasetType": "derivative",
-                "License": "CC0",
-                "GeneratedBy": [{"Name": _GENERATOR, "Version": options["version"], "Parameters": options}],
-                "Description": EFFECTS[options["effect"]].__doc__,
-            },
-        )
-        return
-    generated = read_json(record).get("GeneratedBy") or [{}]
-    if generated[0].get("Name") != _GENERATOR:
-        raise InputError(
-            f"{folder}: holds another data set ({_DESCRIPTION} names no {_GENERATOR!r}); name a new folder"
-        )
-    there = generated[0].get("Parameters", {})
-    for name, wanted in options.items():
-        if there.get(name) != wanted:
-            raise InputError(
-                f"{folder}: was made with {name} {there.get(name)!r}, now {wanted!r} is asked for; "
-                f"use the same {name} to go on, or name a new folder"
-            )
-
-
-def _files(folder: Path, person: Person, effect: type[Effect], spacing: float) -> dict[str, Path]:
-    """Where a subject's files stand: scan, sidecar and truth."""
-    resolution = f"{spacing:g}".replace(".", "p")
-    stem = folder / person.participant_id / "anat" / f"{person.participant_id}_space-MNI152_res-{resolution}"
-    files = {
-        "scan": Path(f"{stem}_desc-brain_{effect.suffix}.nii.gz"),
-        "mask": Path(f"{stem}_desc-effect_mask.nii.gz"),
-    }
-    if effect is Atrophy:
-        files["logjacobian"] = Path(f"{stem}_desc-effect_logjacobian.nii.gz")
-    files["sidecar"] = Path(f"{stem}_desc-brain_{effect.suffix}.json")
-    return files
-
-
-def _finished(folder: Path, person: Person, effect: type[Effect], spacing: float) -> dict[str, Any] | None:
-    """Return the subject's row of participants.tsv if all files are there and of their recorded size, else None."""
-    files = _files(folder, person, effect, spacing)
-    sidecar = files.pop("sidecar")
-    if not sidecar.is_file():
-        return None
-    try:
-        record = read_json(sidecar)
-        whole = all(p.is_file() and p.stat().st_size == record["Bytes"][p.name] for p in files.values())
-        row: dict[str, Any] = record["Participant"]
-    except (InputError, KeyError, TypeError):
-        return None
-    return row if whole else None
+@lru_cache(maxsize=1)
+def _prepared(effect: str) -> Effect:
+    """Prepare an effect on the template; kept for the next call, as it takes some seconds."""
+    return EFFECTS[effect](mni152_anatomy())
 
 
 def _make(
@@ -222,7 +160,7 @@ def _make(
         effect = acquisition.effect
         sequence = np.random.SeedSequence(seed, spawn_key=(1, person.number))
         scan = simulate_scan(acquisition, sequence, person.patient)
-        files = _files(folder, person, type(effect), spacing)
+        files = subject_files(folder, person, type(effect), spacing)
         truth = "simulated, for research use only"
         write_volume(files["scan"], Volume(scan.image, scan.space), description=truth)
         write_volume(files["mask"], Volume(scan.mask, scan.space), dtype=np.uint8, description=truth)
@@ -240,43 +178,3 @@ def _make(
     except Exception as error:
         return person, None, f"{type(error).__name__}: {error}"
     return person, row, ""
-
-
-def _write_participants(folder: Path, rows: list[dict[str, Any]]) -> None:
-    """Write participants.tsv and what its columns mean."""
-    import pandas as pd
-
-    if not rows:
-        return
-    frame = pd.DataFrame(rows)
-    write_json(folder / "participants.json", {str(name): _meaning(str(name)) for name in frame.columns})
-    write_tsv(folder / "participants.tsv", frame)
-
-
-def _meaning(column: str) -> dict[str, str]:
-    """Write a column's entry in participants.json."""
-    known = {
-        "participant_id": "Participant",
-        "diagnosis": "Class: patients carry the effect, controls are sham twins of dose 0",
-        "age": "Age in years, from one distribution for both classes; without influence on the scan",
-        "sex": "Sex, balanced over the classes; without influence on the scan",
-        "dose": "Effect asked for: hippocampal volume loss in percent (atrophy) or lesion load in ml (lesions)",
-        "lesion_count": "Lesions laid; they may overlap",
-        "lesion_volume_mm3": "Integral of the lesion opacity over the scan, in mm^3 of the scan's own coordinates",
-        "brain_volume_mm3": "Volume of the brain mask with ventricles; follows the natural shape only, not the effect",
-    }
-    if column in known:
-        return {"Description": known[column]}
-    if column.endswith("_volume_mm3"):
-        region = column.removesuffix("_volume_mm3").replace("_", " ")
-        return {
-            "Description": f"Volume of the {region}: integral of the soft template region pulled back into the scan, "
-            "effect and natural shape included",
-            "Units": "mm^3",
-        }
-    region, word = column.removesuffix("_percent").rsplit("_", 1)
-    return {
-        "Description": f"Realised {word} of {region.replace('_', ' ')} volume (both sides) by the effect alone: the "
-        "Jacobian determinant of the planted diffeomorphism integrated over the soft template region",
-        "Units": "percent",
-    }

@@ -50,13 +50,15 @@ class Effect(ABC):
 
     name: ClassVar[str]
     suffix: ClassVar[str]
+    warps: ClassVar[bool]
+    """Whether tissue moves, so that a log-Jacobian is written."""
     control: ClassVar[str]
     patient: ClassVar[str]
     ages: ClassVar[tuple[float, float, float, float]]
     """Mean, standard deviation, lowest and highest age in years; the same for both classes."""
 
     def __init__(self, anatomy: Anatomy) -> None:
-        self.anatomy = anatomy
+        self.anatomy = anatomy = anatomy.cropped()
         self.grid = brain_grid(anatomy)
         self.rois: dict[str, Array] = {}
         """Soft regions on the anatomy's grid whose volume is measured in every scan."""

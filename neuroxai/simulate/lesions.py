@@ -34,12 +34,14 @@ class Lesions(Effect):
 
     name: ClassVar[str] = "lesions"
     suffix: ClassVar[str] = "FLAIR"
+    warps: ClassVar[bool] = False
     control: ClassVar[str] = "HC"
     patient: ClassVar[str] = "MS"
     ages: ClassVar[tuple[float, float, float, float]] = (39.0, 10.0, 20.0, 65.0)
 
     def __init__(self, anatomy: Anatomy) -> None:
         super().__init__(anatomy)
+        anatomy = self.anatomy
         from scipy import ndimage
 
         ventricle = sum(regions.lateral_ventricle(anatomy, sign) for sign in regions.SIDES.values())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,15 +53,15 @@ class Acquisition:
     effect : Effect
         What is planted.
     space : Space
-        Grid of the scans; axes along the world's. A voxel of more than 2 mm is the mean over points at most 2 mm
-        apart. The anatomy's maps are smoothed to the distance of these points (Cardoso 2015, eq. 3).
+        Grid of the scans; axes along the world's. A voxel of more than 2 mm is the mean over its eight octants'
+        centres. The anatomy's maps are smoothed to the distance of these points (Cardoso 2015, eq. 3).
     """
 
     def __init__(self, effect: Effect, space: Space) -> None:
         from scipy import ndimage
 
         self.effect, self.space = effect, space
-        self.factor = max(1, ceil(max(space.spacing) / 2.0 - 1e-9))
+        self.factor = 1 if max(space.spacing) <= 2.0 + 1e-9 else 2
         ratio = max(space.spacing) / self.factor / np.asarray(effect.anatomy.space.spacing)
         sigma = np.sqrt(np.maximum(ratio**2 - 1.0, 0.0)) / 2.3548
         self.maps: list[Array] = [np.asarray(ndimage.gaussian_filter(m, sigma)) for m in effect.maps()]

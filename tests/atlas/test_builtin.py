@@ -55,14 +55,15 @@ def test_no_region_crosses_the_midline(spacing):
 
 
 def test_sides_mirror_each_other(atlas):
-    # the template is symmetric and so are the coordinates; the grid is symmetric about x = 0
+    # the template is symmetric and so are the coordinates
     swapped = {atlas.value(n): atlas.value(n.replace("Left", "Right")) for n in atlas.names.values() if "Left" in n}
     lookup = np.arange(max(atlas.names) + 1)
     for left, right in swapped.items():
         lookup[left], lookup[right] = right, left
-    grid = atlas.space
-    np.testing.assert_allclose(grid.world((0, 0, 0))[0], -grid.world((grid.shape[0] - 1, 0, 0))[0])
-    assert np.mean(lookup[atlas.labels[::-1]] == atlas.labels) > 0.999
+    # voxel 0 has no partner across x = 0 on this grid
+    np.testing.assert_allclose(atlas.space.world((1, 0, 0))[0], -atlas.space.world((95, 0, 0))[0])
+    half = atlas.labels[1:]
+    assert np.mean(lookup[half[::-1]] == half) > 0.9999
 
 
 def test_same_anatomy_on_a_reversed_and_turned_grid(atlas):
@@ -149,16 +150,16 @@ def test_partial_and_foreign_spaces_are_told():
 
 
 # Against Harvard-Oxford: least share of the built-in region inside the reference, least share of the reference covered,
-# each some hundredths below what was measured at 2 mm.
+# each two or three hundredths below what was measured at 2 mm on the worse side.
 REFERENCE = {
-    "hippocampus": ("Hippocampus", 0.78, 0.67),
-    "amygdala": ("Amygdala", 0.75, 0.65),
-    "thalamus": ("Thalamus", 0.85, 0.68),
-    "caudate": ("Caudate", 0.71, 0.77),
-    "putamen": ("Putamen", 0.74, 0.82),
-    "pallidum": ("Pallidum", 0.83, 0.75),
-    "accumbens": ("Accumbens", 0.57, 0.61),
-    "lateral ventricle": ("Lateral Ventricle", 0.83, 0.69),
+    "hippocampus": ("Hippocampus", 0.75, 0.63),
+    "amygdala": ("Amygdala", 0.76, 0.61),
+    "thalamus": ("Thalamus", 0.85, 0.70),
+    "caudate": ("Caudate", 0.72, 0.74),
+    "putamen": ("Putamen", 0.75, 0.83),
+    "pallidum": ("Pallidum", 0.73, 0.67),
+    "accumbens": ("Accumbens", 0.53, 0.60),
+    "lateral ventricle": ("Lateral Ventricle", 0.84, 0.70),
 }
 
 
@@ -214,7 +215,6 @@ def test_cortex_carries_the_right_names(atlas, real_data):
         "insula": "AIns",
         "opercular cortex": "CO",
         "parahippocampal region": "PHG",
-        "occipital pole": "OCP",
     }
     reference = load(real_data / "atlases" / "labels_Neuromorphometrics.nii.gz").resampled_to(atlas.space)
     skip = [reference.value(f"{s} Cerebral White Matter") for s in ("Left", "Right")]
@@ -225,6 +225,24 @@ def test_cortex_carries_the_right_names(atlas, real_data):
             values, counts = np.unique(found, return_counts=True)
             commonest = reference.names[int(values[counts.argmax()])]
             assert commonest.startswith(f"{side} {code} "), (side, name, commonest)
+
+
+@pytest.mark.real
+def test_poles_and_orbital_cortex_carry_the_right_names(atlas, real_data):
+    # Neuromorphometrics draws the poles much narrower; in Harvard-Oxford, which has no sides, they are comparable
+    folder = real_data / "atlases"
+    reference = load(folder / "HarvardOxford-cort-maxprob-thr25-2mm.nii.gz", folder / "HarvardOxford-Cortical.xml")
+    reference = reference.resampled_to(atlas.space)
+    pairs = {
+        "frontal pole": "Frontal Pole",
+        "orbitofrontal cortex": "Frontal Orbital Cortex",
+        "occipital pole": "Occipital Pole",
+    }
+    for name, wanted in pairs.items():
+        for side in ("Left", "Right"):
+            found = reference.labels[atlas.mask(f"{side} {name}")]
+            values, counts = np.unique(found[found > 0], return_counts=True)
+            assert reference.names[int(values[counts.argmax()])] == wanted, (side, name)
 
 
 @pytest.mark.real

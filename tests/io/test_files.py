@@ -19,9 +19,8 @@ def test_atomic_replaces_when_the_block_ends_well(tmp_path):
         assert not path.exists()
         assert temporary.name.endswith("x.txt")
     assert path.read_text() == "one"
-    with pytest.raises(RuntimeError), atomic(path) as temporary:
-        temporary.write_text("half")
-        raise RuntimeError
+    with pytest.raises(ZeroDivisionError), atomic(path) as temporary:
+        temporary.write_text("half") / 0
     assert path.read_text() == "one"
     assert os.listdir(path.parent) == ["x.txt"]
 
@@ -57,7 +56,7 @@ def test_inside(tmp_path):
     assert inside(tmp_path, "out/passwd", follow_links=False) == tmp_path / "out/passwd"
     # a sibling whose name starts alike is not inside
     with pytest.raises(InputError):
-        inside(tmp_path / "a", f"../{'a'}b")
+        inside(tmp_path / "a", "../ab")
 
 
 def test_sha256(tmp_path):

@@ -21,23 +21,25 @@ def stabilised(z, epsilon):
 def conv_matrix(weight, grid, stride, padding, dilation, groups):
     """Spell a convolution out: (out channels * out grid, in channels * in grid); padding is (before, after) an axis."""
     out_channels, in_group, *kernel = weight.shape
-    reach = [d * (k - 1) + 1 for d, k in zip(dilation, kernel)]
-    out_grid = [(n + sum(p) - r) // s + 1 for n, p, r, s in zip(grid, padding, reach, stride)]
+    reach = [d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True)]
+    out_grid = [(n + sum(p) - r) // s + 1 for n, p, r, s in zip(grid, padding, reach, stride, strict=True)]
     in_channels = in_group * groups
     matrix = np.zeros((out_channels, *out_grid, in_channels, *grid))
     for o in range(out_channels):
         first = (o // (out_channels // groups)) * in_group
         for at in np.ndindex(*out_grid):
             for tap in np.ndindex(*kernel):
-                where = tuple(a * s - p[0] + t * d for a, s, p, t, d in zip(at, stride, padding, tap, dilation))
-                if all(0 <= w < n for w, n in zip(where, grid)):
+                where = tuple(
+                    a * s - p[0] + t * d for a, s, p, t, d in zip(at, stride, padding, tap, dilation, strict=True)
+                )
+                if all(0 <= w < n for w, n in zip(where, grid, strict=True)):
                     for i in range(in_group):
                         matrix[(o, *at, first + i, *where)] += weight[(o, i, *tap)]
     return matrix.reshape(out_channels * int(np.prod(out_grid)), -1), (out_channels, *out_grid)
 
 
 def same_padding(kernel, dilation):
-    total = [d * (k - 1) for d, k in zip(dilation, kernel)]
+    total = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
     return [(t // 2, t - t // 2) for t in total]
 
 
@@ -88,7 +90,7 @@ def max_pool(x, kernel, stride, padding, dilation, ceil):
     """Pool (channels, *grid); returns the output and, for each output, the winner's index in its channel's grid."""
     channels, *grid = x.shape
     out_grid = []
-    for n, k, s, p, d in zip(grid, kernel, stride, padding, dilation):
+    for n, k, s, p, d in zip(grid, kernel, stride, padding, dilation, strict=True):
         span = n + 2 * p - d * (k - 1) - 1
         size = -(-span // s) + 1 if ceil else span // s + 1
         if ceil and (size - 1) * s >= n + p:  # a window must start inside the input or its left padding
@@ -99,8 +101,10 @@ def max_pool(x, kernel, stride, padding, dilation, ceil):
         for at in np.ndindex(*out_grid):
             best = None
             for tap in np.ndindex(*kernel):
-                where = tuple(a * s - p + t * d for a, s, p, t, d in zip(at, stride, padding, tap, dilation))
-                inside = all(0 <= w < n for w, n in zip(where, grid))
+                where = tuple(
+                    a * s - p + t * d for a, s, p, t, d in zip(at, stride, padding, tap, dilation, strict=True)
+                )
+                inside = all(0 <= w < n for w, n in zip(where, grid, strict=True))
                 if inside and (best is None or x[(c, *where)] > x[(c, *best)]):
                     best = where
             out[(c, *at)] = x[(c, *best)]
@@ -111,6 +115,6 @@ def max_pool(x, kernel, stride, padding, dilation, ceil):
 def unpool(upper, winners, grid):
     lower = np.zeros((len(upper), int(np.prod(grid))))
     for c in range(len(upper)):
-        for r, w in zip(upper[c].ravel(), winners[c].ravel()):
+        for r, w in zip(upper[c].ravel(), winners[c].ravel(), strict=True):
             lower[c, w] += r
     return lower.reshape(len(upper), *grid)

@@ -78,7 +78,9 @@ def write_scan_files(
     write_json(folder / f"{base}_heatmap.json", {**sidecar, "space": NETWORK.to_dict()})
     if native:
         write_volume(folder / f"{stem}_space-orig_desc-{LABEL}_heatmap.nii.gz", heatmap.reoriented(orientation))
-        write_json(folder / f"{stem}_space-orig_desc-{LABEL}_heatmap.json", {**sidecar, "space": stored.space.to_dict()})
+        write_json(
+            folder / f"{stem}_space-orig_desc-{LABEL}_heatmap.json", {**sidecar, "space": stored.space.to_dict()}
+        )
     lines = ["index\tname\tsum\tabsolute\tpositive\tnegative\tdensity\tvoxels"]
     halves = {"Left half": np.arange(12)[:, None, None] < 6, "Right half": np.arange(12)[:, None, None] >= 6}
     for index, (name, where) in enumerate([*halves.items(), ("Effect, 100 % <planted>", EFFECT)], 1):

@@ -1,0 +1,32 @@
+"""Layer-wise relevance propagation under the names of the registry."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from neuroxai.lrp import LRP, Zero, composites
+
+
+def lrp_zero(model: nn.Module) -> LRP:
+    """LRP-0 (Bach 2015, eq. 56), stabilised by 1e-6 like every rule."""
+    return LRP(model, composites.everywhere(Zero()))
+
+
+def lrp_epsilon(model: nn.Module, *, epsilon: float = 1e-6) -> LRP:
+    """Epsilon rule (Bach 2015, eq. 58); Eitel 2019 uses epsilon = .001."""
+    return LRP(model, composites.epsilon(epsilon))
+
+
+def lrp_alpha_beta(model: nn.Module, *, beta: float = 0.0) -> LRP:
+    """Alpha-beta rule with alpha = 1 + beta (Bach 2015, eq. 60)."""
+    return LRP(model, composites.alpha_beta(beta))
+
+
+def lrp_z_plus(model: nn.Module) -> LRP:
+    """z+ rule (Montavon 2017, eq. 14)."""
+    return LRP(model, composites.z_plus())
+
+
+def lrp_boehle2019(model: nn.Module, *, beta: float = 0.0) -> LRP:
+    """Beta rule as in the code of Boehle 2019."""
+    return LRP(model, composites.boehle2019(beta))

@@ -1,0 +1,311 @@
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from neuroxai.errors import InputError, SpaceError
+from neuroxai.evaluation import classification_metrics
+from neuroxai.io import read_volume, write_volume
+from neuroxai.report import build_report, figures
+from neuroxai.space import Space, Volume
+
+NETWORK = "_space-network_desc-lrpAlphaBeta_heatmap.nii.gz"
+
+
+@pytest.fixture(autouse=True)
+def pictures(request, monkeypatch):
+    """Draw only where a test asks for it: pictures have tests of their own."""
+    if "drawn" not in request.fixturenames:
+        monkeypatch.setattr(figures, "mosaic", lambda *_, **__: b"mosaic")
+        monkeypatch.setattr(figures, "region_bars", lambda *_, **__: b"bars")
+        monkeypatch.setattr(figures, "roc_figure", lambda *_, **__: b"roc")
+
+
+@pytest.fixture
+def drawn():
+    """Name it to have the pictures drawn."""
+
+
+def heatmap_of(out: Path, participant: str) -> Path:
+    return out / participant / "anat" / f"{participant}{NETWORK}"
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {p.name: p.read_bytes() for p in sorted(folder.iterdir())}
+
+
+def test_pages_metrics_and_identical_bytes(explained, drawn):
+    out = explained(masks=True)
+    built = build_report(out)
+    assert built.failures == []
+    first = contents(out / "report")
+    assert set(first) == {"index.html", "metrics.json", *(f"sub-000{n}.html" for n in range(1, 7))}
+    build_report(out)
+    assert contents(out / "report") == first
+    for name, data in first.items():
+        if name.endswith(".html"):
+            assert not re.search(rb"https?://", data), name
+    index = first["index.html"].decode()
+    for target in re.findall(r'href="([^"]+)"', index):
+        assert target in first
+    found = json.loads(first["metrics.json"])
+    assert found == json.loads(json.dumps(built.metrics))
+    assert found["confusion"] == {
+        "TP": ["sub-0001", "sub-0002"],
+        "FN": ["sub-0003"],
+        "TN": ["sub-0004", "sub-0005"],
+        "FP": ["sub-0006"],
+    }
+    assert found["groups"] == {"patients": 3, "controls": 3, "TP": 2, "FN": 1, "TN": 2, "FP": 1, "all": 6}
+    expected = classification_metrics([1, 1, 1, 0, 0, 0], [0.9, 0.8, 0.3, 0.2, 0.1, 0.7])
+    assert found["classification"] == {k: v.to_dict() for k, v in expected.items()}
+
+
+def test_known_truth_against_arrays(explained):
+    """Recompute from the files, with loops over whole arrays at once: the cohort is small."""
+    out = explained(masks=True, orientation="LIA")
+    found = build_report(out, truth=True).metrics["known_truth"]
+    cohort = out.parent / "cohort"
+    maps = {n: read_volume(heatmap_of(out, f"sub-000{n}")).data.astype(np.float64) for n in range(1, 7)}
+    scans = [read_volume(p).reoriented("RAS").data for p in sorted(cohort.glob("sub-*/anat/*T1w.nii.gz"))]
+    masks = [
+        read_volume(p, check_content=False).reoriented("RAS").data > 0
+        for p in sorted(cohort.glob("sub-000[123]/anat/*effect_mask.nii.gz"))
+    ]
+    brain = np.any([scan > 0 for scan in scans], axis=0)
+    effect = np.mean(masks, axis=0) >= 0.5
+    assert found["patients_with_mask"] == 3
+    assert found["effect_voxels"] == effect.sum()
+    assert found["brain_voxels"] == brain.sum()
+    for group, members in {"patients": (1, 2, 3), "controls": (4, 5, 6)}.items():
+        positive = np.maximum(sum(maps[n] for n in members) / 3, 0)
+        ratio = positive[effect].mean() / positive[brain & ~effect].mean()
+        assert found["density_ratio"][group]["value"] == pytest.approx(ratio, rel=1e-9)
+        mass = []
+        for n in members:
+            own = masks[n - 1] if n <= 3 else effect
+            mass.append(np.maximum(maps[n], 0)[own].sum() / np.maximum(maps[n], 0).sum())
+        assert found["relevance_mass"][group]["mean"] == pytest.approx(np.mean(mass), rel=1e-9)
+        assert list(found["relevance_mass"][group]["scans"].values()) == pytest.approx(mass, rel=1e-9)
+    assert found["density_ratio"]["patients"]["value"] > 3 > found["density_ratio"]["controls"]["value"]
+    assert found["dose"] == [{"column": "hippocampus_loss_percent", "n": 3, "mean": 21, "sd": 1, "min": 20, "max": 22}]
+
+
+def test_region_table_against_the_files(explained):
+    import pandas as pd
+
+    out = explained()
+    regions = {r["name"]: r for r in build_report(out).metrics["regions"]}
+    assert "Absent nucleus" not in regions
+    tables = [
+        pd.read_csv(str(heatmap_of(out, f"sub-000{n}")).replace("_heatmap.nii.gz", "_regions.tsv"), sep="\t")
+        for n in range(1, 7)
+    ]
+    for name in ("Left half", "Right half"):
+        rows = [t[t["name"] == name].iloc[0] for t in tables]
+        patients, controls = np.mean([r["sum"] for r in rows[:3]]), np.mean([r["sum"] for r in rows[3:]])
+        assert regions[name]["gain"] == pytest.approx(patients / controls, rel=1e-9)
+        assert regions[name]["sum"]["FN"] == pytest.approx(rows[2]["sum"])
+        assert regions[name]["density"]["TP"] == pytest.approx((rows[0]["density"] + rows[1]["density"]) / 2)
+
+
+def test_no_true_labels_no_metrics_but_pages(explained):
+    out = explained(labels=False, masks=True)
+    built = build_report(out)
+    assert built.metrics["classification"] == {}
+    assert built.metrics["known_truth"] is None
+    assert built.metrics["groups"]["all"] == 6
+    index = built.index.read_text()
+    assert "No true labels are known" in index
+    assert "Confusion" not in index
+    assert "Gain" not in index
+    assert (out / "report" / "sub-0004.html").is_file()
+    with pytest.raises(InputError, match="leave out --truth"):
+        build_report(out, truth=True)
+
+
+def test_a_single_scan_without_run_record_or_native_heatmap(explained, drawn):
+    out = explained(people=[("sub-0001", "", "AD", "AD", 0.9)], labels=False, record=False, native=False)
+    built = build_report(out)
+    assert built.failures == []
+    assert built.metrics["scans"] == 1
+    assert "1 scan of 1 participant<" in built.index.read_text()
+
+
+def test_one_class_only(explained):
+    people = [("sub-0001", "", "AD", "AD", 0.9), ("sub-0002", "", "AD", "CN", 0.4)]
+    built = build_report(explained(people=people, masks=True))
+    metrics = built.metrics
+    assert metrics["classification"]["roc_auc"]["value"] is None
+    assert metrics["classification"]["sensitivity"]["value"] == 0.5
+    assert metrics["known_truth"]["density_ratio"]["controls"] == {"value": None, "reason": "no scan is in this group"}
+    assert "No scan is in this group." in built.index.read_text()
+
+
+def test_several_sessions_of_a_subject_bootstrap_subjects(explained):
+    people = [
+        (f"sub-000{n}", f"ses-{s}", "AD" if n < 4 else "CN", "AD" if (n < 4) != (n % 3 == 0) else "CN", 0.4 + 0.01 * n)
+        for n in range(1, 7)
+        for s in (1, 2)
+    ]
+    out = explained(people=people)
+    metrics = build_report(out).metrics
+    assert (metrics["scans"], metrics["participants"]) == (12, 6)
+    assert "bootstrap over subjects" in metrics["classification"]["balanced_accuracy"]["method"]
+    assert (out / "report" / "sub-0003_ses-2.html").is_file()
+
+
+@pytest.mark.parametrize("damage", ["truncated", "nan", "absent", "no sidecar", "other native grid"])
+def test_one_broken_heatmap_is_reported_and_the_rest_go_on(explained, damage):
+    out = explained(masks=True)
+    path = heatmap_of(out, "sub-0002")
+    if damage == "truncated":
+        path.write_bytes(path.read_bytes()[:2000])
+    elif damage == "nan":
+        volume = read_volume(path)
+        write_volume(path, Volume(np.where(volume.data > 0.5, np.nan, volume.data), volume.space))
+    elif damage == "absent":
+        path.unlink()
+    elif damage == "no sidecar":
+        path.with_name(path.name.replace(".nii.gz", ".json")).unlink()
+    else:
+        native = Path(str(path).replace("space-network", "space-orig"))
+        volume = read_volume(native)
+        write_volume(native, Volume(volume.data[1:], Space((11, 14, 12), volume.space.affine)))
+    built = build_report(out)
+    assert [f.title for f in built.failures] == ["sub-0002"]
+    assert not (out / "report" / "sub-0002.html").exists()
+    assert (out / "report" / "sub-0006.html").is_file()
+    assert built.metrics["groups"]["patients"] == 2
+    # the prediction stands all the same
+    assert built.metrics["classification"]["sensitivity"]["n"] == 3
+    index = built.index.read_text()
+    assert "Failures" in index
+    assert 'href="sub-0002.html"' not in index
+
+
+def test_a_broken_scan_or_table_leaves_the_page_and_is_reported(explained):
+    out = explained()
+    scan = next((out.parent / "cohort").glob("sub-0001/anat/*T1w.nii.gz"))
+    scan.write_bytes(b"no image")
+    regions = Path(str(heatmap_of(out, "sub-0003")).replace("_heatmap.nii.gz", "_regions.tsv"))
+    regions.write_text("name\tsum\na\t1\n")
+    built = build_report(out)
+    assert [f.title for f in built.failures] == ["sub-0001", "sub-0003"]
+    assert "cannot be shown beneath" in (out / "report" / "sub-0001.html").read_text()
+    assert built.metrics["groups"]["all"] == 6
+
+
+def test_what_explain_could_not_do_is_listed(explained):
+    out = explained()
+    record = json.loads((out / "explain.json").read_text())
+    record["failed"] = [{"participant_id": "sub-0077", "error": "holds NaN"}]
+    (out / "explain.json").write_text(json.dumps(record))
+    built = build_report(out)
+    assert built.failures == []
+    assert built.metrics["failures"] == [{"scan": "sub-0077", "error": "not explained: holds NaN"}]
+
+
+def test_mismatched_grids_stop_before_anything_is_written(explained):
+    out = explained()
+    path = heatmap_of(out, "sub-0004")
+    volume = read_volume(path)
+    write_volume(path, Volume(volume.data[:, 1:], Space((12, 13, 12), volume.space.affine)))
+    with pytest.raises(SpaceError, match=r"12 x 13 x 12.*12 x 14 x 12"):
+        build_report(out)
+    assert not (out / "report").exists()
+
+
+def test_folders_that_cannot_be_used(explained, tmp_path):
+    with pytest.raises(InputError, match="no such folder"):
+        build_report(tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=r"predictions\.tsv"):
+        build_report(tmp_path / "empty")
+    out = explained()
+    with pytest.raises(InputError, match="--dataset-dir"):
+        build_report(out, dataset_dir=tmp_path / "elsewhere")
+    with pytest.raises(InputError, match="leave out --truth"):
+        build_report(out, truth=True)
+    table = (out / "predictions.tsv").read_text()
+    for wrong, message in [
+        (table.replace("probability_AD", "chance"), "probability_AD is absent"),
+        (table.replace("\t0.9\t", "\t9\t"), "probability_AD of sub-0001 is 9"),
+        (table.replace("AD\tAD", "AD\tMCI"), "predicted 'MCI'"),
+        (table + table.splitlines()[1] + "\n", "sub-0001 stands in two rows"),
+        (table.splitlines()[0] + "\n", "has no row"),
+        (table.replace("sub-0001", "../../etc"), "leaves the folder"),
+        (table.replace("sub-", "sub-x"), "no heatmap of lrp_alpha_beta"),
+    ]:
+        (out / "predictions.tsv").write_text(wrong)
+        with pytest.raises(InputError, match=message):
+            build_report(out)
+    assert not (out / "report").exists()
+
+
+def test_the_cohort_may_have_moved(explained):
+    out = explained(masks=True)
+    moved = out.parent / "moved"
+    shutil.move(out.parent / "cohort", moved)
+    with pytest.raises(InputError, match="--dataset-dir"):
+        build_report(out)
+    built = build_report(out, out.parent / "pages", moved)
+    assert built.index == out.parent / "pages" / "index.html"
+    assert built.metrics["known_truth"]["patients_with_mask"] == 3
+    assert built.metrics["known_truth"]["dose"][0]["n"] == 3
+
+
+def test_identifiers_with_markup_are_escaped_and_get_safe_file_names(explained):
+    people = [
+        ("sub-<script>alert(1)<", "", "AD", "AD", 0.9),
+        ("sub-(script)alert(1)(", "", "CN", "CN", 0.2),
+    ]
+    out = explained(people=people)
+    built = build_report(out)
+    assert built.failures == []
+    pages = sorted(p.name for p in (out / "report").glob("sub*.html"))
+    # both would be called the same
+    assert pages == ["sub--script-alert-1--2.html", "sub--script-alert-1-.html"]
+    for page in (out / "report").glob("*.html"):
+        assert "<script" not in page.read_text()
+
+
+def test_targets_that_differ_are_said_to_mix(explained):
+    out = explained()
+    record = json.loads((out / "explain.json").read_text())
+    record["target"] = "predicted"
+    (out / "explain.json").write_text(json.dumps(record))
+    assert "the averages mix maps of different classes" in build_report(out).index.read_text()
+
+
+def test_classes_written_as_numbers(explained):
+    out = explained(people=[("sub-0001", "", "AD", "AD", 0.9), ("sub-0002", "", "CN", "CN", 0.1)])
+    table = (out / "predictions.tsv").read_text()
+    table = table.replace("_AD", "_1").replace("_CN", "_0").replace("CN\tCN", "n/a\t0").replace("AD\tAD", "1\t1")
+    (out / "predictions.tsv").write_text(table)
+    record = json.loads((out / "explain.json").read_text())
+    (out / "explain.json").write_text(json.dumps({**record, "classes": ["0", "1"], "target": 1}))
+    metrics = build_report(out).metrics
+    assert (metrics["positive"], metrics["labelled"]) == ("1", 1)
+    assert metrics["confusion"]["TP"] == ["sub-0001"]
+
+
+def test_memory_does_not_grow_with_the_cohort(explained, monkeypatch):
+    """Volumes alive at once, counted when each scan is done."""
+    import gc
+
+    out = explained()
+    alive = []
+
+    def count(done, total):
+        gc.collect()
+        alive.append(sum(isinstance(o, Volume) for o in gc.get_objects()))
+
+    build_report(out, on_scan=count)
+    assert len(alive) == 6
+    assert max(alive[1:]) <= alive[0] + 1

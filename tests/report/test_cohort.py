@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from neuroxai.report.cohort import Averages, gain, groups_of, scaled_scan, top_regions
+from neuroxai.report.truth import Truth, mask_beside, spread
+from neuroxai.report.values import Region
+from neuroxai.space import Space, Volume
+
+SPACE = Space((3, 4, 2), np.diag([4.0, 4, 4, 1]))
+
+
+def test_gain_is_patients_over_controls_and_guards_the_division():
+    assert gain({"patients": 3.0, "controls": 2.0}) == 1.5
+    assert gain({"patients": -3.0, "controls": 2.0}) == -1.5
+    for controls in (0.0, -1.0, None, 5e-324):
+        assert gain({"patients": 3.0, "controls": controls}) is None
+    assert gain({"patients": None, "controls": 1.0}) is None
+
+
+def test_groups():
+    assert groups_of("TP") == ["all", "TP", "patients"]
+    assert groups_of("FN") == ["all", "FN", "patients"]
+    assert groups_of("FP") == ["all", "FP", "controls"]
+    assert groups_of("") == ["all"]
+
+
+def test_top_regions_take_ten_by_sign():
+    regions = [Region(f"r{n:02}", float(n - 12), float(12 - n) / 3, 3) for n in range(25)]
+    top = top_regions(regions)
+    assert [r.sum for r in top["sum for"]] == list(range(12, 2, -1))
+    assert [r.sum for r in top["sum against"]] == list(range(-12, -2))
+    assert [r.name for r in top["density for"]] == [f"r{n:02}" for n in range(10)]
+    assert top_regions([]) == {}
+
+
+def test_brain_is_where_the_mean_scan_is_above_zero(rng):
+    averages = Averages(SPACE)
+    first, second = np.zeros(SPACE.shape), np.zeros(SPACE.shape)
+    first[0, 0, 0], first[1, 1, 1], second[1, 1, 1], second[2, 3, 0] = 50, 100, 9, 3
+    third = np.zeros(SPACE.shape)
+    third[1, 1, 1] = 1
+    for data in (first, second, third):
+        averages.add(Volume(np.zeros(SPACE.shape), SPACE), Volume(data, SPACE).reoriented("LPS"), [], ["all"])
+    assert np.argwhere(averages.brain()).tolist() == [[0, 0, 0], [1, 1, 1], [2, 3, 0]]
+    assert np.argwhere(averages.core_brain()).tolist() == [[1, 1, 1]]
+    assert averages.scans.mean("all")[0, 0, 0] == pytest.approx(0.5 / 3)
+
+
+def test_scaling_uses_minimum_and_maximum():
+    data = np.arange(24, dtype=np.float32).reshape(SPACE.shape) - 7
+    scaled = scaled_scan(Volume(data, SPACE)).data
+    assert (scaled.min(), scaled.max()) == (0, 1)
+    np.testing.assert_allclose(scaled, np.arange(24).reshape(SPACE.shape) / 23, rtol=1e-6)
+
+
+def test_region_means_and_order():
+    averages = Averages(SPACE)
+    zero = Volume(np.zeros(SPACE.shape), SPACE)
+    averages.add(zero, None, [Region("a", 1.0, 0.1, 10), Region("b", 5.0, 0.5, 10)], ["patients"])
+    averages.add(zero, None, [Region("a", 3.0, 0.3, 10), Region("b", 7.0, 0.7, 10)], ["patients"])
+    averages.add(zero, None, [Region("a", 4.0, 0.4, 10), Region("b", 0.0, 0.0, 10)], ["controls"])
+    b, a = averages.region_means(["patients", "controls"])
+    assert (b.name, b.sums, b.gain) == ("b", {"patients": 6.0, "controls": 0.0}, None)
+    assert (a.name, a.gain, a.densities["patients"]) == ("a", 0.5, pytest.approx(0.2))
+
+
+def test_effect_is_what_half_of_the_patients_share(tmp_path):
+    from neuroxai.io import write_volume
+
+    truth = Truth(SPACE)
+    for number, voxels in enumerate([[(0, 0, 0), (2, 1, 1)], [(0, 0, 0)], [(1, 2, 1), (2, 1, 1)], [(0, 3, 0)]]):
+        data = np.zeros(SPACE.shape, np.uint8)
+        for voxel in voxels:
+            data[voxel] = 1
+        path = tmp_path / f"sub-{number}_desc-effect_mask.nii.gz"
+        write_volume(path, Volume(data, SPACE).reoriented("LIA"), dtype=np.uint8)
+        truth.add_mask(path)
+    truth.settle()
+    # two of four have (0, 0, 0) and (2, 1, 1)
+    assert np.argwhere(truth.effect).tolist() == [[0, 0, 0], [2, 1, 1]]
+
+
+def test_mask_beside_a_scan(tmp_path):
+    scan = tmp_path / "sub-01_ses-2_space-MNI152_res-4_desc-brain_T1w.nii.gz"
+    assert mask_beside(scan) is None
+    other = tmp_path / "sub-011_desc-effect_mask.nii.gz"
+    other.touch()
+    assert mask_beside(scan) is None
+    loose = tmp_path / "sub-01_ses-2_desc-effect_mask.nii.gz"
+    loose.touch()
+    assert mask_beside(scan) == loose
+    exact = tmp_path / "sub-01_ses-2_space-MNI152_res-4_desc-effect_mask.nii.gz"
+    exact.touch()
+    assert mask_beside(scan) == exact
+
+
+def test_spread():
+    assert spread([1, 2, 6]) == {"n": 3, "mean": 3.0, "sd": pytest.approx(7**0.5), "min": 1.0, "max": 6.0}
+    assert spread([])["mean"] is None

@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+
+from neuroxai.evaluation import Estimate
+from neuroxai.report import CohortValues, ScanValues, cohort_page, scan_page
+from neuroxai.report.page import number, percent
+from neuroxai.report.values import Failure, GroupMap, Region, ScanLink
+
+EVIL = "<script>alert(1)</script>\" onload='x'"
+PNG = b"\x89PNG\r\n"
+SCAN = ScanValues(
+    title="sub-0001",
+    probabilities={"CN": 0.25, "AD": 0.75},
+    predicted="AD",
+    true="CN",
+    target="AD",
+    score=-1.25,
+    mosaic=PNG,
+    mosaic_space="12 x 14 x 12 voxels of 4 x 4 x 4 mm, LPS",
+    limit=0.5,
+    regions={
+        "sum for": [Region("Hippocampus", 2.0, 0.1, 20)],
+        "sum against": [],
+        "density for": [],
+        "density against": [Region("Pons", -1.0, -0.25, 4)],
+    },
+    bars=None,
+    provenance=[("Method", "lrp_alpha_beta")],
+)
+LINK = ScanLink("sub-0001", "sub-0001.html", "AD", "AD", 0.75, "TP")
+COHORT = CohortValues(
+    classes=["CN", "AD"],
+    positive="AD",
+    scans=1,
+    participants=1,
+    labelled=1,
+    metrics={
+        "sensitivity": Estimate(1.0, 0.2065, 1.0, "Wilson", 1),
+        "roc_auc": Estimate(None, None, None, "", 1, reason="all 1 scans belong to the positive class"),
+    },
+    confusion={"TP": [LINK], "FP": [], "TN": [], "FN": []},
+    roc=None,
+    groups=[GroupMap("All patients", 1, PNG), GroupMap("All controls", 0, None)],
+    limit=0.5,
+    regions=[],
+    region_groups=["patients"],
+    bars=None,
+    truth={},
+    links=[LINK],
+    failures=[],
+    provenance=[],
+)
+
+
+def text_of(html: str) -> str:
+    body = re.sub(r"<style>.*?</style>", "", html, flags=re.S)
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", body))
+
+
+def test_scan_page_says_what_it_must():
+    text = text_of(scan_page(SCAN))
+    for words in (
+        "research use only",
+        "25.0 %",
+        "75.0 %",
+        "the prediction is wrong",
+        "Class explained below: AD , logit \N{MINUS SIGN}1.25",
+        "Neurological convention",
+        "99.9th percentile",
+        "from \N{MINUS SIGN}0.5 to 0.5",
+        "12 x 14 x 12 voxels",
+        "Hippocampus 2 0.1 20",
+        "Pons \N{MINUS SIGN}1 \N{MINUS SIGN}0.25 4",
+        "No region has a negative sum.",
+        "It does not show disease",
+        "lrp_alpha_beta",
+    ):
+        assert words in text, words
+
+
+def test_unknown_label_is_said_to_be_unknown():
+    text = text_of(scan_page(replace(SCAN, true="")))
+    assert "True label: not given ." in text
+    assert "prediction is right" not in text
+    assert "prediction is wrong (" not in text
+
+
+def test_cohort_page_says_what_it_must():
+    text = text_of(cohort_page(COHORT))
+    for words in (
+        "1 scan of 1 participant ",
+        "Sensitivity 1.000 0.206 to 1.000 1 Wilson",
+        "ROC-AUC n/a undefined: all 1 scans belong to the positive class",
+        "All controls (n = 0) No scan is in this group.",
+        "False negatives: none.",
+    ):
+        assert words in text, words
+    assert '<a href="sub-0001.html">sub-0001</a>' in cohort_page(COHORT)
+
+
+class Tags(HTMLParser):
+    """What a browser would see."""
+
+    def __init__(self):
+        super().__init__()
+        self.tags, self.attributes = set(), set()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        self.attributes |= {name for name, _ in attrs}
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        scan_page(
+            replace(
+                SCAN,
+                title=EVIL,
+                predicted=EVIL,
+                true=EVIL,
+                target=EVIL,
+                probabilities={EVIL: 1.0},
+                regions={k: [Region(EVIL, 1.0, 1.0, 1)] for k in SCAN.regions},
+                provenance=[(EVIL, EVIL)],
+                notes=[EVIL],
+                bars=PNG,
+            )
+        ),
+        cohort_page(
+            replace(
+                COHORT,
+                positive=EVIL,
+                classes=[EVIL],
+                links=[replace(LINK, title=EVIL, true=EVIL, page=EVIL)],
+                confusion={k: [replace(LINK, title=EVIL)] for k in COHORT.confusion},
+                failures=[Failure(EVIL, EVIL)],
+                notes=[EVIL],
+                groups=[GroupMap(EVIL, 1, PNG)],
+            )
+        ),
+    ],
+    ids=["scan", "cohort"],
+)
+def test_user_text_is_escaped(page):
+    assert "<script" not in page
+    assert "&lt;script&gt;" in page
+    seen = Tags()
+    seen.feed(page)
+    # no tag and no attribute came from the text
+    assert "script" not in seen.tags
+    assert "onload" not in seen.attributes
+
+
+@pytest.mark.parametrize("page", [scan_page(SCAN), cohort_page(COHORT)], ids=["scan", "cohort"])
+def test_pages_stand_alone_and_are_accessible(page):
+    assert not re.search(r"(?:src|href|action|data)\s*=\s*[\"']?\s*(?:https?:)?//", page)
+    assert "url(" not in page
+    assert "@import" not in page
+    assert "<script" not in page
+    assert "<link" not in page
+    assert "default-src 'none'" in page
+    for image in re.findall(r"<img[^>]*>", page):
+        assert 'src="data:image/png;base64,' in image
+        assert re.search(r'alt="[^"]{20,}"', image)
+    assert page.startswith("<!DOCTYPE html>")
+    assert '<html lang="en-GB">' in page
+    assert page.count("<h1>") == 1
+
+
+def test_figures_for_people():
+    assert number(0.000012345) == "1.23e\N{MINUS SIGN}5"
+    assert number(-2.5) == "\N{MINUS SIGN}2.5"
+    assert number(None) == number(float("nan")) == "n/a"
+    assert percent(0.1234) == "12.3 %"
+    assert percent(None) == "n/a"

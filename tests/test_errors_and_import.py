@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import neuroxai
+from neuroxai.errors import InputError, LeakageError, NeuroxaiError, SpaceError, UnsupportedLayerError, one_of
+
+HEAVY = ("torch", "pandas", "monai", "scipy", "nibabel", "nilearn", "matplotlib", "captum", "sklearn")
+
+
+def loaded_after(code: str) -> set[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}\nimport sys; print(*sys.modules)"], capture_output=True, text=True, check=True
+    )
+    return {name.split(".")[0] for name in done.stdout.splitlines()[-1].split()}
+
+
+def test_import_pulls_in_nothing_heavy():
+    assert not loaded_after("import neuroxai") & {*HEAVY, "numpy"}
+
+
+def test_the_data_rooms_and_the_command_line_start_without_torch_and_pandas():
+    for code in ("import neuroxai.cohort", "import neuroxai.io", "import neuroxai.cli.main"):
+        assert not loaded_after(code) & {"torch", "pandas", "monai", "nilearn", "matplotlib"}, code
+
+
+def test_names_are_listed_and_found_on_first_use():
+    assert {"cohort", "io", "space", "__version__"} <= set(dir(neuroxai))
+    assert neuroxai.space.Space is not None
+    assert loaded_after("import neuroxai; neuroxai.space") & {"numpy"}
+    with pytest.raises(AttributeError, match=r"no attribute 'spice'; it offers .*space"):
+        _ = neuroxai.spice
+
+
+def test_every_error_is_a_neuroxai_error():
+    for kind in (InputError, LeakageError, SpaceError, UnsupportedLayerError):
+        assert issubclass(kind, NeuroxaiError)
+    assert issubclass(LeakageError, InputError)
+    assert issubclass(InputError, ValueError)
+
+
+def test_one_of_names_what_was_got_and_wanted():
+    error = one_of("atlas", "x", {"b", "a"}, "See the list.")
+    assert str(error) == "unknown atlas 'x'; choose one of: a, b. See the list."
