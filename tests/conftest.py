@@ -41,7 +41,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
 
 @pytest.fixture(scope="session")
 def tiny_cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twenty asymmetric phantoms on a 5 mm grid with a datalist; the patients lack a blob on their left."""
+    """Twenty asymmetric phantoms on a 5 mm grid with a datalist; the patients have a bright blob on their left."""
     from neuroxai import io
     from neuroxai.space import Volume, mni152
 
@@ -57,7 +57,7 @@ def tiny_cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
     parts: dict[str, list[dict[str, object]]] = {"training": [], "validation": [], "test": []}
     for n in range(20):
         label = n % 2
-        image = inside * (0.6 + 0.4 * blob * (1 - label) + generator.normal(0, 0.02, space.shape))
+        image = inside * (0.5 + 0.5 * blob * label + generator.normal(0, 0.02, space.shape))
         name = f"sub-{n:02d}"
         path = f"{name}/anat/{name}_desc-brain_T1w.nii.gz"
         io.write_volume(folder / path, Volume(np.clip(image, 0, None).astype(np.float32), space))

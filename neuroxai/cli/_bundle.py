@@ -23,6 +23,7 @@ class Scans:
     items: list[dict[str, Any]]
     folder: Path
     failures: list[dict[str, str]]
+    single: bool = False
 
 
 def find_scans(source: Path, datalist: Path | None, part: str | None, pattern: dict[str, str | None]) -> Scans:
@@ -36,7 +37,7 @@ def find_scans(source: Path, datalist: Path | None, part: str | None, pattern: d
     if source.is_file():
         if datalist or part:
             raise InputError(f"{source} is one scan; --datalist and --part go with a cohort's folder")
-        return Scans([_single(source)], source.resolve().parent, [])
+        return Scans([_single(source)], source.resolve().parent, [], single=True)
     if not source.is_dir():
         raise InputError(f"{source}: no such file or folder; give a NIfTI scan or a cohort's folder")
     if datalist or part:
@@ -130,8 +131,18 @@ def run_evaluator(evaluator: Any, total: int, quiet: bool) -> list[dict[str, str
     return [failure.__dict__ for failure in evaluator.data_loader.failures]
 
 
-def finish(result: Path, asked: int, failed: Sequence[dict[str, str]], as_json: bool) -> None:
-    """Print what came out and where it is; leave with exit code 1 if scans failed."""
+def finish(result: Path, scans: Scans, failed: Sequence[dict[str, str]], as_json: bool) -> None:
+    """Print what came out and where it is; leave with exit code 1 if some scans of a cohort failed.
+
+    Raises
+    ------
+    InputError
+        If the one scan given could not be used.
+    """
+    if scans.single and failed:
+        raise InputError(failed[0]["error"])
+    asked = len(scans.items) + len(scans.failures)
+    failed = [*scans.failures, *failed]
     done = asked - len(failed)
     if as_json:
         typer.echo(json.dumps({"result": str(result), "scans": asked, "done": done, "failed": list(failed)}))

@@ -86,5 +86,4 @@ def explain(
     left = len(workflow.parser.get_parsed_content("items"))
     if left < len(scans.items) and not as_json:
         typer.echo(f"{len(scans.items) - left} of {len(scans.items)} scans were finished before", err=True)
-    failed = scans.failures + run_evaluator(evaluator, left, quiet=as_json)
-    finish(out, len(scans.items), failed, as_json)
+    finish(out, scans, run_evaluator(evaluator, left, quiet=as_json), as_json)

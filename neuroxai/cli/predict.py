@@ -47,5 +47,5 @@ def predict(
         batch_size=batch_size,
         device=device_of(device),
     )
-    failed = scans.failures + run_evaluator(workflow.evaluator, len(scans.items), quiet=as_json)
-    finish(out / "predictions.tsv", len(scans.items), failed, as_json)
+    failed = run_evaluator(workflow.evaluator, len(scans.items), quiet=as_json)
+    finish(out / "predictions.tsv", scans, failed, as_json)

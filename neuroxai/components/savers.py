@@ -279,7 +279,9 @@ def prediction_rows(
 
 
 def write_predictions(path: Path, rows: Sequence[dict[str, Any]], classes: Sequence[str]) -> None:
-    """Write the table of predictions, sorted by participant and session."""
+    """Write the table of predictions, sorted by participant and session; nothing where there is no row."""
+    if not rows:
+        return
     import pandas as pd
 
     columns = ["participant_id", "session_id", "true", "predicted", *(f"probability_{c}" for c in classes), "score"]

@@ -63,7 +63,7 @@ class LinearStep(Step):
             return output, (kept, None)
         full = output
         for step in self.between:
-            full = step.call({name: full for name in step.inputs})
+            full = step.call(dict.fromkeys(step.inputs, full))
         pooled, winners = self.pool(full)
         kept.denominators = [winners.gather(d) for d in kept.denominators]
         kept.output = None if kept.output is None else winners.gather(kept.output)

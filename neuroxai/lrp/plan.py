@@ -32,8 +32,8 @@ from neuroxai.lrp.steps import (
 from neuroxai.lrp.trace import bound, describe, label, trace
 
 _WAY_OUT = (
-    "it has no relevance rule. Supported: Conv1d/2d/3d, Linear, BatchNorm, max-pooling, activations, dropout, flatten and "
-    "reshaping, sums and concatenations of tensors"
+    "it has no relevance rule. Supported: Conv1d/2d/3d, Linear, BatchNorm, max-pooling, activations, dropout, flatten "
+    "and reshaping, sums and concatenations of tensors"
 )
 
 
@@ -102,7 +102,7 @@ class _Builder:
             return ReshapeStep(name, inputs, labels, call=self.caller(node), also_reads=sizes)
         if target in (known.PERMUTE_FUNCTIONS if node.op == "call_function" else known.PERMUTES):
             return PermuteStep(name, inputs, labels, call=self.caller(node), also_reads=sizes)
-        if node.op == "call_function" and target in known.DROPOUT_FUNCTIONS or target in known.SAME:
+        if target in (known.DROPOUT_FUNCTIONS if node.op == "call_function" else known.SAME):
             source = tensors[0].name
             return PassStep(name, inputs, labels, call=lambda values: values[source], gives="keeps")
         activation = known.ACTIVATION_FUNCTIONS.get(target) if node.op == "call_function" else str(target).rstrip("_")
@@ -274,6 +274,6 @@ def check_scores(scores: Tensor, reference: Tensor) -> None:
     off = float((scores - reference).abs().max())
     if off > 1e-3 * scale:
         raise UnsupportedLayerError(
-            f"the traced network's output differs from the model's by {off:.3g}: its forward writes into shared tensors "
-            "or depends on something that torch.fx does not see; rewrite it with torch.nn layers"
+            f"the traced network's output differs from the model's by {off:.3g}: its forward writes into shared "
+            "tensors or depends on something that torch.fx does not see; rewrite it with torch.nn layers"
         )

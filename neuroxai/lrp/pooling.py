@@ -94,14 +94,14 @@ class Winners:
         if self.pool.axes == 1:
             values = values.unsqueeze(-2)
         shape = (self.shape[0], values.shape[1], *self.shape[2:])
-        grid = torch.empty(shape, dtype=values.dtype, device=values.device, memory_format=self.memory_format)
-        p = self.pool
-        args = (grid, p.kernel, p.stride, p.padding, p.dilation, p.ceil, indices)
-        back: Any = torch.ops.aten.max_pool3d_with_indices_backward
-        if p.axes != 3:
-            back = torch.ops.aten.max_pool2d_with_indices_backward
-        out: Tensor = back(values, *args)
-        return out.squeeze(-2) if p.axes == 1 else out
+        out = torch.empty(shape, dtype=values.dtype, device=values.device, memory_format=self.memory_format).zero_()
+        if self.memory_format == torch.contiguous_format:
+            out.flatten(2).scatter_add_(2, indices.flatten(2), values.flatten(2))
+        else:
+            order = (0, *range(2, values.ndim), 1)
+            flat = [t.permute(order).flatten(1, -2) for t in (out, indices, values)]
+            flat[0].scatter_add_(1, flat[1], flat[2])  # flat[0] is a view of out
+        return out.squeeze(-2) if self.pool.axes == 1 else out
 
 
 def _format_of(x: Tensor) -> torch.memory_format:

@@ -75,8 +75,8 @@ def shadow(model: nn.Module, inplace: bool = True) -> nn.Module:
         for hook in module._forward_pre_hooks.values():
             if isinstance(hook, WeightNorm | SpectralNorm | BasePruningMethod):
                 raise UnsupportedLayerError(
-                    f"layer {name!r} ({type(module).__name__}) computes its weights in a hook ({type(hook).__name__}); "
-                    "use torch.nn.utils.parametrizations, or make the weights permanent with the matching remove function"
+                    f"layer {name!r} ({type(module).__name__}) makes weights in a hook ({type(hook).__name__}); use "
+                    "torch.nn.utils.parametrizations, or make them permanent with its remove function"
                 )
         if any(is_lazy(p) for p in module._parameters.values()):
             raise InputError(f"layer {name!r} has uninitialised parameters; run the model once before explaining it")

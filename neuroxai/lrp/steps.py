@@ -79,7 +79,8 @@ class CallStep(Step):
         call = self.call
         base = super().renamed(old, new)
         also = tuple(new if name == old else name for name in self.also_reads)
-        return replace(base, call=lambda values: call({**values, old: values[new]}), also_reads=also)  # type: ignore[call-arg]
+        again: Any = {"call": lambda values: call({**values, old: values[new]}), "also_reads": also}
+        return replace(base, **again)
 
 
 class PassStep(CallStep):

@@ -62,7 +62,7 @@ def mosaic(
         raise SpaceError(f"the scan ({scan.space.describe()}) and the heatmap ({heatmap.space.describe()}) differ")
     heat = heatmap.reoriented("RAS")
     size = np.abs(heat.data if like is None else like.reoriented("RAS").data)
-    grey = None if scan is None else Volume(_grey(scan.data), scan.space)
+    grey = None if scan is None else Volume(_grey(scan.data), scan.space).reoriented("RAS")
     shown = size > 0.05 * limit
     box = slices.bounding_box(shown if grey is None else shown | (grey.data > 0.02))
     peak = np.unravel_index(int(size.argmax()), size.shape)

@@ -70,7 +70,10 @@ class Item:
 
 @dataclass(frozen=True)
 class ExplainFolder:
-    """An explain output: the run record, its scans and what failed there."""
+    """An explain output: the run record, its scans and what failed there.
+
+    ``positive`` is the class explained; ``mixed`` says that some heatmaps explain another class.
+    """
 
     path: Path
     record: Mapping[str, Any]
@@ -78,6 +81,7 @@ class ExplainFolder:
     positive: str
     items: list[Item]
     failed: list[tuple[str, str]]
+    mixed: bool
 
 
 def read_folder(path: str | os.PathLike[str]) -> ExplainFolder:
@@ -119,11 +123,13 @@ def read_folder(path: str | os.PathLike[str]) -> ExplainFolder:
             f"{root}: no heatmap of {method} for any row of predictions.tsv (looked for {items[0].heatmap}); "
             "run `neuroxai explain`, `predict` alone makes none"
         )
-    target = record.get("target")
-    # a class may be given by its name or by its label
-    target = classes[target] if isinstance(target, int) and 0 <= target < len(classes) else str(target)
-    failed = [(str(f.get("participant_id")), str(f.get("error"))) for f in record.get("failed") or []]
-    return ExplainFolder(root, record, classes, target if target in classes else classes[-1], items, failed)
+    targets = _targets(items)
+    failed = [
+        (" ".join(filter(None, (text_of(f.get("participant_id")), text_of(f.get("session_id"))))), str(f.get("error")))
+        for f in record.get("failed") or []
+    ]
+    positive = _class_explained(record, targets, classes)
+    return ExplainFolder(root, record, classes, positive, items, failed, targets != {positive})
 
 
 def common_space(folder: ExplainFolder) -> tuple[Space, dict[str, str]]:
@@ -134,7 +140,8 @@ def common_space(folder: ExplainFolder) -> tuple[Space, dict[str, str]]:
     SpaceError
         If two heatmaps lie on different grids, or on another than the run record says.
     """
-    reference = Space.from_dict(folder.record["space"]) if folder.record.get("space") else None
+    noted = folder.record.get("space") or folder.record.get("network_space")
+    reference = Space.from_dict(noted) if noted else None
     source, broken = "explain.json", {}
     for item in folder.items:
         try:
@@ -193,6 +200,29 @@ def _item(root: Path, row: Mapping[Any, Any], classes: list[str], method: str, u
         inside(root, Path(*parts, "anat", name)),
         _page_name("_".join(parts), used),
     )
+
+
+def _targets(items: list[Item]) -> set[str]:
+    """Classes that the heatmaps explain, from the sidecars that can be read."""
+    found = set()
+    for item in items:
+        try:
+            target = read_json(item.sidecar).get("target")
+        except InputError:
+            continue
+        if target is not None:
+            found.add(str(target))
+    return found
+
+
+def _class_explained(record: Mapping[str, Any], targets: set[str], classes: list[str]) -> str:
+    """Return the class that was asked for, by name or label; else the one that all heatmaps explain; else the last."""
+    asked = record.get("target", record.get("explained"))
+    if isinstance(asked, int) and 0 <= asked < len(classes):
+        return classes[asked]
+    if asked in classes:
+        return str(asked)
+    return next(iter(targets)) if len(targets) == 1 and targets <= set(classes) else classes[-1]
 
 
 def _page_name(stem: str, used: set[str]) -> str:

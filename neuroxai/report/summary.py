@@ -50,9 +50,8 @@ def cohort_values(
     region_groups = [g for g in region_groups if averages.heatmaps.count(g)] or ["all"]
     regions = averages.region_means(region_groups)
     notes = []
-    explained = folder.record.get("target")
-    if explained is not None and str(explained) not in folder.classes:
-        notes.append(f"The scans were explained for {explained!r}: the averages mix maps of different classes.")
+    if folder.mixed:
+        notes.append(f"Not all heatmaps explain {folder.positive}: the averages mix maps of different classes.")
     strange = sorted({item.true for item in folder.items if item.true and item.true not in folder.classes})
     if strange:
         notes.append(f"True labels that are no class of the network were taken as unknown: {', '.join(strange)}.")

@@ -408,7 +408,7 @@ def weight_normed():
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        (nn.Sequential(nn.Flatten(), nn.Sequential(Scaled())), r"tensor '1.0.scale' used directly in module '1.0' \(Scaled\)"),
+        (nn.Sequential(nn.Flatten(), nn.Sequential(Scaled())), r"tensor '1.0.scale' used directly in module '1.0' "),
         (nn.Sequential(OwnConvolution(1, 1, 3)), r"in module '0' \(OwnConvolution\)"),
         (Pair(), r"layer 'pair' \(Bilinear\)"),
         (nn.Sequential(nn.Conv3d(1, 1, 1), nn.GroupNorm(1, 1)), r"layer '1' \(GroupNorm\)"),
@@ -471,7 +471,7 @@ def test_composite_precedence_and_refusals():
     last = LRP(model, Composite({**mixed.rules, -1: Epsilon(5.0)})).attribute(x, 1)
     assert torch.equal(last, LRP(model, Composite({**mixed.rules, "13": Epsilon(5.0)})).attribute(x, 1))
     assert torch.equal(LRP(model, Composite({**mixed.rules, "1*": Epsilon()})).attribute(x, 1), base)
-    with pytest.raises(InputError, match="pattern 'features.*' matches no layer; the layers are 0, 1"):
+    with pytest.raises(InputError, match=r"pattern 'features\.\*' matches no layer; the layers are 0, 1"):
         LRP(model, Composite({**mixed.rules, "features.*": ZPlus()}))
     with pytest.raises(InputError, match="position 4: the network has 4 layers with weights"):
         LRP(model, Composite({**mixed.rules, 4: ZPlus()}))

@@ -283,7 +283,8 @@ def test_relevance_is_conserved_without_biases(rule, rng):
     # behind an ELU a neuron may have negative contributions only; z+ and beta = 0 pass nothing on there
     activation = nn.ReLU if len(rule.parts) == 1 and not isinstance(rule, Epsilon) else nn.ELU
     network = nn.Sequential(
-        nn.Conv3d(1, 3, 3, padding=1, bias=False), nn.ReLU(), nn.MaxPool3d(2), nn.Conv3d(3, 4, 3, stride=2, padding=2, bias=False),
+        nn.Conv3d(1, 3, 3, padding=1, bias=False), nn.ReLU(), nn.MaxPool3d(2),
+        nn.Conv3d(3, 4, 3, stride=2, padding=2, bias=False),
         activation(), nn.Flatten(), nn.Linear(4 * 3 * 3 * 3, 32, bias=False), nn.ReLU(), nn.Linear(32, 2, bias=False),
     ).double().eval()  # fmt: skip
     drawn_weights(network, rng)

@@ -275,12 +275,32 @@ def test_identifiers_with_markup_are_escaped_and_get_safe_file_names(explained):
         assert "<script" not in page.read_text()
 
 
+def edit_json(path: Path, **values) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
 def test_targets_that_differ_are_said_to_mix(explained):
     out = explained()
+    note = "the averages mix maps of different classes"
+    edit_json(out / "explain.json", target="predicted")
+    built = build_report(out)
+    # all heatmaps explain the same class after all
+    assert (built.metrics["positive"], note in built.index.read_text()) == ("AD", False)
+    edit_json(Path(str(heatmap_of(out, "sub-0004")).replace(".nii.gz", ".json")), target="CN")
+    assert note in build_report(out).index.read_text()
+
+
+@pytest.mark.parametrize("asked", [{"target": "CN"}, {"target": 0}, {"explained": 0}, {"explained": "predicted"}])
+def test_the_class_explained_is_the_positive_one(explained, asked):
+    out = explained()
     record = json.loads((out / "explain.json").read_text())
-    record["target"] = "predicted"
-    (out / "explain.json").write_text(json.dumps(record))
-    assert "the averages mix maps of different classes" in build_report(out).index.read_text()
+    del record["target"]
+    (out / "explain.json").write_text(json.dumps({**record, **asked}))
+    for path in out.glob("sub-*/anat/*_heatmap.json"):
+        edit_json(path, target="CN")
+    metrics = build_report(out).metrics
+    assert metrics["positive"] == "CN"
+    assert metrics["confusion"]["TP"] == ["sub-0004", "sub-0005"]
 
 
 def test_classes_written_as_numbers(explained):
