@@ -1,4 +1,4 @@
-"""Checkpoints: the best weights with their record, the last state to resume from, and loading them safely."""
+"""Checkpoints: the best weights with their record, and the last state to resume from."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from ignite.engine import Engine, Events
 from neuroxai._version import __version__
 from neuroxai.components.data import ScanDataset
 from neuroxai.components.handlers import EarlyStop
-from neuroxai.errors import InputError, SpaceError
-from neuroxai.io import atomic, read_json, sha256, write_json, write_tsv
+from neuroxai.components.weights import load_checkpoint
+from neuroxai.errors import InputError
+from neuroxai.io import atomic, sha256, write_json, write_tsv
 from neuroxai.space import Space
 
 _log = logging.getLogger("neuroxai")
@@ -113,7 +114,7 @@ class Checkpoints:
         if not self.resume:
             _log.warning("%s is replaced, because resume is off", last)
             return
-        state = _load(last)
+        state = load_checkpoint(last)
         different = [
             f"{key} was {state['settings'].get(key)!r}, is {self.settings.get(key)!r}"
             for key in sorted({*state["settings"], *self.settings})
@@ -188,73 +189,6 @@ class Checkpoints:
 
     def _end(self, trainer: Engine) -> None:
         _log.info("best %s %.4g at epoch %d: %s", self.key_metric, self.best, self.best_epoch, self.folder / "model.pt")
-
-
-def load_weights(network: torch.nn.Module, checkpoint: str) -> torch.nn.Module:
-    """Load a plain state dict into the network, strictly and without pickle; return the network.
-
-    Raises
-    ------
-    InputError
-        If the file is absent or is no checkpoint.
-    SpaceError
-        If tensors are missing, unknown or of another shape, as for a network of another grid.
-    """
-    state = _load(Path(checkpoint))
-    own = network.state_dict()
-    if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
-        raise InputError(f"{checkpoint}: holds no plain state dict; wanted the file model.pt that training writes")
-    problems = [f"{name} is missing" for name in own if name not in state]
-    problems += [f"{name} is unknown to the network" for name in state if name not in own]
-    problems += [
-        f"{name} has shape {tuple(state[name].shape)}, the network wants {tuple(own[name].shape)}"
-        for name in own
-        if name in state and state[name].shape != own[name].shape
-    ]
-    if problems:
-        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        raise SpaceError(
-            f"{checkpoint}: does not fit the network: {problems[0]}{more}. It was trained on another grid or with other "
-            "options; use the space and options of its model.json"
-        )
-    network.load_state_dict(state)
-    return network
-
-
-def read_record(checkpoint: str) -> dict[str, Any]:
-    """Read the record beside a checkpoint (``model.json`` beside ``model.pt``); empty where there is no record.
-
-    Raises
-    ------
-    InputError
-        If the record belongs to another checkpoint.
-    """
-    weights, path = Path(checkpoint), Path(checkpoint).with_suffix(".json")
-    if not path.is_file():
-        return {}
-    record = read_json(path)
-    if weights.is_file() and record.get("checkpoint_sha256") != sha256(weights):
-        raise InputError(
-            f"{path}: describes another checkpoint than {weights.name} (checksums differ); restore the pair, or resume "
-            "the training that wrote them"
-        )
-    return dict(record)
-
-
-def recorded_space(checkpoint: str, default: Space) -> Space:
-    """Return the grid that a checkpoint was trained on, or `default` where there is no record."""
-    record = read_record(checkpoint)
-    return Space.from_dict(record["space"]) if "space" in record else default
-
-
-def _load(path: Path) -> Any:
-    if not path.is_file():
-        raise InputError(f"{path}: no such checkpoint; train the bundle first, or name another with --checkpoint")
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{path}: cannot be read as weights ({first[:160]}); copy or train it again") from None
 
 
 def _save(path: Path, value: Any) -> None:

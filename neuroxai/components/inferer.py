@@ -11,7 +11,9 @@ from neuroxai.errors import InputError
 
 
 class AttributionInferer(Inferer):
-    """Logits and heatmap in one call: ``{"logits": (batch, classes), "heatmap": (batch, 1, x, y, z), "target": (batch,)}``.
+    """Logits and heatmap in one call.
+
+    Returns a dict of ``logits`` (batch, classes), ``heatmap`` (batch, 1, x, y, z) and ``target`` (batch,).
 
     Parameters
     ----------

@@ -19,8 +19,8 @@ from neuroxai.space import Space, Volume
 class LoadScand(MapTransform):
     """Read scans strictly (see `neuroxai.io.read_volume`) as tensors of shape (1, x, y, z) with their affine.
 
-    The scan's own grid is kept beside the image as ``scan_shape`` (3,) and ``scan_affine`` (4, 4), so that heatmaps find
-    their way back, and the file's path as ``source``.
+    The scan's own grid is kept beside the image as ``scan_shape`` (3,) and ``scan_affine`` (4, 4), so that heatmaps
+    find their way back, and the file's path as ``source``.
 
     Parameters
     ----------

@@ -12,7 +12,8 @@ from neuroxai.errors import InputError
 from neuroxai.evaluation import Estimate, RocCurve, classification_metrics, roc_points
 from neuroxai.io import read_json, write_json, write_text
 from neuroxai.report.cohort import Averages, cell_of, groups_of
-from neuroxai.report.folder import ExplainFolder, Item, common_space, read_folder
+from neuroxai.report.folder import ExplainFolder, common_space, read_folder
+from neuroxai.report.item import Item
 from neuroxai.report.page import cohort_page, scan_page
 from neuroxai.report.scan import scan_values
 from neuroxai.report.summary import cohort_values, metrics_record

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroxai.evaluation import GroupMeans, TableMeans
-from neuroxai.report.folder import Item
+from neuroxai.report.item import Item
 from neuroxai.report.values import Region, RegionMeans
 from neuroxai.space import Space, Volume
 

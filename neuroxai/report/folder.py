@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import re
 from collections import Counter
@@ -12,60 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from neuroxai.errors import InputError, SpaceError
-from neuroxai.io import inside, read_json, read_space, read_tsv
+from neuroxai.io import read_json, read_space, read_tsv
+from neuroxai.report.item import Item, read_item, text_of
 from neuroxai.space import Space
-
-
-@dataclass(frozen=True)
-class Item:
-    """One row of predictions.tsv and its files.
-
-    Parameters
-    ----------
-    participant_id : str
-        As in the table.
-    session_id : str
-        Empty where there is none.
-    true, predicted : str
-        Class names; `true` is empty where unknown.
-    probabilities : mapping of str to float
-        Class to probability.
-    score : float or None
-        Logit of the explained class.
-    heatmap : pathlib.Path
-        On the network's grid; the sidecar, the regions and the heatmap on the scan's own grid lie beside it.
-    page : str
-        File name of the scan's page.
-    """
-
-    participant_id: str
-    session_id: str
-    true: str
-    predicted: str
-    probabilities: Mapping[str, float]
-    score: float | None
-    heatmap: Path
-    page: str
-
-    @property
-    def title(self) -> str:
-        """Participant and session."""
-        return " ".join(filter(None, (self.participant_id, self.session_id)))
-
-    @property
-    def native_heatmap(self) -> Path:
-        """The heatmap on the scan's own grid; it may be absent."""
-        return self.heatmap.with_name(self.heatmap.name.replace("_space-network_", "_space-orig_"))
-
-    @property
-    def sidecar(self) -> Path:
-        """JSON beside the heatmap."""
-        return self.heatmap.with_name(self.heatmap.name.removesuffix(".nii.gz") + ".json")
-
-    @property
-    def regions(self) -> Path:
-        """Region scores beside the heatmap; they may be absent."""
-        return self.heatmap.with_name(self.heatmap.name.removesuffix("_heatmap.nii.gz") + "_regions.tsv")
 
 
 @dataclass(frozen=True)
@@ -114,7 +62,7 @@ def read_folder(path: str | os.PathLike[str]) -> ExplainFolder:
     items: list[Item] = []
     used: set[str] = set()
     for row in table.to_dict("records"):
-        items.append(_item(root, row, classes, method, used))
+        items.append(read_item(root, row, classes, method, used))
     twice = [title for title, count in Counter(item.title for item in items).items() if count > 1]
     if twice:
         raise InputError(f"{root / 'predictions.tsv'}: {twice[0]} stands in two rows, wanted one; explain it again")
@@ -161,47 +109,6 @@ def common_space(folder: ExplainFolder) -> tuple[Space, dict[str, str]]:
     return reference, broken
 
 
-def text_of(value: Any) -> str:
-    """Return a table's cell as text: empty where missing; a class written 1 is ``"1"``, also when read as 1.0."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return ""
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
-
-
-def method_label(method: str) -> str:
-    """Return the method as BIDS label: ``lrp_alpha_beta`` becomes ``lrpAlphaBeta``."""
-    first, *rest = method.split("_")
-    return first + "".join(word.capitalize() for word in rest)
-
-
-def _item(root: Path, row: Mapping[Any, Any], classes: list[str], method: str, used: set[str]) -> Item:
-    participant, session = text_of(row["participant_id"]), text_of(row.get("session_id"))
-    probabilities = {c: _number(row[f"probability_{c}"]) for c in classes}
-    for name, value in probabilities.items():
-        if value is None or not 0 <= value <= 1:
-            raise InputError(
-                f"{root / 'predictions.tsv'}: probability_{name} of {participant or 'a row without participant_id'} is "
-                f"{row[f'probability_{name}']}, wanted 0 to 1; predict again"
-            )
-    predicted = text_of(row["predicted"])
-    if predicted not in classes:
-        raise InputError(
-            f"{root / 'predictions.tsv'}: {participant} is predicted {predicted!r}, wanted one of {', '.join(classes)}"
-        )
-    parts = [part for part in (participant, session) if part]
-    name = f"{'_'.join(parts)}_space-network_desc-{method_label(method)}_heatmap.nii.gz"
-    return Item(
-        participant,
-        session,
-        text_of(row.get("true")),
-        predicted,
-        {name: float(value) for name, value in probabilities.items() if value is not None},
-        _number(row.get("score")),
-        inside(root, Path(*parts, "anat", name)),
-        _page_name("_".join(parts), used),
-    )
-
-
 def _targets(items: list[Item]) -> set[str]:
     """Classes that the heatmaps explain, from the sidecars that can be read."""
     found = set()
@@ -223,24 +130,6 @@ def _class_explained(record: Mapping[str, Any], targets: set[str], classes: list
     if asked in classes:
         return str(asked)
     return next(iter(targets)) if len(targets) == 1 and targets <= set(classes) else classes[-1]
-
-
-def _page_name(stem: str, used: set[str]) -> str:
-    """Return a file name safe on every system and in a link, not used before (case does not tell files apart)."""
-    safe = re.sub(r"[^A-Za-z0-9_-]+", "-", stem) or "scan"
-    name, number = safe, 2
-    while name.lower() in used | {"index"}:
-        name, number = f"{safe}-{number}", number + 1
-    used.add(name.lower())
-    return f"{name}.html"
-
-
-def _number(value: Any) -> float | None:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return None
-    return number if math.isfinite(number) else None
 
 
 def _only_method(root: Path) -> str:

@@ -11,7 +11,7 @@ from neuroxai.errors import InputError, SpaceError
 from neuroxai.io import read_json, read_tsv, read_volume
 from neuroxai.report import figures
 from neuroxai.report.cohort import top_regions
-from neuroxai.report.folder import Item
+from neuroxai.report.item import Item
 from neuroxai.report.values import Failure, Region, ScanValues
 from neuroxai.space import Volume
 

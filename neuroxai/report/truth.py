@@ -14,7 +14,7 @@ from neuroxai.errors import InputError
 from neuroxai.evaluation import GroupMeans, mask_in_space, positive_density_ratio, relevance_mass
 from neuroxai.io import read_labels, read_tsv
 from neuroxai.report.cohort import Averages
-from neuroxai.report.folder import Item, text_of
+from neuroxai.report.item import Item, text_of
 from neuroxai.space import Space
 
 DEFINITION = (

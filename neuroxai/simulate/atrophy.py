@@ -25,7 +25,7 @@ LOG_JACOBIAN_THRESHOLD = 0.05
 REACH = 24.0
 """The velocity fades to 0 within this distance (mm) of the structures; beyond it nothing moves at all."""
 
-VENTRICLE_GAIN = 0.25
+VENTRICLE_GAIN = 0.4
 """Log-Jacobian of the lateral ventricles at a hippocampal loss of 25 %."""
 
 
@@ -122,7 +122,7 @@ class Atrophy(Effect):
         dose = rng.uniform(*DOSES)
         asymmetry = float(np.clip(rng.normal(0.0, 0.06), -0.12, 0.12))
         factors = np.clip(rng.normal(1.0, 0.1, 2), 0.7, 1.3)
-        growth = float(np.clip(rng.normal(1.0, 0.25), 0.5, 1.5)) * VENTRICLE_GAIN * dose / 25.0
+        growth = float(np.clip(rng.normal(1.0, 0.2), 0.7, 1.3)) * VENTRICLE_GAIN * dose / 25.0
         dose *= float(present)
         strength = float(np.interp(dose, self._calibration[0], self._calibration[1]))
         relative = {

@@ -83,7 +83,7 @@ def test_a_finished_run_is_not_trained_again(bundle, tiny_cohort, caplog):
 
 def test_other_settings_in_the_same_folder_are_refused(bundle, tiny_cohort):
     train(bundle, tiny_cohort, max_epochs=1)
-    with pytest.raises(Exception, match=".") as caught:
+    with pytest.raises(Exception) as caught:
         train(bundle, tiny_cohort, max_epochs=2, learning_rate=0.01)
     message = str(raised(caught.value))
     assert isinstance(raised(caught.value), InputError)
@@ -111,7 +111,7 @@ def test_a_subject_in_two_parts_stops_the_training(bundle, tiny_cohort, tmp_path
     datalist = read_json(tiny_cohort / "datalist.json")
     datalist["validation"].append(datalist["training"][1])
     write_json(tmp_path / "leaky.json", datalist)
-    with pytest.raises(Exception, match=".") as caught:
+    with pytest.raises(Exception) as caught:
         train(bundle, tiny_cohort, datalist=str(tmp_path / "leaky.json"))
     assert isinstance(raised(caught.value), LeakageError)
     assert "sub-01" in str(raised(caught.value))

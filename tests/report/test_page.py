@@ -90,6 +90,12 @@ def test_unknown_label_is_said_to_be_unknown():
     assert "prediction is wrong (" not in text
 
 
+def test_a_negative_logit_is_explained():
+    assert "The logit explained is below zero" in scan_page(SCAN)
+    for score in (0.5, None):
+        assert "below zero" not in scan_page(replace(SCAN, score=score))
+
+
 def test_cohort_page_says_what_it_must():
     text = text_of(cohort_page(COHORT))
     for words in (

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from neuroxai.simulate.atrophy import DOSES, FIELD_SPACING
+from neuroxai.simulate.atrophy import DOSES, FIELD_SPACING, VENTRICLE_GAIN
 from neuroxai.simulate.diffeomorphism import exponential, grid_points, jacobian, sample, velocity
 from neuroxai.space import Volume
 
@@ -15,7 +15,8 @@ BOTH = ["hippocampus_left", "hippocampus_right"]
 def strongest(atrophy):
     """The largest dose, with the largest ventricles and asymmetry that can be drawn."""
     strength = float(np.interp(DOSES[1], *atrophy._calibration)) * 1.12
-    prescribed = atrophy.log_jacobian({"left": strength, "right": strength}, {"left": 0.5, "right": 0.5})
+    growth = 1.3 * VENTRICLE_GAIN * DOSES[1] / 25.0
+    prescribed = atrophy.log_jacobian({"left": strength, "right": strength}, dict.fromkeys(("left", "right"), growth))
     warp, change = atrophy.integrate(prescribed)
     return prescribed, warp, change
 

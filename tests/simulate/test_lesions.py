@@ -68,12 +68,12 @@ def test_lesions_lie_where_real_lesions_lie(lesions, planted, real_data):
 
     anatomy = lesions.anatomy
     ventricle = sum(regions.lateral_ventricle(anatomy, s) for s in (-1, 1)) > 0.5
-    distance = ndimage.distance_transform_edt(~ventricle)
+    distance = ndimage.distance_transform_edt(~ventricle[::2, ::2, ::2], sampling=2.0)
     real = []
     for file in sorted((real_data / "lesions" / "open_ms_mni").glob("*_lesions_MNI1mm.nii.gz")):
         mask = read_labels(file)
         found = Volume((mask.data > 0).astype(np.uint8), mask.space).resampled_to(anatomy.space, order=0).data > 0
-        real.append(float(np.median(distance[found])))
+        real.append(float(np.median(distance[found[::2, ::2, ::2]])))
     assert len(real) >= 3
-    ours = np.median(np.concatenate([distance[one.opacity > 0.5] for one in planted]))
+    ours = np.median(np.concatenate([distance[one.opacity[::2, ::2, ::2] > 0.5] for one in planted]))
     assert 0.4 * min(real) < ours < 2.5 * max(real)

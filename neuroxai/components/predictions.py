@@ -1,0 +1,116 @@
+"""Handlers that write predictions and figures, each file whole or not at all."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+
+from neuroxai import io
+from neuroxai.components.metrics import probabilities
+
+_log = logging.getLogger("neuroxai")
+RESEARCH_USE = "For research use only; not a medical device."
+
+
+class PredictionSaver:
+    """Write ``predictions.tsv``: one row a scan, one probability column a class.
+
+    Parameters
+    ----------
+    output_dir : str
+        Where to write.
+    classes : sequence of str
+        Class names in the order of labels.
+    target : int
+        Class whose logit is the score (for two logits); 1 as a rule.
+    """
+
+    def __init__(self, output_dir: str, classes: Sequence[str], target: int = 1) -> None:
+        self.path = Path(output_dir) / "predictions.tsv"
+        self.classes = list(classes)
+        self.target = target
+        self.rows: list[dict[str, Any]] = []
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to an evaluator whose output is a dict with ``pred`` (``decollate`` off)."""
+        engine.add_event_handler(Events.STARTED, lambda _: self.rows.clear())
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
+        engine.add_event_handler(Events.COMPLETED, self._write)
+
+    def _collect(self, engine: Engine) -> None:
+        self.rows.extend(prediction_rows(engine.state.batch, logits_of(engine), self.classes, self.target))
+
+    def _write(self, engine: Engine) -> None:
+        write_predictions(self.path, self.rows, self.classes)
+
+
+class MetricSaver:
+    """Write the figures of an evaluation as ``metrics_PART.json``.
+
+    Parameters
+    ----------
+    output_dir : str
+        Where to write.
+    part : str
+        Part of the datalist that is evaluated.
+    checkpoint : str
+        The weights' path, for the checksum.
+    """
+
+    def __init__(self, output_dir: str, part: str, checkpoint: str) -> None:
+        self.path = Path(output_dir) / f"metrics_{part}.json"
+        self.facts = {"part": part, "checkpoint_sha256": io.sha256(checkpoint)}
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to an evaluator with metrics."""
+        engine.add_event_handler(Events.COMPLETED, self._write)
+
+    def _write(self, engine: Engine) -> None:
+        figures = {k: float(v) if math.isfinite(v) else None for k, v in engine.state.metrics.items()}
+        io.write_json(self.path, {**self.facts, **figures})
+        _log.info("  ".join(f"{k} {v:.4g}" for k, v in engine.state.metrics.items()))
+
+
+def logits_of(engine: Engine) -> torch.Tensor:
+    """Return the logits of an evaluator's output, be they alone or beside a heatmap."""
+    prediction = engine.state.output["pred"]
+    logits: torch.Tensor = prediction["logits"] if isinstance(prediction, dict) else prediction
+    return logits
+
+
+def prediction_rows(
+    batch: dict[str, Any], logits: torch.Tensor, classes: Sequence[str], target: int | torch.Tensor = 1
+) -> list[dict[str, Any]]:
+    """One row a scan of a batch: identifiers, true and predicted class, probabilities, the target's logit."""
+    shares = probabilities(logits.detach().double()).cpu().numpy()
+    rows = []
+    for n, share in enumerate(shares):
+        chosen = int(target[n]) if isinstance(target, torch.Tensor) else int(target)
+        labels = batch.get("label")
+        row: dict[str, Any] = {
+            "participant_id": str(batch["participant_id"][n]),
+            "session_id": str(batch["session_id"][n]) or None,
+            "true": classes[int(labels[n])] if labels is not None else None,
+            "predicted": classes[int(share.argmax())],
+        }
+        row.update({f"probability_{name}": float(p) for name, p in zip(classes, share, strict=True)})
+        row["score"] = float(logits[n, chosen if logits.shape[1] > 1 else 0])
+        rows.append(row)
+    return rows
+
+
+def write_predictions(path: Path, rows: Sequence[dict[str, Any]], classes: Sequence[str]) -> None:
+    """Write the table of predictions, sorted by participant and session; nothing where there is no row."""
+    if not rows:
+        return
+    import pandas as pd
+
+    columns = ["participant_id", "session_id", "true", "predicted", *(f"probability_{c}" for c in classes), "score"]
+    frame = pd.DataFrame(list(rows), columns=columns)
+    io.write_tsv(path, frame.sort_values(["participant_id", "session_id"], kind="stable"))

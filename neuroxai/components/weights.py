@@ -1,0 +1,86 @@
+"""Loading weights safely, and the record that stands beside them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from neuroxai.errors import InputError, SpaceError
+from neuroxai.io import read_json, sha256
+from neuroxai.space import Space
+
+
+def load_weights(network: torch.nn.Module, checkpoint: str) -> torch.nn.Module:
+    """Load a plain state dict into the network, strictly and without pickle; return the network.
+
+    Raises
+    ------
+    InputError
+        If the file is absent or is no checkpoint.
+    SpaceError
+        If tensors are missing, unknown or of another shape, as for a network of another grid.
+    """
+    state = load_checkpoint(Path(checkpoint))
+    own = network.state_dict()
+    if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
+        raise InputError(f"{checkpoint}: holds no plain state dict; wanted the file model.pt that training writes")
+    problems = [f"{name} is missing" for name in own if name not in state]
+    problems += [f"{name} is unknown to the network" for name in state if name not in own]
+    problems += [
+        f"{name} has shape {tuple(state[name].shape)}, the network wants {tuple(own[name].shape)}"
+        for name in own
+        if name in state and state[name].shape != own[name].shape
+    ]
+    if problems:
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        raise SpaceError(
+            f"{checkpoint}: does not fit the network: {problems[0]}{more}. It was trained on another grid or with "
+            "other options; use the space and options of its model.json"
+        )
+    network.load_state_dict(state)
+    return network
+
+
+def read_record(checkpoint: str) -> dict[str, Any]:
+    """Read the record beside a checkpoint (``model.json`` beside ``model.pt``); empty where there is no record.
+
+    Raises
+    ------
+    InputError
+        If the record belongs to another checkpoint.
+    """
+    weights, path = Path(checkpoint), Path(checkpoint).with_suffix(".json")
+    if not path.is_file():
+        return {}
+    record = read_json(path)
+    if weights.is_file() and record.get("checkpoint_sha256") != sha256(weights):
+        raise InputError(
+            f"{path}: describes another checkpoint than {weights.name} (checksums differ); restore the pair, or resume "
+            "the training that wrote them"
+        )
+    return dict(record)
+
+
+def recorded_space(checkpoint: str, default: Space) -> Space:
+    """Return the grid that a checkpoint was trained on, or `default` where there is no record."""
+    record = read_record(checkpoint)
+    return Space.from_dict(record["space"]) if "space" in record else default
+
+
+def load_checkpoint(path: Path) -> Any:
+    """Load what training saved, tensors and plain values alone.
+
+    Raises
+    ------
+    InputError
+        If the file is absent, damaged, or holds anything that would need pickle.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such checkpoint; train the bundle first, or name another with --checkpoint")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{path}: cannot be read as weights ({first[:160]}); copy or train it again") from None
