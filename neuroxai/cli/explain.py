@@ -28,6 +28,9 @@ def explain(
     out: OutOption,
     method: Annotated[str, typer.Option(help="Attribution method; an unknown name lists them all.")] = "lrp_alpha_beta",
     option: Annotated[list[str] | None, typer.Option(help="Option of the method, such as beta=1; repeatable.")] = None,
+    start: Annotated[
+        str | None, typer.Option(help="Where relevance starts: logit or probability; the bundle's choice if left out.")
+    ] = None,
     target: Annotated[
         str | None, typer.Option(help="Class to explain, or `predicted`; the second class if left.")
     ] = None,
@@ -65,6 +68,8 @@ def explain(
         raise one_of("attribution method", method, attribution.names())
     if labels is not None and atlas is None:
         raise InputError("--labels names the regions of an atlas; give the label image with --atlas")
+    if start not in (None, "logit", "probability"):
+        raise one_of("start", start, ["logit", "probability"])
     scans = find_scans(source, datalist, part, {"suffix": suffix, "desc": desc})
     classes = read_record(str(bundle / "models" / "model.pt")).get("classes", ["0", "1"])
     workflow = open_bundle(
@@ -81,6 +86,7 @@ def explain(
         atlas=str(atlas.resolve()) if atlas else "builtin",
         labels=str(labels.resolve()) if labels else None,
         native=native,
+        **({"start": start} if start else {}),
     )
     evaluator = workflow.evaluator
     left = len(workflow.parser.get_parsed_content("items"))

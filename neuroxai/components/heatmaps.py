@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,8 @@ class HeatmapSaver:
         Its options.
     target : int or "predicted"
         The class explained, as the inferer has it.
+    start : str, optional
+        Where relevance starts, as the inferer has it.
     checkpoint : str
         The weights' path, for the checksum.
     dataset_dir : str
@@ -58,8 +60,9 @@ class HeatmapSaver:
         space: Space,
         classes: Sequence[str],
         method: str,
-        options: dict[str, Any] | None = None,
+        options: Mapping[str, Any] | None = None,
         target: int | str = 1,
+        start: str | None = None,
         checkpoint: str = "",
         dataset_dir: str = "",
         bundle: str = "",
@@ -82,6 +85,7 @@ class HeatmapSaver:
         self.facts: dict[str, Any] = {
             "method": method,
             "options": dict(options or {}),
+            "start": start if method.startswith("lrp_") else None,
             "explained": target,
             "checkpoint_sha256": io.sha256(checkpoint) if checkpoint and Path(checkpoint).is_file() else None,
             "bundle": bundle,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -23,15 +24,22 @@ class AttributionInferer(Inferer):
         Passed to `neuroxai.attribution.create`.
     target : int or "predicted"
         Class to explain: an index (1, the patients', as in Boehle 2019), or each scan's predicted class.
+    start : {"logit", "probability"}, optional
+        Where layer-wise relevance propagation starts; other methods have no start.
     """
 
     def __init__(
-        self, method: str = "lrp_alpha_beta", options: dict[str, Any] | None = None, target: int | str = 1
+        self,
+        method: str = "lrp_alpha_beta",
+        options: Mapping[str, Any] | None = None,
+        target: int | str = 1,
+        start: str | None = None,
     ) -> None:
         super().__init__()
         self.method = method
         self.options = dict(options or {})
         self.target = target
+        self.call = {"start": start} if start is not None and method.startswith("lrp_") else {}
         self._attribution: Any = None
         self._network: torch.nn.Module | None = None
 
@@ -48,9 +56,9 @@ class AttributionInferer(Inferer):
         with torch.no_grad():
             logits = network(scans)
         target = self._targets(logits)
-        single = logits.shape[1] == 1
+        output = torch.zeros_like(target) if logits.shape[1] == 1 else target
         with torch.enable_grad():
-            heatmap = self._attribution.attribute(scans, target=torch.zeros_like(target) if single else target)
+            heatmap = self._attribution.attribute(scans, target=output, **self.call)
         return {"logits": logits, "heatmap": heatmap.detach(), "target": target}
 
     def _targets(self, logits: torch.Tensor) -> torch.Tensor:

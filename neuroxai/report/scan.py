@@ -59,6 +59,7 @@ def scan_values(
         true=item.true,
         target=target,
         score=item.score,
+        start=str(sidecar.get("start") or "logit"),
         mosaic=figures.mosaic(shown, under, limit),
         mosaic_space=shown.space.describe(),
         limit=limit,
@@ -109,6 +110,7 @@ def provenance(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     labels = {
         "method": "Method",
         "options": "Options",
+        "start": "Start",
         "target": "Class explained",
         "bundle": "Bundle",
         "checkpoint_sha256": "Checkpoint, SHA-256",

@@ -50,6 +50,8 @@ class ScanValues:
         The class whose logit is explained.
     score : float or None
         That logit.
+    start : str
+        Where the method starts to share out, as the sidecar says: the logit, or the probability.
     mosaic : bytes
         PNG of heatmap over scan.
     mosaic_space : str
@@ -79,6 +81,7 @@ class ScanValues:
     bars: bytes | None
     provenance: Sequence[tuple[str, str]]
     notes: Sequence[str] = ()
+    start: str = "logit"
     research_use: str = RESEARCH_USE
 
 

@@ -26,7 +26,7 @@ REACH = 24.0
 """The velocity fades to 0 within this distance (mm) of the structures; beyond it nothing moves at all."""
 
 VENTRICLE_GAIN = 0.4
-"""Log-Jacobian of the lateral ventricles at a hippocampal loss of 25 %."""
+"""Log-Jacobian of the lateral ventricles at a hippocampal loss of 25 %: they grow by about 45 %."""
 
 
 class Atrophy(Effect):
@@ -35,7 +35,7 @@ class Atrophy(Effect):
     The log-Jacobian is negative in the structures of each side and positive in the fluid beside them (inferior horn
     and fissures) by the same integral, so the change balances where it happens. The lateral ventricles grow at the
     cost of the white matter along them. Hippocampal losses of 15 to 35 % are those of Alzheimer's disease
-    (mild to moderate; Jack 1997, Barnes 2009).
+    (about 24 % on average in the meta-analysis of Shi 2009).
     """
 
     name: ClassVar[str] = "atrophy"

@@ -47,9 +47,9 @@ def sample(values: NDArray[np.float32], voxels: NDArray[np.float64], mode: str =
 def velocity(log_jacobian: NDArray[np.float32], spacing: float) -> Field:
     """Find the irrotational velocity whose divergence is the prescribed log-Jacobian.
 
-    v = grad(phi) with laplace(phi) = log_jacobian, solved in Fourier space on the grid doubled by zeros up to a third,
-    with the mean removed. To first order the flow of v has the prescribed log-Jacobian (Khan 2008 and Karacali 2006
-    prescribe Jacobians for the same purpose). Where the integral of the input is 0 the velocity falls off at
+    v = grad(phi) with laplace(phi) = log_jacobian, solved in Fourier space on the grid padded with a third of
+    zeros, with the mean removed. To first order the flow of v has the prescribed log-Jacobian (Karacali 2006 and
+    Sharma 2010 prescribe Jacobians for the same purpose). Where the integral of the input is 0 the velocity falls off at
     least with the third power of distance, so that the rest of the brain hardly moves.
 
     Parameters

@@ -49,7 +49,7 @@ def test_the_heatmap_is_what_the_python_call_gives(explained, trained_bundle, sc
     network = load_weights(network, str(trained_bundle / "models" / "model.pt")).eval()
     data = io.read_volume(scan).data
     inputs = torch.from_numpy((data - data.min()) / (data.max() - data.min()))[None, None]
-    expected = attribution.create("lrp_alpha_beta", network, beta=0).attribute(inputs, target=1)[0, 0]
+    expected = attribution.create("lrp_alpha_beta", network, beta=0).attribute(inputs, target=1, start="probability")[0, 0]
     found = heatmap(explained)
     assert found.space.matches(mni152(5))
     scale = float(expected.abs().max())
@@ -236,6 +236,7 @@ def test_a_bad_scan_alone_is_one_clear_message_without_traceback(tmp_path, train
         (["--target", "MS"], "unknown target 'MS'"),
         (["--labels", "x.tsv"], "--labels names the regions of an atlas"),
         (["--atlas", "absent.nii.gz"], "no such file"),
+        (["--start", "end"], "unknown start 'end'"),
         (["--device", "tpu"], "unknown device 'tpu'"),
         (["--part", "test"], "--part go with a cohort"),
     ],

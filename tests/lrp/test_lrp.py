@@ -496,3 +496,11 @@ def test_composite_precedence_and_refusals():
 def test_rules_refuse_bad_numbers(make):
     with pytest.raises(InputError):
         make()
+
+
+def test_sign_of_a_zero_denominator_is_positive():
+    model = nn.Linear(2, 1, bias=False).eval()
+    nn.init.ones_(model.weight)
+    x = torch.tensor([[1.0, -1.0]])  # cancels to a logit of 0, a probability of 1/2
+    got = LRP(model, composites.epsilon(0.1)).attribute(x, start="probability")
+    torch.testing.assert_close(got, torch.tensor([[5.0, -5.0]]))

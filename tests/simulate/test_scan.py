@@ -37,7 +37,7 @@ def test_twins_share_everything_but_the_effect(name, request, seed):
     assert patient.columns["brain_volume_mm3"] == control.columns["brain_volume_mm3"]
     assert patient.mask.any()
     assert (patient.image[patient.mask] != control.image[patient.mask]).mean() > 0.99
-    # the scan is quiet at once, the second call the same as the first
+    # a second call gives the same scan
     again = simulate_scan(request.getfixturevalue(name), seed, True)
     assert np.array_equal(again.image, patient.image)
 
