@@ -160,7 +160,7 @@ class Atrophy(Effect):
 
     def contrast(self, rng: np.random.Generator) -> Contrast:
         """T1w intensities to a power near one: fluid and grey matter darker or brighter against white matter."""
-        gamma = np.float32(np.exp(rng.normal(0.0, 0.08)))
+        gamma = np.float32(np.exp(rng.normal(0.0, 0.05)))
         return lambda maps: np.asarray(np.maximum(maps[0], 0.0) ** gamma, dtype=np.float32)
 
     def truth(self, log_jacobian: Array, opacity: Array) -> NDArray[np.bool_]:

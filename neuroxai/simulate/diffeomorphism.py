@@ -49,8 +49,8 @@ def velocity(log_jacobian: NDArray[np.float32], spacing: float) -> Field:
 
     v = grad(phi) with laplace(phi) = log_jacobian, solved in Fourier space on the grid padded with a third of
     zeros, with the mean removed. To first order the flow of v has the prescribed log-Jacobian (Karacali 2006 and
-    Sharma 2010 prescribe Jacobians for the same purpose). Where the integral of the input is 0 the velocity falls off at
-    least with the third power of distance, so that the rest of the brain hardly moves.
+    Sharma 2010 prescribe Jacobians for the same purpose). Where the integral of the input is 0 the velocity falls
+    off at least with the third power of distance, so that the rest of the brain hardly moves.
 
     Parameters
     ----------

@@ -14,7 +14,7 @@ from neuroxai.simulate.effect import Contrast, Effect, Planted
 from neuroxai.space import Volume
 
 LOAD_MEDIAN, LOAD_SPREAD, LOAD_RANGE = 8.0, 0.7, (1.0, 30.0)
-"""Total lesion volume in ml: log-normal, clipped. Lesjak 2017 reports .3 to 57 ml, median 15."""
+"""Total lesion volume in ml: log-normal, clipped; within what is seen in patients (Lesjak 2017)."""
 
 SIZE_MEDIAN, SIZE_SPREAD, SIZE_RANGE = 0.2, 1.0, (0.03, 4.0)
 """Volume of one lesion in ml."""

@@ -1,4 +1,8 @@
-"""What differs between healthy scans: shape, scanner, noise. The same for patients and controls."""
+"""What differs between healthy scans: shape, scanner, noise. The same for patients and controls.
+
+The sizes are those of prepared scans: what non-linear registration to the template and bias correction leave. On the
+MNI152 template they give hippocampal volumes that vary by about 4 % (standard deviation over mean) between controls.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ from neuroxai.space import Space
 
 WARP_SPACING = 4.0
 
-WARP_SCALES = ((10.0, 0.9), (22.0, 1.6))
+WARP_SCALES = ((10.0, 0.6), (22.0, 0.8))
 """Smoothness (Gaussian sigma) and root mean square of each velocity component, in mm: local and broad variation."""
 
 
@@ -38,9 +42,9 @@ def draw_shape(rng: np.random.Generator, grid: Space) -> Shape:
     grid : Space
         Covers the brain; the warp is drawn on a coarser grid of the same field of view.
     """
-    angles = rng.normal(0.0, np.deg2rad(1.2), 3)
-    scales = np.exp(rng.normal(0.0, 0.01) + rng.normal(0.0, 0.01, 3))
-    shift = rng.normal(0.0, 0.8, 3)
+    angles = rng.normal(0.0, np.deg2rad(0.5), 3)
+    scales = np.exp(rng.normal(0.0, 0.006) + rng.normal(0.0, 0.005, 3))
+    shift = rng.normal(0.0, 0.4, 3)
     coarse = field_space(grid, WARP_SPACING)
     centre = coarse.world((np.array(coarse.shape) - 1) / 2)
     matrix = np.eye(4)
@@ -83,9 +87,9 @@ def scan_with(rng: np.random.Generator, clean: NDArray[np.float32], brain: NDArr
     for powers in np.ndindex(3, 3, 3):
         if 0 < sum(powers) <= 2:
             x, y, z = (a**p for a, p in zip(axes, powers, strict=True))
-            bias += (rng.normal(0.0, 0.06) * x * y * z).astype(np.float32)
+            bias += (rng.normal(0.0, 0.03) * x * y * z).astype(np.float32)
     gain = float(np.exp(rng.normal(np.log(600.0), 0.25)))
-    sigma = np.float32(rng.uniform(0.01, 0.03))
+    sigma = np.float32(rng.uniform(0.01, 0.025))
     real, imaginary = (sigma * rng.standard_normal(clean.shape, dtype=np.float32) for _ in range(2))
     noisy = np.hypot(clean * np.exp(bias) + real, imaginary)
     return np.where(brain, np.float32(gain) * noisy, np.float32(0.0)).astype(np.float32)
