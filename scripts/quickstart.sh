@@ -8,7 +8,7 @@
 # interruption: every step goes on where it was.
 set -euo pipefail
 
-out=quickstart subjects=160 spacing=4 seed=1
+out=quickstart subjects=150 spacing=4 seed=1
 while [ $# -gt 0 ]; do
     case $1 in
         --out) out=$2 ;;
@@ -42,10 +42,11 @@ if [ ! -d "$bundle" ]; then
     cp -r "$repository/bundles/brain_t1w_alzheimers_classification" "$bundle.new"
     mv "$bundle.new" "$bundle"
 fi
-# a small cohort wants a larger step than the paper's 1e-4 and fewer epochs; everything else is the paper's
+# other than in Boehle 2019: a larger step, less dropout, standardised intensities (which a small cohort learns from sooner), shifts of
+# one voxel, as these are coarse, and fewer epochs
 python -m monai.bundle run training --config_file "$bundle/configs/train.json" --bundle_root "$bundle" \
     --dataset_dir "$out/cohort" --datalist "$out/cohort/datalist.json" \
-    --spacing "$spacing" --seed "$seed" --learning_rate 0.001 --max_epochs 40
+    --spacing "$spacing" --seed "$seed" --learning_rate 0.001 --dropout 0.2 --normalisation zscore --max_shift 1 --max_epochs 30
 
 step "explain the held-out scans"
 neuroxai explain "$bundle" "$out/cohort" --part test --method lrp_alpha_beta --option beta=0 --out "$out/explained"

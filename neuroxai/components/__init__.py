@@ -8,7 +8,7 @@ from neuroxai.components.heatmaps import HeatmapSaver
 from neuroxai.components.inferer import AttributionInferer
 from neuroxai.components.metrics import balanced_accuracy, cross_entropy, roc_auc, sensitivity, specificity
 from neuroxai.components.predictions import MetricSaver, PredictionSaver
-from neuroxai.components.transforms import LoadScand, RandShiftd, ToSpaced
+from neuroxai.components.transforms import LoadScand, NormaliseScand, RandShiftd, ToSpaced
 from neuroxai.components.weights import load_weights, read_record, recorded_space
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "HeatmapSaver",
     "LoadScand",
     "MetricSaver",
+    "NormaliseScand",
     "PredictionSaver",
     "RandShiftd",
     "Reproducible",

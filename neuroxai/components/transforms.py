@@ -11,9 +11,11 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform, RandomizableTransform
 
-from neuroxai.errors import InputError, SpaceError
+from neuroxai.errors import InputError, SpaceError, one_of
 from neuroxai.io import read_volume
 from neuroxai.space import Space, Volume
+
+NORMALISATIONS = ("minmax", "maximum", "zscore")
 
 
 class LoadScand(MapTransform):
@@ -90,6 +92,47 @@ class ToSpaced(MapTransform):
                 torch.from_numpy(np.ascontiguousarray(volume.data[None])),
                 affine=torch.from_numpy(self.space.affine.copy()),
             )
+        return result
+
+
+class NormaliseScand(MapTransform):
+    """Bring intensities to a common scale, each scan by itself (so that nothing leaks between scans).
+
+    Parameters
+    ----------
+    keys : str or sequence of str
+        Images; brain-extracted ones have 0 outside the brain.
+    method : {"minmax", "maximum", "zscore"}
+        "minmax" to [0, 1] (Boehle 2019); "maximum" divides by the largest value (Eitel 2019, 2021); "zscore" takes off
+        the mean and divides by the standard deviation of what is not 0, and leaves 0 as it is.
+
+    Raises
+    ------
+    InputError
+        If the method is unknown, or a scan has no contrast left.
+    """
+
+    def __init__(self, keys: KeysCollection, method: str = "minmax") -> None:
+        super().__init__(keys)
+        if method not in NORMALISATIONS:
+            raise one_of("normalisation", method, NORMALISATIONS)
+        self.method = method
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Return `data` with the images scaled."""
+        result = dict(data)
+        for key in self.key_iterator(result):
+            image = result[key]
+            inside = image[image != 0]
+            low, high = image.min(), image.max()
+            if not bool(high > low) or (self.method == "zscore" and not bool(inside.std() > 0)):
+                raise InputError(f"{result.get('source', 'scan')}: has no contrast in the network's field of view")
+            if self.method == "minmax":
+                result[key] = (image - low) / (high - low)
+            elif self.method == "maximum":
+                result[key] = image / high
+            else:
+                result[key] = torch.where(image != 0, (image - inside.mean()) / inside.std(), torch.zeros_like(image))
         return result
 
 

@@ -16,7 +16,7 @@ from neuroxai.space import Space, Volume
 STRUCTURES = {"hippocampus": 1.0, "amygdala": 0.8, "parahippocampal": 0.6}
 """Structures that shrink, and their log-Jacobian relative to the hippocampus'."""
 
-DOSES = (17.0, 33.0)
+DOSES = (20.0, 33.0)
 """Range of the prescribed hippocampal volume loss in percent (uniform); the realised loss lies within 15 to 35 %."""
 
 LOG_JACOBIAN_THRESHOLD = 0.05
@@ -25,8 +25,8 @@ LOG_JACOBIAN_THRESHOLD = 0.05
 REACH = 24.0
 """The velocity fades to 0 within this distance (mm) of the structures; beyond it nothing moves at all."""
 
-VENTRICLE_GAIN = 0.4
-"""Log-Jacobian of the lateral ventricles at a hippocampal loss of 25 %: they grow by about 45 %."""
+VENTRICLE_GAIN = 0.8
+"""Log-Jacobian of the lateral ventricles at a hippocampal loss of 25 %: they grow by about 57 % in the mean."""
 
 
 class Atrophy(Effect):

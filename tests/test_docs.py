@@ -1,0 +1,47 @@
+"""Commands printed in the documentation exist, with their options; links between pages lead somewhere."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import typer
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+PAGES = sorted([*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/**/*.md"), *REPOSITORY.glob("bundles/*/docs/*.md")])
+
+
+def shell_lines(page):
+    for block in re.findall(r"```bash\n(.*?)```", page.read_text(), flags=re.DOTALL):
+        for line in block.replace("\\\n", " ").splitlines():
+            yield shlex.split(line, comments=True)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(REPOSITORY)))
+def test_commands_and_options_exist(page):
+    from neuroxai.cli.main import app
+
+    commands = typer.main.get_command(app).commands
+    for words in shell_lines(page):
+        if words[:1] == ["neuroxai"]:
+            assert words[1] in commands, f"{page.name}: no command {words[1]}"
+            known = {o for p in commands[words[1]].params for o in (*p.opts, *p.secondary_opts)} | {"--help"}
+            unknown = [w for w in words[2:] if w.startswith("-") and w not in known]
+            assert not unknown, f"{page.name}: neuroxai {words[1]} has no {unknown}"
+        elif words[:2] == ["bash", "scripts/quickstart.sh"] or words[:2] == ["bash", "scripts/test.sh"]:
+            assert (REPOSITORY / words[1]).is_file()
+        elif "monai.bundle" in words:
+            config = json.loads((REPOSITORY / "bundles/brain_t1w_alzheimers_classification/configs/train.json").read_text())
+            for word in words:
+                if word.startswith("--") and word != "--config_file":
+                    assert word[2:] in config, f"{page.name}: the bundle has no {word}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(REPOSITORY)))
+def test_links_between_pages_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+        if "://" not in target:
+            assert (page.parent / target).exists(), f"{page.name}: {target} is absent"
