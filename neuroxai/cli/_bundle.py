@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import re
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,7 +117,8 @@ def run_evaluator(evaluator: Any, total: int, quiet: bool) -> list[dict[str, str
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    logging.getLogger("neuroxai").addHandler(logging.StreamHandler(sys.stderr))
+    # failed scans are listed at the end
+    logging.getLogger("neuroxai").addHandler(logging.NullHandler())
     evaluator.logger.setLevel(logging.CRITICAL)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), disable=quiet, transient=True) as progress:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neuroxai import io
-from neuroxai.components import LoadScand, RandShiftd, ToSpaced
+from neuroxai.components import LoadScand, NormaliseScand, RandShiftd, ToSpaced
 from neuroxai.components.transforms import coverage
 from neuroxai.errors import InputError, SpaceError
 from neuroxai.space import Space, Volume, mni152
@@ -117,3 +117,30 @@ def test_the_input_is_left_alone():
 def test_bad_shifts_are_refused():
     with pytest.raises(InputError, match="axis 3"):
         RandShiftd("image", 2, axis=3)
+
+
+@pytest.mark.parametrize("method", ["minmax", "maximum", "zscore"])
+def test_normalisation_follows_its_formula_and_ignores_the_scanner_gain(method):
+    generator = np.random.default_rng(7)
+    brain = generator.random((1, 6, 7, 8)) > 0.4
+    raw = np.where(brain, generator.uniform(20, 90, brain.shape), 0)
+    scaled = NormaliseScand("image", method)({"image": torch.from_numpy(raw)})["image"].numpy()
+    expected = {
+        "minmax": raw / raw.max(),
+        "maximum": raw / raw.max(),
+        "zscore": np.where(brain, (raw - raw[brain].mean()) / raw[brain].std(ddof=1), 0),
+    }[method]
+    np.testing.assert_allclose(scaled, expected, atol=1e-12)
+    louder = NormaliseScand("image", method)({"image": torch.from_numpy(3.7 * raw)})["image"].numpy()
+    np.testing.assert_allclose(louder, scaled, atol=1e-12)
+    assert (scaled[~brain] == 0).all()
+
+
+def test_normalisation_refuses_unknown_names_and_flat_scans():
+    with pytest.raises(InputError, match="unknown normalisation 'robust'"):
+        NormaliseScand("image", "robust")
+    for method in ("minmax", "zscore"):
+        with pytest.raises(InputError, match="no contrast"):
+            NormaliseScand("image", method)({"image": torch.full((1, 3, 3, 3), 2.0)})
+    with pytest.raises(InputError, match="no contrast"):
+        NormaliseScand("image", "zscore")({"image": torch.eye(3)[None, None]})
