@@ -36,9 +36,7 @@ def test_commands_and_options_exist(page):
         elif words[:2] == ["bash", "scripts/quickstart.sh"] or words[:2] == ["bash", "scripts/test.sh"]:
             assert (REPOSITORY / words[1]).is_file()
         elif "monai.bundle" in words:
-            config = json.loads(
-                (REPOSITORY / "bundles/brain_t1w_alzheimers_classification/configs/train.json").read_text()
-            )
+            config = json.loads((AD / "configs" / "train.json").read_text())
             for word in words:
                 if word.startswith("--") and word != "--config_file":
                     assert word[2:] in config, f"{page.name}: the bundle has no {word}"
