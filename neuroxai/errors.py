@@ -51,9 +51,12 @@ def one_of(what: str, got: object, wanted: object, way_out: str = "") -> InputEr
 
 
 def ours(error: BaseException | None) -> NeuroxaiError | None:
-    """Find the first error of ours in a chain of causes: MONAI and ignite wrap what components raise."""
+    """Find the first error of ours in a chain of causes: MONAI and ignite wrap what components raise.
+
+    Causes alone (``raise ... from``): an error that merely happened while another was handled is a bug to be seen.
+    """
     while error is not None:
         if isinstance(error, NeuroxaiError):
             return error
-        error = error.__cause__ or error.__context__
+        error = error.__cause__
     return None

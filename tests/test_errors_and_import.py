@@ -45,3 +45,24 @@ def test_every_error_is_a_neuroxai_error():
 def test_one_of_names_what_was_got_and_wanted():
     error = one_of("atlas", "x", {"b", "a"}, "See the list.")
     assert str(error) == "unknown atlas 'x'; choose one of: a, b. See the list."
+
+
+def test_ours_follows_causes_and_not_mere_contexts():
+    from neuroxai.errors import SpaceError, ours
+
+    wanted = SpaceError("grid")
+    try:
+        try:
+            raise wanted
+        except SpaceError as error:
+            raise RuntimeError("applying transform") from error
+    except RuntimeError as wrapped:
+        assert ours(wrapped) is wanted
+    try:
+        try:
+            raise wanted
+        except SpaceError:
+            raise KeyError("a bug")  # noqa: B904 - the context is the point
+    except KeyError as bug:
+        assert ours(bug) is None
+    assert ours(None) is None
