@@ -50,19 +50,9 @@ def test_one_of_names_what_was_got_and_wanted():
 def test_ours_follows_causes_and_not_mere_contexts():
     from neuroxai.errors import SpaceError, ours
 
-    wanted = SpaceError("grid")
-    try:
-        try:
-            raise wanted
-        except SpaceError as error:
-            raise RuntimeError("applying transform") from error
-    except RuntimeError as wrapped:
-        assert ours(wrapped) is wanted
-    try:
-        try:
-            raise wanted
-        except SpaceError:
-            raise KeyError("a bug")  # noqa: B904 - the context is the point
-    except KeyError as bug:
-        assert ours(bug) is None
+    wanted, wrapped, bug = SpaceError("grid"), RuntimeError("applying transform"), KeyError("a bug")
+    wrapped.__cause__ = wanted
+    bug.__context__ = wanted
+    assert ours(wrapped) is wanted
+    assert ours(bug) is None
     assert ours(None) is None
