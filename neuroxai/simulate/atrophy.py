@@ -25,8 +25,8 @@ LOG_JACOBIAN_THRESHOLD = 0.05
 REACH = 24.0
 """The velocity fades to 0 within this distance (mm) of the structures; beyond it nothing moves at all."""
 
-VENTRICLE_GAIN = 0.8
-"""Log-Jacobian of the lateral ventricles at a hippocampal loss of 25 %: they grow by about 57 % in the mean."""
+VENTRICLE_GAIN = 0.6
+"""Log-Jacobian of the lateral ventricles at a hippocampal loss of 25 %: they grow by about 45 to 50 %."""
 
 
 class Atrophy(Effect):
