@@ -114,8 +114,10 @@ class HeatmapSaver:
             return None
         sidecar: dict[str, Any] = io.read_json(path)
         same = all(sidecar.get(key) == value for key, value in self.facts.items())
-        # the label may be new, and the same identifier may stand for another file now
-        same = same and sidecar.get("source") == self._relative(str(item["image"]))
+        # the same identifier may stand for another file now, and the same path for another content
+        scan = Path(item["image"])
+        same = same and sidecar.get("source") == self._relative(str(scan))
+        same = same and scan.is_file() and sidecar.get("source_sha256") == io.sha256(scan)
         return sidecar if same else None
 
     def _finish(self, engine: Engine) -> None:
@@ -170,6 +172,7 @@ class HeatmapSaver:
             "predicted": row["predicted"],
             "true": row["true"],
             "source": self._relative(source),
+            "source_sha256": io.sha256(source),
             "source_folder": str(self.dataset_dir) if self.dataset_dir else None,
             "relevance_sum": float(np.sum(heatmap, dtype=np.float64)),
         }

@@ -145,6 +145,20 @@ def test_a_finished_scan_is_not_redone_and_other_options_are(tmp_path, trained_b
     assert "finished before" not in run(*arguments, "--option", "beta=1").err
 
 
+def test_a_scan_whose_content_changed_is_redone(tmp_path, trained_bundle, scan):
+    path = tmp_path / "sub-17_T1w.nii.gz"
+    shutil.copy(scan, path)
+    arguments = ("explain", trained_bundle, path, "--out", tmp_path / "out", "--no-native")
+    assert run(*arguments).code == 0
+    first = heatmap(tmp_path / "out").data
+    original = io.read_volume(scan)
+    io.write_volume(path, Volume(original.data * np.linspace(1, 2, original.data.shape[0])[:, None, None], SPACE))
+    again = run(*arguments)
+    assert again.code == 0
+    assert "finished before" not in again.err
+    assert not np.array_equal(heatmap(tmp_path / "out").data, first)
+
+
 def test_one_bad_scan_is_reported_and_the_rest_go_on(tmp_path, trained_bundle, tiny_cohort):
     cohort = tmp_path / "cohort"
     for subject in ("sub-16", "sub-17", "sub-18"):
