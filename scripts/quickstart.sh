@@ -43,10 +43,10 @@ if [ ! -d "$bundle" ]; then
     mv "$bundle.new" "$bundle"
 fi
 # other than in Boehle 2019: a larger step, less dropout, standardised intensities (which a small cohort learns from sooner), shifts of
-# one voxel, as these are coarse, and fewer epochs
+# one voxel, as these are coarse, no early stop before the first 25 epochs, and 30 at most
 python -m monai.bundle run training --config_file "$bundle/configs/train.json" --bundle_root "$bundle" \
     --dataset_dir "$out/cohort" --datalist "$out/cohort/datalist.json" \
-    --spacing "$spacing" --seed "$seed" --learning_rate 0.001 --dropout 0.2 --normalisation zscore --max_shift 1 --max_epochs 30
+    --spacing "$spacing" --seed "$seed" --learning_rate 0.001 --dropout 0.2 --normalisation zscore --max_shift 1 --min_epochs 25 --max_epochs 30
 
 step "explain the held-out scans"
 neuroxai explain "$bundle" "$out/cohort" --part test --method lrp_alpha_beta --option beta=0 --out "$out/explained"
