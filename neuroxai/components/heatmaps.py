@@ -107,9 +107,7 @@ class HeatmapSaver:
         return [item for item in items if self._finished(item) is None]
 
     def _finished(self, item: dict[str, Any]) -> dict[str, Any] | None:
-        stem = scan_stem(str(item["participant_id"]), str(item.get("session_id") or "") or None)
-        label = method_label(self.facts["method"])
-        path = io.inside(self.output_dir, f"{stem}_space-network_desc-{label}_heatmap.json")
+        path = _json_of(self._path(str(item["participant_id"]), str(item.get("session_id") or ""), "network"))
         if not path.is_file():
             return None
         sidecar: dict[str, Any] = io.read_json(path)
@@ -159,10 +157,9 @@ class HeatmapSaver:
     def _write_scan(
         self, row: dict[str, Any], heatmap: np.ndarray[Any, Any], scan: Space, source: str, table: Any, target: Any
     ) -> None:
-        stem = self.output_dir / scan_stem(row["participant_id"], row["session_id"])
+        participant, session = row["participant_id"], row["session_id"]
         name = self.classes[int(target)]
         network = Volume(heatmap, self.space)
-        desc = method_label(self.facts["method"])
         sidecar = {
             **self.facts,
             "target": name,
@@ -177,34 +174,25 @@ class HeatmapSaver:
             "relevance_sum": float(np.sum(heatmap, dtype=np.float64)),
         }
         if self.native:
-            # interpolated for looking at: sums are taken in the network's space
-            native = network.resampled_to(scan, antialias=False)
-            path = io.inside(self.output_dir, f"{stem}_space-orig_desc-{desc}_heatmap.nii.gz")
+            # interpolated for looking at (smoothed where the scan is coarser): sums are taken in the network's space
+            native = network.resampled_to(scan)
+            path = self._path(participant, session, "orig")
             io.write_volume(path, native, description=f"neuroxai {self.facts['method']} of {name}")
             io.write_json(_json_of(path), {**sidecar, "space": scan.to_dict()})
-        path = io.inside(self.output_dir, f"{stem}_space-network_desc-{desc}_heatmap.nii.gz")
+        path = self._path(participant, session, "network")
         io.write_volume(path, network, description=f"neuroxai {self.facts['method']} of {name}")
         if table is not None:
             io.write_tsv(str(path).replace("_heatmap.nii.gz", "_regions.tsv"), table)
         io.write_json(_json_of(path), {**sidecar, "space": self.space.to_dict()})
+
+    def _path(self, participant: str, session: str | None, space: str) -> Path:
+        return io.inside(self.output_dir, io.heatmap_name(participant, session, space, self.facts["method"]))
 
     def _relative(self, source: str) -> str:
         path = Path(source).resolve()
         if self.dataset_dir and self.dataset_dir in path.parents:
             return path.relative_to(self.dataset_dir).as_posix()
         return str(path)
-
-
-def scan_stem(participant: str, session: str | None) -> str:
-    """Return a scan's path without ending in a BIDS derivative: ``sub-X/ses-Y/anat/sub-X_ses-Y``."""
-    parts = [participant, *([session] if session else [])]
-    return "/".join([*parts, "anat", "_".join(parts)])
-
-
-def method_label(method: str) -> str:
-    """Return a BIDS label, letters and digits alone: ``lrp_alpha_beta`` becomes ``lrpAlphaBeta``."""
-    first, *rest = method.split("_")
-    return first + "".join(word.capitalize() for word in rest)
 
 
 def _json_of(path: Path) -> Path:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from neuroxai.errors import InputError
-from neuroxai.io import inside
+from neuroxai.io import heatmap_name, inside
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,6 @@ def read_item(root: Path, row: Mapping[Any, Any], classes: list[str], method: st
             f"{root / 'predictions.tsv'}: {participant} is predicted {predicted!r}, wanted one of {', '.join(classes)}"
         )
     parts = [part for part in (participant, session) if part]
-    name = f"{'_'.join(parts)}_space-network_desc-{method_label(method)}_heatmap.nii.gz"
     return Item(
         participant,
         session,
@@ -95,7 +94,7 @@ def read_item(root: Path, row: Mapping[Any, Any], classes: list[str], method: st
         predicted,
         {name: float(value) for name, value in probabilities.items() if value is not None},
         _number(row.get("score")),
-        inside(root, Path(*parts, "anat", name)),
+        inside(root, heatmap_name(participant, session, "network", method)),
         _page_name("_".join(parts), used),
     )
 
@@ -105,12 +104,6 @@ def text_of(value: Any) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
-
-
-def method_label(method: str) -> str:
-    """Return the method as BIDS label: ``lrp_alpha_beta`` becomes ``lrpAlphaBeta``."""
-    first, *rest = method.split("_")
-    return first + "".join(word.capitalize() for word in rest)
 
 
 def _page_name(stem: str, used: set[str]) -> str:

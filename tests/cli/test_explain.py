@@ -116,7 +116,7 @@ def test_the_heatmap_comes_back_on_the_right_side_of_any_scan(tmp_path, trained_
     # the native map says at each place in the world what the network's map says there
     network = heatmap(tmp_path / "out")
     np.testing.assert_allclose(
-        native.data, network.resampled_to(native.space, antialias=False).data, atol=1e-6 * np.abs(network.data).max()
+        native.data, network.resampled_to(native.space).data, atol=1e-6 * np.abs(network.data).max()
     )
     # and what speaks for a patient lies at the blob, left of the middle
     data = np.clip(native.data, 0, None).astype(np.float64)
@@ -289,3 +289,22 @@ def test_an_atlas_by_path_is_used(tmp_path, trained_bundle, scan):
     assert table["sum"][0] == pytest.approx(heatmap(tmp_path / "out").data[:19].sum(dtype=np.float64), rel=1e-5)
     assert table["voxels"].tolist() == [int((labels == 7).sum()), 0]
     assert np.isnan(table["density"][1])
+
+
+def test_sessions_are_kept_apart(tmp_path, trained_bundle, tiny_cohort):
+    for session, subject in (("ses-1", "sub-16"), ("ses-2", "sub-17")):
+        source = tiny_cohort / subject / "anat" / f"{subject}_desc-brain_T1w.nii.gz"
+        target = tmp_path / "cohort" / "sub-16" / session / "anat" / f"sub-16_{session}_T1w.nii.gz"
+        target.parent.mkdir(parents=True)
+        shutil.copy(source, target)
+    result = run("explain", trained_bundle, tmp_path / "cohort", "--out", tmp_path / "out", "--no-native")
+    assert result.code == 0, result.err
+    table = pd.read_csv(tmp_path / "out" / "predictions.tsv", sep="\t")
+    assert list(table["session_id"]) == ["ses-1", "ses-2"]
+    assert list(table["predicted"]) == ["CN", "AD"]
+    for session in ("ses-1", "ses-2"):
+        name = f"sub-16_{session}_space-network_desc-lrpAlphaBeta_heatmap.nii.gz"
+        assert (tmp_path / "out" / "sub-16" / session / "anat" / name).is_file()
+    assert run("report", tmp_path / "out", "--dataset-dir", tmp_path / "cohort").code == 0
+    pages = sorted(p.name for p in (tmp_path / "out" / "report").glob("sub-*.html"))
+    assert pages == ["sub-16_ses-1.html", "sub-16_ses-2.html"]
