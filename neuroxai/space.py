@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroxai.errors import SpaceError
+from neuroxai.sampling import sampled
 
 _AXES = (("L", "R"), ("P", "A"), ("I", "S"))
 
@@ -185,7 +186,7 @@ class Volume:
             sigma[ratio < 1.05] = 0.0
             if sigma.any():
                 data = ndimage.gaussian_filter(data, sigma, mode="constant")
-        return Volume(_sampled(data, matrix, space.shape, order), space)
+        return Volume(sampled(data, matrix, space.shape, order), space)
 
 
 def mni152(spacing: float = 2.0) -> Space:
@@ -209,38 +210,6 @@ def mni152(spacing: float = 2.0) -> Space:
     shape = np.ceil(size / spacing - 1e-9).astype(int)
     affine[:3, 3] = low + size / 2 - (shape - 1) * spacing / 2
     return Space(shape.tolist(), affine)
-
-
-def _sampled(data: NDArray[Any], matrix: NDArray[np.float64], shape: tuple[int, int, int], order: int) -> NDArray[Any]:
-    """Sample `data` at ``matrix @ voxel`` for every voxel of a grid of `shape`; 0 outside."""
-    from scipy import ndimage
-
-    linear, offset = matrix[:3, :3], matrix[:3, 3]
-    source_axes = np.abs(linear).argmax(axis=0)
-    aligned = np.count_nonzero(linear) == 3 and sorted(source_axes) == [0, 1, 2]
-    if not aligned:
-        oblique: NDArray[Any] = ndimage.affine_transform(
-            data, linear, offset, output_shape=shape, order=order, mode="grid-constant", cval=0.0
-        )
-        return oblique
-    # axis by axis: several times faster, and whole-voxel steps need no interpolation at all
-    data = data.transpose(source_axes)
-    step, offset = linear[source_axes, range(3)], offset[source_axes]
-    backwards = np.flatnonzero(step < 0)
-    offset = np.where(step < 0, np.array(data.shape) - 1 - offset, offset)
-    data, step = np.flip(data, tuple(backwards.tolist())), np.abs(step)
-    if (step == 1).all() and (offset == np.rint(offset)).all():
-        result = np.zeros(shape, data.dtype)
-        low = [max(0, int(-o)) for o in offset]
-        high = [max(a, min(n, m - int(o))) for a, n, m, o in zip(low, shape, data.shape, offset, strict=True)]
-        result[tuple(map(slice, low, high))] = data[
-            tuple(slice(a + int(o), b + int(o)) for a, b, o in zip(low, high, offset, strict=True))
-        ]
-        return result
-    scaled: NDArray[Any] = ndimage.affine_transform(
-        data, step, offset, output_shape=shape, order=order, mode="grid-constant", cval=0.0
-    )
-    return scaled
 
 
 def _closest_axes(affine: NDArray[np.float64]) -> list[tuple[int, bool]]:

@@ -15,7 +15,6 @@ from neuroxai import io
 from neuroxai.components.metrics import probabilities
 
 _log = logging.getLogger("neuroxai")
-RESEARCH_USE = "For research use only; not a medical device."
 
 
 class PredictionSaver:
@@ -38,13 +37,13 @@ class PredictionSaver:
         self.rows: list[dict[str, Any]] = []
 
     def attach(self, engine: Engine) -> None:
-        """Attach to an evaluator whose output is a dict with ``pred`` (``decollate`` off)."""
+        """Attach to an evaluator whose ``pred`` are logits (``decollate`` off)."""
         engine.add_event_handler(Events.STARTED, lambda _: self.rows.clear())
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
         engine.add_event_handler(Events.COMPLETED, self._write)
 
     def _collect(self, engine: Engine) -> None:
-        self.rows.extend(prediction_rows(engine.state.batch, logits_of(engine), self.classes, self.target))
+        self.rows.extend(prediction_rows(engine.state.batch, engine.state.output["pred"], self.classes, self.target))
 
     def _write(self, engine: Engine) -> None:
         write_predictions(self.path, self.rows, self.classes)
@@ -75,13 +74,6 @@ class MetricSaver:
         figures = {k: float(v) if math.isfinite(v) else None for k, v in engine.state.metrics.items()}
         io.write_json(self.path, {**self.facts, **figures})
         _log.info("  ".join(f"{k} {v:.4g}" for k, v in engine.state.metrics.items()))
-
-
-def logits_of(engine: Engine) -> torch.Tensor:
-    """Return the logits of an evaluator's output, be they alone or beside a heatmap."""
-    prediction = engine.state.output["pred"]
-    logits: torch.Tensor = prediction["logits"] if isinstance(prediction, dict) else prediction
-    return logits
 
 
 def prediction_rows(

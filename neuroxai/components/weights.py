@@ -63,9 +63,8 @@ def read_record(checkpoint: str) -> dict[str, Any]:
     return dict(record)
 
 
-def recorded_space(checkpoint: str, default: Space) -> Space:
-    """Return the grid that a checkpoint was trained on, or `default` where there is no record."""
-    record = read_record(checkpoint)
+def recorded_space(record: dict[str, Any], default: Space) -> Space:
+    """Return the grid that a record names (`read_record`), or `default` where there is no record."""
     return Space.from_dict(record["space"]) if "space" in record else default
 
 
@@ -81,6 +80,6 @@ def load_checkpoint(path: Path) -> Any:
         raise InputError(f"{path}: no such checkpoint; train the bundle first, or name another with --checkpoint")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
+    except Exception as error:  # damaged files make torch raise almost anything
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"{path}: cannot be read as weights ({first[:160]}); copy or train it again") from None

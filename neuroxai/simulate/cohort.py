@@ -175,6 +175,6 @@ def _make(
         }
         sizes = {path.name: path.stat().st_size for name, path in files.items() if name != "sidecar"}
         write_json(files["sidecar"], {"SkullStripped": True, "Simulated": True, "Participant": row, "Bytes": sizes})
-    except Exception as error:
+    except Exception as error:  # one subject must not end a cohort; it is named at the end
         return person, None, f"{type(error).__name__}: {error}"
     return person, row, ""

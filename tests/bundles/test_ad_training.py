@@ -39,7 +39,7 @@ def test_training_writes_weights_record_and_history(trained_bundle):
     assert record["checkpoint_sha256"] == sha256(trained_bundle / "models" / "model.pt")
     assert record["classes"] == ["CN", "AD"]
     assert record["training_participants"] == [f"sub-{n:02d}" for n in range(12)]
-    assert recorded_space(str(trained_bundle / "models" / "model.pt"), mni152(2)).matches(mni152(5))
+    assert recorded_space(record, mni152(2)).matches(mni152(5))
     history = pd.read_csv(trained_bundle / "models" / "history.tsv", sep="\t")
     assert list(history["epoch"]) == list(range(1, len(history) + 1))
     best = history["balanced_accuracy"].max()
