@@ -5,6 +5,21 @@ from __future__ import annotations
 from neuroxai.lrp import composites
 from neuroxai.lrp.composites import Composite
 from neuroxai.lrp.explain import LRP
-from neuroxai.lrp.rules import AlphaBeta, Epsilon, Gamma, Pass, Rule, Zero, ZPlus
+from neuroxai.lrp.parts import Rule
+from neuroxai.lrp.rules import AlphaBeta, Epsilon, Flat, Gamma, Pass, WSquare, ZBox, Zero, ZPlus
 
-__all__ = ["LRP", "AlphaBeta", "Composite", "Epsilon", "Gamma", "Pass", "Rule", "ZPlus", "Zero", "composites"]
+__all__ = [
+    "LRP",
+    "AlphaBeta",
+    "Composite",
+    "Epsilon",
+    "Flat",
+    "Gamma",
+    "Pass",
+    "Rule",
+    "WSquare",
+    "ZBox",
+    "ZPlus",
+    "Zero",
+    "composites",
+]

@@ -10,7 +10,8 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from neuroxai.errors import InputError, UnsupportedLayerError
-from neuroxai.lrp.rules import AlphaBeta, Epsilon, Pass, Rule, ZPlus
+from neuroxai.lrp.parts import Rule
+from neuroxai.lrp.rules import AlphaBeta, Epsilon, Flat, Gamma, Pass, WSquare, ZBox, ZPlus
 
 Key = type[nn.Module] | str | int
 WEIGHTED: tuple[type[nn.Module], ...] = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
@@ -117,8 +118,13 @@ def everywhere(rule: Rule) -> Composite:
 
 
 def epsilon(epsilon: float = 1e-6) -> Composite:
-    """Epsilon rule everywhere (Bach 2015, eq. 58); Eitel 2019 uses epsilon = .001."""
+    """Epsilon rule everywhere (Bach 2015, eq. 58)."""
     return everywhere(Epsilon(epsilon))
+
+
+def eitel2019() -> Composite:
+    """Epsilon rule with epsilon = .001, as in the multiple sclerosis study of Eitel 2019; it starts from the logit."""
+    return epsilon(1e-3)
 
 
 def alpha_beta(beta: float = 0.0) -> Composite:
@@ -129,6 +135,53 @@ def alpha_beta(beta: float = 0.0) -> Composite:
 def z_plus() -> Composite:
     """z+ rule everywhere (Montavon 2017, eq. 14)."""
     return everywhere(ZPlus())
+
+
+def _mixed(first: Rule, convolutions: Rule, others: Rule) -> Composite:
+    """Use one rule for the layer that reads the scan, one for the other convolutions, one for what comes after."""
+    return Composite({**dict.fromkeys(WEIGHTED, convolutions), nn.Linear: others, _BatchNorm: others, 0: first})
+
+
+def epsilon_plus_flat(epsilon: float = 1e-6) -> Composite:
+    """Flat rule for the first layer, z+ for the other convolutions, epsilon for linear layers (Kohlbrenner 2020).
+
+    Normalisations that stand alone, and sums, follow the epsilon rule.
+    """
+    return _mixed(Flat(), ZPlus(), Epsilon(epsilon))
+
+
+def epsilon_gamma_box(low: float, high: float, epsilon: float = 1e-6, gamma: float = 0.25) -> Composite:
+    """z-box for the first layer, gamma for the other convolutions, epsilon for linear layers (Montavon 2019).
+
+    Parameters
+    ----------
+    low, high : float
+        Bounds of the scaled scan's intensities, low <= 0 <= high.
+    epsilon : float
+        Stabiliser of the epsilon rule.
+    gamma : float
+        By how much positive contributions are favoured.
+    """
+    return _mixed(ZBox(low=low, high=high), Gamma(gamma=gamma), Epsilon(epsilon))
+
+
+def deep_taylor(low: float | None = None, high: float | None = None) -> Composite:
+    """Deep Taylor decomposition (Montavon 2017): z+ everywhere but in the first layer.
+
+    Parameters
+    ----------
+    low, high : float, optional
+        Bounds of the scan's intensities: z-box for the first layer; without bounds, w-square.
+
+    Raises
+    ------
+    InputError
+        If only one bound is given.
+    """
+    if (low is None) != (high is None):
+        raise InputError(f"deep_taylor: low is {low}, high is {high}; give both bounds, or neither")
+    first = WSquare() if low is None or high is None else ZBox(low=low, high=high)
+    return Composite({**everywhere(ZPlus()).rules, 0: first}, sums=ZPlus())
 
 
 def boehle2019(beta: float = 0.0) -> Composite:

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from neuroxai.lrp.operators import Conv, Dense, Operator, Scale
+from neuroxai.lrp.parts import Rule
 from neuroxai.lrp.pooling import MaxPool, Winners
 from neuroxai.lrp.propagate import Kept, collect, share_out
-from neuroxai.lrp.rules import Rule
 from neuroxai.lrp.steps import PassStep, Step, Values
 
 

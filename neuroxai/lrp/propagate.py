@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from neuroxai.lrp.operators import Dense, Operator
-from neuroxai.lrp.rules import WHOLE, Rule, Weight
+from neuroxai.lrp.parts import WHOLE, Piece, Rule, Weight
 
 
 @dataclass(frozen=True)
@@ -38,14 +38,16 @@ class Kept:
     output: Tensor | None = None
 
 
-def piece_of(x: Tensor, piece: str) -> Tensor:
-    """Return a piece of the input."""
+def piece_of(x: Tensor, piece: Piece) -> Tensor:
+    """Return a piece of the input; a constant stands for all samples, (1, ...)."""
+    if isinstance(piece, float):
+        return x.new_full((1, *x.shape[1:]), piece)
     if piece == "all":
         return x
     return x.clamp(min=0) if piece == "positive" else x.clamp(max=0)
 
 
-def slots(rule: Rule, nonnegative: bool) -> dict[str, list[Slot]]:
+def slots(rule: Rule, nonnegative: bool) -> dict[Piece, list[Slot]]:
     """Sort the rule's terms by the piece of input they take.
 
     Parameters
@@ -55,12 +57,12 @@ def slots(rule: Rule, nonnegative: bool) -> dict[str, list[Slot]]:
     nonnegative : bool
         Whether the input is known to be >= 0: its positive piece is then all of it.
     """
-    table: dict[str, list[Slot]] = {}
+    table: dict[Piece, list[Slot]] = {}
     for index, part in enumerate(rule.parts):
         for term in part.terms:
             if nonnegative and term.input == "negative":
                 continue
-            piece = "all" if nonnegative and term.input == "positive" else term.input
+            piece: Piece = "all" if nonnegative and term.input == "positive" else term.input
             table.setdefault(piece, []).append(Slot(index, term.weight))
     return table
 
@@ -88,6 +90,7 @@ def share_out(
     kept : Kept
         For `collect`.
     """
+    rule.check(x)
     parts = rule.parts
     in_denominators = bias if rule.bias != "ignore" else None
     table = slots(rule, nonnegative)
@@ -110,7 +113,7 @@ def share_out(
         results = operator.split(operator.forward(piece_of(x, piece), weights, stacked_bias), len(group))
         for slot, result in zip(group, results, strict=True):
             sums[slot.part] = sums[slot.part] + result if slot.part in sums else result
-    denominators = [sums[index] for index in range(len(parts))]
+    denominators = [sums[index].expand(len(x), *sums[index].shape[1:]) for index in range(len(parts))]
     if rule.complete:
         output = denominators[0]
         for other in denominators[1:]:

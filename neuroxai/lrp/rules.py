@@ -1,21 +1,10 @@
-"""Relevance rules as data.
-
-A rule says how the contributions ``w x`` of a linear layer are sorted into *parts*, which share of a neuron's relevance
-each part gets, and what happens to the bias. It computes nothing: `neuroxai.lrp.propagate` applies every rule in the
-same way.
-
-For each part p with the contributions ``c_ij = sum over its terms of input_piece_i * weight_piece_ij``::
-
-    z_j = sum_i c_ij + bias_piece_j
-    R_i += share * sum_j c_ij * R_j / (z_j + epsilon * sign(z_j)),     sign(0) = +1
-
-A new rule is a new set of parts; a new kind of input piece (the bounds of a z-box, ones for the flat rule) is one line
-in `neuroxai.lrp.propagate.piece_of`.
+"""Relevance rules as data; see `neuroxai.lrp.parts` for what they are made of.
 
 References
 ----------
 Bach et al. (2015), PLoS ONE 10(7): e0130140, equations 56 (epsilon), 58 and 60 (alpha-beta).
-Montavon et al. (2017), Pattern Recognition 65: 211-222 (z+).
+Montavon et al. (2017), Pattern Recognition 65: 211-222 (z+, z-box, w-square).
+Lapuschkin et al. (2019), Nature Communications 10: 1096 (flat).
 Montavon et al. (2019), Explainable AI, LNCS 11700: 193-209 (gamma, composites).
 Boehle et al. (2019), Frontiers in Aging Neuroscience 11: 194 (beta rule).
 """
@@ -29,113 +18,9 @@ from typing import Literal
 from torch import Tensor
 
 from neuroxai.errors import InputError, one_of
-
-Piece = Literal["all", "positive", "negative"]
-BiasMode = Literal["absorb", "ignore", "distribute"]
-BIAS_MODES = ("absorb", "ignore", "distribute")
-
-
-@dataclass(frozen=True)
-class Weight:
-    """A piece of the weights: ``whole * w + positive * max(w, 0) + negative * min(w, 0)``."""
-
-    whole: float = 0.0
-    positive: float = 0.0
-    negative: float = 0.0
-
-    def of(self, weight: Tensor) -> Tensor:
-        """Return this piece of ``weight``, same shape."""
-        if not (self.positive or self.negative):
-            return weight if self.whole == 1 else weight * self.whole
-        if not self.whole and not self.negative:
-            return weight.clamp(min=0) * self.positive if self.positive != 1 else weight.clamp(min=0)
-        if not self.whole and not self.positive:
-            return weight.clamp(max=0) * self.negative if self.negative != 1 else weight.clamp(max=0)
-        return weight * self.whole + weight.clamp(min=0) * self.positive + weight.clamp(max=0) * self.negative
-
-
-WHOLE = Weight(whole=1.0)
-POSITIVE = Weight(positive=1.0)
-NEGATIVE = Weight(negative=1.0)
-
-
-@dataclass(frozen=True)
-class Term:
-    """One product of a piece of the input and a piece of the weights."""
-
-    input: Piece
-    weight: Weight
-
-
-@dataclass(frozen=True)
-class Part:
-    """Contributions that share one denominator.
-
-    Attributes
-    ----------
-    terms : tuple of Term
-        The products that make up the contributions.
-    bias : Weight
-        The piece of the bias that stands in the denominator.
-    share : float
-        Share of the neuron's relevance.
-    alone : float, optional
-        Share where all other parts of the neuron are exactly zero; None: the share stays.
-    where : {"always", "output >= 0", "output < 0"}
-        Neurons that this part speaks for, by the sign of their output.
-    """
-
-    terms: tuple[Term, ...]
-    bias: Weight
-    share: float = 1.0
-    alone: float | None = None
-    where: Literal["always", "output >= 0", "output < 0"] = "always"
-
+from neuroxai.lrp.parts import NEGATIVE, POSITIVE, WHOLE, Part, Rule, Term, Weight, at_least_zero
 
 _ALL = Part((Term("all", WHOLE),), WHOLE)
-
-
-@dataclass(frozen=True)
-class Rule:
-    """Base of all rules.
-
-    Parameters
-    ----------
-    epsilon : float
-        Stabiliser of every denominator.
-    bias : {"absorb", "ignore", "distribute"}
-        "absorb": the bias takes its share of the denominator and keeps it; "ignore": it stands in no denominator;
-        "distribute": as "absorb", but its share is given in equal parts to the neuron's inputs.
-
-    Raises
-    ------
-    InputError
-        For a negative or non-finite number or an unknown bias mode.
-    """
-
-    epsilon: float = 1e-6
-    bias: BiasMode = "absorb"
-
-    def __post_init__(self) -> None:
-        _at_least_zero(self, "epsilon", self.epsilon)
-        if self.bias not in BIAS_MODES:
-            raise one_of("bias mode", self.bias, BIAS_MODES)
-
-    @property
-    def parts(self) -> tuple[Part, ...]:
-        """The parts of the rule."""
-        raise NotImplementedError(f"{type(self).__name__} defines no parts")
-
-    @property
-    def complete(self) -> bool:
-        """Whether the parts add up to the layer's output, so that the output needs no computation of its own."""
-        for sign in ("positive", "negative"):
-            terms = [t for part in self.parts for t in part.terms if t.input in ("all", sign)]
-            if sum(t.weight.whole + t.weight.positive for t in terms) != 1:
-                return False
-            if sum(t.weight.whole + t.weight.negative for t in terms) != 1:
-                return False
-        return True
 
 
 @dataclass(frozen=True)
@@ -187,7 +72,7 @@ class AlphaBeta(Rule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _at_least_zero(self, "beta", self.beta)
+        at_least_zero(self, "beta", self.beta)
         if self.one_signed not in ("scale", "keep"):
             raise one_of("treatment of one-signed neurons", self.one_signed, ("scale", "keep"))
 
@@ -221,7 +106,7 @@ class Gamma(Rule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _at_least_zero(self, "gamma", self.gamma)
+        at_least_zero(self, "gamma", self.gamma)
 
     @property
     def parts(self) -> tuple[Part, ...]:
@@ -234,6 +119,75 @@ class Gamma(Rule):
 
 
 @dataclass(frozen=True)
+class ZBox(Rule):
+    """z-box rule for inputs between two bounds (Montavon 2017, z^B-rule), such as the intensities of a scaled scan.
+
+    ``R_i = sum_j (x_i w_ij - low w_ij+ - high w_ij-) R_j / z_j``, where z_j is the sum of the contributions (in
+    brackets), all of them >= 0. A bias counts by its positive part, as under z+.
+
+    Parameters
+    ----------
+    low, high : float
+        Bounds of the layer's input, low <= 0 <= high (an empty voxel is zero); inputs outside them are refused.
+    """
+
+    low: float = 0.0
+    high: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        numbers = all(isinstance(v, int | float) and math.isfinite(v) for v in (self.low, self.high))
+        if not numbers or not self.low <= 0 <= self.high or self.low == self.high:
+            raise InputError(f"ZBox: bounds {self.low!r} to {self.high!r}; low <= 0 <= high with low < high is wanted")
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """One part: distances from the bounds; bounds of zero contribute nothing."""
+        terms = [Term("all", WHOLE)]
+        if self.low:
+            terms.append(Term(float(self.low), Weight(positive=-1.0)))
+        if self.high:
+            terms.append(Term(float(self.high), Weight(negative=-1.0)))
+        return (Part(tuple(terms), POSITIVE),)
+
+    def check(self, x: Tensor) -> None:
+        """Refuse an input outside the bounds, but for rounding."""
+        low, high = float(x.min()), float(x.max())
+        slack = 1e-6 * (self.high - self.low)
+        if low < self.low - slack or high > self.high + slack:
+            raise InputError(
+                f"values from {low:.4g} to {high:.4g} arrive at a layer with ZBox({self.low:g}, {self.high:g}); give "
+                "bounds that hold them all, those of the scaling that the scans went through"
+            )
+
+
+@dataclass(frozen=True)
+class WSquare(Rule):
+    """w-square rule for unbounded inputs (Montavon 2017, w^2-rule): ``R_i = sum_j w_ij^2 R_j / sum_i' w_i'j^2``.
+
+    A bias counts as one more weight, ``b^2``.
+    """
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """One part: squared weights, whatever the input."""
+        return (Part((Term(1.0, Weight(squared=1.0)),), Weight(squared=1.0)),)
+
+
+@dataclass(frozen=True)
+class Flat(Rule):
+    """Flat rule (Lapuschkin 2019): each neuron's relevance in equal parts to all inputs that its filter reads.
+
+    A bias is no input and has no share.
+    """
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """One part: one for each input."""
+        return (Part((Term(1.0, Weight(one=1.0)),), Weight()),)
+
+
+@dataclass(frozen=True)
 class Pass(Rule):
     """Relevance goes through unchanged; for layers that keep the shape, such as activations and normalisations."""
 
@@ -241,8 +195,3 @@ class Pass(Rule):
     def parts(self) -> tuple[Part, ...]:
         """No part: nothing is shared out."""
         return ()
-
-
-def _at_least_zero(rule: Rule, name: str, value: float) -> None:
-    if not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
-        raise InputError(f"{type(rule).__name__}: {name} is {value!r}; it must be a finite number >= 0")

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
+from neuroxai.lrp.parts import Rule, Term
 from neuroxai.lrp.pooling import MaxPool
 from neuroxai.lrp.propagate import Kept, part_signals, piece_of
-from neuroxai.lrp.rules import Rule, Term
 
 Values = Mapping[str, Any]
 
@@ -181,7 +181,7 @@ class SumStep(Step):
 
 
 def _unit(term: Term, x: Tensor) -> Tensor:
-    return piece_of(x, term.input) * (term.weight.whole + term.weight.positive)
+    return piece_of(x, term.input) * term.weight.at_one
 
 
 @dataclass(frozen=True)

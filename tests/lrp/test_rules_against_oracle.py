@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from neuroxai.lrp import LRP, AlphaBeta, Composite, Epsilon, Gamma, Zero, ZPlus
+from neuroxai.errors import InputError
+from neuroxai.lrp import LRP, AlphaBeta, Composite, Epsilon, Flat, Gamma, WSquare, ZBox, Zero, ZPlus, composites
 
 _spec = importlib.util.spec_from_file_location("oracle", Path(__file__).parents[1] / "oracles" / "lrp.py")
 oracle = importlib.util.module_from_spec(_spec)
@@ -49,6 +50,16 @@ rules = st.one_of(
         st.sampled_from([0.0, 0.25, 2.0]),
         st.sampled_from(["absorb", "ignore", "distribute"]),
     ),
+    st.builds(
+        lambda b: ("w_square", WSquare(bias=b), {"bias": b}), st.sampled_from(["absorb", "ignore", "distribute"])
+    ),
+    st.builds(lambda b: ("flat", Flat(bias=b), {"bias": b}), st.sampled_from(["absorb", "ignore", "distribute"])),
+)
+boxes = st.builds(
+    lambda low, high, b: ("z_box", ZBox(low=low, high=high, bias=b), {"low": low, "high": high, "bias": b}),
+    st.sampled_from([0, -0.5, -2.0]),
+    st.sampled_from([1, 2.5]),
+    st.sampled_from(["absorb", "ignore", "distribute"]),
 )
 signs = st.sampled_from(["signed", "nonnegative", "negative", "sparse"])
 
@@ -70,7 +81,7 @@ def drawn_weights(layer, generator):
             p.copy_(torch.tensor(generator.standard_normal(p.shape)))
 
 
-class Flat(nn.Module):
+class Scores(nn.Module):
     """The layer's whole output as scores, so that any output neuron can be the target."""
 
     def __init__(self, layer):
@@ -123,16 +134,18 @@ def oracle_of_conv(layer, grid):
 
 
 @QUICK
-@given(conv_layers(), rules, signs, st.integers(0, 10**6))
+@given(conv_layers(), st.one_of(rules, boxes), signs, st.integers(0, 10**6))
 def test_convolutions(layer_and_grid, rule, sign, seed):
     layer, grid = layer_and_grid
     generator = np.random.default_rng(seed)
     drawn_weights(layer, generator)
     name, ours, options = rule
     x = drawn_input((2, layer.in_channels, *grid), sign, generator)
+    if name == "z_box":
+        x = x.clamp(options["low"], options["high"])
     matrix, bias, reads = oracle_of_conv(layer, grid)
     targets = torch.tensor(generator.integers(0, len(bias), 2))
-    got = LRP(Flat(layer).eval(), Composite({type(layer): ours})).attribute(x, targets).numpy()
+    got = LRP(Scores(layer).eval(), Composite({type(layer): ours})).attribute(x, targets).numpy()
     for sample in range(2):
         flat = x[sample].numpy().ravel()
         upper = np.zeros(len(bias))
@@ -142,13 +155,15 @@ def test_convolutions(layer_and_grid, rule, sign, seed):
 
 
 @QUICK
-@given(rules, signs, st.integers(1, 6), st.integers(1, 4), st.booleans(), st.integers(0, 10**6))
+@given(st.one_of(rules, boxes), signs, st.integers(1, 6), st.integers(1, 4), st.booleans(), st.integers(0, 10**6))
 def test_linear(rule, sign, inputs, outputs, with_bias, seed):
     generator = np.random.default_rng(seed)
     layer = nn.Linear(inputs, outputs, bias=with_bias).double().eval()
     drawn_weights(layer, generator)
     name, ours, options = rule
     x = drawn_input((1, inputs), sign, generator)
+    if name == "z_box":
+        x = x.clamp(options["low"], options["high"])
     matrix = layer.weight.detach().numpy()
     bias = layer.bias.detach().numpy() if with_bias else np.zeros(outputs)
     target = int(generator.integers(outputs))
@@ -302,8 +317,69 @@ def test_relevance_is_conserved_without_biases(rule, rng):
 
 def test_distributed_bias_conserves(rng):
     layer = nn.Conv3d(2, 3, 3, padding=1, stride=2).double()
-    network = Flat(layer).eval()
+    network = Scores(layer).eval()
     drawn_weights(network, rng)
     x = torch.tensor(rng.standard_normal((1, 2, 5, 6, 7)))
     relevance = LRP(network, Composite({nn.Conv3d: Epsilon(0, "distribute")})).attribute(x, target=7)
     torch.testing.assert_close(relevance.sum(), network(x)[0, 7].detach(), rtol=1e-10, atol=0)
+
+
+def test_box_refuses_what_lies_outside_it():
+    layer = nn.Linear(3, 2).eval()
+    lrp = LRP(layer, Composite({nn.Linear: ZBox(low=0.0, high=1.0)}))
+    with pytest.raises(InputError, match=r"from -0.5 to 2 arrive .*ZBox\(0, 1\)"):
+        lrp.attribute(torch.tensor([[-0.5, 0.0, 2.0]]), target=0)
+    for low, high in ((0.1, 1), (-1, -0.5), (0, 0), (0, float("nan")), ("0", 1)):
+        with pytest.raises(InputError, match="low <= 0 <= high"):
+            ZBox(low=low, high=high)
+
+
+def preset_layers(preset, x):
+    network = nn.Sequential(
+        nn.Conv3d(1, 2, 3), nn.ReLU(), nn.Conv3d(2, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(16, 4), nn.ReLU(),
+        nn.Linear(4, 2),
+    ).double().eval()  # fmt: skip
+    drawn_weights(network, np.random.default_rng(0))
+    return LRP(network, preset).attribute(x, target=0), network
+
+
+@pytest.mark.parametrize(
+    ("preset", "first", "convolution", "linear"),
+    [
+        (composites.epsilon_plus_flat(), ("flat", {}), ("z_plus", {}), ("epsilon", {})),
+        (
+            composites.epsilon_gamma_box(0.0, 1.0),
+            ("z_box", {"low": 0, "high": 1}),
+            ("gamma", {"gamma": 0.25}),
+            ("epsilon", {}),
+        ),
+        (composites.deep_taylor(), ("w_square", {}), ("z_plus", {}), ("z_plus", {})),
+        (composites.deep_taylor(-1, 2), ("z_box", {"low": -1, "high": 2}), ("z_plus", {}), ("z_plus", {})),
+        (composites.eitel2019(), *[("epsilon", {"epsilon": 1e-3})] * 3),
+    ],
+)
+def test_presets(preset, first, convolution, linear, rng):
+    x = torch.tensor(rng.random((1, 1, 6, 6, 6)))
+    got, network = preset_layers(preset, x)
+    value, back = x[0].numpy(), []
+    for layer, (name, options) in zip(
+        (network[0], network[2], network[5], network[7]), (first, convolution, linear, linear), strict=True
+    ):
+        if isinstance(layer, nn.Linear):
+            matrix, bias, shape = layer.weight.detach().numpy(), layer.bias.detach().numpy(), (layer.out_features,)
+            reads = np.ones_like(matrix)
+        else:
+            matrix, bias, reads = oracle_of_conv(layer, value.shape[1:])
+            shape = (layer.out_channels, *(n - 2 for n in value.shape[1:]))
+        flat = value.ravel()
+        back.append((name, {**options, "reads": reads}, matrix, bias, flat))
+        value = np.maximum(matrix @ flat + bias, 0).reshape(shape)
+    upper = np.array([(matrix @ flat + bias)[0], 0.0])
+    for step in reversed(back):
+        upper = oracle.relevance(*step, upper)
+    np.testing.assert_allclose(got.numpy().ravel(), upper, rtol=0, atol=1e-10 * max(1, np.abs(upper).max()))
+
+
+def test_deep_taylor_takes_both_bounds_or_none():
+    with pytest.raises(InputError, match="low is None, high is 1; give both"):
+        composites.deep_taylor(high=1)

@@ -4,7 +4,8 @@ Slow on purpose: a convolution is spelled out as a matrix, each contribution ``w
 are sums over rows of that table. NumPy only; nothing of neuroxai or of torch's convolutions is used.
 
 Bach et al. (2015), eq. 56 (zero), 58 (epsilon), 60 (alpha-beta; the bias counts by its sign, eq. 61); Montavon et al.
-(2017), eq. 14 (z+); Montavon et al. (2019), section 10.2.1 (gamma); Boehle et al. (2019), eq. 3 (beta rule).
+(2017), rules z+, z^B (box) and w^2; Lapuschkin et al. (2019) (flat); Montavon et al. (2019), section 10.2.1 (gamma);
+Boehle et al. (2019), eq. 3 (beta rule).
 """
 
 from __future__ import annotations
@@ -77,6 +78,14 @@ def relevance(rule, options, matrix, bias, x, upper):
         return shared(plus(table), plus(inside), plus(spread), up) + shared(
             minus(table), minus(inside), minus(spread), down
         )
+    if rule == "z_box":
+        low, high = options["low"], options["high"]
+        box = table - low * plus(matrix) - high * minus(matrix)
+        return shared(box, plus(inside), plus(spread), 1.0)
+    if rule == "w_square":
+        return shared(matrix**2, inside**2, spread**2, 1.0)
+    if rule == "flat":
+        return shared(options["reads"].astype(float), 0 * inside, 0 * spread, 1.0)
     if rule == "gamma":
         gamma = options["gamma"]
         active = matrix @ x + bias >= 0
