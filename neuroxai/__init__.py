@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from neuroxai._version import __version__
 
 if TYPE_CHECKING:
-    from neuroxai import atlas, attribution, cohort, evaluation, io, lrp, networks, report, simulate, space
+    from neuroxai import atlas, attribution, cohort, evaluation, io, layers, lrp, networks, report, simulate, space
 
 __all__ = [
     "__version__",
@@ -20,6 +20,7 @@ __all__ = [
     "cohort",
     "evaluation",
     "io",
+    "layers",
     "lrp",
     "networks",
     "report",

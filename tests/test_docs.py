@@ -1,7 +1,8 @@
-"""Commands printed in the documentation exist, with their options; links between pages lead somewhere."""
+"""Commands printed in the documentation exist, with their options; links lead somewhere; Python sessions run."""
 
 from __future__ import annotations
 
+import doctest
 import json
 import re
 import shlex
@@ -47,3 +48,25 @@ def test_links_between_pages_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
         if "://" not in target:
             assert (page.parent / target).exists(), f"{page.name}: {target} is absent"
+
+
+SESSIONS = re.compile(r"```python\n(>>> .*?)```", flags=re.DOTALL)
+
+
+def python_session(page):
+    """Return a page with everything but its ``>>>`` blocks blanked out; line numbers stay."""
+    text = page.read_text()
+    inside = {n for block in SESSIONS.finditer(text) for n in range(block.start(1), block.end(1))}
+    return "".join(c if n in inside or c == "\n" else " " for n, c in enumerate(text))
+
+
+@pytest.mark.parametrize(
+    "page", [p for p in PAGES if SESSIONS.search(p.read_text())], ids=lambda p: str(p.relative_to(REPOSITORY))
+)
+def test_python_sessions_run_and_print_what_they_say(page):
+    test = doctest.DocTestParser().get_doctest(python_session(page), {}, page.name, str(page), 0)
+    report = []
+    flags = doctest.NORMALIZE_WHITESPACE | doctest.FAIL_FAST
+    doctest.DocTestRunner(optionflags=flags).run(test, out=report.append)
+    assert test.examples
+    assert not report, "".join(report)

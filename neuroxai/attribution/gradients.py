@@ -6,7 +6,6 @@ model, BatchNorm's running statistics never move, and one instance serves many t
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -14,10 +13,12 @@ import captum.attr
 import torch
 from torch import Tensor, nn
 
-from neuroxai.attribution.guided import refuse_other_activations
+from neuroxai.attribution.options import baseline_for, check_baseline, positive_integer
 from neuroxai.errors import InputError
 from neuroxai.lrp.shadow import shadow, unwrapped, warn_if_training
 from neuroxai.lrp.targets import Target, check_target, checked_input, class_scores, out_of_memory, target_indices
+
+Run = Callable[["Scores", Tensor, Tensor], Tensor]
 
 
 class Scores(nn.Module):
@@ -52,17 +53,16 @@ class GradientMethod(captum.attr.Attribution):  # type: ignore[misc]  # captum i
         The network.
     run : callable
         Takes the scores module, inputs and target indices, and returns Captum's attribution.
-    inplace : bool
-        Whether the double's activations may write into their input, as the model's do.
+    rewired : callable, optional
+        Takes the double, whose activations then never write into their input, and returns the network that Captum sees;
+        the double as it is if left out.
     """
 
-    def __init__(
-        self, model: nn.Module, run: Callable[[nn.Module, Tensor, Tensor], Tensor], inplace: bool = True
-    ) -> None:
+    def __init__(self, model: nn.Module, run: Run, rewired: Callable[[nn.Module], nn.Module] | None = None) -> None:
         shadow(unwrapped(model))  # refuse what cannot be doubled now, not at the first call
         super().__init__(model)
         self.model = model
-        self._run, self._inplace = run, inplace
+        self._run, self._rewired = run, rewired
 
     def attribute(self, inputs: Tensor, target: Target = None) -> Tensor:
         """Compute the attribution of each input value to one class.
@@ -89,19 +89,24 @@ class GradientMethod(captum.attr.Attribution):  # type: ignore[misc]  # captum i
         UserWarning
             If the model is in training mode; it is explained as in evaluation mode.
         """
+        return self._attribute(inputs, target, self._run)
+
+    def _attribute(self, inputs: Tensor, target: Target, run: Run) -> Tensor:
         warn_if_training(self.model)
         x = checked_input(inputs, self.model)
         indices = target_indices(target, len(x), x.device)
-        double = shadow(unwrapped(self.model), self._inplace)
+        network = shadow(unwrapped(self.model), inplace=self._rewired is None)
+        if self._rewired is not None:
+            network = self._rewired(network)
         with torch.inference_mode(False), torch.enable_grad(), torch.autocast(x.device.type, enabled=False):
             x, indices = x.clone().requires_grad_(True), indices.clone()  # the caller's may be inference tensors
-            return self._run(Scores(double, target, indices), x, indices).detach()
+            return run(Scores(network, target, indices), x, indices).detach()
 
 
 def saliency(model: nn.Module, *, absolute: bool = True) -> GradientMethod:
     """Gradient of the class score (Simonyan 2014); `absolute`: its size only."""
 
-    def run(scores: nn.Module, x: Tensor, target: Tensor) -> Tensor:
+    def run(scores: Scores, x: Tensor, target: Tensor) -> Tensor:
         found: Tensor = captum.attr.Saliency(scores).attribute(x, target=target, abs=absolute)
         return found
 
@@ -111,45 +116,36 @@ def saliency(model: nn.Module, *, absolute: bool = True) -> GradientMethod:
 def gradient_x_input(model: nn.Module) -> GradientMethod:
     """Gradient times input (Shrikumar 2016)."""
 
-    def run(scores: nn.Module, x: Tensor, target: Tensor) -> Tensor:
+    def run(scores: Scores, x: Tensor, target: Tensor) -> Tensor:
         found: Tensor = captum.attr.InputXGradient(scores).attribute(x, target=target)
         return found
 
     return GradientMethod(model, run)
 
 
-def guided_backprop(model: nn.Module, *, absolute: bool = False) -> GradientMethod:
-    """Guided back-propagation (Springenberg 2015); `absolute`: its size only, as in Boehle 2019.
+def integrated_gradients(model: nn.Module, *, steps: int = 50, baseline: float | Tensor = 0.0) -> GradientMethod:
+    """Integrated gradients (Sundararajan 2017) from a baseline; runs `steps` passes of the batch, one at a time.
 
-    Raises
-    ------
-    UnsupportedLayerError
-        If the network has activations other than ``torch.nn.ReLU`` layers.
-    """
-    refuse_other_activations(model)
-
-    def run(scores: nn.Module, x: Tensor, target: Tensor) -> Tensor:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Setting backward hooks")
-            found: Tensor = captum.attr.GuidedBackprop(scores).attribute(x, target=target)
-        return found.abs() if absolute else found
-
-    return GradientMethod(model, run, inplace=False)
-
-
-def integrated_gradients(model: nn.Module, *, steps: int = 50, baseline: float = 0.0) -> GradientMethod:
-    """Integrated gradients (Sundararajan 2017) from a constant image; runs `steps` passes of the batch, one at a time.
+    Parameters
+    ----------
+    model : torch.nn.Module
+        The network.
+    steps : int
+        Points of the path at which the gradient is taken.
+    baseline : float or torch.Tensor
+        Where the path starts: a constant image, or one image, shape (channels, *spatial), for all samples.
 
     Raises
     ------
     InputError
-        If `steps` is not a positive integer.
+        If `steps` is not a positive integer or `baseline` not a finite number or image.
     """
-    if not isinstance(steps, int) or isinstance(steps, bool) or steps < 1:
-        raise InputError(f"steps is {steps!r}; a positive integer is wanted")
+    positive_integer("steps", steps)
+    check_baseline(baseline)
 
-    def run(scores: nn.Module, x: Tensor, target: Tensor) -> Tensor:
-        options: dict[str, Any] = {"n_steps": steps, "internal_batch_size": len(x), "baselines": float(baseline)}
+    def run(scores: Scores, x: Tensor, target: Tensor) -> Tensor:
+        options: dict[str, Any] = {"n_steps": steps, "internal_batch_size": len(x)}
+        options["baselines"] = baseline_for(x, baseline)
         found: Tensor = captum.attr.IntegratedGradients(scores).attribute(x, target=target, **options)
         return found
 

@@ -1,60 +1,58 @@
-"""What guided back-propagation can explain: networks whose only activations are ReLU layers."""
+"""Guided back-propagation through ReLU and ELU, as layers, functions or methods."""
 
 from __future__ import annotations
 
-from torch import nn
+import warnings
 
-from neuroxai.errors import UnsupportedLayerError
-from neuroxai.lrp import operations as known
-from neuroxai.lrp.inplace import refuse_shared_writes
-from neuroxai.lrp.shadow import shadow, unwrapped
-from neuroxai.lrp.trace import describe, trace
+import captum.attr
+from captum._utils.common import _register_backward_hook
+from torch import Tensor, nn
 
-_LINEAR = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear, nn.modules.batchnorm._BatchNorm)
-_POOLS = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)
-_MORE_POOLS = (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d)
-_LAYERS = (nn.ReLU, *_LINEAR, *_POOLS, *_MORE_POOLS, *known.INACTIVE, *known.RESHAPE_MODULES)
-_FUNCTIONS = {
-    *known.POOL_FUNCTIONS,
-    *known.DROPOUT_FUNCTIONS,
-    *known.RESHAPE_FUNCTIONS,
-    *known.PERMUTE_FUNCTIONS,
-    *known.ADD_FUNCTIONS,
-    *known.CAT_FUNCTIONS,
-}
-_METHODS = known.RESHAPES | known.PERMUTES | known.SAME | known.SIZES | known.ADDS
+from neuroxai.attribution.gradients import GradientMethod, Scores
+from neuroxai.attribution.traced import Knowledge, Nonlinear
+from neuroxai.lrp.pooling import POOLS
+
+_NORMS = (nn.modules.instancenorm._InstanceNorm, nn.GroupNorm, nn.LayerNorm)
+_MAXIMA = (*POOLS, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d)
+_KNOWN = Knowledge(
+    "guided_backprop",
+    activations=("relu", "elu"),
+    pools=False,
+    layers=(*_NORMS, *_MAXIMA),
+    link="keep",
+    way_out=(
+        "knows ReLU and ELU as the only activations; any other would keep its plain gradient. Use saliency or an lrp "
+        "method for this network"
+    ),
+)
 
 
-def refuse_other_activations(model: nn.Module) -> None:
-    """Refuse networks where the rule for ReLU would not reach every activation.
+class _Guided(captum.attr.GuidedBackprop):  # type: ignore[misc]  # captum is untyped
+    """Captum's, with its rule on the activations that tracing found instead of on ``nn.ReLU`` layers."""
 
-    Captum's guided back-propagation changes the gradient of ``torch.nn.ReLU`` layers only; any other activation, or a
-    functional one, would silently keep its plain gradient.
+    def _register_hooks(self, module: nn.Module) -> None:
+        if isinstance(module, Nonlinear):
+            self.backward_hooks.extend(_register_backward_hook(module, self._backward_hook, self))
+
+
+def guided_backprop(model: nn.Module, *, absolute: bool = False) -> GradientMethod:
+    """Guided back-propagation (Springenberg 2015); `absolute`: its size only, as in Boehle 2019.
+
+    At each activation the gradient becomes ``f'(x) max(gradient, 0)``. For ReLU this is Springenberg's rule; for ELU,
+    whose slope is positive everywhere, it is that rule with ELU's own slope in place of ReLU's 0 or 1: what comes back
+    must be positive, but a unit below zero is dimmed instead of shut.
 
     Raises
     ------
     UnsupportedLayerError
-        Naming the layer or operation, or because the network cannot be traced.
+        If the network has other activations, or cannot be traced.
     """
-    graph, modules = trace(shadow(unwrapped(model), inplace=True))
-    refuse_shared_writes(graph, modules)
-    sizes: set[object] = set()
-    for node in graph.nodes:
-        inputs = node.all_input_nodes
-        reads_size = node.target is getattr or (node.op == "call_method" and node.target in known.SIZES)
-        if reads_size or (inputs and sizes.issuperset(inputs)):
-            sizes.add(node)
-        if node.op == "call_module":
-            good = isinstance(modules[node.target], _LAYERS)
-        elif node.op == "call_function":
-            good = node in sizes or node.target in _FUNCTIONS
-        elif node.op == "call_method":
-            good = node in sizes or node.target in _METHODS
-        else:
-            good = node.op in ("placeholder", "output")
-        last = all(reader.op == "output" for reader in node.users)
-        if not good and not (last and known.probability(node, modules)):
-            raise UnsupportedLayerError(
-                f"{describe(node, modules)}: guided_backprop knows torch.nn.ReLU layers as the only activation; any "
-                "other would keep its plain gradient. Use saliency or an lrp method for this network"
-            )
+    survey = _KNOWN.survey(model)
+
+    def run(scores: Scores, x: Tensor, target: Tensor) -> Tensor:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Setting backward hooks")
+            found: Tensor = _Guided(scores).attribute(x, target=target)
+        return found.abs() if absolute else found
+
+    return GradientMethod(model, run, rewired=survey.of)

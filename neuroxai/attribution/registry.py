@@ -42,6 +42,7 @@ class Method:
 
 _RELEVANCE = "neuroxai.attribution.relevance"
 _GRADIENTS = "neuroxai.attribution.gradients"
+_GRAD_CAM = "neuroxai.attribution.grad_cam"
 _BACH = "Bach et al. 2015, PLoS ONE 10: e0130140"
 
 METHODS: dict[str, Method] = {
@@ -56,14 +57,44 @@ METHODS: dict[str, Method] = {
         f"{_GRADIENTS}:gradient_x_input",
     ),
     "guided_backprop": Method(
-        "Gradient that only positive signals pass, at each ReLU.",
+        "Gradient that only positive signals pass, at each ReLU or ELU.",
         "Springenberg et al. 2015, ICLR workshop, arXiv:1412.6806",
-        f"{_GRADIENTS}:guided_backprop",
+        "neuroxai.attribution.guided:guided_backprop",
     ),
     "integrated_gradients": Method(
         "Gradients averaged from a baseline to the input, times their difference.",
         "Sundararajan et al. 2017, ICML, arXiv:1703.01365",
         f"{_GRADIENTS}:integrated_gradients",
+    ),
+    "deep_lift": Method(
+        "Differences from a baseline's activations, passed back by the rescale rule; they add up to the score's.",
+        "Shrikumar et al. 2017, ICML, arXiv:1704.02685",
+        "neuroxai.attribution.deep_lift:deep_lift",
+    ),
+    "smooth_grad": Method(
+        "Mean gradient over noisy copies of the scan.",
+        "Smilkov et al. 2017, arXiv:1706.03825",
+        "neuroxai.attribution.smooth_grad:smooth_grad",
+    ),
+    "grad_cam": Method(
+        "The last feature maps with a grid, weighted by their mean gradient; coarse.",
+        "Selvaraju et al. 2017, ICCV, arXiv:1610.02391",
+        f"{_GRAD_CAM}:grad_cam",
+    ),
+    "guided_grad_cam": Method(
+        "Guided back-propagation times Grad-CAM.",
+        "Selvaraju et al. 2017, ICCV, arXiv:1610.02391",
+        f"{_GRAD_CAM}:guided_grad_cam",
+    ),
+    "occlusion": Method(
+        "Drop of the class score when a patch of the scan is replaced.",
+        "Zeiler & Fergus 2014, ECCV, LNCS 8689: 818-833",
+        "neuroxai.attribution.occlusion:occlusion",
+    ),
+    "region_occlusion": Method(
+        "Drop of the class score when a region of an atlas is replaced; needs labels.",
+        "Rieke et al. 2018, MLCN/DLF/iMIMIC, LNCS 11038: 24-31",
+        "neuroxai.attribution.region_occlusion:region_occlusion",
     ),
     "lrp_zero": Method(
         "Relevance shared in proportion to all contributions.", f"{_BACH}, eq. 56", f"{_RELEVANCE}:lrp_zero"
@@ -72,6 +103,11 @@ METHODS: dict[str, Method] = {
         "Relevance shared in proportion to all contributions; a larger epsilon absorbs weak ones.",
         f"{_BACH}, eq. 58",
         f"{_RELEVANCE}:lrp_epsilon",
+    ),
+    "lrp_gamma": Method(
+        "As lrp_zero, with positive contributions favoured.",
+        "Montavon et al. 2019, Explainable AI, LNCS 11700: 193-209",
+        f"{_RELEVANCE}:lrp_gamma",
     ),
     "lrp_alpha_beta": Method(
         "Positive and negative contributions shared apart, weighted 1 + beta and beta.",
@@ -82,6 +118,11 @@ METHODS: dict[str, Method] = {
         "Relevance shared among the positive contributions only.",
         "Montavon et al. 2017, Pattern Recognition 65: 211-222, eq. 14",
         f"{_RELEVANCE}:lrp_z_plus",
+    ),
+    "deep_taylor": Method(
+        "Relevance shared by z+, and in the first layer by the scan's bounds (z-box) or the weights (w-square).",
+        "Montavon et al. 2017, Pattern Recognition 65: 211-222",
+        f"{_RELEVANCE}:deep_taylor",
     ),
     "lrp_boehle2019": Method(
         "Alpha-beta as in the Alzheimer's study's code: BatchNorm passes, biases are ignored.",
@@ -106,6 +147,17 @@ def describe(name: str) -> str:
     """
     method = _method(name)
     return f"{method.summary} ({method.paper})"
+
+
+def takes_start(name: str) -> bool:
+    """Whether a method is a relevance propagation, whose ``attribute`` takes ``start="logit"`` or ``"probability"``.
+
+    Raises
+    ------
+    InputError
+        If the name is unknown.
+    """
+    return _method(name).factory.startswith(_RELEVANCE)
 
 
 def create(name: str, model: nn.Module, **options: Any) -> Attribution:

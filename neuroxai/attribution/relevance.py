@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from neuroxai.lrp import LRP, Zero, composites
+from neuroxai.lrp import LRP, Gamma, Zero, composites
 
 
 def lrp_zero(model: nn.Module) -> LRP:
@@ -17,6 +17,11 @@ def lrp_epsilon(model: nn.Module, *, epsilon: float = 1e-6) -> LRP:
     return LRP(model, composites.epsilon(epsilon))
 
 
+def lrp_gamma(model: nn.Module, *, gamma: float = 0.25) -> LRP:
+    """Gamma rule (Montavon 2019), generalised to inputs of any sign."""
+    return LRP(model, composites.everywhere(Gamma(gamma=gamma)))
+
+
 def lrp_alpha_beta(model: nn.Module, *, beta: float = 0.0) -> LRP:
     """Alpha-beta rule with alpha = 1 + beta (Bach 2015, eq. 60)."""
     return LRP(model, composites.alpha_beta(beta))
@@ -25,6 +30,20 @@ def lrp_alpha_beta(model: nn.Module, *, beta: float = 0.0) -> LRP:
 def lrp_z_plus(model: nn.Module) -> LRP:
     """z+ rule (Montavon 2017, eq. 14)."""
     return LRP(model, composites.z_plus())
+
+
+def deep_taylor(model: nn.Module, *, low: float | None = None, high: float | None = None) -> LRP:
+    """Deep Taylor decomposition (Montavon 2017): z+ in hidden layers, and in the first layer z-box or w-square.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        The network.
+    low, high : float, optional
+        Bounds of the scan's intensities (0 and 1 for a scan scaled to its maximum): z-box. Without them the input is
+        taken as unbounded: w-square, which depends on the scan through the layers above alone.
+    """
+    return LRP(model, composites.deep_taylor(low, high))
 
 
 def lrp_boehle2019(model: nn.Module, *, beta: float = 0.0) -> LRP:

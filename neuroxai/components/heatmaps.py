@@ -71,6 +71,7 @@ class HeatmapSaver:
         native: bool = True,
     ) -> None:
         from neuroxai.atlas import RegionScorer, builtin, load
+        from neuroxai.attribution import takes_start
 
         self.output_dir = Path(output_dir)
         self.space = space
@@ -85,7 +86,7 @@ class HeatmapSaver:
         self.facts: dict[str, Any] = {
             "method": method,
             "options": dict(options or {}),
-            "start": start if method.startswith("lrp_") else None,
+            "start": start if takes_start(method) else None,
             "explained": target,
             "checkpoint_sha256": io.sha256(checkpoint) if checkpoint and Path(checkpoint).is_file() else None,
             "bundle": bundle,

@@ -35,11 +35,13 @@ class AttributionInferer(Inferer):
         target: int | str = 1,
         start: str | None = None,
     ) -> None:
+        from neuroxai import attribution
+
         super().__init__()
         self.method = method
         self.options = dict(options or {})
         self.target = target
-        self.call = {"start": start} if start is not None and method.startswith("lrp_") else {}
+        self.call = {"start": start} if start is not None and attribution.takes_start(method) else {}
         self._attribution: Any = None
         self._network: torch.nn.Module | None = None
 

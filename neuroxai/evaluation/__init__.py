@@ -4,10 +4,12 @@ from neuroxai.evaluation.averages import GroupMeans, TableMeans
 from neuroxai.evaluation.classification import RocCurve, classification_metrics, confusion, roc_points
 from neuroxai.evaluation.intervals import Estimate, delong, wilson
 from neuroxai.evaluation.localisation import mask_in_space, positive_density_ratio, relevance_mass
+from neuroxai.evaluation.randomisation import RandomisationStep, randomisation_test
 
 __all__ = [
     "Estimate",
     "GroupMeans",
+    "RandomisationStep",
     "RocCurve",
     "TableMeans",
     "classification_metrics",
@@ -15,6 +17,7 @@ __all__ = [
     "delong",
     "mask_in_space",
     "positive_density_ratio",
+    "randomisation_test",
     "relevance_mass",
     "roc_points",
     "wilson",

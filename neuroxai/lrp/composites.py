@@ -5,16 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from typing import Literal
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from neuroxai.errors import InputError, UnsupportedLayerError
+from neuroxai.errors import InputError, UnsupportedLayerError, one_of
+from neuroxai.layers import PatchIndividualFilter
 from neuroxai.lrp.parts import Rule
 from neuroxai.lrp.rules import AlphaBeta, Epsilon, Flat, Gamma, Pass, WSquare, ZBox, ZPlus
 
 Key = type[nn.Module] | str | int
-WEIGHTED: tuple[type[nn.Module], ...] = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
+WEIGHTED: tuple[type[nn.Module], ...] = (
+    nn.Conv1d,
+    nn.Conv2d,
+    nn.Conv3d,
+    nn.ConvTranspose1d,
+    nn.ConvTranspose2d,
+    nn.ConvTranspose3d,
+    nn.Linear,
+    PatchIndividualFilter,
+)
 
 
 @dataclass(frozen=True)
@@ -30,8 +41,14 @@ class Composite:
         the first, -1 the last), or a pattern for the layer's qualified name (``"features.*"``).
         BatchNorm behind a convolution or linear layer is folded into it and shares its rule, unless its own rule is
         `Pass`.
+        Instance, group and layer normalisation take their statistics from the sample: they follow the epsilon rule
+        with the stabiliser and bias mode of `sums`, unless a key names Epsilon, Zero or Pass for them.
     sums : Rule
-        Rule for additions of tensors (residual connections); they are linear layers whose weights are one.
+        Rule for additions of tensors (residual connections); they are linear layers whose weights are one. Average
+        pooling, means and linear up-sampling have fixed weights too, and follow it unless a key names them.
+    strains : {"mean", "sum"}
+        How the relevance of the two strains of a `neuroxai.layers.PatchIndividualFilter` with overlap is put together:
+        averaged as in Eitel 2021, where half of it goes on, or added up, which conserves it.
 
     Raises
     ------
@@ -47,6 +64,7 @@ class Composite:
 
     rules: Mapping[Key, Rule]
     sums: Rule = field(default_factory=Epsilon)
+    strains: Literal["mean", "sum"] = "mean"
 
     def __post_init__(self) -> None:
         for key, rule in self.rules.items():
@@ -57,6 +75,8 @@ class Composite:
         _check_rule(self.sums, "sums")
         if isinstance(self.sums, Pass):
             raise InputError("sums cannot pass relevance through: it would be doubled; use Epsilon()")
+        if self.strains not in ("mean", "sum"):
+            raise one_of("way to put strains together", self.strains, ("mean", "sum"))
         object.__setattr__(self, "rules", dict(self.rules))
 
     def check(self, names: Sequence[str], positions: int) -> None:
@@ -92,19 +112,26 @@ class Composite:
         UnsupportedLayerError
             If no key fits.
         """
+        rule = self.find(name, type(module), position, positions)
+        if rule is not None:
+            return rule
+        kind = type(module).__name__
+        raise UnsupportedLayerError(
+            f"the composite has no rule for layer {name!r} ({kind}); add one, for example {{nn.{kind}: Epsilon()}}"
+        )
+
+    def find(self, name: str, kind: type[nn.Module], position: int | None = None, positions: int = 0) -> Rule | None:
+        """Return the rule that a key gives to a layer of this name, type and position; None if no key fits."""
         for key, rule in self.rules.items():
             if isinstance(key, str) and fnmatchcase(name, key):
                 return rule
         for key, rule in self.rules.items():
             if isinstance(key, int) and position is not None and key % positions == position:
                 return rule
-        for base in type(module).__mro__:
+        for base in kind.__mro__:
             if base in self.rules:
                 return self.rules[base]
-        kind = type(module).__name__
-        raise UnsupportedLayerError(
-            f"the composite has no rule for layer {name!r} ({kind}); add one, for example {{nn.{kind}: Epsilon()}}"
-        )
+        return None
 
 
 def _check_rule(rule: object, where: str) -> None:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, overload
+from typing import Literal, overload
 
 import torch
 from captum.attr import Attribution
 from torch import Tensor, nn
 
-from neuroxai.errors import InputError, one_of
+from neuroxai.errors import InputError
 from neuroxai.lrp.composites import Composite
-from neuroxai.lrp.plan import Plan, check_scores, fused, make_plan
+from neuroxai.lrp.concepts import Arrivals, Conditions, Probe, Ranking, check_order, conditioned, masked, ranked
+from neuroxai.lrp.plan import fused, make_plan
+from neuroxai.lrp.precision import HALF, in_single
+from neuroxai.lrp.report import Conservation, Ledger
+from neuroxai.lrp.run import Watch, backward, check_own, forward
 from neuroxai.lrp.shadow import shadow, unwrapped, warn_if_training
-from neuroxai.lrp.targets import Target, check_target, checked_input, class_scores, out_of_memory, target_indices
+from neuroxai.lrp.starts import Neuron, Start, layer_names, numbered
+from neuroxai.lrp.targets import Target, checked_input
 
-STARTS = ("logit", "probability")
+Beginning = Literal["logit", "probability"]
 
 
 class LRP(Attribution):  # type: ignore[misc]  # captum is untyped
@@ -30,6 +35,12 @@ class LRP(Attribution):  # type: ignore[misc]  # captum is untyped
         by a softmax or sigmoid at its very end, which is looked through.
     composite : Composite
         Which layer gets which rule; see `neuroxai.lrp.composites`.
+
+    Attributes
+    ----------
+    layers : tuple of str
+        The layers that relevance reaches, in the order they run, as `attribute` and `rank` take them. A layer that runs
+        several times has a name a run ("name", "name:2", ...).
 
     Raises
     ------
@@ -53,150 +64,135 @@ class LRP(Attribution):  # type: ignore[misc]  # captum is untyped
         super().__init__(model)
         self.model = model
         self.composite = composite
-        self._plan = make_plan(shadow(unwrapped(model)), composite)
+        self._plan = numbered(make_plan(shadow(unwrapped(model)), composite))
         self._fused = fused(self._plan)
         self._verified = False
+        self.layers = layer_names(self._plan)
 
     @overload
     def attribute(
-        self,
-        inputs: Tensor,
-        target: Target = ...,
-        *,
-        start: Literal["logit", "probability"] = ...,
-        return_layers: Literal[False] = ...,
-    ) -> Tensor: ...
+        self, inputs: Tensor, target: Target = ..., *, start: Beginning = ..., layer: str | None = ...,
+        neuron: Neuron = ..., conditions: Conditions = ..., return_layers: Literal[False] = ...,
+    ) -> Tensor: ...  # fmt: skip
 
     @overload
     def attribute(
-        self,
-        inputs: Tensor,
-        target: Target = ...,
-        *,
-        start: Literal["logit", "probability"] = ...,
-        return_layers: Literal[True],
-    ) -> tuple[Tensor, dict[str, Tensor]]: ...
+        self, inputs: Tensor, target: Target = ..., *, start: Beginning = ..., layer: str | None = ...,
+        neuron: Neuron = ..., conditions: Conditions = ..., return_layers: Literal[True],
+    ) -> tuple[Tensor, dict[str, Tensor]]: ...  # fmt: skip
 
     def attribute(
         self,
         inputs: Tensor,
         target: Target = None,
         *,
-        start: Literal["logit", "probability"] = "logit",
+        start: Beginning = "logit",
+        layer: str | None = None,
+        neuron: Neuron = None,
+        conditions: Conditions = None,
         return_layers: bool = False,
     ) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
-        """Compute the relevance of each input value for one class.
+        """Compute the relevance of each input value for one class, or for neurons of a hidden layer.
 
         Parameters
         ----------
         inputs : torch.Tensor
-            (batch, channels, *spatial) or (batch, features), float32 or float64, finite.
+            (batch, channels, *spatial) or (batch, features), of the model's dtype, finite. A model in float16 or
+            bfloat16 is explained in float32 (its weights cast, the model itself left as it is).
         target : int, sequence of int or torch.Tensor, optional
             Class index, one for all or one a sample. May be None (or 0) where the network has one output.
         start : {"logit", "probability"}
             Relevance of the target at the output: its logit, or its probability (softmax over several outputs, sigmoid
             of one), as the code of Boehle 2019 does.
+        layer : str, optional
+            Start at the output of this layer (one of `layers`) instead: its values are the relevance, and the layers
+            behind it, a normalisation among them, are not run (but for the check of the first call). `target` is None.
+        neuron : int, tuple of int or dict, optional
+            Neurons of `layer`: a channel at all its positions, one neuron (channel, *position), or
+            ``{"patch": p, "filter": f}`` of a `PatchIndividualFilter`. None: all neurons.
+        conditions : dict of str to int or sequence of int, optional
+            Concept relevance (Achtibat 2023): at these layers' outputs only the named channels keep their relevance.
         return_layers : bool
             Also return the relevance of each layer's output, by the layer's qualified name, and of the ``"input"``.
 
         Returns
         -------
         relevance : torch.Tensor
-            Shaped like `inputs`, same dtype and device.
+            Shaped like `inputs`, same device and dtype (float32 for float16 and bfloat16).
         layers : dict of str to torch.Tensor
-            Only with `return_layers`. A layer that runs several times has an entry a run ("name", "name:2", ...).
+            Only with `return_layers`; the keys are names of `layers`.
 
         Raises
         ------
         InputError
-            For inputs or targets that do not fit the network.
+            For inputs, targets, layers, neurons or channels that do not fit the network.
 
         Warns
         -----
         UserWarning
             If the model is in training mode; it is explained as in evaluation mode.
         """
-        if start not in STARTS:
-            raise one_of("start", start, STARTS)
         warn_if_training(self.model)
-        x = checked_input(inputs, self.model)
-        indices = target_indices(target, len(x), x.device)
+        begin = Start(target, start, layer, neuron)
+        if not return_layers:
+            return self._run(inputs, begin, conditions)
+        arrivals = Arrivals()
+        relevance = self._run(inputs, begin, conditions, arrivals.watch)
+        return relevance, {"input": relevance, **dict(reversed(arrivals.found.items()))}
+
+    def report(
+        self, inputs: Tensor, target: Target = None, *, start: Beginning = "logit", layer: str | None = None,
+        neuron: Neuron = None, conditions: Conditions = None,
+    ) -> Conservation:  # fmt: skip
+        """Account for the relevance of an explanation: what each layer passes on, what its bias or rule absorbs.
+
+        Takes what `attribute` takes.
+        """
+        warn_if_training(self.model)
+        books = Ledger()
+        return books.closed(self._run(inputs, Start(target, start, layer, neuron), conditions, books.watch))
+
+    def rank(
+        self, inputs: Tensor, target: Target = None, *, layer: str, by: Literal["absolute", "signed"] = "absolute",
+        start: Beginning = "logit", conditions: Conditions = None,
+    ) -> Ranking:  # fmt: skip
+        """Rank a layer's channels by the relevance they carry for one class (Achtibat 2023).
+
+        Parameters
+        ----------
+        inputs, target, start, conditions
+            As `attribute` takes them.
+        layer : str
+            The layer whose channels (axis 1) are ranked, one of `layers`.
+        by : {"absolute", "signed"}
+            By the size of a channel's summed relevance, or by its value (what speaks for the class first).
+        """
+        warn_if_training(self.model)
+        check_order(by)
+        probe = Probe()
+        self._run(inputs, Start(target, start), conditions, probe.watch, layer)
+        return ranked(layer, probe.relevance, by)
+
+    def _run(
+        self, inputs: Tensor, begin: Start, conditions: Conditions, watch: Watch | None = None, probe: str | None = None
+    ) -> Tensor:
+        """Explain; `watch` sees the way back step by step, or behind the layer `probe` with all else fused."""
+        x = checked_input(inputs, self.model, half=True)
+        indices = begin.indices(x)
         with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
-            plan = self._plan if return_layers else self._fused
-            output, kept = _forward(plan, x)
-            scores = class_scores(output)
-            check_target(target, indices, scores.shape[1])
-            self._verify(x, output, plan.link)
-            seed = _seed(scores, indices, start, plan.link).reshape(output.shape)
-            relevance, layers = _backward(plan, kept, seed, x, return_layers)
-        return (relevance, layers) if return_layers else relevance
-
-    def _verify(self, x: Tensor, output: Tensor, link: str | None) -> None:
-        """On the first call, hold the output against the model's own."""
-        if self._verified:
-            return
-        own = shadow(unwrapped(self.model))(x[:1].clone())
-        ours = output[:1].reshape(own.shape)
-        if link is not None:  # compare behind the probabilities, whichever form the network gives them
-            own, ours = own.exp() if bool((own < 0).any()) else own, _probabilities(class_scores(ours), link)
-            ours = ours.reshape(own.shape)
-        check_scores(ours, own)
-        self._verified = True
-
-
-def _forward(plan: Plan, x: Tensor) -> tuple[Tensor, dict[str, Any]]:
-    """Run all steps; values that nobody reads again are let go."""
-    values: dict[str, Any] = {plan.source: x}
-    nonnegative = {plan.source: bool((x >= 0).all())}
-    last = {name: index for index, step in enumerate(plan.steps) for name in step.reads()}
-    kept: dict[str, Any] = {}
-    for index, step in enumerate(plan.steps):
-        signs = [nonnegative[name] for name in step.inputs]
-        try:
-            values[step.name], kept[step.name] = step.forward(values, signs)
-        except InputError as error:
-            raise InputError(f"layer {step.labels[0]!r}: {error}") from error
-        except RuntimeError as error:
-            if out_of_memory(error):
-                raise
-            shapes = ", ".join(str(tuple(values[name].shape)) for name in step.inputs)
-            raise InputError(f"layer {step.labels[0]!r} cannot take a tensor of shape {shapes}: {error}") from error
-        nonnegative[step.name] = step.nonnegative(signs)
-        for name in step.reads():
-            if last[name] == index and name != plan.result:
-                values.pop(name, None)
-    return values[plan.result], kept
-
-
-def _backward(
-    plan: Plan, kept: dict[str, Any], seed: Tensor, x: Tensor, return_layers: bool
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """Take the relevance back step by step, adding up where a value was read several times."""
-    relevance: dict[str, Tensor] = {plan.result: seed}
-    layers: dict[str, Tensor] = {}
-    for step in reversed(plan.steps):
-        arrived, own = relevance.pop(step.name, None), kept.pop(step.name)
-        if arrived is None:
-            continue
-        if return_layers:
-            for name in step.labels:
-                layers[name] = arrived
-        for name, share in zip(step.inputs, step.backward(own, arrived), strict=True):
-            relevance[name] = relevance[name] + share if name in relevance else share
-    found = relevance.get(plan.source)
-    result = torch.zeros_like(x) if found is None else found.contiguous()
-    if return_layers:
-        layers["input"] = result
-        layers = dict(reversed(layers.items()))
-    return result, layers
-
-
-def _probabilities(scores: Tensor, link: str | None) -> Tensor:
-    sigmoid = link == "sigmoid" or (link is None and scores.shape[1] == 1)
-    return scores.sigmoid() if sigmoid else scores.softmax(1)
-
-
-def _seed(scores: Tensor, indices: Tensor, start: str, link: str | None) -> Tensor:
-    """Return relevance at the output, (batch, classes): zero but for each sample's target."""
-    values = scores if start == "logit" else _probabilities(scores, link)
-    return torch.zeros_like(scores).scatter_(1, indices[:, None], values.gather(1, indices[:, None]))
+            plan, double = self._plan, None
+            if x.dtype in HALF:
+                x, double = x.float(), in_single(shadow(unwrapped(self.model)))
+                plan = numbered(make_plan(double, self.composite))
+            whole = plan
+            plan = conditioned(begin.cut(plan), conditions)
+            plan = plan if probe is None else masked(plan, probe, None)
+            if watch is None or probe is not None:
+                plan = self._fused if plan is self._plan else fused(plan)
+            output, kept = forward(plan, x)
+            seed = begin.seed(output, indices, plan.link, unwrapped(self.model))
+            if not self._verified:
+                scores = output[:1] if begin.layer is None else forward(whole, x[:1])[0]
+                check_own(scores, shadow(unwrapped(self.model)) if double is None else double, x[:1], whole.link)
+                self._verified = True
+            return backward(plan, kept, seed, x, watch)

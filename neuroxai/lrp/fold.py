@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from neuroxai.lrp.linear import LinearStep
 from neuroxai.lrp.operators import Scale
+from neuroxai.lrp.pooling import MaxPool
 from neuroxai.lrp.steps import PassStep, PoolStep, Step
 
 
@@ -59,10 +60,10 @@ def fuse_pools(given: Sequence[Step], result: str) -> list[Step]:
         at: Step = first
         while at.name != result and len(readers.get(at.name, ())) == 1:
             at = readers[at.name][0]
-            if not isinstance(at, PassStep):
+            if not isinstance(at, PassStep) or at.also_reads or not at.local:
                 break
             between.append(at)
-        if isinstance(at, PoolStep):
+        if isinstance(at, PoolStep) and isinstance(at.pool, MaxPool):
             gone = {first.name, at.name, *(s.name for s in between)}
             whole = replace(first, name=at.name, between=tuple(between), pool=at.pool)
             steps = [whole if s is first else s for s in steps if s is first or s.name not in gone]

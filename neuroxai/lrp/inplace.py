@@ -14,6 +14,8 @@ from neuroxai.errors import UnsupportedLayerError
 from neuroxai.lrp import operations as known
 from neuroxai.lrp.trace import bound, describe
 
+_VIEWS = {*known.PERMUTES, *known.SAME, *known.CASTS, *known.PICKS, *known.PIECES, "getitem"}
+
 
 def refuse_shared_writes(graph: fx.Graph, modules: dict[str, nn.Module]) -> None:
     """Refuse in-place operations whose input is read again later.
@@ -58,6 +60,6 @@ def _same_memory(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
         return True
     if node.op == "call_module":
         return isinstance(modules[str(node.target)], known.INACTIVE)
-    if node.op == "call_function":
-        return node.target in known.PERMUTE_FUNCTIONS or node.target in known.DROPOUT_FUNCTIONS
-    return node.op == "call_method" and (node.target in known.PERMUTES or node.target in known.SAME)
+    if node.op == "call_function" and node.target in known.DROPOUT_FUNCTIONS:
+        return True
+    return known.operation(node) in _VIEWS

@@ -11,9 +11,11 @@ from torch import Tensor, nn
 
 from neuroxai.lrp.operators import Conv, Dense, Operator, Scale
 from neuroxai.lrp.parts import Rule
+from neuroxai.lrp.phases import PooledConv
 from neuroxai.lrp.pooling import MaxPool, Winners
 from neuroxai.lrp.propagate import Kept, collect, share_out
 from neuroxai.lrp.steps import PassStep, Step, Values
+from neuroxai.lrp.transposed import scaled
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class LinearStep(Step):
         weight, bias = layer.weight, layer.bias
         if self.norm is not None:
             factor, offset = normalisation_as_scale(self.norm)
-            weight = weight * factor.view(-1, *(1,) * (weight.ndim - 1))
+            weight = scaled(self.operator, weight, factor)
             bias = offset if bias is None else bias * factor + offset
         return weight, bias
 
@@ -55,23 +57,33 @@ class LinearStep(Step):
         x = values[self.inputs[0]]
         weight, bias = self.parameters()
         self.operator.check(x, weight)
+        if self.pool is not None and isinstance(self.operator, Conv):
+            phases = PooledConv.of(self.operator, weight, self.pool, self.rule)
+            if phases is not None:
+                output, kept, index = phases.share_out(self.rule, x, weight, bias, nonnegative[0], self._between)
+                return output, (kept, (phases, index))
         if isinstance(self.operator, Conv) and x.ndim == 5:
             x = x.contiguous(memory_format=torch.channels_last_3d)
             weight = weight.contiguous(memory_format=torch.channels_last_3d)
         output, kept = share_out(self.rule, self.operator, x, weight, bias, nonnegative[0])
         if self.pool is None:
             return output, (kept, None)
-        full = output
-        for step in self.between:
-            full = step.call(dict.fromkeys(step.inputs, full))
-        pooled, winners = self.pool(full)
+        pooled, winners = self.pool(self._between(output))
         kept.denominators = [winners.gather(d) for d in kept.denominators]
         kept.output = None if kept.output is None else winners.gather(kept.output)
         return pooled, (kept, winners)
 
+    def _between(self, output: Tensor) -> Tensor:
+        for step in self.between:
+            output = step.call(dict.fromkeys(step.inputs, output))
+        return output
+
     def backward(self, kept: Any, relevance: Tensor) -> Sequence[Tensor]:
         """Apply the rule."""
         of_layer: Kept = kept[0]
+        if isinstance(kept[1], tuple):
+            phases, index = kept[1]
+            return (phases.collect(self.rule, of_layer, index, relevance),)
         winners: Winners | None = kept[1]
         if winners is None:
             return (collect(self.rule, self.operator, of_layer, relevance),)

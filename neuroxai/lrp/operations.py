@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -33,6 +33,17 @@ _SIGNS = {
     "PReLU": "any",
     "LogSigmoid": "any",
 }
+# Activation modules outside torch, by their full names, so that nothing is imported for them.
+_FOREIGN_SIGNS = {
+    "monai.networks.blocks.activation.Swish": "any",  # its factor may be negative
+    "monai.networks.blocks.activation.MemoryEfficientSwish": "keeps",
+    "monai.networks.blocks.activation.Mish": "keeps",
+}
+_FOREIGN_INACTIVE = {
+    "monai.networks.layers.drop_path.DropPath",
+    "timm.layers.drop.DropPath",
+    "torchvision.ops.stochastic_depth.StochasticDepth",
+}
 ACTIVATIONS: dict[type[nn.Module], str] = {getattr(nn, name): sign for name, sign in _SIGNS.items()}
 INACTIVE: tuple[type[nn.Module], ...] = (
     nn.Identity,
@@ -43,6 +54,14 @@ INACTIVE: tuple[type[nn.Module], ...] = (
     nn.AlphaDropout,
     nn.FeatureAlphaDropout,
 )
+
+
+def foreign(module: nn.Module) -> str | None:
+    """Return the sign that a known module from outside torch gives ("keeps" where it is inactive), or None."""
+    name = f"{type(module).__module__}.{type(module).__qualname__}"
+    return "keeps" if name in _FOREIGN_INACTIVE else _FOREIGN_SIGNS.get(name)
+
+
 _FUNCTIONS = {
     "relu": "nonnegative",
     "relu6": "nonnegative",
@@ -61,10 +80,13 @@ _FUNCTIONS = {
     "softsign": "keeps",
     "hardtanh": "any",
     "logsigmoid": "any",
+    "prelu": "any",
+    "clamp": "any",
+    "clamp_min": "any",
 }
 
 
-def _both(names: dict[str, str] | list[str]) -> dict[Callable[..., Any], str]:
+def _both(names: Iterable[str]) -> dict[Callable[..., Any], str]:
     """Find functions by name in torch and torch.nn.functional, with their in-place twins."""
     found = {}
     for name in names:
@@ -85,9 +107,45 @@ RESHAPE_MODULES: tuple[type[nn.Module], ...] = (nn.Flatten, nn.Unflatten)
 PERMUTES = {"permute", "transpose", "movedim"}
 PERMUTE_FUNCTIONS = _both(["permute", "transpose", "movedim"])
 SAME = {"contiguous", "clone", "detach"}
-SIZES = {"size", "dim", "numel", "ndimension"}
+CASTS = {"to", "type_as", "float", "double"}
+SIZES = {"size", "dim", "numel", "ndimension", "new_zeros", "new_ones", "new_full"}
+LIKES = _both(["zeros_like", "ones_like", "full_like"])  # of x they read the shape only
+ATTRIBUTES = {"shape", "ndim", "dtype", "device"}
 ADD_FUNCTIONS = {operator.add, operator.iadd, torch.add}
 ADDS = {"add", "add_", "__add__", "__radd__"}
+PICKS = {
+    "narrow",
+    "select",
+    "index_select",
+    "expand",
+    "expand_as",
+    "broadcast_to",
+    "repeat",
+    "tile",
+    "repeat_interleave",
+}
+PICKS |= {
+    "flip",
+    "roll",
+    "unfold",
+    "pixel_shuffle",
+    "pixel_unshuffle",
+    "swapaxes",
+    "diagonal",
+}  # values copied or moved
+PIECES = {"chunk", "split", "tensor_split", "unbind", "split_with_sizes"}  # tuples of such
+ARITHMETIC = {"add", "sub", "rsub", "mul", "multiply", "div", "divide", "true_divide", "neg", "negative"}
+AVERAGES = {f"{kind}avg_pool{n}d" for kind in ("", "adaptive_") for n in (1, 2, 3)}
+MAXIMA = {f"adaptive_max_pool{n}d": n for n in (1, 2, 3)}
+NORMS = {"layer_norm", "group_norm", "instance_norm", "rms_norm"}
+GATES = {"sigmoid", "hardsigmoid", "softmax"}
+_OPERATORS: dict[Callable[..., Any], str] = {
+    operator.add: "add", operator.iadd: "add", operator.sub: "sub", operator.isub: "sub", operator.mul: "mul",
+    operator.imul: "mul", operator.truediv: "div", operator.itruediv: "div", operator.neg: "neg",
+    operator.getitem: "getitem",
+}  # fmt: skip
+_SAME_OPERATION = {"multiply": "mul", "divide": "div", "true_divide": "div", "negative": "neg", "concat": "cat"}
+_SAME_OPERATION |= {"concatenate": "cat", "subtract": "sub", "upsample": "interpolate"}
 CAT_FUNCTIONS = {torch.cat, torch.concat, torch.concatenate}
 PROBABILITY_MODULES: dict[type[nn.Module], str] = {
     nn.Softmax: "softmax",
@@ -105,6 +163,24 @@ PROBABILITY_FUNCTIONS: dict[Callable[..., Any], str] = {
     F.logsigmoid: "sigmoid",
 }
 PROBABILITY_METHODS = {"softmax": "softmax", "log_softmax": "softmax", "sigmoid": "sigmoid"}
+NAMED: dict[Callable[..., Any], str] = {
+    **_both(sorted({
+        *_FUNCTIONS, *RESHAPES, *PERMUTES, *SAME, *PICKS, *PIECES, *ARITHMETIC, *AVERAGES, *MAXIMA, *NORMS, *GATES,
+        *_SAME_OPERATION, "dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout",
+        "max_pool1d", "max_pool2d", "max_pool3d", "cat", "stack", "interpolate", "mean", "sum", "pad",
+    })),
+    **_OPERATORS,
+}  # fmt: skip
+
+
+def operation(node: Any) -> str | None:
+    """Return the one name of a function or tensor method of torch ("relu" for ``F.relu_``, too), or None."""
+    if node.op == "call_method":
+        name: str | None = str(node.target).strip("_")
+    else:
+        found = NAMED.get(node.target) if node.op == "call_function" else None
+        name = None if found is None else found
+    return None if name is None else _SAME_OPERATION.get(name, name)
 
 
 def probability(node: Any, modules: dict[str, nn.Module]) -> str | None:

@@ -137,20 +137,11 @@ class Conv:
 
     def stack(self, signals: Sequence[Tensor]) -> Tensor:
         """Stack along the channels of each group."""
-        if len(signals) == 1:
-            return signals[0]
-        if self.groups == 1:
-            return torch.cat(list(signals), 1)
-        return torch.cat([s.reshape(len(s), self.groups, -1, *s.shape[2:]) for s in signals], 2).flatten(1, 2)
+        return stack_channels(signals, self.groups)
 
     def split(self, stacked: Tensor, count: int) -> Sequence[Tensor]:
         """Split the channels of each group."""
-        if count == 1:
-            return (stacked,)
-        if self.groups == 1:
-            return stacked.chunk(count, 1)
-        grouped = stacked.reshape(len(stacked), self.groups, -1, *stacked.shape[2:])
-        return [part.flatten(1, 2) for part in grouped.chunk(count, 2)]
+        return split_channels(stacked, count, self.groups)
 
     def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Convolve."""
@@ -176,6 +167,25 @@ class Conv:
         if self.uneven:
             out = F.pad(out, [-p for p in self.uneven])
         return out
+
+
+def stack_channels(signals: Sequence[Tensor], groups: int) -> Tensor:
+    """Stack tensors along the channels of each group."""
+    if len(signals) == 1:
+        return signals[0]
+    if groups == 1:
+        return torch.cat(list(signals), 1)
+    return torch.cat([s.reshape(len(s), groups, -1, *s.shape[2:]) for s in signals], 2).flatten(1, 2)
+
+
+def split_channels(stacked: Tensor, count: int, groups: int) -> Sequence[Tensor]:
+    """Undo `stack_channels`."""
+    if count == 1:
+        return (stacked,)
+    if groups == 1:
+        return stacked.chunk(count, 1)
+    grouped = stacked.reshape(len(stacked), groups, -1, *stacked.shape[2:])
+    return [part.flatten(1, 2) for part in grouped.chunk(count, 2)]
 
 
 @dataclass(frozen=True)

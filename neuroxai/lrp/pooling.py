@@ -1,4 +1,4 @@
-"""Max-pooling: the winner takes all relevance of its window."""
+"""Max-pooling, by windows or adaptive: the winner takes all relevance of its window."""
 
 from __future__ import annotations
 
@@ -11,6 +11,11 @@ from torch import Tensor, nn
 from neuroxai.errors import UnsupportedLayerError
 
 POOLS: dict[type[nn.Module], int] = {nn.MaxPool1d: 1, nn.MaxPool2d: 2, nn.MaxPool3d: 3}
+ADAPTIVE_POOLS: dict[type[nn.Module], int] = {
+    nn.AdaptiveMaxPool1d: 1,
+    nn.AdaptiveMaxPool2d: 2,
+    nn.AdaptiveMaxPool3d: 3,
+}
 
 
 def _per_axis(value: Any, axes: int) -> tuple[int, ...]:
@@ -58,19 +63,55 @@ class MaxPool:
 
     def __call__(self, x: Tensor) -> tuple[Tensor, Winners]:
         """Pool and remember the winners."""
-        if self.axes == 1:
-            x = x.unsqueeze(-2)
         pool: Any = torch.ops.aten.max_pool3d_with_indices if self.axes == 3 else torch.ops.aten.max_pool2d_with_indices
-        out, indices = pool(x, self.kernel, self.stride, self.padding, self.dilation, self.ceil)
-        winners = Winners(self, indices, x.shape, _format_of(x))
-        return (out.squeeze(-2) if self.axes == 1 else out), winners
+        return _pooled(self, x, pool, self.kernel, self.stride, self.padding, self.dilation, self.ceil)
+
+
+@dataclass(frozen=True)
+class AdaptiveMaxPool:
+    """Max-pooling to a given output grid over 1, 2 or 3 axes (one axis is run as two, the first of size 1)."""
+
+    axes: int
+    output: tuple[int | None, ...]
+
+    @classmethod
+    def of(cls, axes: int, output_size: Any, return_indices: bool = False) -> AdaptiveMaxPool:
+        """Take the arguments of ``torch.nn.AdaptiveMaxPool*d`` or ``torch.nn.functional.adaptive_max_pool*d``.
+
+        Raises
+        ------
+        UnsupportedLayerError
+            If the indices are part of the network.
+        """
+        if return_indices:
+            raise UnsupportedLayerError("max-pooling that returns its indices has no relevance rule")
+        given = tuple(output_size) if isinstance(output_size, list | tuple) else (output_size,) * axes
+        return cls(axes, (1, *given) if axes == 1 else given)
+
+    def __call__(self, x: Tensor) -> tuple[Tensor, Winners]:
+        """Pool and remember the winners."""
+        grid = x.shape[2:] if self.axes > 1 else (1, *x.shape[2:])
+        size = [n if wanted is None else wanted for wanted, n in zip(self.output, grid, strict=True)]
+        pool: Any = torch.ops.aten.adaptive_max_pool3d if self.axes == 3 else torch.ops.aten.adaptive_max_pool2d
+        return _pooled(self, x, pool, size)
+
+
+Pool = MaxPool | AdaptiveMaxPool
+
+
+def _pooled(pool: Pool, x: Tensor, run: Any, *options: Any) -> tuple[Tensor, Winners]:
+    if pool.axes == 1:
+        x = x.unsqueeze(-2)
+    out, indices = run(x, *options)
+    winners = Winners(pool, indices, x.shape, _format_of(x))
+    return (out.squeeze(-2) if pool.axes == 1 else out), winners
 
 
 @dataclass(frozen=True)
 class Winners:
     """Where the maxima of one pooling lay."""
 
-    pool: MaxPool
+    pool: Pool
     indices: Tensor
     shape: torch.Size
     memory_format: torch.memory_format

@@ -128,6 +128,9 @@ def share_out(
 
 def operator_bias(operator: Operator, bias: Tensor, like: Tensor) -> Tensor:
     """Return the bias shaped so that it adds to an output of the operator."""
+    spread: Callable[[Tensor, Tensor], Tensor] | None = getattr(operator, "spread_bias", None)
+    if spread is not None:  # its biases do not stand on one axis
+        return spread(bias, like)
     return bias if isinstance(operator, Dense) else bias.view(-1, *(1,) * (like.ndim - 2))
 
 

@@ -6,15 +6,13 @@ A step holds no tensors of a call, so one plan serves any number of threads.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 
-from neuroxai.lrp.parts import Rule, Term
-from neuroxai.lrp.pooling import MaxPool
-from neuroxai.lrp.propagate import Kept, part_signals, piece_of
+from neuroxai.lrp.pooling import MaxPool, Pool
 
 Values = Mapping[str, Any]
 
@@ -53,10 +51,6 @@ class Step:
         """Return the relevance of each input."""
         raise NotImplementedError
 
-    def renamed(self, old: str, new: str) -> Step:
-        """Read another value instead of one that went away."""
-        return replace(self, inputs=tuple(new if name == old else name for name in self.inputs))
-
 
 @dataclass(frozen=True)
 class CallStep(Step):
@@ -74,17 +68,19 @@ class CallStep(Step):
         """By kind of activation."""
         return self.gives == "nonnegative" or (self.gives == "keeps" and all(inputs))
 
-    def renamed(self, old: str, new: str) -> Step:
-        """Read another value; the recorded call still asks for the old name."""
-        call = self.call
-        base = super().renamed(old, new)
-        also = tuple(new if name == old else name for name in self.also_reads)
-        again: Any = {"call": lambda values: call({**values, old: values[new]}), "also_reads": also}
-        return replace(base, **again)
 
-
+@dataclass(frozen=True)
 class PassStep(CallStep):
-    """Activations, dropout, identity: relevance goes through unchanged."""
+    """Activations, dropout, identity: relevance goes through unchanged.
+
+    Attributes
+    ----------
+    local : bool
+        Whether each output depends on the input value at its place (and channel) only, so that the step may run on a
+        piece of the grid.
+    """
+
+    local: bool = True
 
     def forward(self, values: Values, nonnegative: Sequence[bool]) -> tuple[Any, Any]:
         """Run it; nothing is kept."""
@@ -95,8 +91,8 @@ class PassStep(CallStep):
         return (relevance,)
 
 
-class SizeStep(CallStep):
-    """Arithmetic on shapes; carries no relevance."""
+class FreeStep(CallStep):
+    """What takes no relevance: shapes, constants, what gates are made of."""
 
     def forward(self, values: Values, nonnegative: Sequence[bool]) -> tuple[Any, Any]:
         """Run it."""
@@ -136,59 +132,40 @@ class PermuteStep(CallStep):
 
 @dataclass(frozen=True)
 class CatStep(CallStep):
-    """Concatenation: relevance is split at the seams."""
+    """Concatenation or stacking: relevance is split at the seams; constants take none.
+
+    Attributes
+    ----------
+    axis : int
+        The axis of the output.
+    parts : tuple of str
+        Names of all tensors in order; those that are no `inputs` are constants.
+    stacks : bool
+        Whether the axis is new.
+    """
 
     axis: int = 0
+    parts: tuple[str, ...] = ()
+    stacks: bool = False
 
     def forward(self, values: Values, nonnegative: Sequence[bool]) -> tuple[Any, Any]:
         """Concatenate; the widths are kept."""
-        tensors = [values[name] for name in self.inputs]
+        tensors = [values[name] for name in self.parts]
+        if self.stacks:
+            return torch.stack(tensors, self.axis), [1] * len(tensors)
         return torch.cat(tensors, self.axis), [t.shape[self.axis] for t in tensors]
 
     def backward(self, kept: Any, relevance: Tensor) -> Sequence[Tensor]:
         """Split."""
-        return torch.split(relevance, kept, self.axis)
-
-
-@dataclass(frozen=True)
-class SumStep(Step):
-    """Addition of tensors: a linear layer whose weights are one, under the same rules."""
-
-    rule: Rule = field(default_factory=Rule)
-
-    def nonnegative(self, inputs: Sequence[bool]) -> bool:
-        """Tell that sums of values >= 0 are >= 0."""
-        return all(inputs)
-
-    def forward(self, values: Values, nonnegative: Sequence[bool]) -> tuple[Any, Any]:
-        """Add; the summands are kept."""
-        tensors = [values[name] for name in self.inputs]
-        return torch.add(*tensors), tensors
-
-    def backward(self, kept: Any, relevance: Tensor) -> Sequence[Tensor]:
-        """Share out in proportion to the summands' contributions."""
-        output = torch.add(*kept)
-        parts = self.rule.parts
-        contributions = [[sum(_unit(t, x) for t in part.terms) for part in parts] for x in kept]
-        sums = [torch.add(*(of_one[index] for of_one in contributions)) for index in range(len(parts))]
-        empty = output.new_zeros(0)
-        back = []
-        signals = part_signals(self.rule, Kept(empty, empty, None, False, sums, output), relevance)
-        for x, of_one in zip(kept, contributions, strict=True):
-            share = torch.stack([c * s for c, s in zip(of_one, signals, strict=True)]).sum(0)
-            back.append(share.sum_to_size(x.shape))  # undoes broadcasting
-        return back
-
-
-def _unit(term: Term, x: Tensor) -> Tensor:
-    return piece_of(x, term.input) * term.weight.at_one
+        pieces = relevance.unbind(self.axis) if self.stacks else torch.split(relevance, kept, self.axis)
+        return [piece for name, piece in zip(self.parts, pieces, strict=True) if name not in self.also_reads]
 
 
 @dataclass(frozen=True)
 class PoolStep(Step):
-    """Max-pooling."""
+    """Max-pooling, by windows or adaptive."""
 
-    pool: MaxPool = field(default=MaxPool(1, (), (), (), (), False))
+    pool: Pool = field(default=MaxPool(1, (), (), (), (), False))
 
     def nonnegative(self, inputs: Sequence[bool]) -> bool:
         """Tell that a maximum of values >= 0 is >= 0."""
@@ -201,16 +178,3 @@ class PoolStep(Step):
     def backward(self, kept: Any, relevance: Tensor) -> Sequence[Tensor]:
         """Give all to the winners."""
         return (kept.scatter(relevance),)
-
-
-def recorded(node: fx.Node, function: Callable[..., Any], **changed: Any) -> Callable[[Values], Any]:
-    """Return a call of `function` with the arguments that the traced node recorded."""
-    kwargs = {**node.kwargs, **changed}
-
-    def call(values: Values) -> Any:
-        def pick(n: fx.Node) -> Any:
-            return values[n.name]
-
-        return function(*fx.node.map_arg(node.args, pick), **fx.node.map_arg(kwargs, pick))
-
-    return call

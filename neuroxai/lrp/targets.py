@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,11 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from neuroxai.errors import InputError
+from neuroxai.lrp.precision import HALF
 
 Target = int | Sequence[int] | Tensor | None
 
 
-def checked_input(inputs: Tensor, model: nn.Module) -> Tensor:
+def checked_input(inputs: Tensor, model: nn.Module, half: bool = False) -> Tensor:
     """Return the inputs detached, after refusing what no method can explain.
 
     Parameters
@@ -22,6 +24,8 @@ def checked_input(inputs: Tensor, model: nn.Module) -> Tensor:
         (batch, channels, *spatial) or (batch, features), float32 or float64, on the model's device.
     model : torch.nn.Module
         The network, for its device and dtype.
+    half : bool
+        Let float16 and bfloat16 through, for methods that compute in float32 by themselves.
 
     Raises
     ------
@@ -30,9 +34,9 @@ def checked_input(inputs: Tensor, model: nn.Module) -> Tensor:
     """
     if not isinstance(inputs, Tensor):
         raise InputError(f"inputs are a {type(inputs).__name__}; one torch.Tensor (batch, channels, ...) is wanted")
-    if inputs.ndim < 2 or inputs.shape[0] == 0:
+    if inputs.ndim < 2 or inputs.numel() == 0:
         raise InputError(f"inputs have shape {tuple(inputs.shape)}; a non-empty batch (batch, channels, ...) is wanted")
-    if inputs.dtype not in (torch.float32, torch.float64):
+    if inputs.dtype not in (torch.float32, torch.float64) and not (half and inputs.dtype in HALF):
         raise InputError(f"inputs are {inputs.dtype}; float32 or float64 is wanted: inputs.float(), model.float()")
     for name, parameter in model.named_parameters():
         if parameter.dtype != inputs.dtype or parameter.device != inputs.device:
@@ -41,7 +45,8 @@ def checked_input(inputs: Tensor, model: nn.Module) -> Tensor:
                 f"{parameter.device}; bring both to the same dtype and device with .to()"
             )
     inputs = inputs.detach()
-    if not bool(torch.isfinite(inputs).all()):
+    low, high = torch.aminmax(inputs)  # one pass; NaN and infinity come through
+    if not math.isfinite(low) or not math.isfinite(high):
         count = int((~torch.isfinite(inputs)).sum())
         raise InputError(f"inputs hold {count} values that are NaN or infinite; repair the scan before explaining it")
     return inputs
@@ -68,6 +73,12 @@ def class_scores(outputs: object) -> Tensor:
     return outputs
 
 
+def probabilities(scores: Tensor, link: str | None) -> Tensor:
+    """Return the probabilities of scores (batch, outputs): by the network's own link, else softmax (one: sigmoid)."""
+    sigmoid = link == "sigmoid" or (link is None and scores.shape[1] == 1)
+    return scores.sigmoid() if sigmoid else scores.softmax(1)
+
+
 def target_indices(target: Target, batch: int, device: torch.device) -> Tensor:
     """Return one class index a sample, shape (batch,), not yet held against the number of outputs.
 
@@ -81,9 +92,9 @@ def target_indices(target: Target, batch: int, device: torch.device) -> Tensor:
         return torch.zeros(batch, dtype=torch.long, device=device)
     if isinstance(target, Tensor | np.ndarray):
         indices = torch.as_tensor(target, device=device)
-    elif isinstance(target, list | tuple) and all(_is_index(t) for t in target):
+    elif isinstance(target, list | tuple) and all(is_index(t) for t in target):
         indices = torch.tensor([int(t) for t in target], dtype=torch.long, device=device)
-    elif _is_index(target):
+    elif is_index(target):
         indices = torch.tensor(target, device=device)
     else:
         raise InputError(f"target is {target!r}; {wanted}")
@@ -112,7 +123,8 @@ def check_target(target: Target, indices: Tensor, outputs: int) -> None:
         raise InputError(f"target {int(wrong[0])} does not exist; the network has {has}")
 
 
-def _is_index(value: object) -> bool:
+def is_index(value: object) -> bool:
+    """Whether a value is an integer (True and False are none)."""
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 

@@ -9,8 +9,10 @@ from typing import Any
 from torch import fx, nn
 
 from neuroxai.errors import UnsupportedLayerError
+from neuroxai.lrp.operations import foreign
 
 _PREFIX = "model"
+_LEAVES = ("torch.nn", "neuroxai.layers")
 _ONE_AT_A_TIME = threading.Lock()  # torch.fx patches torch.nn.Module while it traces
 
 
@@ -27,14 +29,15 @@ class _Root(nn.Module):
 
 
 class _Tracer(fx.Tracer):
-    """Stops at layers whose computation is torch's own."""
+    """Stops at layers whose computation is known: torch's own, the package's, and a few of others."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         """Whether to record the module as one node."""
         if isinstance(m, nn.Sequential):
             return False
         methods = [getattr(type(m), name, None) for name in ("forward", "_conv_forward")]
-        return all(method is None or method.__module__.startswith("torch.nn") for method in methods)
+        ours = all(method is None or method.__module__.startswith(_LEAVES) for method in methods)
+        return ours or foreign(m) is not None
 
 
 def trace(double: nn.Module) -> tuple[fx.Graph, dict[str, nn.Module]]:

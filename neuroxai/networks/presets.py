@@ -1,4 +1,4 @@
-"""The published networks, by name."""
+"""The published networks of Boehle 2019 and Eitel 2019, by name."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ def ad_cnn(
     *,
     padding: Padding = 0,
     dropout: float = 0.4,
+    checkpointing: bool = False,
 ) -> ConvNet:
     """Build the Alzheimer's network of Boehle 2019 (also Eitel & Ritter 2019).
 
@@ -32,6 +33,8 @@ def ad_cnn(
         The paper's convolutions are valid (0).
     dropout : float
         Before both linear layers.
+    checkpointing : bool
+        Less memory in training, more time.
     """
     blocks = (Block(8, pool=2), Block(16, pool=3), Block(32, pool=2), Block(64, pool=3))
     return ConvNet(
@@ -42,6 +45,7 @@ def ad_cnn(
         padding=padding,
         hidden=(128,),
         dropout=dropout,
+        checkpointing=checkpointing,
         name="ad_cnn",
     )
 
@@ -53,6 +57,7 @@ def ms_cnn(
     *,
     padding: Padding = 0,
     dropout: float = 0.3,
+    checkpointing: bool = False,
 ) -> ConvNet:
     """Build the multiple-sclerosis network of Eitel 2019.
 
@@ -71,6 +76,8 @@ def ms_cnn(
         The paper's convolutions are valid (0).
     dropout : float
         Channel dropout after each pooling.
+    checkpointing : bool
+        Less memory in training, more time.
     """
     blocks = (Block(64, pool=3), Block(64, pool=3), Block(64), Block(64, pool=3))
     return ConvNet(
@@ -82,5 +89,6 @@ def ms_cnn(
         activation="elu",
         padding=padding,
         pool_dropout=dropout,
+        checkpointing=checkpointing,
         name="ms_cnn",
     )

@@ -1,23 +1,25 @@
 """Time and peak memory of relevance propagation over a plain forward + backward pass of the same network.
 
 Both run interleaved in one process; the plain pass is the faster of NCDHW and channels_last_3d. Ratios of medians are
-printed as a markdown table. Run on an otherwise idle machine::
+printed as a markdown table. Where zennit is installed it runs beside, on the network with BatchNorm merged, with the
+largest difference of its map from ours over ours' largest value. Run on an otherwise idle machine::
 
-    OMP_NUM_THREADS=2 python scripts/benchmarks/lrp.py --shape 96 114 96 --batch 1 4 --repeats 7
+    OMP_NUM_THREADS=2 python scripts/benchmarks/lrp.py --network ad_cnn --batch 1 4 --repeats 7
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
+import itertools
 import platform
-import statistics
-import subprocess
-import sys
-import time
-from collections.abc import Callable
+from importlib.util import find_spec
+from typing import Any
 
 import torch
+from _common import SMALLEST, Runners, Shape, fastest_plain, measured, network, peak, plain_runners, scans, seconds
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from neuroxai.lrp import LRP, composites
 
@@ -28,85 +30,56 @@ METHODS = {
 }
 
 
-def network(shape: tuple[int, int, int]) -> nn.Sequential:
-    """Build the convolutional network of Boehle 2019 for a grid, with the weights of a fixed seed."""
-    torch.manual_seed(0)
-    layers: list[nn.Module] = []
-    channels = 1
-    for filters, pool in zip((8, 16, 32, 64), (2, 3, 2, 3), strict=True):
-        layers += [nn.Conv3d(channels, filters, 3), nn.BatchNorm3d(filters), nn.ReLU(), nn.MaxPool3d(pool)]
-        channels = filters
-    features = nn.Sequential(*layers, nn.Flatten()).eval()
-    with torch.no_grad():
-        width = features(torch.zeros(1, 1, *shape)).shape[1]
-    head = [nn.Dropout(0.4), nn.Linear(width, 128), nn.ReLU(), nn.Dropout(0.4), nn.Linear(128, 2)]
-    return nn.Sequential(*features, *head).eval().requires_grad_(False)
-
-
-def plain(model: nn.Module, x: Tensor) -> Tensor:
-    """Forward pass and backward pass to the input."""
-    x = x.detach().requires_grad_(True)
-    return torch.autograd.grad(model(x)[:, 1].sum(), x)[0]
-
-
-def runners(shape: tuple[int, int, int], batch: int) -> dict[str, Callable[[], Tensor]]:
+def runners(shape: Shape, batch: int, name: str) -> Runners:
     """Return what is compared, by name."""
-    model = network(shape)
-    last = network(shape).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-    x = torch.rand(batch, 1, *shape, generator=torch.Generator().manual_seed(1))
-    x_last = x.to(memory_format=torch.channels_last_3d)
-    found: dict[str, Callable[[], Tensor]] = {
-        "plain": lambda: plain(model, x),
-        "plain, channels last": lambda: plain(last, x_last),
-    }
-    for name, composite in METHODS.items():
+    model, x, found = network(shape, name), scans(shape, batch), plain_runners(shape, batch, name)
+    for method, composite in METHODS.items():
         lrp = LRP(model, composite)
-        found[name] = lambda lrp=lrp: lrp.attribute(x, target=1)  # type: ignore[misc]
+        found[method] = lambda lrp=lrp: lrp.attribute(x, target=_target(model))  # type: ignore[misc]
+    if find_spec("zennit"):
+        found |= {f"zennit, {method}": run for method, run in of_zennit(model, x).items()}
     return found
 
 
-def seconds(found: dict[str, Callable[[], Tensor]], repeats: int) -> dict[str, float]:
-    """Median seconds of each, interleaved."""
-    taken: dict[str, list[float]] = {name: [] for name in found}
-    for call in found.values():
-        call()
-    for _ in range(repeats):
-        for name, call in found.items():
-            start = time.perf_counter()
-            call()
-            taken[name].append(time.perf_counter() - start)
-    return {name: statistics.median(t) for name, t in taken.items()}
+def _target(model: nn.Module) -> int:
+    """Return the last output, as the plain pass takes it."""
+    linear = [m for m in model.modules() if isinstance(m, nn.Linear)]
+    return linear[-1].out_features - 1
 
 
-def measured(shape: tuple[int, int, int], batch: int, name: str) -> float:
-    """Peak resident memory that one call adds, in MiB; in a child process, for the peak never falls."""
-    command = [sys.executable, __file__, "--shape", *map(str, shape), "--batch", str(batch), "--peak", name]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+def of_zennit(model: nn.Module, x: Tensor) -> Runners:
+    """Return the same rules run by zennit."""
+    from zennit.attribution import Gradient
+    from zennit.composites import LayerMapComposite
+    from zennit.rules import AlphaBeta, Epsilon, Pass, ZPlus
+
+    merged, target = without_norms(copy.deepcopy(model)), _target(model)
+    rules = {"epsilon": Epsilon(epsilon=1e-6), "z+": ZPlus(), "alpha-beta, beta 1": AlphaBeta(alpha=2, beta=1)}
+
+    def run(rule: Any) -> Tensor:
+        layers = [((nn.ReLU, nn.ELU), Pass()), ((nn.Conv3d, nn.Linear), rule)]
+        with Gradient(model=merged, composite=LayerMapComposite(layers)) as attributor:
+            found: Tensor = attributor(x.clone(), lambda out: out * (torch.arange(out.shape[1]) == target))[1]
+            return found
+
+    return {name: lambda rule=rule: run(rule) for name, rule in rules.items()}  # type: ignore[misc]
 
 
-def peak(shape: tuple[int, int, int], batch: int, name: str) -> float:
-    """Return the peak that one call adds in this process, in MiB, after a warm-up on a small grid."""
-    small = (78, 78, 78)
-    runners(small, 1)[name]()
-    call = runners(shape, batch)[name]
-    try:
-        with open("/proc/self/clear_refs", "w") as file:  # resets the peak to the present size
-            file.write("5")
-    except OSError:
-        return float("nan")
-    before = _status("VmRSS")
-    call()
-    return (_status("VmHWM") - before) / 1024
-
-
-def _status(key: str) -> float:
-    with open("/proc/self/status") as file:
-        return float(next(line for line in file if line.startswith(key)).split()[1])
+def without_norms(model: nn.Module) -> nn.Module:
+    """Merge each BatchNorm into the convolution before it."""
+    for parent in list(model.modules()):
+        children = list(parent.named_children())
+        for (name, conv), (norm_name, norm) in itertools.pairwise(children):
+            if isinstance(conv, nn.Conv3d) and isinstance(norm, nn.BatchNorm3d):
+                setattr(parent, name, fuse_conv_bn_eval(conv, norm))
+                setattr(parent, norm_name, nn.Identity())
+    return model
 
 
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--network", default="ad_cnn", help="a name of neuroxai.networks (default: ad_cnn)")
     parser.add_argument("--shape", type=int, nargs=3, default=(96, 114, 96))
     parser.add_argument("--batch", type=int, nargs="+", default=(1, 4))
     parser.add_argument("--repeats", type=int, default=7)
@@ -114,19 +87,27 @@ def main() -> None:
     options = parser.parse_args()
     shape = tuple(options.shape)
     if options.peak:
-        print(peak(shape, options.batch[0], options.peak))
+        small, whole = runners(SMALLEST, 1, options.network), runners(shape, options.batch[0], options.network)
+        print(peak(small[options.peak], whole[options.peak]))
         return
-    print(f"AD network at {'x'.join(map(str, shape))}, float32, {platform.machine()}, ", end="")
+    print(f"{options.network} at {'x'.join(map(str, shape))}, float32, {platform.machine()}, ", end="")
     print(f"{torch.get_num_threads()} threads, torch {torch.__version__}, median of {options.repeats}\n")
     print("| batch | method | seconds | over forward + backward | extra peak MiB | over forward + backward |")
     print("|---|---|---|---|---|---|")
     for batch in options.batch:
-        times = seconds(runners(shape, batch), options.repeats)
-        memory = {name: measured(shape, batch, name) for name in times}
-        best = min(("plain", "plain, channels last"), key=times.__getitem__)
+        found = runners(shape, batch, options.network)
+        times = seconds(found, options.repeats)
+        given = ("--network", options.network, "--shape", *shape, "--batch", batch, "--peak")
+        memory = {name: measured(__file__, (*given, name)) for name in times}
+        best = fastest_plain(times)
         for name in times:
             row = (f"{times[name]:.3f}", f"{times[name] / times[best]:.2f}")
             print(f"| {batch} | {name} | {' | '.join(row)} | {memory[name]:.0f} | {memory[name] / memory[best]:.2f} |")
+        for name in METHODS:
+            if f"zennit, {name}" in found:
+                ours, theirs = found[name](), found[f"zennit, {name}"]()
+                off = float((ours - theirs).abs().max() / ours.abs().max())  # type: ignore[operator, attr-defined]
+                print(f"\nbatch {batch}, {name}: zennit differs by {off:.1e} of the largest value")
 
 
 if __name__ == "__main__":

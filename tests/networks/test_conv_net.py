@@ -80,8 +80,8 @@ def test_smallest_grid_is_exactly_where_the_forward_pass_begins_to_work(blocks, 
 
 
 def test_bad_options_are_refused():
-    with pytest.raises(InputError, match="activation 'tanh'"):
-        ConvNet((8, 8, 8), [Block(2)], activation="tanh")
+    with pytest.raises(InputError, match="activation 'sine'"):
+        ConvNet((8, 8, 8), [Block(2)], activation="sine")
     with pytest.raises(InputError, match="padding is 1"):
         ConvNet((8, 8, 8), [Block(2)], padding=1)
     with pytest.raises(InputError, match="0 logits"):

@@ -1,0 +1,101 @@
+"""Boxes on a feature map's grid: where it may differ once a part of the input is occluded.
+
+All boxes of a batch have one size, so that they are computed as one batch; a box may be larger than what differs inside
+it. Coordinates are integers on the CPU, values stay on the network's device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """One box for each item, all of one size.
+
+    Parameters
+    ----------
+    low, high : torch.Tensor, shape (items, axes)
+        First voxel that may differ, and one past the last.
+    start : torch.Tensor, shape (items, axes)
+        First voxel of the box, which holds all that may differ.
+    size : tuple of int
+        Voxels of the box along each axis.
+    """
+
+    low: Tensor
+    high: Tensor
+    start: Tensor
+    size: tuple[int, ...]
+
+    @classmethod
+    def within(cls, low: Tensor, high: Tensor, limit: Sequence[int]) -> Boxes:
+        """Return the smallest boxes of one size that hold ``low`` to ``high``, as far as a grid of `limit` goes."""
+        grid = torch.tensor(limit)
+        low, high = low.clamp(min=0), torch.minimum(high, grid)
+        size = torch.minimum((high - low).amax(0).clamp(min=1), grid)
+        start = torch.minimum(low, grid - size)
+        return cls(low, high, start, tuple(size.tolist()))
+
+    def __len__(self) -> int:
+        return len(self.low)
+
+    def same_place(self, other: Boxes) -> bool:
+        """Whether the boxes cover the same voxels."""
+        return self.size == other.size and torch.equal(self.start, other.start)
+
+
+def windows(full: Tensor, start: Tensor, size: Sequence[int]) -> Tensor:
+    """Copy windows out of a map.
+
+    Parameters
+    ----------
+    full : torch.Tensor, shape (channels, *grid)
+        The map.
+    start : torch.Tensor, shape (items, axes)
+        First voxel of each window.
+    size : sequence of int
+        Their size.
+
+    Returns
+    -------
+    torch.Tensor
+        (items, channels, *size).
+    """
+    view = full
+    for axis, length in enumerate(size, start=1):
+        view = view.unfold(axis, length, 1)
+    view = view.movedim(0, len(size))  # (*places, channels, *size), no copy yet
+    return view[tuple(start.to(full.device).unbind(1))]
+
+
+def paste(target: Tensor, origin: Tensor, values: Tensor, boxes: Boxes) -> None:
+    """Write the values of boxes into windows of the same map, as far as they overlap.
+
+    Parameters
+    ----------
+    target : torch.Tensor, shape (items, channels, *window)
+        Changed in place.
+    origin : torch.Tensor, shape (items, axes)
+        First voxel of each window.
+    values : torch.Tensor, shape (items, channels, *boxes.size)
+        What the boxes hold.
+    boxes : Boxes
+        Where they are.
+    """
+    # items whose box lies at the same place of its window are written together: nearly all of a regular grid of patches
+    places, which = torch.unique(boxes.start - origin, dim=0, return_inverse=True)
+    for number, place in enumerate(places.tolist()):
+        into, out_of = [], []
+        for at, length, room in zip(place, boxes.size, target.shape[2:], strict=True):
+            first, end = max(at, 0), max(min(at + length, room), max(at, 0))
+            into.append(slice(first, end))
+            out_of.append(slice(first - at, end - at))
+        items: slice | Tensor = slice(None)
+        if len(places) > 1:
+            items = (which == number).nonzero().flatten().to(target.device)
+        target[(items, slice(None), *into)] = values[(items, slice(None), *out_of)]

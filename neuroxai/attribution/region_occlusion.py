@@ -1,0 +1,202 @@
+"""Region occlusion: by how much the class score falls when a region of an atlas is replaced."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from neuroxai.atlas import Atlas
+from neuroxai.attribution.cone_boxes import windows
+from neuroxai.attribution.occluding import OcclusionMethod
+from neuroxai.attribution.occlusion_parts import Options, Recompute
+from neuroxai.errors import InputError, SpaceError
+from neuroxai.lrp.targets import Target
+
+Labels = Atlas | Tensor | NDArray[np.integer]
+
+
+@dataclass(frozen=True)
+class Regions:
+    """The regions of a label image.
+
+    Attributes
+    ----------
+    values : tuple of int
+        Their labels.
+    numbers : torch.Tensor, shape (*grid)
+        At each voxel 0 for background, else 1 + the place of its region in `values`.
+    low, high : torch.Tensor, shape (regions, axes)
+        Bounding boxes; of no extent where a region has no voxel.
+    """
+
+    values: tuple[int, ...]
+    numbers: Tensor
+    low: Tensor
+    high: Tensor
+
+    @classmethod
+    def of(cls, labels: Labels) -> Regions:
+        """Read a label image.
+
+        Raises
+        ------
+        InputError
+            If labels are not whole numbers >= 0 or there is no region.
+        """
+        from scipy.ndimage import find_objects
+
+        if isinstance(labels, Atlas):
+            values, numbers = tuple(labels.names), labels.positions()
+        else:
+            found, numbers = np.unique(_integers(labels), return_inverse=True)
+            numbers = numbers.reshape(tuple(labels.shape)) + (found[0] != 0)
+            values = tuple(int(v) for v in found if v)
+        if not values:
+            raise InputError("labels hold no region: every voxel is 0, the background")
+        nowhere = (slice(0, 0),) * numbers.ndim
+        boxes = [box or nowhere for box in find_objects(numbers, max_label=len(values))]
+        low, high = ([[getattr(s, end) for s in box] for box in boxes] for end in ("start", "stop"))
+        return cls(values, torch.from_numpy(numbers), torch.tensor(low), torch.tensor(high))
+
+    def mask(self, which: Tensor, start: Tensor, size: Sequence[int]) -> Tensor:
+        """Return which voxels of windows belong to the regions, (regions, 1, *size)."""
+        return windows(self.numbers[None], start, size) == 1 + which.view(-1, 1, *(1 for _ in size))
+
+    def voxels(self) -> Tensor:
+        """Return the number of voxels of each region."""
+        return torch.bincount(self.numbers.flatten(), minlength=len(self.values) + 1)[1:]
+
+
+class RegionOcclusion(OcclusionMethod):
+    """Region occlusion; see `region_occlusion`."""
+
+    def __init__(self, model: nn.Module, options: Options, regions: Regions, density: bool) -> None:
+        super().__init__(model, options)
+        self._regions, self._density = regions, density
+
+    def scores(self, inputs: Tensor, target: Target = None) -> tuple[Tensor, tuple[int, ...]]:
+        """Compute the drop of one class's score for each region.
+
+        Parameters
+        ----------
+        inputs : torch.Tensor
+            (batch, channels, *grid of the labels), float32 or float64, finite. A region covers all channels.
+        target : int, sequence of int or torch.Tensor, optional
+            Class index, one for all or one a sample. May be None (or 0) where the network has one output.
+
+        Returns
+        -------
+        torch.Tensor
+            (batch, regions), same dtype and device as `inputs`; 0 for a region without voxels. Not divided by voxels.
+        tuple of int
+            The regions' labels.
+
+        Raises
+        ------
+        SpaceError
+            If the inputs are on another grid than the labels.
+        InputError
+            For inputs or targets that do not fit the network.
+        """
+        return self._drops(inputs, target, self._on)[0], self._regions.values
+
+    def attribute(self, inputs: Tensor, target: Target = None) -> Tensor:
+        """Compute the drop of one class's score for each region, painted over its voxels.
+
+        Parameters
+        ----------
+        inputs, target
+            As for `scores`.
+
+        Returns
+        -------
+        torch.Tensor
+            Shaped like `inputs`, same dtype and device; 0 outside the regions.
+
+        Raises
+        ------
+        SpaceError
+            If the inputs are on another grid than the labels.
+        InputError
+            For inputs or targets that do not fit the network.
+
+        Warns
+        -----
+        UserWarning
+            If the model is in training mode; it is explained as in evaluation mode.
+        """
+        drops, _ = self.scores(inputs, target)
+        if self._density:
+            drops = drops / self._regions.voxels().clamp(min=1).to(drops)
+        painted = nn.functional.pad(drops, (1, 0))[:, self._regions.numbers.to(drops.device)]  # 0 is the background
+        return painted[:, None].expand(inputs.shape).clone()
+
+    def _on(self, x: Tensor) -> Regions:
+        grid, wanted = tuple(x.shape[2:]), tuple(self._regions.numbers.shape)
+        if grid != wanted:
+            raise SpaceError(
+                f"inputs of shape {tuple(x.shape)} have the grid {grid}, the labels of region_occlusion {wanted}; "
+                "bring the atlas to the network's grid with atlas.resampled_to(space)"
+            )
+        return self._regions
+
+
+def _integers(labels: object) -> NDArray[np.integer]:
+    wanted = "an integer array on the network's grid (0 = background) or a neuroxai.atlas.Atlas is wanted"
+    if not isinstance(labels, Tensor | np.ndarray):
+        raise InputError(f"labels are {'not given' if labels is None else f'a {type(labels).__name__}'}; {wanted}")
+    array = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else labels
+    if not np.issubdtype(array.dtype, np.integer):
+        raise InputError(f"labels are of type {array.dtype}; {wanted}: round them first")
+    if array.size == 0 or array.min() < 0:
+        least = f"the least is {array.min()}" if array.size else "there is none"
+        raise InputError(f"labels must be 0 (background) or above, {least}; {wanted}")
+    return array
+
+
+def region_occlusion(
+    model: nn.Module, *, labels: Labels | None = None, value: float | Literal["mean"] = 0.0,
+    score: Literal["logit", "probability"] = "logit", positive: bool = False, density: bool = False,
+    per_pass: int | None = None, recompute: Recompute = "auto",
+) -> RegionOcclusion:  # fmt: skip
+    """Atlas-region occlusion (Rieke 2018): the drop of the class score when a region of an atlas is replaced.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        The network.
+    labels : Atlas, torch.Tensor or numpy.ndarray
+        The regions on the network's grid, one integer a voxel, 0 for background; for all samples. Must be given.
+    value : float or "mean"
+        What replaces the voxels: a number, or the mean of each scan's channel.
+    score : {"logit", "probability"}
+        Which score's drop is taken. The logit is what goes into a softmax or sigmoid at the network's end.
+    positive : bool
+        Clip drops below zero (regions that speak against the class).
+    density : bool
+        Divide the drop that is painted over a region by its number of voxels.
+    per_pass : int, optional
+        Regions run at once; by default as many as keep memory small.
+    recompute : {"auto", "cone", "all"}
+        What is run for each region: the voxels of each layer that its bounding box reaches, the whole network, or
+        whichever is less. The results are the same.
+
+    Raises
+    ------
+    InputError
+        If an option does not fit.
+    UnsupportedLayerError
+        If `recompute` is "cone" and the network cannot be traced.
+    """
+    options = Options(value, score, positive, per_pass, recompute)
+    if not isinstance(model, nn.Module):
+        raise InputError(f"model is a {type(model).__name__}; a torch.nn.Module is wanted")
+    if not isinstance(density, bool):
+        raise InputError(f"density is {density!r}; true or false is wanted")
+    return RegionOcclusion(model, options, Regions.of(labels), density)  # type: ignore[arg-type]  # None is refused

@@ -1,0 +1,183 @@
+"""Concept relevance: relevance that goes through chosen channels of hidden layers, and the channels ranked by it.
+
+Achtibat et al. (2023), Nature Machine Intelligence 5: 1006-1019: on the way back, the relevance of all other channels
+of a conditioned layer is set to zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from neuroxai.errors import InputError, one_of
+from neuroxai.lrp.plan import Plan
+from neuroxai.lrp.starts import find
+from neuroxai.lrp.steps import Step, Values
+from neuroxai.lrp.targets import is_index
+
+Conditions = Mapping[str, int | Sequence[int]] | None
+ORDERS = ("absolute", "signed")
+
+
+@dataclass(frozen=True)
+class MaskStep(Step):
+    """Stands behind a layer: values go through, and of the relevance only that of the chosen channels.
+
+    Attributes
+    ----------
+    channels : tuple of int, optional
+        Channels (axis 1) that keep their relevance; None: all, the step only marks the place.
+    """
+
+    channels: tuple[int, ...] | None = None
+
+    def nonnegative(self, inputs: Sequence[bool]) -> bool:
+        """Tell that values go through."""
+        return all(inputs)
+
+    def forward(self, values: Values, nonnegative: Sequence[bool]) -> tuple[Any, Any]:
+        """Hold the channels against the layer's."""
+        x = values[self.inputs[0]]
+        wrong = [c for c in self.channels or () if c >= x.shape[1]]
+        if wrong:
+            raise InputError(f"condition on channel {wrong[0]}; it has {x.shape[1]} channels: 0 to {x.shape[1] - 1}")
+        return x, None
+
+    def backward(self, kept: Any, relevance: Tensor) -> Sequence[Tensor]:
+        """Keep the chosen channels."""
+        if self.channels is None:
+            return (relevance,)
+        index = torch.tensor(self.channels, device=relevance.device)
+        return (torch.zeros_like(relevance).index_copy_(1, index, relevance.index_select(1, index)),)
+
+
+def conditioned(plan: Plan, conditions: Conditions) -> Plan:
+    """Put a mask behind each conditioned layer.
+
+    Raises
+    ------
+    InputError
+        For layers that do not exist or that relevance does not reach, and for anything but channel numbers.
+    """
+    if conditions is None:
+        return plan
+    if not isinstance(conditions, Mapping):
+        raise InputError(f"conditions are {conditions!r}; a dict is wanted, {{layer name: channel or channels}}")
+    chosen = [(layer, _channels(layer, wanted)) for layer, wanted in conditions.items()]
+    for layer, channels in chosen:
+        plan = masked(plan, layer, channels)
+    return plan
+
+
+def masked(plan: Plan, layer: str, channels: tuple[int, ...] | None) -> Plan:
+    """Put one mask behind a layer; everything that read the layer's output reads the mask's."""
+    before = find(plan, layer, "conditioned layer" if channels is not None else "layer")
+    inner = f"{before.name}/all"  # no name of torch.fx has a slash
+    mask = MaskStep(before.name, (inner,), (f"{layer} (condition)",), channels)
+    steps: list[Step] = []
+    for step in plan.steps:
+        steps += [replace(step, name=inner), mask] if step is before else [step]
+    return replace(plan, steps=tuple(steps))
+
+
+@dataclass
+class Arrivals:
+    """Collects the relevance of each layer's output; its `watch` is a `neuroxai.lrp.run.Watch`."""
+
+    found: dict[str, Tensor] = field(default_factory=dict)
+
+    def watch(self, step: Step, kept: Any, arrived: Tensor, shares: Sequence[Tensor]) -> bool:
+        """Note one step; at a conditioned layer what its mask has left."""
+        if not isinstance(step, MaskStep):
+            self.found.update(dict.fromkeys(reversed(step.labels), arrived))
+        return False
+
+
+@dataclass
+class Probe:
+    """Takes the relevance at the mask without channels, and ends the way back there."""
+
+    relevance: Tensor = field(default_factory=lambda: torch.empty(0))
+
+    def watch(self, step: Step, kept: Any, arrived: Tensor, shares: Sequence[Tensor]) -> bool:
+        """Note the relevance."""
+        found = isinstance(step, MaskStep) and step.channels is None
+        if found:
+            self.relevance = arrived
+        return found
+
+
+def _channels(layer: str, wanted: object) -> tuple[int, ...]:
+    listed = [wanted] if is_index(wanted) else wanted
+    if hasattr(listed, "tolist"):
+        listed = listed.tolist()
+    if not isinstance(listed, list | tuple | set | frozenset | range) or not listed:
+        raise InputError(f"condition on layer {layer!r} is {wanted!r}; a channel or a list of channels is wanted")
+    if not all(is_index(c) and c >= 0 for c in listed):
+        raise InputError(f"condition on layer {layer!r} is {wanted!r}; channels are integers from 0")
+    return tuple(sorted({int(c) for c in listed}))
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Channels of one layer, each sample's most relevant first.
+
+    Attributes
+    ----------
+    layer : str
+        The layer.
+    channels : torch.Tensor
+        (batch, channels), the channels' numbers.
+    relevance : torch.Tensor
+        (batch, channels), in the same order: the relevance each carries, summed over its positions.
+    """
+
+    layer: str
+    channels: Tensor
+    relevance: Tensor
+
+    def top(self, count: int, sample: int = 0) -> list[int]:
+        """Return the numbers of one sample's first `count` channels, as `conditions` takes them."""
+        numbers: list[int] = self.channels[sample, :count].tolist()
+        return numbers
+
+    def __str__(self) -> str:
+        """Return the ten most relevant channels of each sample, one sample a line."""
+        rows = []
+        for sample, (channels, values) in enumerate(zip(self.channels, self.relevance, strict=True)):
+            pairs = [f"{int(c)} ({float(v):+.3g})" for c, v in zip(channels[:10], values[:10], strict=True)]
+            rows.append(f"sample {sample}, {self.layer}: {', '.join(pairs)}")
+        return "\n".join(rows)
+
+
+def ranked(layer: str, relevance: Tensor, by: Literal["absolute", "signed"]) -> Ranking:
+    """Rank a layer's channels by their relevance (batch, channels, ...).
+
+    Parameters
+    ----------
+    layer : str
+        For the result.
+    relevance : torch.Tensor
+        Relevance of the layer's output.
+    by : {"absolute", "signed"}
+        By the size of the summed relevance, or by its value (what speaks for the class first). Equals keep their order.
+    """
+    sums = relevance.flatten(2).sum(2) if relevance.ndim > 2 else relevance
+    order = (sums.abs() if by == "absolute" else sums).argsort(dim=1, descending=True, stable=True)
+    return Ranking(layer, order, sums.gather(1, order))
+
+
+def check_order(by: str) -> None:
+    """Refuse an unknown order.
+
+    Raises
+    ------
+    InputError
+        Naming the orders.
+    """
+    if by not in ORDERS:
+        raise one_of("order", by, ORDERS)

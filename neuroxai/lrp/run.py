@@ -1,0 +1,125 @@
+"""Run a plan: scores forward, relevance back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from neuroxai.errors import InputError
+from neuroxai.lrp.plan import Plan, check_scores
+from neuroxai.lrp.steps import Step
+from neuroxai.lrp.targets import class_scores, out_of_memory, probabilities
+
+# Sees each step on the way back: the step, what it kept, the relevance of its output, the relevance of its inputs.
+# Returns True to end the way back there.
+Watch = Callable[[Step, Any, Tensor, Sequence[Tensor]], bool]
+
+
+def forward(plan: Plan, x: Tensor) -> tuple[Tensor, dict[str, Any]]:
+    """Run all steps; values that nobody reads again are let go.
+
+    Parameters
+    ----------
+    plan : Plan
+        The network.
+    x : torch.Tensor
+        Its input.
+
+    Returns
+    -------
+    result : torch.Tensor
+        The plan's result.
+    kept : dict
+        What `backward` needs, by the steps' names.
+
+    Raises
+    ------
+    InputError
+        Naming the layer that cannot take what arrives.
+    """
+    values: dict[str, Any] = {plan.source: x}
+    nonnegative = {plan.source: bool(x.amin() >= 0)}
+    last = {name: index for index, step in enumerate(plan.steps) for name in step.reads()}
+    kept: dict[str, Any] = {}
+    for index, step in enumerate(plan.steps):
+        signs = [nonnegative[name] for name in step.inputs]
+        try:
+            values[step.name], kept[step.name] = step.forward(values, signs)
+        except InputError as error:
+            raise InputError(f"layer {step.labels[0]!r}: {error}") from error
+        except RuntimeError as error:
+            if out_of_memory(error):
+                raise
+            shapes = ", ".join(str(tuple(values[name].shape)) for name in step.inputs)
+            raise InputError(f"layer {step.labels[0]!r} cannot take a tensor of shape {shapes}: {error}") from error
+        nonnegative[step.name] = step.nonnegative(signs)
+        for name in step.reads():
+            if last[name] == index and name != plan.result:
+                values.pop(name, None)
+    return values[plan.result], kept
+
+
+def backward(plan: Plan, kept: dict[str, Any], seed: Tensor, x: Tensor, watch: Watch | None = None) -> Tensor:
+    """Take the relevance back step by step, adding up where a value was read several times.
+
+    Parameters
+    ----------
+    plan : Plan
+        The network.
+    kept : dict
+        From `forward`; emptied on the way.
+    seed : torch.Tensor
+        Relevance of the plan's result.
+    x : torch.Tensor
+        The input.
+    watch : callable, optional
+        Sees every step; see `Watch`.
+
+    Returns
+    -------
+    torch.Tensor
+        Relevance of the input, shaped like `x`; zero where the way back was ended before it.
+    """
+    relevance: dict[str, Tensor] = {plan.result: seed}
+    for step in reversed(plan.steps):
+        arrived, own = relevance.pop(step.name, None), kept.pop(step.name)
+        if arrived is None:
+            continue
+        shares = step.backward(own, arrived)
+        if watch is not None and watch(step, own, arrived, shares):
+            break
+        for name, share in zip(step.inputs, shares, strict=True):
+            relevance[name] = relevance[name] + share if name in relevance else share
+        del shares  # nothing may outlive the step that needs it: memory counts on whole-brain grids
+    found = relevance.get(plan.source)
+    return torch.zeros_like(x) if found is None else found.contiguous()
+
+
+def check_own(ours: Tensor, double: nn.Module, x: Tensor, link: str | None) -> None:
+    """Hold a plan's scores against those of the model itself.
+
+    Parameters
+    ----------
+    ours : torch.Tensor
+        Scores of `x` by the whole plan.
+    double : torch.nn.Module
+        The model's evaluation-mode double.
+    x : torch.Tensor
+        The input.
+    link : {"softmax", "sigmoid", None}
+        What the model puts on its scores.
+
+    Raises
+    ------
+    UnsupportedLayerError
+        If they differ.
+    """
+    own = double(x.clone())
+    ours = ours.reshape(own.shape)
+    if link is not None:  # compare behind the probabilities, whichever form the network gives them
+        own, ours = own.exp() if bool((own < 0).any()) else own, probabilities(class_scores(ours), link)
+        ours = ours.reshape(own.shape)
+    check_scores(ours, own)

@@ -1,0 +1,191 @@
+"""Where relevance starts: at the target's score, or at neurons of a hidden layer."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from neuroxai.errors import InputError, UnsupportedLayerError, one_of
+from neuroxai.lrp.linear import LinearStep
+from neuroxai.lrp.plan import Plan
+from neuroxai.lrp.steps import Step
+from neuroxai.lrp.targets import Target, check_target, class_scores, is_index, probabilities, target_indices
+
+STARTS = ("logit", "probability")
+Neuron = int | Sequence[int] | Mapping[str, int] | None
+
+
+@dataclass(frozen=True)
+class Start:
+    """What is explained; the arguments of `neuroxai.lrp.LRP.attribute`.
+
+    Raises
+    ------
+    InputError
+        For arguments that contradict each other.
+    """
+
+    target: Target = None
+    start: Literal["logit", "probability"] = "logit"
+    layer: str | None = None
+    neuron: Neuron = None
+
+    def __post_init__(self) -> None:
+        if self.start not in STARTS:
+            raise one_of("start", self.start, STARTS)
+        if self.layer is None:
+            if self.neuron is not None:
+                raise InputError(f"neuron is {self.neuron!r} but layer is None; name the layer that the neuron is in")
+            return
+        if self.target is not None:
+            raise InputError(
+                f"both target ({self.target!r}) and layer ({self.layer!r}) are given; relevance starts at one of them. "
+                "To explain a class through chosen channels of a layer use conditions={layer: channels}"
+            )
+        if self.start != "logit":
+            raise InputError(f"start is {self.start!r}, but relevance that starts at a layer starts from its values")
+
+    def indices(self, x: Tensor) -> Tensor | None:
+        """Return the target of each sample, (batch,), or None where relevance starts at a layer."""
+        return target_indices(self.target, len(x), x.device) if self.layer is None else None
+
+    def cut(self, plan: Plan) -> Plan:
+        """Return the plan up to where relevance starts."""
+        return plan if self.layer is None else truncated(plan, self.layer)
+
+    def seed(self, output: Tensor, indices: Tensor | None, link: str | None, model: nn.Module) -> Tensor:
+        """Return the relevance of the cut plan's result, shaped like it.
+
+        Raises
+        ------
+        InputError
+            If the target or neuron does not exist.
+        """
+        if self.layer is not None:
+            return _of_neurons(output, self.neuron, self.layer, model)
+        scores = class_scores(output)
+        indices = torch.zeros(len(scores), dtype=torch.long, device=scores.device) if indices is None else indices
+        check_target(self.target, indices, scores.shape[1])
+        values = scores if self.start == "logit" else probabilities(scores, link)
+        chosen = indices[:, None]
+        return torch.zeros_like(scores).scatter_(1, chosen, values.gather(1, chosen)).reshape(output.shape)
+
+
+def numbered(plan: Plan) -> Plan:
+    """Give each run of a layer a label of its own: "name", "name:2", ... in the order they run."""
+    runs: Counter[str] = Counter()
+    steps = []
+    for step in plan.steps:
+        runs.update(step.labels)
+        labels = tuple(name if runs[name] == 1 else f"{name}:{runs[name]}" for name in step.labels)
+        steps.append(replace(step, labels=labels))
+    return replace(plan, steps=tuple(steps))
+
+
+def reached(plan: Plan) -> list[Step]:
+    """Return the steps that relevance reaches from the plan's result, in the order they run."""
+    wanted, found = {plan.result}, []
+    for step in reversed(plan.steps):
+        if step.name in wanted:
+            found.append(step)
+            wanted.update(step.inputs)
+    return found[::-1]
+
+
+def layer_names(plan: Plan) -> tuple[str, ...]:
+    """Return the labels of all layers that relevance reaches, in the order they run."""
+    return tuple(name for step in reached(plan) for name in step.labels)
+
+
+def find(plan: Plan, layer: str, what: str = "layer") -> Step:
+    """Return the step of a layer.
+
+    Raises
+    ------
+    InputError
+        If there is no such layer, or relevance does not reach it; close matches are named.
+    """
+    steps = reached(plan)
+    for step in steps:
+        if layer in step.labels:
+            return step
+    if any(layer in step.labels for step in plan.steps):
+        raise InputError(f"{what} {layer!r}: no relevance reaches it from where it starts; name a layer before that")
+    names = [name for step in steps for name in step.labels]
+    inside = [name for name in names if isinstance(layer, str) and name.startswith(f"{layer}.")]
+    close = inside or get_close_matches(str(layer), names, n=8, cutoff=0.5) or names
+    raise one_of(what, layer, close[:40], "" if len(close) == len(names) else "LRP(...).layers names them all.")
+
+
+def truncated(plan: Plan, layer: str) -> Plan:
+    """Return the plan up to a layer, whose output becomes the result; nothing behind it is left.
+
+    A layer with a normalisation folded into it ends before the normalisation, unless that is the layer asked for.
+
+    Raises
+    ------
+    InputError
+        If there is no such layer, or relevance does not reach it.
+    UnsupportedLayerError
+        If the layer is merged with others and has no output of its own.
+    """
+    end = find(plan, layer)
+    last = end
+    if layer != end.labels[-1]:
+        if not isinstance(end, LinearStep) or end.norm is None or layer != end.labels[0]:
+            raise UnsupportedLayerError(
+                f"layer {layer!r} is merged with {end.labels[-1]!r} and has no output of its own; start there"
+            )
+        last = replace(end, norm=None, labels=end.labels[:1])
+    wanted, steps = {end.name}, []
+    for step in reversed(plan.steps):
+        if step.name in wanted:
+            steps.append(last if step is end else step)
+            wanted.update(step.reads())
+    return replace(plan, steps=tuple(reversed(steps)), result=end.name, link=None)
+
+
+def _of_neurons(output: Tensor, neuron: Neuron, layer: str, model: nn.Module) -> Tensor:
+    if not bool(torch.isfinite(output).all()):
+        raise InputError(f"layer {layer!r}: its output is NaN or infinite for this input; check the weights")
+    if neuron is None:
+        return output
+    index = (slice(None), *neuron_index(neuron, tuple(output.shape[1:]), layer, model))
+    seed = torch.zeros_like(output)
+    seed[index] = output[index]
+    return seed
+
+
+def neuron_index(neuron: Neuron, shape: tuple[int, ...], layer: str, model: nn.Module) -> tuple[int | slice, ...]:
+    """Return the neuron's index in the layer's output without its batch axis.
+
+    Raises
+    ------
+    InputError
+        Saying what neurons the layer has.
+    """
+    has = f"layer {layer!r} has outputs of shape {shape}, (channels, *positions) without the batch"
+    if isinstance(neuron, Mapping):
+        module = dict(model.named_modules(remove_duplicate=False)).get(layer.partition(":")[0])
+        neurons = getattr(module, "neurons", None)
+        if set(neuron) != {"patch", "filter"} or neurons is None:
+            raise InputError(
+                f'neuron is {dict(neuron)!r} at layer {layer!r} ({type(module).__name__}); {{"patch": p, "filter": f}} '
+                "is wanted at a PatchIndividualFilter layer, a channel or (channel, *position) at any other"
+            )
+        picked: tuple[int | slice, ...] = neurons(neuron["patch"], neuron["filter"])
+        return picked
+    numbers = (neuron,) if is_index(neuron) else neuron
+    if not isinstance(numbers, list | tuple) or not all(is_index(n) for n in numbers):
+        raise InputError(f"neuron is {neuron!r}; a channel or (channel, *position) is wanted: {has}")
+    if len(numbers) not in (1, len(shape)):
+        raise InputError(f"neuron {tuple(numbers)} has {len(numbers)} indices; 1 or {len(shape)} are wanted: {has}")
+    if any(not 0 <= n < size for n, size in zip(numbers, shape, strict=False)):
+        raise InputError(f"neuron {neuron!r} does not exist; {has}")
+    return tuple(int(n) for n in numbers)

@@ -1,0 +1,90 @@
+"""What the benchmarks of explanation methods share: the network, the plain pass, interleaved times, peak memory."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from neuroxai import networks
+
+Shape = tuple[int, int, int]
+Runners = dict[str, Callable[[], object]]
+SMALLEST = (78, 78, 78)  # grid that the published networks take
+
+
+def network(shape: Shape, name: str = "ad_cnn") -> nn.Module:
+    """Build a published network for a grid, with the weights and running statistics of a fixed seed."""
+    torch.manual_seed(0)
+    model: nn.Module = getattr(networks, name)(shape)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm3d):
+            nn.init.normal_(module.running_mean, std=0.3)  # type: ignore[arg-type]
+            nn.init.uniform_(module.running_var, 0.5, 2.0)  # type: ignore[arg-type]
+    return model.eval().requires_grad_(False)
+
+
+def scans(shape: Shape, batch: int) -> Tensor:
+    """Return random scans without any zero, (batch, 1, *shape)."""
+    return torch.rand(batch, 1, *shape, generator=torch.Generator().manual_seed(1))
+
+
+def plain(model: nn.Module, x: Tensor) -> Tensor:
+    """Forward pass and backward pass to the input."""
+    x = x.detach().requires_grad_(True)
+    return torch.autograd.grad(model(x)[:, -1].sum(), x)[0]
+
+
+def plain_runners(shape: Shape, batch: int, name: str = "ad_cnn") -> Runners:
+    """Return the plain pass, NCDHW and channels_last_3d."""
+    model, x = network(shape, name), scans(shape, batch)
+    last = network(shape, name).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    x_last = x.to(memory_format=torch.channels_last_3d)
+    return {"plain": lambda: plain(model, x), "plain, channels last": lambda: plain(last, x_last)}
+
+
+def fastest_plain(times: dict[str, float]) -> str:
+    """Return the name of the faster plain pass."""
+    return min(("plain", "plain, channels last"), key=times.__getitem__)
+
+
+def seconds(found: Runners, repeats: int) -> dict[str, float]:
+    """Median seconds of each, interleaved, after one call of each."""
+    taken: dict[str, list[float]] = {name: [] for name in found}
+    for call in found.values():
+        call()
+    for _ in range(repeats):
+        for name, call in found.items():
+            start = time.perf_counter()
+            call()
+            taken[name].append(time.perf_counter() - start)
+    return {name: statistics.median(t) for name, t in taken.items()}
+
+
+def measured(script: str, arguments: Sequence[object]) -> float:
+    """Peak memory that a script prints, in MiB; a child process, for the peak never falls."""
+    command = [sys.executable, script, *map(str, arguments)]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def peak(warm_up: Callable[[], object], call: Callable[[], object]) -> float:
+    """Return the peak resident memory that one call adds in this process, in MiB, after a warm-up call."""
+    warm_up()
+    try:
+        with open("/proc/self/clear_refs", "w") as file:  # resets the peak to the present size
+            file.write("5")
+    except OSError:
+        return float("nan")
+    before = _status("VmRSS")
+    call()
+    return (_status("VmHWM") - before) / 1024
+
+
+def _status(key: str) -> float:
+    with open("/proc/self/status") as file:
+        return float(next(line for line in file if line.startswith(key)).split()[1])

@@ -1,0 +1,173 @@
+"""Grad-CAM: the formula, the layer, the place."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from neuroxai import attribution
+from neuroxai.errors import InputError, UnsupportedLayerError
+
+
+class Net(nn.Module):
+    """Named layers on one to three axes; a last convolution that leaves a single cell."""
+
+    def __init__(self, axes=3):
+        super().__init__()
+        torch.manual_seed(1)
+        conv, norm, pool = (getattr(nn, f"{kind}{axes}d") for kind in ("Conv", "BatchNorm", "MaxPool"))
+        self.conv1, self.act1, self.pool1 = conv(2, 3, 3, padding=1), nn.ReLU(inplace=True), pool(2)
+        self.conv2, self.norm2, self.act2 = conv(3, 4, 3, padding=1), norm(4), nn.ReLU(inplace=True)
+        self.pool2, self.conv3, self.fc = pool(2), conv(4, 6, 2, padding=0), nn.Linear(6, 2)
+        self.norm2.running_mean.normal_(std=0.1)
+        self.norm2.running_var.fill_(0.05)
+
+    def forward(self, x):
+        x = self.pool1(self.act1(self.conv1(x)))
+        x = self.pool2(self.act2(self.norm2(self.conv2(x))))
+        return self.fc(self.conv3(x).flatten(1))
+
+
+SHAPE = (8, 10, 11)
+
+
+def net(axes=3):
+    return Net(axes).double().eval()
+
+
+def scans(axes=3):
+    return torch.randn(2, 2, *SHAPE[:axes], generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+
+def by_hand(model, x, target, name, relu=True):
+    """Selvaraju 2017, equations 1 and 2."""
+    model, kept = copy.deepcopy(model), {}
+    model.act1.inplace = model.act2.inplace = False
+    model.get_submodule(name).register_forward_hook(lambda module, inputs, out: kept.update(out=out))
+    score = model(x)[:, target].sum()
+    (gradient,) = torch.autograd.grad(score, kept["out"])
+    axes = tuple(range(2, x.ndim))
+    cam = (gradient.mean(axes, keepdim=True) * kept["out"]).sum(1, keepdim=True).detach()
+    return cam.relu() if relu else cam
+
+
+@pytest.mark.parametrize("axes", [1, 2, 3])
+@pytest.mark.parametrize("relu", [True, False])
+def test_coarse_map_by_hand(axes, relu):
+    class Two(Net):
+        def forward(self, x):
+            x = self.pool1(self.act1(self.conv1(x)))
+            return self.fc(torch.cat([f := self.act2(self.norm2(self.conv2(x))).flatten(2).mean(2), f[:, :2]], 1))
+
+    torch.manual_seed(1)
+    model, x = Two(axes).double().eval(), scans(axes)
+    fine, coarse = attribution.create("grad_cam", model, relu=relu).attribute(x, 1, return_coarse=True)
+    torch.testing.assert_close(coarse, by_hand(model, x, 1, "act2", relu))
+    assert coarse.shape == (2, 1, *(n // 2 for n in SHAPE[:axes]))
+    assert fine.shape == x.shape
+    assert torch.equal(fine[:, 0], fine[:, 1])
+    assert bool((coarse < 0).any()) != relu
+    assert torch.equal(fine, attribution.create("grad_cam", model, relu=relu).attribute(x, 1))
+
+
+@pytest.mark.parametrize("layer", ["conv1", "act1", "pool1", "conv2", "norm2", "act2", "pool2"])
+def test_layer_by_name(layer):
+    model, x = Net().double().eval(), torch.randn(2, 2, 8, 8, 8, dtype=torch.float64)
+    found = attribution.create("grad_cam", model, layer=layer, relu=False).attribute(x, 0, return_coarse=True)[1]
+    torch.testing.assert_close(found, by_hand(model, x, 0, layer, relu=False))
+
+
+def default_layer(model, x):
+    """The layer found, told by the coarse map that it makes."""
+    coarse = attribution.create("grad_cam", model, relu=False).attribute(x, 0, return_coarse=True)[1]
+    fits = []
+    for name, _ in model.named_modules():
+        try:
+            other = attribution.create("grad_cam", model, layer=name, relu=False).attribute(x, 0, return_coarse=True)[1]
+        except InputError:
+            continue
+        if other.shape == coarse.shape and torch.allclose(other, coarse):
+            fits.append(name)
+    return fits
+
+
+def test_default_is_the_last_layer_with_the_grid_of_the_last_convolution_that_has_one():
+    x = torch.randn(1, 2, 8, 8, 8, dtype=torch.float64)
+    assert default_layer(Net().double().eval(), x) == ["act2"]  # conv3 has one cell left
+
+
+def test_default_layer_of_a_residual_network():
+    from monai.networks.nets import ResNet
+
+    torch.manual_seed(0)
+    model = ResNet("basic", [1, 1, 1, 1], [2, 2, 4, 4], n_input_channels=1, num_classes=2, conv1_t_size=3).eval()
+    x = torch.randn(1, 1, 40, 40, 40)
+    found = attribution.create("grad_cam", model, relu=False).attribute(x, 0)
+    assert torch.equal(found, attribution.create("grad_cam", model, relu=False, layer="layer4").attribute(x, 0))
+
+
+def test_an_inplace_activation_does_not_overwrite_the_layer_in_front_of_it():
+    model, x = Net().double().eval(), torch.randn(2, 2, 8, 8, 8, dtype=torch.float64)
+    found = attribution.create("grad_cam", model, layer="norm2", relu=False).attribute(x, 0)
+    assert not torch.allclose(found, attribution.create("grad_cam", model, layer="act2", relu=False).attribute(x, 0))
+
+
+def test_guided_is_the_product():
+    model, x = Net().double().eval(), torch.randn(2, 2, 8, 8, 8, dtype=torch.float64)
+    wanted = attribution.create("guided_backprop", model).attribute(x, 1)
+    wanted = wanted * attribution.create("grad_cam", model, layer="act1").attribute(x, 1)
+    assert torch.equal(attribution.create("guided_grad_cam", model, layer="act1").attribute(x, 1), wanted)
+
+
+class Shared(nn.Module):
+    """One activation, run twice behind a convolution."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.act, self.fc = nn.Conv1d(1, 4, 3), nn.ReLU(), nn.Linear(32, 2)
+
+    def forward(self, x):
+        return self.fc(self.act(self.act(self.conv(x)) - 0.1).flatten(1))
+
+
+def test_layers_that_do_not_fit():
+    x = torch.randn(1, 2, 8, 8, 8)
+    for layer, message in [("fc", r"layer 'fc' puts out \(1, 2\)"), ("conv9", "unknown layer 'conv9'")]:
+        with pytest.raises(InputError, match=message):
+            attribution.create("grad_cam", Net().eval(), layer=layer).attribute(x, 1)
+    with pytest.raises(InputError, match="layer 'act' runs 2 times"):
+        attribution.create("grad_cam", Shared().eval(), layer="act").attribute(torch.randn(1, 1, 10), 1)
+    assert default_layer(Shared().eval(), torch.randn(1, 1, 10)) == ["conv"]
+    flat = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2)).eval()
+    with pytest.raises(InputError, match=r"no convolution of Sequential has a grid .* \(1, 4\)"):
+        attribution.create("grad_cam", flat).attribute(torch.randn(1, 4), 1)
+    with pytest.raises(InputError, match="unknown placement 'top'; choose one of: fields, stretch"):
+        attribution.create("grad_cam", flat, placement="top")
+
+
+def test_stretched_as_published():
+    model, x = Net().double().eval(), torch.randn(2, 2, 8, 8, 8, dtype=torch.float64)
+    fine, coarse = attribution.create("grad_cam", model, placement="stretch").attribute(x, 1, return_coarse=True)
+    assert torch.equal(fine[:, :1], F.interpolate(coarse, (8, 8, 8), mode="trilinear"))
+    # padded convolutions and even pooling on an even grid: the fields' centres are where stretching puts them
+    torch.testing.assert_close(fine, attribution.create("grad_cam", model).attribute(x, 1))
+
+
+def test_networks_that_cannot_be_followed_are_refused_with_a_way_out():
+    class Branching(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.fc = nn.Conv1d(1, 3, 3), nn.Linear(24, 2)
+
+        def forward(self, x):
+            return self.fc(self.conv(x if x.sum() > 0 else -x).flatten(1))
+
+    model, x = Branching().eval(), torch.randn(1, 1, 10)
+    with pytest.raises(UnsupportedLayerError, match=r'cannot be traced .* placement="stretch"'):
+        attribution.create("grad_cam", model)
+    assert attribution.create("grad_cam", model, placement="stretch").attribute(x, 1).shape == x.shape

@@ -1,0 +1,76 @@
+"""What the plain gradient methods compute."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from neuroxai import attribution
+from neuroxai.errors import InputError
+
+
+def network():
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv3d(1, 3, 3), nn.BatchNorm3d(3), nn.ReLU(), nn.MaxPool3d(2), nn.Flatten(), nn.Linear(108, 2)
+    )  # fmt: skip
+    model[1].running_mean.normal_()
+    return model.double().eval()
+
+
+X = torch.randn(3, 1, 8, 9, 10, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+
+
+def gradient(model, x, target):
+    x = x.detach().requires_grad_(True)
+    return torch.autograd.grad(model(x)[:, target].sum(), x)[0]
+
+
+def test_saliency_and_gradient_x_input():
+    model, plain = network(), gradient(network(), X, 1)
+    torch.testing.assert_close(attribution.create("saliency", model).attribute(X, 1), plain.abs())
+    torch.testing.assert_close(attribution.create("saliency", model, absolute=False).attribute(X, 1), plain)
+    torch.testing.assert_close(attribution.create("gradient_x_input", model).attribute(X, 1), plain * X)
+
+
+@pytest.mark.parametrize("image", [False, True])
+def test_integrated_gradients_add_up_to_the_difference(image):
+    model = network()
+    baseline = torch.linspace(-1, 1, 720, dtype=torch.float64).reshape(1, 8, 9, 10) if image else 0.5
+    found = attribution.create("integrated_gradients", model, steps=200, baseline=baseline).attribute(X, 1)
+    start = baseline[None].expand_as(X) if image else torch.full_like(X, 0.5)
+    drop = model(X)[:, 1] - model(start)[:, 1]
+    torch.testing.assert_close(found.flatten(1).sum(1), drop.detach(), rtol=0.02, atol=0.01)
+
+
+def test_integrated_gradients_by_the_midpoint_sum():
+    model = nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 2)).double().eval()
+    x, start = torch.randn(2, 4, dtype=torch.float64), 0.25
+    points = torch.arange(400, dtype=torch.float64).add(0.5).div(400)
+    wanted = sum(gradient(model, start + p * (x - start), 0) for p in points) / 400 * (x - start)
+    found = attribution.create("integrated_gradients", model, steps=60, baseline=start).attribute(x, 0)
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["integrated_gradients", "deep_lift"])
+def test_a_baseline_of_another_grid_is_refused(name):
+    method = attribution.create(name, network(), baseline=torch.zeros(1, 8, 9, 9))
+    with pytest.raises(InputError, match=r"baseline has shape \(1, 8, 9, 9\); .* \(1, 8, 9, 10\) are wanted"):
+        method.attribute(X, 1)
+
+
+def test_an_inplace_activation_whose_input_is_read_again_is_explained_as_the_network_runs():
+    class Shared(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.act, self.fc = nn.ReLU(inplace=True), nn.Linear(4, 2)
+
+        def forward(self, x):
+            x = x * 1
+            return self.fc(self.act(x) + x)  # x is rectified by now
+
+    model = Shared().double().eval()
+    x = torch.randn(3, 4, dtype=torch.float64)
+    wanted = 2 * model.fc.weight[1] * (x > 0)
+    torch.testing.assert_close(attribution.create("saliency", model, absolute=False).attribute(x, 1), wanted.detach())

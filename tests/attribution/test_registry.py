@@ -1,0 +1,70 @@
+"""Methods by name."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from neuroxai import attribution
+from neuroxai.errors import InputError
+
+METHODS = {
+    "saliency", "gradient_x_input", "guided_backprop", "integrated_gradients", "deep_lift", "smooth_grad", "grad_cam",
+    "guided_grad_cam", "occlusion", "region_occlusion", "lrp_zero", "lrp_epsilon", "lrp_gamma", "lrp_alpha_beta",
+    "lrp_z_plus", "deep_taylor", "lrp_boehle2019",
+}  # fmt: skip
+
+
+def model():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(5, 7), nn.ReLU(), nn.Linear(7, 2)).eval()
+
+
+def test_names_are_all_there_and_sorted():
+    assert set(attribution.names()) == METHODS
+    assert list(attribution.names()) == sorted(METHODS)
+
+
+def test_unknown_names_options_and_values():
+    with pytest.raises(InputError, match="unknown attribution method 'lrp'; choose one of: deep_lift"):
+        attribution.create("lrp", model())
+    with pytest.raises(InputError, match="unknown attribution method"):
+        attribution.describe("lrp")
+    with pytest.raises(InputError, match="'lrp_alpha_beta' has no option 'alpha'; its options are: beta"):
+        attribution.create("lrp_alpha_beta", model(), alpha=2)
+    with pytest.raises(InputError, match="'lrp_zero' has no option 'epsilon'; it has no options"):
+        attribution.create("lrp_zero", model(), epsilon=2)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("lrp_alpha_beta", {"beta": -1}, "beta is -1"),
+        ("lrp_gamma", {"gamma": "much"}, "gamma is 'much'"),
+        ("deep_taylor", {"low": 0.0}, "low is 0.0, high is None"),
+        ("integrated_gradients", {"steps": 0}, "steps is 0; a positive integer"),
+        ("integrated_gradients", {"steps": True}, "steps is True"),
+        ("integrated_gradients", {"baseline": "black"}, "baseline is 'black'; a finite number or one image"),
+        ("integrated_gradients", {"baseline": float("nan")}, "baseline is nan"),
+        ("deep_lift", {"baseline": torch.tensor([float("inf")])}, r"baseline of shape \(1,\) holds NaN"),
+        ("smooth_grad", {"samples": 0}, "samples is 0"),
+        ("smooth_grad", {"noise": -0.1}, "noise is -0.1; a finite number >= 0"),
+        ("smooth_grad", {"seed": 1.5}, "seed is 1.5; an integer of at least 0"),
+        ("grad_cam", {"layer": "conv9"}, "unknown layer 'conv9'; choose one of: 0, 1, 2"),
+        ("guided_grad_cam", {"layer": ""}, "unknown layer ''"),
+    ],
+)
+def test_values_that_do_not_fit(name, options, message):
+    with pytest.raises(InputError, match=message):
+        attribution.create(name, model(), **options)
+
+
+def test_import_is_light():
+    code = (
+        "import sys, neuroxai.attribution as a; a.describe(a.names()[0]); print({'torch', 'captum'} & {*sys.modules})"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"

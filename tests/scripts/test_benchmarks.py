@@ -1,0 +1,38 @@
+"""The benchmarks run and print their tables; what they measure is not asserted."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "scripts" / "benchmarks"
+SMALLEST = ("--shape", "78", "78", "78")
+
+
+def run(script, *arguments):
+    command = [sys.executable, str(BENCHMARKS / script), *SMALLEST, *arguments]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
+
+
+@pytest.mark.slow
+def test_attribution_table():
+    methods = ("saliency", "occlusion", "region_occlusion")
+    text = run("attribution.py", "--methods", *methods, "--repeats", "1", "--loop", "1", "--patch", "26", "--no-memory")
+    rows = {line.split("|")[1].strip(): line.split("|")[2:-1] for line in text.splitlines() if line.startswith("| ")}
+    assert set(rows) == {"method", "plain", "plain, channels last", *methods}
+    for name in methods:
+        assert float(rows[name][0]) > 0
+        assert float(rows[name][1]) > 0
+    assert float(rows["saliency"][4]) > 0
+    assert "Occlusion, 27 patches of 26^3" in text
+
+
+@pytest.mark.slow
+def test_peak_memory_of_one_method():
+    text = run("lrp.py", "--batch", "1", "--peak", "epsilon")
+    assert not float(text) < 1  # MiB; the scan alone has 1.8. Not a number where the system keeps no peak
