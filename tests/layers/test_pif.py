@@ -272,16 +272,18 @@ def test_torchscript_survives_a_file_and_refuses_another_grid():
         loaded(torch.randn(1, 2, 7, 8, 9))
 
 
-@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::DeprecationWarning")
-def test_onnx_gives_the_same(tmp_path):
-    pytest.importorskip("onnx", reason="onnx is not installed")
-    runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
-    layer = PatchIndividualFilter(3, 2, 3, (7, 9, 8), (3, 4, 4)).eval()
-    x = torch.randn(2, 2, 7, 9, 8)
-    torch.onnx.export(layer, (x,), tmp_path / "pif.onnx", dynamo=False)
-    session = runtime.InferenceSession(tmp_path / "pif.onnx")
-    (got,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
-    np.testing.assert_allclose(got, layer(x).detach().numpy(), rtol=1e-5, atol=1e-5)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+@pytest.mark.parametrize("reassemble", [True, False])
+def test_onnx_gives_the_same_for_any_batch(tmp_path, reassemble):
+    import onnxruntime
+
+    layer = PatchIndividualFilter(3, 2, 3, (7, 9, 8), (3, 4, 4), reassemble=reassemble).eval()
+    x, path = torch.randn(2, 2, 7, 9, 8), tmp_path / "pif.onnx"
+    torch.onnx.export(layer, (x,), path, dynamo=True, dynamic_shapes=({0: torch.export.Dim("batch")},), verbose=False)
+    session = onnxruntime.InferenceSession(path)
+    for scans in (x, torch.randn(5, 2, 7, 9, 8)):
+        (got,) = session.run(None, {session.get_inputs()[0].name: scans.numpy()})
+        np.testing.assert_allclose(got, layer(scans).detach().numpy(), rtol=1e-5, atol=1e-5)
 
 
 def test_reduced_precision():
