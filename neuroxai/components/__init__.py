@@ -3,18 +3,38 @@
 from neuroxai.components.checkpoint import Checkpoints
 from neuroxai.components.command_line import plain_errors
 from neuroxai.components.data import ScanDataset, ScanLoader, open_part, prepare_scan
+from neuroxai.components.distributed import (
+    SharedBuffers,
+    end_processes,
+    first_process,
+    local_device,
+    process_count,
+    process_number,
+    start_processes,
+)
 from neuroxai.components.handlers import EarlyStop, Reproducible
 from neuroxai.components.heatmaps import HeatmapSaver
 from neuroxai.components.inferer import AttributionInferer
-from neuroxai.components.metrics import balanced_accuracy, cross_entropy, roc_auc, sensitivity, specificity
+from neuroxai.components.loss import ClassificationLoss, class_weights
+from neuroxai.components.metrics import (
+    EpochFigure,
+    balanced_accuracy,
+    cross_entropy,
+    roc_auc,
+    sensitivity,
+    specificity,
+)
 from neuroxai.components.predictions import MetricSaver, PredictionSaver
+from neuroxai.components.sampler import ScanSampler
 from neuroxai.components.transforms import LoadScand, NormaliseScand, RandShiftd, ToSpaced
 from neuroxai.components.weights import load_weights, read_record, recorded_space
 
 __all__ = [
     "AttributionInferer",
     "Checkpoints",
+    "ClassificationLoss",
     "EarlyStop",
+    "EpochFigure",
     "HeatmapSaver",
     "LoadScand",
     "MetricSaver",
@@ -24,16 +44,25 @@ __all__ = [
     "Reproducible",
     "ScanDataset",
     "ScanLoader",
+    "ScanSampler",
+    "SharedBuffers",
     "ToSpaced",
     "balanced_accuracy",
+    "class_weights",
     "cross_entropy",
+    "end_processes",
+    "first_process",
     "load_weights",
+    "local_device",
     "open_part",
     "plain_errors",
     "prepare_scan",
+    "process_count",
+    "process_number",
     "read_record",
     "recorded_space",
     "roc_auc",
     "sensitivity",
     "specificity",
+    "start_processes",
 ]

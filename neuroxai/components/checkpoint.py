@@ -9,12 +9,14 @@ import os
 from pathlib import Path
 from typing import Any
 
+import ignite.distributed as idist
 import pandas as pd
 import torch
 from ignite.engine import Engine, Events
 
 from neuroxai._version import __version__
 from neuroxai.components.data import ScanDataset
+from neuroxai.components.distributed import first_process, mean_over_processes, process_count, process_number
 from neuroxai.components.handlers import EarlyStop
 from neuroxai.components.weights import load_checkpoint
 from neuroxai.errors import InputError
@@ -34,7 +36,9 @@ class Checkpoints:
     - ``last.pt``: everything a resumed run needs, after each epoch;
     - ``history.tsv``: the figures of each epoch.
 
-    Attach it to the trainer after the validation and early-stopping handlers.
+    Attach it to the trainer after the validation and early-stopping handlers. In a distributed training the first
+    process writes, and all resume from the same file: the folder must be one that all machines share. The state is
+    taken up once, when the trainer first runs, so that weights handed in later (federated rounds) stay.
 
     Parameters
     ----------
@@ -95,6 +99,7 @@ class Checkpoints:
         self.best, self.best_epoch = -math.inf, 0
         self.history: list[dict[str, float]] = []
         self._losses: list[float] = []
+        self._begun = False
 
     def attach(self, engine: Engine) -> None:
         """Attach to the trainer."""
@@ -105,11 +110,15 @@ class Checkpoints:
         engine.add_event_handler(Events.COMPLETED, self._end)
 
     def _start(self, trainer: Engine) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        for leftover in self.folder.glob(".*.tmp.*"):
-            leftover.unlink()  # of a run that was killed while writing
+        if self._begun:
+            return
+        self._begun = True
+        if first_process():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for leftover in self.folder.glob(".*.tmp.*"):
+                leftover.unlink()  # of a run that was killed while writing
         last = self.folder / "last.pt"
-        if not last.exists():
+        if not self._agreed(last):
             return
         if not self.resume:
             _log.warning("%s is replaced, because resume is off", last)
@@ -128,6 +137,8 @@ class Checkpoints:
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.early_stop.load_state_dict(state["early_stop"])
+        if _scaler(trainer) is not None and state["scaler"]:
+            _scaler(trainer).load_state_dict(state["scaler"])
         self.best, self.best_epoch = state["best"], state["best_epoch"]
         self.history = state["history"]
         trainer.state.epoch, trainer.state.iteration = state["epoch"], state["iteration"]
@@ -137,6 +148,19 @@ class Checkpoints:
             trainer.terminate()
         else:
             _log.info("resumed after epoch %d from %s", state["epoch"], last)
+
+    def _agreed(self, last: Path) -> bool:
+        """Whether there is a last state; all processes must see the same one."""
+        own = sha256(last) if last.is_file() else "no file"
+        if process_count() == 1:
+            return last.is_file()
+        common = str(idist.broadcast(own, src=0, safe_mode=True))
+        if own != common:
+            raise InputError(
+                f"{last}: process {process_number()} sees {own[:12]}, the first process {common[:12]}; put --ckpt_dir "
+                "on a folder that all machines share"
+            )
+        return common != "no file"
 
     def _note_loss(self, trainer: Engine) -> None:
         output = trainer.state.output
@@ -148,6 +172,8 @@ class Checkpoints:
         if not value >= self.best:  # also not for NaN
             return
         self.best, self.best_epoch = value, trainer.state.epoch
+        if not first_process():
+            return
         weights = self.folder / "model.pt"
         _save(weights, _on_cpu(self.network.state_dict()))
         write_json(
@@ -166,10 +192,13 @@ class Checkpoints:
         )
 
     def _keep_last(self, trainer: Engine) -> None:
-        figures = {"epoch": trainer.state.epoch, "train_loss": sum(self._losses) / max(len(self._losses), 1)}
+        loss = mean_over_processes(sum(self._losses), len(self._losses))
+        figures = {"epoch": trainer.state.epoch, "train_loss": loss}
         figures.update({k: float(v) for k, v in self.evaluator.state.metrics.items()})
         self._losses = []
         self.history.append(figures)
+        if not first_process():
+            return
         write_tsv(self.folder / "history.tsv", pd.DataFrame(self.history))
         _save(
             self.folder / "last.pt",
@@ -177,6 +206,7 @@ class Checkpoints:
                 "network": self.network.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "early_stop": self.early_stop.state_dict(),
+                "scaler": _scaler(trainer).state_dict() if _scaler(trainer) is not None else None,
                 "best": self.best,
                 "best_epoch": self.best_epoch,
                 "history": self.history,
@@ -189,6 +219,11 @@ class Checkpoints:
 
     def _end(self, trainer: Engine) -> None:
         _log.info("best %s %.4g at epoch %d: %s", self.key_metric, self.best, self.best_epoch, self.folder / "model.pt")
+
+
+def _scaler(trainer: Engine) -> Any:
+    """Return what scales the loss in mixed precision, if anything does."""
+    return getattr(trainer, "scaler", None)
 
 
 def _save(path: Path, value: Any) -> None:

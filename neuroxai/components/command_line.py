@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from types import TracebackType
 
+from torch import distributed
+
+from neuroxai.components.distributed import lost_process
 from neuroxai.errors import ours
 
 
 def plain_errors() -> None:
     """Let MONAI's command line end with one line and exit code 2 where the input is at fault.
 
-    Bundles call it in ``initialize``. It changes nothing where a bundle is used as a library.
+    Bundles call it in ``initialize``. It changes nothing where a bundle is used as a library. Where another process of
+    a distributed training is lost, the line says so and the exit code is 1.
     """
     main = getattr(sys.modules.get("__main__"), "__spec__", None)
     if main is None or not main.name.startswith("monai.bundle"):
@@ -19,11 +24,14 @@ def plain_errors() -> None:
     default = sys.excepthook
 
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        known = ours(error)
-        if known is None:
+        known, lost = ours(error), lost_process(error)
+        if known is None and lost is None:
             default(kind, error, trace)
             return
-        sys.stderr.write(f"error: {known}\n")
+        sys.stderr.write(f"error: {known or lost}\n")
+        sys.stderr.flush()
+        if distributed.is_initialized():
+            os._exit(2 if known else 1)  # the way out over the group would wait for the others
         sys.exit(2)
 
     sys.excepthook = hook

@@ -13,9 +13,12 @@ from monai.data import DataLoader, list_data_collate
 from torch.utils.data import Dataset
 
 from neuroxai.cohort import load_datalist
-from neuroxai.errors import InputError, ours
+from neuroxai.components.scan_cache import ScanCache
+from neuroxai.errors import InputError, one_of, ours
 
 _log = logging.getLogger("neuroxai")
+
+CACHES = ("none", "memory", "disk")
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class Failure:
 
 
 class ScanDataset(Dataset[Any]):
-    """Items through deterministic transforms (cached in memory on request), then random ones.
+    """Items through deterministic transforms (kept on request), then random ones.
 
     Parameters
     ----------
@@ -38,13 +41,20 @@ class ScanDataset(Dataset[Any]):
         Deterministic part; its result is what the cache keeps.
     random_transform : callable, optional
         Applied anew each time; MONAI's randomisable transforms.
-    cache : bool
-        Read everything now and keep it. Broken scans are then left out, with a warning each.
+    cache : {"none", "memory", "disk"}
+        "memory": read everything now and keep it (4 bytes a voxel; worker processes share it, but each process of a
+        distributed training has its own). "disk": prepare everything now and read it back memory-mapped, for cohorts
+        larger than memory; the processes share it. Broken scans are then left out, with a warning each.
+    cache_dir : str, optional
+        Folder of the cache on disk.
+    turn : (int, int)
+        Number of this process and of all: each begins with its own share of the cohort, so that several fill a cache
+        on disk together.
 
     Raises
     ------
     InputError
-        If no scan is left, or scans of one class only.
+        If no scan is left, or scans of one class only; for an unknown cache, or one on disk without a folder.
     """
 
     def __init__(
@@ -52,29 +62,34 @@ class ScanDataset(Dataset[Any]):
         data: Sequence[dict[str, Any]],
         transform: Callable[[Any], Any],
         random_transform: Any = None,
-        cache: bool = False,
+        cache: str = "none",
+        cache_dir: str | None = None,
+        turn: tuple[int, int] = (0, 1),
     ) -> None:
+        if cache not in CACHES:
+            raise one_of("cache", cache, CACHES)
+        if cache == "disk" and not cache_dir:
+            raise InputError("cache is 'disk', but no folder is given; name one with cache_dir")
         self.data = list(data)
-        self.transform = transform
+        self.transform = ScanCache(cache_dir, transform) if cache == "disk" and cache_dir else transform
         self.random_transform = random_transform
         self.failures: list[Failure] = []
-        self._cache: list[Any] | None = None
-        if cache:
-            self._fill()
+        self._kept: list[Any] | None = None
+        if cache != "none":
+            self._fill(keep=cache == "memory", turn=turn)
 
     def __len__(self) -> int:
         return len(self.data)
 
-    def __getitem__(self, index: int) -> Any:
-        item = self._cache[index] if self._cache is not None else self._load(self.data[index])
-        if self.random_transform is not None and not isinstance(item, Failure):
-            item = self.random_transform(item)
-        return item
-
-    def set_random_state(self, seed: int) -> None:
-        """Seed the random part."""
-        if hasattr(self.random_transform, "set_random_state"):
+    def __getitem__(self, index: Any) -> Any:
+        """Return an item by its number, or by a `Draw`, which seeds the random transforms."""
+        number, seed = index if isinstance(index, tuple) else (index, None)
+        item = self._kept[number] if self._kept is not None else self._load(self.data[number])
+        if self.random_transform is None or isinstance(item, Failure):
+            return item
+        if seed is not None and hasattr(self.random_transform, "set_random_state"):
             self.random_transform.set_random_state(seed=seed)
+        return self.random_transform(item)
 
     def _load(self, item: dict[str, Any]) -> Any:
         try:
@@ -84,25 +99,32 @@ class ScanDataset(Dataset[Any]):
             message = str(known) if known else f"{type(error).__name__}: {error}"
             return Failure(str(item.get("participant_id", item["image"])), str(item.get("session_id") or ""), message)
 
-    def _fill(self) -> None:
+    def _fill(self, keep: bool, turn: tuple[int, int]) -> None:
         from joblib import Parallel, delayed
 
+        def load(item: dict[str, Any]) -> Any:
+            found = self._load(item)
+            return found if keep or isinstance(found, Failure) else None
+
+        rank, processes = turn
+        numbers = sorted(range(len(self.data)), key=lambda n: (n - rank) % processes)
         # threads: reading and resampling release the interpreter's lock, and nothing need be copied
-        loaded = Parallel(n_jobs=min(4, os.cpu_count() or 1), prefer="threads")(
-            delayed(self._load)(item) for item in self.data
+        found = Parallel(n_jobs=min(4, os.cpu_count() or 1), prefer="threads")(
+            delayed(load)(self.data[n]) for n in numbers
         )
+        loaded = [item for _, item in sorted(zip(numbers, found, strict=True), key=lambda pair: pair[0])]
         self.failures = [item for item in loaded if isinstance(item, Failure)]
         for failure in self.failures:
             _log.warning("%s is left out: %s", failure.participant_id, failure.error)
-        kept = [n for n, item in enumerate(loaded) if not isinstance(item, Failure)]
-        labels = {self.data[n].get("label") for n in kept}
-        if not kept or (len({item.get("label") for item in self.data}) > 1 and len(labels) < 2):
+        good = [n for n, item in enumerate(loaded) if not isinstance(item, Failure)]
+        labels = {self.data[n].get("label") for n in good}
+        if not good or (len({item.get("label") for item in self.data}) > 1 and len(labels) < 2):
             raise InputError(
-                f"{len(self.failures)} of {len(loaded)} scans cannot be used and {'none' if not kept else 'one class'} "
+                f"{len(self.failures)} of {len(loaded)} scans cannot be used and {'none' if not good else 'one class'} "
                 f"is left; the first: {self.failures[0].participant_id}: {self.failures[0].error}"
             )
-        self.data = [self.data[n] for n in kept]
-        self._cache = [loaded[n] for n in kept]
+        self.data = [self.data[n] for n in good]
+        self._kept = [loaded[n] for n in good] if keep else None
 
 
 class ScanLoader:

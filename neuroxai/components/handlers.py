@@ -6,10 +6,10 @@ import logging
 import math
 from typing import Any
 
+import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
 
-from neuroxai.components.data import ScanDataset
 from neuroxai.errors import InputError
 
 _log = logging.getLogger("neuroxai")
@@ -73,36 +73,24 @@ class EarlyStop:
 
 
 class Reproducible:
-    """Seed every iteration from (seed, iteration), so that a resumed run draws what an uninterrupted one would.
+    """Seed every training step from (seed, iteration), so that a resumed run draws what an uninterrupted one would.
 
-    Augmentation is seeded before a batch is fetched, dropout before the network runs. Exact with ``num_workers`` 0;
-    worker processes draw from streams of their own.
+    For what is random in the network, dropout above all; each process of a distributed training draws its own.
+    Augmentation is seeded by `ScanSampler`.
 
     Parameters
     ----------
     seed : int
         The run's seed.
-    dataset : ScanDataset
-        The training scans.
     """
 
-    def __init__(self, seed: int, dataset: ScanDataset) -> None:
+    def __init__(self, seed: int) -> None:
         self.seed = seed
-        self.dataset = dataset
 
     def attach(self, engine: Engine) -> None:
         """Attach to the trainer."""
-        engine.add_event_handler(Events.GET_BATCH_STARTED, self._before_fetch)
         engine.add_event_handler(Events.ITERATION_STARTED, self._before_step)
 
-    def _before_fetch(self, engine: Engine) -> None:
-        # the counter rises after the batch is fetched
-        self.dataset.set_random_state(_mixed(self.seed, engine.state.iteration + 1))
-
     def _before_step(self, engine: Engine) -> None:
-        torch.manual_seed(_mixed(self.seed, engine.state.iteration))
-
-
-def _mixed(seed: int, iteration: int) -> int:
-    # a multiplier keeps neighbouring seeds' streams apart; MONAI wants 32 bits
-    return (seed * 1_000_003 + iteration) % (2**32)
+        # a multiplier keeps neighbouring seeds' streams apart
+        torch.manual_seed((self.seed * 1_000_003 + engine.state.iteration + idist.get_rank() * 7_919_000_017) % 2**63)

@@ -1,9 +1,42 @@
-"""Figures of a validation epoch from logits and labels, for ``ignite.metrics.EpochMetric``."""
+"""Figures of a validation epoch from logits and labels."""
 
 from __future__ import annotations
 
+import ignite.distributed as idist
 import torch
+from ignite.metrics import EpochMetric
+from monai.utils import evenly_divisible_all_gather
 from torch.nn import functional
+
+
+class EpochFigure(EpochMetric):
+    """A figure of all logits and labels of an epoch, gathered from all processes.
+
+    Other than its base class it keeps (batch, 1) logits as they are, and takes processes with unequal numbers of
+    scans, so that no scan need be counted twice. Every process has the same value.
+
+    Parameters
+    ----------
+    compute_fn : callable
+        Takes logits (scans, outputs) and labels (scans,), returns a number.
+    output_transform : callable
+        Takes the engine's output to (logits, labels).
+    """
+
+    def update(self, output: tuple[torch.Tensor, torch.Tensor]) -> None:
+        """Keep a batch."""
+        # several metrics share the tensors, and the network may overwrite its output
+        self._predictions.append(output[0].detach().cpu().float().clone())
+        self._targets.append(output[1].detach().cpu().clone())
+
+    def compute(self) -> float:
+        """Return the figure of the epoch."""
+        logits, labels = torch.cat(self._predictions), torch.cat(self._targets)
+        if idist.get_world_size() > 1:
+            logits, labels = (evenly_divisible_all_gather(part, concat=True) for part in (logits, labels))
+        # the first process's figure for all: they must come to the same decisions, to the last bit
+        figure = torch.tensor(self.compute_fn(logits, labels), dtype=torch.float64)
+        return float(idist.broadcast(figure, src=0))
 
 
 def probabilities(logits: torch.Tensor) -> torch.Tensor:

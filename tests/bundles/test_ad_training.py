@@ -180,6 +180,7 @@ def test_train_and_inference_prepare_scans_alike():
     inference = json.loads((AD / "configs" / "inference.json").read_text())
     assert train_config["train"]["preprocessing"] == inference["preprocessing"]
     network = dict(train_config["network_def"])
-    assert network.pop("dropout") == "@dropout"  # no matter in inference
+    # no matter in inference
+    assert (network.pop("dropout"), network.pop("checkpointing")) == ("@dropout", "@checkpointing")
     assert network == inference["network_def"]
     assert train_config["padding"] == inference["padding"]

@@ -27,7 +27,7 @@ def items(*images):
 
 def test_a_broken_scan_is_named_and_the_rest_are_kept(caplog):
     with caplog.at_level(logging.WARNING, "neuroxai"):
-        dataset = ScanDataset(items("a", "b", "broken", "odd", "c"), read, cache=True)
+        dataset = ScanDataset(items("a", "b", "broken", "odd", "c"), read, cache="memory")
     assert [item["participant_id"] for item in dataset.data] == ["sub-0", "sub-1", "sub-4"]
     assert [(f.participant_id, f.error) for f in dataset.failures] == [
         ("sub-2", "broken: is truncated; copy it again"),
@@ -40,9 +40,9 @@ def test_a_broken_scan_is_named_and_the_rest_are_kept(caplog):
 
 def test_a_cohort_that_loses_a_whole_class_is_refused():
     with pytest.raises(InputError, match="1 of 2 scans cannot be used and one class is left"):
-        ScanDataset(items("a", "broken"), read, cache=True)
+        ScanDataset(items("a", "broken"), read, cache="memory")
     with pytest.raises(InputError, match="2 of 2 scans cannot be used and none is left"):
-        ScanDataset(items("broken", "broken"), read, cache=True)
+        ScanDataset(items("broken", "broken"), read, cache="memory")
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3])
@@ -67,7 +67,7 @@ def test_the_cache_reads_once_and_random_transforms_run_each_time():
         reads.append(item["image"])
         return read(item)
 
-    dataset = ScanDataset(items("a", "b"), reading, lambda item: draws.append(1) or item, cache=True)
+    dataset = ScanDataset(items("a", "b"), reading, lambda item: draws.append(1) or item, cache="memory")
     for _ in range(3):
         dataset[0]
     assert sorted(reads) == ["a", "b"]
