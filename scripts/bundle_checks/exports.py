@@ -33,10 +33,14 @@ def write_pt2(network: torch.nn.Module, shape: tuple[int, ...], path: Path) -> N
     """Write the network as a program of ``torch.export``, for any batch."""
     batch = torch.export.Dim("batch")
     program = torch.export.export(network, (_scans(2, shape),), dynamic_shapes=({0: batch},))
+    program.example_inputs = None  # a scan's size each
+    for module in program.graph_module.modules():
+        for node in module.graph.nodes if isinstance(module, torch.fx.GraphModule) else ():
+            node.meta.pop("stack_trace", None)  # names files of this machine
     torch.export.save(program, path)
 
 
-def write_torchscript(network: torch.nn.Module, shape: tuple[int, ...], path: Path) -> None:
+def write_torchscript(network: torch.nn.Module, path: Path) -> None:
     """Write the network as TorchScript."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # deprecated, but what older servers load
