@@ -60,7 +60,7 @@ class Trainer:
         self.run = torch.compile(self.network) if way.compiled else self.network
         self.way, self.device, self.format = way, device, memory_format
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=1e-4)
-        self.scaler = torch.amp.GradScaler(device.type, enabled=way.amp)  # type: ignore[attr-defined]
+        self.scaler = torch.amp.GradScaler(device.type, enabled=way.amp)
         self.loss = ClassificationLoss()
         prepare = Compose([LoadScand("image"), ToSpaced("image", space), NormaliseScand("image"), plain()])
         augment = Compose([RandFlipd("image", prob=0.5, spatial_axis=0), RandShiftd("image"), plain()])
