@@ -12,9 +12,10 @@ from neuroxai.components.distributed import (
     process_number,
     start_processes,
 )
+from neuroxai.components.filters import FilterHeatmapSaver
 from neuroxai.components.handlers import EarlyStop, Reproducible
 from neuroxai.components.heatmaps import HeatmapSaver
-from neuroxai.components.inferer import AttributionInferer
+from neuroxai.components.inferer import AttributionInferer, FilterInferer
 from neuroxai.components.loss import ClassificationLoss, class_weights
 from neuroxai.components.metrics import (
     EpochFigure,
@@ -35,6 +36,8 @@ __all__ = [
     "ClassificationLoss",
     "EarlyStop",
     "EpochFigure",
+    "FilterHeatmapSaver",
+    "FilterInferer",
     "HeatmapSaver",
     "LoadScand",
     "MetricSaver",

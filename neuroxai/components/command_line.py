@@ -28,8 +28,10 @@ def plain_errors() -> None:
         if known is None and lost is None:
             default(kind, error, trace)
             return
-        sys.stderr.write(f"error: {known or lost}\n")
-        sys.stderr.flush()
+        # torch's own hook, set later and run first, takes sys.stderr's place, and would lose the line on the way out
+        stream = sys.__stderr__ or sys.stderr
+        stream.write(f"error: {known or lost}\n")
+        stream.flush()
         if distributed.is_initialized():
             os._exit(2 if known else 1)  # the way out over the group would wait for the others
         sys.exit(2)

@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 from neuroxai.cohort import load_datalist
 from neuroxai.components.scan_cache import ScanCache
 from neuroxai.errors import InputError, one_of, ours
+from neuroxai.io import read_json
 
 _log = logging.getLogger("neuroxai")
 
@@ -156,11 +157,30 @@ class ScanLoader:
                 yield batch
 
 
-def open_part(datalist: str, part: str, dataset_dir: str) -> list[dict[str, Any]]:
+def open_part(datalist: str, part: str, dataset_dir: str, classes: Sequence[str] | None = None) -> list[dict[str, Any]]:
     """Read one part of a datalist for a bundle; refuses leakage between parts (`cohort.load_datalist`).
 
     Items of all subjects get a ``session_id`` (empty where there is none), because batches need equal keys.
+
+    Parameters
+    ----------
+    datalist, part, dataset_dir : str
+        The file, the part wanted, and the cohort's folder.
+    classes : sequence of str, optional
+        The classes a network was trained on; labels in another order would be taken for each other.
+
+    Raises
+    ------
+    InputError
+        If the datalist's classes are others, or stand in another order.
     """
+    if classes is not None:
+        own = read_json(datalist).get("classes")
+        if own != list(classes):
+            raise InputError(
+                f"{datalist}: its classes are {own}, the network was trained on {list(classes)}; split again with "
+                f"--classes {','.join(classes)}"
+            )
     items = load_datalist(datalist, part, dataset_dir)
     keys = ("image", "label", "participant_id", "session_id")
     return [{key: item.get(key, "") for key in keys if key != "label" or "label" in item} for item in items]

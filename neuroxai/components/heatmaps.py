@@ -7,22 +7,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from ignite.engine import Engine, Events
 
 from neuroxai import io
-from neuroxai._version import __version__
+from neuroxai.attribution import takes_start
+from neuroxai.components.facts import hidden_facts, region_scorer, relative_source, run_facts
 from neuroxai.components.predictions import prediction_rows, write_predictions
 from neuroxai.space import Space, Volume
-
-RESEARCH_USE = "For research use only; not a medical device."
 
 
 class HeatmapSaver:
     """Write heatmaps in the network's space and in the scan's own, with sidecar and region scores.
 
     The network-space sidecar is written last: where it stands, a scan is finished, so that a rerun goes on where a
-    former one was stopped (`pending`). At the end come ``predictions.tsv`` and ``explain.json``.
+    former one was stopped (`pending`). At the end come ``predictions.tsv`` and ``explain.json``. Heatmaps that start at
+    a hidden layer or go through chosen channels have names of their own (``desc-lrpAlphaBetaPifP03F1``); their record
+    is ``explain_lrpAlphaBetaPifP03F1.json``, and the tables of the folder stay as they are.
 
     Parameters
     ----------
@@ -40,6 +40,8 @@ class HeatmapSaver:
         The class explained, as the inferer has it.
     start : str, optional
         Where relevance starts, as the inferer has it.
+    layer, neuron, conditions : optional
+        The hidden start, as the inferer has it.
     checkpoint : str
         The weights' path, for the checksum.
     dataset_dir : str
@@ -69,32 +71,25 @@ class HeatmapSaver:
         atlas: str | None = "builtin",
         labels: str | None = None,
         native: bool = True,
+        layer: str | None = None,
+        neuron: Any = None,
+        conditions: Mapping[str, Any] | None = None,
     ) -> None:
-        from neuroxai.atlas import RegionScorer, builtin, load
-        from neuroxai.attribution import takes_start
-
         self.output_dir = Path(output_dir)
         self.space = space
         self.classes = list(classes)
         self.native = native
-        self.scorer = None
-        if atlas is not None:
-            regions = builtin() if atlas == "builtin" else load(atlas, labels)
-            self.scorer = RegionScorer(regions.resampled_to(space))
+        self.scorer = region_scorer(atlas, labels, space)
         self.dataset_dir = Path(dataset_dir).resolve() if dataset_dir else None
         self._asked: list[dict[str, Any]] = []
+        hidden = hidden_facts(layer, neuron, conditions)
+        self.label = io.start_label(hidden["layer"], hidden["neuron"], hidden["conditions"])
         self.facts: dict[str, Any] = {
-            "method": method,
-            "options": dict(options or {}),
-            "start": start if takes_start(method) else None,
-            "explained": target,
-            "checkpoint_sha256": io.sha256(checkpoint) if checkpoint and Path(checkpoint).is_file() else None,
-            "bundle": bundle,
-            "atlas": atlas if atlas in (None, "builtin") else {"file": Path(atlas).name, "sha256": io.sha256(atlas)},
+            **run_facts(method, options, checkpoint, bundle, atlas, space),
+            "start": start if takes_start(method) and layer is None else None,
+            "explained": target if layer is None else None,
+            **hidden,
             "native": native,
-            "network_space": space.to_dict(),
-            "versions": {"neuroxai": __version__, "torch": torch.__version__},
-            "ResearchUse": RESEARCH_USE,
         }
 
     def attach(self, engine: Engine) -> None:
@@ -126,10 +121,11 @@ class HeatmapSaver:
             if sidecar is not None:
                 truth = self.classes[int(item["label"])] if "label" in item else None
                 rows.append({**sidecar["prediction"], "true": truth})
-        write_predictions(self.output_dir / "predictions.tsv", rows, self.classes)
+        if not self.label:  # the folder's tables belong to the explanation of a class
+            write_predictions(self.output_dir / "predictions.tsv", rows, self.classes)
         failures = getattr(engine.data_loader, "failures", [])
         io.write_json(
-            self.output_dir / "explain.json",
+            self.output_dir / (f"explain_{self._description}.json" if self.label else "explain.json"),
             {
                 **self.facts,
                 "classes": self.classes,
@@ -151,21 +147,27 @@ class HeatmapSaver:
                 regions = scores.sum.shape[1]
                 table = tables.iloc[n * regions : (n + 1) * regions].drop(columns="participant_id")
             scan = Space(batch["scan_shape"][n].tolist(), batch["scan_affine"][n].numpy())
-            self._write_scan(
-                row, heatmaps[n, 0].cpu().numpy(), scan, str(batch["source"][n]), table, output["target"][n]
-            )
+            name = self.classes[int(output["target"][n])]
+            explained = {"target": name, "score": row["score"], "probability": row[f"probability_{name}"]}
+            if "activation" in output:  # what relevance started from is no class
+                explained = {"target": None, "score": float(output["activation"][n]), "probability": None}
+            self._write_scan(row, heatmaps[n, 0].cpu().numpy(), scan, str(batch["source"][n]), table, explained)
 
     def _write_scan(
-        self, row: dict[str, Any], heatmap: np.ndarray[Any, Any], scan: Space, source: str, table: Any, target: Any
+        self,
+        row: dict[str, Any],
+        heatmap: np.ndarray[Any, Any],
+        scan: Space,
+        source: str,
+        table: Any,
+        explained: dict[str, Any],
     ) -> None:
         participant, session = row["participant_id"], row["session_id"]
-        name = self.classes[int(target)]
+        description = f"neuroxai {self._description} of {explained['target'] or 'a hidden layer'}"
         network = Volume(heatmap, self.space)
         sidecar = {
             **self.facts,
-            "target": name,
-            "score": row["score"],
-            "probability": row[f"probability_{name}"],
+            **explained,
             "prediction": row,
             "predicted": row["predicted"],
             "true": row["true"],
@@ -178,22 +180,25 @@ class HeatmapSaver:
             # interpolated for looking at (smoothed where the scan is coarser): sums are taken in the network's space
             native = network.resampled_to(scan)
             path = self._path(participant, session, "orig")
-            io.write_volume(path, native, description=f"neuroxai {self.facts['method']} of {name}")
+            io.write_volume(path, native, description=description)
             io.write_json(_json_of(path), {**sidecar, "space": scan.to_dict()})
         path = self._path(participant, session, "network")
-        io.write_volume(path, network, description=f"neuroxai {self.facts['method']} of {name}")
+        io.write_volume(path, network, description=description)
         if table is not None:
             io.write_tsv(str(path).replace("_heatmap.nii.gz", "_regions.tsv"), table)
         io.write_json(_json_of(path), {**sidecar, "space": self.space.to_dict()})
 
     def _path(self, participant: str, session: str | None, space: str) -> Path:
-        return io.inside(self.output_dir, io.heatmap_name(participant, session, space, self.facts["method"]))
+        return io.inside(
+            self.output_dir, io.heatmap_name(participant, session, space, self.facts["method"], self.label)
+        )
+
+    @property
+    def _description(self) -> str:
+        return io.method_label(self.facts["method"]) + self.label
 
     def _relative(self, source: str) -> str:
-        path = Path(source).resolve()
-        if self.dataset_dir and self.dataset_dir in path.parents:
-            return path.relative_to(self.dataset_dir).as_posix()
-        return str(path)
+        return relative_source(source, self.dataset_dir)
 
 
 def _json_of(path: Path) -> Path:

@@ -12,6 +12,7 @@ from monai.bundle import ConfigWorkflow
 
 from helpers.bundles import AD
 from neuroxai import io
+from neuroxai.errors import InputError, ours
 
 
 def run(bundle, files, **overrides):
@@ -33,7 +34,8 @@ def paths(tiny_cohort, tmp_path):
 
 
 def test_evaluate_measures_the_held_out_part(trained_bundle, paths, tmp_path):
-    run(trained_bundle, ["train.json", "evaluate.json"], spacing=5, **paths)
+    # the grid and the scaling are the checkpoint's
+    run(trained_bundle, ["train.json", "evaluate.json"], **paths)
     metrics = io.read_json(tmp_path / "out" / "metrics_test.json")
     assert metrics["balanced_accuracy"] == 1.0
     assert metrics["roc_auc"] == 1.0
@@ -55,6 +57,16 @@ def test_inference_and_explanation_agree_with_each_other(trained_bundle, paths, 
         assert sidecar["start"] == "probability"
         assert 0 < sidecar["relevance_sum"] <= sidecar["probability"] + 1e-6
     assert explained.evaluator.state.epoch == 1
+
+
+@pytest.mark.parametrize("files", [["inference.json"], ["train.json", "evaluate.json"]])
+def test_labels_in_another_order_are_refused(trained_bundle, paths, tmp_path, files):
+    datalist = io.read_json(f"{paths['dataset_dir']}/datalist.json")
+    io.write_json(tmp_path / "other.json", {**datalist, "classes": ["AD", "CN"]})
+    with pytest.raises(Exception) as caught:
+        run(trained_bundle, files, datalist=str(tmp_path / "other.json"), **paths)
+    assert isinstance(ours(caught.value), InputError)
+    assert "classes are ['AD', 'CN'], the network was trained on ['CN', 'AD']" in str(ours(caught.value))
 
 
 def test_the_network_fits_the_metadata():

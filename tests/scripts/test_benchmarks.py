@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "scripts" / "benchmarks"
+KEPT = ("in memory", "in memory, channels last", "on disk, channels last")
 SMALLEST = ("--shape", "78", "78", "78")
 
 
-def run(script, *arguments):
-    command = [sys.executable, str(BENCHMARKS / script), *SMALLEST, *arguments]
+def run(script, *arguments, shape=SMALLEST):
+    command = [sys.executable, str(BENCHMARKS / script), *shape, *arguments]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
 
@@ -36,3 +37,16 @@ def test_attribution_table():
 def test_peak_memory_of_one_method():
     text = run("lrp.py", "--batch", "1", "--peak", "epsilon")
     assert not float(text) < 1  # MiB; the scan alone has 1.8. Not a number where the system keeps no peak
+
+
+@pytest.mark.slow
+def test_training_table():
+    text = run(
+        "train.py", "--spacing", "5", "--scans", "4", "--batch", "2", "--repeats", "1", "--device", "cpu", shape=()
+    )
+    rows = {line.split("|")[1].strip(): line.split("|")[2:-1] for line in text.splitlines() if line.startswith("| ")}
+    assert set(rows) == {"training", "plain loop", *(f"kept {where}" for where in KEPT)}
+    assert float(rows["plain loop"][1]) == 1
+    for name in rows.keys() - {"training"}:
+        assert float(rows[name][0]) > 0
+        assert rows[name][2].strip().endswith("%")
