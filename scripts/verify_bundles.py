@@ -122,6 +122,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundle", nargs="*", type=Path, help="folders of bundles (default: all of the repository)")
     parser.add_argument("--quick", action="store_true", help=f"leave out: {', '.join(SLOW)}")
+    parser.add_argument("--only", action="append", choices=CHECKS, metavar="CHECK", help="one check; may be repeated")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="bundles at a time (default: all cores)")
     options = parser.parse_args()
     try:
@@ -131,7 +132,8 @@ def main() -> int:
         return 2
     begin = time.perf_counter()
     with ProcessPoolExecutor(max(1, min(options.jobs, len(bundles)))) as pool:
-        found = list(pool.map(verify, bundles, [options.quick] * len(bundles)))
+        checks = [name for name in CHECKS if name in (options.only or CHECKS)]
+        found = list(pool.map(verify, bundles, [options.quick] * len(bundles), [checks] * len(bundles)))
     results = {bundle.resolve().name: outcomes for bundle, outcomes in zip(bundles, found, strict=True)}
     print(table(results))
     failed = sum(one.problem is not None for outcomes in found for one in outcomes)
