@@ -26,7 +26,10 @@ def explain(
     bundle: BundleArgument,
     source: InputArgument,
     out: OutOption,
-    method: Annotated[str, typer.Option(help="Attribution method; an unknown name lists them all.")] = "lrp_alpha_beta",
+    method: Annotated[
+        str | None,
+        typer.Option(help="Attribution method, the bundle's if left out; an unknown name lists them all."),
+    ] = None,
     option: Annotated[list[str] | None, typer.Option(help="Option of the method, such as beta=1; repeatable.")] = None,
     start: Annotated[
         str | None, typer.Option(help="Where relevance starts: logit or probability; the bundle's choice if left out.")
@@ -64,13 +67,16 @@ def explain(
     from neuroxai.components import read_record
     from neuroxai.errors import InputError, one_of
 
-    if method not in attribution.names():
+    if method is not None and method not in attribution.names():
         raise one_of("attribution method", method, attribution.names())
     if labels is not None and atlas is None:
         raise InputError("--labels names the regions of an atlas; give the label image with --atlas")
     if start not in (None, "logit", "probability"):
         raise one_of("start", start, ["logit", "probability"])
     scans = find_scans(source, datalist, part, {"suffix": suffix, "desc": desc})
+    options = MappingProxyType(parse_options(option or []))
+    # the bundle's method comes with options of its own, which the user's replace
+    choice = {"method": method, "method_options": options} if method else {"method_options": options} if option else {}
     classes = read_record(str(bundle / "models" / "model.pt")).get("classes", ["0", "1"])
     workflow = open_bundle(
         bundle,
@@ -80,12 +86,11 @@ def explain(
         scans=tuple(scans.items),
         batch_size=batch_size,
         device=device_of(device),
-        method=method,
-        method_options=MappingProxyType(parse_options(option or [])),
         target=target_of(target, classes),
         atlas=str(atlas.resolve()) if atlas else "builtin",
         labels=str(labels.resolve()) if labels else None,
         native=native,
+        **choice,
         **({"start": start} if start else {}),
     )
     evaluator = workflow.evaluator

@@ -10,21 +10,9 @@ import pytest
 import torch
 from monai.bundle import ConfigWorkflow
 
-from helpers.bundles import AD
+from helpers.bundles import AD, MS
+from helpers.bundles import infer as run
 from neuroxai import io
-
-
-def run(bundle, files, **overrides):
-    workflow = ConfigWorkflow(
-        config_file=[str(bundle / "configs" / name) for name in files],
-        logging_file=False,
-        workflow_type="infer",
-        bundle_root=str(bundle),
-        **overrides,
-    )
-    workflow.initialize()
-    workflow.run()
-    return workflow
 
 
 @pytest.fixture
@@ -57,13 +45,14 @@ def test_inference_and_explanation_agree_with_each_other(trained_bundle, paths, 
     assert explained.evaluator.state.epoch == 1
 
 
-def test_the_network_fits_the_metadata():
-    metadata = json.loads((AD / "configs" / "metadata.json").read_text())
+@pytest.mark.parametrize("bundle", [AD, MS], ids=lambda bundle: bundle.name)
+def test_the_network_fits_the_metadata(bundle):
+    metadata = json.loads((bundle / "configs" / "metadata.json").read_text())
     parser = ConfigWorkflow(
-        config_file=str(AD / "configs" / "inference.json"),
+        config_file=str(bundle / "configs" / "inference.json"),
         logging_file=False,
         workflow_type="infer",
-        bundle_root=str(AD),
+        bundle_root=str(bundle),
         checkpoint="/nowhere/model.pt",
     )
     parser.initialize()
@@ -75,10 +64,11 @@ def test_the_network_fits_the_metadata():
     assert np.isfinite(logits.numpy()).all()
 
 
-def test_required_properties_are_there():
+@pytest.mark.parametrize("bundle", [AD, MS], ids=lambda bundle: bundle.name)
+def test_required_properties_are_there(bundle):
     for name, kind in (("train.json", "train"), ("inference.json", "infer")):
         workflow = ConfigWorkflow(
-            config_file=str(AD / "configs" / name), logging_file=False, workflow_type=kind, bundle_root=str(AD)
+            config_file=str(bundle / "configs" / name), logging_file=False, workflow_type=kind, bundle_root=str(bundle)
         )
         workflow.parser.parse(reset=True)
         required = [p["id"] for p in workflow.properties.values() if p["required"] and "id" in p]
