@@ -61,3 +61,13 @@ def trained_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_cohort: Path) 
     bundle = copy_of(AD, tmp_path_factory.mktemp("trained") / "bundle")
     train(bundle, tiny_cohort, max_epochs=16, learning_rate=0.001, dropout=0.0, batch_size=2, seed=1)
     return bundle
+
+
+@pytest.fixture(scope="session")
+def trained_ms_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_cohort: Path) -> Path:
+    """The multiple-sclerosis bundle, trained on the phantoms until it tells them apart."""
+    from helpers.bundles import MS, copy_of, train
+
+    bundle = copy_of(MS, tmp_path_factory.mktemp("trained_ms") / "bundle")
+    train(bundle, tiny_cohort, max_epochs=12, learning_rate=0.001, dropout=0.0, batch_size=3, max_shift=0, seed=1)
+    return bundle

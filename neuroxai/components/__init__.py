@@ -25,8 +25,10 @@ from neuroxai.components.metrics import (
     sensitivity,
     specificity,
 )
+from neuroxai.components.optimisation import InverseTimeDecay, parameter_groups
 from neuroxai.components.predictions import MetricSaver, PredictionSaver
 from neuroxai.components.sampler import ScanSampler
+from neuroxai.components.transfer import load_pretrained, pretrained_sha256
 from neuroxai.components.transforms import LoadScand, NormaliseScand, RandShiftd, ToSpaced
 from neuroxai.components.weights import load_weights, read_record, recorded_space
 
@@ -39,6 +41,7 @@ __all__ = [
     "FilterHeatmapSaver",
     "FilterInferer",
     "HeatmapSaver",
+    "InverseTimeDecay",
     "LoadScand",
     "MetricSaver",
     "NormaliseScand",
@@ -55,11 +58,14 @@ __all__ = [
     "cross_entropy",
     "end_processes",
     "first_process",
+    "load_pretrained",
     "load_weights",
     "local_device",
     "open_part",
+    "parameter_groups",
     "plain_errors",
     "prepare_scan",
+    "pretrained_sha256",
     "process_count",
     "process_number",
     "read_record",
