@@ -17,6 +17,7 @@ import torch
 from bundle_checks.phantoms import SPACING
 from bundle_checks.trial import Problem, Trial
 from neuroxai import __version__
+from neuroxai.errors import ours
 from neuroxai.io import read_json
 
 SCHEMA = Path(__file__).with_name("metadata_schema.json")
@@ -54,6 +55,7 @@ def metadata(trial: Trial) -> None:
 
 def required_properties(trial: Trial) -> None:
     """Check that ``train.json`` and ``inference.json`` alone have what MONAI and the tools of a zoo look up."""
+    trial.model  # noqa: B018 - inference opens the weights; says so where there are none
     for name, kind, wanted in (("train", "train", TRAINING), ("inference", "infer", INFERENCE)):
         options = {"spacing": SPACING} if name == "train" else {}
         with quiet():
@@ -62,7 +64,7 @@ def required_properties(trial: Trial) -> None:
             try:
                 problems += [f"check_properties names {key}" for key in workflow.check_properties()]
             except Exception as error:  # it raises almost anything where a key is absent or of another form
-                problems.append(f"check_properties raises {type(error).__name__}: {error}")
+                problems.append(f"check_properties raises {type(error).__name__}: {ours(error) or error}")
         if problems:
             raise Problem(f"{name}.json: {'; '.join(problems)}")
 

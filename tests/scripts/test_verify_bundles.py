@@ -263,7 +263,16 @@ def test_processes_that_share_no_gradients_are_found(trial_of):
 
 def test_what_needs_weights_says_so(tmp_path, tiny_cohort):
     trial = Trial(AD, tmp_path, tiny_cohort)
-    for name in ("second call", "load without data", "evaluation", "inference", "explanation", "TorchScript", ".pt2"):
+    for name in (
+        "required properties",
+        "second call",
+        "load without data",
+        "evaluation",
+        "inference",
+        "explanation",
+        "TorchScript",
+        ".pt2",
+    ):
         with pytest.raises(Problem, match="there are no weights, because the training failed"):
             CHECKS[name](trial)
     with pytest.raises(Problem, match="nothing to resume"):
