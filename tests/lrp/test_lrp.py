@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from neuroxai.errors import InputError, UnsupportedLayerError
-from neuroxai.lrp import LRP, AlphaBeta, Composite, Epsilon, Gamma, Pass, ZPlus, composites
+from neuroxai.lrp import LRP, AlphaBeta, Composite, Epsilon, Flat, Gamma, Pass, WSquare, ZBox, Zero, ZPlus, composites
 
 PRESETS = {
     "epsilon": composites.epsilon(),
@@ -492,6 +492,17 @@ def test_composite_precedence_and_refusals():
 def test_rules_refuse_bad_numbers(make):
     with pytest.raises(InputError):
         make()
+
+
+def test_a_rules_own_parameter_stands_first():
+    # AlphaBeta(1.0) must never be alpha-beta with beta 0 and a stabiliser of 1
+    assert AlphaBeta(1.0) == AlphaBeta(beta=1.0)
+    assert Gamma(0.5) == Gamma(gamma=0.5)
+    assert ZBox(-1.0, 2.0) == ZBox(low=-1.0, high=2.0)
+    assert Epsilon(1e-3, "ignore") == Epsilon(epsilon=1e-3, bias="ignore")
+    for rule in (Zero, ZPlus, WSquare, Flat, Pass):
+        with pytest.raises(TypeError):
+            rule(1.0)
 
 
 def test_sign_of_a_zero_denominator_is_positive():
