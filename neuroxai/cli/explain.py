@@ -34,7 +34,9 @@ def explain(
     target: Annotated[
         str | None, typer.Option(help="Class to explain, or `predicted`; the second class if left.")
     ] = None,
-    atlas: Annotated[Path | None, typer.Option(help="Label image; the built-in parcellation if left out.")] = None,
+    atlas: Annotated[
+        Path | None, typer.Option(help="Label image to score or occlude by; the built-in parcellation if left out.")
+    ] = None,
     labels: Annotated[Path | None, typer.Option(help="Names of the label image (TSV, XML, LUT).")] = None,
     native: Annotated[bool, typer.Option(help="Write heatmaps in the scan's own space too.")] = True,
     datalist: DatalistOption = None,

@@ -12,6 +12,7 @@ from ignite.engine import Engine, Events
 
 from neuroxai import io
 from neuroxai._version import __version__
+from neuroxai.atlas import Atlas
 from neuroxai.components.predictions import prediction_rows, write_predictions
 from neuroxai.space import Space, Volume
 
@@ -96,6 +97,11 @@ class HeatmapSaver:
             "versions": {"neuroxai": __version__, "torch": torch.__version__},
             "ResearchUse": RESEARCH_USE,
         }
+
+    @property
+    def regions(self) -> Atlas | None:
+        """The atlas on the network's grid, or None where no regions are scored."""
+        return None if self.scorer is None else self.scorer.atlas
 
     def attach(self, engine: Engine) -> None:
         """Attach to an evaluator whose inferer is an `AttributionInferer` (``decollate`` off)."""

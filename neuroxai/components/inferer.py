@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from monai.inferers import Inferer
 
+from neuroxai.atlas import Atlas
 from neuroxai.errors import InputError
 
 
@@ -26,6 +27,8 @@ class AttributionInferer(Inferer):
         Class to explain: an index (1, the patients', as in Boehle 2019), or each scan's predicted class.
     start : {"logit", "probability"}, optional
         Where layer-wise relevance propagation starts; other methods have no start.
+    regions : Atlas, optional
+        Regions on the network's grid, for ``region_occlusion``; its option `labels` goes before.
     """
 
     def __init__(
@@ -34,12 +37,15 @@ class AttributionInferer(Inferer):
         options: Mapping[str, Any] | None = None,
         target: int | str = 1,
         start: str | None = None,
+        regions: Atlas | None = None,
     ) -> None:
         from neuroxai import attribution
 
         super().__init__()
         self.method = method
         self.options = dict(options or {})
+        if method == "region_occlusion" and regions is not None:
+            self.options.setdefault("labels", regions)
         self.target = target
         self.call = {"start": start} if start is not None and attribution.takes_start(method) else {}
         self._attribution: Any = None
