@@ -49,7 +49,9 @@ def explain(
             "layer, or `all`: each filter's mean heatmap over the scans, in OUT/group. All at once if left out."
         ),
     ] = None,
-    atlas: Annotated[Path | None, typer.Option(help="Label image; the built-in parcellation if left out.")] = None,
+    atlas: Annotated[
+        Path | None, typer.Option(help="Label image to score or occlude by; the built-in parcellation if left out.")
+    ] = None,
     labels: Annotated[Path | None, typer.Option(help="Names of the label image (TSV, XML, LUT).")] = None,
     native: Annotated[bool, typer.Option(help="Write heatmaps in the scan's own space too.")] = True,
     datalist: DatalistOption = None,

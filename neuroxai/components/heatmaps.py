@@ -10,6 +10,7 @@ import numpy as np
 from ignite.engine import Engine, Events
 
 from neuroxai import io
+from neuroxai.atlas import Atlas
 from neuroxai.attribution import takes_start
 from neuroxai.components.facts import hidden_facts, region_scorer, relative_source, run_facts
 from neuroxai.components.predictions import prediction_rows, write_predictions
@@ -91,6 +92,11 @@ class HeatmapSaver:
             **hidden,
             "native": native,
         }
+
+    @property
+    def regions(self) -> Atlas | None:
+        """The atlas on the network's grid, or None where no regions are scored."""
+        return None if self.scorer is None else self.scorer.atlas
 
     def attach(self, engine: Engine) -> None:
         """Attach to an evaluator whose inferer is an `AttributionInferer` (``decollate`` off)."""
