@@ -13,9 +13,8 @@ from neuroxai import io
 from neuroxai.attribution import takes_start
 from neuroxai.components.facts import hidden_facts, relative_source, run_facts
 from neuroxai.components.predictions import prediction_rows, write_predictions
-from neuroxai.components.scores import SCORE_SPACES, Scores
+from neuroxai.components.scores import Scores
 from neuroxai.components.shares import gathered, in_charge, own_share, write_regions
-from neuroxai.errors import one_of
 from neuroxai.space import Space, Volume
 
 
@@ -92,8 +91,6 @@ class HeatmapSaver:
         self.native = native and maps
         self.maps = maps
         self.failures: list[dict[str, str]] = []
-        if score_space not in SCORE_SPACES:
-            raise one_of("space of the scores", score_space, SCORE_SPACES)
         self.scores = Scores(atlas, labels, space, score_space)
         self.dataset_dir = Path(dataset_dir).resolve() if dataset_dir else None
         self._asked: list[dict[str, Any]] = []
@@ -152,7 +149,7 @@ class HeatmapSaver:
                 regions.append((*who, _regions_of(self._path(*who, "network"))))
         if not self.label:  # the folder's tables belong to the explanation of a class
             write_predictions(self.output_dir / "predictions.tsv", rows, self.classes)
-            if self.scores.atlas is not None:
+            if self.scores.scorers is not None:
                 write_regions(self.output_dir / "regions.tsv", regions)
         io.write_json(
             self.output_dir / (f"explain_{self._description}.json" if self.label else "explain.json"),
