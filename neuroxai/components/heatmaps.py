@@ -110,7 +110,7 @@ class HeatmapSaver:
     @property
     def regions(self) -> Atlas | None:
         """The atlas on the network's grid, or None where no regions are scored."""
-        return None if self.scorer is None else self.scorer.atlas
+        return None if self.scores.scorers is None else self.scores.scorers.atlas.resampled_to(self.space)
 
     def attach(self, engine: Engine) -> None:
         """Attach to an evaluator whose inferer is an `AttributionInferer` (``decollate`` off)."""
