@@ -36,3 +36,11 @@ def test_attribution_table():
 def test_peak_memory_of_one_method():
     text = run("lrp.py", "--batch", "1", "--peak", "epsilon")
     assert not float(text) < 1  # MiB; the scan alone has 1.8. Not a number where the system keeps no peak
+
+
+@pytest.mark.slow
+def test_memory_table_and_its_limit():
+    text = run("memory.py", "--networks", "ms_cnn", "--batch", "2", "--limit", "8")
+    saving, plain = next(line.split("|")[2:4] for line in text.splitlines() if line.startswith("| ms_cnn"))
+    assert 0 < float(saving) < float(plain)
+    assert run("memory.py", "--peak", "ms_cnn", "--batch", "2", "--without", "--limit", "0.8").strip() == "inf"
