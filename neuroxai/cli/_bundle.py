@@ -197,4 +197,8 @@ def device_of(name: str) -> Any:
         raise InputError(f"unknown device {name!r}; wanted auto, cpu or cuda") from None
     if device.type == "cuda" and not torch.cuda.is_available():
         raise InputError(f"device {name!r} asked for, but torch sees no GPU; use --device cpu")
+    if name == "cuda":
+        from neuroxai.components import local_device
+
+        return local_device("cuda")  # that of this process, where torchrun started several
     return device

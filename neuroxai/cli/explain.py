@@ -49,9 +49,17 @@ def explain(
             "layer, or `all`: each filter's mean heatmap over the scans, in OUT/group. All at once if left out."
         ),
     ] = None,
-    atlas: Annotated[Path | None, typer.Option(help="Label image; the built-in parcellation if left out.")] = None,
+    atlas: Annotated[
+        Path | None, typer.Option(help="Label image to score or occlude by; the built-in parcellation if left out.")
+    ] = None,
     labels: Annotated[Path | None, typer.Option(help="Names of the label image (TSV, XML, LUT).")] = None,
     native: Annotated[bool, typer.Option(help="Write heatmaps in the scan's own space too.")] = True,
+    scores_only: Annotated[
+        bool, typer.Option("--scores-only", help="Write no maps: region scores and probabilities alone.")
+    ] = False,
+    score_space: Annotated[
+        str, typer.Option(help="Where regions are summed up: on the network's grid, or the scan's (`scan`).")
+    ] = "network",
     datalist: DatalistOption = None,
     part: PartOption = None,
     suffix: SuffixOption = None,
@@ -62,7 +70,8 @@ def explain(
 ) -> None:
     """Explain each scan: heatmap in the scan's and the network's space, region scores, probabilities.
 
-    Finished scans are not redone; run the same command again to go on.
+    Finished scans are not redone; run the same command again to go on. Started by `torchrun --nproc_per_node=4 -m
+    neuroxai explain ...` the processes share the scans out, one GPU each; the tables are those of a single process.
 
     Example: `neuroxai explain bundle cohort --part test --method lrp_alpha_beta --option beta=0 --out explained`
     """
@@ -76,7 +85,7 @@ def explain(
         run_evaluator,
         target_of,
     )
-    from neuroxai.components import read_record
+    from neuroxai.components import end_processes, in_charge, join_shares, own_share, read_record
     from neuroxai.errors import InputError, one_of
 
     if method is not None and method not in attribution.names():
@@ -85,12 +94,17 @@ def explain(
         raise InputError("--labels names the regions of an atlas; give the label image with --atlas")
     if start not in (None, "logit", "probability"):
         raise one_of("start", start, ["logit", "probability"])
+    if scores_only and neuron == "all":
+        raise InputError("--neuron all writes mean heatmaps; leave out --scores-only")
     if neuron is not None and layer is None:
         raise InputError(f"--neuron {neuron} needs the layer that it is in; name it with --layer")
     if layer is not None and not re.fullmatch(r"[A-Za-z_][\w.:]*", layer):  # never an expression of the configuration
         raise InputError(f"--layer is {layer!r}, wanted a layer's name, such as features.conv4")
     if layer is not None and start is not None:
         raise InputError("--start is about a class; relevance that starts at --layer starts from the layer's values")
+    several, first = join_shares(), in_charge()
+    if several and neuron == "all":
+        raise InputError("--neuron all takes means over all scans; run it in one process, without torchrun")
     scans = find_scans(source, datalist, part, {"suffix": suffix, "desc": desc})
     options = MappingProxyType(parse_options(option or []))
     # the bundle's method comes with options of its own, which the user's replace
@@ -99,7 +113,11 @@ def explain(
     begin: dict[str, object] = {"layer": layer} if layer else {}
     if neuron != "all":
         begin.update(
-            native=native, **({"neuron": _neuron(neuron)} if neuron else {}), **({"start": start} if start else {})
+            native=native,
+            maps=not scores_only,
+            score_space=score_space,
+            **({"neuron": _neuron(neuron)} if neuron else {}),
+            **({"start": start} if start else {}),
         )
     workflow = open_bundle(
         bundle,
@@ -116,10 +134,15 @@ def explain(
         **begin,
     )
     evaluator = workflow.evaluator
-    left = len(workflow.parser.get_parsed_content("items"))
-    if left < len(scans.items) and not as_json:
-        typer.echo(f"{len(scans.items) - left} of {len(scans.items)} scans were finished before", err=True)
-    finish(out, scans, run_evaluator(evaluator, left, quiet=as_json), as_json)
+    left, own = len(workflow.parser.get_parsed_content("items")), len(own_share(scans.items))
+    if left < own and not as_json:
+        typer.echo(f"{own - left} of {own} scans were finished before", err=True)
+    failed = run_evaluator(evaluator, left, quiet=as_json or not first)
+    if several:
+        failed = workflow.parser.get_parsed_content("heatmaps").failures
+        end_processes()
+    if first:
+        finish(out, scans, failed, as_json)
 
 
 def _neuron(text: str) -> int | tuple[int, ...] | MappingProxyType[str, int]:

@@ -28,6 +28,7 @@ from neuroxai.components.metrics import (
 from neuroxai.components.optimisation import InverseTimeDecay, parameter_groups
 from neuroxai.components.predictions import MetricSaver, PredictionSaver
 from neuroxai.components.sampler import ScanSampler
+from neuroxai.components.shares import in_charge, join_shares, own_share
 from neuroxai.components.transfer import load_pretrained, pretrained_sha256
 from neuroxai.components.transforms import LoadScand, NormaliseScand, RandShiftd, ToSpaced
 from neuroxai.components.weights import load_weights, read_record, recorded_space
@@ -58,10 +59,13 @@ __all__ = [
     "cross_entropy",
     "end_processes",
     "first_process",
+    "in_charge",
+    "join_shares",
     "load_pretrained",
     "load_weights",
     "local_device",
     "open_part",
+    "own_share",
     "parameter_groups",
     "plain_errors",
     "prepare_scan",

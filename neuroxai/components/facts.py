@@ -23,14 +23,21 @@ def relative_source(source: str, dataset_dir: Path | None) -> str:
     return str(path)
 
 
-def region_scorer(atlas: str | None, labels: str | None, space: Space) -> Any:
-    """Return the scorer of an atlas ("builtin" or a label image's path) on a grid; None without atlas."""
-    from neuroxai.atlas import RegionScorer, builtin, load
+def atlas_of(atlas: str | None, labels: str | None) -> Any:
+    """Return an atlas ("builtin" or a label image's path); None without."""
+    from neuroxai.atlas import builtin, load
 
     if atlas is None:
         return None
-    regions = builtin() if atlas == "builtin" else load(atlas, labels)
-    return RegionScorer(regions.resampled_to(space))
+    return builtin() if atlas == "builtin" else load(atlas, labels)
+
+
+def region_scorer(atlas: str | None, labels: str | None, space: Space) -> Any:
+    """Return the scorer of an atlas (as `atlas_of` takes it) on a grid; None without atlas."""
+    from neuroxai.atlas import RegionScorer
+
+    found = atlas_of(atlas, labels)
+    return None if found is None else RegionScorer(found.resampled_to(space))
 
 
 def run_facts(

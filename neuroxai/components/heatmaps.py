@@ -10,9 +10,12 @@ import numpy as np
 from ignite.engine import Engine, Events
 
 from neuroxai import io
+from neuroxai.atlas import Atlas
 from neuroxai.attribution import takes_start
-from neuroxai.components.facts import hidden_facts, region_scorer, relative_source, run_facts
+from neuroxai.components.facts import hidden_facts, relative_source, run_facts
 from neuroxai.components.predictions import prediction_rows, write_predictions
+from neuroxai.components.scores import Scores
+from neuroxai.components.shares import gathered, in_charge, own_share, write_regions
 from neuroxai.space import Space, Volume
 
 
@@ -20,9 +23,10 @@ class HeatmapSaver:
     """Write heatmaps in the network's space and in the scan's own, with sidecar and region scores.
 
     The network-space sidecar is written last: where it stands, a scan is finished, so that a rerun goes on where a
-    former one was stopped (`pending`). At the end come ``predictions.tsv`` and ``explain.json``. Heatmaps that start at
-    a hidden layer or go through chosen channels have names of their own (``desc-lrpAlphaBetaPifP03F1``); their record
-    is ``explain_lrpAlphaBetaPifP03F1.json``, and the tables of the folder stay as they are.
+    former one was stopped (`pending`). At the end come ``predictions.tsv``, ``regions.tsv`` and ``explain.json``.
+    Heatmaps that start at a hidden layer or go through chosen channels have names of their own
+    (``desc-lrpAlphaBetaPifP03F1``); their record is ``explain_lrpAlphaBetaPifP03F1.json``, and the tables of the folder
+    stay as they are. Processes that torchrun started share the scans out; the first one writes the tables.
 
     Parameters
     ----------
@@ -54,6 +58,11 @@ class HeatmapSaver:
         Path of the label image's names.
     native : bool
         Write the heatmap in the scan's own space too.
+    score_space : {"network", "scan"}
+        Where regions are summed up: on the network's grid, where nothing is interpolated, or on the scan's own, to
+        which heatmap and atlas are brought.
+    maps : bool
+        False: write no maps, only tables and sidecars, for cohorts whose maps nobody will look at.
     """
 
     def __init__(
@@ -71,6 +80,8 @@ class HeatmapSaver:
         atlas: str | None = "builtin",
         labels: str | None = None,
         native: bool = True,
+        maps: bool = True,
+        score_space: str = "network",
         layer: str | None = None,
         neuron: Any = None,
         conditions: Mapping[str, Any] | None = None,
@@ -78,8 +89,10 @@ class HeatmapSaver:
         self.output_dir = Path(output_dir)
         self.space = space
         self.classes = list(classes)
-        self.native = native
-        self.scorer = region_scorer(atlas, labels, space)
+        self.native = native and maps
+        self.maps = maps
+        self.failures: list[dict[str, str]] = []
+        self.scores = Scores(atlas, labels, space, score_space)
         self.dataset_dir = Path(dataset_dir).resolve() if dataset_dir else None
         self._asked: list[dict[str, Any]] = []
         hidden = hidden_facts(layer, neuron, conditions)
@@ -89,8 +102,15 @@ class HeatmapSaver:
             "start": start if takes_start(method) and layer is None else None,
             "explained": target if layer is None else None,
             **hidden,
-            "native": native,
+            "native": self.native,
+            "maps": maps,
+            "score_space": score_space,
         }
+
+    @property
+    def regions(self) -> Atlas | None:
+        """The atlas on the network's grid, or None where no regions are scored."""
+        return None if self.scores.scorers is None else self.scores.scorers.atlas.resampled_to(self.space)
 
     def attach(self, engine: Engine) -> None:
         """Attach to an evaluator whose inferer is an `AttributionInferer` (``decollate`` off)."""
@@ -98,11 +118,15 @@ class HeatmapSaver:
         engine.add_event_handler(Events.COMPLETED, self._finish)
 
     def pending(self, items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Return the scans that are not finished with these settings; the tables at the end hold all of `items`."""
-        self._asked = list(items)
-        return [item for item in items if self._finished(item) is None]
+        """Return the scans of this process that are not finished with these settings.
 
-    def _finished(self, item: dict[str, Any]) -> dict[str, Any] | None:
+        The tables at the end hold all of `items`, those that other processes explain too.
+        """
+        self._asked = list(items)
+        # shared out before anybody looks what is finished, since the others may be at work already
+        return [item for item in own_share(items) if self._finished(item) is None]
+
+    def _finished(self, item: dict[str, Any], content: bool = True) -> dict[str, Any] | None:
         path = _json_of(self._path(str(item["participant_id"]), str(item.get("session_id") or ""), "network"))
         if not path.is_file():
             return None
@@ -110,20 +134,29 @@ class HeatmapSaver:
         same = all(sidecar.get(key) == value for key, value in self.facts.items())
         # the same identifier may stand for another file now, and the same path for another content
         scan = Path(item["image"])
-        same = same and sidecar.get("source") == self._relative(str(scan))
-        same = same and scan.is_file() and sidecar.get("source_sha256") == io.sha256(scan)
+        same = same and sidecar.get("source") == self._relative(str(scan)) and scan.is_file()
+        same = same and (not content or sidecar.get("source_sha256") == io.sha256(scan))
         return sidecar if same else None
 
     def _finish(self, engine: Engine) -> None:
-        rows = []
+        own = [failure.__dict__ for failure in getattr(engine.data_loader, "failures", [])]
+        self.failures = gathered(own, self.output_dir)
+        if not in_charge():
+            return
+        failed = {(one["participant_id"], one["session_id"]) for one in self.failures}
+        rows, regions = [], []
         for item in self._asked:
-            sidecar = self._finished(item)
+            who = str(item["participant_id"]), str(item.get("session_id") or "")
+            # contents were compared when the work was shared out
+            sidecar = self._finished(item, content=False) if who not in failed else None
             if sidecar is not None:
                 truth = self.classes[int(item["label"])] if "label" in item else None
                 rows.append({**sidecar["prediction"], "true": truth})
+                regions.append((*who, _regions_of(self._path(*who, "network"))))
         if not self.label:  # the folder's tables belong to the explanation of a class
             write_predictions(self.output_dir / "predictions.tsv", rows, self.classes)
-        failures = getattr(engine.data_loader, "failures", [])
+            if self.scores.scorers is not None:
+                write_regions(self.output_dir / "regions.tsv", regions)
         io.write_json(
             self.output_dir / (f"explain_{self._description}.json" if self.label else "explain.json"),
             {
@@ -131,22 +164,17 @@ class HeatmapSaver:
                 "classes": self.classes,
                 "dataset_dir": str(self.dataset_dir) if self.dataset_dir else None,
                 "scans": len(rows),
-                "failed": [failure.__dict__ for failure in failures],
+                "failed": self.failures,
             },
         )
 
     def _write(self, engine: Engine) -> None:
         output, batch = engine.state.output["pred"], engine.state.batch
         heatmaps = output["heatmap"].float()
-        scores = self.scorer(heatmaps) if self.scorer is not None else None
         rows = prediction_rows(batch, output["logits"], self.classes, output["target"])
-        tables = scores.to_frame([row["participant_id"] for row in rows]) if scores is not None else None
-        for n, row in enumerate(rows):
-            table = None
-            if tables is not None and scores is not None:
-                regions = scores.sum.shape[1]
-                table = tables.iloc[n * regions : (n + 1) * regions].drop(columns="participant_id")
-            scan = Space(batch["scan_shape"][n].tolist(), batch["scan_affine"][n].numpy())
+        scans = [Space(n.tolist(), a.numpy()) for n, a in zip(batch["scan_shape"], batch["scan_affine"], strict=True)]
+        tables = self.scores(heatmaps, scans)
+        for n, (row, scan, table) in enumerate(zip(rows, scans, tables, strict=True)):
             name = self.classes[int(output["target"][n])]
             explained = {"target": name, "score": row["score"], "probability": row[f"probability_{name}"]}
             if "activation" in output:  # what relevance started from is no class
@@ -183,9 +211,10 @@ class HeatmapSaver:
             io.write_volume(path, native, description=description)
             io.write_json(_json_of(path), {**sidecar, "space": scan.to_dict()})
         path = self._path(participant, session, "network")
-        io.write_volume(path, network, description=description)
+        if self.maps:
+            io.write_volume(path, network, description=description)
         if table is not None:
-            io.write_tsv(str(path).replace("_heatmap.nii.gz", "_regions.tsv"), table)
+            io.write_tsv(_regions_of(path), table)
         io.write_json(_json_of(path), {**sidecar, "space": self.space.to_dict()})
 
     def _path(self, participant: str, session: str | None, space: str) -> Path:
@@ -203,3 +232,7 @@ class HeatmapSaver:
 
 def _json_of(path: Path) -> Path:
     return path.with_name(path.name.replace(".nii.gz", ".json"))
+
+
+def _regions_of(path: Path) -> Path:
+    return path.with_name(path.name.replace("_heatmap.nii.gz", "_regions.tsv"))

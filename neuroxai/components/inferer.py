@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from monai.inferers import Inferer
 
+from neuroxai.atlas import Atlas
 from neuroxai.errors import InputError
 
 
@@ -39,6 +40,8 @@ class AttributionInferer(Inferer):
     ------
     InputError
         For a method that cannot start at a layer, and a neuron without its layer.
+    regions : Atlas, optional
+        Regions on the network's grid, for ``region_occlusion``; its option `labels` goes before.
     """
 
     def __init__(
@@ -50,12 +53,15 @@ class AttributionInferer(Inferer):
         layer: str | None = None,
         neuron: Any = None,
         conditions: Mapping[str, Any] | None = None,
+        regions: Atlas | None = None,
     ) -> None:
         from neuroxai import attribution
 
         super().__init__()
         self.method = method
         self.options = dict(options or {})
+        if method == "region_occlusion" and regions is not None:
+            self.options.setdefault("labels", regions)
         self.target = target
         check_start(method, layer, neuron, conditions)
         self.layer, self.neuron = layer, neuron

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from neuroxai.errors import InputError
+from neuroxai.errors import InputError, UnsupportedLayerError
 from neuroxai.lrp.plan import Plan, check_scores
 from neuroxai.lrp.steps import Step
 from neuroxai.lrp.targets import class_scores, out_of_memory, probabilities
@@ -39,6 +39,8 @@ def forward(plan: Plan, x: Tensor) -> tuple[Tensor, dict[str, Any]]:
     ------
     InputError
         Naming the layer that cannot take what arrives.
+    UnsupportedLayerError
+        Naming the layer that has no rule for it.
     """
     values: dict[str, Any] = {plan.source: x}
     nonnegative = {plan.source: bool(x.amin() >= 0)}
@@ -51,7 +53,7 @@ def forward(plan: Plan, x: Tensor) -> tuple[Tensor, dict[str, Any]]:
         except InputError as error:
             raise InputError(f"layer {step.labels[0]!r}: {error}") from error
         except RuntimeError as error:
-            if out_of_memory(error):
+            if out_of_memory(error) or isinstance(error, UnsupportedLayerError):
                 raise
             shapes = ", ".join(str(tuple(values[name].shape)) for name in step.inputs)
             raise InputError(f"layer {step.labels[0]!r} cannot take a tensor of shape {shapes}: {error}") from error

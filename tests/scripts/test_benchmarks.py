@@ -50,3 +50,11 @@ def test_training_table():
     for name in rows.keys() - {"training"}:
         assert float(rows[name][0]) > 0
         assert rows[name][2].strip().endswith("%")
+
+
+@pytest.mark.slow
+def test_memory_table_and_its_limit():
+    text = run("memory.py", "--networks", "ms_cnn", "--batch", "2", "--limit", "8")
+    saving, plain = next(line.split("|")[2:4] for line in text.splitlines() if line.startswith("| ms_cnn"))
+    assert 0 < float(saving) < float(plain)
+    assert run("memory.py", "--peak", "ms_cnn", "--batch", "2", "--without", "--limit", "0.8").strip() == "inf"
