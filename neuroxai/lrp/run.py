@@ -112,7 +112,7 @@ def own_scores(double: nn.Module, x: Tensor) -> Tensor | None:
     """
     try:
         scores: Tensor = double(x.clone())
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, IndexError) as error:
         if out_of_memory(error):
             raise
         return None
