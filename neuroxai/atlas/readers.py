@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from neuroxai.atlas.atlas import Atlas, is_background
+from neuroxai.atlas.atlas import Atlas
 from neuroxai.atlas.label_tables import LabelTable, read_table, some
+from neuroxai.atlas.sides import is_background
 from neuroxai.errors import InputError, SpaceError
 from neuroxai.io import read_labels
 from neuroxai.space import Volume

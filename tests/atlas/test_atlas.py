@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from neuroxai.atlas import Atlas
-from neuroxai.atlas.atlas import is_background, split_side
+from neuroxai.atlas.sides import is_background, split_side
 from neuroxai.errors import InputError, SpaceError
 from neuroxai.space import Space
 

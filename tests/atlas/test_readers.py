@@ -292,7 +292,7 @@ def test_regions_are_where_anatomy_has_them(real_data, name, region, wanted, wit
     "name", ["HarvardOxford-sub-maxprob-thr25-1mm", "labels_Neuromorphometrics", "JHU-ICBM-labels-1mm"]
 )
 def test_left_is_left_in_every_named_pair(real_data, name):
-    from neuroxai.atlas.atlas import split_side
+    from neuroxai.atlas.sides import split_side
 
     atlas = real_atlas(real_data, name)
     sides = [split_side(region)[0] for region in atlas.names.values()]
