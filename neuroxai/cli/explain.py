@@ -34,7 +34,9 @@ def explain(
     target: Annotated[
         str | None, typer.Option(help="Class to explain, or `predicted`; the second class if left.")
     ] = None,
-    atlas: Annotated[Path | None, typer.Option(help="Label image; the built-in parcellation if left out.")] = None,
+    atlas: Annotated[
+        str | None, typer.Option(help="Name (`neuroxai atlas list`) or label image; the built-in one if left out.")
+    ] = None,
     labels: Annotated[Path | None, typer.Option(help="Names of the label image (TSV, XML, LUT).")] = None,
     native: Annotated[bool, typer.Option(help="Write heatmaps in the scan's own space too.")] = True,
     datalist: DatalistOption = None,
@@ -52,6 +54,7 @@ def explain(
     Example: `neuroxai explain bundle cohort --part test --method lrp_alpha_beta --option beta=0 --out explained`
     """
     from neuroxai import attribution
+    from neuroxai.atlas.named import find, is_name
     from neuroxai.cli._bundle import (
         device_of,
         find_scans,
@@ -70,6 +73,9 @@ def explain(
         raise InputError("--labels names the regions of an atlas; give the label image with --atlas")
     if start not in (None, "logit", "probability"):
         raise one_of("start", start, ["logit", "probability"])
+    named = atlas is None or is_name(atlas)
+    if atlas is not None and named and atlas != "builtin":
+        find(atlas)  # an absent copy is told before anything is loaded
     scans = find_scans(source, datalist, part, {"suffix": suffix, "desc": desc})
     classes = read_record(str(bundle / "models" / "model.pt")).get("classes", ["0", "1"])
     workflow = open_bundle(
@@ -83,7 +89,7 @@ def explain(
         method=method,
         method_options=MappingProxyType(parse_options(option or [])),
         target=target_of(target, classes),
-        atlas=str(atlas.resolve()) if atlas else "builtin",
+        atlas=(atlas or "builtin") if named else str(Path(atlas or "").resolve()),
         labels=str(labels.resolve()) if labels else None,
         native=native,
         **({"start": start} if start else {}),

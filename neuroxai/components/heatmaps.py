@@ -47,7 +47,8 @@ class HeatmapSaver:
     bundle : str
         The bundle's name.
     atlas : str or None
-        Regions to score: "builtin", the path of a label image, or None for no scores.
+        Regions to score: "builtin" or another name of `neuroxai.atlas.NAMES`, the path of a label image, or None for no
+        scores.
     labels : str, optional
         Path of the label image's names.
     native : bool
@@ -70,7 +71,7 @@ class HeatmapSaver:
         labels: str | None = None,
         native: bool = True,
     ) -> None:
-        from neuroxai.atlas import RegionScorer, builtin, load
+        from neuroxai.atlas import RegionScorer, get
         from neuroxai.attribution import takes_start
 
         self.output_dir = Path(output_dir)
@@ -79,8 +80,7 @@ class HeatmapSaver:
         self.native = native
         self.scorer = None
         if atlas is not None:
-            regions = builtin() if atlas == "builtin" else load(atlas, labels)
-            self.scorer = RegionScorer(regions.resampled_to(space))
+            self.scorer = RegionScorer(get(atlas, labels).resampled_to(space))
         self.dataset_dir = Path(dataset_dir).resolve() if dataset_dir else None
         self._asked: list[dict[str, Any]] = []
         self.facts: dict[str, Any] = {
@@ -90,7 +90,7 @@ class HeatmapSaver:
             "explained": target,
             "checkpoint_sha256": io.sha256(checkpoint) if checkpoint and Path(checkpoint).is_file() else None,
             "bundle": bundle,
-            "atlas": atlas if atlas in (None, "builtin") else {"file": Path(atlas).name, "sha256": io.sha256(atlas)},
+            "atlas": _atlas_facts(atlas),
             "native": native,
             "network_space": space.to_dict(),
             "versions": {"neuroxai": __version__, "torch": torch.__version__},
@@ -198,3 +198,13 @@ class HeatmapSaver:
 
 def _json_of(path: Path) -> Path:
     return path.with_name(path.name.replace(".nii.gz", ".json"))
+
+
+def _atlas_facts(atlas: str | None) -> Any:
+    from neuroxai.atlas.named import find, is_name
+
+    if atlas in (None, "builtin"):
+        return atlas
+    named = is_name(atlas)
+    file = find(atlas)[0] if named else Path(atlas)
+    return {**({"name": atlas} if named else {}), "file": file.name, "sha256": io.sha256(file)}

@@ -251,6 +251,7 @@ def test_a_bad_scan_alone_is_one_clear_message_without_traceback(tmp_path, train
         (["--target", "MS"], "unknown target 'MS'"),
         (["--labels", "x.tsv"], "--labels names the regions of an atlas"),
         (["--atlas", "absent.nii.gz"], "no such file"),
+        (["--atlas", "absent"], "unknown atlas 'absent'"),
         (["--start", "end"], "unknown start 'end'"),
         (["--device", "tpu"], "unknown device 'tpu'"),
         (["--part", "test"], "--part go with a cohort"),
@@ -289,6 +290,27 @@ def test_an_atlas_by_path_is_used(tmp_path, trained_bundle, scan):
     assert table["sum"][0] == pytest.approx(heatmap(tmp_path / "out").data[:19].sum(dtype=np.float64), rel=1e-5)
     assert table["voxels"].tolist() == [int((labels == 7).sum()), 0]
     assert np.isnan(table["density"][1])
+
+
+def test_an_atlas_by_name_is_found_and_recorded(tmp_path, trained_bundle, scan, monkeypatch):
+    labels = np.zeros(SPACE.shape, np.uint8)
+    labels[:19], labels[19:] = 48, 47
+    (tmp_path / "tpm").mkdir()
+    io.write_volume(tmp_path / "tpm/labels_Neuromorphometrics.nii", Volume(labels, SPACE), dtype=np.uint8)
+    (tmp_path / "tpm/labels_Neuromorphometrics.xml").write_text(
+        "<atlas><data><label><index>47</index><name>Right Hippocampus</name></label>"
+        "<label><index>48</index><name>Left Hippocampus</name></label></data></atlas>"
+    )
+    monkeypatch.setenv("SPM_HOME", str(tmp_path))
+    result = run("explain", trained_bundle, scan, "--out", tmp_path / "out", "--atlas", "neuromorphometrics")
+    assert result.code == 0, result.err
+    table = pd.read_csv(next((tmp_path / "out").rglob("*_regions.tsv")), sep="\t").set_index("name")
+    assert table["sum"]["Left Hippocampus"] == pytest.approx(
+        heatmap(tmp_path / "out").data[:19].sum(dtype=np.float64), rel=1e-5
+    )
+    record = json.loads((tmp_path / "out" / "explain.json").read_text())["atlas"]
+    assert record["name"] == "neuromorphometrics"
+    assert record["sha256"] == io.sha256(tmp_path / "tpm/labels_Neuromorphometrics.nii")
 
 
 def test_sessions_are_kept_apart(tmp_path, trained_bundle, tiny_cohort):
