@@ -10,8 +10,8 @@ _SIDES = (
     re.compile(r"(?P<before>)\b(?P<side>left|right|lh|rh)[\s_.-]+(?P<after>\S.*)", re.IGNORECASE),
     re.compile(r"(?P<before>)(?P<side>L|R)[\s_.-]+(?P<after>\S.*)"),
     re.compile(r"(?P<before>(?:ctx|wm|ctx_|wm_|S|G)[-_])(?P<side>lh|rh)[-_](?P<after>\S.*)", re.IGNORECASE),
-    re.compile(r"(?P<before>.*\S)[\s_.-]+\(?(?P<side>left|right|lh|rh)\)?(?P<after>)", re.IGNORECASE),
-    re.compile(r"(?P<before>.*\S)(?:[\s_.-]+|\s*\()(?P<side>L|R)\)?(?P<after>)"),
+    re.compile(r"(?P<before>.*[^\s_.,-])[\s_.,-]+\(?(?P<side>left|right|lh|rh)\)?(?P<after>)", re.IGNORECASE),
+    re.compile(r"(?P<before>.*[^\s_.,-])(?:[\s_.,-]+|\s*\()(?P<side>L|R)\)?(?P<after>)"),
 )
 
 
