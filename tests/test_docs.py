@@ -31,7 +31,11 @@ def test_commands_and_options_exist(page):
     for words in shell_lines(page):
         if words[:1] == ["neuroxai"]:
             assert words[1] in commands, f"{page.name}: no command {words[1]}"
-            known = {o for p in commands[words[1]].params for o in (*p.opts, *p.secondary_opts)} | {"--help"}
+            command = commands[words[1]]
+            if hasattr(command, "commands"):
+                assert words[2] in command.commands, f"{page.name}: no command {words[1]} {words[2]}"
+                command = command.commands[words[2]]
+            known = {o for p in command.params for o in (*p.opts, *p.secondary_opts)} | {"--help"}
             unknown = [w for w in words[2:] if w.startswith("-") and w not in known]
             assert not unknown, f"{page.name}: neuroxai {words[1]} has no {unknown}"
         elif words[:2] == ["bash", "scripts/quickstart.sh"] or words[:2] == ["bash", "scripts/test.sh"]:

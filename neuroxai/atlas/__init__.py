@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from neuroxai.atlas.atlas import Atlas
 from neuroxai.atlas.builtin import builtin
+from neuroxai.atlas.named import NAMES, find, get
 from neuroxai.atlas.readers import load
 
 if TYPE_CHECKING:
     from neuroxai.atlas.score import RegionScorer, RegionScores
 
-__all__ = ["Atlas", "RegionScorer", "RegionScores", "builtin", "load"]
+__all__ = ["NAMES", "Atlas", "RegionScorer", "RegionScores", "builtin", "find", "get", "load"]
 
 
 def __getattr__(name: str) -> Any:

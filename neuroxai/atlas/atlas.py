@@ -2,69 +2,22 @@
 
 from __future__ import annotations
 
-import re
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from neuroxai.atlas.sides import split_side
 from neuroxai.errors import InputError, SpaceError
 from neuroxai.space import Space, Volume
 
 # The adult brain in MNI152 coordinates, with 5 mm to spare (mm; ICBM152 2009a template).
 MNI152_BOX = ((-78.0, 78.0), (-112.0, 80.0), (-77.0, 88.0))
-
-_BACKGROUND = re.compile(r"(background|unknown|clear label|unclassified|unlabell?ed)\b[\s*.]*$", re.IGNORECASE)
-_SIDES = (
-    # "Left Hippocampus", "lh-insula", "L_insula", "ctx-lh-insula", "Hippocampus L", "insula_R", "insula (left)"
-    re.compile(r"(?P<before>)\b(?P<side>left|right|lh|rh)[\s_.-]+(?P<after>\S.*)", re.IGNORECASE),
-    re.compile(r"(?P<before>)(?P<side>L|R)[\s_.-]+(?P<after>\S.*)"),
-    re.compile(r"(?P<before>(?:ctx|wm|ctx_|wm_|S|G)[-_])(?P<side>lh|rh)[-_](?P<after>\S.*)", re.IGNORECASE),
-    re.compile(r"(?P<before>.*\S)[\s_.-]+\(?(?P<side>left|right|lh|rh)\)?(?P<after>)", re.IGNORECASE),
-    re.compile(r"(?P<before>.*\S)(?:[\s_.-]+|\s*\()(?P<side>L|R)\)?(?P<after>)"),
-)
-
-
-def is_background(name: str) -> bool:
-    """Tell whether a label's name says that it is no region (Background, Unknown, Clear Label, Unclassified)."""
-    return _BACKGROUND.match(name.strip()) is not None
-
-
-def split_side(name: str) -> tuple[str, str]:
-    """Split a region's name into its hemisphere and the rest.
-
-    Parameters
-    ----------
-    name : str
-        Such as ``"Left Hippocampus"``, ``"Cingulum (hippocampus) L"``, ``"ctx-lh-insula"``.
-
-    Returns
-    -------
-    tuple of str
-        ``"left"``, ``"right"`` or ``""``, and the name without the side.
-
-    Examples
-    --------
-    >>> split_side("Right Amygdala")
-    ('right', 'Amygdala')
-    >>> split_side("Corticospinal tract L")
-    ('left', 'Corticospinal tract')
-    >>> split_side("ctx-rh-insula")
-    ('right', 'ctx-insula')
-    >>> split_side("Brain-Stem")
-    ('', 'Brain-Stem')
-    """
-    text = name.strip()
-    for pattern in _SIDES:
-        found = pattern.fullmatch(text)
-        if found:
-            side = "left" if found["side"].lower().startswith("l") else "right"
-            return side, (found["before"] + found["after"]).strip()
-    return "", text
 
 
 @dataclass(frozen=True, eq=False)
@@ -213,6 +166,50 @@ class Atlas:
                 lookup[order[high]] = order[low]
         values = np.array([0, *self.names], dtype=np.int32)
         return Atlas(values[lookup[self.positions()]], names, self.space, self.origin)
+
+    def aggregated(self, regions: Mapping[str, Sequence[str]]) -> Atlas:
+        """Join regions by a list such as `neuroxai.atlas.aggregations.NEUROMORPHOMETRICS`.
+
+        Parameters
+        ----------
+        regions : mapping of str to sequence of str
+            For each region wanted the names of its parts, without their hemisphere; case does not matter, ``*`` stands
+            for anything. Left and right are joined. What no row lists becomes background.
+
+        Returns
+        -------
+        Atlas
+            Each region has the lowest value of its parts.
+
+        Raises
+        ------
+        InputError
+            If a part names no region of the atlas, or two rows claim the same region.
+        """
+        bare = {value: split_side(name)[1].casefold() for value, name in self.names.items()}
+        owner: dict[int, str] = {}
+        names: dict[int, str] = {}
+        lookup = np.zeros(len(bare) + 1, dtype=np.int32)
+        place = {value: n for n, value in enumerate(bare, start=1)}
+        for wanted, parts in regions.items():
+            members = []
+            for part in [parts] if isinstance(parts, str) else parts:
+                found = [value for value, name in bare.items() if fnmatchcase(name, part.casefold())]
+                if not found:
+                    raise InputError(
+                        f"{wanted!r} is made of {part!r}, but the atlas has no such region ({self.origin}); "
+                        "is the list meant for another atlas?"
+                    )
+                members += found
+            taken = sorted(value for value in members if owner.get(value, wanted) != wanted)
+            if taken:
+                raise InputError(
+                    f"{self.names[taken[0]]!r} is part of both {owner[taken[0]]!r} and {wanted!r}; list it once"
+                )
+            owner.update(dict.fromkeys(members, wanted))
+            names[min(members)] = wanted
+            lookup[[place[value] for value in members]] = min(members)
+        return Atlas(lookup[self.positions()], names, self.space, f"{self.origin}; joined to {len(names)} regions")
 
     def resampled_to(self, space: Space) -> Atlas:
         """Bring the atlas into another space by nearest neighbour; world coordinates are kept.

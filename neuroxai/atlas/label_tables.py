@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
-from neuroxai.atlas.atlas import is_background
+from neuroxai.atlas.sides import is_background
 from neuroxai.errors import InputError
 
 _ITK_SNAP = re.compile(r'\s*(\d+)\s+\d+\s+\d+\s+\d+\s+[\d.eE+-]+\s+\d+\s+\d+\s+"(.*)"\s*$')
@@ -220,6 +220,6 @@ def _table(rows: Sequence[tuple[str | None, ...]]) -> dict[int, str]:
     return names
 
 
-def some(values: list[int], most: int = 8) -> str:
+def some(values: Sequence[object], most: int = 8) -> str:
     """List the first few values for a message."""
     return ", ".join(map(str, values[:most])) + (f" and {len(values) - most} more" if len(values) > most else "")

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from neuroxai.atlas.atlas import Atlas, is_background
+from neuroxai.atlas.atlas import Atlas
 from neuroxai.atlas.label_tables import LabelTable, read_table, some
+from neuroxai.atlas.sides import is_background
 from neuroxai.errors import InputError, SpaceError
 from neuroxai.io import read_labels
 from neuroxai.space import Volume
@@ -42,7 +43,8 @@ def load(image: str | os.PathLike[str], labels: str | os.PathLike[str] | None = 
     Raises
     ------
     InputError
-        If the table is in no known format, contradicts the image, or gives one value two names.
+        If the image holds no label, or the table is in no known format, contradicts the image, or gives one value two
+        names.
     SpaceError
         If the image is four-dimensional (probabilistic) or its affine cannot be inverted.
 
@@ -61,13 +63,15 @@ def load(image: str | os.PathLike[str], labels: str | os.PathLike[str] | None = 
     if values[0] < 0:
         raise InputError(f"{image}: holds the label {values[0]}; labels are 0 (background) and above, is this a map?")
     values = [v for v in values if v > 0]
+    if not values:
+        raise InputError(f"{image}: every voxel is 0, so there is no region; export or convert the label image again")
     table_path = Path(labels) if labels is not None else _beside(Path(image))
     table = LabelTable({}, "no label table, named by value") if table_path is None else read_table(table_path, values)
     names = {v: n for v, n in table.names.items() if v > 0 and not is_background(n)}
     background = [v for v, n in table.names.items() if is_background(n)]
     data = np.where(np.isin(volume.data, background), 0, volume.data) if background else volume.data
     present = set(values) - set(background)
-    nameless = sorted(v for v in present if names.get(v, "?").strip("? ") == "")
+    nameless = sorted(v for v in present if _is_empty(names.get(v, "")))
     if nameless and table_path is not None:
         if len(nameless) == len(present):
             raise InputError(
@@ -79,7 +83,7 @@ def load(image: str | os.PathLike[str], labels: str | os.PathLike[str] | None = 
             "they are called 'region VALUE'",
             stacklevel=2,
         )
-    names = {v: n for v, n in names.items() if v in present or not (table.general or n.strip("? ") == "")}
+    names = {v: n for v, n in names.items() if v in present or not (table.general or _is_empty(n))}
     names.update({v: f"region {v}" for v in nameless})
     names = _distinct(names, table_path)
     atlas = Atlas(data, names, volume.space, table.rule)
@@ -93,6 +97,11 @@ def load(image: str | os.PathLike[str], labels: str | os.PathLike[str] | None = 
             stacklevel=2,
         )
     return atlas
+
+
+def _is_empty(name: str) -> bool:
+    # "n/a" is how BIDS writes that there is none
+    return name.strip("? ").casefold() in ("", "n/a")
 
 
 def _read_image(path: str | os.PathLike[str]) -> Volume:

@@ -188,6 +188,24 @@ def target_of(name: str | None, classes: Sequence[str]) -> int | str:
     return list(classes).index(name)
 
 
+def located(atlas: str | None) -> str:
+    """Return an atlas's name as it is, and its path made absolute; the built-in parcellation where none is given.
+
+    Raises
+    ------
+    InputError
+        If it is a name of which there is no copy here.
+    """
+    from neuroxai.atlas.named import find, is_name
+
+    if atlas is None or atlas == "builtin":
+        return "builtin"
+    if is_name(atlas):
+        find(atlas)
+        return atlas
+    return str(Path(atlas).resolve())
+
+
 def device_of(name: str) -> Any:
     """Return the torch device, or say what there is."""
     import torch

@@ -50,7 +50,8 @@ def explain(
         ),
     ] = None,
     atlas: Annotated[
-        Path | None, typer.Option(help="Label image to score or occlude by; the built-in parcellation if left out.")
+        str | None,
+        typer.Option(help="Name (`neuroxai atlas list`) or label image to score or occlude by; the built-in if left."),
     ] = None,
     labels: Annotated[Path | None, typer.Option(help="Names of the label image (TSV, XML, LUT).")] = None,
     native: Annotated[bool, typer.Option(help="Write heatmaps in the scan's own space too.")] = True,
@@ -80,6 +81,7 @@ def explain(
         device_of,
         find_scans,
         finish,
+        located,
         open_bundle,
         parse_options,
         run_evaluator,
@@ -102,6 +104,7 @@ def explain(
         raise InputError(f"--layer is {layer!r}, wanted a layer's name, such as features.conv4")
     if layer is not None and start is not None:
         raise InputError("--start is about a class; relevance that starts at --layer starts from the layer's values")
+    where = None if atlas is None and neuron == "all" else located(atlas)  # an absent copy is told at once
     several, first = join_shares(), in_charge()
     if several and neuron == "all":
         raise InputError("--neuron all takes means over all scans; run it in one process, without torchrun")
@@ -128,7 +131,7 @@ def explain(
         batch_size=batch_size,
         device=device_of(device),
         target=target_of(target, classes),
-        atlas=str(atlas.resolve()) if atlas else None if neuron == "all" else "builtin",
+        atlas=where,
         labels=str(labels.resolve()) if labels else None,
         **choice,
         **begin,

@@ -13,7 +13,9 @@ from neuroxai.cli.predict import JsonOption
 def score(
     heatmaps: Annotated[list[Path], typer.Argument(help="NIfTI maps, or folders of `neuroxai explain`.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Table to write (TSV).")],
-    atlas: Annotated[str | None, typer.Option(help="Label image; the built-in parcellation if left out.")] = None,
+    atlas: Annotated[
+        str | None, typer.Option(help="Name (`neuroxai atlas list`) or label image; the built-in if left out.")
+    ] = None,
     labels: Annotated[Path | None, typer.Option(help="Names of the label image (TSV, XML, LUT).")] = None,
     space: Annotated[str, typer.Option(help="Of a folder's heatmaps: those in space `orig` or `network`.")] = "network",
     merge: Annotated[bool, typer.Option("--merge-hemispheres", help="Add left and right of each region up.")] = False,
@@ -34,7 +36,7 @@ def score(
     from rich.progress import track
 
     from neuroxai import io
-    from neuroxai.cli._bundle import device_of
+    from neuroxai.cli._bundle import device_of, located
     from neuroxai.components.facts import atlas_of
     from neuroxai.components.scores import Scorers
     from neuroxai.errors import InputError, ours
@@ -42,7 +44,7 @@ def score(
     if labels is not None and atlas is None:
         raise InputError("--labels names the regions of an atlas; give the label image with --atlas")
     files = find_maps(heatmaps, space)
-    regions = atlas_of(atlas or "builtin", str(labels) if labels else None)
+    regions = atlas_of(located(atlas), str(labels) if labels else None)
     scorers = Scorers(regions.merged_hemispheres() if merge else regions)
     where, frames, failed = device_of(device), [], []
     for file in track(files, "scores", console=Console(stderr=True), transient=True, disable=as_json):

@@ -24,12 +24,21 @@ def relative_source(source: str, dataset_dir: Path | None) -> str:
 
 
 def atlas_of(atlas: str | None, labels: str | None) -> Any:
-    """Return an atlas ("builtin" or a label image's path); None without."""
-    from neuroxai.atlas import builtin, load
+    """Return an atlas (a name of `neuroxai.atlas.NAMES` or a label image's path); None without."""
+    from neuroxai.atlas import get
 
-    if atlas is None:
-        return None
-    return builtin() if atlas == "builtin" else load(atlas, labels)
+    return None if atlas is None else get(atlas, labels)
+
+
+def atlas_facts(atlas: str | None) -> Any:
+    """Return what is noted of an atlas: its name, file and checksum."""
+    from neuroxai.atlas.named import find, is_name
+
+    if atlas is None or atlas == "builtin":
+        return atlas
+    named = is_name(atlas)
+    file = find(atlas)[0] if named else Path(atlas)
+    return {**({"name": atlas} if named else {}), "file": file.name, "sha256": io.sha256(file)}
 
 
 def region_scorer(atlas: str | None, labels: str | None, space: Space) -> Any:
@@ -49,7 +58,7 @@ def run_facts(
         "options": dict(options or {}),
         "checkpoint_sha256": io.sha256(checkpoint) if checkpoint and Path(checkpoint).is_file() else None,
         "bundle": bundle,
-        "atlas": atlas if atlas in (None, "builtin") else {"file": Path(atlas).name, "sha256": io.sha256(atlas)},
+        "atlas": atlas_facts(atlas),
         "network_space": space.to_dict(),
         "versions": {"neuroxai": __version__, "torch": torch.__version__},
         "ResearchUse": RESEARCH_USE,

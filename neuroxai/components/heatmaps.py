@@ -53,7 +53,8 @@ class HeatmapSaver:
     bundle : str
         The bundle's name.
     atlas : str or None
-        Regions to score: "builtin", the path of a label image, or None for no scores.
+        Regions to score: "builtin" or another name of `neuroxai.atlas.NAMES`, the path of a label image, or None for no
+        scores.
     labels : str, optional
         Path of the label image's names.
     native : bool

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from neuroxai.atlas import Atlas
-from neuroxai.atlas.atlas import is_background, split_side
+from neuroxai.atlas.sides import is_background, split_side
 from neuroxai.errors import InputError, SpaceError
 from neuroxai.space import Space
 
@@ -84,6 +84,33 @@ def test_merged_hemispheres_takes_the_lower_value():
     assert dict(merged.names) == {7: "Brain-Stem", 300: "Amygdala", 40000: "Left Nowhere"}
     assert merged.counts().tolist() == [1, 3, 0]
     assert merged.labels[3, 2, 1] == 300
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "merged"),
+    [
+        ("Left Insula", "Right Insula", "Insula"),
+        ("Left-Insula", "Right-Insula", "Insula"),
+        ("L Insula", "R Insula", "Insula"),
+        ("L_Insula_ROI", "R_Insula_ROI", "Insula_ROI"),
+        ("lh-Insula", "rh-Insula", "Insula"),
+        ("LH_Insula", "RH_Insula", "Insula"),
+        ("ctx-lh-insula", "ctx-rh-insula", "ctx-insula"),
+        ("ctx_lh_G_insular", "ctx_rh_G_insular", "ctx_G_insular"),
+        ("wm-lh-insula", "wm-rh-insula", "wm-insula"),
+        ("Insula_L", "Insula_R", "Insula"),
+        ("Insula L", "Insula R", "Insula"),
+        ("Insula (L)", "Insula (R)", "Insula"),
+        ("Insula_left", "Insula_right", "Insula"),
+        ("Insula, left", "insula, right", "Insula"),
+        ("insula.lh", "insula.rh", "insula"),
+    ],
+)
+def test_every_style_of_side_is_merged(left, right, merged):
+    labels = np.arange(4, dtype=int).reshape(4, 1, 1)
+    atlas = Atlas(labels, {1: right, 2: "Lingual", 3: left}, Space((4, 1, 1), np.eye(4))).merged_hemispheres()
+    assert {v: n.casefold() for v, n in atlas.names.items()} == {1: merged.casefold(), 2: "lingual"}
+    assert atlas.labels.ravel().tolist() == [0, 1, 2, 1]
 
 
 def test_merged_name_never_takes_anothers():

@@ -9,8 +9,8 @@ from scipy import ndimage
 
 from neuroxai.atlas import Atlas, builtin, load
 from neuroxai.atlas._anatomy import CEREBELLUM_ROWS, CORTEX, MIDLINE_ROWS
-from neuroxai.atlas.atlas import split_side
 from neuroxai.atlas.builtin import _built
+from neuroxai.atlas.sides import split_side
 from neuroxai.errors import SpaceError
 from neuroxai.space import Space, mni152
 

@@ -192,15 +192,56 @@ def test_big_endian_image(tmp_path):
     assert list(load(tmp_path / "b.nii").names) == [5, 200, 31000]
 
 
+@pytest.mark.parametrize("kind", ["u2", "i4", "u4", "f4", "f8"])
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("form", ["Nifti1", "Nifti2"])
+def test_any_byte_order_and_type_keeps_values_and_places(tmp_path, kind, order, form):
+    import nibabel as nib
+
+    values = [0, 128, 255, 256, 32768, 65535]
+    header = getattr(nib, f"{form}Header")(endianness=order)
+    data = np.array(values, dtype=order + kind).reshape(6, 1, 1)
+    nib.save(getattr(nib, f"{form}Image")(data, np.eye(4), header), tmp_path / "b.nii.gz")
+    (tmp_path / "b.txt").write_text("".join(f"{v} region of {v}\n" for v in reversed(values[1:])))
+    atlas = load(tmp_path / "b.nii.gz")
+    assert atlas.labels.ravel().tolist() == values
+    assert dict(atlas.names) == {v: f"region of {v}" for v in values[1:]}
+
+
+def test_labels_that_wrapped_around_are_refused(tmp_path):
+    import nibabel as nib
+
+    for kind, value in ((np.int8, 130), (np.int16, 40000)):
+        data = np.array([0, 1, value]).astype(kind).reshape(3, 1, 1)
+        nib.save(nib.Nifti1Image(data, np.eye(4)), tmp_path / "w.nii.gz")
+        with pytest.raises(InputError, match="holds the label -"):
+            load(tmp_path / "w.nii.gz")
+
+
+def test_an_image_without_labels_is_refused(tmp_path):
+    with pytest.raises(InputError, match="every voxel is 0"):
+        load(image(tmp_path, (0, 0, 0, 0, 0)))
+
+
+def test_bids_missing_names_are_no_names(tmp_path):
+    (tmp_path / "t.tsv").write_text("index\tname\n3\ta\n130\tn/a\n40000\tb\n9\tn/a\n")
+    with pytest.warns(UserWarning, match=r"no name for 1 labels of the image \(130\)"):
+        atlas = load(image(tmp_path), tmp_path / "t.tsv")
+    assert dict(atlas.names) == {3: "a", 130: "region 130", 40000: "b"}
+
+
 # Real atlases: name, table, a check that value and name belong together, and where regions must be.
 
 REAL = {
     "HarvardOxford-sub-maxprob-thr25-1mm": ("HarvardOxford-Subcortical.xml", 21, "value = index + 1"),
     "HarvardOxford-sub-maxprob-thr25-2mm": ("HarvardOxford-Subcortical.xml", 21, "value = index + 1"),
+    "HarvardOxford-cort-maxprob-thr25-1mm": ("HarvardOxford-Cortical.xml", 48, "value = index + 1"),
     "HarvardOxford-cort-maxprob-thr25-2mm": ("HarvardOxford-Cortical.xml", 48, "value = index + 1"),
     "JHU-ICBM-labels-1mm": ("JHU-labels.xml", 48, "value = index (index 0 is 'Unclassified')"),
     "JHU-ICBM-labels-2mm": ("JHU-labels.xml", 48, "value = index (index 0 is 'Unclassified')"),
     "JHU-ICBM-tracts-maxprob-thr25-1mm": ("JHU-tracts.xml", 20, "value = index + 1"),
+    "JHU-ICBM-tracts-maxprob-thr25-2mm": ("JHU-tracts.xml", 20, "value = index + 1"),
+    "MNI-maxprob-thr25-1mm": ("MNI.xml", 9, "value = index + 1"),
     "MNI-maxprob-thr25-2mm": ("MNI.xml", 9, "value = index + 1"),
     "labels_Neuromorphometrics": (None, 136, "SPM XML, value = index"),
 }
@@ -292,7 +333,7 @@ def test_regions_are_where_anatomy_has_them(real_data, name, region, wanted, wit
     "name", ["HarvardOxford-sub-maxprob-thr25-1mm", "labels_Neuromorphometrics", "JHU-ICBM-labels-1mm"]
 )
 def test_left_is_left_in_every_named_pair(real_data, name):
-    from neuroxai.atlas.atlas import split_side
+    from neuroxai.atlas.sides import split_side
 
     atlas = real_atlas(real_data, name)
     sides = [split_side(region)[0] for region in atlas.names.values()]

@@ -251,6 +251,7 @@ def test_a_bad_scan_alone_is_one_clear_message_without_traceback(tmp_path, train
         (["--target", "MS"], "unknown target 'MS'"),
         (["--labels", "x.tsv"], "--labels names the regions of an atlas"),
         (["--atlas", "absent.nii.gz"], "no such file"),
+        (["--atlas", "absent"], "unknown atlas 'absent'"),
         (["--start", "end"], "unknown start 'end'"),
         (["--device", "tpu"], "unknown device 'tpu'"),
         (["--part", "test"], "--part go with a cohort"),
@@ -317,6 +318,27 @@ def test_regions_of_the_atlas_are_occluded(tmp_path, trained_bundle, scan):
     other = run(*arguments)  # the built-in parcellation: other regions, another map
     assert other.code == 0, other.err
     assert "finished before" not in other.err
+
+
+def test_an_atlas_by_name_is_found_and_recorded(tmp_path, trained_bundle, scan, monkeypatch):
+    labels = np.zeros(SPACE.shape, np.uint8)
+    labels[:19], labels[19:] = 48, 47
+    (tmp_path / "tpm").mkdir()
+    io.write_volume(tmp_path / "tpm/labels_Neuromorphometrics.nii", Volume(labels, SPACE), dtype=np.uint8)
+    (tmp_path / "tpm/labels_Neuromorphometrics.xml").write_text(
+        "<atlas><data><label><index>47</index><name>Right Hippocampus</name></label>"
+        "<label><index>48</index><name>Left Hippocampus</name></label></data></atlas>"
+    )
+    monkeypatch.setenv("SPM_HOME", str(tmp_path))
+    result = run("explain", trained_bundle, scan, "--out", tmp_path / "out", "--atlas", "neuromorphometrics")
+    assert result.code == 0, result.err
+    table = pd.read_csv(next((tmp_path / "out").rglob("*_regions.tsv")), sep="\t").set_index("name")
+    assert table["sum"]["Left Hippocampus"] == pytest.approx(
+        heatmap(tmp_path / "out").data[:19].sum(dtype=np.float64), rel=1e-5
+    )
+    record = json.loads((tmp_path / "out" / "explain.json").read_text())["atlas"]
+    assert record["name"] == "neuromorphometrics"
+    assert record["sha256"] == io.sha256(tmp_path / "tpm/labels_Neuromorphometrics.nii")
 
 
 def test_sessions_are_kept_apart(tmp_path, trained_bundle, tiny_cohort):

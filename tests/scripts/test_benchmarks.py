@@ -68,3 +68,13 @@ def test_explaining_table():
     for name in rows.keys() - {"explaining"}:
         assert float(rows[name][0]) > 0
         assert all(float(cell) >= 0 for cell in rows[name][1:])
+
+
+@pytest.mark.slow
+def test_atlas_table():
+    text = run("atlas.py", "--spacing", "5", "--regions", "9", "--batch", "2", "--repeats", "1", shape=())
+    rows = {line.split("|")[1].strip(): line.split("|")[2:-1] for line in text.splitlines() if line.startswith("| ")}
+    assert set(rows) == {"sums of regions", "RegionScorer", "NiftiLabelsMasker", "scipy.ndimage.sum_labels"}
+    assert float(rows["RegionScorer"][1]) == 1
+    assert all(float(row[0]) > 0 for name, row in rows.items() if name != "sums of regions")
+    assert text.count("largest difference from") == 2
