@@ -105,7 +105,7 @@ def explain(
     several, first = join_shares(), in_charge()
     if several and neuron == "all":
         raise InputError("--neuron all takes means over all scans; run it in one process, without torchrun")
-    scans = find_scans(source, datalist, part, {"suffix": suffix, "desc": desc})
+    scans = find_scans(source, datalist, part, {"suffix": suffix, "desc": desc}, bundle)
     options = MappingProxyType(parse_options(option or []))
     # the bundle's method comes with options of its own, which the user's replace
     choice = {"method": method, "method_options": options} if method else {"method_options": options} if option else {}

@@ -16,7 +16,7 @@ from neuroxai.lrp.each import Hidden, explained_each
 from neuroxai.lrp.plan import Plan, fused, make_plan
 from neuroxai.lrp.precision import HALF, in_single
 from neuroxai.lrp.report import Conservation, Ledger
-from neuroxai.lrp.run import Watch, backward, check_own, forward
+from neuroxai.lrp.run import Watch, backward, check_own, forward, own_scores
 from neuroxai.lrp.shadow import shadow, unwrapped, warn_if_training
 from neuroxai.lrp.starts import Neuron, Start, layer_names, numbered
 from neuroxai.lrp.targets import Target, checked_input
@@ -229,9 +229,15 @@ class LRP(Attribution):  # type: ignore[misc]  # captum is untyped
         plan = plan if probe is None else masked(plan, probe, None)
         if watch is None or probe is not None:
             plan = self._fused if plan is self._plan else fused(plan)
+        own = None
+        if not self._verified:  # first, while nothing is kept for the way back
+            double = shadow(unwrapped(self.model)) if double is None else double
+            own = own_scores(double, x[:1])
         output, kept = forward(plan, x)
-        if not self._verified:
-            scores = output[:1] if begin.layer is None else forward(whole, x[:1])[0]
-            check_own(scores, shadow(unwrapped(self.model)) if double is None else double, x[:1], whole.link)
+        if double is not None and not self._verified:
+            own = (
+                double(x[:1].clone()) if own is None else own
+            )  # says what is wrong, where only the plan can take the input
+            check_own(output[:1] if begin.layer is None else forward(whole, x[:1])[0], own, whole.link)
             self._verified = True
         return plan, x, output, kept

@@ -336,3 +336,14 @@ def test_sessions_are_kept_apart(tmp_path, trained_bundle, tiny_cohort):
     assert run("report", tmp_path / "out", "--dataset-dir", tmp_path / "cohort").code == 0
     pages = sorted(p.name for p in (tmp_path / "out" / "report").glob("sub-*.html"))
     assert pages == ["sub-16_ses-1.html", "sub-16_ses-2.html"]
+
+
+@pytest.mark.parametrize("command", ["explain", "predict"])
+def test_labels_in_another_order_than_the_network_s_are_refused(trained_bundle, tiny_cohort, tmp_path, command):
+    datalist = io.read_json(tiny_cohort / "datalist.json")
+    io.write_json(tmp_path / "other.json", {**datalist, "classes": ["AD", "CN"]})
+    arguments = (trained_bundle, tiny_cohort, "--datalist", tmp_path / "other.json", "--out", tmp_path / "out")
+    result = run(command, *arguments)
+    assert result.code == 2
+    assert "classes are ['AD', 'CN'], the network was trained on ['CN', 'AD']" in result.err
+    assert not (tmp_path / "out").exists()

@@ -58,3 +58,13 @@ def test_memory_table_and_its_limit():
     saving, plain = next(line.split("|")[2:4] for line in text.splitlines() if line.startswith("| ms_cnn"))
     assert 0 < float(saving) < float(plain)
     assert run("memory.py", "--peak", "ms_cnn", "--batch", "2", "--without", "--limit", "0.8").strip() == "inf"
+
+
+@pytest.mark.slow
+def test_explaining_table():
+    text = run("explain.py", "--spacing", "5", "--scans", "2", "--device", "cpu", shape=())
+    rows = {line.split("|")[1].strip(): line.split("|")[2:-1] for line in text.splitlines() if line.startswith("| ")}
+    assert set(rows) == {"explaining", "maps and scores", "scores alone", "scores alone, on the scan's grid"}
+    for name in rows.keys() - {"explaining"}:
+        assert float(rows[name][0]) > 0
+        assert all(float(cell) >= 0 for cell in rows[name][1:])
