@@ -8,11 +8,15 @@ from neuroxai.statistics.intervals import Estimate, wilson
 from neuroxai.statistics.lesions import lesion_coverage, lesion_relevance
 from neuroxai.statistics.maps import l2_distance, l2_distances
 from neuroxai.statistics.permutation import correlation, false_discovery, group_difference
+from neuroxai.statistics.reference import Reference, Subject
+from neuroxai.statistics.reference_file import read_reference, write_reference
 from neuroxai.statistics.roc import compare_areas, delong, roc_area
 
 __all__ = [
     "Estimate",
     "GroupMeans",
+    "Reference",
+    "Subject",
     "TableMeans",
     "bootstrap",
     "compare_areas",
@@ -34,7 +38,9 @@ __all__ = [
     "overlap",
     "overlaps",
     "ratio_interval",
+    "read_reference",
     "roc_area",
     "top_regions",
     "wilson",
+    "write_reference",
 ]
