@@ -1,8 +1,8 @@
-"""What a reference is adjusted for: age as a line, sex as an offset."""
+"""A person with scores, and what a reference is adjusted for: age as a line, sex as an offset."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,16 @@ if TYPE_CHECKING:
     import pandas as pd
 
 COLUMNS = ("age", "sex")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One person: scores by region, age in years, sex as the reference's controls have it."""
+
+    participant_id: str
+    scores: Mapping[str, float]
+    age: float | None = None
+    sex: str | None = None
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroxai.errors import InputError, LeakageError, one_of
-from neuroxai.statistics.design import Design, design_of
+from neuroxai.statistics.design import Design, Subject, design_of
 from neuroxai.statistics.deviations import left_out_t, percentiles, two_sided, without
 from neuroxai.statistics.permutation import false_discovery
 
@@ -20,19 +20,10 @@ if TYPE_CHECKING:
 
 #: Fewest controls of a reference, and one more for each regression column beyond the intercept.
 MINIMUM = 10
-#: Order statistics kept a region; larger references keep that many evenly spaced ones.
+#: Order statistics kept a region, evenly spaced ones of a larger reference.
 KEPT = 999
 Members = Literal["refuse", "leave-one-out", "strangers"]
-
-
-@dataclass(frozen=True)
-class Subject:
-    """One person: scores by region, age in years, sex as the reference's controls have it."""
-
-    participant_id: str
-    scores: Mapping[str, float]
-    age: float | None = None
-    sex: str | None = None
+MEMBERS = ("refuse", "leave-one-out", "strangers")
 
 
 @dataclass(frozen=True, eq=False)
@@ -240,8 +231,8 @@ class Reference:
         return y
 
     def _leave_out(self, participant: str, members: Members) -> bool:
-        if members not in ("refuse", "leave-one-out", "strangers"):
-            raise one_of("choice for members", members, ("refuse", "leave-one-out", "strangers"))
+        if members not in MEMBERS:
+            raise one_of("choice for members", members, MEMBERS)
         if members == "strangers" or not self.has(participant):
             return False
         if members == "refuse":

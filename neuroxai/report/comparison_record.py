@@ -1,0 +1,60 @@
+"""The figures of a comparison as plain values, for compare.json."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from neuroxai.report.scores import CohortScores
+from neuroxai.statistics import Reference
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def of_class(scores: CohortScores, name: str | None) -> pd.Series[bool]:
+    """Tell which participants belong to a class; none to a class that is not there."""
+    return scores.people["class"].map(lambda value: name is not None and value == name).astype(bool)
+
+
+def counts(scores: CohortScores, control: str | None, patient: str | None) -> dict[str, Any]:
+    """Count participants, scans, patients, controls and regions."""
+    people = scores.people
+    return {
+        "participants": len(people),
+        "scans": int(people["scans"].sum()),
+        "control": control,
+        "patient": patient,
+        "controls": int(of_class(scores, control).sum()),
+        "patients": int(of_class(scores, patient).sum()),
+        "regions": len(scores.voxels),
+    }
+
+
+def findings(tables: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
+    """Name what stands out: regions of the groups, flagged participants, the most different pair."""
+    result: dict[str, Any] = {}
+    if "groups.tsv" in tables:
+        table = tables["groups.tsv"]
+        result["regions_family_wise"] = [str(n) for n in table["region"][table["p_family"] <= 0.05]]
+        result["regions_false_discovery"] = [str(n) for n in table["region"][table["q"] <= 0.05]]
+    if "percentiles.tsv" in tables:
+        table = tables["percentiles.tsv"]
+        flagged = table[table["q"] <= 0.05]
+        result["flagged_participants"] = int(flagged["participant_id"].nunique())
+        result["flagged_regions"] = len(flagged)
+    if "fingerprints.tsv" in tables:
+        result["most_different"] = tables["fingerprints.tsv"].iloc[0].to_dict()
+    return result
+
+
+def reference_facts(reference: Reference, path: str | os.PathLike[str] | None) -> dict[str, Any]:
+    """Tell what the participants were compared with."""
+    return {
+        "file": None if path is None else Path(path).name,
+        "controls": reference.controls,
+        "adjusted": list(reference.design.adjusted),
+        "false_alarms": reference.false_alarms,
+    }

@@ -1,0 +1,118 @@
+"""Region tables of an explain folder, one row a participant."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from neuroxai.cohort import describe
+from neuroxai.errors import InputError, SpaceError
+from neuroxai.io import read_tsv
+from neuroxai.report.folder import ExplainFolder
+from neuroxai.report.values import Failure
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Measure = Literal["sum", "absolute", "positive", "negative"]
+MEASURES = ("sum", "absolute", "positive", "negative")
+
+
+@dataclass(frozen=True)
+class CohortScores:
+    """Relevance by participant and region.
+
+    Parameters
+    ----------
+    sums : pandas.DataFrame
+        The measure summed over each region: index participants, columns regions; the mean of a participant's scans.
+    voxels : pandas.Series
+        Size of each region.
+    people : pandas.DataFrame
+        Index: participants. Columns class, age (mean over the scans), sex, probability (of the class explained, mean
+        over the scans), scans (how many).
+    failures : list of Failure
+        Scans and participants that could not be used.
+    notes : list of str
+        What was understood rather than read as written.
+    """
+
+    sums: pd.DataFrame
+    voxels: pd.Series[float]
+    people: pd.DataFrame
+    failures: list[Failure]
+    notes: list[str]
+
+    @property
+    def densities(self) -> pd.DataFrame:
+        """Sums over sizes; NaN where a region has no voxel."""
+        return self.sums / self.voxels.where(self.voxels > 0)
+
+
+def read_scores(
+    folder: ExplainFolder,
+    participants: str | os.PathLike[str],
+    target: str | None = None,
+    measure: Measure = "sum",
+    on_scan: Callable[[int, int], None] | None = None,
+) -> CohortScores:
+    """Read every scan's region table, and who it belongs to.
+
+    Scans of one participant are not independent: they are averaged. A participant whose scans have different classes
+    is left out.
+
+    Raises
+    ------
+    InputError
+        If participants.tsv cannot be used, or no scan is left.
+    SpaceError
+        If scans have different regions.
+    """
+    import pandas as pd
+
+    described = describe(participants, [(i.participant_id, i.session_id or None) for i in folder.items], target)
+    failures = [Failure(f"{n.participant_id} {n.session_id or ''}".strip(), n.reason) for n in described.left_out]
+    unknown = {failure.title for failure in failures}
+    rows, scored = [], []
+    voxels: pd.Series[float] | None = None
+    first = ""
+    known = iter(described.scans.to_dict("records"))
+    for count, item in enumerate(folder.items):
+        if on_scan is not None:
+            on_scan(count + 1, len(folder.items))
+        if item.title in unknown:
+            continue
+        person = next(known)
+        try:
+            table = read_tsv(item.regions, required=("name", "voxels", measure))
+        except InputError as error:
+            failures.append(Failure(item.title, str(error)))
+            continue
+        sizes = pd.Series(table["voxels"].to_numpy(), index=table["name"].astype(str), dtype=float)
+        if voxels is None:
+            voxels, first = sizes, str(item.regions)
+            twice = sizes.index[sizes.index.duplicated()]
+            if len(twice):
+                raise InputError(f"{item.regions}: two regions are called {twice[0]!r}; give them names of their own")
+        if not sizes.equals(voxels):
+            raise SpaceError(
+                f"{item.regions} has other regions (or sizes) than {first}; explain all scans with one atlas and bundle"
+            )
+        rows.append(table[measure].to_numpy(dtype=float))
+        scored.append({**person, "probability": item.probabilities[folder.positive]})
+    if voxels is None:
+        raise InputError(f"{folder.path}: no scan can be compared; the first: {failures[0].title}: {failures[0].error}")
+    scans = pd.DataFrame(scored)
+    classes = scans.groupby("participant_id")["class"].nunique(dropna=False)
+    for name in classes[classes > 1].index:
+        failures.append(Failure(str(name), f"its scans have different values of {described.target}"))
+    keep = scans["participant_id"].map(classes).eq(1).to_numpy()
+    sums = pd.DataFrame(rows, columns=voxels.index)[keep].groupby(scans["participant_id"][keep]).mean()
+    grouped = scans[keep].groupby("participant_id")
+    people = grouped.agg({"class": "first", "age": "mean", "sex": "first", "probability": "mean"})
+    people["scans"] = grouped.size()
+    if people.empty:
+        raise InputError(f"{folder.path}: no participant has one value of {described.target} in all scans")
+    return CohortScores(sums, voxels, people, failures, described.notes)
