@@ -211,7 +211,8 @@ def _groups(
     scores: CohortScores, folder: ExplainFolder, options: Settings, needed: bool
 ) -> tuple[str | None, str | None, list[str]]:
     """Settle controls and patients; None and a note where a stored reference makes them dispensable."""
-    classes = scores.people["class"].where(scores.people["class"].notna(), None).tolist()
+    # pandas may hold a missing text as NaN
+    classes = [value if isinstance(value, str) else None for value in scores.people["class"]]
     try:
         return *two_groups(classes, options.control, options.patients, folder.positive), []
     except InputError as error:

@@ -186,6 +186,16 @@ def test_a_patient_without_age_is_named_where_age_is_adjusted_for(explained, tmp
     assert "sub-020" in set(read_tsv(tmp_path / "out" / "percentiles.tsv")["participant_id"])
 
 
+def test_a_participant_without_a_class_is_compared_with_the_reference_alone(explained, tmp_path):
+    table = explained.parent / "cohort" / "participants.tsv"
+    table.write_text(table.read_text().replace("sub-020\tAD", "sub-020\tn/a"))
+    result = run("compare", explained, "--out", tmp_path / "out", *FAST)
+    assert result.code == 0, result.err
+    found = read_tsv(tmp_path / "out" / "percentiles.tsv").set_index("participant_id")
+    assert found.loc["sub-020", "class"].isna().all()
+    assert "sub-020" not in set(read_tsv(tmp_path / "out" / "gain.tsv")["participant_id"])
+
+
 def test_a_participant_of_two_classes_is_left_out(tmp_path):
     explained = write_tables(tmp_path, sessions=2)
     sessions = explained.parent / "cohort" / "sub-002" / "sub-002_sessions.tsv"

@@ -33,6 +33,15 @@ def test_correlation_p_is_that_of_all_rearrangements():
     assert float(found.p) == pytest.approx(np.mean(every), abs=0.008)
 
 
+def test_the_smallest_p_counts_the_data_themselves():
+    # twelve values in one order: no random rearrangement comes near
+    x = np.arange(12.0)
+    assert float(correlation(x, -x, permutations=999).p) == 1 / 1000
+    values = np.concatenate([x, x + 100])[:, None]
+    found = group_difference(values, np.arange(24) < 12, permutations=499)
+    assert (found.p[0], found.p_family[0]) == (1 / 500, 1 / 500)
+
+
 def test_each_column_has_its_own_null(rng):
     # one column of rare large values: its null is wide, that of the other is not
     x = rng.normal(size=40)

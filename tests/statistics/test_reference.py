@@ -120,6 +120,18 @@ def test_held_out_controls_are_flagged_at_the_nominal_rate(n, adjusted):
     assert stats.kstest(deviations, "uniform").pvalue > 0.001
 
 
+def test_ranks_of_people_beyond_the_controls_ages_bear_the_uncertainty_there():
+    # at 110 years the expectation is about as uncertain as a score: plain deviations would be called low twice as often
+    rng, names, low = np.random.default_rng(8), [f"r{k}" for k in range(40)], 0
+    for _ in range(200):
+        scores, people = controls(rng, 25, names)
+        reference = Reference.fit(scores, people, adjust=("age",))
+        found = reference.compare(subject(pd.Series(rng.normal(size=40), index=names), 110.0, "F"))
+        low += (found["percentile"] < 10).sum()
+    # the regions of one draw share their design, not their noise: standard error .0033
+    assert low / 8000 == pytest.approx(0.1, abs=0.025)
+
+
 def test_adjustment_removes_a_planted_trend():
     rng = np.random.default_rng(3)
     scores, people = controls(rng, 120, slope=0.15, offset=3.0)
