@@ -34,7 +34,11 @@ def compare(
         typer.Option(help="Reference: age,sex or one of them or none. [default: those in participants.tsv]"),
     ] = None,
     measure: Annotated[
-        str, typer.Option(help="Relevance summed over a region: sum, absolute, positive or negative.")
+        str,
+        typer.Option(
+            help="Relevance summed over a region: sum, absolute, positive, negative, or share (sum over the scan's "
+            "absolute relevance in all regions: the pattern without the class score)."
+        ),
     ] = "sum",
     above: Annotated[float, typer.Option(help="Fingerprints: patients with a larger probability.")] = 0.9,
     permutations: Annotated[int, typer.Option(min=99, help="Of each test.")] = 9999,
@@ -116,8 +120,8 @@ def _lines(record: Mapping[str, Any]) -> list[str]:
             f"p < .05 in {reference['false_alarms']:.1%} of regions"
         )
         lines.append(
-            f"  flagged (false discovery rate <= .05 within a person): {found['flagged_regions']} regions of "
-            f"{found['flagged_participants']} participants"
+            "  flagged (false discovery rate <= .05 within a person, in one region or more): "
+            + ", ".join(f"{name}: {some} of {every}" for name, (some, every) in found["flagged"].items())
         )
     if "most_different" in found:
         pair = found["most_different"]

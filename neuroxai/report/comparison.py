@@ -13,7 +13,7 @@ from neuroxai.cohort import two_groups
 from neuroxai.errors import InputError, one_of
 from neuroxai.io import atomic, write_json, write_tsv
 from neuroxai.report.comparison_figures import fingerprint_figure, groups_figure
-from neuroxai.report.comparison_record import counts, findings, of_class, reference_facts
+from neuroxai.report.comparison_record import class_score_note, counts, findings, of_class, reference_facts
 from neuroxai.report.folder import ExplainFolder, read_folder
 from neuroxai.report.scores import MEASURES, CohortScores, Measure, read_scores
 from neuroxai.report.values import RESEARCH_USE, Failure
@@ -134,6 +134,7 @@ def build_comparison(
         pictures["fingerprints.png"] = fingerprint_figure(scores.densities.loc[pair])
     else:
         notes.append(f"fingerprints need two patients with a probability above {options.above:g}")
+    notes += class_score_note(sick, healthy, options.measure)
     record = {
         **counts(scores, control, patient),
         "settings": asdict(options),

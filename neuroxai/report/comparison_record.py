@@ -42,9 +42,12 @@ def findings(tables: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
         result["regions_false_discovery"] = [str(n) for n in table["region"][table["q"] <= 0.05]]
     if "percentiles.tsv" in tables:
         table = tables["percentiles.tsv"]
-        flagged = table[table["q"] <= 0.05]
-        result["flagged_participants"] = int(flagged["participant_id"].nunique())
-        result["flagged_regions"] = len(flagged)
+        people = table.assign(flagged=table["q"] <= 0.05).groupby("participant_id")
+        person = people.agg({"class": "first", "flagged": "any"})
+        names = person["class"].where(person["class"].notna(), "unknown class")
+        result["flagged"] = {
+            str(name): [int(part.sum()), len(part)] for name, part in person["flagged"].groupby(names.to_numpy())
+        }
     if "fingerprints.tsv" in tables:
         result["most_different"] = tables["fingerprints.tsv"].iloc[0].to_dict()
     return result
@@ -58,3 +61,19 @@ def reference_facts(reference: Reference, path: str | os.PathLike[str] | None) -
         "adjusted": list(reference.design.adjusted),
         "false_alarms": reference.false_alarms,
     }
+
+
+def class_score_note(sick: pd.DataFrame, healthy: pd.DataFrame, measure: str) -> list[str]:
+    """Warn where the groups' whole relevance differs more than twofold: then every region differs with it.
+
+    Relevance adds up to the class score it started from, so that a sure decision has more of it everywhere.
+    """
+    if measure == "share" or not len(sick) or not len(healthy):
+        return []
+    one, two = float(sick.sum(axis=1).mean()), float(healthy.sum(axis=1).mean())
+    if 0.5 <= (one / two if two else 0.0) <= 2:
+        return []
+    return [
+        f"the regions of a patient hold {one:.3g} together, of a control {two:.3g}: much of every difference is the "
+        "class score itself; --measure share compares the patterns"
+    ]

@@ -7,6 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from neuroxai.cohort import describe
 from neuroxai.errors import InputError, SpaceError
 from neuroxai.io import read_tsv
@@ -16,8 +19,10 @@ from neuroxai.report.values import Failure
 if TYPE_CHECKING:
     import pandas as pd
 
-Measure = Literal["sum", "absolute", "positive", "negative"]
-MEASURES = ("sum", "absolute", "positive", "negative")
+Measure = Literal["sum", "absolute", "positive", "negative", "share"]
+MEASURES = ("sum", "absolute", "positive", "negative", "share")
+# columns of a region table that a measure needs
+COLUMNS = {**{name: (name,) for name in MEASURES}, "share": ("sum", "absolute")}
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,8 @@ def read_scores(
     """Read every scan's region table, and who it belongs to.
 
     Scans of one participant are not independent: they are averaged. A participant whose scans have different classes
-    is left out.
+    is left out. The measure ``"share"`` is a region's sum over the scan's absolute relevance in all regions: the
+    pattern without the class score, which otherwise scales all regions of a scan.
 
     Raises
     ------
@@ -86,7 +92,8 @@ def read_scores(
             continue
         person = next(known)
         try:
-            table = read_tsv(item.regions, required=("name", "voxels", measure))
+            table = read_tsv(item.regions, required=("name", "voxels", *COLUMNS[measure]))
+            values = _values(table, measure)
         except InputError as error:
             failures.append(Failure(item.title, str(error)))
             continue
@@ -100,7 +107,7 @@ def read_scores(
             raise SpaceError(
                 f"{item.regions} has other regions (or sizes) than {first}; explain all scans with one atlas and bundle"
             )
-        rows.append(table[measure].to_numpy(dtype=float))
+        rows.append(values)
         scored.append({**person, "probability": item.probabilities[folder.positive]})
     if voxels is None:
         raise InputError(f"{folder.path}: no scan can be compared; the first: {failures[0].title}: {failures[0].error}")
@@ -116,3 +123,13 @@ def read_scores(
     if people.empty:
         raise InputError(f"{folder.path}: no participant has one value of {described.target} in all scans")
     return CohortScores(sums, voxels, people, failures, described.notes)
+
+
+def _values(table: pd.DataFrame, measure: Measure) -> NDArray[np.float64]:
+    values = table[COLUMNS[measure][0]].to_numpy(dtype=np.float64)
+    if measure != "share":
+        return values
+    total = float(table["absolute"].sum())
+    if not total > 0:
+        raise InputError("no relevance in any region: there is nothing to take a share of")
+    return np.asarray(values / total)

@@ -75,6 +75,10 @@ def test_the_tables_hold_what_the_functions_give(explained, tmp_path):
     assert (record["controls"], record["patients"], record["regions"]) == (14, 12, 6)
     assert set(record["findings"]["regions_false_discovery"]) >= set(REGIONS[:2])
     assert record["reference"]["adjusted"] == ["age", "sex"]
+    some = {
+        name: set(table["participant_id"][(table["class"] == name) & (table["q"] <= 0.05)]) for name in ("AD", "CN")
+    }
+    assert record["findings"]["flagged"] == {"AD": [len(some["AD"]), 12], "CN": [len(some["CN"]), 14]}
     for text in ("12 AD against 14 CN", "Left Hippocampus", "adjusted for age and sex", "most different: sub-0"):
         assert text in result.out
 
@@ -99,6 +103,38 @@ def test_scans_of_a_participant_count_once(tmp_path):
     tables = [read_tsv(regions_path(explained, "sub-020", f"ses-{k}")) for k in (1, 2, 3)]
     expected = np.mean([t["sum"][0] for t in tables])
     assert gains.loc[("sub-020", REGIONS[0]), "sum"] == pytest.approx(expected, rel=1e-6)
+
+
+def test_shares_compare_patterns_and_not_class_scores(tmp_path):
+    # patients have a hundredfold of everything, as with relevance that starts at the probability, and no pattern
+    explained = write_tables(tmp_path, effect=0.0)
+    before = run("compare", explained, "--out", tmp_path / "before", *FAST, "--measure", "share")
+    assert before.code == 0, before.err
+    for name in PATIENTS:
+        path = regions_path(explained, name)
+        table = read_tsv(path)
+        table[["sum", "absolute", "positive", "negative"]] *= 100
+        table.to_csv(path, sep="\t", index=False, na_rep="n/a")
+    result = run("compare", explained, "--out", tmp_path / "sum", *FAST)
+    assert "much of every difference is the class score itself; --measure share" in result.out
+    assert (read_tsv(tmp_path / "sum" / "groups.tsv")["p_family"][:5] < 0.05).all()
+    result = run("compare", explained, "--out", tmp_path / "share", *FAST, "--measure", "share")
+    assert result.code == 0, result.err
+    assert "note" not in result.out
+    for name in ("groups.tsv", "percentiles.tsv"):
+        one, two = (read_tsv(tmp_path / folder / name) for folder in ("before", "share"))
+        pd.testing.assert_frame_equal(one, two, rtol=1e-6)
+    first = read_tsv(regions_path(explained, "sub-014"))
+    gains = read_tsv(tmp_path / "share" / "gain.tsv").set_index(["participant_id", "region"])
+    assert gains.loc[("sub-014", "Insula"), "sum"] == pytest.approx(first["sum"][4] / first["absolute"].sum(), rel=1e-6)
+
+
+def test_a_scan_without_relevance_has_no_shares(explained, tmp_path):
+    shutil.rmtree(explained / "sub-004")
+    write_regions(explained, "sub-004", None, np.zeros(6))
+    result = run("compare", explained, "--out", tmp_path / "out", *FAST, "--measure", "share")
+    assert result.code == 1
+    assert "failed: sub-004: no relevance in any region" in result.err
 
 
 def test_a_stored_reference_serves_another_cohort(explained, tmp_path):
