@@ -180,13 +180,30 @@ class Volume:
         if order > 0 and not np.issubdtype(data.dtype, np.floating):
             data = data.astype(np.float32)
         if order > 0 and antialias:
-            # sizes of the new voxels measured along the old axes, in old voxels
-            ratio = np.linalg.norm(matrix[:3, :3], axis=1)
-            sigma = np.sqrt(np.maximum(ratio**2 - 1.0, 0.0)) / 2.3548
-            sigma[ratio < 1.05] = 0.0
+            sigma = smoothing(matrix)
             if sigma.any():
                 data = ndimage.gaussian_filter(data, sigma, mode="constant")
         return Volume(sampled(data, matrix, space.shape, order), space)
+
+
+def smoothing(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the Gaussian's sigma along each old axis, in old voxels, before resampling to a coarser grid.
+
+    Parameters
+    ----------
+    matrix : ndarray, shape (4, 4)
+        From the new grid's voxel indices to the old one's (`Space.to_voxels_of`).
+
+    Returns
+    -------
+    ndarray, shape (3,)
+        0 along axes that do not become coarser.
+    """
+    # sizes of the new voxels measured along the old axes, in old voxels
+    ratio = np.linalg.norm(matrix[:3, :3], axis=1)
+    sigma: NDArray[np.float64] = np.sqrt(np.maximum(ratio**2 - 1.0, 0.0)) / 2.3548
+    sigma[ratio < 1.05] = 0.0
+    return sigma
 
 
 def mni152(spacing: float = 2.0) -> Space:

@@ -48,29 +48,9 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
 @pytest.fixture(scope="session")
 def tiny_cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twenty asymmetric phantoms on a 5 mm grid with a datalist; the patients have a bright blob on their left."""
-    from neuroxai import io
-    from neuroxai.space import Volume, mni152
+    from bundle_checks.phantoms import make_cohort
 
-    folder = tmp_path_factory.mktemp("tiny")
-    space = mni152(5)
-    generator = np.random.default_rng(5)
-    axes = np.meshgrid(*[np.arange(n) for n in space.shape], indexing="ij")
-    world = space.world(np.stack(axes, axis=-1))
-    brain = ((world - (0, -18, 10)) / (66, 85, 60)) ** 2
-    inside = brain.sum(axis=-1) < 1
-    blob = np.exp(-(((world - (-30, -20, 0)) / 18) ** 2).sum(axis=-1))
-    datalist: dict[str, object] = {"description": "phantoms", "classes": ["CN", "AD"], "target": "diagnosis", "seed": 5}
-    parts: dict[str, list[dict[str, object]]] = {"training": [], "validation": [], "test": []}
-    for n in range(20):
-        label = n % 2
-        image = inside * (0.5 + 0.5 * blob * label + generator.normal(0, 0.02, space.shape))
-        name = f"sub-{n:02d}"
-        path = f"{name}/anat/{name}_desc-brain_T1w.nii.gz"
-        io.write_volume(folder / path, Volume(np.clip(image, 0, None).astype(np.float32), space))
-        part = "training" if n < 12 else "validation" if n < 16 else "test"
-        parts[part].append({"image": path, "label": label, "participant_id": name})
-    io.write_json(folder / "datalist.json", {**datalist, **parts})
-    return folder
+    return make_cohort(tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.fixture(scope="session")
@@ -80,4 +60,14 @@ def trained_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_cohort: Path) 
 
     bundle = copy_of(AD, tmp_path_factory.mktemp("trained") / "bundle")
     train(bundle, tiny_cohort, max_epochs=16, learning_rate=0.001, dropout=0.0, batch_size=2, seed=1)
+    return bundle
+
+
+@pytest.fixture(scope="session")
+def trained_ms_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_cohort: Path) -> Path:
+    """The multiple-sclerosis bundle, trained on the phantoms until it tells them apart."""
+    from helpers.bundles import MS, copy_of, train
+
+    bundle = copy_of(MS, tmp_path_factory.mktemp("trained_ms") / "bundle")
+    train(bundle, tiny_cohort, max_epochs=12, learning_rate=0.001, dropout=0.0, batch_size=3, max_shift=0, seed=1)
     return bundle

@@ -25,13 +25,15 @@ class Scans:
     single: bool = False
 
 
-def find_scans(source: Path, datalist: Path | None, part: str | None, pattern: dict[str, str | None]) -> Scans:
+def find_scans(
+    source: Path, datalist: Path | None, part: str | None, pattern: dict[str, str | None], bundle: Path
+) -> Scans:
     """Gather scans from one NIfTI file, a part of a datalist, or a whole cohort folder.
 
     Raises
     ------
     InputError
-        If there is nothing to be found.
+        If there is nothing to be found, or a datalist's classes are not those of the bundle's network.
     """
     if source.is_file():
         if datalist or part:
@@ -40,9 +42,10 @@ def find_scans(source: Path, datalist: Path | None, part: str | None, pattern: d
     if not source.is_dir():
         raise InputError(f"{source}: no such file or folder; give a NIfTI scan or a cohort's folder")
     if datalist or part:
-        from neuroxai.components import open_part
+        from neuroxai.components import open_part, read_record
 
-        items = open_part(str(datalist or source / "datalist.json"), part or "test", str(source.resolve()))
+        classes = read_record(str(bundle / "models" / "model.pt")).get("classes")
+        items = open_part(str(datalist or source / "datalist.json"), part or "test", str(source.resolve()), classes)
         return Scans(items, source.resolve(), [])
     from neuroxai.cohort import find_scans as find
 
@@ -197,4 +200,8 @@ def device_of(name: str) -> Any:
         raise InputError(f"unknown device {name!r}; wanted auto, cpu or cuda") from None
     if device.type == "cuda" and not torch.cuda.is_available():
         raise InputError(f"device {name!r} asked for, but torch sees no GPU; use --device cpu")
+    if name == "cuda":
+        from neuroxai.components import local_device
+
+        return local_device("cuda")  # that of this process, where torchrun started several
     return device

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated
@@ -26,7 +27,10 @@ def explain(
     bundle: BundleArgument,
     source: InputArgument,
     out: OutOption,
-    method: Annotated[str, typer.Option(help="Attribution method; an unknown name lists them all.")] = "lrp_alpha_beta",
+    method: Annotated[
+        str | None,
+        typer.Option(help="Attribution method, the bundle's if left out; an unknown name lists them all."),
+    ] = None,
     option: Annotated[list[str] | None, typer.Option(help="Option of the method, such as beta=1; repeatable.")] = None,
     start: Annotated[
         str | None, typer.Option(help="Where relevance starts: logit or probability; the bundle's choice if left out.")
@@ -34,9 +38,28 @@ def explain(
     target: Annotated[
         str | None, typer.Option(help="Class to explain, or `predicted`; the second class if left.")
     ] = None,
-    atlas: Annotated[Path | None, typer.Option(help="Label image; the built-in parcellation if left out.")] = None,
+    layer: Annotated[
+        str | None,
+        typer.Option(help="Start at this hidden layer instead of a class, such as features.conv4 (LRP only)."),
+    ] = None,
+    neuron: Annotated[
+        str | None,
+        typer.Option(
+            help="Neurons of --layer: a filter (12), one place (12,3,4,5), patch=3,filter=1 of a patch-individual "
+            "layer, or `all`: each filter's mean heatmap over the scans, in OUT/group. All at once if left out."
+        ),
+    ] = None,
+    atlas: Annotated[
+        Path | None, typer.Option(help="Label image to score or occlude by; the built-in parcellation if left out.")
+    ] = None,
     labels: Annotated[Path | None, typer.Option(help="Names of the label image (TSV, XML, LUT).")] = None,
     native: Annotated[bool, typer.Option(help="Write heatmaps in the scan's own space too.")] = True,
+    scores_only: Annotated[
+        bool, typer.Option("--scores-only", help="Write no maps: region scores and probabilities alone.")
+    ] = False,
+    score_space: Annotated[
+        str, typer.Option(help="Where regions are summed up: on the network's grid, or the scan's (`scan`).")
+    ] = "network",
     datalist: DatalistOption = None,
     part: PartOption = None,
     suffix: SuffixOption = None,
@@ -47,7 +70,8 @@ def explain(
 ) -> None:
     """Explain each scan: heatmap in the scan's and the network's space, region scores, probabilities.
 
-    Finished scans are not redone; run the same command again to go on.
+    Finished scans are not redone; run the same command again to go on. Started by `torchrun --nproc_per_node=4 -m
+    neuroxai explain ...` the processes share the scans out, one GPU each; the tables are those of a single process.
 
     Example: `neuroxai explain bundle cohort --part test --method lrp_alpha_beta --option beta=0 --out explained`
     """
@@ -61,35 +85,80 @@ def explain(
         run_evaluator,
         target_of,
     )
-    from neuroxai.components import read_record
+    from neuroxai.components import end_processes, in_charge, join_shares, own_share, read_record
     from neuroxai.errors import InputError, one_of
 
-    if method not in attribution.names():
+    if method is not None and method not in attribution.names():
         raise one_of("attribution method", method, attribution.names())
     if labels is not None and atlas is None:
         raise InputError("--labels names the regions of an atlas; give the label image with --atlas")
     if start not in (None, "logit", "probability"):
         raise one_of("start", start, ["logit", "probability"])
-    scans = find_scans(source, datalist, part, {"suffix": suffix, "desc": desc})
+    if scores_only and neuron == "all":
+        raise InputError("--neuron all writes mean heatmaps; leave out --scores-only")
+    if neuron is not None and layer is None:
+        raise InputError(f"--neuron {neuron} needs the layer that it is in; name it with --layer")
+    if layer is not None and not re.fullmatch(r"[A-Za-z_][\w.:]*", layer):  # never an expression of the configuration
+        raise InputError(f"--layer is {layer!r}, wanted a layer's name, such as features.conv4")
+    if layer is not None and start is not None:
+        raise InputError("--start is about a class; relevance that starts at --layer starts from the layer's values")
+    several, first = join_shares(), in_charge()
+    if several and neuron == "all":
+        raise InputError("--neuron all takes means over all scans; run it in one process, without torchrun")
+    scans = find_scans(source, datalist, part, {"suffix": suffix, "desc": desc}, bundle)
+    options = MappingProxyType(parse_options(option or []))
+    # the bundle's method comes with options of its own, which the user's replace
+    choice = {"method": method, "method_options": options} if method else {"method_options": options} if option else {}
     classes = read_record(str(bundle / "models" / "model.pt")).get("classes", ["0", "1"])
+    begin: dict[str, object] = {"layer": layer} if layer else {}
+    if neuron != "all":
+        begin.update(
+            native=native,
+            maps=not scores_only,
+            score_space=score_space,
+            **({"neuron": _neuron(neuron)} if neuron else {}),
+            **({"start": start} if start else {}),
+        )
     workflow = open_bundle(
         bundle,
-        ["inference.json", "explain.json"],
+        ["inference.json", "explain_filters.json" if neuron == "all" else "explain.json"],
         dataset_dir=str(scans.folder),
         output_dir=str(out.resolve()),
         scans=tuple(scans.items),
         batch_size=batch_size,
         device=device_of(device),
-        method=method,
-        method_options=MappingProxyType(parse_options(option or [])),
         target=target_of(target, classes),
-        atlas=str(atlas.resolve()) if atlas else "builtin",
+        atlas=str(atlas.resolve()) if atlas else None if neuron == "all" else "builtin",
         labels=str(labels.resolve()) if labels else None,
-        native=native,
-        **({"start": start} if start else {}),
+        **choice,
+        **begin,
     )
     evaluator = workflow.evaluator
-    left = len(workflow.parser.get_parsed_content("items"))
-    if left < len(scans.items) and not as_json:
-        typer.echo(f"{len(scans.items) - left} of {len(scans.items)} scans were finished before", err=True)
-    finish(out, scans, run_evaluator(evaluator, left, quiet=as_json), as_json)
+    left, own = len(workflow.parser.get_parsed_content("items")), len(own_share(scans.items))
+    if left < own and not as_json:
+        typer.echo(f"{own - left} of {own} scans were finished before", err=True)
+    failed = run_evaluator(evaluator, left, quiet=as_json or not first)
+    if several:
+        failed = workflow.parser.get_parsed_content("heatmaps").failures
+        end_processes()
+    if first:
+        finish(out, scans, failed, as_json)
+
+
+def _neuron(text: str) -> int | tuple[int, ...] | MappingProxyType[str, int]:
+    """Read a neuron: ``12``, ``12,3,4,5`` or ``patch=3,filter=1``.
+
+    Raises
+    ------
+    InputError
+        For anything else.
+    """
+    from neuroxai.errors import InputError
+
+    pair = re.fullmatch(r"patch=(\d+),filter=(\d+)", text)
+    if pair:
+        return MappingProxyType({"patch": int(pair[1]), "filter": int(pair[2])})
+    if not re.fullmatch(r"\d+(,\d+)*", text):
+        raise InputError(f"--neuron is {text!r}, wanted a filter (12), 12,3,4,5 or patch=3,filter=1, or all")
+    numbers = tuple(int(number) for number in text.split(","))
+    return numbers[0] if len(numbers) == 1 else numbers

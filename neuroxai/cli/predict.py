@@ -37,7 +37,7 @@ def predict(
     """
     from neuroxai.cli._bundle import device_of, find_scans, finish, open_bundle, run_evaluator
 
-    scans = find_scans(source, datalist, part, {"suffix": suffix, "desc": desc})
+    scans = find_scans(source, datalist, part, {"suffix": suffix, "desc": desc}, bundle)
     workflow = open_bundle(
         bundle,
         ["inference.json"],

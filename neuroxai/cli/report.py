@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,6 +23,8 @@ def report(
 ) -> None:
     """Write one HTML page a scan, one for the cohort (`index.html`) and all figures (`metrics.json`).
 
+    Where `neuroxai explain --neuron all` was run, a picture of each layer's filters (`filters_*.png`) is drawn too.
+
     Exit code 1 if some scans could not be shown. Example: `neuroxai report explained --dataset-dir cohort`
     """
     import json
@@ -31,8 +33,12 @@ def report(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from neuroxai.report import build_report
+    from neuroxai.report import build_report, filter_figures
 
+    filters = filter_figures(explain_dir, out)
+    if filters and not (explain_dir / "predictions.tsv").is_file():  # no class was explained: there are no pages
+        typer.echo(json.dumps({"filters": [str(path) for path in filters]}) if as_json else _named(filters))
+        return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     quiet = as_json or not sys.stderr.isatty()
     with Progress(*columns, console=Console(stderr=True), disable=quiet, transient=True) as progress:
@@ -52,8 +58,14 @@ def report(
         for line in _lines(built.metrics):
             typer.echo(line)
         typer.echo(f"report: {built.index}")
+        if filters:
+            typer.echo(_named(filters))
     if built.failures:
         raise typer.Exit(1)
+
+
+def _named(filters: Sequence[Path]) -> str:
+    return "\n".join(f"filters: {path}" for path in filters)
 
 
 def _lines(metrics: Mapping[str, Any]) -> list[str]:

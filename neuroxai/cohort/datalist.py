@@ -126,7 +126,7 @@ def _check_part(
         where = f"item {number} of {part}"
         if not isinstance(item, dict) or not isinstance(item.get("image"), str) or not item["image"]:
             raise InputError(f'{where} is {str(item)[:120]}; wanted an object with "image" (a path) and "label"')
-        subject, image = _subject(item, where), posixpath.normpath(item["image"].replace("\\", "/"))
+        subject, image = subject_of(item, where), posixpath.normpath(item["image"].replace("\\", "/"))
         if subjects.setdefault(subject, part) != part:
             raise LeakageError(
                 f"{subject} stands in {subjects[subject]} and in {part}, wanted one part a subject; split by subject "
@@ -144,7 +144,8 @@ def _check_part(
             raise InputError(f"{where} ({subject}): label {label!r} is no class, wanted one of {numbers}")
 
 
-def _subject(item: dict[str, Any], where: str) -> str:
+def subject_of(item: dict[str, Any], where: str) -> str:
+    """Return an item's participant (``sub-<label>``), from its field or its image's name; refuse where they differ."""
     named = entity(item["image"], "sub")
     given = item.get("participant_id")
     if not named and not isinstance(given, str):

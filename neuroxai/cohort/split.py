@@ -190,6 +190,7 @@ def _datalist(
         "classes": labelled.classes,
         "target": labelled.target,
         "seed": options.seed,
+        "participants_sha256": labelled.cohort.participants_sha256,
         "options": {**asdict(options), "fractions": list(options.fractions), **record},
         "versions": {"neuroxai": __version__},
         "notes": said,

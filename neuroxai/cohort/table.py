@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from neuroxai.cohort.scans import LeftOut, Scan, find_scans, prefixed
 from neuroxai.errors import InputError
-from neuroxai.io import read_tsv
+from neuroxai.io import read_tsv, sha256
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,12 +39,15 @@ class Cohort:
         Participants without a scan, scans without a participant.
     notes : list of str
         What was understood rather than read as written.
+    participants_sha256 : str, optional
+        Checksum of participants.tsv, by which two datalists are known to be of one cohort.
     """
 
     folder: Path
     scans: pd.DataFrame
     left_out: list[LeftOut] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    participants_sha256: str | None = None
 
 
 def read_cohort(
@@ -120,7 +123,7 @@ def read_cohort(
     notes = _tidy(rows)
     frame = pd.DataFrame(_in_time_order(rows))
     frame["age"] = frame["age"].astype(float)
-    return Cohort(root, frame, left_out, notes)
+    return Cohort(root, frame, left_out, notes, sha256(root / "participants.tsv"))
 
 
 def _in_time_order(rows: list[Row]) -> list[Row]:

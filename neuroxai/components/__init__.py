@@ -12,9 +12,10 @@ from neuroxai.components.distributed import (
     process_number,
     start_processes,
 )
+from neuroxai.components.filters import FilterHeatmapSaver
 from neuroxai.components.handlers import EarlyStop, Reproducible
 from neuroxai.components.heatmaps import HeatmapSaver
-from neuroxai.components.inferer import AttributionInferer
+from neuroxai.components.inferer import AttributionInferer, FilterInferer
 from neuroxai.components.loss import ClassificationLoss, class_weights
 from neuroxai.components.metrics import (
     EpochFigure,
@@ -24,8 +25,11 @@ from neuroxai.components.metrics import (
     sensitivity,
     specificity,
 )
+from neuroxai.components.optimisation import InverseTimeDecay, parameter_groups
 from neuroxai.components.predictions import MetricSaver, PredictionSaver
 from neuroxai.components.sampler import ScanSampler
+from neuroxai.components.shares import in_charge, join_shares, own_share
+from neuroxai.components.transfer import load_pretrained, pretrained_sha256
 from neuroxai.components.transforms import LoadScand, NormaliseScand, RandShiftd, ToSpaced
 from neuroxai.components.weights import load_weights, read_record, recorded_space
 
@@ -35,7 +39,10 @@ __all__ = [
     "ClassificationLoss",
     "EarlyStop",
     "EpochFigure",
+    "FilterHeatmapSaver",
+    "FilterInferer",
     "HeatmapSaver",
+    "InverseTimeDecay",
     "LoadScand",
     "MetricSaver",
     "NormaliseScand",
@@ -52,11 +59,17 @@ __all__ = [
     "cross_entropy",
     "end_processes",
     "first_process",
+    "in_charge",
+    "join_shares",
+    "load_pretrained",
     "load_weights",
     "local_device",
     "open_part",
+    "own_share",
+    "parameter_groups",
     "plain_errors",
     "prepare_scan",
+    "pretrained_sha256",
     "process_count",
     "process_number",
     "read_record",

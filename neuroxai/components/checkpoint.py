@@ -165,7 +165,7 @@ class Checkpoints:
     def _note_loss(self, trainer: Engine) -> None:
         output = trainer.state.output
         item = output[0] if isinstance(output, list) else output
-        self._losses.append(float(item["loss"]))
+        self._losses.append(float(torch.as_tensor(item["loss"]).detach()))
 
     def _keep_best(self, evaluator: Engine, trainer: Engine) -> None:
         value = float(evaluator.state.metrics[self.key_metric])

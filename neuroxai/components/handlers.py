@@ -30,15 +30,26 @@ class EarlyStop:
         Name of the figure; smaller is better.
     min_epochs : int
         No stop before this epoch (15 in the code of Boehle 2019).
+    ignored_epochs : int
+        First epochs that are not judged at all, so that a good figure of chance among them is not waited on (5 in Eitel
+        2021).
     """
 
-    def __init__(self, evaluator: Engine, patience: int = 8, metric: str = "val_loss", min_epochs: int = 15) -> None:
+    def __init__(
+        self,
+        evaluator: Engine,
+        patience: int = 8,
+        metric: str = "val_loss",
+        min_epochs: int = 15,
+        ignored_epochs: int = 0,
+    ) -> None:
         if patience < 1:
             raise InputError(f"early stopping: patience is {patience}, wanted 1 or more")
         self.evaluator = evaluator
         self.patience = patience
         self.metric = metric
         self.min_epochs = min_epochs
+        self.ignored_epochs = ignored_epochs
         self.best = math.inf
         self.waited = 0
         self.stopped = False
@@ -56,6 +67,8 @@ class EarlyStop:
         self.best, self.waited, self.stopped = float(state["best"]), int(state["waited"]), bool(state["stopped"])
 
     def _judge(self, evaluator: Engine, trainer: Engine) -> None:
+        if trainer.state.epoch <= self.ignored_epochs:
+            return
         value = float(evaluator.state.metrics[self.metric])
         if value < self.best:
             self.best, self.waited = value, 0

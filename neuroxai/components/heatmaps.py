@@ -7,22 +7,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from ignite.engine import Engine, Events
 
 from neuroxai import io
-from neuroxai._version import __version__
+from neuroxai.atlas import Atlas
+from neuroxai.attribution import takes_start
+from neuroxai.components.facts import hidden_facts, relative_source, run_facts
 from neuroxai.components.predictions import prediction_rows, write_predictions
+from neuroxai.components.scores import Scores
+from neuroxai.components.shares import gathered, in_charge, own_share, write_regions
 from neuroxai.space import Space, Volume
-
-RESEARCH_USE = "For research use only; not a medical device."
 
 
 class HeatmapSaver:
     """Write heatmaps in the network's space and in the scan's own, with sidecar and region scores.
 
     The network-space sidecar is written last: where it stands, a scan is finished, so that a rerun goes on where a
-    former one was stopped (`pending`). At the end come ``predictions.tsv`` and ``explain.json``.
+    former one was stopped (`pending`). At the end come ``predictions.tsv``, ``regions.tsv`` and ``explain.json``.
+    Heatmaps that start at a hidden layer or go through chosen channels have names of their own
+    (``desc-lrpAlphaBetaPifP03F1``); their record is ``explain_lrpAlphaBetaPifP03F1.json``, and the tables of the folder
+    stay as they are. Processes that torchrun started share the scans out; the first one writes the tables.
 
     Parameters
     ----------
@@ -40,6 +44,8 @@ class HeatmapSaver:
         The class explained, as the inferer has it.
     start : str, optional
         Where relevance starts, as the inferer has it.
+    layer, neuron, conditions : optional
+        The hidden start, as the inferer has it.
     checkpoint : str
         The weights' path, for the checksum.
     dataset_dir : str
@@ -52,6 +58,11 @@ class HeatmapSaver:
         Path of the label image's names.
     native : bool
         Write the heatmap in the scan's own space too.
+    score_space : {"network", "scan"}
+        Where regions are summed up: on the network's grid, where nothing is interpolated, or on the scan's own, to
+        which heatmap and atlas are brought.
+    maps : bool
+        False: write no maps, only tables and sidecars, for cohorts whose maps nobody will look at.
     """
 
     def __init__(
@@ -69,33 +80,37 @@ class HeatmapSaver:
         atlas: str | None = "builtin",
         labels: str | None = None,
         native: bool = True,
+        maps: bool = True,
+        score_space: str = "network",
+        layer: str | None = None,
+        neuron: Any = None,
+        conditions: Mapping[str, Any] | None = None,
     ) -> None:
-        from neuroxai.atlas import RegionScorer, builtin, load
-        from neuroxai.attribution import takes_start
-
         self.output_dir = Path(output_dir)
         self.space = space
         self.classes = list(classes)
-        self.native = native
-        self.scorer = None
-        if atlas is not None:
-            regions = builtin() if atlas == "builtin" else load(atlas, labels)
-            self.scorer = RegionScorer(regions.resampled_to(space))
+        self.native = native and maps
+        self.maps = maps
+        self.failures: list[dict[str, str]] = []
+        self.scores = Scores(atlas, labels, space, score_space)
         self.dataset_dir = Path(dataset_dir).resolve() if dataset_dir else None
         self._asked: list[dict[str, Any]] = []
+        hidden = hidden_facts(layer, neuron, conditions)
+        self.label = io.start_label(hidden["layer"], hidden["neuron"], hidden["conditions"])
         self.facts: dict[str, Any] = {
-            "method": method,
-            "options": dict(options or {}),
-            "start": start if takes_start(method) else None,
-            "explained": target,
-            "checkpoint_sha256": io.sha256(checkpoint) if checkpoint and Path(checkpoint).is_file() else None,
-            "bundle": bundle,
-            "atlas": atlas if atlas in (None, "builtin") else {"file": Path(atlas).name, "sha256": io.sha256(atlas)},
-            "native": native,
-            "network_space": space.to_dict(),
-            "versions": {"neuroxai": __version__, "torch": torch.__version__},
-            "ResearchUse": RESEARCH_USE,
+            **run_facts(method, options, checkpoint, bundle, atlas, space),
+            "start": start if takes_start(method) and layer is None else None,
+            "explained": target if layer is None else None,
+            **hidden,
+            "native": self.native,
+            "maps": maps,
+            "score_space": score_space,
         }
+
+    @property
+    def regions(self) -> Atlas | None:
+        """The atlas on the network's grid, or None where no regions are scored."""
+        return None if self.scores.scorers is None else self.scores.scorers.atlas.resampled_to(self.space)
 
     def attach(self, engine: Engine) -> None:
         """Attach to an evaluator whose inferer is an `AttributionInferer` (``decollate`` off)."""
@@ -103,11 +118,15 @@ class HeatmapSaver:
         engine.add_event_handler(Events.COMPLETED, self._finish)
 
     def pending(self, items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Return the scans that are not finished with these settings; the tables at the end hold all of `items`."""
-        self._asked = list(items)
-        return [item for item in items if self._finished(item) is None]
+        """Return the scans of this process that are not finished with these settings.
 
-    def _finished(self, item: dict[str, Any]) -> dict[str, Any] | None:
+        The tables at the end hold all of `items`, those that other processes explain too.
+        """
+        self._asked = list(items)
+        # shared out before anybody looks what is finished, since the others may be at work already
+        return [item for item in own_share(items) if self._finished(item) is None]
+
+    def _finished(self, item: dict[str, Any], content: bool = True) -> dict[str, Any] | None:
         path = _json_of(self._path(str(item["participant_id"]), str(item.get("session_id") or ""), "network"))
         if not path.is_file():
             return None
@@ -115,57 +134,68 @@ class HeatmapSaver:
         same = all(sidecar.get(key) == value for key, value in self.facts.items())
         # the same identifier may stand for another file now, and the same path for another content
         scan = Path(item["image"])
-        same = same and sidecar.get("source") == self._relative(str(scan))
-        same = same and scan.is_file() and sidecar.get("source_sha256") == io.sha256(scan)
+        same = same and sidecar.get("source") == self._relative(str(scan)) and scan.is_file()
+        same = same and (not content or sidecar.get("source_sha256") == io.sha256(scan))
         return sidecar if same else None
 
     def _finish(self, engine: Engine) -> None:
-        rows = []
+        own = [failure.__dict__ for failure in getattr(engine.data_loader, "failures", [])]
+        self.failures = gathered(own, self.output_dir)
+        if not in_charge():
+            return
+        failed = {(one["participant_id"], one["session_id"]) for one in self.failures}
+        rows, regions = [], []
         for item in self._asked:
-            sidecar = self._finished(item)
+            who = str(item["participant_id"]), str(item.get("session_id") or "")
+            # contents were compared when the work was shared out
+            sidecar = self._finished(item, content=False) if who not in failed else None
             if sidecar is not None:
                 truth = self.classes[int(item["label"])] if "label" in item else None
                 rows.append({**sidecar["prediction"], "true": truth})
-        write_predictions(self.output_dir / "predictions.tsv", rows, self.classes)
-        failures = getattr(engine.data_loader, "failures", [])
+                regions.append((*who, _regions_of(self._path(*who, "network"))))
+        if not self.label:  # the folder's tables belong to the explanation of a class
+            write_predictions(self.output_dir / "predictions.tsv", rows, self.classes)
+            if self.scores.scorers is not None:
+                write_regions(self.output_dir / "regions.tsv", regions)
         io.write_json(
-            self.output_dir / "explain.json",
+            self.output_dir / (f"explain_{self._description}.json" if self.label else "explain.json"),
             {
                 **self.facts,
                 "classes": self.classes,
                 "dataset_dir": str(self.dataset_dir) if self.dataset_dir else None,
                 "scans": len(rows),
-                "failed": [failure.__dict__ for failure in failures],
+                "failed": self.failures,
             },
         )
 
     def _write(self, engine: Engine) -> None:
         output, batch = engine.state.output["pred"], engine.state.batch
         heatmaps = output["heatmap"].float()
-        scores = self.scorer(heatmaps) if self.scorer is not None else None
         rows = prediction_rows(batch, output["logits"], self.classes, output["target"])
-        tables = scores.to_frame([row["participant_id"] for row in rows]) if scores is not None else None
-        for n, row in enumerate(rows):
-            table = None
-            if tables is not None and scores is not None:
-                regions = scores.sum.shape[1]
-                table = tables.iloc[n * regions : (n + 1) * regions].drop(columns="participant_id")
-            scan = Space(batch["scan_shape"][n].tolist(), batch["scan_affine"][n].numpy())
-            self._write_scan(
-                row, heatmaps[n, 0].cpu().numpy(), scan, str(batch["source"][n]), table, output["target"][n]
-            )
+        scans = [Space(n.tolist(), a.numpy()) for n, a in zip(batch["scan_shape"], batch["scan_affine"], strict=True)]
+        tables = self.scores(heatmaps, scans)
+        for n, (row, scan, table) in enumerate(zip(rows, scans, tables, strict=True)):
+            name = self.classes[int(output["target"][n])]
+            explained = {"target": name, "score": row["score"], "probability": row[f"probability_{name}"]}
+            if "activation" in output:  # what relevance started from is no class
+                explained = {"target": None, "score": float(output["activation"][n]), "probability": None}
+            self._write_scan(row, heatmaps[n, 0].cpu().numpy(), scan, str(batch["source"][n]), table, explained)
 
     def _write_scan(
-        self, row: dict[str, Any], heatmap: np.ndarray[Any, Any], scan: Space, source: str, table: Any, target: Any
+        self,
+        row: dict[str, Any],
+        heatmap: np.ndarray[Any, Any],
+        scan: Space,
+        source: str,
+        table: Any,
+        explained: dict[str, Any],
     ) -> None:
         participant, session = row["participant_id"], row["session_id"]
-        name = self.classes[int(target)]
+        description = f"neuroxai {self._description} of {explained['target'] or 'a hidden layer'}"
         network = Volume(heatmap, self.space)
         sidecar = {
             **self.facts,
-            "target": name,
-            "score": row["score"],
-            "probability": row[f"probability_{name}"],
+            **explained,
             "prediction": row,
             "predicted": row["predicted"],
             "true": row["true"],
@@ -178,23 +208,31 @@ class HeatmapSaver:
             # interpolated for looking at (smoothed where the scan is coarser): sums are taken in the network's space
             native = network.resampled_to(scan)
             path = self._path(participant, session, "orig")
-            io.write_volume(path, native, description=f"neuroxai {self.facts['method']} of {name}")
+            io.write_volume(path, native, description=description)
             io.write_json(_json_of(path), {**sidecar, "space": scan.to_dict()})
         path = self._path(participant, session, "network")
-        io.write_volume(path, network, description=f"neuroxai {self.facts['method']} of {name}")
+        if self.maps:
+            io.write_volume(path, network, description=description)
         if table is not None:
-            io.write_tsv(str(path).replace("_heatmap.nii.gz", "_regions.tsv"), table)
+            io.write_tsv(_regions_of(path), table)
         io.write_json(_json_of(path), {**sidecar, "space": self.space.to_dict()})
 
     def _path(self, participant: str, session: str | None, space: str) -> Path:
-        return io.inside(self.output_dir, io.heatmap_name(participant, session, space, self.facts["method"]))
+        return io.inside(
+            self.output_dir, io.heatmap_name(participant, session, space, self.facts["method"], self.label)
+        )
+
+    @property
+    def _description(self) -> str:
+        return io.method_label(self.facts["method"]) + self.label
 
     def _relative(self, source: str) -> str:
-        path = Path(source).resolve()
-        if self.dataset_dir and self.dataset_dir in path.parents:
-            return path.relative_to(self.dataset_dir).as_posix()
-        return str(path)
+        return relative_source(source, self.dataset_dir)
 
 
 def _json_of(path: Path) -> Path:
     return path.with_name(path.name.replace(".nii.gz", ".json"))
+
+
+def _regions_of(path: Path) -> Path:
+    return path.with_name(path.name.replace("_heatmap.nii.gz", "_regions.tsv"))

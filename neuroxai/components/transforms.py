@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -137,9 +137,10 @@ class NormaliseScand(MapTransform):
 
 
 class RandShiftd(RandomizableTransform, MapTransform):
-    """Shift images by a random whole number of voxels along one axis; zeros come in from outside.
+    """Shift images by a random whole number of voxels along one or more axes; zeros come in from outside.
 
-    Boehle 2019 shifts by -2 to 2 voxels along the sagittal axis (axis 0 in RAS), each shift as likely as the others.
+    Boehle 2019 shifts by -2 to 2 voxels along the sagittal axis (axis 0 in RAS), Eitel 2019 within the axial plane
+    (axes 0 and 1, each for itself); each shift is as likely as the others.
 
     Parameters
     ----------
@@ -147,30 +148,34 @@ class RandShiftd(RandomizableTransform, MapTransform):
         Images of shape (channels, x, y, z).
     max_shift : int
         Largest shift in voxels, in either direction.
-    axis : {0, 1, 2}
-        Spatial axis.
+    axis : {0, 1, 2} or sequence of them
+        Spatial axis or axes.
     """
 
-    def __init__(self, keys: KeysCollection, max_shift: int = 2, axis: int = 0) -> None:
+    def __init__(self, keys: KeysCollection, max_shift: int = 2, axis: int | Sequence[int] = 0) -> None:
         MapTransform.__init__(self, keys)
         RandomizableTransform.__init__(self, prob=1.0)
-        if max_shift < 0 or axis not in (0, 1, 2):
-            raise InputError(f"RandShiftd: got max_shift {max_shift} and axis {axis}, wanted >= 0 and 0, 1 or 2")
+        axes = (axis,) if isinstance(axis, int) else tuple(axis)
+        if max_shift < 0 or not axes or len(set(axes)) < len(axes) or not set(axes) <= {0, 1, 2}:
+            raise InputError(
+                f"RandShiftd: got max_shift {max_shift} and axis {axis}, wanted >= 0 and one or more of 0, 1 and 2"
+            )
         self.max_shift = max_shift
-        self.axis = axis
-        self._shift = 0
+        self.axes = axes
+        self._shifts = [0] * len(axes)
 
     def randomize(self, data: Any = None) -> None:
-        """Draw the shift."""
+        """Draw the shifts."""
         super().randomize(data)
-        self._shift = int(self.R.randint(-self.max_shift, self.max_shift + 1))
+        self._shifts = [int(self.R.randint(-self.max_shift, self.max_shift + 1)) for _ in self.axes]
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return `data` with all images shifted alike."""
         result = dict(data)
         self.randomize()
         for key in self.key_iterator(result):
-            result[key] = _shifted(result[key], self._shift, self.axis + 1)
+            for axis, shift in zip(self.axes, self._shifts, strict=True):
+                result[key] = _shifted(result[key], shift, axis + 1)
         return result
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +23,8 @@ def load_weights(network: torch.nn.Module, checkpoint: str) -> torch.nn.Module:
     SpaceError
         If tensors are missing, unknown or of another shape, as for a network of another grid.
     """
-    state = load_checkpoint(Path(checkpoint))
-    own = network.state_dict()
-    if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
-        raise InputError(f"{checkpoint}: holds no plain state dict; wanted the file model.pt that training writes")
-    problems = [f"{name} is missing" for name in own if name not in state]
-    problems += [f"{name} is unknown to the network" for name in state if name not in own]
-    problems += [
-        f"{name} has shape {tuple(state[name].shape)}, the network wants {tuple(own[name].shape)}"
-        for name in own
-        if name in state and state[name].shape != own[name].shape
-    ]
+    state = load_state(Path(checkpoint))
+    problems = list(misfits(network.state_dict(), state).values())
     if problems:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         raise SpaceError(
@@ -41,6 +33,31 @@ def load_weights(network: torch.nn.Module, checkpoint: str) -> torch.nn.Module:
         )
     network.load_state_dict(state)
     return network
+
+
+def load_state(path: Path) -> dict[str, torch.Tensor]:
+    """Load a plain state dict, without pickle.
+
+    Raises
+    ------
+    InputError
+        If the file is absent or is no plain state dict.
+    """
+    state = load_checkpoint(path)
+    if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
+        raise InputError(f"{path}: holds no plain state dict; wanted the file model.pt that training writes")
+    return state
+
+
+def misfits(own: Mapping[str, torch.Tensor], state: Mapping[str, torch.Tensor]) -> dict[str, str]:
+    """Say of each tensor of `state` that does not fit a network's `own` what is wrong: missing, unknown, shape."""
+    problems = {name: f"{name} is missing" for name in own if name not in state}
+    problems |= {name: f"{name} is unknown to the network" for name in state if name not in own}
+    return problems | {
+        name: f"{name} has shape {tuple(state[name].shape)}, the network wants {tuple(own[name].shape)}"
+        for name in own
+        if name in state and state[name].shape != own[name].shape
+    }
 
 
 def read_record(checkpoint: str) -> dict[str, Any]:

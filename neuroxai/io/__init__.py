@@ -1,12 +1,13 @@
 """The only room that opens files: NIfTI, tables, JSON; written whole or not at all."""
 
 from neuroxai.io.files import atomic, inside, sha256
-from neuroxai.io.names import heatmap_name, method_label
+from neuroxai.io.names import group_name, heatmap_name, method_label, start_label
 from neuroxai.io.nifti import read_labels, read_space, read_volume, write_volume
 from neuroxai.io.tables import read_json, read_tsv, write_json, write_text, write_tsv
 
 __all__ = [
     "atomic",
+    "group_name",
     "heatmap_name",
     "inside",
     "method_label",
@@ -16,6 +17,7 @@ __all__ = [
     "read_tsv",
     "read_volume",
     "sha256",
+    "start_label",
     "write_json",
     "write_text",
     "write_tsv",

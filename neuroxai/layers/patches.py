@@ -16,36 +16,49 @@ from torch import Tensor
 from neuroxai.errors import SpaceError
 
 
-def split(x: Tensor, shape: list[int], patch: list[int], counts: list[int], start: list[int]) -> Tensor:
-    """Cut patches out of a grid of `shape`: (batch, channels, *shape) -> (batch, patches, channels, *patch).
+def split(x: Tensor, places: Tensor, grids: list[list[list[int]]]) -> Tensor:
+    """Cut patches out of a grid: (batch, channels, *shape) -> (batch, patches, channels, *patch).
 
-    Neighbouring patches touch; the first begins at `start`. What lies beyond the grid is zero. C order. In memory the
-    channels of all patches stand side by side ("channels last"), which copies whole rows and suits the convolution.
+    `places` is what the function of that name returns for `grids`. In memory the channels of all patches stand side by
+    side ("channels last"): whole rows are copied, once for all grids, and the convolution wants them so.
     """
-    axes = len(patch)
-    inwards = [0]  # axes of the grid before the channels
-    sizes = [x.shape[0]]
-    inside = [0]
-    for axis in range(axes):
-        inwards.append(2 + axis)
-        sizes += [counts[axis], patch[axis]]
-        inside.append(2 + 2 * axis)
-    inwards.append(1)
-    sizes.append(x.shape[1])
-    for axis in range(axes):
-        inside.append(1 + 2 * axis)
-    inside.append(2 * axes + 1)
-    before: list[int] = []
-    after: list[int] = []
-    for axis in range(axes):
-        before.append(-start[axis])
-        after.append(start[axis] + counts[axis] * patch[axis] - shape[axis])
-    x = _fitted(x.permute(inwards), before, after, 1)
-    x = x.reshape(sizes).permute(inside).flatten(1 + axes, 2 * axes)  # (batch, *patch, patches, channels)
-    back = [0, 1 + axes, 2 + axes]
-    for axis in range(axes):
-        back.append(1 + axis)
-    return x.permute(back)
+    rows = x.flatten(2).transpose(1, 2)  # (batch, voxels, channels)
+    beyond = False
+    patches = 0
+    for grid in grids:  # shape, patch, counts, start
+        many = 1
+        for axis, size in enumerate(grid[0]):
+            beyond = beyond or grid[3][axis] + grid[2][axis] * grid[1][axis] > size
+            many *= grid[2][axis]
+        patches += many
+    if beyond:  # places beyond the grid point to one voxel more
+        rows = torch.cat([rows, rows.new_zeros(rows.shape[0], 1, rows.shape[2])], 1)
+    cut = rows.contiguous().index_select(1, places)
+    cut = cut.reshape([rows.shape[0]] + grids[0][1] + [patches, rows.shape[2]])
+    return cut.movedim([-2, -1], [1, 2])
+
+
+def places(grids: Sequence[Sequence[Sequence[int]]]) -> Tensor:
+    """Return where in the flattened grid the voxels of patches stand, (voxels of a patch x patches), for `split`.
+
+    Each of `grids` is the shape of the grid, the size of a patch (the same in all), the number of patches along each
+    axis and where the first begins (not below 0). The patches of one grid follow those of the other, in C order. A
+    place beyond the shape gets the number of voxels.
+    """
+    found = []
+    for shape, patch, counts, start in grids:
+        step = voxels = math.prod(shape)
+        axes = len(shape)
+        numbers = torch.zeros([1] * (2 * axes), dtype=torch.int64)  # (*patch, *counts)
+        for axis in range(axes):
+            step //= shape[axis]
+            along = torch.arange(start[axis], start[axis] + counts[axis] * patch[axis])
+            along = torch.where(along < shape[axis], along * step, voxels).reshape(counts[axis], patch[axis])
+            sizes = [1] * (2 * axes)
+            sizes[axis], sizes[axes + axis] = patch[axis], counts[axis]
+            numbers = numbers + along.T.reshape(sizes)
+        found.append(numbers.clamp(max=voxels).reshape(math.prod(patch), math.prod(counts)))
+    return torch.cat(found, 1).flatten()
 
 
 def join(patches: Tensor, shape: list[int], patch: list[int], counts: list[int], start: list[int]) -> Tensor:
@@ -92,7 +105,7 @@ class PatchGrid:
     counts : tuple of int
         Patches along each axis.
     start : tuple of int
-        Where the first patch begins.
+        Where the first patch begins, not below 0.
     """
 
     shape: tuple[int, ...]
@@ -107,7 +120,8 @@ class PatchGrid:
     def split(self, x: Tensor) -> Tensor:
         """Cut out: (batch, channels, *shape) -> (batch, patches, channels, *patch); zero beyond the grid."""
         self.check(x.shape)
-        return split(x, list(self.shape), list(self.patch), list(self.counts), list(self.start))
+        grids = [[list(numbers) for numbers in (self.shape, self.patch, self.counts, self.start)]]
+        return split(x, places(grids).to(x.device), grids)
 
     def join(self, patches: Tensor) -> Tensor:
         """Put back: transpose of `split`, and its inverse where the patches reach; zero elsewhere."""

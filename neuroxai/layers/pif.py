@@ -11,7 +11,7 @@ import torch.fx
 from torch import Tensor, nn
 
 from neuroxai.errors import InputError, SpaceError, one_of
-from neuroxai.layers.strains import Strain, apply_strains, strains
+from neuroxai.layers.strains import Strain, apply_strains, places_of, strains
 
 Overlap = Literal["half", "reference"] | None
 OVERLAPS = ("half", "reference", None)
@@ -119,6 +119,7 @@ class PatchIndividualFilter(nn.Module):
             self.in_shape, self.patch_shape, self.kernel_size, self.stride, self._sides(), overlap, self.reassemble
         )
         self._numbers = [strain.numbers for strain in self._strains]
+        self.register_buffer("_places", places_of(self._strains), persistent=False)  # follows the layer's device
         self.patches = self._strains[-1].patches.stop
         self.weight = nn.Parameter(torch.empty(self.patches, self.out_channels, self.in_channels, *self.kernel_size))
         if bias:
@@ -198,7 +199,8 @@ class PatchIndividualFilter(nn.Module):
             assert list(x.shape[1:]) == [self.in_channels] + self._numbers[0][0], "wrong channels or grid"
         else:
             self._check(x)
-        return apply_strains(x, self.weight, self.bias, self._numbers, self.reassemble)
+        places: Tensor = self._places  # type: ignore[assignment]
+        return apply_strains(x, self.weight, self.bias, self._numbers, places, self.reassemble)
 
     @torch.jit.unused
     def _check(self, x: Any) -> None:

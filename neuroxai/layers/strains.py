@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from neuroxai.layers.patches import PatchGrid, join, split
+from neuroxai.layers.patches import PatchGrid, join, places, split
 
 
 def filter_patches(
@@ -59,7 +59,12 @@ def filter_patches(
 
 
 def apply_strains(
-    x: Tensor, weight: Tensor, bias: Tensor | None, strains: list[list[list[int]]], reassemble: bool
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    strains: list[list[list[int]]],
+    places: Tensor,
+    reassemble: bool,
 ) -> Tensor:
     """Cut out, filter, put back for all strains at once; in a form that TorchScript compiles.
 
@@ -72,6 +77,8 @@ def apply_strains(
         Input and parameters of the layer.
     strains : list of list of list of int
         `Strain.numbers` of each strain.
+    places : Tensor
+        `places_of` these strains.
     reassemble : bool
         As for the layer.
 
@@ -80,19 +87,18 @@ def apply_strains(
     Tensor
         The strains' outputs, concatenated on channels if reassembled, on patches otherwise.
     """
-    x = x.movedim(1, -1).contiguous().movedim(-1, 1)  # once for all strains; no copy if channels come last already
-    pieces = [split(x, numbers[0], numbers[1], numbers[2], numbers[3]) for numbers in strains]
-    patches = pieces[0]
-    if len(pieces) > 1:
-        axes = len(strains[0][0])
-        patches = torch.cat([piece.movedim([1, 2], [-2, -1]) for piece in pieces], axes + 1).movedim([-2, -1], [1, 2])
+    patches = split(x, places, strains)
     y = filter_patches(patches, weight, bias, strains[0][8], strains[0][9], strains[0][10])
     if not reassemble:
         return y.transpose(1, 2)
-    parts = torch.split(y, [piece.shape[1] for piece in pieces], 1)
     joined: list[Tensor] = []
-    for part, numbers in zip(parts, strains):  # noqa: B905 TorchScript knows no strict
-        joined.append(join(part, numbers[4], numbers[5], numbers[6], numbers[7]))
+    first = 0
+    for numbers in strains:
+        count = 1
+        for along in numbers[6]:
+            count *= along
+        joined.append(join(y.narrow(1, first, count), numbers[4], numbers[5], numbers[6], numbers[7]))
+        first += count
     return torch.cat(joined, 1)
 
 
@@ -151,7 +157,8 @@ class Strain:
             If `x` has another grid.
         """
         self.inputs.check(x.shape)
-        return apply_strains(x, weight, bias, [self.numbers], self.reassemble)
+        places = places_of([self]).to(x.device)
+        return apply_strains(x, weight, bias, [self.numbers], places, self.reassemble)
 
     def transpose(self, signal: Tensor, weight: Tensor, input_shape: Sequence[int]) -> Tensor:
         """Apply the transpose of `forward` (without bias).
@@ -188,6 +195,11 @@ class Strain:
         for axis, (before, size) in enumerate(zip(self.before, self.inputs.patch, strict=True), start=2):
             x = x.narrow(axis, before, size)
         return self.inputs.join(x.reshape(batch, count, -1, *self.inputs.patch))
+
+
+def places_of(strains: Sequence[Strain]) -> Tensor:
+    """Return where in the flattened grid the voxels of all strains' patches stand, see `patches.places`."""
+    return places([strain.numbers[:4] for strain in strains])
 
 
 def strains(

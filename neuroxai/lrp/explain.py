@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal, overload
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal, overload
 
 import torch
 from captum.attr import Attribution
@@ -11,10 +12,11 @@ from torch import Tensor, nn
 from neuroxai.errors import InputError
 from neuroxai.lrp.composites import Composite
 from neuroxai.lrp.concepts import Arrivals, Conditions, Probe, Ranking, check_order, conditioned, masked, ranked
-from neuroxai.lrp.plan import fused, make_plan
+from neuroxai.lrp.each import Hidden, explained_each
+from neuroxai.lrp.plan import Plan, fused, make_plan
 from neuroxai.lrp.precision import HALF, in_single
 from neuroxai.lrp.report import Conservation, Ledger
-from neuroxai.lrp.run import Watch, backward, check_own, forward
+from neuroxai.lrp.run import Watch, backward, check_own, forward, own_scores
 from neuroxai.lrp.shadow import shadow, unwrapped, warn_if_training
 from neuroxai.lrp.starts import Neuron, Start, layer_names, numbered
 from neuroxai.lrp.targets import Target, checked_input
@@ -140,6 +142,36 @@ class LRP(Attribution):  # type: ignore[misc]  # captum is untyped
         relevance = self._run(inputs, begin, conditions, arrivals.watch)
         return relevance, {"input": relevance, **dict(reversed(arrivals.found.items()))}
 
+    def attribute_each(
+        self, inputs: Tensor, *, layer: str, neurons: Sequence[Neuron] | None = None, conditions: Conditions = None,
+    ) -> Iterator[Hidden]:  # fmt: skip
+        """Explain many neurons of a hidden layer, one after the other: one way forward, one way back each.
+
+        Parameters
+        ----------
+        inputs, layer, conditions
+            As `attribute` takes them.
+        neurons : sequence, optional
+            Neurons as `attribute` takes them. None: all there are, patch by patch and filter by filter at a
+            `PatchIndividualFilter`, channel by channel at any other layer.
+
+        Yields
+        ------
+        Hidden
+            The neuron, what it put out and its relevance, as `attribute` returns it; memory holds one at a time.
+
+        Raises
+        ------
+        InputError
+            As `attribute`, when the first neuron is asked for.
+        """
+        warn_if_training(self.model)
+        x = checked_input(inputs, self.model, half=True)
+        with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
+            plan, x, output, kept = self._forward(x, Start(layer=layer), conditions)
+        # not inside the block: a caller would run in its modes between two neurons
+        yield from explained_each(plan, x, output, kept, layer, neurons, unwrapped(self.model))
+
     def report(
         self, inputs: Tensor, target: Target = None, *, start: Beginning = "logit", layer: str | None = None,
         neuron: Neuron = None, conditions: Conditions = None,
@@ -180,19 +212,32 @@ class LRP(Attribution):  # type: ignore[misc]  # captum is untyped
         x = checked_input(inputs, self.model, half=True)
         indices = begin.indices(x)
         with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
-            plan, double = self._plan, None
-            if x.dtype in HALF:
-                x, double = x.float(), in_single(shadow(unwrapped(self.model)))
-                plan = numbered(make_plan(double, self.composite))
-            whole = plan
-            plan = conditioned(begin.cut(plan), conditions)
-            plan = plan if probe is None else masked(plan, probe, None)
-            if watch is None or probe is not None:
-                plan = self._fused if plan is self._plan else fused(plan)
-            output, kept = forward(plan, x)
+            plan, x, output, kept = self._forward(x, begin, conditions, watch, probe)
             seed = begin.seed(output, indices, plan.link, unwrapped(self.model))
-            if not self._verified:
-                scores = output[:1] if begin.layer is None else forward(whole, x[:1])[0]
-                check_own(scores, shadow(unwrapped(self.model)) if double is None else double, x[:1], whole.link)
-                self._verified = True
             return backward(plan, kept, seed, x, watch)
+
+    def _forward(
+        self, x: Tensor, begin: Start, conditions: Conditions, watch: Watch | None = None, probe: str | None = None
+    ) -> tuple[Plan, Tensor, Tensor, dict[str, Any]]:
+        """Run the network up to where relevance starts: the plan, its input, its result, what the way back needs."""
+        plan, double = self._plan, None
+        if x.dtype in HALF:
+            x, double = x.float(), in_single(shadow(unwrapped(self.model)))
+            plan = numbered(make_plan(double, self.composite))
+        whole = plan
+        plan = conditioned(begin.cut(plan), conditions)
+        plan = plan if probe is None else masked(plan, probe, None)
+        if watch is None or probe is not None:
+            plan = self._fused if plan is self._plan else fused(plan)
+        own = None
+        if not self._verified:  # first, while nothing is kept for the way back
+            double = shadow(unwrapped(self.model)) if double is None else double
+            own = own_scores(double, x[:1])
+        output, kept = forward(plan, x)
+        if double is not None and not self._verified:
+            own = (
+                double(x[:1].clone()) if own is None else own
+            )  # says what is wrong, where only the plan can take the input
+            check_own(output[:1] if begin.layer is None else forward(whole, x[:1])[0], own, whole.link)
+            self._verified = True
+        return plan, x, output, kept

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from neuroxai.errors import UnsupportedLayerError
 from neuroxai.lrp.operators import Conv, Dense, Operator, Scale
 from neuroxai.lrp.parts import Rule
 from neuroxai.lrp.phases import PooledConv
@@ -53,8 +54,20 @@ class LinearStep(Step):
         return weight, bias
 
     def forward(self, values: Values, nonnegative: Sequence[bool]) -> tuple[Any, Any]:
-        """Run the layer (and pooling); denominators are kept."""
+        """Run the layer (and pooling); denominators are kept.
+
+        Raises
+        ------
+        UnsupportedLayerError
+            If the normalisation folded into a linear layer does not act on its features.
+        """
         x = values[self.inputs[0]]
+        if self.norm is not None and isinstance(self.operator, Dense) and x.ndim > 2:
+            raise UnsupportedLayerError(
+                f"layer {self.labels[0]!r} (Linear) makes a tensor of {x.ndim} axes for {self.labels[-1]!r} "
+                f"({type(self.norm).__name__}), which normalises along axis 1 and cannot be folded into it; "
+                "flatten before the linear layer, or name Pass for the normalisation"
+            )
         weight, bias = self.parameters()
         self.operator.check(x, weight)
         if self.pool is not None and isinstance(self.operator, Conv):

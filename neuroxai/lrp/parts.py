@@ -16,7 +16,7 @@ in `neuroxai.lrp.propagate.piece_of`.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
@@ -104,7 +104,7 @@ class Rule:
     Parameters
     ----------
     epsilon : float
-        Stabiliser of every denominator.
+        Stabiliser of every denominator. Goes by name, like `bias`: what stands first is a rule's own parameter.
     bias : {"absorb", "ignore", "distribute"}
         "absorb": the bias takes its share of the denominator and keeps it; "ignore": it stands in no denominator;
         "distribute": as "absorb", but its share is given in equal parts to the neuron's inputs.
@@ -115,8 +115,8 @@ class Rule:
         For a negative or non-finite number or an unknown bias mode.
     """
 
-    epsilon: float = 1e-6
-    bias: BiasMode = "absorb"
+    epsilon: float = field(default=1e-6, kw_only=True)
+    bias: BiasMode = field(default="absorb", kw_only=True)
 
     def __post_init__(self) -> None:
         at_least_zero(self, "epsilon", self.epsilon)

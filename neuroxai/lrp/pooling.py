@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from neuroxai.errors import UnsupportedLayerError
+from neuroxai.errors import InputError, UnsupportedLayerError
 
 POOLS: dict[type[nn.Module], int] = {nn.MaxPool1d: 1, nn.MaxPool2d: 2, nn.MaxPool3d: 3}
 ADAPTIVE_POOLS: dict[type[nn.Module], int] = {
@@ -62,9 +62,21 @@ class MaxPool:
         return cls(axes, values[0], values[1], values[2], values[3], bool(ceil_mode))
 
     def __call__(self, x: Tensor) -> tuple[Tensor, Winners]:
-        """Pool and remember the winners."""
+        """Pool and remember the winners.
+
+        Raises
+        ------
+        InputError
+            If a window holds padding alone.
+        """
         pool: Any = torch.ops.aten.max_pool3d_with_indices if self.axes == 3 else torch.ops.aten.max_pool2d_with_indices
-        return _pooled(self, x, pool, self.kernel, self.stride, self.padding, self.dilation, self.ceil)
+        out, winners = _pooled(self, x, pool, self.kernel, self.stride, self.padding, self.dilation, self.ceil)
+        if max(self.dilation) > 1 and bool(torch.isneginf(out).any()):  # torch's winner is outside, too
+            raise InputError(
+                f"a dilated max-pooling window lies wholly outside the grid {tuple(x.shape[2:])} that arrives, and has "
+                "no winner; give a larger scan"
+            )
+        return out, winners
 
 
 @dataclass(frozen=True)

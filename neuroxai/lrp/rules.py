@@ -18,14 +18,25 @@ from typing import Literal
 from torch import Tensor
 
 from neuroxai.errors import InputError, one_of
-from neuroxai.lrp.parts import NEGATIVE, POSITIVE, WHOLE, Part, Rule, Term, Weight, at_least_zero
+from neuroxai.lrp.parts import NEGATIVE, POSITIVE, WHOLE, BiasMode, Part, Rule, Term, Weight, at_least_zero
 
 _ALL = Part((Term("all", WHOLE),), WHOLE)
 
 
 @dataclass(frozen=True)
 class Epsilon(Rule):
-    """Epsilon rule: ``R_i = sum_j x_i w_ij R_j / (z_j + epsilon sign(z_j))`` (Bach 2015, eq. 58)."""
+    """Epsilon rule: ``R_i = sum_j x_i w_ij R_j / (z_j + epsilon sign(z_j))`` (Bach 2015, eq. 58).
+
+    Parameters
+    ----------
+    epsilon : float
+        Stabiliser of the denominator, >= 0; what it takes is lost, and more of it for weak neurons.
+    bias : {"absorb", "ignore", "distribute"}
+        As for every `neuroxai.lrp.Rule`.
+    """
+
+    epsilon: float = 1e-6
+    bias: BiasMode = "absorb"
 
     @property
     def parts(self) -> tuple[Part, ...]:

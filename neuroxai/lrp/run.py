@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from neuroxai.errors import InputError
+from neuroxai.errors import InputError, UnsupportedLayerError
 from neuroxai.lrp.plan import Plan, check_scores
 from neuroxai.lrp.steps import Step
 from neuroxai.lrp.targets import class_scores, out_of_memory, probabilities
@@ -39,6 +39,8 @@ def forward(plan: Plan, x: Tensor) -> tuple[Tensor, dict[str, Any]]:
     ------
     InputError
         Naming the layer that cannot take what arrives.
+    UnsupportedLayerError
+        Naming the layer that has no rule for it.
     """
     values: dict[str, Any] = {plan.source: x}
     nonnegative = {plan.source: bool(x.amin() >= 0)}
@@ -51,7 +53,7 @@ def forward(plan: Plan, x: Tensor) -> tuple[Tensor, dict[str, Any]]:
         except InputError as error:
             raise InputError(f"layer {step.labels[0]!r}: {error}") from error
         except RuntimeError as error:
-            if out_of_memory(error):
+            if out_of_memory(error) or isinstance(error, UnsupportedLayerError):
                 raise
             shapes = ", ".join(str(tuple(values[name].shape)) for name in step.inputs)
             raise InputError(f"layer {step.labels[0]!r} cannot take a tensor of shape {shapes}: {error}") from error
@@ -98,17 +100,34 @@ def backward(plan: Plan, kept: dict[str, Any], seed: Tensor, x: Tensor, watch: W
     return torch.zeros_like(x) if found is None else found.contiguous()
 
 
-def check_own(ours: Tensor, double: nn.Module, x: Tensor, link: str | None) -> None:
+def own_scores(double: nn.Module, x: Tensor) -> Tensor | None:
+    """Return the scores of the model itself, or None where it cannot take the input (the plan then names the layer).
+
+    Parameters
+    ----------
+    double : torch.nn.Module
+        The model's evaluation-mode double.
+    x : torch.Tensor
+        The input.
+    """
+    try:
+        scores: Tensor = double(x.clone())
+    except (RuntimeError, ValueError, IndexError) as error:
+        if out_of_memory(error):
+            raise
+        return None
+    return scores
+
+
+def check_own(ours: Tensor, own: Tensor, link: str | None) -> None:
     """Hold a plan's scores against those of the model itself.
 
     Parameters
     ----------
     ours : torch.Tensor
-        Scores of `x` by the whole plan.
-    double : torch.nn.Module
-        The model's evaluation-mode double.
-    x : torch.Tensor
-        The input.
+        Scores by the whole plan.
+    own : torch.Tensor
+        Scores by the model.
     link : {"softmax", "sigmoid", None}
         What the model puts on its scores.
 
@@ -117,7 +136,6 @@ def check_own(ours: Tensor, double: nn.Module, x: Tensor, link: str | None) -> N
     UnsupportedLayerError
         If they differ.
     """
-    own = double(x.clone())
     ours = ours.reshape(own.shape)
     if link is not None:  # compare behind the probabilities, whichever form the network gives them
         own, ours = own.exp() if bool((own < 0).any()) else own, probabilities(class_scores(ours), link)

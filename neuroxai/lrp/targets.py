@@ -128,6 +128,6 @@ def is_index(value: object) -> bool:
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
-def out_of_memory(error: RuntimeError) -> bool:
+def out_of_memory(error: Exception) -> bool:
     """Whether an error of torch tells of too little memory rather than of a tensor that does not fit."""
     return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)

@@ -5,6 +5,7 @@ from neuroxai.networks.eitel2021 import model_a, model_a_pif, model_b, model_b_p
 from neuroxai.networks.patch_net import PatchNet
 from neuroxai.networks.pif_net import PifNet
 from neuroxai.networks.presets import ad_cnn, ms_cnn
+from neuroxai.networks.registry import create, names
 
 __all__ = [
     "Block",
@@ -12,11 +13,13 @@ __all__ = [
     "PatchNet",
     "PifNet",
     "ad_cnn",
+    "create",
     "model_a",
     "model_a_pif",
     "model_b",
     "model_b_pif",
     "ms_cnn",
+    "names",
     "patch_cnn",
     "smallest_grid",
 ]

@@ -195,6 +195,7 @@ def patch_cnn(
     num_classes: int = 1,
     *,
     patches: Sequence[int] = (2, 3, 2),
+    padding: Padding = 0,
     dropout: float = 0.4,
     checkpointing: bool = False,
 ) -> PatchNet:
@@ -215,6 +216,8 @@ def patch_cnn(
         Logits; the paper has one.
     patches : sequence of int
         Patches along the axes.
+    padding : {0, "same"}
+        Of the first three convolutions; "same" for coarse grids.
     dropout : float
         Before both linear layers; a quarter of it as channel dropout after each pooling.
     checkpointing : bool
@@ -227,6 +230,7 @@ def patch_cnn(
         patches,
         in_channels=in_channels,
         num_classes=num_classes,
+        padding=padding,
         dropout=dropout,
         pool_dropout=dropout / 4,
         checkpointing=checkpointing,

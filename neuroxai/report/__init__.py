@@ -1,7 +1,8 @@
 """Pages for people: one self-contained HTML file a scan and one for the cohort. Same input, same bytes."""
 
 from neuroxai.report.build import Report, build_report
+from neuroxai.report.filters import filter_figures
 from neuroxai.report.page import cohort_page, scan_page
 from neuroxai.report.values import CohortValues, ScanValues
 
-__all__ = ["CohortValues", "Report", "ScanValues", "build_report", "cohort_page", "scan_page"]
+__all__ = ["CohortValues", "Report", "ScanValues", "build_report", "cohort_page", "filter_figures", "scan_page"]

@@ -109,14 +109,14 @@ def build_comparison(
     stored = None if reference is None else _fitting(reference, facts, options.measure)
     control, patient, notes = _groups(scores, folder, options, needed=stored is None)
     is_control, is_patient = of_class(scores, control), of_class(scores, patient)
-    sick, healthy = scores.sums[is_patient], scores.sums[is_control]
+    sick, healthy = scores.densities[is_patient], scores.densities[is_control]
     tables: dict[str, pd.DataFrame] = {}
     pictures: dict[str, bytes] = {}
     if min(len(sick), len(healthy)) >= 2:
         tables["groups.tsv"] = groups_table(
             sick, healthy, scores.voxels, options.permutations, options.replicates, options.seed
         )
-        tables["gain.tsv"] = gain_table(sick, healthy, scores.voxels)
+        tables["gain.tsv"] = gain_table(scores.sums[is_patient], sick, healthy)
         pictures["groups.png"] = groups_figure(tables["groups.tsv"], f"density, {patient} minus {control}")
     else:
         notes.append(f"groups and gain need two patients and two controls, found {len(sick)} and {len(healthy)}")
@@ -127,14 +127,14 @@ def build_comparison(
     if norm is not None:
         tables["percentiles.tsv"], failed = percentiles_table(norm, scores.densities, scores.people, members)
         failures += [Failure(name, f"not compared with the reference: {error}") for name, error in failed.items()]
-    prints = fingerprints_table(scores.densities[is_patient], scores.people["probability"], options.above)
+    prints = fingerprints_table(sick, scores.people["probability"], options.above)
     if len(prints):
         tables["fingerprints.tsv"] = prints
         pair = [str(prints["first"][0]), str(prints["second"][0])]
         pictures["fingerprints.png"] = fingerprint_figure(scores.densities.loc[pair])
     else:
         notes.append(f"fingerprints need two patients with a probability above {options.above:g}")
-    notes += class_score_note(sick, healthy, options.measure)
+    notes += class_score_note(scores.sums[is_patient], scores.sums[is_control], options.measure)
     record = {
         **counts(scores, control, patient),
         "settings": asdict(options),
@@ -225,7 +225,7 @@ def _groups(
 def _facts(folder: ExplainFolder) -> dict[str, Any]:
     """Tell what made the scores; scores made otherwise cannot be compared with these."""
     record = folder.record
-    names = ("method", "options", "start", "checkpoint_sha256", "atlas", "network_space")
+    names = ("method", "options", "start", "checkpoint_sha256", "atlas", "network_space", "score_space")
     return {"explained": folder.positive, **{name: record[name] for name in names if record.get(name) is not None}}
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from neuroxai.report.figures import AGAINST, FOR, _figure, _plain, _short, region_bars
+from neuroxai.report.figures import AGAINST, FOR, _plain, _short, figure_of, region_bars
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,7 +28,7 @@ def groups_figure(table: pd.DataFrame, axis_label: str, count: int = 20) -> byte
     order = np.lexsort((-known["t"].abs().to_numpy(), known["p"].to_numpy()))[:count]
     shown = known.iloc[order]
     lines, height = np.arange(len(shown)), 1.1 + 0.3 * max(len(shown), 1)
-    with _figure(8.6, height) as (figure, output):
+    with figure_of(8.6, height) as (figure, output):
         axes = figure.add_axes((0.40, 0.62 / height, 0.57, (height - 1.0) / height))
         value, low, high = (shown[c].to_numpy() for c in ("difference", "difference_low", "difference_high"))
         colour = np.where(value >= 0, FOR, AGAINST)

@@ -62,7 +62,7 @@ def mosaic(
         raise SpaceError(f"the scan ({scan.space.describe()}) and the heatmap ({heatmap.space.describe()}) differ")
     heat = heatmap.reoriented("RAS")
     size = np.abs(heat.data if like is None else like.reoriented("RAS").data)
-    grey = None if scan is None else Volume(_grey(scan.data), scan.space).reoriented("RAS")
+    grey = None if scan is None else Volume(grey_of(scan.data), scan.space).reoriented("RAS")
     shown = size > 0.05 * limit
     box = slices.bounding_box(shown if grey is None else shown | (grey.data > 0.02))
     peak = np.unravel_index(int(size.argmax()), size.shape)
@@ -72,7 +72,7 @@ def mosaic(
         chosen = slices.choose(*box[cut.normal], count, int(peak[cut.normal]))
         relevance = slices.strip(heat, name, chosen, box)
         under = np.zeros(relevance.shape) if grey is None else slices.strip(grey, name, chosen, box)
-        strips.append((cut, chosen, _blend(relevance, under, limit)))
+        strips.append((cut, chosen, blend(relevance, under, limit)))
     spacing = heat.space.spacing
     width = 11.0
     heights = [
@@ -81,7 +81,7 @@ def mosaic(
     ]
     gap, bar = 0.24, 0.62
     total = sum(heights) + gap * len(strips) + bar
-    with _figure(width, total) as (figure, output):
+    with figure_of(width, total) as (figure, output):
         figure.patch.set_facecolor("black")
         top = total
         for (cut, chosen, picture), height in zip(strips, heights, strict=True):
@@ -105,7 +105,7 @@ def mosaic(
 
 def roc_figure(curve: RocCurve, label: str) -> bytes:
     """ROC curve with the diagonal of chance."""
-    with _figure(4.4, 4.2) as (figure, output):
+    with figure_of(4.4, 4.2) as (figure, output):
         axes = figure.add_axes((0.14, 0.13, 0.82, 0.83))
         axes.plot([0, 1], [0, 1], color="#767676", linestyle="--", linewidth=1, label="chance")
         axes.plot(curve.false_positive_rate, curve.true_positive_rate, color=CONTROLS, linewidth=2, label=label)
@@ -132,7 +132,7 @@ def region_bars(names: Sequence[str], groups: Mapping[str, Sequence[float | None
     lines = np.arange(len(names))
     thickness = 0.8 / max(len(groups), 1)
     height = 0.9 + 0.3 * max(len(names), 1)
-    with _figure(8.6, height) as (figure, output):
+    with figure_of(8.6, height) as (figure, output):
         axes = figure.add_axes((0.40, 0.62 / height, 0.57, 0.97 - 0.62 / height))
         for number, (group, values) in enumerate(groups.items()):
             lengths = [0.0 if v is None else v for v in values]
@@ -159,7 +159,7 @@ def colour_map() -> Any:
     return LinearSegmentedColormap.from_list("relevance", _STOPS, N=511)
 
 
-def _blend(relevance: NDArray[Any], grey: NDArray[Any], limit: float) -> NDArray[np.float64]:
+def blend(relevance: NDArray[Any], grey: NDArray[Any], limit: float) -> NDArray[np.float64]:
     """RGB picture: relevance over grey, the more opaque the larger."""
     scaled = np.clip(np.asarray(relevance, np.float64) / limit, -1, 1) if limit > 0 else np.zeros(relevance.shape)
     colour = colour_map()(scaled / 2 + 0.5)[..., :3]
@@ -168,7 +168,7 @@ def _blend(relevance: NDArray[Any], grey: NDArray[Any], limit: float) -> NDArray
     return np.asarray(alpha * colour + (1 - alpha) * base)
 
 
-def _grey(data: NDArray[Any]) -> NDArray[np.float64]:
+def grey_of(data: NDArray[Any]) -> NDArray[np.float64]:
     """Scale a scan to 0 to 1: from its minimum to the 99.5th percentile of what lies above the minimum."""
     values = np.asarray(data, np.float64) - float(data.min())
     bright = values[values > 0]
@@ -179,7 +179,7 @@ def _grey(data: NDArray[Any]) -> NDArray[np.float64]:
 def _colour_bar(figure: Any, limit: float, total: float) -> None:
     axes = figure.add_axes((0.3, 0.36 / total, 0.4, 0.12 / total))
     ramp = np.linspace(-limit, limit, 256)[None]
-    axes.imshow(_blend(ramp, np.zeros(ramp.shape), limit), aspect="auto", extent=(-1, 1, 0, 1))
+    axes.imshow(blend(ramp, np.zeros(ramp.shape), limit), aspect="auto", extent=(-1, 1, 0, 1))
     axes.set_yticks([])
     axes.set_xticks([-1, 0, 1], [f"{-limit:.2g} against", "0", f"for {limit:.2g}"])
     axes.tick_params(colors="white", labelsize=8, length=2)
@@ -197,7 +197,7 @@ def _short(name: str, length: int = 44) -> str:
 
 
 @contextmanager
-def _figure(width: float, height: float) -> Iterator[tuple[Any, Callable[[], bytes]]]:
+def figure_of(width: float, height: float) -> Iterator[tuple[Any, Callable[[], bytes]]]:
     """Open a figure of its own (no global state) in matplotlib's default style, with a function that gives its PNG."""
     import matplotlib.style
     from matplotlib.backends.backend_agg import FigureCanvasAgg

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,8 +33,10 @@ class CohortScores:
     ----------
     sums : pandas.DataFrame
         The measure summed over each region: index participants, columns regions; the mean of a participant's scans.
+    densities : pandas.DataFrame
+        The same over each region's size; NaN where a region has no voxel in some scan.
     voxels : pandas.Series
-        Size of each region.
+        Size of each region; the mean over the scans where these were scored on grids of their own.
     people : pandas.DataFrame
         Index: participants. Columns class, age (mean over the scans), sex, probability (of the class explained, mean
         over the scans), scans (how many).
@@ -45,15 +47,11 @@ class CohortScores:
     """
 
     sums: pd.DataFrame
+    densities: pd.DataFrame
     voxels: pd.Series[float]
     people: pd.DataFrame
     failures: list[Failure]
     notes: list[str]
-
-    @property
-    def densities(self) -> pd.DataFrame:
-        """Sums over sizes; NaN where a region has no voxel."""
-        return self.sums / self.voxels.where(self.voxels > 0)
 
 
 def read_scores(
@@ -81,9 +79,12 @@ def read_scores(
     described = describe(participants, [(i.participant_id, i.session_id or None) for i in folder.items], target)
     failures = [Failure(f"{n.participant_id} {n.session_id or ''}".strip(), n.reason) for n in described.left_out]
     unknown = {failure.title for failure in failures}
-    rows, scored = [], []
-    voxels: pd.Series[float] | None = None
-    first = ""
+    rows: list[NDArray[np.float64]] = []
+    voxels: list[NDArray[np.float64]] = []
+    scored: list[dict[Any, Any]] = []
+    regions: list[str] = []
+    first = folder.items[0]
+    scan_space = folder.record.get("score_space") == "scan"
     known = iter(described.scans.to_dict("records"))
     for count, item in enumerate(folder.items):
         if on_scan is not None:
@@ -97,32 +98,42 @@ def read_scores(
         except InputError as error:
             failures.append(Failure(item.title, str(error)))
             continue
-        sizes = pd.Series(table["voxels"].to_numpy(), index=table["name"].astype(str), dtype=float)
-        if voxels is None:
-            voxels, first = sizes, str(item.regions)
-            twice = sizes.index[sizes.index.duplicated()]
-            if len(twice):
-                raise InputError(f"{item.regions}: two regions are called {twice[0]!r}; give them names of their own")
-        if not sizes.equals(voxels):
+        names = table["name"].astype(str).tolist()
+        if not regions:
+            regions, first = names, item
+            twice = next((name for k, name in enumerate(names) if name in names[:k]), None)
+            if twice is not None:
+                raise InputError(f"{item.regions}: two regions are called {twice!r}; give them names of their own")
+        sizes = table["voxels"].to_numpy(dtype=np.float64)
+        # on grids of their own, scans have regions of different size
+        if names != regions or (voxels and not scan_space and (sizes != voxels[0]).any()):
             raise SpaceError(
-                f"{item.regions} has other regions (or sizes) than {first}; explain all scans with one atlas and bundle"
+                f"{item.regions} has other regions (or sizes) than {first.regions}; explain all scans with one atlas "
+                "and bundle"
             )
         rows.append(values)
+        voxels.append(sizes)
         scored.append({**person, "probability": item.probabilities[folder.positive]})
-    if voxels is None:
+    if not rows:
         raise InputError(f"{folder.path}: no scan can be compared; the first: {failures[0].title}: {failures[0].error}")
     scans = pd.DataFrame(scored)
     classes = scans.groupby("participant_id")["class"].nunique(dropna=False)
     for name in classes[classes > 1].index:
         failures.append(Failure(str(name), f"its scans have different values of {described.target}"))
     keep = scans["participant_id"].map(classes).eq(1).to_numpy()
-    sums = pd.DataFrame(rows, columns=voxels.index)[keep].groupby(scans["participant_id"][keep]).mean()
+    sums, measured = pd.DataFrame(rows, columns=regions)[keep], pd.DataFrame(voxels, columns=regions)[keep]
+    # a region that some scan's grid loses has no density that could be compared
+    densities = sums / measured
+    densities.loc[:, ~(measured > 0).all(axis=0)] = np.nan
     grouped = scans[keep].groupby("participant_id")
     people = grouped.agg({"class": "first", "age": "mean", "sex": "first", "probability": "mean"})
     people["scans"] = grouped.size()
     if people.empty:
         raise InputError(f"{folder.path}: no participant has one value of {described.target} in all scans")
-    return CohortScores(sums, voxels, people, failures, described.notes)
+    who = scans["participant_id"][keep]
+    return CohortScores(
+        sums.groupby(who).mean(), densities.groupby(who).mean(), measured.mean(), people, failures, described.notes
+    )
 
 
 def _values(table: pd.DataFrame, measure: Measure) -> NDArray[np.float64]:

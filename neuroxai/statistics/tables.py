@@ -34,7 +34,7 @@ def groups_table(
     Parameters
     ----------
     patients, controls : pandas.DataFrame
-        Relevance summed over each region: one row a participant, one column a region.
+        Density of relevance: one row a participant, one column a region. A region that is NaN throughout has no figure.
     voxels : pandas.Series
         Size of each region.
     permutations, replicates, seed : int
@@ -49,9 +49,8 @@ def groups_table(
     """
     import pandas as pd
 
-    size = voxels.where(voxels > 0).to_numpy(dtype=np.float64)
-    one, two = patients.to_numpy() / size, controls.to_numpy() / size
-    known = ~np.isnan(size)
+    one, two = patients.to_numpy(dtype=np.float64), controls.to_numpy(dtype=np.float64)
+    known = ~np.isnan(np.concatenate([one, two])).all(axis=0)
     test = group_difference(
         np.concatenate([one, two]), np.arange(len(one) + len(two)) < len(one), permutations=permutations, seed=seed
     )
@@ -64,27 +63,33 @@ def groups_table(
         ("gain", ratio_interval(one[:, known], two[:, known], **options)),
     ):
         for suffix, part in (("", found.value), ("_low", found.low), ("_high", found.high)):
-            columns[name + suffix] = np.full(len(size), np.nan)
+            columns[name + suffix] = np.full(len(known), np.nan)
             columns[name + suffix][known] = part
         if name == "difference":
             columns.update(t=test.t, p=test.p, p_family=test.p_family, q=test.q)
     return pd.DataFrame(columns, index=pd.Index(voxels.index, name="region")).reset_index()
 
 
-def gain_table(patients: pd.DataFrame, controls: pd.DataFrame, voxels: pd.Series[float]) -> pd.DataFrame:
-    """List every patient's sum, density and gain against all controls, one row a patient and region."""
+def gain_table(sums: pd.DataFrame, densities: pd.DataFrame, controls: pd.DataFrame) -> pd.DataFrame:
+    """List every patient's sum, density and gain, one row a patient and region.
+
+    Parameters
+    ----------
+    sums, densities : pandas.DataFrame
+        Of the patients.
+    controls : pandas.DataFrame
+        Densities of all controls. On one grid the gain of densities is that of sums.
+    """
     import pandas as pd
 
-    sums = patients.to_numpy(dtype=np.float64)
-    size = voxels.where(voxels > 0).to_numpy(dtype=np.float64)
     people, regions = sums.shape
     return pd.DataFrame(
         {
-            "participant_id": np.repeat([str(name) for name in patients.index], regions),
-            "region": np.tile([str(name) for name in patients.columns], people),
-            "sum": sums.ravel(),
-            "density": (sums / size).ravel(),
-            "gain": gain(sums, controls.to_numpy()).ravel(),
+            "participant_id": np.repeat([str(name) for name in sums.index], regions),
+            "region": np.tile([str(name) for name in sums.columns], people),
+            "sum": sums.to_numpy().ravel(),
+            "density": densities.to_numpy().ravel(),
+            "gain": gain(densities.to_numpy(), controls.to_numpy()).ravel(),
         }
     )
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +22,8 @@ SMALLEST = (78, 78, 78)  # grid that the published networks take
 def network(shape: Shape, name: str = "ad_cnn") -> nn.Module:
     """Build a published network for a grid, with the weights and running statistics of a fixed seed."""
     torch.manual_seed(0)
-    model: nn.Module = getattr(networks, name)(shape)
+    coarse: dict[str, Any] = {"padding": "same"} if min(shape) < min(SMALLEST) else {}
+    model: nn.Module = networks.create(name, shape, **coarse)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm3d):
             nn.init.normal_(module.running_mean, std=0.3)  # type: ignore[arg-type]

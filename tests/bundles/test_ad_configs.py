@@ -10,22 +10,10 @@ import pytest
 import torch
 from monai.bundle import ConfigWorkflow
 
-from helpers.bundles import AD
+from helpers.bundles import AD, MS
+from helpers.bundles import infer as run
 from neuroxai import io
 from neuroxai.errors import InputError, ours
-
-
-def run(bundle, files, **overrides):
-    workflow = ConfigWorkflow(
-        config_file=[str(bundle / "configs" / name) for name in files],
-        logging_file=False,
-        workflow_type="infer",
-        bundle_root=str(bundle),
-        **overrides,
-    )
-    workflow.initialize()
-    workflow.run()
-    return workflow
 
 
 @pytest.fixture
@@ -69,13 +57,14 @@ def test_labels_in_another_order_are_refused(trained_bundle, paths, tmp_path, fi
     assert "classes are ['AD', 'CN'], the network was trained on ['CN', 'AD']" in str(ours(caught.value))
 
 
-def test_the_network_fits_the_metadata():
-    metadata = json.loads((AD / "configs" / "metadata.json").read_text())
+@pytest.mark.parametrize("bundle", [AD, MS], ids=lambda bundle: bundle.name)
+def test_the_network_fits_the_metadata(bundle):
+    metadata = json.loads((bundle / "configs" / "metadata.json").read_text())
     parser = ConfigWorkflow(
-        config_file=str(AD / "configs" / "inference.json"),
+        config_file=str(bundle / "configs" / "inference.json"),
         logging_file=False,
         workflow_type="infer",
-        bundle_root=str(AD),
+        bundle_root=str(bundle),
         checkpoint="/nowhere/model.pt",
     )
     parser.initialize()
@@ -87,10 +76,11 @@ def test_the_network_fits_the_metadata():
     assert np.isfinite(logits.numpy()).all()
 
 
-def test_required_properties_are_there():
+@pytest.mark.parametrize("bundle", [AD, MS], ids=lambda bundle: bundle.name)
+def test_required_properties_are_there(bundle):
     for name, kind in (("train.json", "train"), ("inference.json", "infer")):
         workflow = ConfigWorkflow(
-            config_file=str(AD / "configs" / name), logging_file=False, workflow_type=kind, bundle_root=str(AD)
+            config_file=str(bundle / "configs" / name), logging_file=False, workflow_type=kind, bundle_root=str(bundle)
         )
         workflow.parser.parse(reset=True)
         required = [p["id"] for p in workflow.properties.values() if p["required"] and "id" in p]

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from helpers.bundles import AD, copy_of, train
+from helpers.bundles import AD, MS, copy_of, train
 from neuroxai.components import load_weights, read_record, recorded_space
 from neuroxai.errors import InputError, LeakageError, SpaceError, ours
 from neuroxai.io import read_json, sha256, write_json
@@ -175,9 +175,10 @@ def test_a_record_of_another_checkpoint_is_refused(trained_bundle, tmp_path):
         read_record(str(tmp_path / "model.pt"))
 
 
-def test_train_and_inference_prepare_scans_alike():
-    train_config = json.loads((AD / "configs" / "train.json").read_text())
-    inference = json.loads((AD / "configs" / "inference.json").read_text())
+@pytest.mark.parametrize("bundle", [AD, MS], ids=lambda bundle: bundle.name)
+def test_train_and_inference_prepare_scans_alike(bundle):
+    train_config = json.loads((bundle / "configs" / "train.json").read_text())
+    inference = json.loads((bundle / "configs" / "inference.json").read_text())
     assert train_config["train"]["preprocessing"] == inference["preprocessing"]
     network = dict(train_config["network_def"])
     # no matter in inference

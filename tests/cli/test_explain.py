@@ -291,6 +291,34 @@ def test_an_atlas_by_path_is_used(tmp_path, trained_bundle, scan):
     assert np.isnan(table["density"][1])
 
 
+def test_regions_of_the_atlas_are_occluded(tmp_path, trained_bundle, scan):
+    halves = np.zeros(SPACE.shape, np.int16)
+    halves[:19], halves[19:, :20] = 7, 300
+    io.write_volume(tmp_path / "halves.nii.gz", Volume(halves, SPACE), dtype=np.int16)
+    arguments = ("explain", trained_bundle, scan, "--out", tmp_path / "out", "--method", "region_occlusion")
+    arguments = (*arguments, "--option", "score=probability", "--no-native")
+    result = run(*arguments, "--atlas", tmp_path / "halves.nii.gz")
+    assert result.code == 0, result.err
+    found = io.read_volume(next((tmp_path / "out").rglob("*_space-network_desc-regionOcclusion_heatmap.nii.gz")))
+    network = load_weights(ad_cnn(SPACE.shape, padding="same"), str(trained_bundle / "models" / "model.pt")).eval()
+    data = io.read_volume(scan).data
+    inputs = torch.from_numpy((data - data.min()) / (data.max() - data.min()))[None, None]
+    network.requires_grad_(False)
+    whole = network(inputs).softmax(1)[0, 1]
+    for value in (7, 300):
+        without = network(inputs * torch.from_numpy(halves != value)).softmax(1)[0, 1]
+        np.testing.assert_allclose(found.data[halves == value], float(whole - without), atol=1e-5)
+    assert not found.data[halves == 0].any()
+    sidecar = io.read_json(next((tmp_path / "out").rglob("*_desc-regionOcclusion_heatmap.json")))
+    assert sidecar["options"] == {"score": "probability"}
+    assert sidecar["atlas"]["file"] == "halves.nii.gz"
+    again = run(*arguments, "--atlas", tmp_path / "halves.nii.gz")
+    assert "1 of 1 scans were finished before" in again.err
+    other = run(*arguments)  # the built-in parcellation: other regions, another map
+    assert other.code == 0, other.err
+    assert "finished before" not in other.err
+
+
 def test_sessions_are_kept_apart(tmp_path, trained_bundle, tiny_cohort):
     for session, subject in (("ses-1", "sub-16"), ("ses-2", "sub-17")):
         source = tiny_cohort / subject / "anat" / f"{subject}_desc-brain_T1w.nii.gz"
@@ -326,3 +354,14 @@ def test_compare_reads_what_explain_writes(explained, tmp_path):
     assert known.sum() > len(groups) / 2
     np.testing.assert_allclose(groups["gain"][known], expected[groups.index][known], rtol=1e-5)
     assert "no percentiles: 2 controls, but a reference wants 10 or more" in result.out
+
+
+@pytest.mark.parametrize("command", ["explain", "predict"])
+def test_labels_in_another_order_than_the_network_s_are_refused(trained_bundle, tiny_cohort, tmp_path, command):
+    datalist = io.read_json(tiny_cohort / "datalist.json")
+    io.write_json(tmp_path / "other.json", {**datalist, "classes": ["AD", "CN"]})
+    arguments = (trained_bundle, tiny_cohort, "--datalist", tmp_path / "other.json", "--out", tmp_path / "out")
+    result = run(command, *arguments)
+    assert result.code == 2
+    assert "classes are ['AD', 'CN'], the network was trained on ['CN', 'AD']" in result.err
+    assert not (tmp_path / "out").exists()

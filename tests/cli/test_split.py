@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 from neuroxai.cli import main
 from neuroxai.cohort import load_datalist
 from neuroxai.errors import InputError
+from neuroxai.io import sha256
 
 runner = CliRunner()
 
@@ -36,6 +37,7 @@ def test_one_file_that_loads(cohort, tmp_path):
     assert "0 = CN, 1 = AD; seed 1" in result.stdout
     assert "validation" in result.stdout
     assert len(load_datalist(out, "training", cohort)) == 18
+    assert json.loads(out.read_text())["participants_sha256"] == sha256(cohort / "participants.tsv")
     first = out.read_bytes()
     assert run(cohort, out, "--seed", 1).exit_code == 0
     assert out.read_bytes() == first

@@ -77,32 +77,35 @@ def test_coverage_is_the_share_of_the_middle():
     assert coverage(half, mni152(2)) == pytest.approx(0.5)
 
 
+AXES = st.one_of(st.integers(0, 2), st.sampled_from([(0, 1), (2, 0), [1], (0, 1, 2)]))
+
+
 @settings(max_examples=30, deadline=None)
-@given(st.integers(0, 5), st.integers(0, 2), st.integers(0, 2**31 - 1))
+@given(st.integers(0, 5), AXES, st.integers(0, 2**31 - 1))
 def test_shifts_move_whole_voxels_and_let_zeros_in(max_shift, axis, seed):
     image = torch.arange(1, 4 * 5 * 6 + 1, dtype=torch.float32).reshape(1, 4, 5, 6)
     transform = RandShiftd("image", max_shift, axis)
     transform.set_random_state(seed=seed)
     moved = transform({"image": image.clone()})["image"]
-    shift = transform._shift
-    assert abs(shift) <= max_shift
+    shift = np.zeros(3, int)
+    shift[list(transform.axes)] = transform._shifts
+    assert abs(shift).max() <= max_shift
     expected = torch.zeros_like(image)
-    for x, y, z in np.ndindex(4, 5, 6):
-        to = [x, y, z]
-        to[axis] += shift
-        if 0 <= to[axis] < image.shape[axis + 1]:
-            expected[(0, *to)] = image[0, x, y, z]
+    for voxel in np.ndindex(4, 5, 6):
+        to = voxel + shift
+        if (to >= 0).all() and (to < (4, 5, 6)).all():
+            expected[(0, *to)] = image[(0, *voxel)]
     assert torch.equal(moved, expected)
 
 
-def test_every_shift_is_drawn():
-    transform = RandShiftd("image", 2)
+def test_every_shift_is_drawn_and_axes_for_themselves():
+    transform = RandShiftd("image", 2, (0, 1))
     transform.set_random_state(seed=0)
-    shifts = []
-    for _ in range(200):
+    shifts = set()
+    for _ in range(500):
         transform({"image": torch.zeros(1, 6, 1, 1)})
-        shifts.append(transform._shift)
-    assert set(shifts) == {-2, -1, 0, 1, 2}
+        shifts.add(tuple(transform._shifts))
+    assert shifts == {(x, y) for x in range(-2, 3) for y in range(-2, 3)}
 
 
 def test_the_input_is_left_alone():
@@ -115,8 +118,9 @@ def test_the_input_is_left_alone():
 
 
 def test_bad_shifts_are_refused():
-    with pytest.raises(InputError, match="axis 3"):
-        RandShiftd("image", 2, axis=3)
+    for axis in (3, (), (0, 0), (1, -1)):
+        with pytest.raises(InputError, match=r"axis .*, wanted .* one or more of 0, 1 and 2"):
+            RandShiftd("image", 2, axis=axis)
 
 
 @pytest.mark.parametrize("method", ["minmax", "maximum", "zscore"])

@@ -237,10 +237,18 @@ def exported(layer, x):
     return torch.export.export(layer, (x,), dynamic_shapes=({0: torch.export.Dim("batch")},)).module()
 
 
+def saved_and_loaded(layer, x):
+    file = io.BytesIO()
+    torch.export.save(torch.export.export(layer, (x,), dynamic_shapes=({0: torch.export.Dim("batch")},)), file)
+    file.seek(0)
+    return torch.export.load(file).module()
+
+
 FORMS = {
     "TorchScript": lambda layer, x: torch.jit.script(layer),
     "traced": lambda layer, x: torch.jit.trace(layer, x),
     "torch.export": exported,
+    "torch.export, saved and loaded": saved_and_loaded,
     "torch.fx": lambda layer, x: torch.fx.symbolic_trace(layer),
     "pickled": lambda layer, x: pickle.loads(pickle.dumps(layer)),
     "copied": lambda layer, x: copy.deepcopy(layer),
@@ -300,10 +308,23 @@ def test_reduced_precision():
     torch.testing.assert_close(half.float(), wanted, rtol=0.05, atol=0.05)
 
 
-def test_channels_last_input_gives_the_same():
-    layer = PatchIndividualFilter(3, 2, 3, (7, 9, 8), (3, 4, 4))
+@pytest.mark.parametrize("reassemble", [False, True])
+def test_channels_last_input_gives_the_same_and_takes_gradients(reassemble):
+    layer = PatchIndividualFilter(3, 2, 3, (7, 9, 8), (3, 4, 4), reassemble=reassemble)
     x = torch.randn(2, 2, 7, 9, 8)
-    torch.testing.assert_close(layer(x.to(memory_format=torch.channels_last_3d)), layer(x))
+    found = []
+    for form in (torch.contiguous_format, torch.channels_last_3d):
+        leaf = x.clone(memory_format=form).requires_grad_()
+        y = layer(leaf)
+        found.append((y, *torch.autograd.grad(y.square().sum(), (leaf, layer.weight, layer.bias))))
+    for got, wanted in zip(found[1], found[0], strict=True):
+        torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("axes", [1, 2, 3])
+def test_no_scans_give_no_outputs(axes):
+    layer = PatchIndividualFilter(axes, 2, 3, (7, 9, 8)[:axes], 4)
+    assert layer(torch.zeros(0, 2, *layer.in_shape)).shape == (0, *layer.output_shape)
 
 
 def test_the_state_dict_holds_weight_and_bias_alone():
@@ -319,7 +340,13 @@ def test_the_state_dict_holds_weight_and_bias_alone():
 
 def test_weights_are_drawn_as_those_of_a_convolution_of_one_patch():
     """The bound depends on what one filter sees, not on the number of patches."""
-    weight = PatchIndividualFilter(3, 4, 8, (20, 20, 20), 4).weight
+    torch.manual_seed(0)
+    layer = PatchIndividualFilter(3, 4, 32, (12, 9, 8), 4)
+    ordinary = nn.Conv3d(4, 32, 3)
     bound = (4 * 27) ** -0.5
-    assert bound * 0.99 < weight.abs().max() <= bound
-    assert weight.std().item() == pytest.approx(bound / 3**0.5, rel=0.02)
+    for patch in (*layer.weight.detach(), ordinary.weight.detach()):
+        assert bound * 0.99 < patch.abs().max() <= bound
+        assert patch.mean().item() == pytest.approx(0, abs=4 * bound / (3 * patch.numel()) ** 0.5)
+        assert patch.std().item() == pytest.approx(bound / 3**0.5, rel=0.03)
+    for bias in (layer.bias, ordinary.bias):
+        assert bound * 0.8 < bias.abs().max() <= bound

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from neuroxai.errors import InputError, UnsupportedLayerError
-from neuroxai.lrp import LRP, AlphaBeta, Composite, Epsilon, Gamma, Pass, ZPlus, composites
+from neuroxai.lrp import LRP, AlphaBeta, Composite, Epsilon, Flat, Gamma, Pass, WSquare, ZBox, Zero, ZPlus, composites
 
 PRESETS = {
     "epsilon": composites.epsilon(),
@@ -331,6 +331,28 @@ def test_batch_normalisation_on_its_own_is_a_linear_layer():
         torch.testing.assert_close(LRP(model, composite).attribute(x, 1), LRP(twin, composite).attribute(x, 1))
 
 
+@pytest.mark.parametrize("features", [4, 6])
+def test_a_norm_along_the_rows_of_a_linear_layer_is_not_folded_into_its_features(features):
+    # torch's BatchNorm1d normalises along axis 1 of (batch, rows, features), Linear's outputs stand on the last
+    torch.manual_seed(0)
+    norm = nn.BatchNorm1d(4)
+    norm.running_mean.normal_()
+    model = nn.Sequential(nn.Linear(5, features), norm, nn.ReLU(), nn.Flatten(), nn.Linear(4 * features, 2))
+    model, x = model.double().eval(), torch.randn(2, 4, 5, dtype=torch.float64)
+    with pytest.raises(UnsupportedLayerError, match=r"'0' \(Linear\) .* for '1' \(BatchNorm1d\).*name Pass"):
+        LRP(model, composites.epsilon()).attribute(x, 0)
+    passing = Composite({nn.Linear: Epsilon(), nn.BatchNorm1d: Pass()})
+    assert LRP(model, passing).attribute(x, 0).any()
+
+
+def test_a_dilated_window_without_a_value_has_no_winner():
+    # 2 x 2 windows of dilation 2 about a single voxel: both of their values are padding, and tanh(-inf) is finite
+    model = nn.Sequential(nn.MaxPool1d(2, 1, padding=1, dilation=2), nn.Tanh(), nn.Linear(1, 1), nn.Flatten()).eval()
+    assert bool(model(torch.rand(1, 1, 1)).isfinite().all())
+    with pytest.raises(InputError, match=r"layer '0': a dilated .* window lies wholly outside the grid \(1,\)"):
+        LRP(model, composites.epsilon()).attribute(torch.rand(1, 1, 1), 0)
+
+
 def test_winner_takes_all():
     model = nn.Sequential(nn.MaxPool1d(3, 2), nn.Flatten()).eval()
     x = torch.tensor([[[0.0, 5.0, 4.0, 9.0, 4.0, 4.0, 1.0]]])
@@ -492,6 +514,17 @@ def test_composite_precedence_and_refusals():
 def test_rules_refuse_bad_numbers(make):
     with pytest.raises(InputError):
         make()
+
+
+def test_a_rules_own_parameter_stands_first():
+    # AlphaBeta(1.0) must never be alpha-beta with beta 0 and a stabiliser of 1
+    assert AlphaBeta(1.0) == AlphaBeta(beta=1.0)
+    assert Gamma(0.5) == Gamma(gamma=0.5)
+    assert ZBox(-1.0, 2.0) == ZBox(low=-1.0, high=2.0)
+    assert Epsilon(1e-3, "ignore") == Epsilon(epsilon=1e-3, bias="ignore")
+    for rule in (Zero, ZPlus, WSquare, Flat, Pass):
+        with pytest.raises(TypeError):
+            rule(1.0)
 
 
 def test_sign_of_a_zero_denominator_is_positive():

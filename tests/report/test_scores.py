@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from helpers.explained import REGIONS, VOXELS, regions_path, write_tables
-from neuroxai.errors import InputError
+from neuroxai.errors import InputError, SpaceError
 from neuroxai.io import read_tsv
 from neuroxai.report.folder import read_folder
 from neuroxai.report.scores import read_scores
@@ -56,4 +56,22 @@ def test_two_regions_of_one_name_are_refused(tmp_path):
         path = regions_path(explained, name)
         path.write_text(path.read_text().replace("Right Hippocampus", "Left Hippocampus"))
     with pytest.raises(InputError, match="two regions are called 'Left Hippocampus'"):
+        read_scores(read_folder(explained, "regions"), tmp_path / "cohort" / "participants.tsv")
+
+
+def test_scans_scored_on_their_own_grids_are_compared_by_density(tmp_path):
+    explained = write_tables(tmp_path, controls=2, patients=1, score_space="scan")
+    path = regions_path(explained, "sub-001")
+    table = read_tsv(path)
+    # a finer grid has more voxels, and one region was lost on it
+    table["voxels"], table["sum"] = 8 * table["voxels"], 8 * table["sum"]
+    table.loc[2, ["voxels", "sum"]] = 0
+    table.to_csv(path, sep="\t", index=False, na_rep="n/a")
+    scores = read_scores(read_folder(explained, "regions"), tmp_path / "cohort" / "participants.tsv")
+    np.testing.assert_allclose(scores.densities.loc["sub-001"].iloc[:2], table["density"][:2])
+    assert scores.densities[REGIONS[2]].isna().all()
+    assert scores.voxels[REGIONS[0]] == (40 + 320 + 40) / 3
+    record = (explained / "explain.json").read_text()
+    (explained / "explain.json").write_text(record.replace('"scan"', '"network"'))
+    with pytest.raises(SpaceError, match="other regions"):
         read_scores(read_folder(explained, "regions"), tmp_path / "cohort" / "participants.tsv")

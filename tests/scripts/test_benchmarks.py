@@ -50,3 +50,21 @@ def test_training_table():
     for name in rows.keys() - {"training"}:
         assert float(rows[name][0]) > 0
         assert rows[name][2].strip().endswith("%")
+
+
+@pytest.mark.slow
+def test_memory_table_and_its_limit():
+    text = run("memory.py", "--networks", "ms_cnn", "--batch", "2", "--limit", "8")
+    saving, plain = next(line.split("|")[2:4] for line in text.splitlines() if line.startswith("| ms_cnn"))
+    assert 0 < float(saving) < float(plain)
+    assert run("memory.py", "--peak", "ms_cnn", "--batch", "2", "--without", "--limit", "0.8").strip() == "inf"
+
+
+@pytest.mark.slow
+def test_explaining_table():
+    text = run("explain.py", "--spacing", "5", "--scans", "2", "--device", "cpu", shape=())
+    rows = {line.split("|")[1].strip(): line.split("|")[2:-1] for line in text.splitlines() if line.startswith("| ")}
+    assert set(rows) == {"explaining", "maps and scores", "scores alone", "scores alone, on the scan's grid"}
+    for name in rows.keys() - {"explaining"}:
+        assert float(rows[name][0]) > 0
+        assert all(float(cell) >= 0 for cell in rows[name][1:])

@@ -1,0 +1,105 @@
+"""The ``score`` command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from neuroxai.cli.predict import JsonOption
+
+
+def score(
+    heatmaps: Annotated[list[Path], typer.Argument(help="NIfTI maps, or folders of `neuroxai explain`.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Table to write (TSV).")],
+    atlas: Annotated[str | None, typer.Option(help="Label image; the built-in parcellation if left out.")] = None,
+    labels: Annotated[Path | None, typer.Option(help="Names of the label image (TSV, XML, LUT).")] = None,
+    space: Annotated[str, typer.Option(help="Of a folder's heatmaps: those in space `orig` or `network`.")] = "network",
+    merge: Annotated[bool, typer.Option("--merge-hemispheres", help="Add left and right of each region up.")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Sum up heatmaps over the regions of an atlas, which is brought to each map's grid; one row a map and region.
+
+    Any map in the atlas's world space will do. Exit code 1 if some maps could not be scored; they are named.
+
+    Example: `neuroxai score explained --atlas labels_Neuromorphometrics.nii.gz --out regions.tsv`
+    """
+    import json
+
+    import pandas as pd
+    import torch
+    from rich.console import Console
+    from rich.progress import track
+
+    from neuroxai import io
+    from neuroxai.cli._bundle import device_of
+    from neuroxai.components.facts import atlas_of
+    from neuroxai.components.scores import Scorers
+    from neuroxai.errors import InputError, ours
+
+    if labels is not None and atlas is None:
+        raise InputError("--labels names the regions of an atlas; give the label image with --atlas")
+    files = find_maps(heatmaps, space)
+    regions = atlas_of(atlas or "builtin", str(labels) if labels else None)
+    scorers = Scorers(regions.merged_hemispheres() if merge else regions)
+    where, frames, failed = device_of(device), [], []
+    for file in track(files, "scores", console=Console(stderr=True), transient=True, disable=as_json):
+        try:
+            volume = io.read_volume(file)
+            values = torch.from_numpy(volume.data)[None, None].to(where)
+            frames.append(named(scorers.on(volume.space, where)(values).to_frame(), file))
+        except Exception as error:  # one bad map must not end a cohort
+            known = ours(error)
+            if known is None:
+                raise
+            failed.append({"file": str(file), "error": str(known)})
+    if not frames:
+        raise InputError(f"none of {len(files)} maps can be scored; the first: {failed[0]['error']}")
+    io.write_tsv(out, pd.concat(frames, ignore_index=True))
+    if as_json:
+        typer.echo(json.dumps({"result": str(out), "maps": len(files), "done": len(frames), "failed": failed}))
+    else:
+        for one in failed:
+            typer.echo(f"failed: {one['error']}", err=True)
+        typer.echo(f"{len(frames)} of {len(files)} maps scored: {out}")
+    if failed:
+        raise typer.Exit(1)
+
+
+def find_maps(sources: list[Path], space: str) -> list[Path]:
+    """Return the files that are meant: maps themselves, and the heatmaps in one space below folders.
+
+    Raises
+    ------
+    InputError
+        If a source is absent, or a folder has no heatmap in that space.
+    """
+    from neuroxai.errors import InputError, one_of
+
+    if space not in ("orig", "network"):
+        raise one_of("space", space, ("orig", "network"))
+    found: list[Path] = []
+    for source in sources:
+        if source.is_dir():
+            below = sorted(source.rglob(f"*_space-{space}_*heatmap.nii.gz"))
+            if not below:
+                raise InputError(f"{source}: holds no heatmap in space {space!r}; run `neuroxai explain` into it first")
+            found += below
+        elif source.is_file():
+            found.append(source)
+        else:
+            raise InputError(f"{source}: no such map or folder; give NIfTI files, or a folder of `neuroxai explain`")
+    return found
+
+
+def named(frame: Any, file: Path) -> Any:
+    """Put a map's participant and session (n/a where its name has none) and its file in front of its scores."""
+    import re
+
+    match = re.match(r"(sub-[A-Za-z0-9]+)(?:_(ses-[A-Za-z0-9]+))?", file.name)
+    frame.insert(0, "participant_id", match.group(1) if match else None)
+    frame.insert(1, "session_id", match.group(2) if match else None)
+    frame.insert(2, "file", str(file))
+    return frame

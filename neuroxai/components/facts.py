@@ -1,0 +1,70 @@
+"""What explanations note of themselves: method, weights, space, sources."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from neuroxai import io
+from neuroxai._version import __version__
+from neuroxai.space import Space
+
+RESEARCH_USE = "For research use only; not a medical device."
+
+
+def relative_source(source: str, dataset_dir: Path | None) -> str:
+    """Return a scan's path relative to the (resolved) cohort's folder where it lies inside."""
+    path = Path(source).resolve()
+    if dataset_dir and dataset_dir in path.parents:
+        return path.relative_to(dataset_dir).as_posix()
+    return str(path)
+
+
+def atlas_of(atlas: str | None, labels: str | None) -> Any:
+    """Return an atlas ("builtin" or a label image's path); None without."""
+    from neuroxai.atlas import builtin, load
+
+    if atlas is None:
+        return None
+    return builtin() if atlas == "builtin" else load(atlas, labels)
+
+
+def region_scorer(atlas: str | None, labels: str | None, space: Space) -> Any:
+    """Return the scorer of an atlas (as `atlas_of` takes it) on a grid; None without atlas."""
+    from neuroxai.atlas import RegionScorer
+
+    found = atlas_of(atlas, labels)
+    return None if found is None else RegionScorer(found.resampled_to(space))
+
+
+def run_facts(
+    method: str, options: Mapping[str, Any] | None, checkpoint: str, bundle: str, atlas: str | None, space: Space
+) -> dict[str, Any]:
+    """Return what every explanation notes of its run, ready for JSON."""
+    return {
+        "method": method,
+        "options": dict(options or {}),
+        "checkpoint_sha256": io.sha256(checkpoint) if checkpoint and Path(checkpoint).is_file() else None,
+        "bundle": bundle,
+        "atlas": atlas if atlas in (None, "builtin") else {"file": Path(atlas).name, "sha256": io.sha256(atlas)},
+        "network_space": space.to_dict(),
+        "versions": {"neuroxai": __version__, "torch": torch.__version__},
+        "ResearchUse": RESEARCH_USE,
+    }
+
+
+def hidden_facts(layer: str | None, neuron: Any, conditions: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return a hidden start as JSON gives it back: lists, plain dicts."""
+    one = isinstance(neuron, Mapping)
+    return {
+        "layer": layer,
+        "neuron": dict(neuron) if one else list(neuron) if isinstance(neuron, list | tuple) else neuron,
+        "conditions": {
+            str(name): [int(c) for c in (channels if isinstance(channels, list | tuple) else [channels])]
+            for name, channels in (conditions or {}).items()
+        }
+        or None,
+    }

@@ -1,0 +1,87 @@
+"""Region scores of a batch of heatmaps, on the network's grid or on each scan's own."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from neuroxai.components.facts import atlas_of
+from neuroxai.components.resampling import resampled
+from neuroxai.errors import one_of
+from neuroxai.space import Space
+
+SCORE_SPACES = ("network", "scan")
+KEPT = 4  # scorers of scans' grids: a cohort has one or a few, or one each
+
+
+class Scorers:
+    """An atlas's scorers on any grid; those of the last few grids are kept.
+
+    Parameters
+    ----------
+    atlas : Atlas
+        Brought to each grid (nearest neighbour).
+    """
+
+    def __init__(self, atlas: Any) -> None:
+        self.atlas = atlas
+        self._kept: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
+
+    def on(self, space: Space, device: torch.device) -> Any:
+        """Return the `neuroxai.atlas.RegionScorer` of a grid, on a device."""
+        from neuroxai.atlas import RegionScorer
+
+        key = (space.shape, space.affine.tobytes())
+        if key not in self._kept:
+            self._kept[key] = RegionScorer(self.atlas.resampled_to(space))
+            if len(self._kept) > KEPT:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(key)
+        return self._kept[key].to(device)
+
+
+class Scores:
+    """Tables of region scores, worked out on the device of the heatmaps.
+
+    Parameters
+    ----------
+    atlas : str or None
+        "builtin", the path of a label image, or None for no scores.
+    labels : str or None
+        Path of the label image's names.
+    space : Space
+        The heatmaps' grid.
+    where : {"network", "scan"}
+        On that grid, or on the scan's, to which heatmap (linear) and atlas (nearest) are brought.
+
+    Raises
+    ------
+    InputError
+        If `where` is another word.
+    """
+
+    def __init__(self, atlas: str | None, labels: str | None, space: Space, where: str = "network") -> None:
+        if where not in SCORE_SPACES:
+            raise one_of("space of the scores", where, SCORE_SPACES)
+        self.space = space
+        self.where = where
+        self.scorers = None if atlas is None else Scorers(atlas_of(atlas, labels))
+        if self.scorers is not None and where == "network":
+            self.scorers.on(space, torch.device("cpu"))  # an atlas that lies elsewhere is refused before anything runs
+
+    def __call__(self, heatmaps: torch.Tensor, scans: Sequence[Space]) -> list[Any]:
+        """Score heatmaps (batch, 1, *space.shape) of scans on these grids; one table a scan, or None without atlas."""
+        if self.scorers is None:
+            return [None] * len(scans)
+        if self.where == "network":
+            found = self.scorers.on(self.space, heatmaps.device)(heatmaps)
+            frame, regions = found.to_frame(range(len(scans))), found.sum.shape[1]
+            frame = frame.drop(columns="participant_id")
+            return [frame.iloc[n * regions : (n + 1) * regions] for n in range(len(scans))]
+        return [
+            self.scorers.on(scan, heatmaps.device)(resampled(heatmaps[n : n + 1], self.space, scan)).to_frame()
+            for n, scan in enumerate(scans)
+        ]

@@ -1,0 +1,116 @@
+"""Write a trained bundle to a zip file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import stat
+import tempfile
+import zipfile
+from pathlib import Path, PurePosixPath
+
+from bundle_zip.contents import (
+    ALONE,
+    CHECKSUMS,
+    EXPORTS,
+    NEEDED,
+    PART,
+    RECORD,
+    SUFFIXES,
+    check_name,
+    check_weights,
+)
+from neuroxai import __version__
+from neuroxai.errors import InputError
+from neuroxai.io import atomic, read_json
+
+LARGE = 25 * 2**20  # bytes; a zoo wants larger files in large_files.yml
+
+
+def pack(bundle: Path, out: Path, exports: bool = False) -> list[str]:
+    """Write a bundle's configurations, documents and weights to a zip file, whole or not at all.
+
+    All lies in one folder of the bundle's name, as the MONAI Bundle Specification has it.
+
+    Parameters
+    ----------
+    bundle : pathlib.Path
+        A trained bundle.
+    out : pathlib.Path
+        The file to write.
+    exports : bool
+        Add the network as ``.pt2`` and TorchScript.
+
+    Returns
+    -------
+    list of str
+        What the user should know.
+
+    Raises
+    ------
+    InputError
+        If the bundle is incomplete or not trained, or its record belongs to other weights.
+    """
+    bundle = bundle.resolve()
+    if not PART.fullmatch(bundle.name):
+        raise InputError(f"{bundle}: a packed bundle has the name of its folder; rename it to letters, digits and _")
+    for name in NEEDED:
+        if not (bundle / name).is_file():
+            way_out = "train the bundle first" if name.startswith("models/") else "restore it"
+            raise InputError(f"{bundle}: no {name}, which a packed bundle needs; {way_out}")
+    contents = _found(bundle)
+    record = check_weights(bundle)
+    contents["configs/metadata.json"] = _pinned(bundle, record)
+    if exports:
+        contents |= _exported(bundle)
+    lines = [f"{hashlib.sha256(contents[name]).hexdigest()}  {name}\n" for name in sorted(contents)]
+    contents[CHECKSUMS] = "".join(lines).encode()
+    with atomic(out) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        for name in sorted(contents):
+            # the oldest date a zip knows: the same bundle gives the same bytes
+            entry = zipfile.ZipInfo(f"{bundle.name}/{name}", date_time=(1980, 1, 1, 0, 0, 0))
+            entry.create_system, entry.external_attr = 3, (stat.S_IFREG | 0o644) << 16
+            archive.writestr(entry, contents[name], zipfile.ZIP_DEFLATED, compresslevel=6)
+    participants = record.get("training_participants")
+    notes = [f"{RECORD} names the participants of the training; look whether it may be shared"] if participants else []
+    large = [(name, len(data) >> 20) for name, data in contents.items() if len(data) > LARGE]
+    return notes + [f"{name} has {size} MB; a zoo wants files over 25 MB in large_files.yml" for name, size in large]
+
+
+def _found(bundle: Path) -> dict[str, bytes]:
+    """Read what is packed, by name; a link or another kind of file is refused."""
+    names = [name for name in ALONE if (bundle / name).is_file() and name not in (CHECKSUMS, *EXPORTS)]
+    for folder in SUFFIXES:
+        found = (path for path in (bundle / folder).rglob("*") if path.is_symlink() or not path.is_dir())
+        names += [path.relative_to(bundle).as_posix() for path in found]
+    for name in names:
+        if any((bundle / part).is_symlink() for part in (name, *map(str, PurePosixPath(name).parents))):
+            raise InputError(f"{bundle}: {name} is a link; put the file itself in its place")
+        check_name(name, bundle)
+    return {name: (bundle / name).read_bytes() for name in names}
+
+
+def _pinned(bundle: Path, record: dict[str, object]) -> bytes:
+    """Name in the metadata the neuroxai that trained, and the grid and intensities of these weights."""
+    metadata = read_json(bundle / "configs" / "metadata.json")
+    versions, space, settings = (record.get(key) for key in ("versions", "space", "settings"))
+    image = metadata["network_data_format"]["inputs"]["image"]
+    trained = versions.get("neuroxai") if isinstance(versions, dict) else None
+    metadata.setdefault("required_packages_version", {})["neuroxai"] = trained or __version__
+    if isinstance(space, dict):
+        image["spatial_shape"] = list(space["shape"])
+    if isinstance(settings, dict) and settings.get("normalisation", "minmax") != "minmax":
+        image["value_range"] = []  # standardised intensities have no bounds
+    return (json.dumps(metadata, indent=4, ensure_ascii=False) + "\n").encode()
+
+
+def _exported(bundle: Path) -> dict[str, bytes]:
+    from bundle_checks import exports
+    from bundle_checks.properties import quiet
+
+    network, shape = exports.trained_network(bundle)
+    with tempfile.TemporaryDirectory() as folder, quiet():
+        program, script = (Path(folder) / Path(name).name for name in EXPORTS)
+        exports.write_pt2(network, shape, program)
+        exports.write_torchscript(network, script)
+        return {f"models/{path.name}": path.read_bytes() for path in (program, script)}

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from helpers.layers import randomised
+from neuroxai import attribution
+from neuroxai.components import AttributionInferer, FilterInferer
+from neuroxai.errors import InputError
+from neuroxai.layers import PatchIndividualFilter
+
+
+@pytest.fixture(scope="module")
+def network():
+    pif = PatchIndividualFilter(3, 3, 2, (4, 4, 4), 2, kernel_size=2, reassemble=False)
+    layers = [nn.Conv3d(1, 3, 3), nn.ELU(), nn.MaxPool3d(2), pif, nn.ELU(), nn.Flatten(), nn.LazyLinear(1)]
+    model = nn.Sequential(*layers).eval()
+    model(torch.zeros(1, 1, 10, 10, 10))
+    return randomised(model, 2)
+
+
+@pytest.fixture
+def scans():
+    return torch.rand(2, 1, 10, 10, 10, generator=torch.Generator().manual_seed(0))
+
+
+def test_one_patch_and_filter(network, scans):
+    neuron = {"patch": 3, "filter": 1}
+    found = AttributionInferer("lrp_alpha_beta", {"beta": 4}, layer="3", neuron=neuron)(scans, network)
+    method = attribution.create("lrp_alpha_beta", network, beta=4)
+    assert torch.equal(found["heatmap"], method.attribute(scans, layer="3", neuron=neuron))
+    values = network[:4](scans).detach()[(slice(None), *network[3].neurons(3, 1))]
+    torch.testing.assert_close(found["activation"], values.flatten(1).sum(1))
+    torch.testing.assert_close(found["logits"], network(scans))
+
+
+def test_a_class_through_chosen_channels(network, scans):
+    found = AttributionInferer(conditions={"0": 2}, start="probability")(scans, network)
+    method = attribution.create("lrp_alpha_beta", network)
+    wanted = method.attribute(scans, 0, start="probability", conditions={"0": 2})
+    assert torch.equal(found["heatmap"], wanted)
+    assert "activation" not in found
+    assert not torch.equal(wanted, method.attribute(scans, 0, start="probability"))
+
+
+def test_each_patch_and_filter_or_those_asked_for(network, scans):
+    found = FilterInferer("3", method="lrp_z_plus")(scans, network)
+    assert [hidden.neuron["patch"] for hidden in found["hidden"]] == [p for p in range(9) for _ in range(2)]
+    chosen = [{"patch": 8, "filter": 0}]
+    (hidden,) = FilterInferer("3", chosen, "lrp_z_plus")(scans, network)["hidden"]
+    assert hidden.neuron == chosen[0]
+
+
+def test_what_cannot_start_is_refused():
+    with pytest.raises(InputError, match="layer is None"):
+        AttributionInferer(neuron=3)
+    with pytest.raises(InputError, match=r"method 'grad_cam' cannot start at layer '3'; use one of: .*lrp_epsilon"):
+        AttributionInferer("grad_cam", layer="3")
+    with pytest.raises(InputError, match="cannot go through chosen channels"):
+        AttributionInferer("saliency", conditions={"0": 1})
+    for neurons in ("each", []):
+        with pytest.raises(InputError, match="wanted 'all' or a list of neurons"):
+            FilterInferer("3", neurons)
