@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from neuroxai.cohort import describe
 from neuroxai.errors import InputError, SpaceError
 from neuroxai.io import read_tsv
 from neuroxai.report.folder import ExplainFolder
+from neuroxai.report.item import Item
 from neuroxai.report.values import Failure
 
 if TYPE_CHECKING:
@@ -79,68 +79,68 @@ def read_scores(
     described = describe(participants, [(i.participant_id, i.session_id or None) for i in folder.items], target)
     failures = [Failure(f"{n.participant_id} {n.session_id or ''}".strip(), n.reason) for n in described.left_out]
     unknown = {failure.title for failure in failures}
-    rows: list[NDArray[np.float64]] = []
-    voxels: list[NDArray[np.float64]] = []
+    known = zip(
+        (item for item in folder.items if item.title not in unknown), described.scans.to_dict("records"), strict=True
+    )
+    tables: list[pd.DataFrame] = []
     scored: list[dict[Any, Any]] = []
-    regions: list[str] = []
-    first = folder.items[0]
-    scan_space = folder.record.get("score_space") == "scan"
-    known = iter(described.scans.to_dict("records"))
-    for count, item in enumerate(folder.items):
-        if on_scan is not None:
-            on_scan(count + 1, len(folder.items))
-        if item.title in unknown:
-            continue
-        person = next(known)
+    first = None
+    for count, (item, person) in enumerate(known):
         try:
-            table = read_tsv(item.regions, required=("name", "voxels", *COLUMNS[measure]))
-            values = _values(table, measure)
+            table = _region_table(item, measure)
         except InputError as error:
             failures.append(Failure(item.title, str(error)))
-            continue
-        names = table["name"].astype(str).tolist()
-        if not regions:
-            regions, first = names, item
-            twice = next((name for k, name in enumerate(names) if name in names[:k]), None)
-            if twice is not None:
-                raise InputError(f"{item.regions}: two regions are called {twice!r}; give them names of their own")
-        sizes = table["voxels"].to_numpy(dtype=np.float64)
-        # on grids of their own, scans have regions of different size
-        if names != regions or (voxels and not scan_space and (sizes != voxels[0]).any()):
-            raise SpaceError(
-                f"{item.regions} has other regions (or sizes) than {first.regions}; explain all scans with one atlas "
-                "and bundle"
-            )
-        rows.append(values)
-        voxels.append(sizes)
-        scored.append({**person, "probability": item.probabilities[folder.positive]})
-    if not rows:
+        else:
+            first = first or item
+            if tables:
+                _same_regions(item, table, first, tables[0], folder.record.get("score_space") == "scan")
+            tables.append(table)
+            scored.append({**person, "probability": item.probabilities[folder.positive]})
+        if on_scan is not None:
+            on_scan(count + 1, len(described.scans))
+    if not tables:
         raise InputError(f"{folder.path}: no scan can be compared; the first: {failures[0].title}: {failures[0].error}")
     scans = pd.DataFrame(scored)
     classes = scans.groupby("participant_id")["class"].nunique(dropna=False)
     for name in classes[classes > 1].index:
         failures.append(Failure(str(name), f"its scans have different values of {described.target}"))
     keep = scans["participant_id"].map(classes).eq(1).to_numpy()
-    sums, measured = pd.DataFrame(rows, columns=regions)[keep], pd.DataFrame(voxels, columns=regions)[keep]
+    if not keep.any():
+        raise InputError(f"{folder.path}: no participant has one value of {described.target} in all scans")
+    who = scans["participant_id"][keep]
+    values, sizes = (pd.DataFrame([t[c] for t in tables]).reset_index(drop=True)[keep] for c in ("value", "voxels"))
+    densities = values / sizes
     # a region that some scan's grid loses has no density that could be compared
-    densities = sums / measured
-    densities.loc[:, ~(measured > 0).all(axis=0)] = np.nan
+    densities.loc[:, ~(sizes > 0).all(axis=0)] = np.nan
     grouped = scans[keep].groupby("participant_id")
     people = grouped.agg({"class": "first", "age": "mean", "sex": "first", "probability": "mean"})
     people["scans"] = grouped.size()
-    if people.empty:
-        raise InputError(f"{folder.path}: no participant has one value of {described.target} in all scans")
-    who = scans["participant_id"][keep]
-    return CohortScores(
-        sums.groupby(who).mean(), densities.groupby(who).mean(), measured.mean(), people, failures, described.notes
-    )
+    sums, means = values.groupby(who).mean(), densities.groupby(who).mean()
+    return CohortScores(sums, means, sizes.mean(), people, failures, described.notes)
 
 
-def _values(table: pd.DataFrame, measure: Measure) -> NDArray[np.float64]:
+def _region_table(item: Item, measure: Measure) -> pd.DataFrame:
+    """Read one scan's regions: index names, columns value and voxels."""
+    import pandas as pd
+
+    table = read_tsv(item.regions, required=("name", "voxels", *COLUMNS[measure]))
+    names = table["name"].astype(str)
+    if names.duplicated().any():
+        twice = names[names.duplicated()].iloc[0]
+        raise InputError(f"{item.regions}: two regions are called {twice!r}; give them names of their own")
     values = table[COLUMNS[measure][0]].to_numpy(dtype=np.float64)
-    if measure != "share":
-        return values
-    total = float(table["absolute"].sum())
-    if not total > 0:
-        raise InputError("no relevance in any region: there is nothing to take a share of")
-    return np.asarray(values / total)
+    if measure == "share":
+        total = float(table["absolute"].sum())
+        if not total > 0:
+            raise InputError("no relevance in any region: there is nothing to take a share of")
+        values = values / total
+    return pd.DataFrame({"value": values, "voxels": table["voxels"].to_numpy(dtype=np.float64)}, index=names.tolist())
+
+
+def _same_regions(item: Item, table: pd.DataFrame, first: Item, wanted: pd.DataFrame, own_grids: bool) -> None:
+    # on grids of their own, scans have regions of different size
+    if list(table.index) != list(wanted.index) or not (own_grids or table["voxels"].equals(wanted["voxels"])):
+        raise SpaceError(
+            f"{item.regions} has other regions (or sizes) than {first.regions}; explain all scans with one atlas and "
+            "bundle"
+        )
