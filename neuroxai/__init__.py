@@ -11,7 +11,20 @@ from typing import TYPE_CHECKING, Any
 from neuroxai._version import __version__
 
 if TYPE_CHECKING:
-    from neuroxai import atlas, attribution, cohort, evaluation, io, layers, lrp, networks, report, simulate, space
+    from neuroxai import (
+        atlas,
+        attribution,
+        cohort,
+        evaluation,
+        io,
+        layers,
+        lrp,
+        networks,
+        report,
+        simulate,
+        space,
+        statistics,
+    )
 
 __all__ = [
     "__version__",
@@ -26,6 +39,7 @@ __all__ = [
     "report",
     "simulate",
     "space",
+    "statistics",
 ]
 
 

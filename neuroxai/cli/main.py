@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from neuroxai._version import __version__
-from neuroxai.cli import atlas, explain, predict, report, score, simulate, split
+from neuroxai.cli import atlas, compare, explain, predict, report, score, simulate, split
 from neuroxai.errors import ours
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ app.command("split")(split.split)
 app.command("predict")(predict.predict)
 app.command("explain")(explain.explain)
 app.command("score")(score.score)
+app.command("compare")(compare.compare)
 app.command("report")(report.report)
 app.add_typer(atlas.app, name="atlas")
 

@@ -3,6 +3,7 @@
 from neuroxai.cohort.datalist import check_datalist, load_datalist, write_datalist
 from neuroxai.cohort.labels import Labelled, label_scans
 from neuroxai.cohort.match import Matched, match_sex
+from neuroxai.cohort.people import Described, describe, two_groups
 from neuroxai.cohort.scans import LeftOut, Scan, find_scans
 from neuroxai.cohort.split import SplitOptions, split_cohort
 from neuroxai.cohort.summary import summary
@@ -10,12 +11,14 @@ from neuroxai.cohort.table import Cohort, read_cohort
 
 __all__ = [
     "Cohort",
+    "Described",
     "Labelled",
     "LeftOut",
     "Matched",
     "Scan",
     "SplitOptions",
     "check_datalist",
+    "describe",
     "find_scans",
     "label_scans",
     "load_datalist",
@@ -23,5 +26,6 @@ __all__ = [
     "read_cohort",
     "split_cohort",
     "summary",
+    "two_groups",
     "write_datalist",
 ]

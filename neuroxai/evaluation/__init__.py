@@ -1,10 +1,9 @@
 """How good a classifier and its explanations are: classification with intervals, localisation of a known truth."""
 
-from neuroxai.evaluation.averages import GroupMeans, TableMeans
 from neuroxai.evaluation.classification import RocCurve, classification_metrics, confusion, roc_points
-from neuroxai.evaluation.intervals import Estimate, delong, wilson
 from neuroxai.evaluation.localisation import mask_in_space, positive_density_ratio, relevance_mass
 from neuroxai.evaluation.randomisation import RandomisationStep, randomisation_test
+from neuroxai.statistics import Estimate, GroupMeans, TableMeans, delong, wilson
 
 __all__ = [
     "Estimate",

@@ -10,16 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from neuroxai.errors import InputError
-from neuroxai.evaluation.intervals import (
-    Estimate,
-    Interval,
-    mean_of_proportions,
-    newcombe_area,
-    roc_area_interval,
-    subject_weights,
-    weighted_areas,
-    wilson,
-)
+from neuroxai.statistics.intervals import Estimate, Interval, mean_of_proportions, subject_weights, wilson
+from neuroxai.statistics.roc import newcombe_area, roc_area_interval, weighted_areas
 
 METRICS = ("balanced_accuracy", "sensitivity", "specificity", "accuracy", "roc_auc")
 

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from neuroxai.errors import InputError, SpaceError
 from neuroxai.space import Space, Volume
+from neuroxai.statistics import lesion_relevance
+from neuroxai.statistics.arrays import voxels
 
 
 def positive_density_ratio(heatmap: NDArray[Any], mask: NDArray[Any], brain: NDArray[Any]) -> float:
@@ -58,9 +60,7 @@ def relevance_mass(heatmap: NDArray[Any], mask: NDArray[Any]) -> float:
     float
         ``sum(mask * R+) / sum(R+)``, 0 to 1; NaN where there is no positive relevance.
     """
-    positive, inside = _positive(heatmap, mask)
-    total = float(positive.sum())
-    return float(positive[inside].sum()) / total if total > 0 else float("nan")
+    return lesion_relevance(heatmap, mask)
 
 
 def mask_in_space(mask: Volume, space: Space) -> NDArray[np.bool_]:
@@ -72,10 +72,5 @@ def mask_in_space(mask: Volume, space: Space) -> NDArray[np.bool_]:
 
 
 def _positive(heatmap: NDArray[Any], mask: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    relevance = np.asarray(heatmap, dtype=np.float64)
-    inside = np.asarray(mask, dtype=bool)
-    if relevance.shape != inside.shape:
-        raise SpaceError(f"mask of shape {inside.shape} does not fit a heatmap of shape {relevance.shape}")
-    if not np.isfinite(relevance).all():
-        raise InputError("the heatmap holds NaN or infinite values; explain the scan again")
+    relevance, inside = voxels(heatmap, mask)
     return np.maximum(relevance, 0.0), inside

@@ -11,6 +11,7 @@ from neuroxai.evaluation import GroupMeans, TableMeans
 from neuroxai.report.item import Item
 from neuroxai.report.values import Region, RegionMeans
 from neuroxai.space import Space, Volume
+from neuroxai.statistics import group_gain
 
 GROUP_NAMES = {
     "patients": "All patients",
@@ -102,9 +103,9 @@ def gain(sums: Mapping[str, float | None]) -> float | None:
     meaning.
     """
     patients, controls = sums.get("patients"), sums.get("controls")
-    if patients is None or controls is None or controls <= 0:
+    if patients is None or controls is None:
         return None
-    ratio = patients / controls
+    ratio = float(group_gain([[patients]], [[controls]])[0])
     return ratio if np.isfinite(ratio) else None
 
 

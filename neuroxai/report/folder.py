@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from neuroxai.errors import InputError, SpaceError
 from neuroxai.io import read_json, read_space, read_tsv
@@ -32,14 +32,21 @@ class ExplainFolder:
     mixed: bool
 
 
-def read_folder(path: str | os.PathLike[str]) -> ExplainFolder:
+def read_folder(path: str | os.PathLike[str], wanted: Literal["heatmap", "regions"] = "heatmap") -> ExplainFolder:
     """Read an explain output folder.
+
+    Parameters
+    ----------
+    path : path_like
+        The folder.
+    wanted : {"heatmap", "regions"}
+        What at least one scan must have.
 
     Raises
     ------
     InputError
         If the folder or predictions.tsv is absent, the table lacks a column or is empty, two rows stand for one scan,
-        a probability is not between 0 and 1, or no row has a heatmap.
+        a probability is not between 0 and 1, or no row has what is wanted.
     """
     root = Path(path)
     if not root.is_dir():
@@ -66,9 +73,10 @@ def read_folder(path: str | os.PathLike[str]) -> ExplainFolder:
     twice = [title for title, count in Counter(item.title for item in items).items() if count > 1]
     if twice:
         raise InputError(f"{root / 'predictions.tsv'}: {twice[0]} stands in two rows, wanted one; explain it again")
-    if not any(item.heatmap.is_file() for item in items):
+    if not any(getattr(item, wanted).is_file() for item in items):
+        what = "heatmap" if wanted == "heatmap" else "table of regions"
         raise InputError(
-            f"{root}: no heatmap of {method} for any row of predictions.tsv (looked for {items[0].heatmap}); "
+            f"{root}: no {what} of {method} for any row of predictions.tsv (looked for {getattr(items[0], wanted)}); "
             "run `neuroxai explain`, `predict` alone makes none"
         )
     targets = _targets(items)
@@ -77,7 +85,7 @@ def read_folder(path: str | os.PathLike[str]) -> ExplainFolder:
         for f in record.get("failed") or []
     ]
     positive = _class_explained(record, targets, classes)
-    return ExplainFolder(root, record, classes, positive, items, failed, targets != {positive})
+    return ExplainFolder(root, record, classes, positive, items, failed, bool(targets - {positive}))
 
 
 def common_space(folder: ExplainFolder) -> tuple[Space, dict[str, str]]:

@@ -360,6 +360,24 @@ def test_sessions_are_kept_apart(tmp_path, trained_bundle, tiny_cohort):
     assert pages == ["sub-16_ses-1.html", "sub-16_ses-2.html"]
 
 
+def test_compare_reads_what_explain_writes(explained, tmp_path):
+    table = tmp_path / "participants.tsv"
+    rows = [f"sub-{n:02d}\t{'AD' if n % 2 else 'CN'}" for n in range(16, 20)]
+    table.write_text("\n".join(["participant_id\tdiagnosis", *rows]) + "\n")
+    result = run("compare", explained, "--participants", table, "--out", tmp_path / "out", "--permutations", 99)
+    assert result.code == 0, result.err
+    groups = pd.read_csv(tmp_path / "out" / "groups.tsv", sep="\t").set_index("region")
+    tables = [
+        pd.read_csv(next(explained.glob(f"sub-{n}/anat/*_regions.tsv")), sep="\t").set_index("name")["sum"]
+        for n in range(16, 20)
+    ]
+    expected = (tables[1] + tables[3]) / (tables[0] + tables[2])
+    known = groups["gain"].notna()
+    assert known.sum() > len(groups) / 2
+    np.testing.assert_allclose(groups["gain"][known], expected[groups.index][known], rtol=1e-5)
+    assert "no percentiles: 2 controls, but a reference wants 10 or more" in result.out
+
+
 @pytest.mark.parametrize("command", ["explain", "predict"])
 def test_labels_in_another_order_than_the_network_s_are_refused(trained_bundle, tiny_cohort, tmp_path, command):
     datalist = io.read_json(tiny_cohort / "datalist.json")

@@ -1,0 +1,130 @@
+"""The ``compare`` command."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def compare(
+    explain_dir: Annotated[Path, typer.Argument(help="Output folder of `neuroxai explain`.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the tables.")],
+    participants: Annotated[
+        Path | None, typer.Option(help="participants.tsv; that of the cohort which the explain run noted if left out.")
+    ] = None,
+    target: Annotated[str | None, typer.Option(help="Column with the class. [default: diagnosis, else group]")] = None,
+    control: Annotated[str | None, typer.Option(help="Class of the controls; a well-known name if left out.")] = None,
+    patients: Annotated[str | None, typer.Option(help="Class of the patients; the other one if left out.")] = None,
+    reference: Annotated[
+        Path | None, typer.Option(help="Stored reference; this cohort's own controls if left out.")
+    ] = None,
+    save_reference: Annotated[Path | None, typer.Option(help="Write the reference of this cohort's controls.")] = None,
+    members: Annotated[
+        str,
+        typer.Option(
+            help="Participants whose identifier is that of a stored reference's control: refuse, leave-one-out (it is "
+            "they), or strangers (somebody else)."
+        ),
+    ] = "refuse",
+    adjust: Annotated[
+        str | None,
+        typer.Option(help="Reference: age,sex or one of them or none. [default: those in participants.tsv]"),
+    ] = None,
+    measure: Annotated[
+        str,
+        typer.Option(
+            help="Relevance summed over a region: sum, absolute, positive, negative, or share (sum over the scan's "
+            "absolute relevance in all regions: the pattern without the class score)."
+        ),
+    ] = "sum",
+    above: Annotated[float, typer.Option(help="Fingerprints: patients with a larger probability.")] = 0.9,
+    permutations: Annotated[int, typer.Option(min=99, help="Of each test.")] = 9999,
+    replicates: Annotated[int, typer.Option(min=100, help="Bootstrap draws of each interval.")] = 2000,
+    seed: Annotated[int, typer.Option(help="Same seed, same tables.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print compare.json instead of text.")] = False,
+) -> None:
+    """Compare an explained cohort, region by region, with healthy controls.
+
+    Writes `groups.tsv` (differences, tests, intervals, gain), `gain.tsv` and `percentiles.tsv` (each participant),
+    `fingerprints.tsv` (the most different pairs), figures and `compare.json`. Scans of one participant are averaged.
+    Exit code 1 if some scans could not be used.
+
+    Example: `neuroxai compare explained --participants cohort/participants.tsv --control CN --out compared`
+    """
+    import json
+    import sys
+
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from neuroxai.report.comparison import Settings, build_comparison
+
+    columns_adjusted = None if adjust is None else tuple(n for n in adjust.split(",") if n and n != "none")
+    settings = Settings(
+        target=target,
+        control=control,
+        patients=patients,
+        measure=measure,  # type: ignore[arg-type]  # checked where it is used
+        members=members,  # type: ignore[arg-type]  # checked where it is used
+        adjust=columns_adjusted,
+        above=above,
+        permutations=permutations,
+        replicates=replicates,
+        seed=seed,
+    )
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    quiet = as_json or not sys.stderr.isatty()
+    with Progress(*columns, console=Console(stderr=True), disable=quiet, transient=True) as progress:
+        task = progress.add_task("scans", total=None)
+        done = build_comparison(
+            explain_dir,
+            out,
+            participants,
+            settings,
+            reference,
+            save_reference,
+            on_scan=lambda read, total: progress.update(task, completed=read, total=total),
+        )
+    for failure in done.failures:
+        sys.stderr.write(f"failed: {failure.title}: {failure.error}\n")
+    if as_json:
+        typer.echo(json.dumps(done.record, indent=2, ensure_ascii=False, allow_nan=False))
+    else:
+        for line in _lines(done.record):
+            typer.echo(line)
+        typer.echo(f"tables: {done.out}")
+    if done.failures:
+        raise typer.Exit(1)
+
+
+def _lines(record: Mapping[str, Any]) -> list[str]:
+    """Say the main figures in plain lines."""
+    lines = [f"{record['participants']} participants ({record['scans']} scans), {record['regions']} regions"]
+    found, reference = record["findings"], record["reference"]
+    if "regions_family_wise" in found:
+        lines.append(f"{record['patients']} {record['patient']} against {record['controls']} {record['control']}:")
+        for key, what in (
+            ("regions_family_wise", "family-wise p <= .05"),
+            ("regions_false_discovery", "false discovery rate <= .05"),
+        ):
+            names = found[key]
+            shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+            lines.append(f"  {what}: {len(names)} regions{': ' + shown if names else ''}")
+    if reference is not None:
+        adjusted = " and ".join(reference["adjusted"]) or "nothing"
+        lines.append(
+            f"reference of {reference['controls']} controls, adjusted for {adjusted}; controls left out in turn have "
+            f"p < .05 in {reference['false_alarms']:.1%} of regions"
+        )
+        lines.append(
+            "  flagged (false discovery rate <= .05 within a person, in one region or more): "
+            + ", ".join(f"{name}: {some} of {every}" for name, (some, every) in found["flagged"].items())
+        )
+    if "most_different" in found:
+        pair = found["most_different"]
+        lines.append(f"most different: {pair['first']} and {pair['second']}, distance {pair['cosine_distance']:.3f}")
+    lines.extend(f"note: {note}" for note in record["notes"])
+    return lines

@@ -1,0 +1,133 @@
+"""What participants.tsv says of scans that were worked on elsewhere, and who are patients and controls."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from neuroxai.cohort.labels import CONTROLS
+from neuroxai.cohort.scans import LeftOut, Scan
+from neuroxai.cohort.table import _participants, _row_of, _sessions, _tidy, value_of
+from neuroxai.errors import InputError, one_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Described:
+    """Scans with what is known of them.
+
+    Parameters
+    ----------
+    scans : pandas.DataFrame
+        One row a scan, in the order asked for: participant_id, session_id, age (years), sex, class (text, None where
+        unknown), then the table's other columns.
+    target : str
+        The column that the class comes from.
+    left_out : list of LeftOut
+        Scans without a row.
+    notes : list of str
+        What was understood rather than read as written.
+    """
+
+    scans: pd.DataFrame
+    target: str
+    left_out: list[LeftOut] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def describe(
+    table: str | os.PathLike[str], scans: Sequence[tuple[str, str | None]], target: str | None = None
+) -> Described:
+    """Look scans up in a participants.tsv, and in the session tables beside it.
+
+    Parameters
+    ----------
+    table : path_like
+        participants.tsv.
+    scans : sequence of (str, str or None)
+        Participant and session.
+    target : str, optional
+        Column with the class; without it ``diagnosis`` or else ``group``.
+
+    Raises
+    ------
+    InputError
+        If the table cannot be read, knows none of the scans, or lacks the column.
+    """
+    import pandas as pd
+
+    path = Path(table)
+    people = _participants(path)
+    rows, left_out = [], []
+    for participant, session in scans:
+        key = _row_of(Scan(participant, session, ""), people)
+        if key is None:
+            left_out.append(LeftOut(participant, session, f"{path.name} has no row for it"))
+            continue
+        latest = _sessions(path.parent / participant / f"{participant}_sessions.tsv").get(session or "", {})
+        known = {name: value for name, value in latest.items() if value is not None}
+        rows.append({"participant_id": participant, "session_id": session, **people[key], **known})
+    if not rows:
+        raise InputError(
+            f"{path}: knows none of the {len(scans)} scans (the first is {scans[0][0] if scans else 'not there'}, the "
+            f"first row {next(iter(people))[0]}); give the table of the same cohort"
+        )
+    notes = _tidy(rows)
+    columns = [name for name in rows[0] if name not in ("participant_id", "session_id")]
+    chosen = target or next((name for name in ("diagnosis", "group") if name in columns), None)
+    if chosen is None:
+        raise InputError(f"{path}: no column 'diagnosis' or 'group'; name one with --target: {', '.join(columns)}")
+    if chosen not in columns:
+        raise one_of("column for --target", chosen, columns, f"These are the columns of {path.name}.")
+    frame = pd.DataFrame(rows)
+    frame["age"] = frame["age"].astype(float)
+    values = [value_of(value) for value in frame[chosen]]
+    frame["class"] = pd.Series([None if v is None else str(v) for v in values], index=frame.index, dtype=object)
+    return Described(frame, chosen, left_out, notes)
+
+
+def two_groups(
+    classes: Iterable[str | None], control: str | None = None, patients: str | None = None, hint: str | None = None
+) -> tuple[str, str]:
+    """Settle which class are the controls and which the patients.
+
+    Parameters
+    ----------
+    classes : iterable of str or None
+        The class of each scan.
+    control, patients : str, optional
+        Names given; without them a well-known name of controls, and the one other class.
+    hint : str, optional
+        Class to take for the patients where several are left, such as the one explained.
+
+    Raises
+    ------
+    InputError
+        If a name is unknown, or the choice is not clear.
+    """
+    counts = Counter(name for name in classes if name is not None)
+    for option, name in (("--control", control), ("--patients", patients)):
+        if name is not None and name not in counts:
+            raise one_of(f"class for {option}", name, counts)
+    found = ", ".join(f"{name} ({count})" for name, count in sorted(counts.items())) or "none"
+    if control is None:
+        known = [c for c in counts if c.lower().replace(" ", "_").replace("-", "_") in CONTROLS and c != patients]
+        if len(known) != 1:
+            raise InputError(f"who are the controls? classes found: {found}; name theirs with --control")
+        control = known[0]
+    others = [name for name in counts if name != control]
+    if patients is None and hint in others:
+        patients = hint
+    if patients is None:
+        if len(others) != 1:
+            raise InputError(f"who are the patients? classes found: {found}; name theirs with --patients")
+        patients = others[0]
+    if patients == control:
+        raise InputError(f"--control and --patients are both {control!r}; name two classes")
+    return control, patients

@@ -1,0 +1,241 @@
+"""From an explain folder to tables against healthy controls: groups, gain, percentiles, fingerprints."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from neuroxai._version import __version__
+from neuroxai.cohort import two_groups
+from neuroxai.errors import InputError, one_of
+from neuroxai.io import atomic, write_json, write_tsv
+from neuroxai.report.comparison_figures import fingerprint_figure, groups_figure
+from neuroxai.report.comparison_record import class_score_note, counts, findings, of_class, reference_facts
+from neuroxai.report.folder import ExplainFolder, read_folder
+from neuroxai.report.scores import MEASURES, CohortScores, Measure, read_scores
+from neuroxai.report.values import RESEARCH_USE, Failure
+from neuroxai.statistics import Reference, read_reference, write_reference
+from neuroxai.statistics.design import COLUMNS
+from neuroxai.statistics.reference import MEMBERS, Members
+from neuroxai.statistics.tables import fingerprints_table, gain_table, groups_table, percentiles_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# this cohort's own controls are compared with one another
+KEPT_OUT: Members = "leave-one-out"
+OUTPUTS = (
+    "groups.tsv",
+    "gain.tsv",
+    "percentiles.tsv",
+    "fingerprints.tsv",
+    "groups.png",
+    "fingerprints.png",
+    "compare.json",
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Choices of a comparison; see `neuroxai compare --help`."""
+
+    target: str | None = None
+    control: str | None = None
+    patients: str | None = None
+    measure: Measure = "sum"
+    members: Members = "refuse"
+    adjust: tuple[str, ...] | None = None
+    above: float = 0.9
+    permutations: int = 9999
+    replicates: int = 2000
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What was written, its figures (compare.json), and what could not be used."""
+
+    out: Path
+    record: Mapping[str, Any]
+    failures: Sequence[Failure]
+
+
+def build_comparison(
+    explain_dir: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    participants: str | os.PathLike[str] | None = None,
+    settings: Settings | None = None,
+    reference: str | os.PathLike[str] | None = None,
+    save_reference: str | os.PathLike[str] | None = None,
+    on_scan: Callable[[int, int], None] | None = None,
+) -> Comparison:
+    """Compare an explained cohort with healthy controls; everything is computed before the first file is written.
+
+    Parameters
+    ----------
+    explain_dir : path_like
+        Output folder of ``neuroxai explain``.
+    out : path_like
+        Folder for the tables.
+    participants : path_like, optional
+        The cohort's participants.tsv; by default that of the folder that the explain run noted.
+    settings : Settings, optional
+    reference : path_like, optional
+        A stored reference; without it one is made of this cohort's controls, each of whom is compared with the others.
+    save_reference : path_like, optional
+        Where to write the reference made here.
+    on_scan : callable, optional
+        Called with scans read and scans in all.
+
+    Raises
+    ------
+    InputError
+        If the folder or the table cannot be used, groups are not clear, or the reference was made of other scores.
+    LeakageError
+        If a stored reference was made from one of the participants.
+    """
+    options = settings or Settings()
+    if reference is not None and save_reference is not None:
+        raise InputError("--reference and --save-reference exclude each other; a stored reference is there already")
+    _check(options)
+    folder = read_folder(explain_dir, wanted="regions")
+    if folder.mixed:
+        raise InputError(f"{folder.path}: heatmaps explain different classes; explain all with one --target")
+    scores = read_scores(folder, _table(folder, participants), options.target, options.measure, on_scan)
+    facts = _facts(folder)
+    stored = None if reference is None else _fitting(reference, facts, options.measure)
+    control, patient, notes = _groups(scores, folder, options, needed=stored is None)
+    is_control, is_patient = of_class(scores, control), of_class(scores, patient)
+    sick, healthy = scores.densities[is_patient], scores.densities[is_control]
+    tables: dict[str, pd.DataFrame] = {}
+    pictures: dict[str, bytes] = {}
+    if min(len(sick), len(healthy)) >= 2:
+        tables["groups.tsv"] = groups_table(
+            sick, healthy, scores.voxels, options.permutations, options.replicates, options.seed
+        )
+        tables["gain.tsv"] = gain_table(scores.sums[is_patient], sick, healthy)
+        pictures["groups.png"] = groups_figure(tables["groups.tsv"], f"density, {patient} minus {control}")
+    else:
+        notes.append(f"groups and gain need two patients and two controls, found {len(sick)} and {len(healthy)}")
+    norm, members = stored, options.members
+    if norm is None:
+        norm, members = _own_reference(scores, is_control, options, facts, notes, save_reference is not None), KEPT_OUT
+    failures = list(scores.failures)
+    if norm is not None:
+        tables["percentiles.tsv"], failed = percentiles_table(norm, scores.densities, scores.people, members)
+        failures += [Failure(name, f"not compared with the reference: {error}") for name, error in failed.items()]
+    prints = fingerprints_table(sick, scores.people["probability"], options.above)
+    if len(prints):
+        tables["fingerprints.tsv"] = prints
+        pair = [str(prints["first"][0]), str(prints["second"][0])]
+        pictures["fingerprints.png"] = fingerprint_figure(scores.densities.loc[pair])
+    else:
+        notes.append(f"fingerprints need two patients with a probability above {options.above:g}")
+    notes += class_score_note(scores.sums[is_patient], scores.sums[is_control], options.measure)
+    record = {
+        **counts(scores, control, patient),
+        "settings": asdict(options),
+        "facts": facts,
+        "findings": findings(tables),
+        "reference": None if norm is None else reference_facts(norm, reference),
+        "files": [*tables, *pictures, "compare.json"],
+        "failures": [asdict(failure) for failure in failures],
+        "notes": [*scores.notes, *notes],
+        "versions": {"neuroxai": __version__},
+        "research_use": RESEARCH_USE,
+    }
+    _write(Path(out), tables, pictures, record)
+    if save_reference is not None and norm is not None:
+        write_reference(save_reference, norm)
+    return Comparison(Path(out), record, failures)
+
+
+def _check(options: Settings) -> None:
+    """Refuse unknown names before anything is read."""
+    if options.measure not in MEASURES:
+        raise one_of("measure", options.measure, MEASURES)
+    if options.members not in MEMBERS:
+        raise one_of("choice for members", options.members, MEMBERS)
+    for name in options.adjust or ():
+        if name not in COLUMNS:
+            raise one_of("column to adjust for", name, COLUMNS)
+
+
+def _write(
+    out: Path, tables: Mapping[str, pd.DataFrame], pictures: Mapping[str, bytes], record: Mapping[str, Any]
+) -> None:
+    for name, table in tables.items():
+        write_tsv(out / name, table)
+    for name, picture in pictures.items():
+        with atomic(out / name) as temporary:
+            temporary.write_bytes(picture)
+    # what a former run wrote and this one did not would be taken for its result
+    for name in OUTPUTS:
+        if name not in tables and name not in pictures:
+            (out / name).unlink(missing_ok=True)
+    write_json(out / "compare.json", record)
+
+
+def _own_reference(
+    scores: CohortScores,
+    is_control: pd.Series[bool],
+    options: Settings,
+    facts: Mapping[str, Any],
+    notes: list[str],
+    needed: bool,
+) -> Reference | None:
+    """Make a reference of this cohort's controls; None and a note where that cannot be, unless it is to be saved."""
+    try:
+        return Reference.fit(
+            scores.densities[is_control], scores.people[is_control], options.measure, facts, options.adjust
+        )
+    except InputError as error:
+        if needed:
+            raise
+        notes.append(f"no percentiles: {error}")
+        return None
+
+
+def _table(folder: ExplainFolder, participants: str | os.PathLike[str] | None) -> Path:
+    if participants is not None:
+        return Path(participants)
+    noted = folder.record.get("dataset_dir")
+    if not noted:
+        raise InputError(f"{folder.path}: explain.json names no cohort; give its table with --participants")
+    return Path(noted) / "participants.tsv"
+
+
+def _groups(
+    scores: CohortScores, folder: ExplainFolder, options: Settings, needed: bool
+) -> tuple[str | None, str | None, list[str]]:
+    """Settle controls and patients; None and a note where a stored reference makes them dispensable."""
+    # pandas may hold a missing text as NaN
+    classes = [value if isinstance(value, str) else None for value in scores.people["class"]]
+    try:
+        return *two_groups(classes, options.control, options.patients, folder.positive), []
+    except InputError as error:
+        if needed or options.control is not None or options.patients is not None:
+            raise
+        return None, None, [str(error)]
+
+
+def _facts(folder: ExplainFolder) -> dict[str, Any]:
+    """Tell what made the scores; scores made otherwise cannot be compared with these."""
+    record = folder.record
+    names = ("method", "options", "start", "checkpoint_sha256", "atlas", "network_space", "score_space")
+    return {"explained": folder.positive, **{name: record[name] for name in names if record.get(name) is not None}}
+
+
+def _fitting(path: str | os.PathLike[str], facts: Mapping[str, Any], measure: str) -> Reference:
+    reference = read_reference(path)
+    for name, own in {**facts, "measure": measure}.items():
+        wanted = reference.measure if name == "measure" else reference.facts.get(name)
+        if wanted is not None and wanted != own:
+            raise InputError(
+                f"{path}: was made with {name} {wanted!r}, these scores with {own!r}; explain and compare in the same "
+                "way, or use another reference"
+            )
+    return reference

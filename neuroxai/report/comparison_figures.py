@@ -1,0 +1,61 @@
+"""Figures of a comparison with controls; PNG bytes, same values, same bytes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from neuroxai.report.figures import AGAINST, FOR, _plain, _short, figure_of, region_bars
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def groups_figure(table: pd.DataFrame, axis_label: str, count: int = 20) -> bytes:
+    """Differences between groups with their intervals, smallest p on top; filled where q is at most .05.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        From `neuroxai.statistics.tables.groups_table`.
+    axis_label : str
+        Below the axis.
+    count : int
+        Regions shown.
+    """
+    known = table[table["p"].notna()]
+    order = np.lexsort((-known["t"].abs().to_numpy(), known["p"].to_numpy()))[:count]
+    shown = known.iloc[order]
+    lines, height = np.arange(len(shown)), 1.1 + 0.3 * max(len(shown), 1)
+    with figure_of(8.6, height) as (figure, output):
+        axes = figure.add_axes((0.40, 0.62 / height, 0.57, (height - 1.0) / height))
+        value, low, high = (shown[c].to_numpy() for c in ("difference", "difference_low", "difference_high"))
+        colour = np.where(value >= 0, FOR, AGAINST)
+        axes.hlines(lines, low, high, colors=colour, linewidth=1.6)
+        found = (shown["q"] <= 0.05).to_numpy()
+        for part, fill in ((found, colour), (~found, np.full(len(shown), "white"))):
+            axes.scatter(value[part], lines[part], s=34, c=fill[part], edgecolors=colour[part], zorder=3)
+        axes.set_yticks(lines, [_short(str(name)) for name in shown["region"]])
+        axes.set_ylim(len(shown) - 0.4, -0.6)
+        axes.axvline(0, color="black", linewidth=0.8)
+        axes.set_xlabel(axis_label)
+        axes.set_title("95 % intervals; filled: false discovery rate at most .05", fontsize=9, loc="left")
+        axes.ticklabel_format(axis="x", style="sci", scilimits=(-2, 3))
+        _plain(axes)
+        return output()
+
+
+def fingerprint_figure(densities: pd.DataFrame, count: int = 12) -> bytes:
+    """Density of two scans in the regions where their patterns differ most; each scan is scaled to length 1.
+
+    Parameters
+    ----------
+    densities : pandas.DataFrame
+        Two rows, one column a region.
+    """
+    known = densities.dropna(axis="columns", how="all")
+    unit = known.div(np.sqrt((known**2).sum(axis="columns")), axis="index")
+    order = (unit.iloc[0] - unit.iloc[1]).abs().sort_values(ascending=False, kind="stable").index[:count]
+    groups = {str(name): [float(v) for v in row[order]] for name, row in unit.iterrows()}
+    return region_bars([str(name) for name in order], groups, "density of relevance, each scan scaled to length 1")

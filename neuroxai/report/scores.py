@@ -1,0 +1,146 @@
+"""Region tables of an explain folder, one row a participant."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from neuroxai.cohort import describe
+from neuroxai.errors import InputError, SpaceError
+from neuroxai.io import read_tsv
+from neuroxai.report.folder import ExplainFolder
+from neuroxai.report.item import Item
+from neuroxai.report.values import Failure
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Measure = Literal["sum", "absolute", "positive", "negative", "share"]
+MEASURES = ("sum", "absolute", "positive", "negative", "share")
+# columns of a region table that a measure needs
+COLUMNS = {**{name: (name,) for name in MEASURES}, "share": ("sum", "absolute")}
+
+
+@dataclass(frozen=True)
+class CohortScores:
+    """Relevance by participant and region.
+
+    Parameters
+    ----------
+    sums : pandas.DataFrame
+        The measure summed over each region: index participants, columns regions; the mean of a participant's scans.
+    densities : pandas.DataFrame
+        The same over each region's size; NaN where a region has no voxel in some scan.
+    voxels : pandas.Series
+        Size of each region; the mean over the scans where these were scored on grids of their own.
+    people : pandas.DataFrame
+        Index: participants. Columns class, age (mean over the scans), sex, probability (of the class explained, mean
+        over the scans), scans (how many).
+    failures : list of Failure
+        Scans and participants that could not be used.
+    notes : list of str
+        What was understood rather than read as written.
+    """
+
+    sums: pd.DataFrame
+    densities: pd.DataFrame
+    voxels: pd.Series[float]
+    people: pd.DataFrame
+    failures: list[Failure]
+    notes: list[str]
+
+
+def read_scores(
+    folder: ExplainFolder,
+    participants: str | os.PathLike[str],
+    target: str | None = None,
+    measure: Measure = "sum",
+    on_scan: Callable[[int, int], None] | None = None,
+) -> CohortScores:
+    """Read every scan's region table, and who it belongs to.
+
+    Scans of one participant are not independent: they are averaged. A participant whose scans have different classes
+    is left out. The measure ``"share"`` is a region's sum over the scan's absolute relevance in all regions: the
+    pattern without the class score, which otherwise scales all regions of a scan.
+
+    Raises
+    ------
+    InputError
+        If participants.tsv cannot be used, or no scan is left.
+    SpaceError
+        If scans have different regions.
+    """
+    import pandas as pd
+
+    described = describe(participants, [(i.participant_id, i.session_id or None) for i in folder.items], target)
+    failures = [Failure(f"{n.participant_id} {n.session_id or ''}".strip(), n.reason) for n in described.left_out]
+    unknown = {failure.title for failure in failures}
+    known = zip(
+        (item for item in folder.items if item.title not in unknown), described.scans.to_dict("records"), strict=True
+    )
+    tables: list[pd.DataFrame] = []
+    scored: list[dict[Any, Any]] = []
+    first = None
+    for count, (item, person) in enumerate(known):
+        try:
+            table = _region_table(item, measure)
+        except InputError as error:
+            failures.append(Failure(item.title, str(error)))
+        else:
+            first = first or item
+            if tables:
+                _same_regions(item, table, first, tables[0], folder.record.get("score_space") == "scan")
+            tables.append(table)
+            scored.append({**person, "probability": item.probabilities[folder.positive]})
+        if on_scan is not None:
+            on_scan(count + 1, len(described.scans))
+    if not tables:
+        raise InputError(f"{folder.path}: no scan can be compared; the first: {failures[0].title}: {failures[0].error}")
+    scans = pd.DataFrame(scored)
+    classes = scans.groupby("participant_id")["class"].nunique(dropna=False)
+    for name in classes[classes > 1].index:
+        failures.append(Failure(str(name), f"its scans have different values of {described.target}"))
+    keep = scans["participant_id"].map(classes).eq(1).to_numpy()
+    if not keep.any():
+        raise InputError(f"{folder.path}: no participant has one value of {described.target} in all scans")
+    who = scans["participant_id"][keep]
+    values, sizes = (pd.DataFrame([t[c] for t in tables]).reset_index(drop=True)[keep] for c in ("value", "voxels"))
+    densities = values / sizes
+    # a region that some scan's grid loses has no density that could be compared
+    densities.loc[:, ~(sizes > 0).all(axis=0)] = np.nan
+    grouped = scans[keep].groupby("participant_id")
+    people = grouped.agg({"class": "first", "age": "mean", "sex": "first", "probability": "mean"})
+    people["scans"] = grouped.size()
+    sums, means = values.groupby(who).mean(), densities.groupby(who).mean()
+    return CohortScores(sums, means, sizes.mean(), people, failures, described.notes)
+
+
+def _region_table(item: Item, measure: Measure) -> pd.DataFrame:
+    """Read one scan's regions: index names, columns value and voxels."""
+    import pandas as pd
+
+    table = read_tsv(item.regions, required=("name", "voxels", *COLUMNS[measure]))
+    names = table["name"].astype(str)
+    if names.duplicated().any():
+        twice = names[names.duplicated()].iloc[0]
+        raise InputError(f"{item.regions}: two regions are called {twice!r}; give them names of their own")
+    values = table[COLUMNS[measure][0]].to_numpy(dtype=np.float64)
+    if measure == "share":
+        total = float(table["absolute"].sum())
+        if not total > 0:
+            raise InputError("no relevance in any region: there is nothing to take a share of")
+        values = values / total
+    return pd.DataFrame({"value": values, "voxels": table["voxels"].to_numpy(dtype=np.float64)}, index=names.tolist())
+
+
+def _same_regions(item: Item, table: pd.DataFrame, first: Item, wanted: pd.DataFrame, own_grids: bool) -> None:
+    # on grids of their own, scans have regions of different size
+    if list(table.index) != list(wanted.index) or not (own_grids or table["voxels"].equals(wanted["voxels"])):
+        raise SpaceError(
+            f"{item.regions} has other regions (or sizes) than {first.regions}; explain all scans with one atlas and "
+            "bundle"
+        )

@@ -1,0 +1,251 @@
+"""Normative reference: how unusual one subject's regions are against healthy controls, age and sex accounted for."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuroxai.errors import InputError, LeakageError, one_of
+from neuroxai.statistics.design import Design, Subject, design_of
+from neuroxai.statistics.deviations import left_out_t, percentiles, two_sided, without
+from neuroxai.statistics.permutation import false_discovery
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: Fewest controls of a reference, and one more for each regression column beyond the intercept.
+MINIMUM = 10
+#: Order statistics kept a region, evenly spaced ones of a larger reference.
+KEPT = 999
+Members = Literal["refuse", "leave-one-out", "strangers"]
+MEMBERS = ("refuse", "leave-one-out", "strangers")
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """Regression of each region on age and sex in healthy controls; made by `Reference.fit`.
+
+    A subject's score is compared with what is expected at the same age and sex. ``t = (score - expected) /
+    (sd * sqrt(1 + leverage))`` with ``controls - columns`` degrees of freedom: the uncertainty of the expectation is
+    counted, so that small references do not cry wolf (without adjustment: Crawford & Howell 1998). The percentile is
+    the rank among the controls' own deviations and assumes no distribution.
+
+    Parameters
+    ----------
+    regions : tuple of str
+        Names, in order.
+    measure : str
+        What was scored, such as ``"density"``.
+    facts : mapping
+        What made the scores (method, checkpoint, atlas); `compare` of other scores would mean nothing.
+    design : Design
+        What is adjusted for.
+    controls : int
+        How many.
+    members : frozenset of str
+        Salted digests of the controls' identifiers.
+    coefficients : ndarray, shape (columns, regions)
+    sd : ndarray, shape (regions,)
+        Residual standard deviation, NaN where a region has no voxel or never varies.
+    inverse : ndarray, shape (columns, columns)
+        Inverse of the design's cross-product.
+    ordered : ndarray, shape (controls, regions)
+        The controls' deviations, sorted within each region.
+    false_alarms : float
+        Share of controls' regions with p < .05 when each control is scored by all others: .05 where t holds.
+    """
+
+    regions: tuple[str, ...]
+    measure: str
+    facts: Mapping[str, Any]
+    design: Design
+    controls: int
+    members: frozenset[str]
+    coefficients: NDArray[np.float64]
+    sd: NDArray[np.float64]
+    inverse: NDArray[np.float64]
+    ordered: NDArray[np.float64]
+    false_alarms: float
+    salt: str = field(default="")
+
+    @classmethod
+    def fit(
+        cls,
+        scores: pd.DataFrame,
+        people: pd.DataFrame | None = None,
+        measure: str = "density",
+        facts: Mapping[str, Any] | None = None,
+        adjust: Sequence[str] | None = None,
+    ) -> Reference:
+        """Make a reference of healthy controls, one row each. Use controls that the network was not trained on.
+
+        Parameters
+        ----------
+        scores : pandas.DataFrame
+            Index: participants. Columns: regions.
+        people : pandas.DataFrame, optional
+            Index: participants. Columns age and sex, where known.
+        measure, facts
+            Recorded.
+        adjust : sequence of str, optional
+            Of ``"age"``, ``"sex"``; by default those that exist and vary; ``()`` for none.
+
+        Raises
+        ------
+        InputError
+            If there are fewer than `MINIMUM` controls (and one more a column adjusted for), one stands in two rows, a
+            value is missing, or one control alone decides a column.
+        """
+        ids = [str(name) for name in scores.index]
+        twice = next((name for k, name in enumerate(ids) if name in ids[:k]), None)
+        if twice:
+            raise InputError(f"{twice} has two rows of scores, wanted one a participant; average its scans first")
+        design, rows = design_of(ids, people, adjust)
+        n, wanted = len(ids), MINIMUM + rows.shape[1] - 1
+        if n < wanted:
+            what = f" adjusted for {' and '.join(design.adjusted)}" if design.adjusted else ""
+            raise InputError(f"{n} controls, but a reference{what} wants {wanted} or more; add controls")
+        y = scores.to_numpy(dtype=np.float64)
+        known = ~np.isnan(y).all(axis=0)
+        if not np.isfinite(y[:, known]).all():
+            raise InputError("a region is NaN or infinite in some controls only; score all with one atlas")
+        inverse = np.asarray(np.linalg.pinv(rows.T @ rows), dtype=np.float64)
+        leverage = np.einsum("ij,jk,ik->i", rows, inverse, rows)
+        alone = np.flatnonzero(leverage > 1 - 1e-9)
+        if alone.size:
+            raise InputError(
+                f"{ids[alone[0]]} alone decides a column that is adjusted for (no other control has that sex); leave "
+                "it out, or do not adjust"
+            )
+        coefficients = inverse @ rows.T @ y
+        residual = y - rows @ coefficients
+        df = n - rows.shape[1]
+        sd = np.sqrt((residual**2).sum(axis=0) / df)
+        sd[~(sd > 1e-12 * np.abs(y).max(axis=0))] = np.nan
+        # what rounding leaves of a constant region is no deviation
+        residual[:, np.isnan(sd)] = 0.0
+        ordered = np.sort(residual * np.sqrt((1 - 1 / n) / (1 - leverage))[:, None], axis=0)
+        if n > KEPT:
+            ordered = np.quantile(ordered, (np.arange(KEPT) + 0.5) / KEPT, axis=0)
+        alarms = two_sided(left_out_t(residual, leverage[:, None], sd, n - rows.shape[1]), n - rows.shape[1] - 1)[
+            :, known
+        ]
+        salt = hashlib.sha256(np.nan_to_num(ordered).tobytes()).hexdigest()[:16]
+        return cls(
+            regions=tuple(str(name) for name in scores.columns),
+            measure=measure,
+            facts=dict(facts or {}),
+            design=design,
+            controls=n,
+            members=frozenset(_digest(salt, name) for name in ids),
+            coefficients=coefficients,
+            sd=sd,
+            inverse=inverse,
+            ordered=ordered,
+            false_alarms=float((alarms < 0.05).mean()) if alarms.size else 0.0,
+            salt=salt,
+        )
+
+    def has(self, participant: str) -> bool:
+        """Whether the reference was made from a participant of this identifier."""
+        return _digest(self.salt, participant) in self.members
+
+    def z(self, subject: Subject, members: Members = "refuse") -> pd.Series[float]:
+        """Deviation of each region: a t-score that counts the reference's own uncertainty, see `compare`."""
+        return self.compare(subject, members)["z"]
+
+    def percentiles(self, subject: Subject, members: Members = "refuse") -> pd.Series[float]:
+        """Rank of each region among the controls in percent, see `compare`."""
+        return self.compare(subject, members)["percentile"]
+
+    def compare(self, subject: Subject, members: Members = "refuse") -> pd.DataFrame:
+        """Compare a subject with the controls.
+
+        Parameters
+        ----------
+        subject : Subject
+            Scores of the reference's measure and regions, in any order.
+        members : {"refuse", "leave-one-out", "strangers"}
+            What to do with a subject whose identifier is that of a control: refuse it, compare it with all other
+            controls, or take it for somebody else of another cohort.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Index: regions. Columns: value, expected (at this age and sex), z (see `Reference`), percentile
+            (0 to 100, middle of ties), p (two-sided, of z), q (Benjamini-Hochberg over the regions), beyond (the
+            person is outside the controls' ages or sexes). NaN where the reference has no spread.
+
+        Raises
+        ------
+        InputError
+            If regions do not match, age or sex is missing, or leave-one-out scores are not the reference's.
+        LeakageError
+            If the subject is one of the controls and `members` is ``"refuse"``.
+        """
+        import pandas as pd
+
+        y, x = self._values(subject), self.design.row(subject.participant_id, subject.age, subject.sex)
+        leverage, n, df = float(x @ self.inverse @ x), self.controls, self.controls - len(x)
+        expected = x @ self.coefficients
+        error, ordered = np.where(np.isnan(self.sd), 0.0, y - expected), self.ordered
+        if self._leave_out(subject.participant_id, members):
+            own = error * np.sqrt((1 - 1 / n) / (1 - leverage))
+            if n == len(ordered):
+                ordered = without(ordered, own, subject.participant_id)
+            t, df, expected = left_out_t(error, leverage, self.sd, df), df - 1, y - error / (1 - leverage)
+        else:
+            own = error * np.sqrt((1 + 1 / n) / (1 + leverage))
+            t = error / (self.sd * np.sqrt(1 + leverage))
+        p = two_sided(t, df)
+        return pd.DataFrame(
+            {
+                "value": y,
+                "expected": expected,
+                "z": t,
+                "percentile": np.where(np.isnan(t), np.nan, percentiles(ordered, own)),
+                "p": p,
+                "q": false_discovery(p),
+                "beyond": self.design.beyond(subject.age, subject.sex),
+            },
+            index=pd.Index(self.regions, name="region"),
+        )
+
+    def _values(self, subject: Subject) -> NDArray[np.float64]:
+        absent = [name for name in self.regions if name not in subject.scores]
+        extra = [str(name) for name in subject.scores if name not in set(self.regions)]
+        if absent or extra:
+            raise InputError(
+                f"{subject.participant_id}: regions do not match: the reference has {_some(absent)} that the subject "
+                f"lacks, the subject {_some(extra)} that the reference lacks; score both with one atlas"
+            )
+        y = np.array([float(subject.scores[name]) for name in self.regions])
+        wrong = ~np.isfinite(y) & ~np.isnan(self.sd)
+        if wrong.any():
+            raise InputError(f"{subject.participant_id}: {self.regions[int(wrong.argmax())]} is not a finite number")
+        return y
+
+    def _leave_out(self, participant: str, members: Members) -> bool:
+        if members not in MEMBERS:
+            raise one_of("choice for members", members, MEMBERS)
+        if members == "strangers" or not self.has(participant):
+            return False
+        if members == "refuse":
+            raise LeakageError(
+                f"{participant} is one of the controls that the reference was made from; compare it with the others "
+                "(members 'leave-one-out'), or say that another person bears the same identifier (members 'strangers')"
+            )
+        return True
+
+
+def _digest(salt: str, participant: str) -> str:
+    return hashlib.sha256(f"{salt} {participant}".encode()).hexdigest()[:16]
+
+
+def _some(names: Sequence[str]) -> str:
+    return f"{names[0]!r} and {len(names) - 1} more" if len(names) > 1 else repr(names[0]) if names else "none"

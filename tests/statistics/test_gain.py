@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from neuroxai.errors import InputError
+from neuroxai.statistics import density, gain, group_gain, overlap, overlaps, top_regions
+
+positive = st.floats(0.01, 100)
+tables = hnp.arrays(np.float64, st.tuples(st.integers(1, 6), st.just(5)), elements=positive)
+ranks = hnp.arrays(np.float64, 12, elements=st.floats(-5, 5))
+
+
+def test_figures_by_hand():
+    controls = [[1.0, 4.0, -1.0], [3.0, 0.0, 1.0]]
+    patients = [[4.0, 1.0, 2.0], [2.0, 2.0, 2.0]]
+    np.testing.assert_array_equal(gain(patients, controls), [[2.0, 0.5, np.nan], [1.0, 1.0, np.nan]])
+    np.testing.assert_array_equal(group_gain(patients, controls), [1.5, 0.75, np.nan])
+    np.testing.assert_array_equal(density([[6.0, 1.0]], [3, 0]), [[2.0, np.nan]])
+
+
+@given(tables, tables, positive)
+def test_gain_knows_no_scale_and_is_the_mean_of_patients(patients, controls, factor):
+    # two networks whose relevance differs by a factor have the same gain
+    np.testing.assert_allclose(gain(factor * patients, factor * controls), gain(patients, controls), rtol=1e-12)
+    np.testing.assert_allclose(group_gain(patients, controls), gain(patients, controls).mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(group_gain(controls, controls), 1.0, rtol=1e-12)
+    # normalising by size changes nothing
+    sizes = np.arange(1, 6)
+    np.testing.assert_allclose(
+        gain(density(patients, sizes), density(controls, sizes)), gain(patients, controls), rtol=1e-12
+    )
+
+
+def test_gain_refuses_what_does_not_fit():
+    with pytest.raises(InputError, match="2 regions against 3"):
+        gain([[1.0, 2.0]], [[1.0, 2.0, 3.0]])
+    with pytest.raises(InputError, match="controls: 0 scans"):
+        gain([[1.0]], np.zeros((0, 1)))
+    with pytest.raises(InputError, match=r"shape \(2,\), wanted \(scans, regions\)"):
+        gain([1.0, 2.0], [1.0, 2.0])
+
+
+def test_leading_regions():
+    assert top_regions([1.0, np.nan, 3.0, 3.0, -2.0], 3) == [2, 3, 0]
+    with pytest.raises(InputError, match="top 5 of 4 regions"):
+        top_regions([1.0, np.nan, 3.0, 3.0, -2.0], 5)
+
+
+@given(ranks, ranks, st.integers(1, 12))
+def test_overlap_is_a_symmetric_share(first, second, k):
+    found = overlap(first, second, k)
+    assert found == overlap(second, first, k)
+    assert overlap(first, first, k) == 1.0
+    assert 0 <= found <= 1
+    # two sets of k among 12 share at least 2k - 12
+    assert found >= (2 * k - 12) / k - 1e-12
+    by_hand = {i for i in range(12) if sum(first > first[i]) + sum(first[:i] == first[i]) < k}
+    assert set(top_regions(first, k)) == by_hand
+    # no measure's unit matters
+    assert overlap(4 * first, second, k) == found
+
+
+def test_overlap_of_random_orders_is_chance(rng):
+    runs = rng.normal(size=(80, 50))
+    pairs = overlaps(runs, 10)[np.triu_indices(80, 1)]
+    assert pairs.mean() == pytest.approx(10 / 50, abs=0.01)
+
+
+def test_overlaps_between_runs(rng):
+    runs = rng.normal(size=(4, 20))
+    found = overlaps(runs, 5)
+    np.testing.assert_array_equal(found, found.T)
+    np.testing.assert_array_equal(np.diag(found), 1.0)
+    assert found[1, 3] == overlap(runs[1], runs[3], 5)

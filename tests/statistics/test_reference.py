@@ -1,0 +1,254 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from neuroxai.errors import InputError, LeakageError
+from neuroxai.statistics import Reference, Subject
+from neuroxai.statistics.reference import MINIMUM
+
+REGIONS = [f"Region {k}" for k in range(6)]
+
+
+def controls(rng, n=40, regions=REGIONS, slope=0.0, offset=0.0):
+    """Scores and people; each region falls with age and differs between the sexes as asked."""
+    ids = [f"sub-{k:04d}" for k in range(n)]
+    people = pd.DataFrame({"age": rng.uniform(55, 85, n), "sex": np.where(np.arange(n) % 2, "F", "M")}, index=ids)
+    scores = rng.normal(size=(n, len(regions))) + slope * people[["age"]].to_numpy()
+    scores = scores + offset * (people[["sex"]] == "M").to_numpy()
+    return pd.DataFrame(scores, index=ids, columns=regions), people
+
+
+def subject(row, age=None, sex=None, name="sub-new"):
+    return Subject(name, dict(row), age, sex)
+
+
+def test_without_adjustment_it_is_crawford_and_howell(rng):
+    scores, _ = controls(rng, 15)
+    found = Reference.fit(scores).compare(subject(scores.iloc[0] + 1))
+    x, y = scores.to_numpy(), scores.iloc[0].to_numpy() + 1
+    t = (y - x.mean(axis=0)) / (x.std(axis=0, ddof=1) * np.sqrt(1 + 1 / 15))
+    np.testing.assert_allclose(found["z"], t, rtol=1e-10)
+    np.testing.assert_allclose(found["p"], 2 * stats.t.sf(np.abs(t), 14), rtol=1e-10)
+    np.testing.assert_allclose(found["q"], stats.false_discovery_control(found["p"]), rtol=1e-12)
+    np.testing.assert_allclose(found["expected"], x.mean(axis=0), rtol=1e-10)
+    below = (x < y).sum(axis=0)
+    np.testing.assert_allclose(found["percentile"], 100 * (below + 0.5) / 16)
+
+
+def test_adjusted_it_is_the_prediction_interval_of_least_squares(rng):
+    scores, people = controls(rng, 30, slope=0.1, offset=2.0)
+    found = Reference.fit(scores, people).compare(subject(scores.iloc[3] - 1, 91.0, "F"))
+    # by hand, with columns of another parametrisation
+    x = np.column_stack([people["sex"] == "F", people["sex"] == "M", people["age"]]).astype(float)
+    new = np.array([1.0, 0.0, 91.0])
+    beta, rss, _, _ = np.linalg.lstsq(x, scores.to_numpy(), rcond=None)
+    error = np.sqrt(rss / 27 * (1 + new @ np.linalg.inv(x.T @ x) @ new))
+    np.testing.assert_allclose(found["z"], (scores.iloc[3] - 1 - new @ beta) / error, rtol=1e-8)
+    np.testing.assert_allclose(found["p"], 2 * stats.t.sf(np.abs(found["z"]), 27), rtol=1e-10)
+    assert found["beyond"].all()
+    # the same t is that of a dummy variable of the new person in the regression of all (Belsley 1980)
+    stacked = np.vstack([np.column_stack([x, np.zeros(30)]), [*new, 1.0]])
+    both = np.vstack([scores.to_numpy(), scores.iloc[3] - 1])
+    gamma, rest, _, _ = np.linalg.lstsq(stacked, both, rcond=None)
+    spread = np.sqrt(rest / 27 * np.linalg.inv(stacked.T @ stacked)[3, 3])
+    np.testing.assert_allclose(found["z"], gamma[3] / spread, rtol=1e-8)
+
+
+def test_leave_one_out_equals_a_reference_without_that_control(rng):
+    scores, people = controls(rng, 25, slope=0.1)
+    whole = Reference.fit(scores, people)
+    for name in scores.index[:5]:
+        one = subject(scores.loc[name], *people.loc[name], name=name)
+        rest = Reference.fit(scores.drop(name), people.drop(name)).compare(one)
+        found = whole.compare(one, members="leave-one-out")
+        for column in ("value", "expected", "z", "p", "q"):
+            np.testing.assert_allclose(found[column], rest[column], rtol=1e-8, err_msg=column)
+    plain = Reference.fit(scores)
+    name = scores.index[7]
+    expected = Reference.fit(scores.drop(name)).percentiles(subject(scores.loc[name]))
+    found = plain.percentiles(subject(scores.loc[name], name=name), members="leave-one-out")
+    np.testing.assert_allclose(found, expected)
+
+
+def test_a_control_is_not_scored_by_itself(rng):
+    scores, people = controls(rng)
+    reference = Reference.fit(scores, people)
+    name = scores.index[3]
+    one = subject(scores.loc[name], *people.loc[name], name=name)
+    with pytest.raises(LeakageError, match="sub-0003 is one of the controls"):
+        reference.z(one)
+    # somebody else, of another cohort, who bears the same identifier
+    other = subject(scores.loc[name], *people.loc[name], name="sub-other")
+    pd.testing.assert_series_equal(reference.z(one, "strangers"), reference.z(other))
+    changed = subject(scores.loc[name] + 0.5, *people.loc[name], name=name)
+    with pytest.raises(InputError, match="not those that the reference was made from"):
+        reference.z(changed, "leave-one-out")
+    with pytest.raises(InputError, match="unknown choice for members 'maybe'"):
+        reference.z(one, "maybe")
+
+
+@pytest.mark.parametrize(("n", "adjusted"), [(10, False), (60, False), (25, True)])
+def test_held_out_controls_are_flagged_at_the_nominal_rate(n, adjusted):
+    rng = np.random.default_rng(n)
+    names, alarms, family, low, deviations = [f"r{k}" for k in range(20)], 0, 0, 0, []
+    for _ in range(400):
+        scores, people = controls(rng, n + 1, names, slope=0.1 * adjusted, offset=adjusted)
+        new = scores.index[-1]
+        reference = Reference.fit(scores[:-1], people if adjusted else None)
+        one = reference.compare(subject(scores.loc[new], *people.loc[new], name=new))
+        alarms += (one["p"] < 0.05).sum()
+        family += (one["q"] <= 0.05).any()
+        low += (one["percentile"] < 10).sum()
+        deviations.append(one["p"].iloc[0])
+    # 8000 independent given the reference; the regions of one draw share nothing but ages: binomial bounds at 1e-4
+    bounds = stats.binom(8000, 0.05).interval(1 - 1e-4)
+    assert bounds[0] <= alarms <= bounds[1]
+    # all regions are healthy: Benjamini-Hochberg finds any in at most 5 % of people
+    assert family <= stats.binom(400, 0.05).ppf(1 - 1e-4)
+    # ranks are exact without adjustment: of n + 1 places, those with (b + .5) / (n + 1) < .1
+    places = sum((b + 0.5) / (n + 1) < 0.1 for b in range(n + 1)) / (n + 1)
+    if adjusted:
+        assert low / 8000 == pytest.approx(places, abs=0.015)
+    else:
+        bounds = stats.binom(8000, places).interval(1 - 1e-4)
+        assert bounds[0] <= low <= bounds[1]
+    assert stats.kstest(deviations, "uniform").pvalue > 0.001
+
+
+def test_ranks_of_people_beyond_the_controls_ages_bear_the_uncertainty_there():
+    # at 110 years the expectation is about as uncertain as a score: plain deviations would be called low twice as often
+    rng, names, low = np.random.default_rng(8), [f"r{k}" for k in range(40)], 0
+    for _ in range(200):
+        scores, people = controls(rng, 25, names)
+        reference = Reference.fit(scores, people, adjust=("age",))
+        found = reference.compare(subject(pd.Series(rng.normal(size=40), index=names), 110.0, "F"))
+        low += (found["percentile"] < 10).sum()
+    # the regions of one draw share their design, not their noise: standard error .0033
+    assert low / 8000 == pytest.approx(0.1, abs=0.025)
+
+
+def test_adjustment_removes_a_planted_trend():
+    rng = np.random.default_rng(3)
+    scores, people = controls(rng, 120, slope=0.15, offset=3.0)
+    train, test = scores[:60], scores[60:]
+    z = {}
+    for adjust in ((), ("age",), ("age", "sex")):
+        reference = Reference.fit(train, people, adjust=adjust)
+        z[adjust] = np.array([reference.z(subject(test.loc[k], *people.loc[k])) for k in test.index])
+    ages, men = people["age"][60:], (people["sex"][60:] == "M").to_numpy()
+    trend = {k: np.mean([stats.pearsonr(ages, column).statistic for column in v.T]) for k, v in z.items()}
+    between = {k: (v[men].mean() - v[~men].mean()) for k, v in z.items()}
+    # slope .15 over 30 years: sd of age 8.7 gives 1.3 against noise of 1 and a sex offset of sd 1.5
+    assert trend[()] > 0.4
+    assert abs(trend["age", "sex"]) < 0.1
+    assert between[("age",)] > 1
+    assert abs(between["age", "sex"]) < 0.2
+
+
+def test_a_planted_deviation_is_found(rng):
+    scores, people = controls(rng, 60, [f"r{k}" for k in range(50)])
+    reference = Reference.fit(scores, people)
+    hits = alarms = 0
+    for k in range(100):
+        values = pd.Series(rng.normal(size=50), index=scores.columns)
+        values.iloc[:3] += 6
+        found = reference.compare(subject(values, 70.0, "F", name=f"sub-p{k}"))["q"] <= 0.05
+        hits, alarms = hits + found[:3].sum(), alarms + found[3:].sum()
+    assert hits / 300 > 0.9
+    # at most 5 % of the findings are false, give or take
+    assert alarms / (hits + alarms) < 0.09
+
+
+def test_false_alarms_tell_when_scores_are_not_normal():
+    rng = np.random.default_rng(1)
+    scores, _ = controls(rng, 200, [f"r{k}" for k in range(50)])
+    assert Reference.fit(scores).false_alarms == pytest.approx(0.05, abs=0.006)
+    # heavy tails: t does not hold at the small levels that matter, but the ranks do
+    heavy = pd.DataFrame(rng.standard_t(1.5, size=scores.shape), index=scores.index, columns=scores.columns)
+    assert Reference.fit(heavy).false_alarms < 0.04
+
+
+@settings(max_examples=20)
+@given(st.floats(0.01, 100), st.floats(-50, 50), st.integers(0, 20), st.permutations(REGIONS))
+def test_unit_offset_and_order_do_not_matter(factor, offset, seed, order):
+    scores, people = controls(np.random.default_rng(seed), 20)
+    new = scores.iloc[0] * 2
+    one = Reference.fit(scores, people).compare(subject(new, 60.0, "M"))
+    two = Reference.fit(factor * scores + offset, people).compare(subject((factor * new + offset)[order], 60.0, "M"))
+    np.testing.assert_allclose(two["z"], one["z"], rtol=1e-6)
+    np.testing.assert_allclose(two["percentile"], one["percentile"])
+    mirrored = Reference.fit(-scores, people).compare(subject(-new, 60.0, "M"))
+    np.testing.assert_allclose(mirrored["percentile"], 100 - one["percentile"])
+
+
+def test_a_large_reference_keeps_evenly_spaced_ranks(rng):
+    scores, people = controls(rng, 1500, REGIONS[:2])
+    reference = Reference.fit(scores, people, adjust=())
+    assert reference.ordered.shape == (999, 2)
+    new = scores.iloc[5] + 0.01
+    expected = [100 * stats.percentileofscore(scores[k], new[k]) / 100 for k in REGIONS[:2]]
+    np.testing.assert_allclose(reference.percentiles(subject(new)), expected, atol=0.2)
+
+
+def test_what_cannot_be_compared_is_refused(rng):
+    scores, people = controls(rng, 20)
+    reference = Reference.fit(scores, people)
+    with pytest.raises(InputError, match=r"'Region 1' that the subject lacks, the subject 'Insula' that the reference"):
+        reference.z(subject(scores.iloc[0].rename({"Region 1": "Insula"}), 60.0, "F"))
+    with pytest.raises(InputError, match="sub-new has no age"):
+        reference.z(subject(scores.iloc[0], None, "F"))
+    with pytest.raises(InputError, match="sub-new has no sex"):
+        reference.z(subject(scores.iloc[0], 60.0))
+    with pytest.raises(InputError, match="sex of sub-new: 'O'; choose one of: F, M"):
+        reference.z(subject(scores.iloc[0], 60.0, "O"))
+    with pytest.raises(InputError, match="Region 2 is not a finite number"):
+        reference.z(subject(scores.iloc[0].where(scores.columns != "Region 2"), 60.0, "F"))
+    assert not reference.compare(subject(scores.iloc[0], 60.0, "F"))["beyond"].any()
+    assert reference.compare(subject(scores.iloc[0], 99.0, "F"))["beyond"].all()
+
+
+def test_what_is_no_reference_is_refused(rng):
+    scores, people = controls(rng, 20)
+    with pytest.raises(InputError, match=f"9 controls, but a reference wants {MINIMUM}"):
+        Reference.fit(scores[:9])
+    with pytest.raises(InputError, match=r"11 controls, but a reference adjusted for age and sex wants 12"):
+        Reference.fit(scores[:11], people)
+    with pytest.raises(InputError, match=r"1 controls have no age \(the first is sub-0003\)"):
+        Reference.fit(scores, people.assign(age=people["age"].where(people.index != "sub-0003")))
+    with pytest.raises(InputError, match="sub-0004 has scores, but no row"):
+        Reference.fit(scores, people.drop("sub-0004"))
+    with pytest.raises(InputError, match="sub-0000 has two rows"):
+        Reference.fit(pd.concat([scores, scores[:1]]))
+    with pytest.raises(InputError, match="sub-0001 alone decides"):
+        Reference.fit(scores, people.assign(sex=np.where(people.index == "sub-0001", "F", "M")))
+    with pytest.raises(InputError, match="in some controls only"):
+        Reference.fit(scores.replace(scores.loc["sub-0001", "Region 1"], np.nan))
+    with pytest.raises(InputError, match="unknown column to adjust for 'site'"):
+        Reference.fit(scores, people, adjust=("site",))
+    with pytest.raises(InputError, match="sex does not vary"):
+        Reference.fit(scores, people.assign(sex="F"), adjust=("sex",))
+
+
+def test_one_sex_alone_is_no_column_but_is_remembered(rng):
+    scores, people = controls(rng, 20)
+    reference = Reference.fit(scores, people.assign(sex="F", age=70.0))
+    assert reference.design.adjusted == ()
+    assert reference.compare(subject(scores.iloc[0], 70.0, "M"))["beyond"].all()
+    assert not reference.compare(subject(scores.iloc[0], 70.0, "F"))["beyond"].any()
+
+
+def test_a_region_without_voxels_or_spread_stays_unknown(rng):
+    scores, _ = controls(rng, 20)
+    scores["Region 1"], scores["Region 2"] = np.nan, 0.1
+    reference = Reference.fit(scores)
+    found = reference.compare(subject(scores.iloc[0] + 1))
+    assert found.loc[["Region 1", "Region 2"], ["z", "percentile", "p", "q"]].isna().all(axis=None)
+    known = found.drop(["Region 1", "Region 2"])
+    np.testing.assert_allclose(known["q"], stats.false_discovery_control(known["p"]))
+    own = Subject("sub-0003", dict(scores.loc["sub-0003"]))
+    assert np.isfinite(reference.z(own, "leave-one-out").drop(["Region 1", "Region 2"])).all()
