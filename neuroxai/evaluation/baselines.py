@@ -117,7 +117,9 @@ def svm_baseline(
     import pandas as pd
     from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold
 
-    x, y, groups = _checked(features, true, subjects, min(outer, inner), kernels)
+    x, y, groups = _checked(features, true, subjects, kernels)
+    _check_folds(y, groups, outer, inner)
+    _check_components(x, components, outer, inner)
     machine, grid = _machine(kernels, costs, gammas, components, standardise, seed)
     table = pd.DataFrame({"subject": list(subjects), "fold": -1, "true": y, "predicted": False, "decision": np.nan})
     chosen: dict[str, list[Any]] = {name: [None] * len(y) for name in ("kernel", "C", "gamma", "components")}
@@ -179,7 +181,7 @@ def _machine(
 
 
 def _checked(
-    features: ArrayLike, true: ArrayLike, subjects: Sequence[Any], folds: int, kernels: Sequence[str]
+    features: ArrayLike, true: ArrayLike, subjects: Sequence[Any], kernels: Sequence[str]
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[Any]]:
     x, y = np.asarray(features, dtype=np.float64), np.asarray(true, dtype=bool)
     x = x[:, None] if x.ndim == 1 else x
@@ -193,7 +195,27 @@ def _checked(
     unknown = set(kernels) - set(KERNELS)
     if unknown or not kernels:
         raise InputError(f"kernels are {list(kernels)}; some of {', '.join(KERNELS)} are wanted")
-    groups = np.asarray([str(s) for s in subjects])
-    if folds < 2:
-        raise InputError(f"folds are {folds}; 2 or more, outside and inside, are wanted")
-    return x, y, groups
+    return x, y, np.asarray([str(s) for s in subjects])
+
+
+def _check_folds(y: NDArray[np.bool_], groups: NDArray[Any], outer: int, inner: int) -> None:
+    if min(outer, inner) < 2:
+        raise InputError(f"outer and inner folds are {outer} and {inner}; 2 or more are wanted")
+    for name, part in (("positive", y), ("negative", ~y)):
+        count = len(np.unique(groups[part]))
+        # a training part lacks the largest outer fold
+        if count < outer or count - -(-count // outer) < inner:
+            raise InputError(
+                f"the {name} class has {count} subjects; {outer} outer and {inner} inner folds need more: choose fewer"
+            )
+
+
+def _check_components(x: NDArray[np.float64], components: Sequence[int | None], outer: int, inner: int) -> None:
+    scans = int(len(x) * (1 - 1 / outer) * (1 - 1 / inner))
+    most = min(scans, x.shape[1])
+    for n in components:
+        if n is not None and not 1 <= n <= most:
+            raise InputError(
+                f"components are {n}; 1 to {most} are wanted, with {x.shape[1]} features and about {scans} scans in an "
+                "inner training part"
+            )

@@ -35,7 +35,7 @@ class Noise:
         drawn = torch.randn(inputs.shape, generator=self._generator).to(inputs)
         if self._sigma == 0:
             return drawn
-        smooth: Tensor = GaussianFilter(inputs.ndim - 2, self._sigma).to(inputs)(drawn)
+        smooth: Tensor = GaussianFilter(inputs.ndim - 2, self._sigma, approx="sampled").to(inputs)(drawn)
         return smooth.detach()
 
 

@@ -79,7 +79,7 @@ class Ensemble:
         """Sign agreement of the models, 0 to 1: |models for - models against| / models.
 
         1 where all models give a voxel the same sign, 0 where they cancel out or all are neutral. Of n models that toss
-        coins, the mean is about ``sqrt(2 / (pi n))``: .36 for five.
+        coins, the mean is about ``sqrt(2 / (pi n))``; for five, 3/8.
 
         Raises
         ------

@@ -154,7 +154,7 @@ def filling(scan: Tensor, fill: Fill | Tensor = "zero", sigma: float = 4.0) -> T
         raise one_of("fill", fill, ("zero", "blur"), "Or give an image.")
     if not sigma > 0:
         raise InputError(f"sigma is {sigma}; a positive number of voxels is wanted")
-    blurred: Tensor = GaussianFilter(scan.ndim - 1, sigma).to(scan)(scan[None])[0]
+    blurred: Tensor = GaussianFilter(scan.ndim - 1, sigma, approx="sampled").to(scan)(scan[None])[0]
     return blurred.detach()
 
 

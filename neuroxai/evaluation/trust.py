@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 JUDGED = ("roc_auc", "relevance_mass", "deletion", "insertion", "region_deletion")
 """Metrics in which a method is held against random maps; greater is better in all."""
 
+NOISE = ("noise", "smooth noise")
+
 
 @dataclass(frozen=True, eq=False)
 class Trust:
@@ -44,12 +46,13 @@ class Trust:
         means.loc["chance"] = {name: self.chance.get(name, np.nan) for name in means.columns}
         return means
 
-    def p_values(self) -> pd.DataFrame:
+    def p_values(self, against: Sequence[str] = NOISE) -> pd.DataFrame:
         """Whether each method is better than maps that know nothing, in the metrics `JUDGED`.
 
-        One-sided Wilcoxon signed-rank tests over the scans, against white and against smooth noise; the larger p
-        counts. Adjusted over the methods for the false-discovery rate (Benjamini-Hochberg), a metric at a time. The
-        scans share one network (localisation: the mean of all trainings): this speaks of other scans, not networks.
+        One-sided Wilcoxon signed-rank tests over the scans, against white and against smooth noise (or the controls
+        named, for example ``["scan"]``); the larger p counts. Adjusted over the methods for the false-discovery rate
+        (Benjamini-Hochberg), a metric at a time. The scans share one network (localisation: the mean of all
+        trainings): this speaks of other scans, not of other networks.
         """
         import pandas as pd
         from scipy.stats import false_discovery_control, wilcoxon
@@ -60,14 +63,14 @@ class Trust:
             wide = self.values.pivot(index="scan", columns="method", values=metric)
             raw = []
             for method in methods:
-                pairs = [(wide[method] - wide[noise]).dropna().to_numpy() for noise in ("noise", "smooth noise")]
+                pairs = [(wide[method] - wide[noise]).dropna().to_numpy() for noise in against]
                 raw.append(max(wilcoxon(d, alternative="greater").pvalue if d.any() else 1.0 for d in pairs))
             found[metric] = false_discovery_control(raw)
         return pd.DataFrame(found, index=pd.Index(methods, name="method"))
 
-    def no_better(self, level: float = 0.05) -> dict[str, list[str]]:
+    def no_better(self, level: float = 0.05, against: Sequence[str] = NOISE) -> dict[str, list[str]]:
         """Return for each method the metrics in which it is not shown to be better than random maps."""
-        table = self.p_values()
+        table = self.p_values(against)
         below = table.to_numpy() < level
         return {str(m): [str(c) for c in table.columns[~row]] for m, row in zip(table.index, below, strict=True)}
 
