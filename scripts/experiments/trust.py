@@ -7,8 +7,8 @@
 
 The held-out patients are explained for the patients' class, by each method and by each bundle; their truth lies beside
 their scans (``_desc-effect_mask.nii.gz``). Written: ``values.tsv`` (a row a method and scan), ``table.tsv`` (means,
-with controls and the chance level) and ``p_values.tsv``. Printed: the table in Markdown. Methods have their default
-options.
+with controls and the chance level) and ``p_values.tsv``. Printed: the table, in two parts. Methods have their default
+options; for guided back-propagation and SmoothGrad the magnitude of the map is measured, too.
 """
 
 from __future__ import annotations
@@ -32,7 +32,13 @@ from neuroxai.io import read_labels, write_tsv
 from neuroxai.report.truth import mask_beside
 from neuroxai.space import Space
 
+MAGNITUDE = "_magnitude"
+MAGNITUDES = ("guided_backprop_magnitude", "smooth_grad_magnitude")  # Boehle 2019 looks at sizes of gradients alone
+METHODS = sorted({*attribution.names(), *MAGNITUDES})
 PATIENT = 1  # the class that the effect speaks for
+LOCALISATION = [
+    "relevance_mass", "density_ratio", "roc_auc", "pr_auc", "pointing", "top_intersection", "outside_brain"
+]  # fmt: skip
 
 
 def opened(bundle: Path, items: list[dict[str, Any]], device: str) -> Any:
@@ -60,7 +66,8 @@ def truths_of(items: list[dict[str, Any]], space: Space) -> Any:
 def methods_of(names: list[str], regions: atlas.Atlas) -> dict[str, Callable[[torch.nn.Module], Any]]:
     """Return the methods by name, ready for any network."""
     options: dict[str, dict[str, Any]] = {"region_occlusion": {"labels": regions}}
-    return {name: partial(attribution.create, name, **options.get(name, {})) for name in names}
+    options |= {name: {"absolute": True} for name in MAGNITUDES}
+    return {name: partial(attribution.create, name.removesuffix(MAGNITUDE), **options.get(name, {})) for name in names}
 
 
 def run(arguments: argparse.Namespace) -> Trust:
@@ -96,15 +103,18 @@ def run(arguments: argparse.Namespace) -> Trust:
 
 
 def markdown(found: Trust) -> str:
-    """Return the table in Markdown: a star where a method is not shown to be better than random maps."""
+    """Return two tables in Markdown; a star where a method is not shown to be better than random maps."""
     table, worse = found.table(), found.no_better()
-    lines = ["| method | " + " | ".join(table.columns) + " |", "|---" * (1 + len(table.columns)) + "|"]
-    for name, row in table.iterrows():
-        cells = [
-            ("-" if np.isnan(v) else f"{v:.2f}") + ("*" if c in worse.get(str(name), ()) else "")
-            for c, v in row.items()
-        ]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    lines = []
+    for columns in (LOCALISATION, [c for c in table.columns if c not in LOCALISATION]):
+        lines += ["| method | " + " | ".join(columns) + " |", "|---" * (1 + len(columns)) + "|"]
+        for name, row in table[list(columns)].iterrows():
+            cells = [
+                ("-" if np.isnan(v) else f"{v:.2f}") + ("*" if c in worse.get(str(name), ()) else "")
+                for c, v in row.items()
+            ]
+            lines.append(f"| {name} | " + " | ".join(cells) + " |")
+        lines.append("")
     return "\n".join(lines)
 
 
@@ -114,13 +124,13 @@ def main() -> None:
     parser.add_argument("bundles", nargs="+", type=Path, metavar="BUNDLE", help="trained bundles: one network each")
     parser.add_argument("--cohort", type=Path, required=True, help="simulated cohort, with datalist.json")
     parser.add_argument("--out", type=Path, default=Path("trust"), help="folder of the tables")
-    parser.add_argument("--methods", nargs="+", default=list(attribution.names()), choices=attribution.names())
+    parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS)
     parser.add_argument("--scans", type=int, default=None, help="at most so many held-out patients")
     parser.add_argument("--fill", default="controls", choices=["zero", "blur", "controls"])
     parser.add_argument("--tolerance", type=float, default=0.0, help="of the truth, in mm")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--seed", type=int, default=0)
-    print(markdown(run(parser.parse_args())))
+    print(markdown(run(parser.parse_args())), end="")
 
 
 if __name__ == "__main__":
