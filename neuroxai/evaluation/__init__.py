@@ -1,23 +1,67 @@
-"""How good a classifier and its explanations are: classification with intervals, localisation of a known truth."""
+"""How good a classifier and its explanations are: intervals, known truth, faithfulness, robustness."""
 
+from neuroxai.evaluation.baselines import Baseline, lesion_load, svm_baseline
 from neuroxai.evaluation.classification import RocCurve, classification_metrics, confusion, roc_points
-from neuroxai.evaluation.localisation import mask_in_space, positive_density_ratio, relevance_mass
+from neuroxai.evaluation.ensemble import Ensemble
+from neuroxai.evaluation.faithfulness import Curve, Faithfulness, faithfulness_test, perturbation_curve
+from neuroxai.evaluation.known_truth import KnownTruth
+from neuroxai.evaluation.localisation import (
+    chance_level,
+    localisation_metrics,
+    mask_in_space,
+    pointing_game,
+    positive_density_ratio,
+    relevance_mass,
+    top_intersection,
+    voxel_areas,
+    with_tolerance,
+)
+from neuroxai.evaluation.perturbation import Order, region_order, voxel_order
 from neuroxai.evaluation.randomisation import RandomisationStep, randomisation_test
+from neuroxai.evaluation.reference import outside_share, reference_agreement
+from neuroxai.evaluation.robustness import Agreement, Sensitivity, agreement, max_sensitivity
+from neuroxai.evaluation.trust import Trust, measure_trust
 from neuroxai.statistics import Estimate, GroupMeans, TableMeans, delong, wilson
 
 __all__ = [
+    "Agreement",
+    "Baseline",
+    "Curve",
+    "Ensemble",
     "Estimate",
+    "Faithfulness",
     "GroupMeans",
+    "KnownTruth",
+    "Order",
     "RandomisationStep",
     "RocCurve",
+    "Sensitivity",
     "TableMeans",
+    "Trust",
+    "agreement",
+    "chance_level",
     "classification_metrics",
     "confusion",
     "delong",
+    "faithfulness_test",
+    "lesion_load",
+    "localisation_metrics",
     "mask_in_space",
+    "max_sensitivity",
+    "measure_trust",
+    "outside_share",
+    "perturbation_curve",
+    "pointing_game",
     "positive_density_ratio",
     "randomisation_test",
+    "reference_agreement",
+    "region_order",
     "relevance_mass",
     "roc_points",
+    "svm_baseline",
+    "top_intersection",
+    "voxel_areas",
+    "voxel_order",
     "wilson",
+    "with_tolerance",
 ]

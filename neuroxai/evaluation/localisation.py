@@ -1,7 +1,11 @@
-"""Does the relevance lie where the truth is known to be? All sums in float64."""
+"""Does the relevance lie where the truth is known to be? All sums in float64.
+
+Every measure takes the true mask as it is; `with_tolerance` widens it by some millimetres first.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -61,6 +65,157 @@ def relevance_mass(heatmap: NDArray[Any], mask: NDArray[Any]) -> float:
         ``sum(mask * R+) / sum(R+)``, 0 to 1; NaN where there is no positive relevance.
     """
     return lesion_relevance(heatmap, mask)
+
+
+def localisation_metrics(
+    heatmap: NDArray[Any],
+    mask: NDArray[Any],
+    brain: NDArray[Any],
+    *,
+    spacing: Sequence[float] = (1.0, 1.0, 1.0),
+    tolerance: float = 0.0,
+    top: int | None = None,
+) -> dict[str, float]:
+    """Compute all measures of one heatmap against its true mask, within the brain.
+
+    Relevance in the brain and in the mask counts, whatever lies outside the brain does not (`outside_share` looks at
+    that). With a tolerance, mass, ratio, pointing game and intersection count what lies within so many mm of the truth
+    as found; the areas leave these voxels out, so that a map that marks the truth and nothing else has an area of 1.
+
+    Parameters
+    ----------
+    heatmap : ndarray, shape (x, y, z)
+        Relevance for the class whose sign the mask shows; finite.
+    mask : ndarray of bool, same shape
+        The true effect.
+    brain : ndarray of bool, same shape
+        The brain, for example ``scan != 0``.
+    spacing : sequence of float
+        Voxel edge lengths in mm.
+    tolerance : float
+        In mm.
+    top : int, optional
+        Voxels of `top_intersection`; by default as many as the mask has.
+
+    Returns
+    -------
+    dict of str to float
+        ``relevance_mass``, ``density_ratio``, ``roc_auc``, ``pr_auc`` (average precision), ``pointing`` (1 where the
+        greatest value is a hit) and ``top_intersection``.
+
+    Raises
+    ------
+    InputError
+        If the mask or the rest of the brain has no voxel, or the heatmap is not finite.
+    SpaceError
+        If shapes differ.
+    """
+    _positive(heatmap, mask)
+    wide = with_tolerance(mask, spacing, tolerance)
+    density = positive_density_ratio(heatmap, wide, brain)  # refuses what does not fit
+    truth = np.asarray(mask, dtype=bool)
+    looked_at = np.asarray(brain, dtype=bool) | wide
+    values, found = np.asarray(heatmap, dtype=np.float64)[looked_at], wide[looked_at]
+    clear = (truth | ~wide)[looked_at]
+    roc, precision = voxel_areas(values[clear], truth[looked_at][clear])
+    return {
+        "relevance_mass": relevance_mass(values, found),
+        "density_ratio": density,
+        "roc_auc": roc,
+        "pr_auc": precision,
+        "pointing": pointing_game(values, found),
+        "top_intersection": top_intersection(values, found, int(truth.sum()) if top is None else top),
+    }
+
+
+def chance_level(
+    mask: NDArray[Any],
+    brain: NDArray[Any],
+    *,
+    spacing: Sequence[float] = (1.0, 1.0, 1.0),
+    tolerance: float = 0.0,
+) -> dict[str, float]:
+    """Return what `localisation_metrics` gives on average for a map that knows nothing: constant, or noise."""
+    wide, truth = with_tolerance(mask, spacing, tolerance), np.asarray(mask, dtype=bool)
+    looked_at = np.asarray(brain, dtype=bool) | wide
+    share = float(wide.sum() / looked_at.sum())
+    return {
+        "relevance_mass": share,
+        "density_ratio": 1.0,
+        "roc_auc": 0.5,
+        "pr_auc": float(truth.sum() / (looked_at & (truth | ~wide)).sum()),
+        "pointing": share,
+        "top_intersection": share,
+    }
+
+
+def voxel_areas(heatmap: NDArray[Any], mask: NDArray[Any]) -> tuple[float, float]:
+    """Areas under the ROC and the precision-recall curve of voxels; ties count one half, or together.
+
+    Returns
+    -------
+    (float, float)
+        ROC area (chance .5) and average precision (chance: the mask's share of the voxels). Signed values are ranked as
+        they are: relevance against the class comes last.
+
+    Raises
+    ------
+    InputError
+        If the mask holds no voxel or all of them.
+    """
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
+    _positive(heatmap, mask)
+    inside, values = np.ravel(mask).astype(bool), np.ravel(heatmap).astype(np.float64)
+    if not inside.any() or inside.all():
+        raise InputError(f"the mask holds {int(inside.sum())} of {inside.size} voxels; some, not all, are wanted")
+    return float(roc_auc_score(inside, values)), float(average_precision_score(inside, values))
+
+
+def pointing_game(heatmap: NDArray[Any], mask: NDArray[Any]) -> float:
+    """Whether the greatest value lies in the mask (Zhang 2018): 1 or 0; of several greatest, the share that does."""
+    _positive(heatmap, mask)
+    values = np.asarray(heatmap)
+    return float(np.asarray(mask, dtype=bool)[values == values.max()].mean())
+
+
+def top_intersection(heatmap: NDArray[Any], mask: NDArray[Any], top: int) -> float:
+    """Share of the `top` voxels of greatest value that lie in the mask; voxels tied for the last places share them.
+
+    Raises
+    ------
+    InputError
+        If `top` is not from 1 to the number of voxels.
+    """
+    _positive(heatmap, mask)
+    values, inside = np.ravel(heatmap), np.ravel(mask).astype(bool)
+    if not 1 <= top <= values.size:
+        raise InputError(f"top is {top}; 1 to {values.size}, the number of voxels, is wanted")
+    last = np.partition(values, values.size - top)[values.size - top]
+    above, tied = values > last, values == last
+    hits = inside[above].sum() + (top - above.sum()) * inside[tied].mean()
+    return float(hits / top)
+
+
+def with_tolerance(mask: NDArray[Any], spacing: Sequence[float], tolerance: float) -> NDArray[np.bool_]:
+    """Widen a mask by all voxels whose centre lies within `tolerance` mm of the centre of one of its own.
+
+    Raises
+    ------
+    InputError
+        If the tolerance is negative, or spacing does not fit the mask.
+    """
+    from scipy.ndimage import distance_transform_edt
+
+    inside = np.asarray(mask, dtype=bool)
+    if not (np.isfinite(tolerance) and tolerance >= 0):
+        raise InputError(f"tolerance is {tolerance}; 0 or a number of mm is wanted")
+    if len(spacing) != inside.ndim or not all(s > 0 for s in spacing):
+        raise InputError(f"spacing {tuple(spacing)} does not fit a mask of {inside.ndim} axes; give one length an axis")
+    if tolerance == 0 or not inside.any():
+        return inside
+    # rounding must not decide about voxels at exactly that distance
+    return np.asarray(distance_transform_edt(~inside, sampling=tuple(spacing)) <= tolerance * (1 + 1e-9))
 
 
 def mask_in_space(mask: Volume, space: Space) -> NDArray[np.bool_]:

@@ -1,0 +1,136 @@
+"""Scans of known truth, and all that is measured of one heatmap of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuroxai.errors import SpaceError
+from neuroxai.evaluation.faithfulness import perturbation_curve, random_areas
+from neuroxai.evaluation.localisation import chance_level, localisation_metrics
+from neuroxai.evaluation.perturbation import Order, region_order, voxel_order
+from neuroxai.evaluation.reference import outside_share
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from neuroxai.atlas import Atlas
+
+
+@dataclass(frozen=True, eq=False)
+class KnownTruth:
+    """Scans of known truth, and how they are looked at.
+
+    Parameters
+    ----------
+    scans : torch.Tensor, shape (scans, 1, *grid)
+        As the networks take them; 0 outside the brain.
+    truths : ndarray of bool, shape (scans, *grid)
+        Where each scan's effect is.
+    target : int
+        The class that the effect speaks for.
+    spacing : sequence of float
+        Voxel edge lengths in mm.
+    tolerance : float
+        Of the truth and of the brain's border, in mm.
+    atlas : Atlas, optional
+        On the scans' grid: for deleting regions and for the overlap of the top regions.
+    top : int
+        Regions that count as top.
+    fill : {"zero", "blur"} or torch.Tensor, shape (1, *grid)
+        What voxels are replaced by.
+    steps, repeats, draws : int
+        Steps of a curve, random orders, draws of noise.
+    seed : int
+        Of all that is random.
+
+    Raises
+    ------
+    SpaceError
+        If scans, truths and atlas have different grids.
+    """
+
+    scans: Tensor
+    truths: NDArray[np.bool_]
+    target: int = 1
+    spacing: Sequence[float] = (1.0, 1.0, 1.0)
+    tolerance: float = 0.0
+    atlas: Atlas | None = None
+    top: int = 10
+    fill: Any = "zero"
+    steps: int = 20
+    repeats: int = 5
+    draws: int = 3
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        grid = np.shape(self.truths)[1:]
+        if tuple(self.scans.shape) != (len(self.truths), 1, *grid):
+            raise SpaceError(
+                f"scans of shape {tuple(self.scans.shape)} do not fit truths of shape {np.shape(self.truths)}; "
+                "(scans, 1, *grid) and (scans, *grid) are wanted"
+            )
+        if self.atlas is not None and self.atlas.space.shape != grid:
+            raise SpaceError(
+                f"the atlas has the grid {self.atlas.space.shape}, the scans {grid}; use atlas.resampled_to(space)"
+            )
+
+    def brain(self, n: int) -> NDArray[np.bool_]:
+        """Voxels of a scan that are not 0."""
+        return np.asarray((self.scans[n, 0] != 0).cpu().numpy())
+
+    def place(self, n: int, heatmap: NDArray[Any]) -> dict[str, float]:
+        """Localisation of a scan's heatmap, and the share of it outside the brain."""
+        brain = self.brain(n)
+        found = localisation_metrics(heatmap, self.truths[n], brain, spacing=self.spacing, tolerance=self.tolerance)
+        return found | {"outside_brain": outside_share(heatmap, brain, spacing=self.spacing, tolerance=self.tolerance)}
+
+    def areas(self, network: nn.Module, n: int, heatmap: NDArray[Any]) -> dict[str, float]:
+        """Areas of deletion, insertion and, with an atlas, region deletion."""
+        return {
+            key: perturbation_curve(network, self.scans[n], order, target=self.target, fill=self.fill, mode=mode).area
+            for key, (order, mode) in self._orders(n, heatmap).items()
+        }
+
+    def random(self, network: nn.Module, n: int) -> dict[str, float]:
+        """Mean areas of random orders."""
+        options: dict[str, Any] = {"repeats": self.repeats, "seed": self.seed + n, "target": self.target}
+        return {
+            key: float(np.mean(random_areas(network, self.scans[n], order, fill=self.fill, mode=mode, **options)))
+            for key, (order, mode) in self._orders(n, np.zeros(self.truths[n].shape)).items()
+        }
+
+    def densities(self, heatmaps: NDArray[Any]) -> NDArray[np.float64] | None:
+        """Region densities of heatmaps (maps, *grid), shape (maps, regions); None without an atlas."""
+        import torch
+
+        from neuroxai.atlas import RegionScorer
+
+        if self.atlas is None:
+            return None
+        return np.asarray(RegionScorer(self.atlas)(torch.from_numpy(heatmaps)[:, None]).density.numpy())
+
+    def chance(self) -> dict[str, float]:
+        """Mean over the scans of what a map that knows nothing gets."""
+        ones, rows = np.ones(self.truths[0].shape), []
+        for n, truth in enumerate(self.truths):
+            level = chance_level(truth, self.brain(n), spacing=self.spacing, tolerance=self.tolerance)
+            rows.append(level | {"outside_brain": self.place(n, ones)["outside_brain"]})
+        result = {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
+        zero = ("deletion", "insertion", "region_deletion", "between_trainings", "randomised_top", "randomised_all")
+        result |= dict.fromkeys(zero, 0.0)
+        if self.atlas is not None:
+            result["top_overlap"] = self.top / len(self.atlas.names)
+        return result
+
+    def _orders(self, n: int, heatmap: NDArray[Any]) -> dict[str, tuple[Order, Any]]:
+        voxels = voxel_order(heatmap, self.steps, self.brain(n), self.seed + n)
+        orders: dict[str, tuple[Order, Any]] = {"deletion": (voxels, "deletion"), "insertion": (voxels, "insertion")}
+        if self.atlas is not None:
+            regions = region_order(heatmap, self.atlas.positions(), self.seed + n)
+            orders["region_deletion"] = (regions, "deletion")
+        return orders
