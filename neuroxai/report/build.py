@@ -81,12 +81,13 @@ def build_report(
     links: dict[str, ScanLink] = {}
     for count, item in enumerate(folder.items):
         cell = cell_of(item, folder.classes, folder.positive)
-        page = item.page
+        page, outside = item.page, None
         try:
             if item.title in broken:
                 raise InputError(broken[item.title])
             values, heatmap, scan, regions = scan_values(item, sources[item.title], failures)
             write_text(target / page, scan_page(values))
+            outside = values.outside
             averages.add(heatmap, scan, regions, groups_of(cell))
             if known.masks and cell:
                 patient = cell in ("TP", "FN")
@@ -97,7 +98,7 @@ def build_report(
             failures.append(Failure(item.title, str(error)))
             page = ""
         probability = item.probabilities[folder.positive]
-        links[item.title] = ScanLink(item.title, page, item.true, item.predicted, probability, cell)
+        links[item.title] = ScanLink(item.title, page, item.true, item.predicted, probability, cell, outside)
         if on_scan is not None:
             on_scan(count + 1, len(folder.items))
     patients = [item for item in folder.items if links[item.title].cell in ("TP", "FN")]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from neuroxai.errors import InputError, SpaceError
+from neuroxai.evaluation import outside_share
 from neuroxai.io import read_json, read_tsv, read_volume
 from neuroxai.report import figures
 from neuroxai.report.cohort import top_regions
@@ -69,6 +71,7 @@ def scan_values(
         else None,
         provenance=provenance(sidecar),
         notes=notes,
+        outside=outside_brain(heatmap, scan),
     )
     return values, heatmap, scan, regions
 
@@ -86,6 +89,16 @@ def drawn(item: Item, heatmap: Volume, scan: Volume | None) -> tuple[Volume, Vol
             )
         return native, scan
     return heatmap, scan if scan.space.matches(heatmap.space) else scan.resampled_to(heatmap.space)
+
+
+def outside_brain(heatmap: Volume, scan: Volume | None) -> float | None:
+    """Return the share of the relevance's magnitude where the scan, on the heatmap's grid, is 0 (Tinauer 2022)."""
+    if scan is None:
+        return None
+    under = scan if scan.space.matches(heatmap.space) else scan.resampled_to(heatmap.space)
+    brain = under.data != 0
+    share = outside_share(heatmap.data, brain) if brain.any() else float("nan")
+    return None if math.isnan(share) else share
 
 
 def read_regions(path: Path) -> list[Region]:

@@ -73,6 +73,7 @@ def cohort_values(
         bars=_bars(regions, region_groups),
         truth=truth,
         links=list(links.values()),
+        outside=outside_brain(list(links.values())),
         failures=failures,
         provenance=provenance(folder.record),
         notes=notes,
@@ -85,6 +86,15 @@ def _bars(regions: Sequence[RegionMeans], groups: Sequence[str]) -> bytes | None
     drawn = [g for g in groups if g in ("patients", "controls", "all")]
     lengths = {g: [r.densities[g] for r in regions[:10]] for g in drawn}
     return figures.region_bars([r.name for r in regions[:10]], lengths, "mean density of relevance")
+
+
+def outside_brain(links: Sequence[ScanLink]) -> dict[str, Any] | None:
+    """Return mean and highest share of relevance outside the brain over the scans where it is known."""
+    known = [(link.outside, link.title) for link in links if link.outside is not None]
+    if not known:
+        return None
+    highest, scan = max(known)
+    return {"mean": sum(share for share, _ in known) / len(known), "highest": highest, "scan": scan, "n": len(known)}
 
 
 def metrics_record(values: CohortValues, averages: Averages) -> dict[str, Any]:
@@ -102,6 +112,7 @@ def metrics_record(values: CohortValues, averages: Averages) -> dict[str, Any]:
         "regions": [
             {"name": r.name, "gain": r.gain, "sum": dict(r.sums), "density": dict(r.densities)} for r in values.regions
         ],
+        "outside_brain": outside_brain(values.links),
         "failures": [{"scan": f.title, "error": f.error} for f in values.failures],
         "notes": list(values.notes),
         "research_use": values.research_use,

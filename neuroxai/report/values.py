@@ -66,6 +66,8 @@ class ScanValues:
         Label and value.
     notes : sequence of str
         What the reader must know about this scan.
+    outside : float or None
+        Share of the relevance's magnitude outside the brain; None where the scan or all relevance is absent.
     """
 
     title: str
@@ -82,6 +84,7 @@ class ScanValues:
     provenance: Sequence[tuple[str, str]]
     notes: Sequence[str] = ()
     start: str = "logit"
+    outside: float | None = None
     research_use: str = RESEARCH_USE
 
 
@@ -96,7 +99,10 @@ class GroupMap:
 
 @dataclass(frozen=True)
 class ScanLink:
-    """A line of the table of scans; `page` is relative and empty where no page could be made."""
+    """A line of the table of scans; `page` is relative and empty where no page could be made.
+
+    ``outside`` is the share of the relevance's magnitude outside the brain, None where it is unknown.
+    """
 
     title: str
     page: str
@@ -104,6 +110,7 @@ class ScanLink:
     predicted: str
     probability: float
     cell: str
+    outside: float | None = None
 
 
 @dataclass(frozen=True)
@@ -128,6 +135,8 @@ class CohortValues:
         ``TP``, ``FP``, ``TN``, ``FN``.
     truth : mapping
         Known-truth figures (`neuroxai.report.truth`), empty where there are no masks.
+    outside : mapping or None
+        ``mean`` and ``highest`` share of relevance outside the brain, the ``scan`` that has it, ``n`` scans.
     """
 
     classes: Sequence[str]
@@ -148,4 +157,5 @@ class CohortValues:
     failures: Sequence[Failure]
     provenance: Sequence[tuple[str, str]]
     notes: Sequence[str] = field(default_factory=tuple)
+    outside: Mapping[str, Any] | None = None
     research_use: str = RESEARCH_USE

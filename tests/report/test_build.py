@@ -329,3 +329,23 @@ def test_memory_does_not_grow_with_the_cohort(explained, monkeypatch):
     build_report(out, on_scan=count)
     assert len(alive) == 6
     assert max(alive[1:]) <= alive[0] + 1
+
+
+def test_relevance_outside_the_brain_is_told(explained):
+    folder = explained()
+    path = next(folder.rglob("sub-0004_space-network_*_heatmap.nii.gz"))
+    heatmap = read_volume(path)
+    inside = np.abs(heatmap.data).sum(dtype=np.float64)
+    data = heatmap.data.copy()
+    corner = np.array([[0, 0, 0], [0, 13, 11], [11, 13, 11]])  # asymmetric, and no brain there
+    data[tuple(corner.T)] = -0.5
+    write_volume(path, Volume(data, heatmap.space))
+    built = build_report(folder)
+    found = built.metrics["outside_brain"]
+    share = 1.5 / (inside + 1.5)
+    assert found == {"mean": pytest.approx(share / 6), "highest": pytest.approx(share), "scan": "sub-0004", "n": 6}
+    page = (built.index.parent / "sub-0004.html").read_text()
+    assert f"Relevance outside the brain: {100 * share:.1f} % of its magnitude" in page
+    other = (built.index.parent / "sub-0001.html").read_text()
+    assert "Relevance outside the brain: 0.0 % of its magnitude" in other
+    assert f"at most {100 * share:.1f} % (sub-0004)" in built.index.read_text()
