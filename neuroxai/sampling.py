@@ -50,3 +50,23 @@ def sampled(data: NDArray[Any], matrix: NDArray[np.float64], shape: tuple[int, i
         data, step, offset, output_shape=shape, order=order, mode="grid-constant", cval=0.0
     )
     return scaled
+
+
+def smoothing(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the Gaussian's sigma along each old axis, in old voxels, before resampling to a coarser grid.
+
+    Parameters
+    ----------
+    matrix : ndarray, shape (4, 4)
+        From the new grid's voxel indices to the old one's (`neuroxai.space.Space.to_voxels_of`).
+
+    Returns
+    -------
+    ndarray, shape (3,)
+        0 along axes that do not become coarser.
+    """
+    # sizes of the new voxels measured along the old axes, in old voxels
+    ratio = np.linalg.norm(matrix[:3, :3], axis=1)
+    sigma: NDArray[np.float64] = np.sqrt(np.maximum(ratio**2 - 1.0, 0.0)) / 2.3548
+    sigma[ratio < 1.05] = 0.0
+    return sigma

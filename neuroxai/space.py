@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroxai.errors import SpaceError
-from neuroxai.sampling import sampled
+from neuroxai.sampling import sampled, smoothing
 
 _AXES = (("L", "R"), ("P", "A"), ("I", "S"))
 
@@ -184,26 +184,6 @@ class Volume:
             if sigma.any():
                 data = ndimage.gaussian_filter(data, sigma, mode="constant")
         return Volume(sampled(data, matrix, space.shape, order), space)
-
-
-def smoothing(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the Gaussian's sigma along each old axis, in old voxels, before resampling to a coarser grid.
-
-    Parameters
-    ----------
-    matrix : ndarray, shape (4, 4)
-        From the new grid's voxel indices to the old one's (`Space.to_voxels_of`).
-
-    Returns
-    -------
-    ndarray, shape (3,)
-        0 along axes that do not become coarser.
-    """
-    # sizes of the new voxels measured along the old axes, in old voxels
-    ratio = np.linalg.norm(matrix[:3, :3], axis=1)
-    sigma: NDArray[np.float64] = np.sqrt(np.maximum(ratio**2 - 1.0, 0.0)) / 2.3548
-    sigma[ratio < 1.05] = 0.0
-    return sigma
 
 
 def mni152(spacing: float = 2.0) -> Space:

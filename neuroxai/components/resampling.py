@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from neuroxai.space import Space, smoothing
+from neuroxai.sampling import smoothing
+from neuroxai.space import Space
 
 PLANES = 16  # of the new grid at a time, so that the table of places stays small
 

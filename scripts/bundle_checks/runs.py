@@ -79,7 +79,10 @@ def evaluate(trial: Trial) -> None:
     options = {**trial.training_options, "output_dir": trial.folder / "evaluated"}
     trial.run_inside("run", configs=["train.json", "evaluate.json"], **options)
     predictions(trial, trial.folder / "evaluated")
-    figures = read_json(trial.folder / "evaluated" / "metrics_test.json")
+    file = trial.folder / "evaluated" / "metrics_test.json"
+    if not file.is_file():
+        raise Problem("the evaluation wrote no metrics_test.json")
+    figures = read_json(file)
     if figures.get("checkpoint_sha256") != sha256(trial.model):
         raise Problem("metrics_test.json names another checkpoint")
     for name in ("balanced_accuracy", "roc_auc", "sensitivity", "specificity"):

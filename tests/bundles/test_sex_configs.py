@@ -11,6 +11,7 @@ import torch
 from monai.bundle import ConfigWorkflow
 
 from helpers.bundles import REPOSITORY, copy_of, train
+from helpers.bundles import infer as run
 from helpers.command import run as neuroxai
 from neuroxai import attribution, io, networks
 from neuroxai.components import load_weights
@@ -18,19 +19,6 @@ from neuroxai.space import mni152
 
 SEX = REPOSITORY / "bundles" / "brain_t1w_sex_pif_classification"
 SUBJECTS = ["sub-16", "sub-17", "sub-18", "sub-19"]
-
-
-def run(bundle, files, **overrides):
-    workflow = ConfigWorkflow(
-        config_file=[str(bundle / "configs" / name) for name in files],
-        logging_file=False,
-        workflow_type="infer",
-        bundle_root=str(bundle),
-        **overrides,
-    )
-    workflow.initialize()
-    workflow.run()
-    return workflow
 
 
 @pytest.fixture
