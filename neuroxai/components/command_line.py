@@ -8,7 +8,7 @@ from types import TracebackType
 
 from torch import distributed
 
-from neuroxai.components.distributed import lost_process
+from neuroxai.components.distributed import from_command_line, lost_process
 from neuroxai.errors import ours
 
 
@@ -18,8 +18,7 @@ def plain_errors() -> None:
     Bundles call it in ``initialize``. It changes nothing where a bundle is used as a library. Where another process of
     a distributed training is lost, the line says so and the exit code is 1.
     """
-    main = getattr(sys.modules.get("__main__"), "__spec__", None)
-    if main is None or not main.name.startswith("monai.bundle"):
+    if not from_command_line("monai.bundle"):
         return
     default = sys.excepthook
 

@@ -106,9 +106,27 @@ class SharedBuffers:
 
 
 def end_processes() -> None:
-    """Leave the group of processes, if this process is in one."""
-    if distributed.is_initialized():
-        distributed.destroy_process_group()
+    """Leave the group of processes, if this process is in one.
+
+    Of the commands ``python -m monai.bundle`` and ``neuroxai`` all processes but the first end here: on its way out of
+    the interpreter a process that is still connected to others may abort ("terminate called without an active
+    exception", seen with gloo in torch 2.13), upon which torchrun calls the whole training failed.
+    """
+    if not distributed.is_initialized():
+        return
+    distributed.barrier()
+    if distributed.get_rank() > 0 and from_command_line("monai.bundle", "neuroxai"):
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
+    distributed.destroy_process_group()
+
+
+def from_command_line(*packages: str) -> bool:
+    """Whether this process was started as the command of one of these packages."""
+    main = getattr(sys.modules.get("__main__"), "__spec__", None)
+    return main is not None and main.name.startswith(packages)
 
 
 def process_count() -> int:
