@@ -40,6 +40,13 @@ def compare(
             "absolute relevance in all regions: the pattern without the class score)."
         ),
     ] = "sum",
+    scale: Annotated[
+        str,
+        typer.Option(
+            help="Reference made here: deviations of the scores (linear), or of their logarithms (log; scores above 0, "
+            "such as shares of positive relevance, whose upper tail is long)."
+        ),
+    ] = "linear",
     above: Annotated[float, typer.Option(help="Fingerprints: patients with a larger probability.")] = 0.9,
     permutations: Annotated[int, typer.Option(min=99, help="Of each test.")] = 9999,
     replicates: Annotated[int, typer.Option(min=100, help="Bootstrap draws of each interval.")] = 2000,
@@ -70,6 +77,7 @@ def compare(
         measure=measure,  # type: ignore[arg-type]  # checked where it is used
         members=members,  # type: ignore[arg-type]  # checked where it is used
         adjust=columns_adjusted,
+        scale=scale,  # type: ignore[arg-type]  # checked where it is used
         above=above,
         permutations=permutations,
         replicates=replicates,
@@ -115,9 +123,10 @@ def _lines(record: Mapping[str, Any]) -> list[str]:
             lines.append(f"  {what}: {len(names)} regions{': ' + shown if names else ''}")
     if reference is not None:
         adjusted = " and ".join(reference["adjusted"]) or "nothing"
+        logs = " of logarithms" if reference["scale"] == "log" else ""
         lines.append(
-            f"reference of {reference['controls']} controls, adjusted for {adjusted}; controls left out in turn have "
-            f"p < .05 in {reference['false_alarms']:.1%} of regions"
+            f"reference{logs} of {reference['controls']} controls, adjusted for {adjusted}; controls left out in turn "
+            f"have p < .05 in {reference['false_alarms']:.1%} of regions"
         )
         lines.append(
             "  flagged (false discovery rate <= .05 within a person, in one region or more): "

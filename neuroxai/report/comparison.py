@@ -20,6 +20,7 @@ from neuroxai.report.values import RESEARCH_USE, Failure
 from neuroxai.statistics import Reference, read_reference, write_reference
 from neuroxai.statistics.design import COLUMNS
 from neuroxai.statistics.reference import MEMBERS, Members
+from neuroxai.statistics.scales import SCALES, Scale
 from neuroxai.statistics.tables import fingerprints_table, gain_table, groups_table, percentiles_table
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class Settings:
     measure: Measure = "sum"
     members: Members = "refuse"
     adjust: tuple[str, ...] | None = None
+    scale: Scale = "linear"
     above: float = 0.9
     permutations: int = 9999
     replicates: int = 2000
@@ -159,6 +161,8 @@ def _check(options: Settings) -> None:
         raise one_of("measure", options.measure, MEASURES)
     if options.members not in MEMBERS:
         raise one_of("choice for members", options.members, MEMBERS)
+    if options.scale not in SCALES:
+        raise one_of("scale", options.scale, SCALES)
     for name in options.adjust or ():
         if name not in COLUMNS:
             raise one_of("column to adjust for", name, COLUMNS)
@@ -190,7 +194,12 @@ def _own_reference(
     """Make a reference of this cohort's controls; None and a note where that cannot be, unless it is to be saved."""
     try:
         return Reference.fit(
-            scores.densities[is_control], scores.people[is_control], options.measure, facts, options.adjust
+            scores.densities[is_control],
+            scores.people[is_control],
+            options.measure,
+            facts,
+            options.adjust,
+            options.scale,
         )
     except InputError as error:
         if needed:

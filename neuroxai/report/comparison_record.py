@@ -59,6 +59,7 @@ def reference_facts(reference: Reference, path: str | os.PathLike[str] | None) -
         "file": None if path is None else Path(path).name,
         "controls": reference.controls,
         "adjusted": list(reference.design.adjusted),
+        "scale": reference.scale,
         "false_alarms": reference.false_alarms,
     }
 

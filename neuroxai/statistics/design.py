@@ -26,6 +26,23 @@ class Subject:
     age: float | None = None
     sex: str | None = None
 
+    def in_order(self, regions: Sequence[str]) -> NDArray[np.float64]:
+        """Return the scores in the order of a reference's regions.
+
+        Raises
+        ------
+        InputError
+            If the regions are not the same.
+        """
+        absent = [name for name in regions if name not in self.scores]
+        extra = [str(name) for name in self.scores if name not in set(regions)]
+        if absent or extra:
+            raise InputError(
+                f"{self.participant_id}: regions do not match: the reference has {_some(absent)} that the subject "
+                f"lacks, the subject {_some(extra)} that the reference lacks; score both with one atlas"
+            )
+        return np.array([float(self.scores[name]) for name in regions])
+
 
 @dataclass(frozen=True)
 class Design:
@@ -141,3 +158,7 @@ def _column(ids: Sequence[str], people: pd.DataFrame | None, name: str) -> list[
         raise InputError(f"{absent[0]} has scores, but no row in the table of people; give it a row")
     values = people.loc[list(ids), name].tolist()
     return [None if v is None or v != v else (float(v) if name == "age" else str(v)) for v in values]
+
+
+def _some(names: Sequence[str]) -> str:
+    return f"{names[0]!r} and {len(names) - 1} more" if len(names) > 1 else repr(names[0]) if names else "none"

@@ -14,6 +14,7 @@ from neuroxai.errors import InputError, LeakageError, one_of
 from neuroxai.statistics.design import Design, Subject, design_of
 from neuroxai.statistics.deviations import left_out_t, percentiles, two_sided, without
 from neuroxai.statistics.permutation import false_discovery
+from neuroxai.statistics.scales import Scale, scaled, unscaled
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,6 +59,8 @@ class Reference:
         The controls' deviations, sorted within each region.
     false_alarms : float
         Share of controls' regions with p < .05 when each control is scored by all others: .05 where t holds.
+    scale : {"linear", "log"}
+        Deviations are those of the scores, or of their logarithms: for positive scores with a long upper tail.
     """
 
     regions: tuple[str, ...]
@@ -72,6 +75,7 @@ class Reference:
     ordered: NDArray[np.float64]
     false_alarms: float
     salt: str = field(default="")
+    scale: Scale = "linear"
 
     @classmethod
     def fit(
@@ -81,6 +85,7 @@ class Reference:
         measure: str = "density",
         facts: Mapping[str, Any] | None = None,
         adjust: Sequence[str] | None = None,
+        scale: Scale = "linear",
     ) -> Reference:
         """Make a reference of healthy controls, one row each. Use controls that the network was not trained on.
 
@@ -94,12 +99,14 @@ class Reference:
             Recorded.
         adjust : sequence of str, optional
             Of ``"age"``, ``"sex"``; by default those that exist and vary; ``()`` for none.
+        scale : {"linear", "log"}
+            See `Reference`.
 
         Raises
         ------
         InputError
             If there are fewer than `MINIMUM` controls (and one more a column adjusted for), one stands in two rows, a
-            value is missing, or one control alone decides a column.
+            value is missing, one control alone decides a column, or the scale is "log" and a score is not above 0.
         """
         ids = [str(name) for name in scores.index]
         twice = next((name for k, name in enumerate(ids) if name in ids[:k]), None)
@@ -110,7 +117,7 @@ class Reference:
         if n < wanted:
             what = f" adjusted for {' and '.join(design.adjusted)}" if design.adjusted else ""
             raise InputError(f"{n} controls, but a reference{what} wants {wanted} or more; add controls")
-        y = scores.to_numpy(dtype=np.float64)
+        y = scaled(scores.to_numpy(dtype=np.float64), scale, ids)
         known = ~np.isnan(y).all(axis=0)
         if not np.isfinite(y[:, known]).all():
             raise InputError("a region is NaN or infinite in some controls only; score all with one atlas")
@@ -149,6 +156,7 @@ class Reference:
             ordered=ordered,
             false_alarms=float((alarms < 0.05).mean()) if alarms.size else 0.0,
             salt=salt,
+            scale=scale,
         )
 
     def has(self, participant: str) -> bool:
@@ -205,8 +213,8 @@ class Reference:
         p = two_sided(t, df)
         return pd.DataFrame(
             {
-                "value": y,
-                "expected": expected,
+                "value": unscaled(y, self.scale),
+                "expected": unscaled(expected, self.scale),
                 "z": t,
                 "percentile": np.where(np.isnan(t), np.nan, percentiles(ordered, own)),
                 "p": p,
@@ -217,18 +225,11 @@ class Reference:
         )
 
     def _values(self, subject: Subject) -> NDArray[np.float64]:
-        absent = [name for name in self.regions if name not in subject.scores]
-        extra = [str(name) for name in subject.scores if name not in set(self.regions)]
-        if absent or extra:
-            raise InputError(
-                f"{subject.participant_id}: regions do not match: the reference has {_some(absent)} that the subject "
-                f"lacks, the subject {_some(extra)} that the reference lacks; score both with one atlas"
-            )
-        y = np.array([float(subject.scores[name]) for name in self.regions])
+        y = subject.in_order(self.regions)
         wrong = ~np.isfinite(y) & ~np.isnan(self.sd)
         if wrong.any():
             raise InputError(f"{subject.participant_id}: {self.regions[int(wrong.argmax())]} is not a finite number")
-        return y
+        return scaled(y[None], self.scale, [subject.participant_id]).reshape(-1)
 
     def _leave_out(self, participant: str, members: Members) -> bool:
         if members not in MEMBERS:
@@ -245,7 +246,3 @@ class Reference:
 
 def _digest(salt: str, participant: str) -> str:
     return hashlib.sha256(f"{salt} {participant}".encode()).hexdigest()[:16]
-
-
-def _some(names: Sequence[str]) -> str:
-    return f"{names[0]!r} and {len(names) - 1} more" if len(names) > 1 else repr(names[0]) if names else "none"

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroxai.errors import InputError
+from neuroxai.errors import InputError, one_of
 from neuroxai.io import read_json, write_json
 from neuroxai.statistics.design import Design
 from neuroxai.statistics.reference import Reference
+from neuroxai.statistics.scales import SCALES
 
 FORMAT, VERSION = "neuroxai reference", 1
 
@@ -30,6 +31,7 @@ def write_reference(path: str | os.PathLike[str], reference: Reference) -> Path:
             "format": FORMAT,
             "version": VERSION,
             "measure": reference.measure,
+            "scale": reference.scale,
             "facts": dict(reference.facts),
             "controls": reference.controls,
             "adjusted": list(design.adjusted),
@@ -86,9 +88,13 @@ def read_reference(path: str | os.PathLike[str]) -> Reference:
             ordered=_numbers([region["ordered"] for region in regions]).T,
             false_alarms=float(record["false_alarms"]),
             salt=str(record["salt"]),
+            # files from before there were scales
+            scale=record.get("scale", "linear"),
         )
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise InputError(f"{path}: is damaged ({type(error).__name__}: {error}); make the reference again") from None
+    if reference.scale not in SCALES:
+        raise one_of(f"{path}: scale", reference.scale, SCALES)
     width, count = reference.design.width, len(reference.regions)
     shapes = [reference.coefficients.shape, reference.inverse.shape, reference.ordered.shape[1:]]
     if shapes != [(width, count), (width, width), (count,)] or len(set(reference.regions)) != count or not count:

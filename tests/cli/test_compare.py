@@ -129,6 +129,30 @@ def test_shares_compare_patterns_and_not_class_scores(tmp_path):
     assert gains.loc[("sub-014", "Insula"), "sum"] == pytest.approx(first["sum"][4] / first["absolute"].sum(), rel=1e-6)
 
 
+def test_logarithms_of_scores_on_demand(explained, tmp_path):
+    file = tmp_path / "reference.json"
+    result = run("compare", explained, "--out", tmp_path / "log", *FAST, "--scale", "log", "--save-reference", file)
+    assert result.code == 0, result.err
+    assert "reference of logarithms of 14 controls" in result.out
+    one = read_tsv(tmp_path / "log" / "percentiles.tsv")
+    plain = run("compare", explained, "--out", tmp_path / "linear", *FAST)
+    assert "reference of 14 controls" in plain.out
+    two = read_tsv(tmp_path / "linear" / "percentiles.tsv")
+    np.testing.assert_allclose(one["value"], two["value"])
+    assert not np.allclose(one["z"], two["z"], equal_nan=True)
+    # a stored reference brings its scale along
+    again = run("compare", explained, "--reference", file, "--members", "leave-one-out", "--out", tmp_path / "b", *FAST)
+    assert again.code == 0, again.err
+    np.testing.assert_allclose(read_tsv(tmp_path / "b" / "percentiles.tsv")["z"], one["z"], rtol=1e-5)
+    assert json.loads((tmp_path / "b" / "compare.json").read_text())["reference"]["scale"] == "log"
+    shutil.rmtree(explained / "sub-004")
+    write_regions(explained, "sub-004", None, np.array([9.0, 9.0, -1.5, 9.0, 9.0, 9.0]))
+    refused = run("compare", explained, "--out", tmp_path / "c", *FAST, "--scale", "log")
+    assert refused.code == 0, refused.err
+    assert "no percentiles: sub-004: a region's score is -1.5, and the scale 'log' wants all above 0" in refused.out
+    assert not (tmp_path / "c" / "percentiles.tsv").exists()
+
+
 def test_a_scan_without_relevance_has_no_shares(explained, tmp_path):
     shutil.rmtree(explained / "sub-004")
     write_regions(explained, "sub-004", None, np.zeros(6))
@@ -261,6 +285,7 @@ def test_few_controls_give_groups_without_percentiles(tmp_path):
         (("--control", "XX"), "unknown class for --control 'XX'; choose one of: AD, CN"),
         (("--target", "site"), "unknown column for --target 'site'"),
         (("--measure", "mean"), "unknown measure 'mean'"),
+        (("--scale", "ln"), "unknown scale 'ln'"),
         (("--members", "maybe"), "unknown choice for members 'maybe'"),
         (("--adjust", "site"), "unknown column to adjust for 'site'"),
         (("--participants", "/nowhere.tsv"), "/nowhere.tsv: no such table"),

@@ -252,3 +252,46 @@ def test_a_region_without_voxels_or_spread_stays_unknown(rng):
     np.testing.assert_allclose(known["q"], stats.false_discovery_control(known["p"]))
     own = Subject("sub-0003", dict(scores.loc["sub-0003"]))
     assert np.isfinite(reference.z(own, "leave-one-out").drop(["Region 1", "Region 2"])).all()
+
+
+def test_on_the_scale_log_it_is_the_reference_of_logarithms(rng):
+    scores, people = controls(rng, 30, slope=0.05)
+    linear, logs = Reference.fit(scores, people), Reference.fit(np.exp(scores), people, scale="log")
+    new, name = scores.iloc[4] + 0.5, scores.index[4]
+    cases = (("sub-new", new, "refuse"), (name, scores.iloc[4], "leave-one-out"))
+    for who, values, members in cases:
+        age = people["age"].iloc[4] if who == name else 70.0
+        expected = linear.compare(subject(values, age, people["sex"].iloc[4], who), members)
+        found = logs.compare(subject(np.exp(values), age, people["sex"].iloc[4], who), members)
+        for column in ("z", "percentile", "p", "q"):
+            np.testing.assert_allclose(found[column], expected[column], rtol=1e-8, err_msg=column)
+        for column in ("value", "expected"):
+            np.testing.assert_allclose(found[column], np.exp(expected[column]), rtol=1e-8, err_msg=column)
+    assert logs.false_alarms == linear.false_alarms
+
+
+def test_logarithms_are_calibrated_where_scores_have_a_long_tail(rng):
+    scores = pd.DataFrame(np.exp(rng.normal(size=(60, 200))), index=[f"s{k}" for k in range(60)])
+    assert Reference.fit(scores, scale="log").false_alarms == pytest.approx(0.05, abs=0.006)
+    people = [subject(dict(enumerate(np.exp(rng.normal(size=200)))), name=f"new-{k}") for k in range(100)]
+    people = [Subject(p.participant_id, {str(k): v for k, v in p.scores.items()}) for p in people]
+    flagged = {
+        scale: np.mean([(Reference.fit(scores, scale=scale).compare(p)["q"] <= 0.05).any() for p in people])
+        for scale in ("linear", "log")
+    }
+    assert flagged["log"] <= 0.12
+    assert flagged["linear"] > 0.9
+
+
+def test_the_scale_log_wants_scores_above_zero(rng):
+    scores = np.exp(controls(rng)[0])
+    reference = Reference.fit(scores.assign(none=np.nan), scale="log")
+    own = {**scores.iloc[0], "none": np.nan}
+    assert reference.compare(subject(own))["p"].isna().tolist() == [False] * len(REGIONS) + [True]
+    with pytest.raises(InputError, match="sub-new: a region's score is 0, and the scale 'log' wants all above 0"):
+        reference.compare(subject({**own, REGIONS[2]: 0.0}))
+    scores.iloc[3, 1] = -2.0
+    with pytest.raises(InputError, match=f"{scores.index[3]}: a region's score is -2"):
+        Reference.fit(scores, scale="log")
+    with pytest.raises(InputError, match="unknown scale 'logarithm'"):
+        Reference.fit(scores, scale="logarithm")

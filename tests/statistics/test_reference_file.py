@@ -35,6 +35,21 @@ def test_a_reference_survives_its_file(cohort, tmp_path):
     assert path.read_bytes() == write_reference(tmp_path / "again.json", read).read_bytes()
 
 
+def test_the_scale_survives_and_a_file_without_one_is_linear(cohort, tmp_path):
+    scores, people = cohort
+    reference = Reference.fit(np.exp(1e6 * scores), people, scale="log")
+    path = write_reference(tmp_path / "reference.json", reference)
+    new = Subject("sub-new", dict(np.exp(1e6 * scores.iloc[2])), 66.0, "F")
+    pd.testing.assert_frame_equal(read_reference(path).compare(new), reference.compare(new), rtol=1e-12)
+    record = json.loads(path.read_text())
+    assert record.pop("scale") == "log"
+    path.write_text(json.dumps(record))
+    assert read_reference(path).scale == "linear"
+    path.write_text(json.dumps({**record, "scale": "cubic"}))
+    with pytest.raises(InputError, match=r"unknown .*scale 'cubic'"):
+        read_reference(path)
+
+
 def test_the_file_names_no_one_and_is_small(cohort, tmp_path):
     scores, people = cohort
     path = write_reference(tmp_path / "reference.json", Reference.fit(scores, people))
