@@ -26,7 +26,7 @@ from neuroxai.lrp.pooling import MaxPool
 from neuroxai.lrp.propagate import Kept, collect, share_out
 
 MOST_CHANNELS = 4  # of the input; with more, the ordinary convolution is as fast
-SLAB_VALUES = 8_000_000  # of the layer's output in one slab
+SLAB_VALUES = 2_000_000  # of the layer's output in one slab
 
 
 @dataclass(frozen=True)
