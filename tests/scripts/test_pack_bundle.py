@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 import pack_bundle
 from bundle_zip import opening, packing
-from bundle_zip.contents import CHECKSUMS, RECORD, WEIGHTS
+from bundle_zip.contents import CHECKSUMS, RECORD, REFERENCE, WEIGHTS
 from bundle_zip.opening import open_packed
 from bundle_zip.packing import pack
 from helpers.bundles import AD, copy_of
@@ -89,6 +89,13 @@ def test_what_is_packed_comes_out(bundle, tmp_path):
     check = subprocess.run(["sha256sum", "-c", CHECKSUMS], cwd=tmp_path / "opened", capture_output=True, text=True)
     assert check.returncode == 0
     assert check.stdout.count(": OK") == len(wanted)
+
+
+def test_a_reference_of_controls_goes_with_it(bundle, tmp_path):
+    (bundle / REFERENCE).write_text("{}")
+    pack(bundle, tmp_path / "file.zip")
+    open_packed(tmp_path / "file.zip", tmp_path / "opened")
+    assert (tmp_path / "opened" / REFERENCE).read_text() == "{}"
 
 
 def test_metadata_name_the_version_the_grid_and_the_range_of_the_weights(packed, tmp_path):
