@@ -39,7 +39,7 @@ def score(
     from neuroxai.cli._bundle import device_of, located
     from neuroxai.components.facts import atlas_of
     from neuroxai.components.scores import Scorers
-    from neuroxai.errors import InputError, ours
+    from neuroxai.errors import InputError, NeuroxaiError
 
     if labels is not None and atlas is None:
         raise InputError("--labels names the regions of an atlas; give the label image with --atlas")
@@ -52,11 +52,8 @@ def score(
             volume = io.read_volume(file)
             values = torch.from_numpy(volume.data)[None, None].to(where)
             frames.append(named(scorers.on(volume.space, where)(values).to_frame(), file))
-        except Exception as error:  # one bad map must not end a cohort
-            known = ours(error)
-            if known is None:
-                raise
-            failed.append({"file": str(file), "error": str(known)})
+        except NeuroxaiError as error:  # one bad map must not end a cohort
+            failed.append({"file": str(file), "error": str(error)})
     if not frames:
         raise InputError(f"none of {len(files)} maps can be scored; the first: {failed[0]['error']}")
     io.write_tsv(out, pd.concat(frames, ignore_index=True))

@@ -41,14 +41,6 @@ def atlas_facts(atlas: str | None) -> Any:
     return {**({"name": atlas} if named else {}), "file": file.name, "sha256": io.sha256(file)}
 
 
-def region_scorer(atlas: str | None, labels: str | None, space: Space) -> Any:
-    """Return the scorer of an atlas (as `atlas_of` takes it) on a grid; None without atlas."""
-    from neuroxai.atlas import RegionScorer
-
-    found = atlas_of(atlas, labels)
-    return None if found is None else RegionScorer(found.resampled_to(space))
-
-
 def run_facts(
     method: str, options: Mapping[str, Any] | None, checkpoint: str, bundle: str, atlas: str | None, space: Space
 ) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from ignite.engine import Engine, Events
 from numpy.typing import NDArray
 
 from neuroxai import io
-from neuroxai.components.facts import hidden_facts, region_scorer, relative_source, run_facts
+from neuroxai.components.facts import hidden_facts, relative_source, run_facts
+from neuroxai.components.scores import scorers_of
 from neuroxai.layers import PatchIndividualFilter
 from neuroxai.space import Space, Volume
 
@@ -57,7 +58,7 @@ class FilterHeatmapSaver:
         self.space = space
         self.method = method
         self.dataset_dir = Path(dataset_dir).resolve() if dataset_dir else None
-        self.scorer = region_scorer(atlas, labels, space)
+        self.scorers = scorers_of(atlas, labels, space)
         hidden = hidden_facts(layer, None, conditions)
         self.layer, self.conditions = layer, hidden["conditions"]
         chosen = neurons if isinstance(neurons, str) else [hidden_facts(layer, n, None)["neuron"] for n in neurons]
@@ -112,8 +113,9 @@ class FilterHeatmapSaver:
             neuron = self._neurons.setdefault(label, _Neuron(hidden.neuron, _BoxSum(self.space.shape)))
             neuron.sum.add(relevance.sum((0, 1)).cpu().numpy())
             neuron.activations.extend(hidden.activation.tolist())
-            if self.scorer is not None:
-                frame = self.scorer(hidden.relevance.float()).to_frame(range(len(people)))
+            if self.scorers is not None:
+                scorer = self.scorers.on(self.space, relevance.device)
+                frame = scorer(hidden.relevance.float()).to_frame(range(len(people)))
                 for number, rows in frame.groupby("participant_id", sort=False):
                     rows = rows.drop(columns="participant_id")
                     rows.insert(0, "neuron", label)

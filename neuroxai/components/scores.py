@@ -43,6 +43,19 @@ class Scorers:
         return self._kept[key].to(device)
 
 
+def scorers_of(atlas: str | None, labels: str | None, space: Space | None) -> Scorers | None:
+    """Return the scorers of an atlas (as `facts.atlas_of` takes it), or None without.
+
+    One that does not lie on `space` is refused here, before anything runs.
+    """
+    if atlas is None:
+        return None
+    scorers = Scorers(atlas_of(atlas, labels))
+    if space is not None:
+        scorers.on(space, torch.device("cpu"))
+    return scorers
+
+
 class Scores:
     """Tables of region scores, worked out on the device of the heatmaps.
 
@@ -68,9 +81,7 @@ class Scores:
             raise one_of("space of the scores", where, SCORE_SPACES)
         self.space = space
         self.where = where
-        self.scorers = None if atlas is None else Scorers(atlas_of(atlas, labels))
-        if self.scorers is not None and where == "network":
-            self.scorers.on(space, torch.device("cpu"))  # an atlas that lies elsewhere is refused before anything runs
+        self.scorers = scorers_of(atlas, labels, space if where == "network" else None)
 
     def __call__(self, heatmaps: torch.Tensor, scans: Sequence[Space]) -> list[Any]:
         """Score heatmaps (batch, 1, *space.shape) of scans on these grids; one table a scan, or None without atlas."""

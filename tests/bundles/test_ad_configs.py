@@ -10,7 +10,7 @@ import pytest
 import torch
 from monai.bundle import ConfigWorkflow
 
-from helpers.bundles import AD, MS
+from helpers.bundles import AD, MS, SEX
 from helpers.bundles import infer as run
 from neuroxai import io
 from neuroxai.errors import InputError, ours
@@ -76,7 +76,7 @@ def test_the_network_fits_the_metadata(bundle):
     assert np.isfinite(logits.numpy()).all()
 
 
-@pytest.mark.parametrize("bundle", [AD, MS], ids=lambda bundle: bundle.name)
+@pytest.mark.parametrize("bundle", [AD, MS, SEX], ids=lambda bundle: bundle.name)
 def test_required_properties_are_there(bundle):
     for name, kind in (("train.json", "train"), ("inference.json", "infer")):
         workflow = ConfigWorkflow(

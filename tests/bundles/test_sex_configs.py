@@ -10,14 +10,13 @@ import pytest
 import torch
 from monai.bundle import ConfigWorkflow
 
-from helpers.bundles import REPOSITORY, copy_of, train
+from helpers.bundles import SEX, copy_of, train
 from helpers.bundles import infer as run
 from helpers.command import run as neuroxai
 from neuroxai import attribution, io, networks
 from neuroxai.components import load_weights
 from neuroxai.space import mni152
 
-SEX = REPOSITORY / "bundles" / "brain_t1w_sex_pif_classification"
 SUBJECTS = ["sub-16", "sub-17", "sub-18", "sub-19"]
 
 
@@ -153,15 +152,3 @@ def test_the_network_fits_the_metadata_and_the_classes(tmp_path):
     assert metadata["label_classes"] == "single label, 0: female, 1: male"
     assert output["channel_def"] == {"0": "logit of male"}
     assert sum(p.numel() for p in workflow.network_def.parameters()) == 259_131
-
-
-def test_required_properties_are_there():
-    for name, kind in (("train.json", "train"), ("inference.json", "infer")):
-        workflow = ConfigWorkflow(
-            config_file=str(SEX / "configs" / name), logging_file=False, workflow_type=kind, bundle_root=str(SEX)
-        )
-        workflow.parser.parse(reset=True)
-        required = [p["id"] for p in workflow.properties.values() if p["required"] and "id" in p]
-        assert required
-        missing = [i for i in required if i not in workflow.parser and not i.startswith("_meta_")]
-        assert not missing, f"{name}: {missing}"

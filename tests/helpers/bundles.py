@@ -9,6 +9,7 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[2]
 AD = REPOSITORY / "bundles" / "brain_t1w_alzheimers_classification"
 MS = REPOSITORY / "bundles" / "brain_flair_ms_classification"
+SEX = REPOSITORY / "bundles" / "brain_t1w_sex_pif_classification"
 
 
 def copy_of(bundle: Path, folder: Path) -> Path:
