@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -46,9 +47,12 @@ def sampled(data: NDArray[Any], matrix: NDArray[np.float64], shape: tuple[int, i
             tuple(slice(a + int(o), b + int(o)) for a, b, o in zip(low, high, offset, strict=True))
         ]
         return result
-    scaled: NDArray[Any] = ndimage.affine_transform(
-        data, step, offset, output_shape=shape, order=order, mode="grid-constant", cval=0.0
-    )
+    with warnings.catch_warnings():
+        # before 1.16 scipy tells at each call that in 2016 one-dimensional matrices came to mean something else
+        warnings.filterwarnings("ignore", "The behavior of affine_transform with a 1-D array", UserWarning)
+        scaled: NDArray[Any] = ndimage.affine_transform(
+            data, step, offset, output_shape=shape, order=order, mode="grid-constant", cval=0.0
+        )
     return scaled
 
 

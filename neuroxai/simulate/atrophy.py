@@ -7,9 +7,10 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from neuroxai.deformation import Displacement, grid_points, sample
 from neuroxai.simulate import regions
 from neuroxai.simulate.anatomy import Anatomy, Array
-from neuroxai.simulate.diffeomorphism import Displacement, exponential, grid_points, jacobian, sample, velocity
+from neuroxai.simulate.diffeomorphism import exponential, jacobian, velocity
 from neuroxai.simulate.effect import FIELD_SPACING, Contrast, Effect, Planted
 from neuroxai.space import Space, Volume
 

@@ -1,47 +1,12 @@
-"""Diffeomorphisms from stationary velocity fields: Poisson solve, scaling and squaring, Jacobians.
-
-A displacement field `u` on a `Space` moves the world point x to x + u(x); its components are millimetres along world
-x, y, z. Shapes are (3, x, y, z).
-"""
+"""Diffeomorphisms from stationary velocity fields: Poisson solve, scaling and squaring, Jacobians."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from neuroxai.deformation import Displacement, Field, sample
 from neuroxai.space import Space
-
-Field = NDArray[np.float32]
-
-
-@dataclass(frozen=True, eq=False)
-class Displacement:
-    """A displacement field on a grid whose axes run along the world's.
-
-    Parameters
-    ----------
-    field : ndarray of float32, shape (3, x, y, z)
-        Millimetres.
-    space : Space
-        Its affine must be diagonal (RAS).
-    """
-
-    field: Field
-    space: Space
-
-    def __call__(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Move world points, shape (3, n); beyond the grid the border's displacement holds."""
-        voxels = _voxels(self.space, points)
-        return points + np.stack([sample(component, voxels, mode="nearest") for component in self.field])
-
-
-def sample(values: NDArray[np.float32], voxels: NDArray[np.float64], mode: str = "constant") -> NDArray[np.float32]:
-    """Linear interpolation at voxel positions, shape (3, n); outside the grid 0, or the border with ``"nearest"``."""
-    from scipy import ndimage
-
-    return np.asarray(ndimage.map_coordinates(values, voxels, order=1, mode=mode, output=np.float32))
 
 
 def velocity(log_jacobian: NDArray[np.float32], spacing: float) -> Field:
@@ -107,26 +72,3 @@ def jacobian(displacement: Displacement) -> NDArray[np.float32]:
         rows.append(gradient)
     (a, b, c), (d, e, f), (g, h, i) = rows
     return np.asarray(a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g), dtype=np.float32)
-
-
-def field_space(space: Space, spacing: float) -> Space:
-    """Make a RAS grid of the given isotropic spacing over the same field of view as `space`."""
-    corners = np.array(np.meshgrid(*[(-0.5, n - 0.5) for n in space.shape], indexing="ij")).reshape(3, -1).T
-    world = space.world(corners)
-    low, high = world.min(0), world.max(0)
-    shape = np.ceil((high - low) / spacing).astype(int)
-    affine = np.diag([spacing, spacing, spacing, 1.0])
-    affine[:3, 3] = (low + high) / 2 - (shape - 1) * spacing / 2
-    return Space(shape.tolist(), affine)
-
-
-def grid_points(space: Space) -> NDArray[np.float64]:
-    """World coordinates of all voxel centres, shape (3, n), C order."""
-    voxels = np.stack(np.meshgrid(*[np.arange(n) for n in space.shape], indexing="ij")).reshape(3, -1)
-    return np.asarray(space.affine[:3, :3] @ voxels + space.affine[:3, 3:])
-
-
-def _voxels(space: Space, points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """World points (3, n) to voxel positions of a grid."""
-    inverse = np.linalg.inv(space.affine)
-    return inverse[:3, :3] @ points + inverse[:3, 3:]

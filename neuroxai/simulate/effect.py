@@ -10,8 +10,8 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from neuroxai.deformation import Displacement, field_space
 from neuroxai.simulate.anatomy import Anatomy, Array
-from neuroxai.simulate.diffeomorphism import Displacement, field_space
 from neuroxai.space import Space
 
 FIELD_SPACING = 2.0

@@ -7,9 +7,9 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from neuroxai.deformation import Displacement
 from neuroxai.simulate import regions
 from neuroxai.simulate.anatomy import Anatomy, Array
-from neuroxai.simulate.diffeomorphism import Displacement
 from neuroxai.simulate.effect import Contrast, Effect, Planted
 from neuroxai.space import Volume
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroxai.simulate.diffeomorphism import Displacement, Field, exponential, field_space
+from neuroxai.deformation import Displacement, Field, field_space
+from neuroxai.simulate.diffeomorphism import exponential
 from neuroxai.space import Space
 
 WARP_SPACING = 4.0

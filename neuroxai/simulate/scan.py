@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from neuroxai.deformation import sample
 from neuroxai.simulate.anatomy import Array
-from neuroxai.simulate.diffeomorphism import sample
 from neuroxai.simulate.effect import Contrast, Effect, Planted
 from neuroxai.simulate.nature import Shape, draw_shape, scan_with
 from neuroxai.space import Space

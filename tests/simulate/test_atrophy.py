@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from neuroxai.deformation import grid_points, sample
 from neuroxai.simulate.atrophy import DOSES, FIELD_SPACING, VENTRICLE_GAIN
-from neuroxai.simulate.diffeomorphism import exponential, grid_points, jacobian, sample, velocity
+from neuroxai.simulate.diffeomorphism import exponential, jacobian, velocity
 from neuroxai.space import Volume
 
 BOTH = ["hippocampus_left", "hippocampus_right"]

@@ -6,15 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import linalg, ndimage
 
-from neuroxai.simulate.diffeomorphism import (
-    Displacement,
-    exponential,
-    field_space,
-    grid_points,
-    jacobian,
-    sample,
-    velocity,
-)
+from neuroxai.deformation import Displacement, field_space, grid_points, sample
+from neuroxai.simulate.diffeomorphism import exponential, jacobian, velocity
 from neuroxai.space import Space, mni152
 
 SPACE = Space((40, 44, 36), [[2, 0, 0, -40], [0, 2, 0, -50], [0, 0, 2, -30], [0, 0, 0, 1]])
