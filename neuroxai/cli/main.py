@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from neuroxai._version import __version__
-from neuroxai.cli import atlas, compare, explain, predict, report, score, simulate, split
+from neuroxai.cli import atlas, compare, explain, predict, prepare, report, score, simulate, split
 from neuroxai.errors import ours
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app = typer.Typer(
     help="Train 3D classifiers on brain MRI as MONAI bundles and explain every decision. For research use only.",
 )
 app.command("simulate")(simulate.simulate)
+app.command("prepare")(prepare.prepare)
 app.command("split")(split.split)
 app.command("predict")(predict.predict)
 app.command("explain")(explain.explain)

@@ -16,6 +16,7 @@ from neuroxai.components.facts import hidden_facts, relative_source, run_facts
 from neuroxai.components.predictions import prediction_rows, write_predictions
 from neuroxai.components.scores import Scores
 from neuroxai.components.shares import gathered, in_charge, own_share, write_regions
+from neuroxai.preprocess.native import native_of
 from neuroxai.space import Space, Volume
 
 
@@ -58,7 +59,8 @@ class HeatmapSaver:
     labels : str, optional
         Path of the label image's names.
     native : bool
-        Write the heatmap in the scan's own space too.
+        Write the heatmap in the scan's own space too, and that of a scan from `neuroxai prepare` on the grid that the
+        scanner gave it.
     score_space : {"network", "scan"}
         Where regions are summed up: on the network's grid, where nothing is interpolated, or on the scan's own, to
         which heatmap and atlas are brought.
@@ -211,12 +213,23 @@ class HeatmapSaver:
             path = self._path(participant, session, "orig")
             io.write_volume(path, native, description=description)
             io.write_json(_json_of(path), {**sidecar, "space": scan.to_dict()})
+            self._write_scanner(participant, session, network, source, sidecar, description)
         path = self._path(participant, session, "network")
         if self.maps:
             io.write_volume(path, network, description=description)
         if table is not None:
             io.write_tsv(_regions_of(path), table)
         io.write_json(_json_of(path), {**sidecar, "space": self.space.to_dict()})
+
+    def _write_scanner(
+        self, participant: str, session: str, network: Volume, source: str, sidecar: dict[str, Any], description: str
+    ) -> None:
+        """Bring the heatmap of a prepared scan back to the scan as the scanner gave it, which the clinician knows."""
+        scanner = native_of(source)
+        if scanner is not None:
+            path = self._path(participant, session, scanner.label)
+            io.write_volume(path, scanner(network), description=description)
+            io.write_json(_json_of(path), {**sidecar, "space": scanner.space.to_dict()})
 
     def _path(self, participant: str, session: str | None, space: str) -> Path:
         return io.inside(

@@ -1,12 +1,13 @@
 """The only room that opens files: NIfTI, tables, JSON; written whole or not at all."""
 
-from neuroxai.io.files import atomic, inside, sha256
+from neuroxai.io.files import atomic, copy_file, inside, sha256
 from neuroxai.io.names import group_name, heatmap_name, method_label, start_label
 from neuroxai.io.nifti import read_labels, read_space, read_volume, write_volume
 from neuroxai.io.tables import read_json, read_tsv, write_json, write_text, write_tsv
 
 __all__ = [
     "atomic",
+    "copy_file",
     "group_name",
     "heatmap_name",
     "inside",

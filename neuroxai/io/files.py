@@ -49,6 +49,13 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def copy_file(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> Path:
+    """Copy a file's content atomically."""
+    with atomic(target) as temporary:
+        temporary.write_bytes(Path(source).read_bytes())
+    return Path(target)
+
+
 def inside(root: str | os.PathLike[str], path: str | os.PathLike[str], follow_links: bool = True) -> Path:
     """Resolve `path` below `root` and refuse one that leaves it.
 

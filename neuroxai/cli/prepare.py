@@ -1,0 +1,122 @@
+"""The ``prepare`` command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def prepare(
+    source: Annotated[
+        Path, typer.Argument(help="BIDS folder, one NIfTI scan, or a folder with the DICOM files of one series.")
+    ],
+    out: Annotated[Path, typer.Argument(help="Folder of the prepared scans: new, or of an interrupted run.")],
+    arm: Annotated[
+        str | None, typer.Option(help="Registration: none (padding and cropping), linear or nonlinear; linear if left.")
+    ] = None,
+    spacing: Annotated[float | None, typer.Option(help="Voxel size in mm, 1 or 2; 2 if left.")] = None,
+    modality: Annotated[
+        str | None, typer.Option(help="T1w or FLAIR (aligned to the T1w scan of its session first); T1w if left.")
+    ] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="A study's choices, such as boehle2019; options beside it replace single ones.")
+    ] = None,
+    scaling: Annotated[
+        str | None, typer.Option(help="Intensities in the brain: minmax, max, zscore, robust or none.")
+    ] = None,
+    brain: Annotated[
+        str | None,
+        typer.Option(help="Brain extraction: auto (deepbet if installed, else template), deepbet, template, none."),
+    ] = None,
+    mask: Annotated[
+        str | None, typer.Option(help="Your own brain masks: a path with {participant} and {session} in it.")
+    ] = None,
+    lesions: Annotated[
+        str | None, typer.Option(help="Lesion masks, to be filled: a path with {participant} and {session} in it.")
+    ] = None,
+    filling: Annotated[str | None, typer.Option(help="How lesions are filled: valverde or eitel2019.")] = None,
+    centre: Annotated[
+        str | None, typer.Option(help="Without registration, what comes into the middle: brain or image.")
+    ] = None,
+    bias_correction: Annotated[bool | None, typer.Option(help="N4 bias field correction.")] = None,
+    template: Annotated[Path | None, typer.Option(help="Another template in MNI152 space.")] = None,
+    template_mask: Annotated[Path | None, typer.Option(help="The template's brain.")] = None,
+    engine: Annotated[str | None, typer.Option(help="auto, ants or itk (linear only).")] = None,
+    pattern: Annotated[
+        str | None, typer.Option(help="Glob inside the BIDS folder, where several scans of a session match.")
+    ] = None,
+    participant: Annotated[str | None, typer.Option(help="Identifier of a single scan.")] = None,
+    session: Annotated[str | None, typer.Option(help="Session of a single scan.")] = None,
+    series: Annotated[str | None, typer.Option(help="Which DICOM series, where the folder holds several.")] = None,
+    jobs: Annotated[int, typer.Option(help="Processes, one thread each; -1 for one per core.")] = 1,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Address of a Dask scheduler whose workers see the same folders.")
+    ] = None,
+    drop_flagged: Annotated[bool, typer.Option("--drop-flagged", help="Write no scan that has a quality flag.")] = False,
+    figures: Annotated[bool, typer.Option(help="Draw a quality figure for each scan.")] = True,
+    seed: Annotated[int | None, typer.Option(help="Same seed, same result; 0 if left.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+) -> None:
+    """Prepare scans for a network: bias field, brain, registration to MNI152, grid, intensities, quality checks.
+
+    Writes BIDS derivatives with the transforms, so that heatmaps find their way back to the scan. Finished scans with
+    unchanged inputs are kept; run the same command again to go on. Flagged scans are listed in quality.tsv and kept.
+
+    Example: `neuroxai prepare bids prepared --arm linear --spacing 2 --jobs 4`
+    """
+    import json
+
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from neuroxai.preprocess import choose, find_sources, prepare_cohort
+    from neuroxai.report import quality_figure
+
+    options = choose(
+        preset,
+        arm=arm,
+        spacing=spacing,
+        modality=modality,
+        scaling=scaling,
+        brain=brain,
+        filling=filling,
+        centre=centre,
+        bias_correction=bias_correction,
+        engine=engine,
+        seed=seed,
+    )
+    sources, left_out = find_sources(source, options.modality, pattern, mask, lesions, participant, session, series)
+    columns = (TextColumn("preparing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=as_json) as bar:
+        task = bar.add_task("", total=len(sources))
+        summary = prepare_cohort(
+            out,
+            sources,
+            options,
+            left_out,
+            template=template,
+            template_mask=template_mask,
+            jobs=jobs,
+            scheduler=scheduler,
+            drop_flagged=drop_flagged,
+            participants=source if source.is_dir() else None,
+            draw=quality_figure if figures else None,
+            progress=lambda done, _: bar.update(task, completed=done),
+        )
+    for item in summary.failed:
+        who = " ".join(filter(None, (item["participant_id"], item["session_id"])))
+        typer.echo(f"failed: {who}: {item['error']}", err=True)
+    if as_json:
+        typer.echo(json.dumps(summary.to_dict()))
+    else:
+        for who, flags in summary.flagged.items():
+            typer.echo(f"{'dropped' if who in summary.dropped else 'flagged'}: {who}: {'; '.join(flags)}", err=True)
+        finished = summary.made + summary.kept
+        typer.echo(
+            f"{out}: {finished} of {summary.scans} scans ({summary.made} new, {summary.kept} kept, "
+            f"{len(summary.flagged)} flagged, {len(summary.dropped)} dropped, {len(summary.failed)} failed)"
+        )
+    if summary.failed:
+        raise typer.Exit(1)

@@ -1,0 +1,116 @@
+"""What stands in a folder of prepared scans: names, the run's record, each scan's record, what is finished."""
+
+from __future__ import annotations
+
+import platform
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from neuroxai import io
+from neuroxai._version import __version__
+from neuroxai.errors import InputError
+from neuroxai.preprocess.options import PrepareOptions
+from neuroxai.preprocess.sources import Source
+
+GENERATOR = "neuroxai prepare"
+_DESCRIPTION = "dataset_description.json"
+_ENGINES = {"ants": "antspyx", "itk": "itk"}
+
+
+def space_label(arm: str) -> str:
+    """Return the label of the prepared scans' space: without registration they lie on the grid, not on the brain."""
+    return "centred" if arm == "none" else "MNI152"
+
+
+def output_files(folder: Path, source: Source, options: PrepareOptions) -> dict[str, Path]:
+    """Where a scan's results stand, by role; ``record`` is written last."""
+    parts = [part for part in (source.participant_id, source.session_id) if part]
+    who, anat = "_".join(parts), folder.joinpath(*parts, "anat")
+    space = space_label(options.arm)
+    grid = f"{who}_space-{space}_res-{f'{options.spacing:g}'.replace('.', 'p')}"
+    kind = "brain" if options.brain != "none" else "head"
+    names = {
+        "scan": f"{grid}_desc-{kind}_{options.modality}.nii.gz",
+        "mask": f"{grid}_desc-brain_mask.nii.gz",
+        "lesions": f"{grid}_label-lesion_mask.nii.gz",
+        "native_mask": f"{who}_space-{options.modality}_desc-brain_mask.nii.gz",
+        "record": f"{grid}_desc-{kind}_{options.modality}.json",
+    }
+    files = {role: io.inside(folder, anat / name) for role, name in names.items()}
+    files["figure"] = io.inside(folder, folder / "figures" / f"{who}_desc-quality_{options.modality}.png")
+    return files
+
+
+def versions(options: PrepareOptions, engine: str) -> dict[str, str]:
+    """Return the versions of what takes part in a preparation."""
+    names = ["numpy", "scipy", "nibabel", "nilearn", _ENGINES[engine]]
+    if options.brain in ("auto", "deepbet", "none"):
+        names.append("deepbet")
+    found = {"neuroxai": __version__, "python": platform.python_version()}
+    for name in names:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def claim(folder: Path, facts: dict[str, Any]) -> None:
+    """Take a new or empty folder, or one that was made with the same choices; refuse any other.
+
+    Raises
+    ------
+    InputError
+        If the folder holds something else, or scans prepared otherwise.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder}: is a file, wanted a folder for the prepared scans")
+    record = folder / _DESCRIPTION
+    if not record.exists():
+        strange = sorted(p.name for p in folder.iterdir() if ".tmp." not in p.name) if folder.exists() else []
+        if strange:
+            raise InputError(f"{folder}: is not empty (holds {strange[0]!r}) and holds no prepared scans; name a new one")
+        io.write_json(
+            record,
+            {
+                "Name": "Prepared structural MRI",
+                "BIDSVersion": "1.9.0",
+                "DatasetType": "derivative",
+                "GeneratedBy": [{"Name": GENERATOR, "Version": __version__, "Parameters": facts}],
+            },
+        )
+        return
+    generated = (io.read_json(record).get("GeneratedBy") or [{}])[0]
+    if generated.get("Name") != GENERATOR:
+        raise InputError(f"{folder}: holds another data set ({_DESCRIPTION} names no {GENERATOR!r}); name a new folder")
+    there = generated.get("Parameters", {})
+    for name in facts.keys() | there.keys():
+        if there.get(name) != facts.get(name):
+            raise InputError(
+                f"{folder}: was made with {name} {there.get(name)!r}, now {facts.get(name)!r} is asked for; "
+                f"use the same {name} to go on, or name a new folder"
+            )
+
+
+def inputs_of(source: Source) -> dict[str, Any]:
+    """Return the checksum of every file that a result depends on, by role."""
+    found: dict[str, Any] = {role: io.sha256(path) for role, path in sorted(source.files().items())}
+    if source.scan.is_dir():
+        from neuroxai.io.dicom import folder_digest
+
+        found["scan"] = folder_digest(source.scan)
+        found["series"] = source.series
+    return found
+
+
+def finished(files: dict[str, Path], inputs: dict[str, Any], drop_flagged: bool) -> dict[str, Any] | None:
+    """Return a scan's record if its inputs are unchanged and all that it lists is there, whole; else None."""
+    try:
+        record: dict[str, Any] = io.read_json(files["record"])
+        same = record["Inputs"] == inputs and record["Dropped"] == (drop_flagged and bool(record["Flags"]))
+        anat = files["record"].parent
+        whole = all((anat / n).is_file() and (anat / n).stat().st_size == size for n, size in record["Bytes"].items())
+    except (InputError, KeyError, TypeError, AttributeError):
+        return None
+    return record if same and whole else None

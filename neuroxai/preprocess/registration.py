@@ -1,0 +1,79 @@
+"""The registration arms, and FLAIR by way of T1w."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuroxai.preprocess.engine import Engine
+from neuroxai.preprocess.head import Head, by_template
+from neuroxai.preprocess.mapping import Mapping
+from neuroxai.preprocess.template import Template
+from neuroxai.space import Volume
+
+RIM = 6.0
+"""Millimetres around the template's brain that count where the scan still has its skull."""
+
+
+def located(head: Head, template: Template, engine: Engine, seed: int) -> Head:
+    """Find the brain by registration where nothing else has found it.
+
+    The head is registered with its skull, judged within the template's brain and a rim around it; the template's mask
+    then shows the brain. `register` does so again once it has seen the brain alone.
+    """
+    if head.brain is not None:
+        return head
+    rough = engine.affine(template.t1, head.scan, seed=seed, fixed_mask=_rim(template.brain))
+    return by_template(head, Mapping(rough, None, None), template)
+
+
+def register(head: Head, template: Template, engine: Engine, arm: str, seed: int) -> tuple[Head, Mapping]:
+    """Register a head to the template, brain to brain.
+
+    Parameters
+    ----------
+    head : Head
+        The scan, its brain known.
+    template : Template
+        Skull-stripped.
+    engine : Engine
+        What registers.
+    arm : {"linear", "nonlinear"}
+        Affine, or affine and a diffeomorphism.
+    seed : int
+        Of the samples drawn.
+
+    Returns
+    -------
+    (Head, Mapping)
+        The head, its brain anew where the template gave it, and the way between template and scan.
+    """
+    affine = engine.affine(template.t1, head.extracted, seed=seed)
+    mapping = Mapping(affine, None, None)
+    if arm == "nonlinear":
+        mapping = Mapping(affine, *engine.deformable(template.t1, head.extracted, affine, seed=seed))
+    return (by_template(head, mapping, template) if head.how == "template" else head), mapping
+
+
+def align(head: Head, partner: Head, engine: Engine, seed: int) -> tuple[Head, NDArray[np.float64]]:
+    """Align a scan to another of the same person, and take over its brain where the scan's own is unknown.
+
+    Returns
+    -------
+    (Head, ndarray of shape (4, 4))
+        The scan with its brain, and the matrix from the partner's world points to the scan's.
+    """
+    matrix = engine.rigid(partner.extracted, head.extracted, seed=seed)
+    if head.brain is None and partner.brain is not None:
+        brain = Mapping(matrix, None, None).carry_back(
+            Volume(partner.brain.astype(np.float32), partner.scan.space), head.scan.space
+        )
+        head = head.with_brain(brain.data >= 0.5, partner.how)
+    return head, matrix
+
+
+def _rim(brain: Volume) -> Volume:
+    from scipy import ndimage
+
+    distance = ndimage.distance_transform_edt(~brain.data.astype(bool), sampling=brain.space.spacing)
+    return Volume(np.asarray(distance) <= RIM, brain.space)

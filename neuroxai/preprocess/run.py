@@ -1,0 +1,108 @@
+"""Sharing scans out to processes or a cluster, so that one whose process dies takes no other along."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from neuroxai.errors import InputError
+from neuroxai.preprocess.sources import Source
+from neuroxai.preprocess.work import Job, Result, work
+
+
+def run(job: Job, sources: Sequence[Source], jobs: int, cluster: bool = False) -> Iterator[Result]:
+    """Work on scans in other processes and hand the results on as they come.
+
+    If a process dies (out of memory, a crash inside a library), the scans that were under way are worked on again, one
+    at a time; the one whose process dies then is told as failed, and the others go on.
+
+    Parameters
+    ----------
+    job : Job
+        What is the same for all.
+    sources : sequence of Source
+        The scans.
+    jobs : int
+        Processes, -1 for one per core.
+    cluster : bool
+        Leave the number to the cluster, which restarts what dies by itself.
+    """
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+    if cluster:
+        yield from _parallel(job, sources, -1)
+        return
+    jobs = jobs if jobs > 0 else (os.cpu_count() or 1)
+    waiting = list(sources)
+    while waiting:
+        done: set[str] = set()
+        try:
+            for result in _parallel(job, waiting, jobs):
+                done.add(_title(result))
+                yield result
+        except TerminatedWorkerError:
+            waiting = [source for source in waiting if source.title not in done]
+            for source in waiting[:jobs]:
+                yield _alone(job, source)
+            waiting = waiting[jobs:]
+        else:
+            return
+
+
+def _parallel(job: Job, sources: Sequence[Source], jobs: int) -> Iterator[Result]:
+    from joblib import Parallel, delayed
+
+    # never fewer than two, as joblib would then work in this process, which a crash would end; as many scans are under
+    # way as was asked for
+    several = Parallel(
+        n_jobs=jobs if jobs < 0 else max(jobs, 2),
+        pre_dispatch=jobs if jobs > 0 else "all",
+        batch_size=1,
+        return_as="generator_unordered",
+    )
+    yield from several(delayed(work)(job, source) for source in sources)
+
+
+def _alone(job: Job, source: Source) -> Result:
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+    try:
+        (result,) = _parallel(job, [source], 1)
+    except TerminatedWorkerError:
+        reason = "its process was ended by the system, most likely for want of memory (3 GiB are needed); use fewer --jobs"
+        return Result(source.participant_id, source.session_id, error=reason)
+    return result
+
+
+def _title(result: Result) -> str:
+    return " ".join(filter(None, (result.participant_id, result.session_id)))
+
+
+@contextmanager
+def backend(scheduler: str | None) -> Iterator[None]:
+    """Send joblib's work to a Dask cluster, or leave it on this machine.
+
+    Raises
+    ------
+    InputError
+        If Dask is not installed, or no scheduler answers.
+    """
+    if scheduler is None:
+        yield
+        return
+    try:
+        from distributed import Client
+    except ImportError:
+        raise InputError("Dask is not installed; run `pip install 'neuroxai[cluster]'`, or use --jobs") from None
+    from joblib import parallel_config
+
+    try:
+        client = Client(scheduler, timeout="10s")
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(
+            f"no Dask scheduler answers at {scheduler!r} ({type(error).__name__}); start one with `dask scheduler` and "
+            "give its address, such as tcp://127.0.0.1:8786"
+        ) from None
+    with client, parallel_config(backend="dask"):
+        yield

@@ -1,0 +1,164 @@
+"""What is to be prepared: the scans of a BIDS folder, one NIfTI file, or one DICOM series."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from neuroxai.cohort import LeftOut, find_scans
+from neuroxai.cohort.scans import entity, prefixed
+from neuroxai.errors import InputError
+
+
+@dataclass(frozen=True)
+class Source:
+    """One scan to prepare.
+
+    Parameters
+    ----------
+    participant_id : str
+        With its prefix, ``sub-01``.
+    session_id : str or None
+        With its prefix.
+    scan : pathlib.Path
+        A NIfTI file, or the folder of a DICOM series.
+    t1w : pathlib.Path or None
+        T1w scan of the same session, for FLAIR.
+    mask, lesions : pathlib.Path or None
+        Masks of the brain and of lesions on the scan's grid.
+    series : str or None
+        Which DICOM series, where the folder holds several.
+    """
+
+    participant_id: str
+    session_id: str | None
+    scan: Path
+    t1w: Path | None = None
+    mask: Path | None = None
+    lesions: Path | None = None
+    series: str | None = None
+
+    @property
+    def title(self) -> str:
+        """Participant and session in one phrase."""
+        return " ".join(filter(None, (self.participant_id, self.session_id)))
+
+    def files(self) -> dict[str, Path]:
+        """Name every file that the result depends on, without a DICOM folder's."""
+        named = {"scan": self.scan, "t1w": self.t1w, "mask": self.mask, "lesions": self.lesions}
+        return {role: path for role, path in named.items() if path is not None and not path.is_dir()}
+
+
+def find_sources(
+    place: Path,
+    modality: str = "T1w",
+    pattern: str | None = None,
+    mask: str | None = None,
+    lesions: str | None = None,
+    participant: str | None = None,
+    session: str | None = None,
+    series: str | None = None,
+) -> tuple[list[Source], list[LeftOut]]:
+    """Find the scans of a place.
+
+    Parameters
+    ----------
+    place : pathlib.Path
+        A BIDS folder, one NIfTI file, or a folder with DICOM files.
+    modality : str
+        Suffix of the scans in a BIDS folder.
+    pattern : str, optional
+        A glob inside the BIDS folder, where several scans of a session match.
+    mask, lesions : str, optional
+        Paths of masks, in which ``{participant}`` and ``{session}`` stand for the identifiers. A participant whose file
+        of lesions is absent has none; one whose brain mask is absent is left out.
+    participant, session, series : str, optional
+        Of a single scan; without a participant its file's name tells.
+
+    Raises
+    ------
+    InputError
+        If nothing is found, or an option does not go with the place.
+    """
+    if place.is_file():
+        path = place.resolve()
+        found = [Source(*_identifiers(path, participant, session), path)]
+        left: list[LeftOut] = []
+    elif not place.is_dir():
+        raise InputError(f"{place}: no such file or folder; give a BIDS folder, a NIfTI scan or a DICOM folder")
+    elif any(place.glob("sub-*")) or pattern is not None:
+        if participant or session or series:
+            raise InputError(f"{place} is a cohort; --participant, --session and --series go with a single scan")
+        found, left = _bids(place.resolve(), modality, pattern)
+    else:
+        path = place.resolve()
+        found, left = [Source(*_identifiers(path, participant, session), path, series=series)], []
+    if series is not None and place.is_file():
+        raise InputError(f"{place} is one file; --series chooses in a DICOM folder")
+    return _with_masks(found, left, mask, lesions)
+
+
+def _bids(folder: Path, modality: str, pattern: str | None) -> tuple[list[Source], list[LeftOut]]:
+    scans, left = find_scans(folder, suffix=None if pattern else modality, pattern=pattern)
+    t1w: dict[tuple[str, str | None], Path] = {}
+    if modality != "T1w":
+        try:
+            # several T1w scans of one session are told: which one a FLAIR belongs to would be a guess
+            companions, _ = find_scans(folder, suffix="T1w")
+        except InputError as error:
+            if "several scans" in str(error):
+                raise
+            companions = []
+        t1w = {(one.participant_id, one.session_id): folder / one.image for one in companions}
+    sources = [
+        Source(s.participant_id, s.session_id, folder / s.image, t1w.get((s.participant_id, s.session_id)))
+        for s in scans
+    ]
+    return sources, left
+
+
+def _identifiers(path: Path, participant: str | None, session: str | None) -> tuple[str, str | None]:
+    name = path.name.split(".", 1)[0]
+    subject = prefixed("sub", participant) if participant else None
+    if subject is None:
+        known = entity(path.name, "sub")
+        subject = f"sub-{known}" if known else "sub-" + (re.sub(r"[^A-Za-z0-9]", "", name) or "scan")
+    visit = prefixed("ses", session) if session else None
+    if visit is None and (known := entity(path.name, "ses")):
+        visit = f"ses-{known}"
+    for identifier in filter(None, (subject, visit)):
+        if not re.fullmatch(r"(sub|ses)-[A-Za-z0-9+]+", identifier):
+            raise InputError(f"identifier {identifier!r} is not valid in BIDS; use letters and digits alone")
+    return subject, visit
+
+
+def _with_masks(
+    found: Sequence[Source], left: list[LeftOut], mask: str | None, lesions: str | None
+) -> tuple[list[Source], list[LeftOut]]:
+    sources = []
+    for source in found:
+        brain, load = _filled(mask, source, "--mask"), _filled(lesions, source, "--lesions")
+        if brain is not None and not brain.is_file():
+            left.append(LeftOut(source.participant_id, source.session_id, f"{brain}: no such brain mask"))
+            continue
+        sources.append(replace(source, mask=brain, lesions=load if load and load.is_file() else None))
+    if lesions is not None and sources and not any(source.lesions for source in sources):
+        raise InputError(
+            f"--lesions {lesions!r} matches no file (for {sources[0].title}: "
+            f"{_filled(lesions, sources[0], '--lesions')}); {{participant}} and {{session}} stand for the identifiers"
+        )
+    if not sources and left:
+        raise InputError(f"no scan is left: {left[0]}")
+    return sources, left
+
+
+def _filled(pattern: str | None, source: Source, option: str) -> Path | None:
+    if pattern is None:
+        return None
+    names = {"participant": source.participant_id, "session": source.session_id or ""}
+    unknown = set(re.findall(r"{(.*?)}", pattern)) - set(names)
+    if unknown:
+        raise InputError(f"{option} holds {{{unknown.pop()}}}, wanted {{participant}} or {{session}} alone")
+    return Path(pattern.format(**names)).expanduser().resolve()

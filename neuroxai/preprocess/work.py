@@ -1,0 +1,141 @@
+"""One scan's work in a process of its own: read, prepare, judge, write, the record last."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from neuroxai import io
+from neuroxai.errors import NeuroxaiError
+from neuroxai.preprocess.options import PrepareOptions
+from neuroxai.preprocess.pipeline import Prepared, prepare_scan
+from neuroxai.preprocess.records import finished, inputs_of, output_files, space_label, versions
+from neuroxai.preprocess.sources import Source
+from neuroxai.space import Volume, mni152
+
+THREADS = ("ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is the same for every scan of a run.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Where results go.
+    options : PrepareOptions
+        The choices.
+    engine : str
+        Name of the registration engine.
+    template : tuple of str or None
+        Paths of another template and its mask.
+    drop_flagged : bool
+        Write no scan that has a flag.
+    draw : callable or None
+        Draws the quality figure.
+    """
+
+    folder: Path
+    options: PrepareOptions
+    engine: str
+    template: tuple[str | None, ...]
+    drop_flagged: bool
+    draw: Callable[..., Any] | None
+
+
+@dataclass(frozen=True)
+class Result:
+    """A scan's record, or why there is none."""
+
+    participant_id: str
+    session_id: str | None
+    record: dict[str, Any] | None = None
+    kept: bool = False
+    error: str = ""
+
+
+def work(job: Job, source: Source) -> Result:
+    """Prepare one scan and write it; errors come back as text, since one scan must not end a cohort."""
+    who = source.participant_id, source.session_id
+    # one thread a process: the same bytes for any number of jobs, and no fight over the cores
+    os.environ.update(dict.fromkeys(THREADS, "1"))
+    try:
+        files, inputs = output_files(job.folder, source, job.options), inputs_of(source)
+        record = finished(files, inputs, job.drop_flagged)
+        if record is not None:
+            return Result(*who, record, kept=True)
+        prepared = _prepared(job, source)
+        return Result(*who, _written(job, source, prepared, files, inputs))
+    except NeuroxaiError as error:
+        return Result(*who, error=str(error))
+    except Exception as error:
+        return Result(*who, error=f"{type(error).__name__}: {error}")
+
+
+@lru_cache(maxsize=1)
+def _tools(engine: str, template: tuple[str | None, ...], spacing: float) -> tuple[Any, ...]:
+    """Engine, template for registration, template on the grid, and the grid: once a process."""
+    from neuroxai.preprocess.engine import create
+    from neuroxai.preprocess.template import Template, load_template
+
+    grid, chosen = mni152(spacing), load_template(*template, spacing=2)
+    brain = Volume(chosen.brain.data.astype(np.float32), chosen.brain.space).resampled_to(grid)
+    on_grid = Template(chosen.name, chosen.t1.resampled_to(grid), Volume(brain.data >= 0.5, grid))
+    return create(engine), chosen, on_grid, grid
+
+
+def _prepared(job: Job, source: Source) -> Prepared:
+    engine, template, _, grid = _tools(job.engine, job.template, job.options.spacing)
+    return prepare_scan(source, job.options, engine, template, grid)
+
+
+def _written(
+    job: Job, source: Source, prepared: Prepared, files: dict[str, Path], inputs: dict[str, Any]
+) -> dict[str, Any]:
+    from neuroxai.preprocess.quality import flags, measure
+
+    engine, template, on_grid, _ = _tools(job.engine, job.template, job.options.spacing)
+    options = job.options
+    measures = measure(prepared, on_grid, options.arm)
+    found = flags(measures, options.arm)
+    dropped = job.drop_flagged and bool(found)
+    description = f"prepared by neuroxai, {options.arm} registration"
+    files["record"].unlink(missing_ok=True)  # what it tells is no longer so
+    written = [io.write_volume(files["native_mask"], prepared.native_brain, np.uint8, description)]
+    written += prepared.mapping.save(
+        files["record"].parent, source.participant_id, source.session_id, options.modality, space_label(options.arm)
+    )
+    if dropped:
+        files["scan"].unlink(missing_ok=True)
+    else:
+        written += [
+            io.write_volume(files["scan"], prepared.image, description=description),
+            io.write_volume(files["mask"], prepared.mask, np.uint8, description),
+        ]
+        if prepared.lesions is not None:
+            written.append(io.write_volume(files["lesions"], prepared.lesions, np.uint8, description))
+    if job.draw is not None:
+        job.draw(files["figure"], source.title, prepared, on_grid, options.arm, measures, found)
+    record = {
+        "SkullStripped": options.brain != "none",
+        "Sources": {role: str(path) for role, path in source.files().items()} | {"scan": str(source.scan)},
+        "Inputs": inputs,
+        "Parameters": {**options.to_dict(), "engine": job.engine, "template": template.name},
+        "Versions": versions(options, engine.name),
+        **prepared.facts,
+        "NativeSpace": prepared.scan.space.to_dict(),
+        "Modality": options.modality,
+        "Quality": measures,
+        "Flags": found,
+        "Dropped": dropped,
+        "Bytes": {path.name: path.stat().st_size for path in written},
+    }
+    io.write_json(files["record"], record)
+    return record
