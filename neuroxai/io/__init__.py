@@ -1,9 +1,10 @@
 """The only room that opens files: NIfTI, tables, JSON; written whole or not at all."""
 
 from neuroxai.io.files import atomic, inside, sha256
-from neuroxai.io.names import group_name, heatmap_name, method_label, start_label
+from neuroxai.io.names import group_name, heatmap_name, method_label, start_label, transform_name
 from neuroxai.io.nifti import read_labels, read_space, read_volume, write_volume
 from neuroxai.io.tables import read_json, read_tsv, write_json, write_text, write_tsv
+from neuroxai.io.transforms import read_affine, read_warp, write_affine, write_warp
 
 __all__ = [
     "atomic",
@@ -11,15 +12,20 @@ __all__ = [
     "heatmap_name",
     "inside",
     "method_label",
+    "read_affine",
     "read_json",
     "read_labels",
     "read_space",
     "read_tsv",
     "read_volume",
+    "read_warp",
     "sha256",
     "start_label",
+    "transform_name",
+    "write_affine",
     "write_json",
     "write_text",
     "write_tsv",
     "write_volume",
+    "write_warp",
 ]
