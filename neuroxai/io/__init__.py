@@ -1,5 +1,6 @@
-"""The only room that opens files: NIfTI, tables, JSON; written whole or not at all."""
+"""The only room that opens files: NIfTI, DICOM, transforms, tables, JSON; written whole or not at all."""
 
+from neuroxai.io.dicom import Series, list_series, read_series
 from neuroxai.io.files import atomic, inside, sha256
 from neuroxai.io.names import group_name, heatmap_name, method_label, start_label, transform_name
 from neuroxai.io.nifti import read_labels, read_space, read_volume, write_volume
@@ -7,14 +8,17 @@ from neuroxai.io.tables import read_json, read_tsv, write_json, write_text, writ
 from neuroxai.io.transforms import read_affine, read_warp, write_affine, write_warp
 
 __all__ = [
+    "Series",
     "atomic",
     "group_name",
     "heatmap_name",
     "inside",
+    "list_series",
     "method_label",
     "read_affine",
     "read_json",
     "read_labels",
+    "read_series",
     "read_space",
     "read_tsv",
     "read_volume",
