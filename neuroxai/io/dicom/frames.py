@@ -150,7 +150,7 @@ class _Part:
             where = f"{self.file}" + ("" if self.index is None else f", image {self.index + 1}")
             raise InputError(
                 f"{where}: {keyword} is {'absent' if value is None else value}, wanted {count} numbers; "
-                "without it the scan has no known place, export the series again from the scanner"
+                "without it places or values are unknown, export the series again from the scanner"
             )
         return found
 
