@@ -1,26 +1,36 @@
-"""The only room that opens files: NIfTI, tables, JSON; written whole or not at all."""
+"""The only room that opens files: NIfTI, DICOM, transforms, tables, JSON; written whole or not at all."""
 
+from neuroxai.io.dicom import Series, list_series, read_series
 from neuroxai.io.files import atomic, copy_file, inside, sha256
-from neuroxai.io.names import group_name, heatmap_name, method_label, start_label
+from neuroxai.io.names import group_name, heatmap_name, method_label, start_label, transform_name
 from neuroxai.io.nifti import read_labels, read_space, read_volume, write_volume
 from neuroxai.io.tables import read_json, read_tsv, write_json, write_text, write_tsv
+from neuroxai.io.transforms import read_affine, read_warp, write_affine, write_warp
 
 __all__ = [
+    "Series",
     "atomic",
     "copy_file",
     "group_name",
     "heatmap_name",
     "inside",
+    "list_series",
     "method_label",
+    "read_affine",
     "read_json",
     "read_labels",
+    "read_series",
     "read_space",
     "read_tsv",
     "read_volume",
+    "read_warp",
     "sha256",
     "start_label",
+    "transform_name",
+    "write_affine",
     "write_json",
     "write_text",
     "write_tsv",
     "write_volume",
+    "write_warp",
 ]

@@ -7,9 +7,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from neuroxai.errors import InputError
+from neuroxai.errors import InputError, one_of
 
 _LONGEST = 60  # letters of a start's label; whole names must stay below 255
+_ENDINGS = {"affine": ".txt", "warp": ".nii.gz"}
 
 
 def method_label(method: str) -> str:
@@ -49,6 +50,38 @@ def group_name(method: str, start: str, ending: str) -> str:
     'group/group_space-network_desc-lrpAlphaBetaPifP03F1_heatmap.nii.gz'
     """
     return f"group/group_space-network_desc-{method_label(method)}{start}_{ending}"
+
+
+def transform_name(participant: str, session: str | None, source: str, target: str, kind: str) -> str:
+    """Return a transform's path relative to its derivative's folder.
+
+    Parameters
+    ----------
+    participant, session : str
+        Identifiers as in participants.tsv; the session may be empty.
+    source, target : str
+        Labels of the images: the transform carries the source's image to the target's grid.
+    kind : {"affine", "warp"}
+        What the file holds.
+
+    Raises
+    ------
+    InputError
+        For another kind, or a label that holds more than letters and digits.
+
+    Examples
+    --------
+    >>> transform_name("sub-01", "ses-1", "T1w", "MNI152", "affine")
+    'sub-01/ses-1/anat/sub-01_ses-1_from-T1w_to-MNI152_mode-image_desc-affine_xfm.txt'
+    """
+    if kind not in _ENDINGS:
+        raise one_of("kind of transform", kind, _ENDINGS)
+    for label in (source, target):
+        if not re.fullmatch("[A-Za-z0-9]+", label):
+            raise InputError(f"label {label!r} of a transform, wanted letters and digits alone, such as 'T1w'")
+    parts = [part for part in (participant, session) if part]
+    name = f"{'_'.join(parts)}_from-{source}_to-{target}_mode-image_desc-{kind}_xfm{_ENDINGS[kind]}"
+    return "/".join([*parts, "anat", name])
 
 
 def start_label(layer: str | None, neuron: Any = None, conditions: Mapping[str, Sequence[int]] | None = None) -> str:

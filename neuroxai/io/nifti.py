@@ -46,10 +46,10 @@ def read_volume(path: str | os.PathLike[str], dtype: DTypeLike = np.float32, che
     SpaceError
         If the image is not three-dimensional or its affine cannot be inverted.
     """
-    image = _open(path)
+    image = open_image(path)
     space = _space(image, path)
     with np.errstate(invalid="ignore", over="ignore"):
-        data = np.asarray(_data(image, path), dtype=dtype).reshape(space.shape)
+        data = np.asarray(image_data(image, path), dtype=dtype).reshape(space.shape)
     if check_content:
         bad = int(data.size - np.isfinite(data).sum())
         if bad:
@@ -83,7 +83,7 @@ def read_labels(path: str | os.PathLike[str]) -> Volume:
 
 def read_space(path: str | os.PathLike[str]) -> Space:
     """Read the grid alone, from the header."""
-    return _space(_open(path), path)
+    return _space(open_image(path), path)
 
 
 def write_volume(
@@ -111,19 +111,29 @@ def write_volume(
     if not target.name.endswith((".nii", ".nii.gz")):
         raise InputError(f"{target.name}: a NIfTI file name ends in .nii or .nii.gz")
     data = _cast(volume.data, np.dtype(np.uint8 if np.dtype(dtype) == bool else dtype), target)
-    image = nib.Nifti1Image(data, volume.space.affine)
-    image.header.set_xyzt_units("mm", "sec")
+    image = placed(nib.Nifti1Image(data, volume.space.affine), volume.space)
     image.header["descrip"] = description.encode("ascii", "replace")[:79]
-    image.set_sform(volume.space.affine, code=4)
+    return save_image(target, image)
+
+
+def placed(image: nib.Nifti1Image, space: Space) -> nib.Nifti1Image:
+    """Give an image its affine as sform and (where it can) qform, in mm, and return it."""
+    image.header.set_xyzt_units("mm", "sec")
+    image.set_sform(space.affine, code=4)
     try:
-        image.set_qform(volume.space.affine, code=4, strip_shears=False)
+        image.set_qform(space.affine, code=4, strip_shears=False)
     except HeaderDataError:
         # a sheared affine has no quaternion: the sform carries it alone
         image.set_qform(None, code=0)
     else:
         # near half a turn, as oblique LPS scans are stored, a quaternion of three float32 is off by up to 1e-3 rad
-        if not Space(volume.space.shape, image.get_qform()).matches(volume.space):
+        if not Space(space.shape, image.get_qform()).matches(space):
             image.set_qform(None, code=0)
+    return image
+
+
+def save_image(target: Path, image: nib.Nifti1Image) -> Path:
+    """Write an image atomically; the same image gives the same bytes."""
     payload = image.to_bytes()
     if target.name.endswith(".gz"):
         # mtime 0: same data, same bytes
@@ -153,7 +163,8 @@ def _cast(values: NDArray[Any], dtype: np.dtype[Any], target: Path) -> NDArray[A
     return data
 
 
-def _open(path: str | os.PathLike[str]) -> Any:
+def open_image(path: str | os.PathLike[str]) -> Any:
+    """Open an image, its data unread; `InputError` if it is absent or no image."""
     file = Path(path)
     if not file.exists():
         raise InputError(f"{file}: no such file; check the path and the cohort's folder")
@@ -188,7 +199,8 @@ def _space(image: Any, path: str | os.PathLike[str]) -> Space:
         raise SpaceError(f"{path}: {error}") from None
 
 
-def _data(image: Any, path: str | os.PathLike[str]) -> NDArray[Any]:
+def image_data(image: Any, path: str | os.PathLike[str]) -> NDArray[Any]:
+    """Read an opened image's data, scaling applied; `InputError` if they are damaged or no real numbers."""
     try:
         if os.fspath(path).endswith(".nii.gz"):
             # nibabel stops before the checksum at the end; damaged voxels would come in unseen

@@ -1,0 +1,71 @@
+"""A series as a volume."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+
+from neuroxai.errors import InputError
+from neuroxai.io.dicom.facts import facts_of
+from neuroxai.io.dicom.files import Where, image_header
+from neuroxai.io.dicom.frames import Frame, frames_of
+from neuroxai.io.dicom.pixels import stored_pixels
+from neuroxai.io.dicom.series import chosen, found
+from neuroxai.io.dicom.stack import stacked
+from neuroxai.space import Volume
+
+
+def read_series(folder: Where, series: str | int | None = None) -> tuple[Volume, dict[str, Any]]:
+    """Read one MR series, classic or enhanced, plain or compressed.
+
+    Parameters
+    ----------
+    folder : path_like or sequence of path_like
+        A folder, searched through all folders below, or files.
+    series : str or int, optional
+        Which of several series: its UID, its number, or a part of one description alone.
+
+    Returns
+    -------
+    volume : Volume
+        float32, scaled by slope and intercept, axes as the scanner stored them (columns, rows, slices along the
+        planes' normal).
+    facts : dict
+        Of the measurement, for provenance: UID of the series, scanner, field strength and times under BIDS's names,
+        ``files`` read and ``skipped`` (others in the folder). Nothing of the person.
+
+    Raises
+    ------
+    InputError
+        If no series or several are there, the choice fits none or several, a file is damaged, slices are missing or
+        double, or the images are no anatomical MR scan.
+    SpaceError
+        If the planes do not make one even stack.
+    """
+    candidates, skipped = found(folder)
+    one = chosen(candidates, series, folder)
+    frames: list[Frame] = []
+    facts: dict[str, Any] = {}
+    for file in one.files:
+        header = image_header(file)
+        if header is None:
+            raise InputError(f"{file}: is no DICOM image any more; something else writes to the folder")
+        facts = facts or facts_of(header)
+        frames.extend(frames_of(header, file))
+    # no description: messages end up in logs, and it is free text
+    name = f"{one.files[0].parent}, series {one.number} ({one.uid})"
+    ordered, space = stacked(frames, name)
+
+    data = np.empty(space.shape, np.float32)
+    places = sorted(range(len(ordered)), key=lambda k: ordered[k].file)
+    for file, slices in groupby(places, key=lambda k: ordered[k].file):
+        pixels = stored_pixels(file)
+        for k in slices:
+            slope, intercept = ordered[k].scaling
+            # in float64: 16-bit numbers times a slope of many digits
+            data[:, :, k] = pixels[ordered[k].index].T * slope + intercept
+    if not np.isfinite(data).all() or data.min() == data.max():
+        raise InputError(f"{name}: voxels are all {data.flat[0]:g} or not finite; the scan is empty, export it again")
+    return Volume(data, space), {**facts, "files": len(one.files), "skipped": skipped}
