@@ -3,9 +3,11 @@
 from neuroxai.io.files import atomic, inside, sha256
 from neuroxai.io.names import group_name, heatmap_name, method_label, start_label
 from neuroxai.io.nifti import read_labels, read_space, read_volume, write_volume
+from neuroxai.io.orientation import Orientation, read_orientation
 from neuroxai.io.tables import read_json, read_tsv, write_json, write_text, write_tsv
 
 __all__ = [
+    "Orientation",
     "atomic",
     "group_name",
     "heatmap_name",
@@ -13,6 +15,7 @@ __all__ = [
     "method_label",
     "read_json",
     "read_labels",
+    "read_orientation",
     "read_space",
     "read_tsv",
     "read_volume",
