@@ -37,6 +37,24 @@ class Displacement:
         return points + np.stack([sample(component, voxels, mode="nearest") for component in self.field])
 
 
+def jacobian_determinant(displacement: Displacement) -> NDArray[np.float32]:
+    """Compute the Jacobian determinant of x + u(x) by central differences, for a grid of any orientation.
+
+    Returns
+    -------
+    ndarray of float32, shape ``displacement.space.shape``
+        Local volume change; 0 or less where the map folds.
+    """
+    # along voxel axes first; the inverse affine turns that into derivatives along world axes
+    slopes = np.stack([np.stack(np.gradient(component)) for component in displacement.field])
+    inverse = np.linalg.inv(displacement.space.affine[:3, :3]).astype(slopes.dtype)
+    j = np.einsum("cvxyz,vw->cwxyz", slopes, inverse)
+    for axis in range(3):
+        j[axis, axis] += 1.0
+    (a, b, c), (d, e, f), (g, h, i) = j
+    return np.asarray(a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g), dtype=np.float32)
+
+
 def sample(values: NDArray[np.float32], voxels: NDArray[np.float64], mode: str = "constant") -> NDArray[np.float32]:
     """Linear interpolation at voxel positions, shape (3, n); outside the grid 0, or the border with ``"nearest"``."""
     from scipy import ndimage

@@ -4,10 +4,12 @@ from neuroxai.io.dicom import Series, list_series, read_series
 from neuroxai.io.files import atomic, copy_file, inside, sha256
 from neuroxai.io.names import group_name, heatmap_name, method_label, start_label, transform_name
 from neuroxai.io.nifti import read_labels, read_space, read_volume, write_volume
+from neuroxai.io.orientation import Orientation, read_orientation
 from neuroxai.io.tables import read_json, read_tsv, write_json, write_text, write_tsv
 from neuroxai.io.transforms import read_affine, read_warp, write_affine, write_warp
 
 __all__ = [
+    "Orientation",
     "Series",
     "atomic",
     "copy_file",
@@ -19,6 +21,7 @@ __all__ = [
     "read_affine",
     "read_json",
     "read_labels",
+    "read_orientation",
     "read_series",
     "read_space",
     "read_tsv",

@@ -47,7 +47,7 @@ def read_volume(path: str | os.PathLike[str], dtype: DTypeLike = np.float32, che
         If the image is not three-dimensional or its affine cannot be inverted.
     """
     image = open_image(path)
-    space = _space(image, path)
+    space = space_of(image, path)
     with np.errstate(invalid="ignore", over="ignore"):
         data = np.asarray(image_data(image, path), dtype=dtype).reshape(space.shape)
     if check_content:
@@ -83,7 +83,7 @@ def read_labels(path: str | os.PathLike[str]) -> Volume:
 
 def read_space(path: str | os.PathLike[str]) -> Space:
     """Read the grid alone, from the header."""
-    return _space(open_image(path), path)
+    return space_of(open_image(path), path)
 
 
 def write_volume(
@@ -164,7 +164,7 @@ def _cast(values: NDArray[Any], dtype: np.dtype[Any], target: Path) -> NDArray[A
 
 
 def open_image(path: str | os.PathLike[str]) -> Any:
-    """Open an image, its data unread; `InputError` if it is absent or no image."""
+    """Open an image lazily; refuse what is none, warn where left and right are a guess."""
     file = Path(path)
     if not file.exists():
         raise InputError(f"{file}: no such file; check the path and the cohort's folder")
@@ -185,7 +185,8 @@ def open_image(path: str | os.PathLike[str]) -> Any:
     return image
 
 
-def _space(image: Any, path: str | os.PathLike[str]) -> Space:
+def space_of(image: Any, path: str | os.PathLike[str]) -> Space:
+    """Return the grid of an opened image; refuse more than three axes that are longer than one."""
     shape = tuple(image.shape)
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]

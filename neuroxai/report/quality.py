@@ -1,0 +1,92 @@
+"""One picture of a prepared scan's quality."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from neuroxai.report.outlined import Line, draw, strips_of, write_png
+from neuroxai.space import Volume
+
+BRAIN, TISSUE = "#f28a1c", "#3f97f0"
+"""Colours of the brain's outline and of the outline of the template's white matter """
+
+_SHOWN = (
+    ("pearson", "r {:.2f}"),
+    ("mutual_information", "NMI {:.3f}"),
+    ("dice", "Dice {:.3f}"),
+    ("brain_ml", "brain {:.0f} ml"),
+    ("tissue_contrast", "contrast {:+.2f}"),
+    ("outside_scan", "outside the scan {:.1%}"),
+    ("rotation_degrees", "rotated {:.0f}\u00b0"),
+    ("folded", "folded {:.2%}"),
+    ("noise", "noise {:.3f}"),
+)
+
+
+def quality_figure(
+    path: str | os.PathLike[str],
+    *,
+    scan: Volume,
+    brain: Volume,
+    prepared: Volume,
+    template: Volume,
+    template_brain: Volume,
+    name: str,
+    arm: str,
+    measures: Mapping[str, float | str | None],
+    flags: Sequence[object] = (),
+    count: int = 7,
+) -> Path:
+    """Draw a scan before and after preparation.
+
+    Above, the native scan with the outline of its brain mask; below, the prepared scan with the template's outlines:
+    the brain, and its white matter (the brightest 40 % of the T1w template). Each in axial, coronal and sagittal
+    slices, the subject's left on the left, marked on every slice.
+
+    Parameters
+    ----------
+    path : path_like
+        Ending in ``.png``; written atomically.
+    scan, brain : Volume
+        Native scan and its brain mask, on one grid.
+    prepared, template, template_brain : Volume
+        On the output grid.
+    name, arm : str
+        For the heading.
+    measures : mapping
+        As `neuroxai.preprocess.quality.measure` gives them.
+    flags : sequence
+        Each drawn as a line of text (`neuroxai.preprocess.quality_flags.Flag`).
+    count : int
+        Slices a plane.
+
+    Returns
+    -------
+    pathlib.Path
+        Same input, same bytes.
+
+    Raises
+    ------
+    InputError
+        If the path has another ending.
+    SpaceError
+        If scans and masks that belong together lie on different grids.
+    """
+    inside = np.asarray(template_brain.data) != 0
+    reference = template.data[inside]
+    white = inside & (template.data > np.quantile(reference, 0.6)) if reference.size else inside
+    native = strips_of(scan, {BRAIN: brain}, brain, count)
+    ready = strips_of(prepared, {TISSUE: Volume(white, template.space), BRAIN: template_brain}, template_brain, count)
+    shown = [f.format(measures[k]) for k, f in _SHOWN if isinstance(measures.get(k), (int, float))]
+    total = f"{len(flags)} flag{'' if len(flags) == 1 else 's'}"
+    heading = [Line(f"{name}   arm: {arm}   {total}", size=10.0), Line("   ".join(shown), "#c8c8c8")]
+    heading += [Line(str(flag), "#ffe37a") for flag in flags]
+    sections = [
+        (f"native scan, {scan.space.describe()}; orange: its brain mask", native),
+        (f"prepared scan, {prepared.space.describe()}; the template's brain orange, its white matter blue", ready),
+    ]
+    return write_png(path, draw(heading, sections))
