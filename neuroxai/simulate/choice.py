@@ -9,7 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from neuroxai.atlas import Atlas, get, load
+from neuroxai.atlas.atlas import Atlas
+from neuroxai.atlas.named import get
+from neuroxai.atlas.readers import load
 from neuroxai.errors import InputError, SpaceError, one_of
 from neuroxai.simulate import regions
 from neuroxai.simulate.anatomy import Anatomy, Array, mni152_anatomy
