@@ -3,18 +3,98 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from neuroxai.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from neuroxai.simulate import CohortSummary, Extras
+
+_OWN = "Your own scans"
+_MORE = "Real lesions, pose, head"
+_ONLY_OWN = ("scans", "healthy", "target", "loss", "region", "atlas", "labels", "label_maps", "suffix", "desc")
 
 
 def simulate(
     out: Annotated[Path, typer.Argument(help="Folder of the cohort: new, empty, or of an interrupted run.")],
     effect: Annotated[str, typer.Option(help="What is planted in the patients: atrophy (T1w) or lesions (FLAIR).")],
-    subjects: Annotated[int, typer.Option(help="Participants, 2 or more; half are patients, half sham controls.")],
-    spacing: Annotated[float, typer.Option(help="Voxel size in mm, 1 to 8.")] = 2.0,
+    subjects: Annotated[
+        int | None,
+        typer.Option(help="Participants, 2 or more; half are patients, half sham controls. [default with --from: all]"),
+    ] = None,
+    spacing: Annotated[
+        float | None, typer.Option(help="Voxel size in mm, 1 to 8. [default: 2; with --from the scan's own]")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same cohort.")] = 0,
     jobs: Annotated[int, typer.Option(help="Processes; -1 for one per core.")] = 1,
+    table: Annotated[
+        Path | None,
+        typer.Option("--from", help="participants.tsv of prepared scans (brain, MNI152).", rich_help_panel=_OWN),
+    ] = None,
+    scans: Annotated[
+        Path | None, typer.Option(help="Folder of the scans. [default: the table's]", rich_help_panel=_OWN)
+    ] = None,
+    healthy: Annotated[
+        list[str] | None,
+        typer.Option(help="A class that is healthy; may be repeated. [default: controls]", rich_help_panel=_OWN),
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(help="Column with the class. [default: diagnosis, else group]", rich_help_panel=_OWN),
+    ] = None,
+    loss: Annotated[
+        float | None,
+        typer.Option(help="Percent of its volume that each region loses, 1 to 50. [default: 25]", rich_help_panel=_OWN),
+    ] = None,
+    region: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A region that shrinks; may be repeated. [default: hippocampus; also amygdala, parahippocampal]",
+            rich_help_panel=_OWN,
+        ),
+    ] = None,
+    atlas: Annotated[
+        str | None, typer.Option(help="Atlas of the regions: a name or a label image.", rich_help_panel=_OWN)
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="Names of the atlas's or the label maps' labels.", rich_help_panel=_OWN)
+    ] = None,
+    label_maps: Annotated[
+        str | None,
+        typer.Option(help="A glob for each scan's label map: 'sub-*/anat/*_dseg.nii.gz'.", rich_help_panel=_OWN),
+    ] = None,
+    suffix: Annotated[str | None, typer.Option(help="Which scans. [default: T1w]", rich_help_panel=_OWN)] = None,
+    desc: Annotated[str | None, typer.Option(help="Which scans: desc-LABEL.", rich_help_panel=_OWN)] = None,
+    lesion_masks: Annotated[
+        Path | None,
+        typer.Option(help="Folder of real lesion masks (MNI152), which patients get.", rich_help_panel=_MORE),
+    ] = None,
+    misalign: Annotated[
+        bool,
+        typer.Option("--misalign", help="Give each scan a random known pose and head size.", rich_help_panel=_MORE),
+    ] = False,
+    degrees: Annotated[
+        float | None, typer.Option(help="Largest rotation of --misalign. [default: 20]", rich_help_panel=_MORE)
+    ] = None,
+    shift: Annotated[
+        float | None, typer.Option(help="Largest shift of --misalign in mm. [default: 20]", rich_help_panel=_MORE)
+    ] = None,
+    head_size: Annotated[
+        float | None,
+        typer.Option(help="Largest change of head size of --misalign in percent. [default: 8]", rich_help_panel=_MORE),
+    ] = None,
+    raw: Annotated[
+        bool,
+        typer.Option("--raw", help="Leave scalp, skull and a bias field for preparation.", rich_help_panel=_MORE),
+    ] = False,
+    bias: Annotated[
+        float | None,
+        typer.Option(help="Bias field of --raw in percent. [default: 30]", rich_help_panel=_MORE),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Simulate a cohort whose truth is known: patients with a planted effect, and sham controls.
@@ -22,21 +102,128 @@ def simulate(
     Scans lie in MNI152 space, brain only, with the truth mask (and for atrophy the log-Jacobian) beside each, and
     measured volumes in participants.tsv. Run the same command again to go on after an interruption.
 
+    With --from the effect is planted in your own healthy scans; each gives a patient and a sham control, which the
+    column `twin` joins and `neuroxai split` keeps together.
+
     Example: `neuroxai simulate cohort --effect atrophy --subjects 40 --spacing 4 --seed 1 --jobs 2`
+
+    Example: `neuroxai simulate cohort --effect atrophy --from prepared/participants.tsv --loss 25 --region hippocampus`
+
+    Example: `neuroxai simulate cohort --effect lesions --subjects 20 --lesion-masks masks --misalign --raw`
     """
-    import json
+    given = dict(locals())
+    extras = _extras(lesion_masks, misalign, degrees, shift, head_size, raw, bias)
+    if table is None:
+        summary = _on_template(given, extras)
+    else:
+        summary = _on_scans(given, extras)
+    _tell(summary, out, as_json)
 
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+def _extras(
+    masks: Path | None,
+    misalign: bool,
+    degrees: float | None,
+    shift: float | None,
+    head_size: float | None,
+    raw: bool,
+    bias: float | None,
+) -> Extras | None:
+    from neuroxai.simulate import Extras, Misalign, Raw
+
+    for name, value, switch, on in (
+        ("--degrees", degrees, "--misalign", misalign),
+        ("--shift", shift, "--misalign", misalign),
+        ("--head-size", head_size, "--misalign", misalign),
+        ("--bias", bias, "--raw", raw),
+    ):
+        if value is not None and not on:
+            raise InputError(f"{name} {value:g} goes with {switch}, which is not given; add {switch}")
+    pose = {"degrees": degrees, "millimetres": shift, "head_size": None if head_size is None else head_size / 100.0}
+    extras = Extras(
+        Misalign(**{name: value for name, value in pose.items() if value is not None}) if misalign else None,
+        (Raw() if bias is None else Raw(bias / 100.0)) if raw else None,
+        masks,
+    )
+    return extras if extras.record() else None
+
+
+def _on_template(given: dict[str, Any], extras: Extras | None) -> CohortSummary:
     from neuroxai.simulate import simulate_cohort
 
-    columns = (TextColumn("simulating"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("", total=subjects)
-        summary = simulate_cohort(
-            out, effect, subjects, spacing, seed, jobs, progress=lambda done, _: bar.update(task, completed=done)
+    for name in _ONLY_OWN:
+        if given[name]:
+            raise InputError(f"--{name.replace('_', '-')} goes with --from, which is not given; add --from TABLE")
+    if given["subjects"] is None:
+        raise InputError("--subjects is absent, wanted how many participants, such as --subjects 40")
+    size = 2.0 if given["spacing"] is None else given["spacing"]
+    more: dict[str, Any] = {} if extras is None else {"extras": extras}
+    with _Bar(given["subjects"]) as progress:
+        return simulate_cohort(
+            given["out"],
+            given["effect"],
+            given["subjects"],
+            size,
+            given["seed"],
+            given["jobs"],
+            progress=progress,
+            **more,
         )
+
+
+def _on_scans(given: dict[str, Any], extras: Extras | None) -> CohortSummary:
+    from neuroxai.simulate import Extras, Planting, Regions, find_sources, simulate_from
+
+    if given["spacing"] is not None:
+        raise InputError(f"--spacing {given['spacing']:g} and --from exclude each other; scans keep their own grid")
+    if given["effect"] != "atrophy":
+        for name in ("loss", "region", "atlas", "labels", "label_maps"):
+            if given[name]:
+                raise InputError(f"--{name.replace('_', '-')} goes with --effect atrophy, got {given['effect']!r}")
+    if given["atlas"] and given["label_maps"]:
+        raise InputError("--atlas and --label-maps exclude each other; choose one")
+    regions = Regions(tuple(given["region"] or ()), given["atlas"], given["labels"])
+    loss = 25.0 if given["loss"] is None else given["loss"]
+    planting = Planting(given["effect"], loss, regions, extras or Extras())
+    sources = find_sources(
+        given["table"],
+        given["scans"],
+        given["healthy"] or (),
+        given["target"],
+        given["suffix"] or "T1w",
+        given["desc"],
+        label_maps=given["label_maps"],
+    )
+    for note in [*sources.notes, *(f"left out: {item}" for item in sources.left_out)]:
+        typer.echo(note, err=True)
+    count = given["subjects"] or 2 * len(sources.scans)
+    with _Bar(count) as progress:
+        return simulate_from(given["out"], sources, planting, given["subjects"], given["seed"], given["jobs"], progress)
+
+
+class _Bar:
+    """A progress bar on standard error, called with (finished, all)."""
+
+    def __init__(self, total: int) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (TextColumn("simulating"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self._bar = Progress(*columns, console=Console(stderr=True))
+        self._total = total
+
+    def __enter__(self) -> Callable[[int, int], None]:
+        self._bar.start()
+        task = self._bar.add_task("", total=self._total)
+        return lambda done, _: self._bar.update(task, completed=done)
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+
+def _tell(summary: CohortSummary, out: Path, as_json: bool) -> None:
+    import json
+
     for item in summary.failed:
         typer.echo(f"failed: {item['participant_id']}: {item['error']}", err=True)
     if as_json:

@@ -42,6 +42,10 @@ def split(
     test_sessions: Annotated[
         str, typer.Option(help="Scans of test subjects: all, or the first (baseline) only.")
     ] = "all",
+    group: Annotated[
+        str | None,
+        typer.Option(help="Column whose equal values stay together, e.g. family. [default: twin, where there is one]"),
+    ] = None,
     suffix: Annotated[str | None, typer.Option(help="Which scans: T1w, FLAIR ...")] = None,
     desc: Annotated[str | None, typer.Option(help="Which scans: desc-LABEL in the name.")] = None,
     space: Annotated[str | None, typer.Option(help="Which scans: space-LABEL in the name.")] = None,
@@ -57,6 +61,9 @@ def split(
     are named; the exit code is then 1.
 
     **Example:** `neuroxai split cohort cohort/datalist.json --target diagnosis --classes CN,AD --seed 1`
+
+    **Example:** `neuroxai split cohort folds --folds 5 --group family`: who shares a value of `family` stays together.
+    Cohorts of `neuroxai simulate --from` are split by their twins without being asked.
     """
     from neuroxai.cohort import SplitOptions, label_scans, read_cohort, split_cohort, write_datalist
 
@@ -69,6 +76,7 @@ def split(
         seed=seed,
         match=match,
         match_width=match_width,
+        group=group,
         test_sessions=test_sessions,  # type: ignore[arg-type]  # the constructor checks it
         **_age_bins(age_bins),
     )

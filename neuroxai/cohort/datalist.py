@@ -91,7 +91,7 @@ def check_datalist(
     Raises
     ------
     LeakageError
-        If a subject or an image stands in two parts.
+        If a subject, an image or a group (where the list names its field) stands in two parts.
     InputError
         For anything else that `load_datalist` names.
     """
@@ -109,6 +109,8 @@ def check_datalist(
     images: dict[str, str] = {}
     for name in parts:
         _check_part(name, datalist[name], classes, subjects, images)
+    if datalist.get("group") is not None:
+        _check_groups(datalist, parts)
     if "training" in parts and len({item["label"] for item in datalist["training"]}) < 2:
         only = classes[datalist["training"][0]["label"]] if datalist["training"] else "none"
         raise InputError(f"training holds one class only ({only}), wanted {' and '.join(classes)}; split again")
@@ -142,6 +144,22 @@ def _check_part(
         if type(label) is not int or not 0 <= label < len(classes):
             numbers = ", ".join(f"{i} ({name})" for i, name in enumerate(classes))
             raise InputError(f"{where} ({subject}): label {label!r} is no class, wanted one of {numbers}")
+
+
+def _check_groups(datalist: Mapping[str, Any], parts: Sequence[str]) -> None:
+    """Refuse twins, or whoever else the field named by "group" joins, in two parts."""
+    column = datalist["group"]
+    if not isinstance(column, str) or not column:
+        raise InputError(f'"group" is {column!r}, wanted the name of a field of the items, such as twin; split again')
+    seen: dict[str, str] = {}
+    for part in parts:
+        for item in datalist[part]:
+            value = item.get(column)
+            if value is not None and seen.setdefault(str(value), part) != part:
+                raise LeakageError(
+                    f"{column} {value} stands in {seen[str(value)]} and in {part}, wanted one part for all who share "
+                    f"it; split again (neuroxai split --group {column})"
+                )
 
 
 def subject_of(item: dict[str, Any], where: str) -> str:

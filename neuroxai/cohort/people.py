@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,7 +42,10 @@ class Described:
 
 
 def describe(
-    table: str | os.PathLike[str], scans: Sequence[tuple[str, str | None]], target: str | None = None
+    table: str | os.PathLike[str],
+    scans: Sequence[tuple[str, str | None]],
+    target: str | None = None,
+    need_class: bool = True,
 ) -> Described:
     """Look scans up in a participants.tsv, and in the session tables beside it.
 
@@ -54,6 +57,8 @@ def describe(
         Participant and session.
     target : str, optional
         Column with the class; without it ``diagnosis`` or else ``group``.
+    need_class : bool
+        Refuse a table without such a column; else its classes are None and the target is empty.
 
     Raises
     ------
@@ -81,15 +86,15 @@ def describe(
     notes = _tidy(rows)
     columns = [name for name in rows[0] if name not in ("participant_id", "session_id")]
     chosen = target or next((name for name in ("diagnosis", "group") if name in columns), None)
-    if chosen is None:
+    if chosen is None and need_class:
         raise InputError(f"{path}: no column 'diagnosis' or 'group'; name one with --target: {', '.join(columns)}")
-    if chosen not in columns:
+    if chosen is not None and chosen not in columns:
         raise one_of("column for --target", chosen, columns, f"These are the columns of {path.name}.")
     frame = pd.DataFrame(rows)
     frame["age"] = frame["age"].astype(float)
-    values = [value_of(value) for value in frame[chosen]]
+    values = [value_of(value) for value in frame[chosen]] if chosen is not None else [None] * len(frame)
     frame["class"] = pd.Series([None if v is None else str(v) for v in values], index=frame.index, dtype=object)
-    return Described(frame, chosen, left_out, notes)
+    return Described(frame, chosen or "", left_out, notes)
 
 
 def two_groups(
@@ -115,12 +120,9 @@ def two_groups(
     for option, name in (("--control", control), ("--patients", patients)):
         if name is not None and name not in counts:
             raise one_of(f"class for {option}", name, counts)
-    found = ", ".join(f"{name} ({count})" for name, count in sorted(counts.items())) or "none"
+    found = _found(counts)
     if control is None:
-        known = [c for c in counts if c.lower().replace(" ", "_").replace("-", "_") in CONTROLS and c != patients]
-        if len(known) != 1:
-            raise InputError(f"who are the controls? classes found: {found}; name theirs with --control")
-        control = known[0]
+        control = controls_of(counts, patients)
     others = [name for name in counts if name != control]
     if patients is None and hint in others:
         patients = hint
@@ -131,3 +133,28 @@ def two_groups(
     if patients == control:
         raise InputError(f"--control and --patients are both {control!r}; name two classes")
     return control, patients
+
+
+def controls_of(counts: Mapping[str, int], patients: str | None = None) -> str:
+    """Return the one class that bears a well-known name of controls.
+
+    Parameters
+    ----------
+    counts : mapping of str to int
+        Scans a class.
+    patients : str, optional
+        A class that is not meant.
+
+    Raises
+    ------
+    InputError
+        If there is none, or several.
+    """
+    known = [c for c in counts if c.lower().replace(" ", "_").replace("-", "_") in CONTROLS and c != patients]
+    if len(known) != 1:
+        raise InputError(f"who are the controls? classes found: {_found(counts)}; name theirs with --control")
+    return known[0]
+
+
+def _found(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} ({count})" for name, count in sorted(counts.items())) or "none"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy as np
 from neuroxai._version import __version__
 from neuroxai.cohort.allocate import allocate
 from neuroxai.cohort.datalist import PARTS, Datalist
+from neuroxai.cohort.groups import allocate_groups, group_column, groups_of
 from neuroxai.cohort.labels import Labelled
 from neuroxai.cohort.match import match_sex
 from neuroxai.cohort.scans import LeftOut
@@ -46,6 +47,8 @@ class SplitOptions:
         Stratify on age ranges of this many years instead.
     test_sessions : {"all", "first"}
         Keep all of a test subject's scans or the first (baseline) one.
+    group : str, optional
+        Column whose equal values stay in one part; without it ``twin`` where the table has it.
     """
 
     fractions: tuple[float, float, float] = (0.6, 0.2, 0.2)
@@ -57,6 +60,7 @@ class SplitOptions:
     age_bins: int = 4
     age_width: float | None = None
     test_sessions: Literal["all", "first"] = "all"
+    group: str | None = None
 
     def __post_init__(self) -> None:
         shares = tuple(float(f) for f in self.fractions)
@@ -103,10 +107,13 @@ def split_cohort(labelled: Labelled, options: SplitOptions | None = None) -> lis
     Raises
     ------
     InputError
-        If a class has fewer subjects than there are parts.
+        If a class has fewer subjects than there are parts, or the groups' column is absent.
     """
     wanted = options or SplitOptions()
     subjects, notes = subjects_of(labelled)
+    column = group_column(labelled, wanted.group)
+    wanted = replace(wanted, group=column)
+    group = groups_of(labelled, column) if column else {}
     lists = []
     for number in range(wanted.repeats or 1):
         rng = np.random.default_rng([wanted.seed, number])
@@ -114,7 +121,10 @@ def split_cohort(labelled: Labelled, options: SplitOptions | None = None) -> lis
         ranges, said = age_ranges(chosen["age"].tolist(), wanted.age_bins, wanted.age_width)
         parts = wanted.folds or sum(share > 0 for share in wanted.fractions)
         shares = [1 / wanted.folds] * wanted.folds if wanted.folds else [s for s in wanted.fractions if s > 0]
-        dealt = allocate(chosen, ranges, shares, labelled.classes, rng)
+        if column:
+            dealt = allocate_groups(chosen, group, ranges, shares, labelled.classes, rng)
+        else:
+            dealt = allocate(chosen, ranges, shares, labelled.classes, rng)
         said = [*notes, *said, *_small(chosen, ranges, parts, labelled.classes)]
         for turn in range(wanted.folds or 1):
             if wanted.folds:
@@ -180,18 +190,20 @@ def _datalist(
             later += 1
             continue
         done.add(row["participant_id"])
-        items[part].append(_item(row, labelled.target))
+        items[part].append(_item(row, labelled.target, options.group))
     said = [*labelled.notes, *notes, *([f"{later} later scans of test subjects left out"] if later else [])]
     return {
         "description": f"{labelled.target}: "
         + " against ".join(f"{name} ({number})" for number, name in enumerate(labelled.classes))
-        + f"; {'fold' if options.folds else 'split'} {record['number']} of {record['of']}, by subject, stratified on "
-        "class, sex and age range",
+        + f"; {'fold' if options.folds else 'split'} {record['number']} of {record['of']}, by "
+        + (options.group or "subject")
+        + ", stratified on class, sex and age range",
         "classes": labelled.classes,
         "target": labelled.target,
         "seed": options.seed,
         "participants_sha256": labelled.cohort.participants_sha256,
-        "options": {**asdict(options), "fractions": list(options.fractions), **record},
+        **({"group": options.group} if options.group else {}),
+        "options": {**_written(options), **record},
         "versions": {"neuroxai": __version__},
         "notes": said,
         "left_out": [
@@ -202,9 +214,15 @@ def _datalist(
     }
 
 
-def _item(row: dict[str, Any], target: str) -> dict[str, Any]:
+def _written(options: SplitOptions) -> dict[str, Any]:
+    """Options for the record; a group's column is named only where there is one."""
+    values = {**asdict(options), "fractions": list(options.fractions)}
+    return values if options.group else {name: value for name, value in values.items() if name != "group"}
+
+
+def _item(row: dict[str, Any], target: str, group: str | None) -> dict[str, Any]:
     item = {"image": row["image"], "label": int(row["label"]), "participant_id": row["participant_id"]}
-    for key in ("session_id", "age", "sex"):
+    for key in ("session_id", "age", "sex", *([group] if group and group != "participant_id" else [])):
         # a missing cell is None or NaN, and NaN alone differs from itself
         if row[key] is not None and row[key] == row[key]:
             item[key] = row[key]

@@ -49,6 +49,12 @@ class Anatomy:
         rest = np.clip(1.0 - self.gm - self.wm, 0.0, 1.0)
         return np.asarray(np.where(self.brain, rest, 0.0), dtype=np.float32)
 
+    def in_fluid(self) -> Array:
+        """Return the T1w image with the intensity of fluid beyond the brain's edge, shape ``space.shape``."""
+        fluid = self.t1[self.csf > 0.9]
+        level = np.median(fluid) if fluid.size else np.float32(0.0)
+        return np.where(self.brain, self.t1, level).astype(np.float32)
+
     def cropped(self, margin: int = 4) -> Anatomy:
         """Cut away what lies more than `margin` voxels outside the brain's bounding box."""
         voxels = np.argwhere(self.brain)

@@ -154,10 +154,7 @@ class Atrophy(Effect):
 
     def maps(self) -> list[Array]:
         """Return the T1w image, fluid beyond the brain's edge, so that tissue drawn back from the edge leaves fluid."""
-        anatomy = self.anatomy
-        fluid = anatomy.t1[anatomy.csf > 0.9]
-        level = np.median(fluid) if fluid.size else np.float32(0.0)
-        return [np.where(anatomy.brain, anatomy.t1, level).astype(np.float32)]
+        return [self.anatomy.in_fluid()]
 
     def contrast(self, rng: np.random.Generator) -> Contrast:
         """T1w intensities to a power near one: fluid and grey matter darker or brighter against white matter."""

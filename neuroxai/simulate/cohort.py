@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,48 +12,21 @@ import numpy as np
 
 from neuroxai._version import __version__
 from neuroxai.errors import InputError, one_of
-from neuroxai.io import write_json, write_volume
 from neuroxai.simulate.anatomy import Anatomy, mni152_anatomy
 from neuroxai.simulate.atrophy import Atrophy
 from neuroxai.simulate.effect import Effect
+from neuroxai.simulate.extras import Extras
 from neuroxai.simulate.lesions import Lesions
 from neuroxai.simulate.people import Person, draw_people
-from neuroxai.simulate.records import claim, finished, subject_files, write_participants
+from neuroxai.simulate.records import CohortSummary, claim, finished, subject_files, write_participants, write_subject
 from neuroxai.simulate.scan import Acquisition, simulate_scan
-from neuroxai.space import Volume, mni152
+from neuroxai.simulate.transplant import RealLesions, read_masks
+from neuroxai.space import mni152
 
 EFFECTS: dict[str, type[Effect]] = {"atrophy": Atrophy, "lesions": Lesions}
 """The effects by name."""
 
 SPACINGS = (1.0, 8.0)
-
-
-@dataclass(frozen=True)
-class CohortSummary:
-    """What `simulate_cohort` did.
-
-    Parameters
-    ----------
-    folder : str
-        The cohort folder.
-    effect : str
-        Its effect.
-    subjects, made, kept : int
-        Participants wanted, simulated now, and found finished.
-    failed : list of dict
-        ``participant_id`` and ``error`` of those that failed.
-    """
-
-    folder: str
-    effect: str
-    subjects: int
-    made: int
-    kept: int
-    failed: list[dict[str, str]]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return asdict(self)
 
 
 def simulate_cohort(
@@ -66,6 +38,7 @@ def simulate_cohort(
     jobs: int = 1,
     anatomy: Anatomy | None = None,
     progress: Callable[[int, int], None] | None = None,
+    extras: Extras | None = None,
 ) -> CohortSummary:
     """Write a cohort of simulated patients and sham controls, with the truth beside every scan.
 
@@ -90,6 +63,8 @@ def simulate_cohort(
         The healthy brain; default the MNI152 template.
     progress : callable, optional
         Called with (finished, all) after each subject.
+    extras : Extras, optional
+        Real lesion masks, a pose, the head around the brain.
 
     Returns
     -------
@@ -111,19 +86,25 @@ def simulate_cohort(
         raise InputError(f"seed is {seed}, wanted a whole number of 0 or more")
     if jobs == 0 or jobs < -1:
         raise InputError(f"jobs is {jobs}, wanted 1 or more, or -1 for one per core")
-    folder = Path(out)
+    folder, extras = Path(out), extras or Extras()
+    masks, files = read_masks(extras.masks) if extras.masks is not None else ([], [])
+    if masks and effect != "lesions":
+        raise InputError(f"lesion masks are planted by --effect lesions, got {effect!r}")
     options = {
         "effect": effect,
         "subjects": int(subjects),
         "spacing": float(spacing),
         "seed": int(seed),
         "anatomy": "mni152" if anatomy is None else anatomy.name,
+        **extras.record(),
+        **({"lesion_masks": [file.name for file in files]} if files else {}),
         "version": __version__,
     }
     claim(folder, options, EFFECTS[effect].__doc__ or "")
-    planted = EFFECTS[effect]
+    planted = RealLesions if masks else EFFECTS[effect]
     people = draw_people(subjects, seed, planted.ages)
-    rows = {p.participant_id: row for p in people if (row := finished(folder, p, planted, spacing)) is not None}
+    where = {p.participant_id: subject_files(folder, p, planted, spacing, extras) for p in people}
+    rows = {name: row for name, files in where.items() if (row := finished(files)) is not None}
     waiting = [p for p in people if p.participant_id not in rows]
     kept, failed = len(rows), []
     if progress is not None:
@@ -131,9 +112,13 @@ def simulate_cohort(
     if waiting:
         from joblib import Parallel, delayed
 
-        acquisition = Acquisition(_prepared(effect) if anatomy is None else planted(anatomy), mni152(spacing))
+        if masks:
+            prepared: Effect = RealLesions(anatomy or mni152_anatomy(), masks)
+        else:
+            prepared = _prepared(effect) if anatomy is None else EFFECTS[effect](anatomy)
+        acquisition = Acquisition(prepared, mni152(spacing))
         work = Parallel(n_jobs=jobs, return_as="generator_unordered")
-        results = work(delayed(_make)(folder, acquisition, person, seed, spacing) for person in waiting)
+        results = work(delayed(_make)(where[p.participant_id], acquisition, p, seed, extras) for p in waiting)
         for number, (person, row, error) in enumerate(results, start=kept + 1):
             if row is None:
                 failed.append({"participant_id": person.participant_id, "error": error})
@@ -153,28 +138,13 @@ def _prepared(effect: str) -> Effect:
 
 
 def _make(
-    folder: Path, acquisition: Acquisition, person: Person, seed: int, spacing: float
+    files: dict[str, Path], acquisition: Acquisition, person: Person, seed: int, extras: Extras
 ) -> tuple[Person, dict[str, Any] | None, str]:
     """Simulate and write one subject, the sidecar last; runs in a worker and returns errors as text."""
     try:
-        effect = acquisition.effect
         sequence = np.random.SeedSequence(seed, spawn_key=(1, person.number))
-        scan = simulate_scan(acquisition, sequence, person.patient)
-        files = subject_files(folder, person, type(effect), spacing)
-        truth = "simulated, for research use only"
-        write_volume(files["scan"], Volume(scan.image, scan.space), description=truth)
-        write_volume(files["mask"], Volume(scan.mask, scan.space), dtype=np.uint8, description=truth)
-        if "logjacobian" in files:
-            write_volume(files["logjacobian"], Volume(scan.log_jacobian, scan.space), description=truth)
-        row = {
-            "participant_id": person.participant_id,
-            "diagnosis": effect.patient if person.patient else effect.control,
-            "age": person.age,
-            "sex": person.sex,
-            **{name: float(f"{value:.6g}") for name, value in scan.columns.items()},
-        }
-        sizes = {path.name: path.stat().st_size for name, path in files.items() if name != "sidecar"}
-        write_json(files["sidecar"], {"SkullStripped": True, "Simulated": True, "Participant": row, "Bytes": sizes})
+        scan = simulate_scan(acquisition, sequence, person.patient, **extras.scanning())
+        row = write_subject(files, scan, person, acquisition.effect)
     except Exception as error:  # one subject must not end a cohort; it is named at the end
         return person, None, f"{type(error).__name__}: {error}"
     return person, row, ""

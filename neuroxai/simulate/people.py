@@ -14,8 +14,8 @@ class Person:
     participant_id: str
     number: int
     patient: bool
-    sex: str
-    age: float
+    sex: str | None
+    age: float | None
 
 
 def draw_people(count: int, seed: int, ages: tuple[float, float, float, float]) -> list[Person]:

@@ -2,16 +2,51 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from neuroxai.errors import InputError
-from neuroxai.io import read_json, write_json, write_tsv
+from neuroxai.io import read_json, write_json, write_tsv, write_volume
 from neuroxai.simulate.effect import Effect
+from neuroxai.simulate.extras import Extras
+from neuroxai.simulate.meanings import meaning
 from neuroxai.simulate.people import Person
+from neuroxai.simulate.scan import Scan
+from neuroxai.space import Volume
 
 _GENERATOR = "neuroxai simulate"
 _DESCRIPTION = "dataset_description.json"
+
+
+@dataclass(frozen=True)
+class CohortSummary:
+    """What `simulate_cohort` did.
+
+    Parameters
+    ----------
+    folder : str
+        The cohort folder.
+    effect : str
+        Its effect.
+    subjects, made, kept : int
+        Participants wanted, simulated now, and found finished.
+    failed : list of dict
+        ``participant_id`` and ``error`` of those that failed.
+    """
+
+    folder: str
+    effect: str
+    subjects: int
+    made: int
+    kept: int
+    failed: list[dict[str, str]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
 
 
 def claim(folder: Path, options: dict[str, Any], description: str) -> None:
@@ -44,7 +79,8 @@ def claim(folder: Path, options: dict[str, Any], description: str) -> None:
             f"{folder}: holds another data set ({_DESCRIPTION} names no {_GENERATOR!r}); name a new folder"
         )
     there = generated[0].get("Parameters", {})
-    for name, wanted in options.items():
+    for name in {**options, **there}:
+        wanted = options.get(name)
         if there.get(name) != wanted:
             raise InputError(
                 f"{folder}: was made with {name} {there.get(name)!r}, now {wanted!r} is asked for; "
@@ -52,33 +88,87 @@ def claim(folder: Path, options: dict[str, Any], description: str) -> None:
             )
 
 
-def subject_files(folder: Path, person: Person, effect: type[Effect], spacing: float) -> dict[str, Path]:
-    """Where a subject's files stand: scan, sidecar and truth."""
-    resolution = f"{spacing:g}".replace(".", "p")
-    stem = folder / person.participant_id / "anat" / f"{person.participant_id}_space-MNI152_res-{resolution}"
-    files = {
-        "scan": Path(f"{stem}_desc-brain_{effect.suffix}.nii.gz"),
-        "mask": Path(f"{stem}_desc-effect_mask.nii.gz"),
-    }
+def subject_files(
+    folder: Path,
+    person: Person,
+    effect: type[Effect],
+    spacing: float | None,
+    extras: Extras | None = None,
+    suffix: str | None = None,
+) -> dict[str, Path]:
+    """Where a subject's files stand: scan, truth, and the sidecar, which is written last."""
+    extras = extras or Extras()
+    stem = folder / person.participant_id / "anat" / f"{person.participant_id}_{extras.label(spacing)}"
+    scan = f"{stem}_desc-{'head' if extras.raw else 'brain'}_{suffix or effect.suffix}"
+    files = {"scan": Path(f"{scan}.nii.gz"), "mask": Path(f"{stem}_desc-effect_mask.nii.gz")}
     if effect.warps:
         files["logjacobian"] = Path(f"{stem}_desc-effect_logjacobian.nii.gz")
-    files["sidecar"] = Path(f"{stem}_desc-brain_{effect.suffix}.json")
+    if extras.raw:
+        files["brain"] = Path(f"{stem}_desc-brain_mask.nii.gz")
+        files["bias"] = Path(f"{stem}_desc-true_biasfield.nii.gz")
+    files["sidecar"] = Path(f"{scan}.json")
     return files
 
 
-def finished(folder: Path, person: Person, effect: type[Effect], spacing: float) -> dict[str, Any] | None:
-    """Return the subject's row of participants.tsv if all files are there and of their recorded size, else None."""
-    files = subject_files(folder, person, effect, spacing)
-    sidecar = files.pop("sidecar")
+def finished(files: dict[str, Path], source: dict[str, str] | None = None) -> dict[str, Any] | None:
+    """Return the subject's row of participants.tsv if all files are there, of their recorded size and source."""
+    sidecar = files["sidecar"]
     if not sidecar.is_file():
         return None
     try:
         record = read_json(sidecar)
-        whole = all(p.is_file() and p.stat().st_size == record["Bytes"][p.name] for p in files.values())
+        images = [path for name, path in files.items() if name != "sidecar"]
+        whole = all(p.is_file() and p.stat().st_size == record["Bytes"][p.name] for p in images)
         row: dict[str, Any] = record["Participant"]
     except (InputError, KeyError, TypeError):
         return None
-    return row if whole else None
+    return row if whole and record.get("Source") == source else None
+
+
+def write_subject(
+    files: dict[str, Path],
+    scan: Scan,
+    person: Person,
+    effect: Effect,
+    columns: dict[str, Any] | None = None,
+    record: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Write a subject's images and last the sidecar; return the row of participants.tsv.
+
+    Parameters
+    ----------
+    files : dict of str to pathlib.Path
+        From `subject_files`.
+    scan : Scan
+        What was simulated.
+    person : Person
+        Whose it is.
+    effect : Effect
+        What was planted.
+    columns, record : dict, optional
+        Further columns after the participant's name, further entries of the sidecar.
+    """
+    said = "simulated, for research use only"
+    images = {"scan": scan.image, "logjacobian": scan.log_jacobian, "bias": scan.bias}
+    masks = {"mask": scan.mask, "brain": scan.brain}
+    for name, path in files.items():
+        if name in masks:
+            write_volume(path, Volume(masks[name], scan.space), dtype=np.uint8, description=said)
+        elif name in images:
+            write_volume(path, Volume(np.asarray(images[name]), scan.space), description=said)
+    row = {
+        "participant_id": person.participant_id,
+        **(columns or {}),
+        "diagnosis": effect.patient if person.patient else effect.control,
+        "age": person.age,
+        "sex": person.sex,
+        **{name: float(f"{value:.6g}") for name, value in scan.columns.items()},
+    }
+    sizes = {path.name: path.stat().st_size for name, path in files.items() if name != "sidecar"}
+    pose = {} if scan.pose is None else {"PoseMNI152ToScan": scan.pose.tolist()}
+    head = {"SkullStripped": scan.bias is None, "Simulated": True, **pose, **(record or {})}
+    write_json(files["sidecar"], {**head, "Participant": row, "Bytes": sizes})
+    return row
 
 
 def write_participants(folder: Path, rows: list[dict[str, Any]]) -> None:
@@ -88,34 +178,7 @@ def write_participants(folder: Path, rows: list[dict[str, Any]]) -> None:
     if not rows:
         return
     frame = pd.DataFrame(rows)
-    write_json(folder / "participants.json", {str(name): _meaning(str(name)) for name in frame.columns})
+    write_json(
+        folder / "participants.json", {str(name): meaning(str(name), own="twin" in frame) for name in frame.columns}
+    )
     write_tsv(folder / "participants.tsv", frame)
-
-
-def _meaning(column: str) -> dict[str, str]:
-    """Write a column's entry in participants.json."""
-    known = {
-        "participant_id": "Participant",
-        "diagnosis": "Class: patients carry the effect, controls are sham twins of dose 0",
-        "age": "Age in years, from one distribution for both classes; without influence on the scan",
-        "sex": "Sex, balanced over the classes; without influence on the scan",
-        "dose": "Effect asked for: hippocampal volume loss in percent (atrophy) or lesion load in ml (lesions)",
-        "lesion_count": "Lesions laid; they may overlap",
-        "lesion_volume_mm3": "Integral of the lesion opacity over the scan, in mm^3 of the scan's own coordinates",
-        "brain_volume_mm3": "Volume of the brain mask with ventricles; follows the natural shape only, not the effect",
-    }
-    if column in known:
-        return {"Description": known[column]}
-    if column.endswith("_volume_mm3"):
-        region = column.removesuffix("_volume_mm3").replace("_", " ")
-        return {
-            "Description": f"Volume of the {region}: integral of the soft template region pulled back into the scan, "
-            "effect and natural shape included",
-            "Units": "mm^3",
-        }
-    region, word = column.removesuffix("_percent").rsplit("_", 1)
-    return {
-        "Description": f"Realised {word} of {region.replace('_', ' ')} volume (both sides) by the effect alone: the "
-        "Jacobian determinant of the planted diffeomorphism integrated over the soft template region",
-        "Units": "percent",
-    }
