@@ -151,6 +151,22 @@ def test_the_warp_may_have_a_grid_of_its_own():
     np.testing.assert_allclose(mapping.carry(native, GRID, 1, False).data.ravel(), expected, atol=2e-3)
 
 
+def test_a_warp_that_only_shifts_is_a_shift():
+    shift = np.array([35.0, -45.0, 25.0])
+    there, back = (
+        Displacement(np.broadcast_to(sign * shift.reshape(3, 1, 1, 1), (3, *GRID.shape)).astype(np.float32), GRID)
+        for sign in (1, -1)
+    )
+    # a small scan and no turn, so that looking on the wrong side would show
+    shifted, native = rigid((0, 0, 0), shift), noise_on(native_space("LPS", shape=(18, 20, 16)))
+    affine = rigid((0, 0, 0))
+    for method, arguments in (("carry", (native, GRID)), ("carry_back", (noise_on(GRID), native.space))):
+        wanted = getattr(Mapping(affine @ shifted), method)(*arguments, antialias=False).data
+        got = getattr(Mapping(affine, there, back), method)(*arguments, antialias=False).data
+        assert (wanted > 0).mean() > 0.1
+        np.testing.assert_allclose(got, wanted, atol=1e-3)
+
+
 def test_nothing_is_seen_where_nothing_is():
     mapping = Mapping(rigid(offset=(900.0, 0.0, 0.0)), *smooth_warp())
     assert not mapping.carry(noise_on(native_space()), GRID).data.any()
@@ -278,6 +294,21 @@ def test_an_old_warp_is_not_paired_with_a_new_affine_map(tmp_path):
     loaded = Mapping.load(tmp_path, "sub-01")
     assert loaded.warp is None
     np.testing.assert_array_equal(loaded.affine, np.eye(4))
+
+
+def test_a_mapping_of_which_a_part_could_not_be_written_does_not_load(tmp_path, monkeypatch):
+    from neuroxai.preprocess import mapping
+
+    Mapping(np.eye(4)).save(tmp_path, "sub-01")
+
+    def full(*_):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(mapping, "write_warp", full)
+    with pytest.raises(OSError, match="no space left"):
+        Mapping(AFFINE, *WARPS).save(tmp_path, "sub-01")
+    with pytest.raises(InputError, match="no such file"):
+        Mapping.load(tmp_path, "sub-01")
 
 
 def test_half_a_mapping_is_refused(tmp_path):

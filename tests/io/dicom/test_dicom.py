@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
@@ -35,10 +35,13 @@ def phantom(degrees=(0.0, 0.0, 0.0), orientation="RAS", shape=SHAPE, dtype=np.in
 
 
 def assert_same_in_the_world(got, wanted, atol=1e-4):
-    """Turned to one orientation, values are equal and voxels lie at the same places."""
-    got, wanted = got.reoriented("RAS"), wanted.reoriented("RAS")
-    np.testing.assert_array_equal(got.data, wanted.data.astype(np.float32))
-    np.testing.assert_allclose(got.space.affine, wanted.space.affine, atol=atol)
+    """Where one has a voxel the other has one of the same value; halfway between axes no orientation is the nearer."""
+    assert got.data.size == wanted.data.size
+    places = wanted.space.world(np.argwhere(np.ones(wanted.data.shape)))
+    voxels = np.rint(got.space.voxels(places)).astype(int)
+    np.testing.assert_allclose(got.space.world(voxels), places, atol=atol)
+    assert len(np.unique(np.ravel_multi_index(voxels.T, got.data.shape))) == got.data.size
+    np.testing.assert_array_equal(got.data[tuple(voxels.T)], wanted.data.ravel().astype(np.float32))
 
 
 @pytest.mark.parametrize("degrees", [(0, 0, 0), (12, -25, 8)])
@@ -84,6 +87,7 @@ def test_itk_sees_the_same_grid(tmp_path, plane, degrees):
 
 
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example(degrees=(37.0, -26.0, 37.0), plane="axial")
 @given(degrees=st.tuples(*[st.floats(-180, 180)] * 3), plane=st.sampled_from(list(PLANES)))
 def test_any_oblique_series_is_read_in_its_place(tmp_path, degrees, plane):
     folder = tmp_path / "series"
@@ -219,6 +223,36 @@ def test_a_compressed_series_is_scaled_once(tmp_path):
     data = read_series(tmp_path)[0].data
     for k in range(8):
         np.testing.assert_array_equal(data[:, :, k].T, plain * 2.0 + 10)
+
+
+@pytest.mark.parametrize("frames", [9, 8])
+def test_a_compressed_enhanced_file_is_read_frame_by_frame(tmp_path, frames):
+    itk = pytest.importorskip("itk")
+    from pydicom.encaps import encapsulate, generate_frames
+
+    scan = phantom(shape=(16, 18, 9), dtype=np.uint16)
+    streams = []
+    for k in range(frames):
+        writer = itk.GDCMImageIO.New()
+        writer.SetCompressor("JPEG2000")
+        image = itk.image_from_array(np.ascontiguousarray(scan.reoriented("LPS").data[:, :, k].T)[None])
+        itk.imwrite(image, str(tmp_path / "one.dcm"), imageio=writer, compression=True)
+        one = pydicom.dcmread(tmp_path / "one.dcm")
+        streams += generate_frames(one.PixelData, number_of_frames=1)
+    (tmp_path / "one.dcm").unlink()
+    plain = write_enhanced(tmp_path / "plain.dcm", scan)
+    header = pydicom.dcmread(plain)
+    header.PixelData = encapsulate(streams)
+    header["PixelData"].VR = "OB"
+    header.file_meta.TransferSyntaxUID = one.file_meta.TransferSyntaxUID
+    packed = tmp_path / "packed.dcm"
+    header.save_as(packed)
+    if frames < 9:
+        with pytest.raises(InputError, match="8 of 9 images are there"):
+            read_series(packed)
+    else:
+        assert one.file_meta.TransferSyntaxUID.is_compressed
+        np.testing.assert_array_equal(read_series(packed)[0].data, read_series(plain)[0].data)
 
 
 # --- what comes with it

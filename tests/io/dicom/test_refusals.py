@@ -124,6 +124,13 @@ def test_a_header_cut_off_is_refused(tmp_path, files, length):
     refused(tmp_path, f"{files[5].name}: .*(cut off|damaged)")
 
 
+def test_an_image_without_its_image_is_refused(tmp_path, files):
+    whole = files[5].read_bytes()
+    # the series is known, rows and columns (0028,0010) are not
+    files[5].write_bytes(whole[: whole.index(b"\x28\x00\x10\x00US")])
+    refused(tmp_path, f"{files[5].name}: the DICOM header is cut off")
+
+
 @pytest.mark.parametrize("lost", [1, 20, 84, 95])
 def test_pixels_cut_off_are_refused(tmp_path, files, lost):
     files[5].write_bytes(files[5].read_bytes()[:-lost])
