@@ -24,7 +24,7 @@ def prepare(
         str | None, typer.Option(help="A study's choices, such as boehle2019; options beside it replace single ones.")
     ] = None,
     scaling: Annotated[
-        str | None, typer.Option(help="Intensities in the brain: minmax, max, zscore, robust or none.")
+        str | None, typer.Option(help="Intensities in the brain: minmax, maximum, zscore, robust or none.")
     ] = None,
     brain: Annotated[
         str | None,

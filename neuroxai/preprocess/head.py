@@ -38,6 +38,19 @@ class Head:
     how: str = ""
 
     @property
+    def mask(self) -> Volume:
+        """The brain on the scan's grid.
+
+        Raises
+        ------
+        InputError
+            If it is unknown.
+        """
+        if self.brain is None:
+            raise InputError("the brain of this scan is unknown; give it with --mask")
+        return Volume(self.brain, self.scan.space)
+
+    @property
     def extracted(self) -> Volume:
         """The scan with 0 outside the brain; the whole scan where the brain is unknown."""
         if self.brain is None:

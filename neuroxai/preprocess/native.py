@@ -51,9 +51,8 @@ def native_of(scan: str | os.PathLike[str]) -> Native | None:
     if not isinstance(facts, dict) or "NativeSpace" not in facts:
         return None
     try:
-        space, transforms = Space.from_dict(facts["NativeSpace"]), dict(facts["Transforms"])
-        label = str(facts["Modality"])
-        files = {role: io.inside(path.parent, name) for role, name in transforms.items()}
+        space, label, target = Space.from_dict(facts["NativeSpace"]), str(facts["Modality"]), str(facts["Space"])
+        participant, session = str(facts["Participant"]), facts["Session"]
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{record}: does not tell the native scan ({error}); prepare the scan again") from None
-    return Native(space, Mapping.load(files), label)
+    return Native(space, Mapping.load(path.resolve().parents[3 if session else 2], participant, session, label, target), label)

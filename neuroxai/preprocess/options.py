@@ -7,8 +7,6 @@ from typing import Any
 
 from neuroxai.errors import InputError, one_of
 
-ARMS = ("none", "linear", "nonlinear")
-MODALITIES = ("T1w", "FLAIR")
 BRAINS = ("auto", "deepbet", "template", "none")
 CENTRES = ("brain", "image")
 
@@ -35,7 +33,7 @@ class PrepareOptions:
     bias_correction : bool
         N4 (Tustison 2010).
     filling : {"valverde", "eitel2019"}
-        How lesions are filled where masks of them are given.
+        How lesions are filled where masks of them are given, see `neuroxai.preprocess.fill_lesions`.
     engine : {"auto", "ants", "itk"}
         What registers.
     seed : int
@@ -62,6 +60,7 @@ class PrepareOptions:
         from neuroxai.preprocess.engine import ENGINES
         from neuroxai.preprocess.intensity import SCALINGS
         from neuroxai.preprocess.lesion_filling import VARIANTS
+        from neuroxai.preprocess.quality_flags import ARMS, MODALITIES
 
         known = {
             "arm": ARMS,
@@ -83,3 +82,29 @@ class PrepareOptions:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return asdict(self)
+
+
+def choose(preset: str | None = None, **choices: Any) -> PrepareOptions:
+    """Put a run's choices together: a study's preset, and what replaces single ones of it.
+
+    Parameters
+    ----------
+    preset : str, optional
+        A name of `neuroxai.preprocess.presets.PRESETS`.
+    **choices
+        Fields of `PrepareOptions`; None leaves the preset's value, or the default.
+
+    Raises
+    ------
+    InputError
+        For an unknown preset or value.
+    """
+    from neuroxai.preprocess.presets import preset as look_up
+
+    values: dict[str, Any] = {}
+    if preset is not None:
+        study = look_up(preset)
+        names = ("arm", "spacing", "modality", "scaling", "bias_correction", "centre")
+        values = {name: getattr(study, name) for name in names}
+        values |= {"filling": study.lesion_filling} if study.lesion_filling else {}
+    return PrepareOptions(**values | {name: value for name, value in choices.items() if value is not None})

@@ -12,13 +12,14 @@ from neuroxai.preprocess.centring import centring
 from neuroxai.preprocess.engine import Engine
 from neuroxai.preprocess.head import Head, by_template, head_of
 from neuroxai.preprocess.intensity import scale
-from neuroxai.preprocess.lesion_filling import fill_lesions, white_matter
+from neuroxai.preprocess.lesion_filling import fill_lesions
 from neuroxai.preprocess.mapping import Mapping
 from neuroxai.preprocess.options import PrepareOptions
 from neuroxai.preprocess.reading import read_mask, read_scan
-from neuroxai.preprocess.registration import align, located, register
+from neuroxai.preprocess.registration import align, located, white_matter_prior
 from neuroxai.preprocess.sources import Source
 from neuroxai.preprocess.template import Template
+from neuroxai.preprocess.white_matter import white_matter
 from neuroxai.space import Space, Volume
 
 
@@ -53,9 +54,7 @@ class Prepared:
     @property
     def native_brain(self) -> Volume:
         """The brain on the scan's own grid."""
-        if self.head.brain is None:
-            raise ValueError("a prepared scan has its brain")
-        return Volume(self.head.brain, self.head.scan.space)
+        return self.head.mask
 
 
 def prepare_scan(source: Source, options: PrepareOptions, engine: Engine, template: Template, grid: Space) -> Prepared:
@@ -87,32 +86,39 @@ def prepare_scan(source: Source, options: PrepareOptions, engine: Engine, templa
     lesions = None if source.lesions is None else read_mask(source.lesions, scan.space, "lesion mask", True)
     by_t1w = source.t1w is not None and options.arm != "none"
     head = head_of(scan, options, engine, mask, extract=not by_t1w)
-    to_scan = np.eye(4)
+    anatomy, to_scan = head, np.eye(4)
     if by_t1w and source.t1w is not None:
-        anatomy = located(head_of(read_scan(source.t1w)[0], options, engine), template, engine, options.seed)
+        anatomy = head_of(read_scan(source.t1w)[0], options, engine)
+    anatomy = located(anatomy, template, engine, options.seed)
+    if by_t1w:
         head, to_scan = align(head, anatomy, engine, options.seed)
-        head = _filled(head, lesions, options)
     else:
-        anatomy = head = _filled(located(head, template, engine, options.seed), lesions, options)
+        head = anatomy
+    needed = options.arm != "none" or (lesions is not None and lesions.data.any())
+    linear = Mapping(engine.affine(template.t1, anatomy.extracted, seed=options.seed) if needed else np.eye(4))
+    head = _filled(head, lesions, linear.compose(to_scan), options)
+    anatomy = anatomy if by_t1w else head
     if options.arm == "none":
-        mapping = Mapping(centring(scan.space, grid, head.brain if options.centre == "brain" else None), None, None)
+        mapping = Mapping(centring(scan.space, grid, head.brain if options.centre == "brain" else None))
     else:
-        anatomy, mapping = register(anatomy, template, engine, options.arm, options.seed)
-        mapping = Mapping(to_scan @ mapping.affine, mapping.warp, mapping.inverse_warp)
+        mapping = linear
+        if options.arm == "nonlinear":
+            warps = engine.deformable(template.t1, anatomy.extracted, linear.affine, seed=options.seed)
+            mapping = Mapping(linear.affine, *warps)
+        mapping = mapping.compose(to_scan)
         if head.how == "template":  # the last registration knows best
-            head = anatomy if not by_t1w else by_template(head, mapping, template)
+            head = by_template(head, mapping, template)
     facts |= {"BrainFrom": head.how, "ByT1w": by_t1w}
     return _on_grid(scan, head, mapping, lesions, options, grid, facts)
 
 
-def _filled(head: Head, lesions: Volume | None, options: PrepareOptions) -> Head:
-    """Fill lesions with the intensities of white matter, found in the scan itself."""
-    if lesions is None or not lesions.data.any():
+def _filled(head: Head, lesions: Volume | None, mapping: Mapping, options: PrepareOptions) -> Head:
+    """Fill lesions with intensities of the scan's own white matter, looked for where the template has it."""
+    if lesions is None or not lesions.data.any() or head.brain is None:
         return head
-    brain = Volume(head.brain, head.scan.space)
-    white = white_matter(head.scan, brain, modality=options.modality)
-    filled = fill_lesions(head.scan, lesions, white, seed=options.seed, variant=options.filling)
-    return replace(head, scan=filled)
+    prior = mapping.carry_back(white_matter_prior(), head.scan.space)
+    white = white_matter(head.scan, head.mask, prior, options.modality)
+    return replace(head, scan=fill_lesions(head.scan, lesions, white, options.seed, options.filling))
 
 
 def _on_grid(
@@ -128,7 +134,7 @@ def _on_grid(
         share = mapping.carry(Volume(mask.data.astype(np.float32), mask.space), grid)
         return Volume(share.data >= 0.5, grid)
 
-    brain = carried(Volume(head.brain, head.scan.space))
+    brain = carried(head.mask)
     if not brain.data.any():
         raise InputError("no part of the brain lies on the network's grid; look at the scan's header and orientation")
     image = mapping.carry(head.scan, grid)

@@ -31,6 +31,8 @@ class Preset:
         Where the choices are stated.
     note : str
         What the source leaves open or does otherwise, in one or two sentences.
+    centre : {"brain", "image"}
+        What padding and cropping put in the middle.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Preset:
     lesion_filling: str | None
     source: str
     note: str = ""
+    centre: str = "brain"
 
 
 _KLINGENBERG = "Klingenberg 2021, section 2.2"
@@ -95,7 +98,18 @@ _ALL = (
         "Eitel 2019, section 2.3 (ANTs, MNI, 96 x 114 x 96, standardised)",
         "The published code adds a z-score of every voxel over the cohort, which would carry test scans into training.",
     ),
-    Preset("klingenberg2021_none", "T1w", "none", 1.0, "minmax", True, None, _KLINGENBERG + " (3)", _KLINGENBERG_NOTE),
+    Preset(
+        "klingenberg2021_none",
+        "T1w",
+        "none",
+        1.0,
+        "minmax",
+        True,
+        None,
+        _KLINGENBERG + " (3)",
+        _KLINGENBERG_NOTE,
+        "image",
+    ),
     Preset(
         "klingenberg2021_linear", "T1w", "linear", 1.0, "minmax", True, None, _KLINGENBERG + " (1)", _KLINGENBERG_NOTE
     ),

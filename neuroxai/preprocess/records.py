@@ -10,6 +10,7 @@ from typing import Any
 from neuroxai import io
 from neuroxai._version import __version__
 from neuroxai.errors import InputError
+from neuroxai.io.dicom import series_digest
 from neuroxai.preprocess.options import PrepareOptions
 from neuroxai.preprocess.sources import Source
 
@@ -97,10 +98,7 @@ def inputs_of(source: Source) -> dict[str, Any]:
     """Return the checksum of every file that a result depends on, by role."""
     found: dict[str, Any] = {role: io.sha256(path) for role, path in sorted(source.files().items())}
     if source.scan.is_dir():
-        from neuroxai.io.dicom import folder_digest
-
-        found["scan"] = folder_digest(source.scan)
-        found["series"] = source.series
+        found["scan"] = series_digest(source.scan, source.series)
     return found
 
 

@@ -10,6 +10,34 @@ from neuroxai import io
 
 Key = tuple[str, str]
 
+_FACE = "Share of the brain's surface on this face of the scan"
+MEANINGS = {
+    "flags": "What a person should look at: code, value got and value wanted; thresholds in neuroxai.preprocess",
+    "dropped": "Whether the prepared scan was left out for its flags (--drop-flagged)",
+    "brain_from": "Where the brain mask comes from: given, stripped (the scan had no skull), deepbet or template",
+    "pearson": "Correlation with the template inside its brain",
+    "mutual_information": "Normalised mutual information with the template inside its brain (1: unrelated)",
+    "tissue_contrast": "White against grey matter, where the template has them",
+    "dice": "Overlap of the brain mask with the template's",
+    "brain_ml": "Brain volume in the scan's own space, in ml",
+    "brain_pieces_share": "Share of the brain mask outside its largest piece",
+    **{f"cut_{face}": _FACE for face in ("left", "right", "posterior", "anterior", "inferior", "superior")},
+    "outside_scan": "Share of the template's brain outside the scan's field of view",
+    "outside_grid": "Share of the brain cut off by the prepared scan's grid",
+    "orientation": "What sform and qform say of one another",
+    "orientation_mm": "Largest distance between the two at a corner",
+    "determinant": "Of the affine from template to scan; below 0 it mirrors",
+    "scale_least": "Least scaling of the affine along an axis",
+    "scale_most": "Largest scaling of the affine along an axis",
+    "shear": "Shear of the affine",
+    "rotation_degrees": "Rotation of the affine",
+    "folded": "Share of the template's brain where the warp folds",
+    "slice_mm": "Largest voxel edge in mm",
+    "head_share": "Tissue around the brain over the brain's volume",
+    "noise": "Noise over the brain's median intensity",
+}
+"""Columns of ``quality.tsv``."""
+
 
 def write_tables(
     folder: Path,
@@ -32,14 +60,13 @@ def write_tables(
     """
     import pandas as pd
 
-    from neuroxai.preprocess.quality import MEANINGS
-
     rows = [
         {
             "participant_id": participant,
             "session_id": session or None,
             "flags": "; ".join(record["Flags"]) or None,
             "dropped": record["Dropped"],
+            "brain_from": record["BrainFrom"],
             **record["Quality"],
         }
         for (participant, session), record in sorted(records.items())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,11 @@ from neuroxai import io
 from neuroxai.errors import NeuroxaiError
 from neuroxai.preprocess.options import PrepareOptions
 from neuroxai.preprocess.pipeline import Prepared, prepare_scan
+from neuroxai.preprocess.quality import Measure, measure
+from neuroxai.preprocess.quality_flags import Flag, flags, thresholds
 from neuroxai.preprocess.records import finished, inputs_of, output_files, space_label, versions
 from neuroxai.preprocess.sources import Source
+from neuroxai.preprocess.template import Template
 from neuroxai.space import Volume, mni152
 
 THREADS = ("ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -83,7 +86,7 @@ def work(job: Job, source: Source) -> Result:
 def _tools(engine: str, template: tuple[str | None, ...], spacing: float) -> tuple[Any, ...]:
     """Engine, template for registration, template on the grid, and the grid: once a process."""
     from neuroxai.preprocess.engine import create
-    from neuroxai.preprocess.template import Template, load_template
+    from neuroxai.preprocess.template import load_template
 
     grid, chosen = mni152(spacing), load_template(*template, spacing=2)
     brain = Volume(chosen.brain.data.astype(np.float32), chosen.brain.space).resampled_to(grid)
@@ -99,18 +102,17 @@ def _prepared(job: Job, source: Source) -> Prepared:
 def _written(
     job: Job, source: Source, prepared: Prepared, files: dict[str, Path], inputs: dict[str, Any]
 ) -> dict[str, Any]:
-    from neuroxai.preprocess.quality import flags, measure
-
     engine, template, on_grid, _ = _tools(job.engine, job.template, job.options.spacing)
     options = job.options
-    measures = measure(prepared, on_grid, options.arm)
-    found = flags(measures, options.arm)
+    measures, found = _judged(source, options, prepared, on_grid)
     dropped = job.drop_flagged and bool(found)
     description = f"prepared by neuroxai, {options.arm} registration"
     files["record"].unlink(missing_ok=True)  # what it tells is no longer so
+    for remains in files["record"].parent.glob(".*.tmp.*"):  # of a run that was killed
+        remains.unlink(missing_ok=True)
     written = [io.write_volume(files["native_mask"], prepared.native_brain, np.uint8, description)]
     written += prepared.mapping.save(
-        files["record"].parent, source.participant_id, source.session_id, options.modality, space_label(options.arm)
+        job.folder, source.participant_id, source.session_id, options.modality, space_label(options.arm)
     )
     if dropped:
         files["scan"].unlink(missing_ok=True)
@@ -122,7 +124,18 @@ def _written(
         if prepared.lesions is not None:
             written.append(io.write_volume(files["lesions"], prepared.lesions, np.uint8, description))
     if job.draw is not None:
-        job.draw(files["figure"], source.title, prepared, on_grid, options.arm, measures, found)
+        job.draw(
+            files["figure"],
+            scan=prepared.scan,
+            brain=prepared.native_brain,
+            prepared=prepared.image,
+            template=on_grid.t1,
+            template_brain=on_grid.brain,
+            name=source.title,
+            arm=options.arm,
+            measures=measures,
+            flags=found,
+        )
     record = {
         "SkullStripped": options.brain != "none",
         "Sources": {role: str(path) for role, path in source.files().items()} | {"scan": str(source.scan)},
@@ -130,12 +143,40 @@ def _written(
         "Parameters": {**options.to_dict(), "engine": job.engine, "template": template.name},
         "Versions": versions(options, engine.name),
         **prepared.facts,
+        "Participant": source.participant_id,
+        "Session": source.session_id,
+        "Space": space_label(options.arm),
         "NativeSpace": prepared.scan.space.to_dict(),
         "Modality": options.modality,
         "Quality": measures,
-        "Flags": found,
+        "Flags": [str(flag) for flag in found],
         "Dropped": dropped,
         "Bytes": {path.name: path.stat().st_size for path in written},
     }
     io.write_json(files["record"], record)
     return record
+
+
+def _judged(
+    source: Source, options: PrepareOptions, prepared: Prepared, template: Template
+) -> tuple[dict[str, Measure], list[Flag]]:
+    """Measure a scan's quality and flag what a person should look at."""
+    mapping = prepared.mapping
+    measures = measure(
+        scan=prepared.scan,
+        brain=prepared.native_brain,
+        prepared=prepared.image,
+        prepared_brain=prepared.mask,
+        template=template.t1,
+        template_brain=template.brain,
+        affine=mapping.affine,
+        warp=mapping.warp,
+        inverse_warp=mapping.inverse_warp,
+        orientation=None if source.scan.is_dir() else io.read_orientation(source.scan),
+    )
+    limits = thresholds(options.arm, options.modality)
+    if prepared.head.how == "stripped":  # seen, and dealt with
+        limits = replace(limits, head_share=None)
+    if options.brain == "none":  # the template, which has no skull, is no judge of a head
+        limits = replace(limits, pearson=None)
+    return measures, flags(measures, limits)

@@ -3,6 +3,16 @@
 from neuroxai.report.build import Report, build_report
 from neuroxai.report.filters import filter_figures
 from neuroxai.report.page import cohort_page, scan_page
+from neuroxai.report.quality import quality_figure
 from neuroxai.report.values import CohortValues, ScanValues
 
-__all__ = ["CohortValues", "Report", "ScanValues", "build_report", "cohort_page", "filter_figures", "scan_page"]
+__all__ = [
+    "CohortValues",
+    "Report",
+    "ScanValues",
+    "build_report",
+    "cohort_page",
+    "filter_figures",
+    "quality_figure",
+    "scan_page",
+]

@@ -10,9 +10,7 @@ from neuroxai.preprocess.mapping import Mapping
 from neuroxai.space import Space, Volume, mni152
 
 ORIENTATIONS = [
-    "".join(codes)
-    for order in itertools.permutations(("RL", "AP", "SI"))
-    for codes in itertools.product(*order)
+    "".join(codes) for order in itertools.permutations(("RL", "AP", "SI")) for codes in itertools.product(*order)
 ]
 
 
@@ -39,9 +37,7 @@ def test_an_oblique_scan_is_not_turned():
     turn = np.array([[c, -s, 0, 40], [s, c, 0, -25], [0, 0, 1, 300], [0, 0, 0, 1]])
     oblique = Volume(scan.data, Space(scan.space.shape, turn @ scan.space.affine))
     grid = mni152(2.0)
-    straight, turned = (
-        Mapping(centring(v.space, grid), None, None).carry(v, grid).data for v in (scan, oblique)
-    )
+    straight, turned = (Mapping(centring(v.space, grid), None, None).carry(v, grid).data for v in (scan, oblique))
     np.testing.assert_allclose(turned, straight, atol=1e-5)
 
 

@@ -52,7 +52,7 @@ def test_a_person_without_file_of_lesions_has_none(bids):
     assert [s.lesions is not None for s in sources] == [False, True]
     with pytest.raises(InputError, match="matches no file"):
         find_sources(bids, "FLAIR", lesions=str(bids / "nowhere/{participant}.nii.gz"))
-    with pytest.raises(InputError, match="participant} or {session"):
+    with pytest.raises(InputError, match=r"participant\} or \{session"):
         find_sources(bids, "FLAIR", lesions="{subject}.nii.gz")
 
 

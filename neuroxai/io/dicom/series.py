@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from neuroxai.errors import InputError
 from neuroxai.io.dicom.files import BROKEN, Where, headers
+from neuroxai.io.files import sha256
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -64,6 +66,18 @@ def list_series(folder: Where) -> list[Series]:
         If there is no DICOM image, or a file is damaged or cannot be read.
     """
     return found(folder)[0]
+
+
+def series_digest(folder: Where, series: str | int | None = None) -> str:
+    """Return a checksum of a series' files, whatever they are called.
+
+    Raises
+    ------
+    InputError
+        As `neuroxai.io.read_series` for the choice.
+    """
+    sums = sorted(sha256(file) for file in chosen(list_series(folder), series, folder).files)
+    return hashlib.sha256("".join(sums).encode()).hexdigest()
 
 
 def found(where: Where) -> tuple[list[Series], int]:
