@@ -1,0 +1,184 @@
+"""Registration by ANTs (Avants 2008, 2011), through its Python package."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuroxai.deformation import Displacement
+from neuroxai.errors import InputError
+from neuroxai.preprocess.bias import Array, Mask, bias_field
+from neuroxai.preprocess.itk_world import flipped, from_centred, geometry, nearest_rigid
+from neuroxai.preprocess.pair import Pair, isotropic, masked, pair, scaled
+from neuroxai.preprocess.starts import start
+from neuroxai.space import Space, Volume
+
+Matrix = NDArray[np.float64]
+# down to 8, 4 and 2 mm; at 2 mm few steps: they cost ten times those before and move the brain by tenths of a mm
+_LINEAR = {
+    "aff_iterations": (200, 100, 20),
+    "aff_shrink_factors": (4, 2, 1),
+    "aff_smoothing_sigmas": (2, 1, 0),
+    "aff_random_sampling_rate": 0.1,
+}
+_SYN = {"syn_metric": "mattes", "syn_sampling": 32, "grad_step": 0.2, "flow_sigma": 3, "total_sigma": 0}
+_SYN_ITERATIONS = {8: 40, 4: 20, 2: 0}  # steps while the grid is about so many mm; none below
+
+
+class AntsEngine:
+    """ANTs: N4, rigid and affine by Mattes mutual information, deformable by SyN. See `Engine`.
+
+    One thread, for sums in one order. ANTs takes the number of threads at its first use in a process: one who has used
+    it before, with several, gets results that differ in the last digits.
+    """
+
+    name = "ants"
+
+    def __init__(self) -> None:
+        from importlib.metadata import version
+
+        self.version: str = version("antspyx")
+
+    def bias_field(self, scan: Volume, where: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """Estimate a scan's bias field: `Engine.bias_field`."""
+        with _one_thread():
+            return bias_field(scan, where, _n4)
+
+    def rigid(
+        self,
+        fixed: Volume,
+        moving: Volume,
+        seed: int = 0,
+        fixed_mask: Volume | None = None,
+        moving_mask: Volume | None = None,
+    ) -> Matrix:
+        """Align two pictures by a rotation and a shift: `Engine.rigid`."""
+        both = pair(fixed, moving, fixed_mask, moving_mask)
+        return nearest_rigid(_linear(both, "Rigid", seed), both.fixed_centre)
+
+    def affine(
+        self,
+        fixed: Volume,
+        moving: Volume,
+        seed: int = 0,
+        fixed_mask: Volume | None = None,
+        moving_mask: Volume | None = None,
+    ) -> Matrix:
+        """Align two pictures by an affine map: `Engine.affine`."""
+        return _linear(pair(fixed, moving, fixed_mask, moving_mask), "Affine", seed)
+
+    def deformable(
+        self,
+        fixed: Volume,
+        moving: Volume,
+        affine: Matrix,
+        seed: int = 0,
+        fixed_mask: Volume | None = None,
+        moving_mask: Volume | None = None,
+    ) -> tuple[Displacement, Displacement]:
+        """Refine an affine map by a diffeomorphism: `Engine.deformable`."""
+        spacing = float(min(fixed.space.spacing))
+        one = masked(fixed, fixed_mask, "fixed")
+        two = isotropic(masked(moving, moving_mask, "moving"), spacing)
+        levels = int(np.ceil(np.log2(max(8.0 / spacing, 1.0)) - 1e-6)) + 1
+        millimetres = [spacing * 2**level for level in reversed(range(levels))]
+        steps = tuple(next((n for mm, n in _SYN_ITERATIONS.items() if size > 0.75 * mm), 0) for size in millimetres)
+        with _registered(
+            _to_ants(Volume(scaled(one.data), one.space)), _to_ants(Volume(scaled(two.data), two.space)), affine,
+            type_of_transform="SyNOnly", random_seed=seed + 1, reg_iterations=steps, **_SYN,
+        ) as prefix:  # fmt: skip
+            return (
+                _read_field(f"{prefix}1Warp.nii.gz", fixed.space),
+                _read_field(f"{prefix}1InverseWarp.nii.gz", fixed.space),
+            )
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    name = "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
+
+
+@contextmanager
+def _registered(fixed: Any, moving: Any, first: Matrix, **options: Any) -> Iterator[str]:
+    """Run a registration from a first map and yield the path prefix of what it wrote, for as long as the block lasts.
+
+    ANTs takes and gives transforms as files alone: they live in a folder of their own that goes with the block.
+    """
+    import ants
+
+    with _one_thread(), tempfile.TemporaryDirectory(prefix="neuroxai-") as folder:
+        world = flipped(first)
+        transform = ants.create_ants_transform(
+            "AffineTransform", dimension=3, matrix=world[:3, :3], offset=world[:3, 3]
+        )
+        begin = str(Path(folder) / "begin.mat")
+        ants.write_transform(transform, begin)
+        prefix = str(Path(folder) / "to")
+        try:
+            ants.registration(fixed, moving, initial_transform=begin, outprefix=prefix, **options)
+        except RuntimeError as error:
+            raise InputError(
+                f"ANTs could not register the pictures ({str(error).splitlines()[0][:160]}); look at both: "
+                "do they show the same part of the body?"
+            ) from None
+        yield prefix
+
+
+def _linear(both: Pair, kind: str, seed: int) -> Matrix:
+    import ants
+
+    masks: dict[str, Any] = {}
+    if both.fixed_where is not None:
+        masks["mask"] = _to_ants(Volume(both.fixed_where, both.fixed.space))
+    if both.moving_where is not None:
+        masks["moving_mask"] = _to_ants(Volume(both.moving_where, both.moving.space))
+    with _registered(
+        _to_ants(both.fixed), _to_ants(both.moving), start(both, scale=kind == "Affine"),
+        type_of_transform=kind, random_seed=seed + 1, **_LINEAR, **masks,
+    ) as prefix:  # fmt: skip
+        found = ants.read_transform(f"{prefix}0GenericAffine.mat")
+    parameters = np.array(found.parameters, dtype=np.float64)
+    centre = np.array(found.fixed_parameters, dtype=np.float64)
+    return flipped(from_centred(parameters[:9].reshape(3, 3), parameters[9:], centre))
+
+
+def _n4(values: Array, where: Mask, spacing: tuple[float, float, float]) -> Array:
+    import ants
+
+    picture = ants.from_numpy(values, spacing=list(spacing))
+    mask = ants.from_numpy(where.astype(np.float32), spacing=list(spacing))
+    field = ants.n4_bias_field_correction(picture, mask, shrink_factor=1, return_bias_field=True)
+    return np.asarray(field.numpy(), dtype=np.float32)
+
+
+def _to_ants(volume: Volume) -> Any:
+    import ants
+
+    origin, spacing, direction = geometry(volume.space)
+    data = np.ascontiguousarray(volume.data, dtype=np.float32)
+    return ants.from_numpy(data, origin=origin, spacing=spacing, direction=direction)
+
+
+def _read_field(path: str, space: Space) -> Displacement:
+    import ants
+
+    vectors = ants.image_read(path).numpy()
+    field = np.ascontiguousarray(np.moveaxis(vectors, -1, 0), dtype=np.float32)
+    field[:2] *= -1  # LPS to RAS
+    return Displacement(field, space)

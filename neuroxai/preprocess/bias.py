@@ -1,0 +1,82 @@
+"""A bias field estimated on blocks of about 4 mm and brought back smoothly: seconds in place of minutes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuroxai.errors import InputError, SpaceError
+from neuroxai.space import Volume
+
+Array = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+BLOCK = 4.0  # mm
+# N4 (Tustison 2010): values, mask and spacing of a small picture -> its multiplicative field
+Estimator = Callable[[Array, Mask, tuple[float, float, float]], Array]
+
+
+def bias_field(scan: Volume, where: Mask, estimate: Estimator) -> Array:
+    """Estimate a scan's multiplicative bias field on a coarse copy.
+
+    Parameters
+    ----------
+    scan : Volume
+        The picture; dividing by the field corrects it.
+    where : ndarray of bool, shape of the scan
+        The tissue that the field is estimated from.
+    estimate : callable
+        Takes a coarse picture, its mask and its spacing (mm), returns the coarse field.
+
+    Returns
+    -------
+    ndarray of float32, shape of the scan
+        Positive, smooth, of mean 1 inside `where`.
+
+    Raises
+    ------
+    SpaceError
+        If `where` has another shape than the scan.
+    InputError
+        If fewer than 100 ml of positive tissue are left.
+    """
+    if where.shape != scan.data.shape:
+        raise SpaceError(f"where has shape {where.shape}, the scan {scan.data.shape}; give one truth value a voxel")
+    tissue = where & (scan.data > 0)
+    if tissue.sum() * scan.space.voxel_volume < 1e5:
+        raise InputError(
+            f"{tissue.sum() * scan.space.voxel_volume / 1000:.0f} ml of positive voxels inside the mask, wanted 100 ml "
+            "or more for a bias field; check mask and intensities"
+        )
+    factors = [max(1, round(BLOCK / s)) for s in scan.space.spacing]
+    share = _block_mean(tissue.astype(np.float32), factors)
+    # the mean of the tissue alone: air at the rim does not darken its block
+    values = _block_mean(np.where(tissue, scan.data, 0).astype(np.float32), factors) / np.maximum(share, 1e-6)
+    coarse = share >= 0.5
+    spacing = tuple(f * s for f, s in zip(factors, scan.space.spacing, strict=True))
+    field = estimate(np.where(coarse, values, 0), coarse, (spacing[0], spacing[1], spacing[2]))
+    logarithm = np.log(np.maximum(field, 1e-3))
+    for axis, (factor, n) in enumerate(zip(factors, scan.data.shape, strict=True)):
+        logarithm = np.moveaxis(np.tensordot(_weights(logarithm.shape[axis], n, factor), logarithm, (1, axis)), 0, axis)
+    fine = np.exp(logarithm)
+    return np.asarray(fine / fine[where].mean(dtype=np.float64), dtype=np.float32)
+
+
+def _block_mean(values: Array, factors: list[int]) -> Array:
+    """Mean over blocks of voxels; the last block of an axis is filled up with its border."""
+    padding = [(0, -n % f) for n, f in zip(values.shape, factors, strict=True)]
+    padded = np.pad(values, padding, mode="edge")
+    split = [m for n, f in zip(padded.shape, factors, strict=True) for m in (n // f, f)]
+    return np.asarray(padded.reshape(split).mean(axis=(1, 3, 5), dtype=np.float32))
+
+
+def _weights(coarse: int, fine: int, factor: int) -> Array:
+    """Cubic spline from block centres to voxels as a matrix; constant beyond the outermost centres."""
+    from scipy.interpolate import CubicSpline
+
+    if coarse == 1:
+        return np.ones((fine, 1), dtype=np.float32)
+    centres = factor * np.arange(coarse) + (factor - 1) / 2
+    at = np.clip(np.arange(fine), centres[0], centres[-1])
+    return np.asarray(CubicSpline(centres, np.eye(coarse), bc_type="natural")(at), dtype=np.float32)

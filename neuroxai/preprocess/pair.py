@@ -1,0 +1,147 @@
+"""Two pictures made ready for registration: one grid size, one range of values, brains alone where that is known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuroxai.deformation import field_space
+from neuroxai.errors import InputError, SpaceError
+from neuroxai.preprocess.background import foreground, is_skull_stripped
+from neuroxai.space import Space, Volume
+
+MARGIN = 10.0  # mm around a brain that still count, so that its rim is seen
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """What an engine's linear registration works on.
+
+    Parameters
+    ----------
+    fixed, moving : Volume
+        Float32, values from 0 to 1, isotropic RAS grids.
+    fixed_where, moving_where : ndarray of bool or None
+        Where the similarity is measured; everywhere for None.
+    fixed_centre, moving_centres : ndarray, shape (3,), and list of such
+        World points (mm) that could be the middle of the brain; the likeliest first.
+    """
+
+    fixed: Volume
+    moving: Volume
+    fixed_where: NDArray[np.bool_] | None
+    moving_where: NDArray[np.bool_] | None
+    fixed_centre: NDArray[np.float64]
+    moving_centres: list[NDArray[np.float64]]
+
+
+def pair(
+    fixed: Volume,
+    moving: Volume,
+    fixed_mask: Volume | None = None,
+    moving_mask: Volume | None = None,
+    spacing: float = 2.0,
+) -> Pair:
+    """Prepare two pictures for linear registration.
+
+    Parameters
+    ----------
+    fixed, moving : Volume
+        The pictures, in any orientation.
+    fixed_mask, moving_mask : Volume, optional
+        Where the brain is: everything else is set to 0 in that picture.
+    spacing : float
+        Of the isotropic grids, mm.
+
+    Raises
+    ------
+    InputError
+        If a picture or mask is empty, or holds NaN or infinite values.
+    SpaceError
+        If a mask does not lie on its picture's grid.
+    """
+    one, stripped_one = _picture(fixed, fixed_mask, spacing, "fixed")
+    two, stripped_two = _picture(moving, moving_mask, spacing, "moving")
+    # a brain against a head: what lies far from the brain has no counterpart and would only mislead
+    where_one = _around(one) if stripped_one and not stripped_two else None
+    where_two = _around(two) if stripped_two and not stripped_one else None
+    centres_one = _centres(one, stripped_one)
+    return Pair(one, two, where_one, where_two, centres_one[0], _centres(two, stripped_two))
+
+
+def masked(scan: Volume, mask: Volume | None, name: str) -> Volume:
+    """Set a picture to 0 outside a mask on its grid, and refuse what cannot be registered."""
+    if not np.isfinite(scan.data).all():
+        raise InputError(f"the {name} picture holds NaN or infinite values; mask or repair them first")
+    # nothing below 0, so that 0 can stand for what is not the brain, or not in view
+    data = scan.data.astype(np.float32) - np.float32(scan.data.min())
+    if mask is not None:
+        if not mask.space.matches(scan.space):
+            raise SpaceError(
+                f"the {name} mask lies on {mask.space.describe()}, its picture on {scan.space.describe()}; "
+                "resample the mask to the picture's grid"
+            )
+        if not (mask.data > 0).any():
+            raise InputError(f"the {name} mask is empty; give one with voxels above 0, or none")
+        data = np.where(mask.data > 0, data, np.float32(0))
+    if data.min() == data.max():
+        raise InputError(f"the {name} picture has the one value {data.flat[0]:g}; there is nothing to register")
+    return Volume(data, scan.space)
+
+
+def scaled(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Bring values from 0 upwards to 0..1; the brightest 0.1 % (vessels, fat) are cut off."""
+    high = np.percentile(values[values > 0], 99.9)
+    return np.asarray(np.clip(values / high, 0, 1), dtype=np.float32)
+
+
+def isotropic(scan: Volume, spacing: float) -> Volume:
+    """Resample to an isotropic RAS grid over the same field of view."""
+    return scan.resampled_to(field_space(scan.space, spacing))
+
+
+def _picture(scan: Volume, mask: Volume | None, spacing: float, name: str) -> tuple[Volume, bool]:
+    """Return the picture on its isotropic grid, and whether it shows a brain alone."""
+    if mask is None and is_skull_stripped(scan):
+        mask = Volume(foreground(scan), scan.space)
+    iso = isotropic(masked(scan, mask, name), spacing)
+    return Volume(scaled(iso.data), iso.space), mask is not None
+
+
+def _around(brain: Volume) -> NDArray[np.bool_]:
+    from scipy import ndimage
+
+    away = ndimage.distance_transform_edt(brain.data < 0.02, sampling=brain.space.spacing)
+    return np.asarray(away <= MARGIN)
+
+
+def _centres(picture: Volume, stripped: bool) -> list[NDArray[np.float64]]:
+    """Guess the middle of the brain: of a brain its centroid, of a head also 75 mm below its top."""
+    if stripped:
+        return [_middle(picture.data > 0.02, picture.space)]
+    inside = picture.data > _threshold(picture.data)
+    centroid = _middle(inside, picture.space)
+    # the first plane from above that holds 5 cm^2 of head: no single bright voxel
+    area = inside.sum((0, 1)) * picture.space.spacing[0] ** 2
+    planes = np.flatnonzero(area > 500)
+    if not planes.size:
+        return [centroid]
+    top = picture.space.world((0, 0, planes[-1]))[2]
+    height = picture.space.world(np.array([0, 0, 1]))[2] - picture.space.world(np.zeros(3))[2]
+    first = max(int(planes[-1] - 150 / height), 0)
+    upper = inside.copy()
+    upper[:, :, :first] = False
+    crown = _middle(upper, picture.space)
+    crown[2] = top - 75.0
+    return [crown, centroid]
+
+
+def _middle(inside: NDArray[np.bool_], space: Space) -> NDArray[np.float64]:
+    return np.asarray(space.world(np.argwhere(inside).mean(0)))
+
+
+def _threshold(values: NDArray[np.float32]) -> float:
+    """Between air and head: half the mean of what exceeds the mean (a cheap relative of Otsu's threshold)."""
+    return 0.5 * float(values[values > values.mean()].mean())
