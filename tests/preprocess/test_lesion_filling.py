@@ -164,6 +164,14 @@ def test_the_published_mask_by_hand():
     assert counts.max() == 19
     found = lesion_mask(space, Volume(mask.astype(np.uint8), space), "eitel2019")
     np.testing.assert_array_equal(found, expected)
+    # eight voxels in one plane: at most 8 neighbours, so a single one is exactly an eighth and kept
+    plate = np.zeros(space.shape)
+    plate[2:5, 2:5, 3] = 1
+    plate[4, 4, 3] = 0
+    steps = [s for s in itertools.product((-1, 0, 1), repeat=3) if np.abs(s).sum() < 3]
+    neighbours = sum(np.roll(plate, step, (0, 1, 2)) for step in steps)
+    assert neighbours.max() == 8
+    np.testing.assert_array_equal(lesion_mask(space, Volume(plate, space), "eitel2019"), neighbours >= 1)
     alone = np.zeros(space.shape)
     alone[2:5, 2:5, 2:5] = 1
     alone[7, 8, 6] = 1

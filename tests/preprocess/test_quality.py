@@ -172,6 +172,20 @@ def test_a_scan_that_ends_in_the_brain():
     assert values["outside_scan"] == pytest.approx(cap, rel=0.1)
 
 
+def test_a_warp_that_leads_out_of_the_scan():
+    brain = scene()["template_brain"]
+    low = Space((64, 72, 48), NATIVE.affine)  # up to z = 37 mm, the brain reaches 32
+    up = np.zeros((3, *GRID.shape), np.float32)
+    up[2] = 23
+    assert field_of_view.outside_scan(brain, low, np.eye(4)) == 0
+    z = np.linspace(14, 32, 5000)
+    cap = (1 - (z / 32) ** 2).mean() * 18 / (4 / 3 * 32)
+    assert field_of_view.outside_scan(brain, low, np.eye(4), Displacement(up, GRID)) == pytest.approx(cap, rel=0.1)
+    # the warp comes first: turned upside down afterwards, up is down
+    flipped = np.diag([1.0, 1, -1, 1])
+    assert field_of_view.outside_scan(brain, low, flipped, Displacement(up, GRID)) < 0.02
+
+
 def test_an_output_grid_that_ends_in_the_brain():
     inside = scene()["brain"]
     affine = GRID.affine.copy()
