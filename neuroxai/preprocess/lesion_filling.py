@@ -87,8 +87,9 @@ def fill_lesions(
 def lesion_mask(space: Space, lesions: Volume, variant: str = "valverde", dilation: float = 0.0) -> NDArray[np.bool_]:
     """Voxels that `fill_lesions` replaces.
 
-    A mask on another grid is carried over by world coordinates: a voxel is a lesion if its centre lies in a lesion
-    voxel of the mask, or a lesion voxel's centre lies in it, so that no lesion is lost on a coarser grid.
+    A mask on another grid is carried over by world coordinates: a voxel is a lesion if its centre lies in one (nearest
+    neighbour, which keeps volumes). A lesion so small that it meets no centre of a coarser grid is not lost: it takes
+    the voxels that its own voxels' centres lie in.
 
     Parameters
     ----------
@@ -143,6 +144,8 @@ def _binary(data: NDArray[Any]) -> NDArray[np.bool_]:
 
 def _carried(space: Space, mask: Volume) -> NDArray[np.bool_]:
     """Bring a mask onto a grid by world coordinates."""
+    from scipy import ndimage
+
     if mask.space.matches(space):
         return mask.data
     found = np.argwhere(mask.data)
@@ -155,7 +158,11 @@ def _carried(space: Space, mask: Volume) -> NDArray[np.bool_]:
             "carry it to the scan first"
         )
     result = mask.resampled_to(space, order=0).data.astype(bool)
-    result[tuple(index.T)] = True
+    lesion, count = ndimage.label(mask.data, ndimage.generate_binary_structure(3, 3))
+    of = lesion[tuple(found.T)]
+    met = np.zeros(count + 1, dtype=bool)
+    met[of[result[tuple(index.T)]]] = True
+    result[tuple(index[~met[of]].T)] = True
     return result
 
 

@@ -87,11 +87,21 @@ def strips_of(image: Volume, outlines: Mapping[str, Volume], brain: Volume, coun
             raise SpaceError(f"the scan ({image.space.describe()}) and a mask ({other.space.describe()}) differ")
     inside = mask_of(brain).data != 0
     box = slices.bounding_box(inside, margin=max(2, int(10 / min(image.space.spacing))))
-    within = slices.bounding_box(inside, margin=0)
-    grey = scaled(image.reoriented("RAS"), inside)
-    masks = {colour: mask_of(mask) for colour, mask in outlines.items()}
+    # what lies around the box would only cost time
+    upright = _cropped(image.reoriented("RAS"), box)
+    inside = inside[tuple(slice(low, high) for low, high in box)]
+    masks = {colour: _cropped(mask_of(mask), box) for colour, mask in outlines.items()}
+    grey, within = scaled(upright, inside), slices.bounding_box(inside, margin=0)
+    whole = [(0, size) for size in inside.shape]
     planes = slices.PLANES.values()
-    return [strip_of(grey, masks, p.name, slices.choose(*within[p.normal], count), box) for p in planes]
+    return [strip_of(grey, masks, p.name, slices.choose(*within[p.normal], count), whole) for p in planes]
+
+
+def _cropped(volume: Volume, box: Sequence[tuple[int, int]]) -> Volume:
+    data = volume.data[tuple(slice(low, high) for low, high in box)]
+    affine = volume.space.affine.copy()
+    affine[:3, 3] = volume.space.world([low for low, _ in box])
+    return Volume(data, Space(data.shape, affine))
 
 
 def scaled(image: Volume, inside: NDArray[np.bool_]) -> Volume:

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import io
+
+import matplotlib.image
+import numpy as np
+import pytest
+
+from neuroxai.errors import InputError, SpaceError
+from neuroxai.preprocess.quality_flags import Flag
+from neuroxai.report.filling import filling_figure
+from neuroxai.report.quality import quality_figure
+from neuroxai.space import Space, Volume
+
+NATIVE = Space((40, 48, 30), np.array([[2.0, 0, 0, -40], [0, 2, 0, -50], [0, 0, 3, -44], [0, 0, 0, 1]]))
+GRID = Space((26, 32, 24), np.array([[4.0, 0, 0, -50], [0, 4, 0, -62], [0, 0, 4, -46], [0, 0, 0, 1]]))
+
+
+def ball(space, centre=(0, 0, 0), radii=(30, 40, 34)):
+    points = space.world(np.stack(np.indices(space.shape), -1))
+    return (((points - centre) / radii) ** 2).sum(-1) < 1
+
+
+def arguments(orientation="RAS"):
+    """The native brain mask lies on the subject's left alone; so does a bright spot."""
+    brain = ball(NATIVE)
+    scan = np.where(brain, 50.0, 5.0) + 50 * ball(NATIVE, (-15, 0, 0), (6, 6, 6))
+    inside = ball(GRID)
+    prepared = np.where(inside, 40.0, 0) + 60 * ball(GRID, (-14, 0, 0), (8, 8, 8))
+    return {
+        "scan": Volume(scan.astype(np.float32), NATIVE).reoriented(orientation),
+        "brain": Volume(brain & ball(NATIVE, (-20, 0, 0), (16, 40, 40)), NATIVE).reoriented(orientation),
+        "prepared": Volume(prepared.astype(np.float32), GRID),
+        "template": Volume(np.where(inside, GRID.world(np.stack(np.indices(GRID.shape), -1))[..., 1] + 100, 0), GRID),
+        "template_brain": Volume(inside, GRID),
+        "name": "sub-01",
+        "arm": "linear",
+        "measures": {"dice": 0.95, "pearson": None, "orientation": "agree", "folded": 0.0},
+        "flags": [Flag("noise", "noise 0.200, wanted at most 0.150")],
+    }
+
+
+def picture(path):
+    return matplotlib.image.imread(io.BytesIO(path.read_bytes()), format="png")[..., :3]
+
+
+def orange(image):
+    return (image[..., 0] > 0.7) & (image[..., 2] < 0.4) & (image[..., 1] > 0.3) & (image[..., 1] < 0.7)
+
+
+def test_same_input_same_bytes(tmp_path):
+    first = quality_figure(tmp_path / "deep" / "a.png", **arguments())
+    second = quality_figure(tmp_path / "b.png", **arguments())
+    assert first == tmp_path / "deep" / "a.png"
+    assert first.read_bytes() == second.read_bytes()
+    assert [p.name for p in tmp_path.iterdir() if p.is_file()] == ["b.png"]
+
+
+@pytest.mark.parametrize("orientation", ["LPS", "SAR"])
+def test_the_left_is_on_the_left_in_any_orientation(tmp_path, orientation):
+    upright = picture(quality_figure(tmp_path / "a.png", **arguments(), count=4))
+    turned = picture(quality_figure(tmp_path / "b.png", **arguments(orientation), count=4))
+    # but for the line of text that names the orientation
+    differing = np.flatnonzero((upright != turned).any(axis=(1, 2)))
+    assert 0 < len(differing) < 25
+    assert np.ptp(differing) < 25
+
+
+@pytest.mark.parametrize("orientation", ["RAS", "LPS"])
+def test_the_bright_spot_on_the_subjects_left_is_drawn_left(tmp_path, orientation):
+    options = arguments(orientation)
+    options["brain"] = Volume(ball(NATIVE), NATIVE).reoriented(orientation)
+    image = picture(quality_figure(tmp_path / "a.png", **options, count=1))
+    # axial and coronal, native and prepared: the picture's upper three quarters hold no other white than spots
+    # (and letters, of a few pixels); the sagittal slices last of each half do not know left and right
+    rows = [row for row in (image > 0.97).all(-1) if row.sum() > 60]
+    spots = [np.flatnonzero(row) for row in rows]
+    halves = {bool(s.max() < 0.5 * image.shape[1]) for s in spots[: len(spots) // 4]}
+    assert len(spots) > 200
+    assert halves == {True}
+
+
+def test_flags_and_slices_lengthen_it(tmp_path):
+    plain = picture(quality_figure(tmp_path / "a.png", **arguments() | {"flags": []}))
+    flagged = picture(quality_figure(tmp_path / "b.png", **arguments()))
+    assert flagged.shape[0] > plain.shape[0]
+    assert flagged.shape[1] == plain.shape[1] == 1100
+
+
+def test_an_empty_mask_still_gives_a_picture(tmp_path):
+    options = arguments()
+    options |= {"brain": Volume(np.zeros(NATIVE.shape), NATIVE), "prepared": Volume(np.zeros(GRID.shape), GRID)}
+    assert picture(quality_figure(tmp_path / "a.png", **options)).shape[1] == 1100
+
+
+def test_refusals(tmp_path):
+    with pytest.raises(InputError, match=r"a.jpg: a figure's name ends in .png"):
+        quality_figure(tmp_path / "a.jpg", **arguments())
+    options = arguments()
+    with pytest.raises(SpaceError, match="and a mask"):
+        quality_figure(tmp_path / "a.png", **options | {"brain": options["template_brain"]})
+    lesions = Volume(np.zeros(NATIVE.shape), NATIVE)
+    with pytest.raises(InputError, match="sub-01: has no lesions"):
+        filling_figure(tmp_path / "a.png", scan=options["scan"], filled=options["scan"], lesions=lesions, name="sub-01")
+    with pytest.raises(SpaceError, match="filling"):
+        filling_figure(
+            tmp_path / "a.png", scan=options["scan"], filled=options["prepared"], lesions=lesions, name="sub-01"
+        )
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("orientation", ["RAS", "LPS"])
+def test_filling_is_drawn_before_and_after(tmp_path, orientation):
+    scan = arguments()["scan"]
+    spot = ball(NATIVE, (-15, 0, 0), (6, 6, 6))
+    filled = Volume(np.where(spot, 50, scan.data).astype(np.float32), NATIVE)
+    turned = [v.reoriented(orientation) for v in (scan, filled, Volume(spot, NATIVE))]
+    path = filling_figure(
+        tmp_path / "a.png", scan=turned[0], filled=turned[1], lesions=turned[2], name="sub-01", count=1
+    )
+    image = picture(path)
+    # below the lines of text
+    upper, lower = (half[100:] for half in np.array_split((image > 0.97).all(-1), 2))
+    assert upper.sum() > 20_000
+    assert np.argwhere(upper)[:, 1].max() < 0.5 * image.shape[1]
+    assert not lower.any()
+    again = filling_figure(
+        tmp_path / "b.png", scan=turned[0], filled=turned[1], lesions=turned[2], name="sub-01", count=1
+    )
+    assert path.read_bytes() == again.read_bytes()
