@@ -147,10 +147,7 @@ def simulate_from(
     for number, source in enumerate(chosen):
         people = twins_of(source, number, seed)
         order += [person.participant_id for person in people]
-        for person in people:
-            row = finished(_files(folder, person, source, planting), _checksum(source))
-            if row is not None:
-                rows[person.participant_id] = row
+        rows.update(_finished(folder, source, people, planting))
         left = [person for person in people if person.participant_id not in rows]
         if left:
             waiting.append((source, left))
@@ -198,6 +195,15 @@ def _chosen(scans: list[Source], subjects: int | None) -> list[Source]:
 def _sequence(source: Source, seed: int, purpose: int) -> np.random.SeedSequence:
     # by the participant's name, so that further scans in the folder change nothing
     return np.random.SeedSequence(seed, spawn_key=(2, zlib.crc32(source.participant_id.encode()), purpose))
+
+
+def _finished(folder: Path, source: Source, people: list[Person], planting: Planting) -> dict[str, Any]:
+    """Rows of the twins that are whole and of the same source file; none where the source cannot be read."""
+    try:
+        found = {p.participant_id: finished(_files(folder, p, source, planting), _checksum(source)) for p in people}
+    except InputError:
+        return {}  # the worker says what is wrong with it
+    return {name: row for name, row in found.items() if row is not None}
 
 
 def _checksum(source: Source) -> dict[str, str]:
