@@ -51,7 +51,7 @@ class Planting:
     Raises
     ------
     InputError
-        If the effect is unknown or the loss out of range.
+        If the effect is unknown, the loss out of range, or lesion masks are given with another effect.
     """
 
     effect: str
@@ -62,6 +62,8 @@ class Planting:
     def __post_init__(self) -> None:
         if self.effect not in OWN_EFFECTS:
             raise one_of("effect", self.effect, OWN_EFFECTS)
+        if self.extras.masks is not None and self.effect != "lesions":
+            raise InputError(f"lesion masks are planted by --effect lesions, got {self.effect!r}")
         if not LOSSES[0] <= self.loss <= LOSSES[1]:
             raise InputError(f"--loss is {self.loss:g} %, wanted {LOSSES[0]:g} to {LOSSES[1]:g} %")
 

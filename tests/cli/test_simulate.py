@@ -83,6 +83,7 @@ def words(*arguments):
     [
         ((), "--subjects is absent"),
         (("--subjects", 4, "--loss", 20), "--loss goes with --from"),
+        (("--subjects", 4, "--loss", 0), "--loss goes with --from"),
         (("--subjects", 4, "--region", "amygdala"), "--region goes with --from"),
         (("--subjects", 4, "--degrees", 5), "--degrees 5 goes with --misalign"),
         (("--subjects", 4, "--bias", 5), "--bias 5 goes with --raw"),

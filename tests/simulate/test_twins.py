@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -143,6 +144,24 @@ def test_one_bad_scan_does_not_stop_the_rest(prepared, tmp_path):
     assert "Dice" in told["sub-04A"]
 
 
+def test_lesions_turn_a_t1w_into_a_flair(prepared, tmp_path):
+    sources = find_sources(prepared / "participants.tsv")
+    assert simulate_from(tmp_path / "c", sources, Planting("lesions"), subjects=2).failed == []
+    table = read_tsv(tmp_path / "c" / "participants.tsv").set_index("diagnosis")
+    ill, well = (next((tmp_path / "c" / table.loc[k, "participant_id"]).rglob("*_FLAIR.nii.gz")) for k in ("MS", "HC"))
+    mask = read_volume(str(ill).replace("brain_FLAIR", "effect_mask")).data > 0
+    difference = read_volume(ill).data - read_volume(well).data
+    assert (difference[mask] > 0).mean() > 0.9
+    assert table.loc["MS", "lesion_volume_mm3"] > 500
+    assert not list((tmp_path / "c").rglob("*logjacobian*"))
+    # grey matter, dark on the T1w, is brighter than white matter
+    t1w, flair = (read_volume(f).data for f in (sources.scans[0].scan, well))
+    inside = ndimage.binary_erosion(t1w > 0, iterations=3)
+    grey, white = inside & (t1w > 200) & (t1w < 240), inside & (t1w > 280)
+    assert np.median(flair[grey]) > np.median(flair[white])
+    assert np.median(flair[white]) == pytest.approx(np.median(t1w[white]), rel=0.25)
+
+
 def test_which_twin_is_ill_is_drawn(prepared):
     from neuroxai.simulate.twins import twins_of
 
@@ -174,6 +193,10 @@ def test_a_region_on_the_left_shrinks_on_the_left_in_every_orientation(prepared_
     assert 100 * (1 - ball(ill.image) / ball(well.image)) == pytest.approx(30, abs=4)
     centre = scan.space.world(np.argwhere(ill.mask)).mean(0)
     np.testing.assert_allclose(centre, (-28, -10, 26), atol=4)
+    # and where a pose puts it: a slip of sides would put the ball on the other
+    posed = simulate_scan(acquisition, seed, False, Misalign(20, 20, 0.1))
+    bright = posed.space.world(np.argwhere(posed.image > 500)).mean(0)
+    np.testing.assert_allclose(bright, posed.pose[:3, :3] @ (-28, -10, 26) + posed.pose[:3, 3], atol=1.5)
     # the same scan in another order of voxels gives the same in the world
     reference = getattr(test_a_region_on_the_left_shrinks_on_the_left_in_every_orientation, "first", None)
     result = Volume(ill.image, ill.space).reoriented("RAS").data
@@ -244,6 +267,8 @@ def plant(out, sources, planting=None, **options):
         ({"planting": {"loss": 51}}, "--loss is 51 %"),
         ({"planting": {"loss": float("nan")}}, "--loss is nan"),
         ({"planting": {"effect": "ageing"}}, "unknown effect 'ageing'"),
+        ({"planting": {"extras": Extras(masks=Path("masks"))}}, "--effect lesions, got 'atrophy'"),
+        ({"planting": {"effect": "lesions", "extras": Extras(masks=Path("absent"))}}, "absent: no such folder"),
         ({"planting": {"regions": Regions(("cerebellum",))}}, "unknown region 'cerebellum'.*--atlas"),
         ({"planting": {"regions": Regions((), "builtin")}}, "name those that shrink with --region"),
         (
