@@ -65,7 +65,7 @@ def simulate(
     ] = None,
     label_maps: Annotated[
         str | None,
-        typer.Option(help="A glob for each scan's label map: 'sub-*/anat/*_dseg.nii.gz'.", rich_help_panel=_OWN),
+        typer.Option(help="A glob for each scan's label map: `sub-*/anat/*_dseg.nii.gz`.", rich_help_panel=_OWN),
     ] = None,
     suffix: Annotated[str | None, typer.Option(help="Which scans. [default: T1w]", rich_help_panel=_OWN)] = None,
     desc: Annotated[str | None, typer.Option(help="Which scans: desc-LABEL.", rich_help_panel=_OWN)] = None,
@@ -152,7 +152,7 @@ def _on_template(given: dict[str, Any], extras: Extras | None) -> CohortSummary:
     from neuroxai.simulate import simulate_cohort
 
     for name in _ONLY_OWN:
-        if given[name]:
+        if given[name] not in (None, []):
             raise InputError(f"--{name.replace('_', '-')} goes with --from, which is not given; add --from TABLE")
     if given["subjects"] is None:
         raise InputError("--subjects is absent, wanted how many participants, such as --subjects 40")
@@ -178,7 +178,7 @@ def _on_scans(given: dict[str, Any], extras: Extras | None) -> CohortSummary:
         raise InputError(f"--spacing {given['spacing']:g} and --from exclude each other; scans keep their own grid")
     if given["effect"] != "atrophy":
         for name in ("loss", "region", "atlas", "labels", "label_maps"):
-            if given[name]:
+            if given[name] not in (None, []):
                 raise InputError(f"--{name.replace('_', '-')} goes with --effect atrophy, got {given['effect']!r}")
     if given["atlas"] and given["label_maps"]:
         raise InputError("--atlas and --label-maps exclude each other; choose one")

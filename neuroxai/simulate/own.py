@@ -63,7 +63,7 @@ class OwnScan(Acquisition):
         centre = corners(grid).mean(0)
         matrix = np.eye(4)
         matrix[:3, :3] = rotation(turn)
-        matrix[:3, 3] = centre - matrix[:3, :3] @ centre + self.space.affine[:3, :3] @ shift
+        matrix[:3, 3] = centre - matrix[:3, :3] @ centre + self.space.reoriented().affine[:3, :3] @ shift
         return Shape(matrix, Displacement(np.zeros((3, 2, 2, 2), np.float32), Space((2, 2, 2), np.eye(4))))
 
     def contrast(self, rng: np.random.Generator) -> Contrast:

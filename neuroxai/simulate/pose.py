@@ -38,13 +38,13 @@ class Misalign:
 
     def __post_init__(self) -> None:
         limits = (
-            ("--degrees", self.degrees, 90),
-            ("--shift", self.millimetres, 100),
-            ("--head-size", 100 * self.head_size, 30),
+            ("degrees", self.degrees, 90.0),
+            ("mm", self.millimetres, 100.0),
+            ("of head size", self.head_size, 0.3),
         )
-        for option, value, most in limits:
+        for unit, value, most in limits:
             if not 0 <= value <= most:
-                raise InputError(f"{option} is {value:g}, wanted 0 to {most}")
+                raise InputError(f"a pose of up to {value:g} {unit} cannot be, wanted 0 to {most:g} {unit}")
 
 
 @dataclass(frozen=True, eq=False)

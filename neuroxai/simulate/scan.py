@@ -150,8 +150,9 @@ def simulate_scan(
     shape = acquisition.shape(streams[1])
     if misalign is not None:
         pose = draw_pose(streams[4], misalign, corners(effect.grid).mean(0))
-        # nothing is interpolated twice: the way back from the scanner is one function of position
-        shape = Shape(shape.affine @ np.linalg.inv(pose.matrix), shape.warp)
+        # nothing is interpolated twice: the way back from the scanner is one function of position. The pose stands in
+        # the place of what a registration would leave, so that it is all of the truth but the smooth warp
+        shape = Shape(np.asarray(np.linalg.inv(pose.matrix), dtype=np.float64), shape.warp)
         spacing = acquisition.space.reoriented().spacing
         space = posed_grid(effect.grid, pose.matrix, spacing, HEAD_MARGIN if raw else 0.0)
     rendered = render(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from neuroxai.deformation import Displacement, grid_points, sample
 from neuroxai.errors import InputError
 from neuroxai.simulate.anatomy import Anatomy, Array
-from neuroxai.simulate.atrophy import LOG_JACOBIAN_THRESHOLD, REACH, _smooth, _window
+from neuroxai.simulate.atrophy import LOG_JACOBIAN_THRESHOLD, _smooth
 from neuroxai.simulate.diffeomorphism import exponential, jacobian, velocity
 from neuroxai.simulate.effect import FIELD_SPACING, Contrast, Effect, Planted
 from neuroxai.space import Space, Volume
@@ -24,6 +24,10 @@ TOLERANCE = 3.0
 
 NEIGHBOURHOOD = 5.0
 """Width (Gaussian sigma, mm) of the surroundings that take a region's place."""
+
+STILL = (8.0, 16.0)
+"""Distances from the regions (mm) at which the velocity starts to fade, and beyond which nothing moves at all: there
+twins are the same bit for bit."""
 
 FLUID_FIRST = 6.0
 """How much more readily fluid takes the place than tissue does."""
@@ -50,8 +54,8 @@ class Shrink(Effect):
         self.loss = loss
         self.rois = dict(find(self.anatomy))
         self.local = self._box()
-        self._window = _window(self.local)
         on_grid = {name: self._on_grid(roi) for name, roi in self.rois.items()}
+        self._window = _window(np.any([roi > 0.25 for roi in on_grid.values()], axis=0))
         others = np.clip(sum(on_grid.values()), 0.0, 1.0)
         beyond = 1.0 - self._on_grid(self.anatomy.brain.astype(np.float32))
         fluid = np.clip(self._on_grid(self.anatomy.csf) + beyond, 0.0, 1.0)
@@ -125,11 +129,12 @@ class Shrink(Effect):
         return warp, -np.log(determinant)
 
     def _box(self) -> Space:
-        """Cut from the grid what lies within `REACH` of the regions."""
+        """Cut from the grid what lies within reach of the regions."""
+        reach = STILL[1] + 2.0 * FIELD_SPACING
         union = np.any([roi > 0.05 for roi in self.rois.values()], axis=0)
         world = self.anatomy.space.world(np.argwhere(union))
-        low = np.clip(np.floor(self.grid.voxels(world.min(0) - REACH)).astype(int), 0, self.grid.shape)
-        high = np.clip(np.ceil(self.grid.voxels(world.max(0) + REACH)).astype(int) + 1, 0, self.grid.shape)
+        low = np.clip(np.floor(self.grid.voxels(world.min(0) - reach)).astype(int), 0, self.grid.shape)
+        high = np.clip(np.ceil(self.grid.voxels(world.max(0) + reach)).astype(int) + 1, 0, self.grid.shape)
         affine = self.grid.affine.copy()
         affine[:3, 3] = self.grid.world(low)
         return Space((high - low).tolist(), affine)
@@ -151,3 +156,12 @@ class Shrink(Effect):
     def _on_grid(self, values: Array) -> Array:
         """Bring a map of the anatomy to the field grid, smoothed over about a voxel."""
         return _smooth(Volume(values, self.anatomy.space).resampled_to(self.local).data, 1.5)
+
+
+def _window(regions: NDArray[np.bool_]) -> Array:
+    """One at and near the regions, falling smoothly to 0 between the distances of `STILL`."""
+    from scipy import ndimage
+
+    distance = ndimage.distance_transform_edt(~regions) * FIELD_SPACING
+    ramp = np.clip((STILL[1] - distance) / (STILL[1] - STILL[0]), 0.0, 1.0)
+    return np.asarray(np.sin(np.pi / 2 * ramp) ** 2, dtype=np.float32)

@@ -17,12 +17,16 @@ from neuroxai.simulate.anatomy import Anatomy, Array
 from neuroxai.simulate.diffeomorphism import exponential
 from neuroxai.simulate.effect import Planted
 from neuroxai.simulate.lesions import OPACITY_THRESHOLD, Lesions
+from neuroxai.simulate.pose import corners
 from neuroxai.space import Space, Volume
 
 WARP_SPACING = 4.0
 
 BEND = (12.0, 1.5)
 """Smoothness (Gaussian sigma) and root mean square of each component of the random velocity, in mm."""
+
+FARTHEST = 12.0
+"""No point is bent farther than this, in mm."""
 
 EDGE = 0.6
 """Softness of a lesion's edge: Gaussian sigma in mm."""
@@ -50,7 +54,7 @@ class RealLesions(Lesions):
 
     def __init__(self, anatomy: Anatomy, masks: Sequence[Volume]) -> None:
         super().__init__(anatomy)
-        self._masks = list(masks)
+        self._masks = [Volume(_softened(mask, self.anatomy.space), mask.space) for mask in masks]
         self._coarse = field_space(self.grid, WARP_SPACING)
         self._places = np.argwhere(self._white > 0).T
         self._points = self.anatomy.space.world(self._places.T).T
@@ -84,14 +88,17 @@ class RealLesions(Lesions):
         return Planted(self._still, still, opacity * np.float32(present), brightness, columns)
 
     def _transplanted(self, mask: Volume, warp: Displacement, flip: bool) -> Array:
-        points = warp(self._points)
-        if flip:
-            points = points * np.array([[-1.0], [1.0], [1.0]])
+        mirror = np.array([[-1.0 if flip else 1.0], [1.0], [1.0]])
+        # only what the warp can bring into the mask's box
+        ends = corners(mask.space)
+        low, high = ends.min(0)[:, None] - FARTHEST, ends.max(0)[:, None] + FARTHEST
+        own = self._points * mirror
+        near = ((own > low) & (own < high)).all(axis=0)
+        points = warp(self._points[:, near]) * mirror
         inverse = np.linalg.inv(mask.space.affine)
-        data = _softened(mask, self.anatomy.space)
         opacity = np.zeros(self.anatomy.space.shape, dtype=np.float32)
-        places = tuple(self._places)
-        opacity[places] = sample(data, inverse[:3, :3] @ points + inverse[:3, 3:]) * self._white[places]
+        places = tuple(self._places[:, near])
+        opacity[places] = sample(mask.data, inverse[:3, :3] @ points + inverse[:3, 3:]) * self._white[places]
         opacity[opacity < 0.01] = 0.0
         return opacity
 

@@ -51,7 +51,7 @@ class Planting:
     Raises
     ------
     InputError
-        If the effect is unknown or the loss out of range.
+        If the effect is unknown, the loss out of range, or lesion masks are given with another effect.
     """
 
     effect: str
@@ -62,6 +62,8 @@ class Planting:
     def __post_init__(self) -> None:
         if self.effect not in OWN_EFFECTS:
             raise one_of("effect", self.effect, OWN_EFFECTS)
+        if self.extras.masks is not None and self.effect != "lesions":
+            raise InputError(f"lesion masks are planted by --effect lesions, got {self.effect!r}")
         if not LOSSES[0] <= self.loss <= LOSSES[1]:
             raise InputError(f"--loss is {self.loss:g} %, wanted {LOSSES[0]:g} to {LOSSES[1]:g} %")
 
@@ -147,10 +149,7 @@ def simulate_from(
     for number, source in enumerate(chosen):
         people = twins_of(source, number, seed)
         order += [person.participant_id for person in people]
-        for person in people:
-            row = finished(_files(folder, person, source, planting), _checksum(source))
-            if row is not None:
-                rows[person.participant_id] = row
+        rows.update(_finished(folder, source, people, planting))
         left = [person for person in people if person.participant_id not in rows]
         if left:
             waiting.append((source, left))
@@ -198,6 +197,15 @@ def _chosen(scans: list[Source], subjects: int | None) -> list[Source]:
 def _sequence(source: Source, seed: int, purpose: int) -> np.random.SeedSequence:
     # by the participant's name, so that further scans in the folder change nothing
     return np.random.SeedSequence(seed, spawn_key=(2, zlib.crc32(source.participant_id.encode()), purpose))
+
+
+def _finished(folder: Path, source: Source, people: list[Person], planting: Planting) -> dict[str, Any]:
+    """Rows of the twins that are whole and of the same source file; none where the source cannot be read."""
+    try:
+        found = {p.participant_id: finished(_files(folder, p, source, planting), _checksum(source)) for p in people}
+    except InputError:
+        return {}  # the worker says what is wrong with it
+    return {name: row for name, row in found.items() if row is not None}
 
 
 def _checksum(source: Source) -> dict[str, str]:
