@@ -54,7 +54,7 @@ def prepare(
     scheduler: Annotated[
         str | None, typer.Option(help="Address of a Dask scheduler whose workers see the same folders.")
     ] = None,
-    drop_flagged: Annotated[bool, typer.Option("--drop-flagged", help="Write no scan that has a quality flag.")] = False,
+    drop_flagged: Annotated[bool, typer.Option("--drop-flagged", help="Write no scan with a quality flag.")] = False,
     figures: Annotated[bool, typer.Option(help="Draw a quality figure for each scan.")] = True,
     seed: Annotated[int | None, typer.Option(help="Same seed, same result; 0 if left.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,

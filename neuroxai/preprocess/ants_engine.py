@@ -161,9 +161,11 @@ def _linear(both: Pair, kind: str, seed: int) -> Matrix:
 def _n4(values: Array, where: Mask, spacing: tuple[float, float, float]) -> Array:
     import ants
 
-    picture = ants.from_numpy(values, spacing=list(spacing))
+    picture = ants.from_numpy(np.ascontiguousarray(values), spacing=list(spacing))
     mask = ants.from_numpy(where.astype(np.float32), spacing=list(spacing))
-    field = ants.n4_bias_field_correction(picture, mask, shrink_factor=1, return_bias_field=True)
+    # half to a third of the default's time; a planted field of 9 % is met to .7 % (T1w) and .2 % (FLAIR), not .5 and .1
+    until = {"iters": [50] * 4, "tol": 1e-3}
+    field = ants.n4_bias_field_correction(picture, mask, shrink_factor=1, convergence=until, return_bias_field=True)
     return np.asarray(field.numpy(), dtype=np.float32)
 
 

@@ -55,7 +55,12 @@ def bias_field(scan: Volume, where: Mask, estimate: Estimator) -> Array:
     values = _block_mean(np.where(tissue, scan.data, 0).astype(np.float32), factors) / np.maximum(share, 1e-6)
     coarse = share >= 0.5
     spacing = tuple(f * s for f, s in zip(factors, scan.space.spacing, strict=True))
-    field = estimate(np.where(coarse, values, 0), coarse, (spacing[0], spacing[1], spacing[2]))
+    # the tissue's box alone, as every level of the splines is evaluated on the whole picture
+    found = np.argwhere(coarse)
+    box = tuple(slice(int(a), int(b) + 1) for a, b in zip(found.min(0), found.max(0), strict=True))
+    inner = estimate(np.where(coarse, values, 0)[box], coarse[box], (spacing[0], spacing[1], spacing[2]))
+    outside = [(b.start, n - b.stop) for b, n in zip(box, coarse.shape, strict=True)]
+    field = np.pad(inner, outside, mode="edge")
     logarithm = np.log(np.maximum(field, 1e-3))
     for axis, (factor, n) in enumerate(zip(factors, scan.data.shape, strict=True)):
         logarithm = np.moveaxis(np.tensordot(_weights(logarithm.shape[axis], n, factor), logarithm, (1, axis)), 0, axis)

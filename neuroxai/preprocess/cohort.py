@@ -62,7 +62,7 @@ def prepare_cohort(
     scheduler: str | None = None,
     drop_flagged: bool = False,
     participants: Path | None = None,
-    draw: Callable[..., None] | None = None,
+    draw: Callable[..., Any] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> PrepareSummary:
     """Prepare scans into a folder of BIDS derivatives.
@@ -112,10 +112,10 @@ def prepare_cohort(
             "choose --arm linear"
         )
     _once(sources)
-    chosen = load_template(template, template_mask, spacing=2)
+    chosen = load_template(template, template_mask)
     folder = Path(out).resolve()
     claim(folder, {**options.to_dict(), "engine": engine.name, "template": chosen.name})
-    paths = tuple(None if p is None else str(Path(p).resolve()) for p in (template, template_mask))
+    paths = _absolute(template), _absolute(template_mask)
     job = Job(folder, options, engine.name, paths, drop_flagged, draw)
     failed: Failures = [
         {"participant_id": one.participant_id, "session_id": one.session_id or "", "error": one.reason}
@@ -147,3 +147,7 @@ def _once(sources: Sequence[Source]) -> None:
         if source.title in seen:
             raise InputError(f"{source.title} stands for {seen[source.title]} and {source.scan}; rename one")
         seen[source.title] = source.scan
+
+
+def _absolute(path: str | os.PathLike[str] | None) -> str | None:
+    return None if path is None else str(Path(path).resolve())

@@ -71,7 +71,9 @@ def claim(folder: Path, facts: dict[str, Any]) -> None:
     if not record.exists():
         strange = sorted(p.name for p in folder.iterdir() if ".tmp." not in p.name) if folder.exists() else []
         if strange:
-            raise InputError(f"{folder}: is not empty (holds {strange[0]!r}) and holds no prepared scans; name a new one")
+            raise InputError(
+                f"{folder}: is not empty (holds {strange[0]!r}) and holds no prepared scans; name a new one"
+            )
         io.write_json(
             record,
             {

@@ -70,7 +70,9 @@ def _alone(job: Job, source: Source) -> Result:
     try:
         (result,) = _parallel(job, [source], 1)
     except TerminatedWorkerError:
-        reason = "its process was ended by the system, most likely for want of memory (3 GiB are needed); use fewer --jobs"
+        reason = (
+            "its process was ended by the system, most likely for want of memory (3 GiB are needed); use fewer --jobs"
+        )
         return Result(source.participant_id, source.session_id, error=reason)
     return result
 

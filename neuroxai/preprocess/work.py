@@ -48,7 +48,7 @@ class Job:
     folder: Path
     options: PrepareOptions
     engine: str
-    template: tuple[str | None, ...]
+    template: tuple[str | None, str | None]
     drop_flagged: bool
     draw: Callable[..., Any] | None
 
@@ -83,12 +83,12 @@ def work(job: Job, source: Source) -> Result:
 
 
 @lru_cache(maxsize=1)
-def _tools(engine: str, template: tuple[str | None, ...], spacing: float) -> tuple[Any, ...]:
+def _tools(engine: str, template: tuple[str | None, str | None], spacing: float) -> tuple[Any, ...]:
     """Engine, template for registration, template on the grid, and the grid: once a process."""
     from neuroxai.preprocess.engine import create
     from neuroxai.preprocess.template import load_template
 
-    grid, chosen = mni152(spacing), load_template(*template, spacing=2)
+    grid, chosen = mni152(spacing), load_template(template[0], template[1])
     brain = Volume(chosen.brain.data.astype(np.float32), chosen.brain.space).resampled_to(grid)
     on_grid = Template(chosen.name, chosen.t1.resampled_to(grid), Volume(brain.data >= 0.5, grid))
     return create(engine), chosen, on_grid, grid
