@@ -178,7 +178,7 @@ def _n4(values: Array, where: Mask, spacing: tuple[float, float, float]) -> Arra
     n4.SetMaskImage(mask)
     n4.SetNumberOfFittingLevels(4)
     n4.SetMaximumNumberOfIterations([50] * 4)
-    n4.SetConvergenceThreshold(1e-7)
+    n4.SetConvergenceThreshold(1e-3)
     n4.Update()
     logarithm = itk.array_from_image(n4.ReconstructBiasField(n4.GetLogBiasFieldControlPointLattice()))
     return np.asarray(np.exp(logarithm.T), dtype=np.float32)
