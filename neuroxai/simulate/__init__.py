@@ -8,11 +8,12 @@ from neuroxai.simulate.effect import Effect, Planted
 from neuroxai.simulate.extras import Extras
 from neuroxai.simulate.head import Raw
 from neuroxai.simulate.lesions import Lesions
+from neuroxai.simulate.planting import Planting
 from neuroxai.simulate.pose import Misalign
 from neuroxai.simulate.records import CohortSummary
 from neuroxai.simulate.scan import Acquisition, Scan, simulate_scan
 from neuroxai.simulate.sources import Source, Sources, find_sources
-from neuroxai.simulate.twins import Planting, simulate_from
+from neuroxai.simulate.twins import simulate_from
 
 __all__ = [
     "EFFECTS",

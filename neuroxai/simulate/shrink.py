@@ -26,8 +26,8 @@ NEIGHBOURHOOD = 5.0
 """Width (Gaussian sigma, mm) of the surroundings that take a region's place."""
 
 STILL = (8.0, 16.0)
-"""Distances from the regions (mm) at which the velocity starts to fade, and beyond which nothing moves at all: there
-twins are the same bit for bit."""
+"""Distances from the regions (mm) at which the velocity starts to fade and at which it ends. Beyond (up to a voxel of
+the field and of the scan, between which is interpolated) nothing moves, and twins are the same bit for bit."""
 
 FLUID_FIRST = 6.0
 """How much more readily fluid takes the place than tissue does."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,68 +12,16 @@ import numpy as np
 
 from neuroxai._version import __version__
 from neuroxai.cohort.groups import TWIN
-from neuroxai.errors import InputError, one_of
+from neuroxai.errors import InputError
 from neuroxai.io import read_space, read_volume, sha256
-from neuroxai.simulate.choice import Regions, check_grid
-from neuroxai.simulate.effect import Effect
-from neuroxai.simulate.extras import Extras
-from neuroxai.simulate.lesions import Lesions
 from neuroxai.simulate.own import OwnScan
 from neuroxai.simulate.people import Person
+from neuroxai.simulate.planting import Planting
 from neuroxai.simulate.records import CohortSummary, claim, finished, subject_files, write_participants, write_subject
 from neuroxai.simulate.scan import simulate_scan
-from neuroxai.simulate.shrink import LOSSES, Shrink
 from neuroxai.simulate.sources import Source, Sources
-from neuroxai.simulate.tissue import anatomy_of
-from neuroxai.simulate.transplant import RealLesions, read_masks
+from neuroxai.simulate.transplant import read_masks
 from neuroxai.space import Volume
-
-OWN_EFFECTS: dict[str, type[Effect]] = {"atrophy": Shrink, "lesions": Lesions}
-"""The effects on real scans by name."""
-
-
-@dataclass(frozen=True)
-class Planting:
-    """What is planted in real scans, and how they come out.
-
-    Parameters
-    ----------
-    effect : {"atrophy", "lesions"}
-        What is planted.
-    loss : float
-        Percent that each region loses (atrophy).
-    regions : Regions
-        Which regions (atrophy).
-    extras : Extras
-        Real lesions, pose, head.
-
-    Raises
-    ------
-    InputError
-        If the effect is unknown, the loss out of range, or lesion masks are given with another effect.
-    """
-
-    effect: str
-    loss: float = 25.0
-    regions: Regions = field(default_factory=Regions)
-    extras: Extras = field(default_factory=Extras)
-
-    def __post_init__(self) -> None:
-        if self.effect not in OWN_EFFECTS:
-            raise one_of("effect", self.effect, OWN_EFFECTS)
-        if self.extras.masks is not None and self.effect != "lesions":
-            raise InputError(f"lesion masks are planted by --effect lesions, got {self.effect!r}")
-        if not LOSSES[0] <= self.loss <= LOSSES[1]:
-            raise InputError(f"--loss is {self.loss:g} %, wanted {LOSSES[0]:g} to {LOSSES[1]:g} %")
-
-    @property
-    def kind(self) -> type[Effect]:
-        """The effect's class."""
-        return RealLesions if self.extras.masks is not None else OWN_EFFECTS[self.effect]
-
-    def suffix(self, source: Source) -> str:
-        """Contrast of what comes of a source."""
-        return self.kind.suffix if source.suffix == "T1w" else source.suffix
 
 
 def simulate_from(
@@ -138,6 +85,7 @@ def simulate_from(
         "from": [source.participant_id for source in chosen],
         **({"loss": float(planting.loss), "regions": list(planting.regions.names)} if not masks else {}),
         **({"atlas": planting.regions.atlas} if planting.regions.atlas else {}),
+        **({"label_maps": True} if chosen[0].label_map is not None else {}),
         **planting.extras.record(),
         **({"lesion_masks": [file.name for file in files]} if files else {}),
         "version": __version__,
@@ -220,17 +168,6 @@ def _files(folder: Path, person: Person, source: Source, planting: Planting) -> 
     )
 
 
-def _effect(source: Source, planting: Planting, masks: list[Volume], scan: Volume) -> tuple[Effect, float]:
-    anatomy, white = anatomy_of(scan, source.scan.name, source.suffix)
-    if masks:
-        return RealLesions(anatomy, masks), white
-    if planting.effect == "lesions":
-        return Lesions(anatomy), white
-    if source.label_map is not None:
-        check_grid(source.label_map, read_space(source.label_map), scan.space)
-    return Shrink(anatomy, planting.regions.finder(source.label_map), planting.loss), white
-
-
 def _make(
     folder: Path, source: Source, people: list[Person], planting: Planting, masks: list[Volume], seed: int
 ) -> list[tuple[Person, dict[str, Any] | None, str]]:
@@ -248,7 +185,7 @@ def _made(
         try:
             if acquisition is None:
                 scan = read_volume(source.scan)
-                effect, white = _effect(source, planting, masks, scan)
+                effect, white = planting.prepared(source, masks, scan)
                 acquisition = OwnScan(effect, scan.space, white, source.suffix)
             made = simulate_scan(acquisition, _sequence(source, seed, 1), person.patient, **planting.extras.scanning())
             files = _files(folder, person, source, planting)
