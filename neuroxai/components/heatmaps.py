@@ -16,6 +16,7 @@ from neuroxai.components.facts import hidden_facts, relative_source, run_facts
 from neuroxai.components.predictions import prediction_rows, write_predictions
 from neuroxai.components.scores import Scores
 from neuroxai.components.shares import gathered, in_charge, own_share, write_regions
+from neuroxai.io.names import regions_of, sidecar_of
 from neuroxai.preprocess.native import native_of
 from neuroxai.space import Space, Volume
 
@@ -130,7 +131,7 @@ class HeatmapSaver:
         return [item for item in own_share(items) if self._finished(item) is None]
 
     def _finished(self, item: dict[str, Any], content: bool = True) -> dict[str, Any] | None:
-        path = _json_of(self._path(str(item["participant_id"]), str(item.get("session_id") or ""), "network"))
+        path = sidecar_of(self._path(str(item["participant_id"]), str(item.get("session_id") or ""), "network"))
         if not path.is_file():
             return None
         sidecar: dict[str, Any] = io.read_json(path)
@@ -155,7 +156,7 @@ class HeatmapSaver:
             if sidecar is not None:
                 truth = self.classes[int(item["label"])] if "label" in item else None
                 rows.append({**sidecar["prediction"], "true": truth})
-                regions.append((*who, _regions_of(self._path(*who, "network"))))
+                regions.append((*who, regions_of(self._path(*who, "network"))))
         if not self.label:  # the folder's tables belong to the explanation of a class
             write_predictions(self.output_dir / "predictions.tsv", rows, self.classes)
             if self.scores.scorers is not None:
@@ -212,14 +213,14 @@ class HeatmapSaver:
             native = network.resampled_to(scan)
             path = self._path(participant, session, "orig")
             io.write_volume(path, native, description=description)
-            io.write_json(_json_of(path), {**sidecar, "space": scan.to_dict()})
+            io.write_json(sidecar_of(path), {**sidecar, "space": scan.to_dict()})
             self._write_scanner(participant, session, network, source, sidecar, description)
         path = self._path(participant, session, "network")
         if self.maps:
             io.write_volume(path, network, description=description)
         if table is not None:
-            io.write_tsv(_regions_of(path), table)
-        io.write_json(_json_of(path), {**sidecar, "space": self.space.to_dict()})
+            io.write_tsv(regions_of(path), table)
+        io.write_json(sidecar_of(path), {**sidecar, "space": self.space.to_dict()})
 
     def _write_scanner(
         self, participant: str, session: str, network: Volume, source: str, sidecar: dict[str, Any], description: str
@@ -229,7 +230,7 @@ class HeatmapSaver:
         if scanner is not None:
             path = self._path(participant, session, scanner.label)
             io.write_volume(path, scanner(network), description=description)
-            io.write_json(_json_of(path), {**sidecar, "space": scanner.space.to_dict()})
+            io.write_json(sidecar_of(path), {**sidecar, "space": scanner.space.to_dict()})
 
     def _path(self, participant: str, session: str | None, space: str) -> Path:
         return io.inside(
@@ -242,11 +243,3 @@ class HeatmapSaver:
 
     def _relative(self, source: str) -> str:
         return relative_source(source, self.dataset_dir)
-
-
-def _json_of(path: Path) -> Path:
-    return path.with_name(path.name.replace(".nii.gz", ".json"))
-
-
-def _regions_of(path: Path) -> Path:
-    return path.with_name(path.name.replace("_heatmap.nii.gz", "_regions.tsv"))

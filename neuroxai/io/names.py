@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from neuroxai.errors import InputError, one_of
@@ -41,6 +42,16 @@ def heatmap_name(participant: str, session: str | None, space: str, method: str,
     parts = [part for part in (participant, session) if part]
     name = f"{'_'.join(parts)}_space-{space}_desc-{method_label(method)}{start}_heatmap.nii.gz"
     return "/".join([*parts, "anat", name])
+
+
+def sidecar_of(image: Path) -> Path:
+    """Return the JSON file beside a NIfTI file."""
+    return image.with_name(image.name.removesuffix(".gz").removesuffix(".nii") + ".json")
+
+
+def regions_of(heatmap: Path) -> Path:
+    """Return the table of region scores beside a heatmap."""
+    return heatmap.with_name(heatmap.name.replace("_heatmap.nii.gz", "_regions.tsv"))
 
 
 def group_name(method: str, start: str, ending: str) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from neuroxai import io
 from neuroxai.errors import InputError
+from neuroxai.io.names import sidecar_of
 from neuroxai.preprocess.mapping import Mapping
 from neuroxai.space import Space, Volume
 
@@ -44,7 +45,7 @@ def native_of(scan: str | os.PathLike[str]) -> Native | None:
         If the record beside the scan cannot be used, or a transform is absent.
     """
     path = Path(scan)
-    record = path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".json")
+    record = sidecar_of(path)
     if not record.is_file():
         return None
     facts = io.read_json(record)

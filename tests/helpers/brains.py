@@ -4,25 +4,36 @@ import os
 import signal
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from neuroxai import io
 from neuroxai.simulate import mni152_anatomy
 from neuroxai.space import Space, Volume
 
+SPOT = (28.0, 36.0, 20.0)
+"""Where in MNI152 (mm) the brains have a dark spot: right, front, top."""
 
-def brain(orientation="LPS", spacing=3.0, shift=(7.0, -5.0, 9.0), seed=0):
-    """The template's brain with a dark spot in its right frontal lobe and noise of its own, moved by `shift` mm."""
+
+def brain(orientation="LPS", spacing=3.0, shift=(7.0, -5.0, 9.0), seed=0, degrees=0.0):
+    """The template's brain with a dark spot and noise of its own, turned about an oblique axis, moved by `shift` mm."""
     anatomy = mni152_anatomy()
     affine = np.diag([spacing, spacing, spacing, 1.0])
     affine[:3, 3] = (-90.0, -126.0, -72.0)
     grid = Space([int(180 / spacing), int(216 / spacing), int(180 / spacing)], affine)
     t1 = Volume(np.where(anatomy.brain, anatomy.t1, 0).astype(np.float32), anatomy.space).resampled_to(grid)
-    distance = np.linalg.norm(grid.world(np.stack(np.indices(grid.shape), -1)) - (28.0, 36.0, 20.0), axis=-1)
+    distance = np.linalg.norm(grid.world(np.stack(np.indices(grid.shape), -1)) - SPOT, axis=-1)
     data = np.where(distance < 8, np.float32(0.4), t1.data) * (t1.data > 0.1)
     noise = np.random.default_rng(seed).normal(1.0, 0.02, grid.shape).astype(np.float32)
-    moved = affine.copy()
-    moved[:3, 3] += shift
+    moved = pose_of(degrees, shift) @ affine
     return Volume(np.asarray(500 * data * noise, np.float32), Space(grid.shape, moved)).reoriented(orientation)
+
+
+def pose_of(degrees, shift):
+    """From MNI152 to the scanner's world: a turn about an oblique axis, then a shift."""
+    pose = np.eye(4)
+    pose[:3, :3] = Rotation.from_rotvec(np.deg2rad(degrees) * np.array([0.6, 0.48, 0.64])).as_matrix()
+    pose[:3, 3] = shift
+    return pose
 
 
 def bids_of(folder, count=3, **options):
