@@ -12,6 +12,7 @@ from neuroxai.errors import InputError, SpaceError
 from neuroxai.preprocess.background import foreground, is_skull_stripped
 from neuroxai.space import Space, Volume
 
+FINEST = 2.0  # mm
 MARGIN = 10.0  # mm around a brain that still count, so that its rim is seen
 
 
@@ -42,7 +43,6 @@ def pair(
     moving: Volume,
     fixed_mask: Volume | None = None,
     moving_mask: Volume | None = None,
-    spacing: float = 2.0,
 ) -> Pair:
     """Prepare two pictures for linear registration.
 
@@ -52,8 +52,6 @@ def pair(
         The pictures, in any orientation.
     fixed_mask, moving_mask : Volume, optional
         Where the brain is: everything else is set to 0 in that picture.
-    spacing : float
-        Of the isotropic grids, mm.
 
     Raises
     ------
@@ -62,6 +60,8 @@ def pair(
     SpaceError
         If a mask does not lie on its picture's grid.
     """
+    # a linear map of a brain gains nothing from voxels below 2 mm, nor from voxels finer than the pictures'
+    spacing = max(FINEST, min(*fixed.space.spacing, *moving.space.spacing))
     one, stripped_one = _picture(fixed, fixed_mask, spacing, "fixed")
     two, stripped_two = _picture(moving, moving_mask, spacing, "moving")
     # a brain against a head: what lies far from the brain has no counterpart and would only mislead
@@ -75,8 +75,11 @@ def masked(scan: Volume, mask: Volume | None, name: str) -> Volume:
     """Set a picture to 0 outside a mask on its grid, and refuse what cannot be registered."""
     if not np.isfinite(scan.data).all():
         raise InputError(f"the {name} picture holds NaN or infinite values; mask or repair them first")
+    low, high = float(scan.data.min()), float(scan.data.max())
+    if low == high:
+        raise InputError(f"the {name} picture has the one value {low:g}; there is nothing to register")
     # nothing below 0, so that 0 can stand for what is not the brain, or not in view
-    data = scan.data.astype(np.float32) - np.float32(scan.data.min())
+    data = scan.data.astype(np.float32) - np.float32(low)
     if mask is not None:
         if not mask.space.matches(scan.space):
             raise SpaceError(
@@ -86,8 +89,8 @@ def masked(scan: Volume, mask: Volume | None, name: str) -> Volume:
         if not (mask.data > 0).any():
             raise InputError(f"the {name} mask is empty; give one with voxels above 0, or none")
         data = np.where(mask.data > 0, data, np.float32(0))
-    if data.min() == data.max():
-        raise InputError(f"the {name} picture has the one value {data.flat[0]:g}; there is nothing to register")
+        if not data.any():
+            raise InputError(f"the {name} picture is empty inside its mask; is it the mask of another scan?")
     return Volume(data, scan.space)
 
 

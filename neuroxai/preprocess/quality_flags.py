@@ -98,7 +98,7 @@ class Thresholds:
 def thresholds(arm: str, modality: str = "T1w") -> Thresholds:
     """Return the defaults for a registration arm and a modality.
 
-    Without registration ("none") nothing can be asked of the likeness to the template. FLAIR scans are not asked to
+    Without registration ("none") nothing can be asked of the likeness to the template, nor of where its brain lies. FLAIR scans are not asked to
     correlate with the T1w template, and their white matter must not be brighter than grey.
 
     Raises
@@ -117,7 +117,13 @@ def thresholds(arm: str, modality: str = "T1w") -> Thresholds:
         result = replace(result, pearson=None, contrast_least=None, contrast_most=0.03)
     if arm == "none":
         result = replace(
-            result, pearson=None, mutual_information=None, dice=None, contrast_least=None, contrast_most=None
+            result,
+            pearson=None,
+            mutual_information=None,
+            dice=None,
+            contrast_least=None,
+            contrast_most=None,
+            outside_scan=None,
         )
     return result
 

@@ -1,0 +1,60 @@
+"""Real scans onto the template: the overlap that is promised, by either engine."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from neuroxai.deformation import grid_points, to_voxels
+from neuroxai.io import read_volume
+from neuroxai.preprocess.background import foreground
+from neuroxai.preprocess.engine import create
+from neuroxai.preprocess.extraction import extract_brain
+from neuroxai.preprocess.template import load_template
+from neuroxai.space import Volume
+
+pytestmark = pytest.mark.real
+
+
+def overlap(brain, affine, template, warp=None):
+    """Dice of a scan's brain and the template's."""
+    points = grid_points(template.brain.space)
+    points = points if warp is None else warp(points)
+    voxels = to_voxels(brain.space, affine[:3, :3] @ points + affine[:3, 3:])
+    there = ndimage.map_coordinates(brain.data.astype(np.float32), voxels, order=1) >= 0.5
+    return 2 * (there & template.brain.data.ravel()).sum() / (there.sum() + template.brain.data.sum())
+
+
+@pytest.fixture(scope="module")
+def template():
+    return load_template(spacing=2)
+
+
+def test_both_engines_on_a_brain(real_data, template):
+    pytest.importorskip("ants")
+    pytest.importorskip("itk")
+    scan = read_volume(real_data / "t1w" / "ds002748" / "sub-01_T1w.nii.gz")
+    brain = Volume(foreground(scan), scan.space)
+    one, two = (create(name).affine(template.t1, scan) for name in ("ants", "itk"))
+    assert overlap(brain, one, template) > 0.93
+    assert overlap(brain, two, template) > 0.93
+    points = grid_points(template.brain.space)[:, template.brain.data.ravel()]
+    apart = np.linalg.norm((one - two)[:3, :3] @ points + (one - two)[:3, 3:], axis=0)
+    assert apart.max() < 2
+
+
+def test_warps_bring_a_head_of_thick_flair_slices_nearer(real_data, template, monkeypatch):
+    pytest.importorskip("ants")
+    pytest.importorskip("deepbet")
+    from neuroxai.preprocess import ants_engine
+
+    monkeypatch.setattr(ants_engine, "_SYN_ITERATIONS", {8: 40})  # enough to see it
+    scan = read_volume(real_data / "flair" / "open_ms_native" / "long_patient01_study1_FLAIR.nii.gz")
+    brain = extract_brain(scan)
+    engine = create("ants")
+    affine = engine.affine(template.t1, scan, moving_mask=brain)
+    warp, _ = engine.deformable(template.t1, scan, affine, moving_mask=brain)
+    linear = overlap(brain, affine, template)
+    assert linear > 0.93
+    assert overlap(brain, affine, template, warp) > max(0.95, linear)
