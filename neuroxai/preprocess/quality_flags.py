@@ -98,8 +98,8 @@ class Thresholds:
 def thresholds(arm: str, modality: str = "T1w") -> Thresholds:
     """Return the defaults for a registration arm and a modality.
 
-    Without registration ("none") nothing can be asked of the likeness to the template, nor of where its brain lies. FLAIR scans are not asked to
-    correlate with the T1w template, and their white matter must not be brighter than grey.
+    Without registration ("none") nothing can be asked of the likeness to the template, nor of where its brain lies.
+    FLAIR scans are not asked to correlate with the T1w template, and their white matter must not be brighter than grey.
 
     Raises
     ------
