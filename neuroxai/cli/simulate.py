@@ -16,7 +16,19 @@ if TYPE_CHECKING:
 
 _OWN = "Your own scans"
 _MORE = "Real lesions, pose, head"
-_ONLY_OWN = ("scans", "healthy", "target", "loss", "region", "atlas", "labels", "label_maps", "suffix", "desc")
+_ONLY_OWN = (
+    "scans",
+    "healthy",
+    "target",
+    "loss",
+    "region",
+    "atlas",
+    "labels",
+    "label_maps",
+    "suffix",
+    "desc",
+    "flair_pairs",
+)
 
 
 def simulate(
@@ -69,6 +81,13 @@ def simulate(
     ] = None,
     suffix: Annotated[str | None, typer.Option(help="Which scans. [default: T1w]", rich_help_panel=_OWN)] = None,
     desc: Annotated[str | None, typer.Option(help="Which scans: desc-LABEL.", rich_help_panel=_OWN)] = None,
+    flair_pairs: Annotated[
+        Path | None,
+        typer.Option(
+            help="Prepared T1w and FLAIR scans, from which T1w learn to look like FLAIR. [default: a measured curve]",
+            rich_help_panel=_OWN,
+        ),
+    ] = None,
     lesion_masks: Annotated[
         Path | None,
         typer.Option(help="Folder of real lesion masks (MNI152), which patients get.", rich_help_panel=_MORE),
@@ -172,7 +191,7 @@ def _on_template(given: dict[str, Any], extras: Extras | None) -> CohortSummary:
 
 
 def _on_scans(given: dict[str, Any], extras: Extras | None) -> CohortSummary:
-    from neuroxai.simulate import Extras, Planting, Regions, find_sources, simulate_from
+    from neuroxai.simulate import Curve, Extras, Planting, Regions, find_sources, learn_curve, simulate_from
 
     if given["spacing"] is not None:
         raise InputError(f"--spacing {given['spacing']:g} and --from exclude each other; scans keep their own grid")
@@ -180,11 +199,14 @@ def _on_scans(given: dict[str, Any], extras: Extras | None) -> CohortSummary:
         for name in ("loss", "region", "atlas", "labels", "label_maps"):
             if given[name] not in (None, []):
                 raise InputError(f"--{name.replace('_', '-')} goes with --effect atrophy, got {given['effect']!r}")
+    elif given["flair_pairs"] is not None:
+        raise InputError("--flair-pairs goes with --effect lesions, got 'atrophy'")
     if given["atlas"] and given["label_maps"]:
         raise InputError("--atlas and --label-maps exclude each other; choose one")
     regions = Regions(tuple(given["region"] or ()), given["atlas"], given["labels"])
     loss = 25.0 if given["loss"] is None else given["loss"]
-    planting = Planting(given["effect"], loss, regions, extras or Extras())
+    curve = Curve() if given["flair_pairs"] is None else learn_curve(given["flair_pairs"])
+    planting = Planting(given["effect"], loss, regions, extras or Extras(), curve)
     sources = find_sources(
         given["table"],
         given["scans"],

@@ -4,8 +4,10 @@ from neuroxai.simulate.anatomy import Anatomy, mni152_anatomy
 from neuroxai.simulate.atrophy import Atrophy
 from neuroxai.simulate.choice import Regions
 from neuroxai.simulate.cohort import EFFECTS, simulate_cohort
+from neuroxai.simulate.curve import Curve
 from neuroxai.simulate.effect import Effect, Planted
 from neuroxai.simulate.extras import Extras
+from neuroxai.simulate.flair_pairs import learn_curve
 from neuroxai.simulate.head import Raw
 from neuroxai.simulate.lesions import Lesions
 from neuroxai.simulate.planting import Planting
@@ -21,6 +23,7 @@ __all__ = [
     "Anatomy",
     "Atrophy",
     "CohortSummary",
+    "Curve",
     "Effect",
     "Extras",
     "Lesions",
@@ -33,6 +36,7 @@ __all__ = [
     "Source",
     "Sources",
     "find_sources",
+    "learn_curve",
     "mni152_anatomy",
     "simulate_cohort",
     "simulate_from",

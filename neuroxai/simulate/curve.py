@@ -12,6 +12,8 @@ lesions left out: medians in bins, mean over the sessions, by
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from neuroxai.simulate.anatomy import Array
@@ -21,6 +23,19 @@ FLAIR = (0.0, 0.06, 0.14, 0.22, 0.26, 0.42, 0.64, 0.86, 1.08, 1.11, 1.0, 0.94, 0
 """FLAIR intensity at each T1w intensity of `T1W`; fluid is dark, grey matter brighter than white matter."""
 
 
-def flair_from_t1w(maps: list[Array]) -> Array:
-    """Give each T1w intensity (white matter 1) the FLAIR intensity that goes with it; linear between the knots."""
-    return np.interp(maps[0], T1W, FLAIR).astype(np.float32)
+@dataclass(frozen=True)
+class Curve:
+    """FLAIR intensity at T1w intensities, white matter being 1 in both.
+
+    Parameters
+    ----------
+    t1w, flair : tuple of float
+        Knots, rising, and values there; linear between, constant beyond.
+    """
+
+    t1w: tuple[float, ...] = T1W
+    flair: tuple[float, ...] = FLAIR
+
+    def __call__(self, maps: list[Array]) -> Array:
+        """Give each T1w intensity the FLAIR intensity that goes with it."""
+        return np.interp(maps[0], self.t1w, self.flair).astype(np.float32)

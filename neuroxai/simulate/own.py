@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from neuroxai.deformation import Displacement
 from neuroxai.simulate.anatomy import Array
-from neuroxai.simulate.curve import flair_from_t1w
+from neuroxai.simulate.curve import Curve
 from neuroxai.simulate.effect import Contrast, Effect
 from neuroxai.simulate.nature import Shape, scan_with
 from neuroxai.simulate.pose import corners, rotation
@@ -34,15 +34,17 @@ class OwnScan(Acquisition):
         The scan's intensity of white matter; results are in the scan's units.
     suffix : str
         The scan's contrast.
+    curve : Curve, optional
+        From T1w to FLAIR; the measured one by default.
     """
 
     before: ClassVar[bool] = True
 
-    def __init__(self, effect: Effect, space: Space, white: float, suffix: str) -> None:
+    def __init__(self, effect: Effect, space: Space, white: float, suffix: str, curve: Curve | None = None) -> None:
         from scipy import ndimage
 
         super().__init__(effect, space)
-        self.white, self._source = white, suffix
+        self.white, self._source, self._curve = white, suffix, curve or Curve()
         scan = self.maps[0]
         self._limits = float(scan.min()), float(scan.max())
         self.maps = [np.asarray(ndimage.spline_filter(scan, order=3, output=np.float32, mode="nearest"))]
@@ -68,7 +70,7 @@ class OwnScan(Acquisition):
 
     def contrast(self, rng: np.random.Generator) -> Contrast:
         """Leave intensities as they are, or take them from T1w to FLAIR."""
-        return flair_from_t1w if self.suffix == "FLAIR" and self._source == "T1w" else _first
+        return self._curve if self.suffix == "FLAIR" and self._source == "T1w" else _first
 
     def sampled(self, voxels: NDArray[np.float64]) -> list[Array]:
         """Cubic interpolation, within the scan's range."""

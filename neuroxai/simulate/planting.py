@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from neuroxai.errors import InputError, one_of
 from neuroxai.io import read_space
 from neuroxai.simulate.choice import Regions, check_grid
+from neuroxai.simulate.curve import Curve
 from neuroxai.simulate.effect import Effect
 from neuroxai.simulate.extras import Extras
 from neuroxai.simulate.lesions import Lesions
@@ -34,6 +35,8 @@ class Planting:
         Which regions (atrophy).
     extras : Extras
         Real lesions, pose, head.
+    curve : Curve
+        How a T1w comes to look like a FLAIR (lesions).
 
     Raises
     ------
@@ -45,6 +48,7 @@ class Planting:
     loss: float = 25.0
     regions: Regions = field(default_factory=Regions)
     extras: Extras = field(default_factory=Extras)
+    curve: Curve = field(default_factory=Curve)
 
     def __post_init__(self) -> None:
         if self.effect not in OWN_EFFECTS:

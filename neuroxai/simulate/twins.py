@@ -14,6 +14,7 @@ from neuroxai._version import __version__
 from neuroxai.cohort.groups import TWIN
 from neuroxai.errors import InputError
 from neuroxai.io import read_space, read_volume, sha256
+from neuroxai.simulate.curve import Curve
 from neuroxai.simulate.own import OwnScan
 from neuroxai.simulate.people import Person
 from neuroxai.simulate.planting import Planting
@@ -87,6 +88,7 @@ def simulate_from(
         **({"atlas": planting.regions.atlas} if planting.regions.atlas else {}),
         **({"label_maps": True} if chosen[0].label_map is not None else {}),
         **planting.extras.record(),
+        **({"flair_curve": list(planting.curve.flair)} if planting.curve != Curve() else {}),
         **({"lesion_masks": [file.name for file in files]} if files else {}),
         "version": __version__,
     }
@@ -186,7 +188,7 @@ def _made(
             if acquisition is None:
                 scan = read_volume(source.scan)
                 effect, white = planting.prepared(source, masks, scan)
-                acquisition = OwnScan(effect, scan.space, white, source.suffix)
+                acquisition = OwnScan(effect, scan.space, white, source.suffix, planting.curve)
             made = simulate_scan(acquisition, _sequence(source, seed, 1), person.patient, **planting.extras.scanning())
             files = _files(folder, person, source, planting)
             more = {TWIN: source.participant_id}

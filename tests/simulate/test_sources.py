@@ -7,7 +7,7 @@ import pytest
 
 from neuroxai.errors import InputError, SpaceError
 from neuroxai.simulate import find_sources
-from neuroxai.simulate.curve import flair_from_t1w
+from neuroxai.simulate.curve import Curve
 from neuroxai.simulate.tissue import anatomy_of
 from neuroxai.space import Space, Volume
 
@@ -100,9 +100,9 @@ def test_other_contrasts_take_the_templates_tissue(prepared_scan):
 
 
 def test_the_curve_is_that_of_a_flair():
-    fluid, grey, white = (float(flair_from_t1w([np.float32([v])])[0]) for v in (0.3, 0.75, 1.0))
+    fluid, grey, white = (float(Curve()([np.float32([v])])[0]) for v in (0.3, 0.75, 1.0))
     assert fluid < 0.3
     assert white == 1.0
     assert 0.95 < grey < 1.2
-    assert flair_from_t1w([np.float32([0.0])])[0] == 0
-    assert flair_from_t1w([np.float32([0.05])])[0] == pytest.approx(0.03)
+    assert Curve()([np.float32([0.0])])[0] == 0
+    assert Curve()([np.float32([0.05])])[0] == pytest.approx(0.03)
