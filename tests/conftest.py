@@ -11,6 +11,9 @@ from hypothesis import settings
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
+# one thread, as each process of `neuroxai prepare` has: ITK looks at it once, and sums of more differ from run to run
+os.environ.setdefault("ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS", "1")
+
 # integration must not fail by the luck of a draw; everywhere else new examples are sought each time
 settings.register_profile("ci", derandomize=True)
 if os.environ.get("CI"):

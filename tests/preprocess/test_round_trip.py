@@ -50,7 +50,8 @@ def test_there_and_back(tmp_path, arm, orientation):
             ndimage.map_coordinates(image.data, grid.voxels(np.multiply(SPOT, sides))[:, None], order=1)[0]
             for sides in ((1, 1, 1), (-1, 1, 1))
         ]
-        assert values[0] < 0.7 * values[1]
+        # the template has no such spot, so a warp makes it smaller; without it the sides differ by a few percent
+        assert values[0] < 0.8 * values[1]
         scanner = native.mapping.to_native(np.array([SPOT]).T)[:, 0]
         dark = ndimage.map_coordinates(scan.data, scan.space.voxels(scanner)[:, None], order=1)[0]
         assert dark < 0.7 * np.median(scan.data[scan.data > 0])
