@@ -71,6 +71,7 @@ def prepare(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+    from neuroxai.errors import InputError
     from neuroxai.preprocess import choose, find_sources, prepare_cohort
     from neuroxai.report import quality_figure
 
@@ -105,6 +106,9 @@ def prepare(
             draw=quality_figure if figures else None,
             progress=lambda done, _: bar.update(task, completed=done),
         )
+    single = source.is_file() or not any(source.glob("sub-*"))
+    if single and summary.failed:
+        raise InputError(summary.failed[0]["error"])
     for item in summary.failed:
         who = " ".join(filter(None, (item["participant_id"], item["session_id"])))
         typer.echo(f"failed: {who}: {item['error']}", err=True)

@@ -74,26 +74,27 @@ def claim(folder: Path, facts: dict[str, Any]) -> None:
             raise InputError(
                 f"{folder}: is not empty (holds {strange[0]!r}) and holds no prepared scans; name a new one"
             )
-        io.write_json(
-            record,
-            {
-                "Name": "Prepared structural MRI",
-                "BIDSVersion": "1.9.0",
-                "DatasetType": "derivative",
-                "GeneratedBy": [{"Name": GENERATOR, "Version": __version__, "Parameters": facts}],
-            },
-        )
+        _describe(record, facts)
         return
     generated = (io.read_json(record).get("GeneratedBy") or [{}])[0]
     if generated.get("Name") != GENERATOR:
         raise InputError(f"{folder}: holds another data set ({_DESCRIPTION} names no {GENERATOR!r}); name a new folder")
     there = generated.get("Parameters", {})
-    for name in facts.keys() | there.keys():
+    if not any(folder.glob("sub-*")):  # nothing came of the earlier choices
+        _describe(record, facts)
+        return
+    for name in sorted(facts.keys() | there.keys()):
         if there.get(name) != facts.get(name):
             raise InputError(
                 f"{folder}: was made with {name} {there.get(name)!r}, now {facts.get(name)!r} is asked for; "
                 f"use the same {name} to go on, or name a new folder"
             )
+
+
+def _describe(record: Path, facts: dict[str, Any]) -> None:
+    made = {"Name": GENERATOR, "Version": __version__, "Parameters": facts}
+    kind = {"Name": "Prepared structural MRI", "BIDSVersion": "1.9.0", "DatasetType": "derivative"}
+    io.write_json(record, {**kind, "GeneratedBy": [made]})
 
 
 def inputs_of(source: Source) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from neuroxai.cohort import LeftOut, find_scans
 from neuroxai.cohort.scans import entity, prefixed
 from neuroxai.errors import InputError
+from neuroxai.io.dicom import chosen, list_series
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,9 @@ def find_sources(
         found, left = _bids(place.resolve(), modality, pattern)
     else:
         path = place.resolve()
-        found, left = [Source(*_identifiers(path, participant, session), path, series=series)], []
+        # which series is meant is settled before anything is written
+        uid = chosen(list_series(path), series, path).uid
+        found, left = [Source(*_identifiers(path, participant, session), path, series=uid)], []
     if series is not None and place.is_file():
         raise InputError(f"{place} is one file; --series chooses in a DICOM folder")
     return _with_masks(found, left, mask, lesions)

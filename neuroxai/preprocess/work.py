@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -69,6 +70,8 @@ def work(job: Job, source: Source) -> Result:
     who = source.participant_id, source.session_id
     # one thread a process: the same bytes for any number of jobs, and no fight over the cores
     os.environ.update(dict.fromkeys(THREADS, "1"))
+    # told by a flag, which names the scan
+    warnings.filterwarnings("ignore", message=".*neither sform nor qform")
     try:
         files, inputs = output_files(job.folder, source, job.options), inputs_of(source)
         record = finished(files, inputs, job.drop_flagged)
