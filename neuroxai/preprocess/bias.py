@@ -1,4 +1,4 @@
-"""A bias field estimated on blocks of about 4 mm and brought back smoothly: seconds in place of minutes."""
+"""A bias field estimated on blocks of about 6 mm and brought back smoothly: seconds in place of minutes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from neuroxai.space import Volume
 
 Array = NDArray[np.float32]
 Mask = NDArray[np.bool_]
-BLOCK = 4.0  # mm
+BLOCK = 6.0  # mm; at 4 mm N4 takes three times as long and finds a planted field no better
 LEVELS = (50, 50, 50)  # steps of N4 with 1, 2 and 4 spline pieces along each axis of the brain: down to about 45 mm
 # N4 (Tustison 2010): values, mask and spacing of a small picture -> its multiplicative field
 Estimator = Callable[[Array, Mask, tuple[float, float, float]], Array]
@@ -52,7 +52,7 @@ def bias_field(scan: Volume, where: Mask, estimate: Estimator) -> Array:
             f"{tissue.sum() * scan.space.voxel_volume / 1000:.0f} ml of positive voxels inside the mask, wanted 100 ml "
             "or more for a bias field; check mask and intensities"
         )
-    factors = [max(1, round(BLOCK / s)) for s in scan.space.spacing]
+    factors = [max(1, int(BLOCK / s + 0.25)) for s in scan.space.spacing]
     share = _block_mean(tissue.astype(np.float32), factors)
     # the mean of the tissue alone: air at the rim does not darken its block
     values = _block_mean(np.where(tissue, scan.data, 0).astype(np.float32), factors) / np.maximum(share, 1e-6)

@@ -22,7 +22,7 @@ class Engine(Protocol):
 
     Pictures may have any orientation and contrast: likeness is mutual information. Masks say where the brain is, each
     on its picture's grid; what lies outside does not take part. A brain alone (by a mask, or because the picture is
-    skull-stripped) against a head is judged on the brain and 10 mm around it.
+    skull-stripped) against a head is judged on the brain and 2 mm around it.
     """
 
     name: str
