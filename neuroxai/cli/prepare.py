@@ -73,6 +73,7 @@ def prepare(
 
     from neuroxai.errors import InputError
     from neuroxai.preprocess import choose, find_sources, prepare_cohort
+    from neuroxai.preprocess.presets import PRESETS
     from neuroxai.report import quality_figure
 
     options = choose(
@@ -88,6 +89,8 @@ def prepare(
         engine=engine,
         seed=seed,
     )
+    if preset is not None and PRESETS[preset].lesion_filling and lesions is None:
+        raise InputError(f"--preset {preset} fills lesions; name their masks with --lesions, or choose another preset")
     sources, left_out = find_sources(source, options.modality, pattern, mask, lesions, participant, session, series)
     columns = (TextColumn("preparing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), disable=as_json) as bar:

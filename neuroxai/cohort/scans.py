@@ -85,6 +85,7 @@ def find_scans(
     desc: str | None = None,
     space: str | None = None,
     pattern: str | None = None,
+    choose: str | None = None,
 ) -> tuple[list[Scan], list[LeftOut]]:
     """Find one scan a participant and session.
 
@@ -96,6 +97,8 @@ def find_scans(
         What the file names must say. Without a suffix every anatomical contrast counts.
     pattern : str, optional
         A glob relative to the cohort's folder that replaces the search in ``sub-*/[ses-*/]anat``.
+    choose : str, optional
+        The way out that messages tell, for a command with other options than --suffix, --desc, --space, --pattern.
 
     Returns
     -------
@@ -109,6 +112,7 @@ def find_scans(
     InputError
         If nothing matches, or several files match one participant and session.
     """
+    choose = CHOOSE if choose is None else choose
     found: dict[tuple[str, str | None], str] = {}
     left_out = []
     seen: list[str] = []
@@ -126,10 +130,10 @@ def find_scans(
             continue
         if key in found:
             names = " and ".join(sorted((found[key], relative)))
-            raise InputError(f"{' '.join(filter(None, key))}: several scans match ({names}), wanted one; {CHOOSE}")
+            raise InputError(f"{' '.join(filter(None, key))}: several scans match ({names}), wanted one; {choose}")
         found[key] = relative
     if not found and not left_out:
-        raise InputError(_nothing(folder, seen, suffix, desc, space, pattern))
+        raise InputError(_nothing(folder, seen, choose, suffix, desc, space, pattern))
     return [Scan(*key, found[key]) for key in sorted(found, key=lambda k: (k[0], k[1] or ""))], left_out
 
 
@@ -158,7 +162,7 @@ def _wanted(name: str, suffix: str | None, desc: str | None, space: str | None, 
     return all(value is None or entity(name, key) == value for key, value in (("desc", desc), ("space", space)))
 
 
-def _nothing(folder: Path, seen: list[str], *options: str | None) -> str:
+def _nothing(folder: Path, seen: list[str], choose: str, *options: str | None) -> str:
     names = zip(("--suffix", "--desc", "--space", "--pattern"), options, strict=True)
     asked = " ".join(f"{name} {value}" for name, value in names if value is not None)
     where = "matching the pattern" if options[-1] else "in sub-*/anat or sub-*/ses-*/anat"
@@ -167,5 +171,5 @@ def _nothing(folder: Path, seen: list[str], *options: str | None) -> str:
     kinds = sorted({"_".join(Path(s).name.split("_")[1:]) for s in seen})
     there = ", ".join(kinds[:8]) + (" ..." if len(kinds) > 8 else "")
     return (
-        f"{folder}: none of {len(seen)} files is a scan{f' with {asked}' if asked else ''}; there are {there}; {CHOOSE}"
+        f"{folder}: none of {len(seen)} files is a scan{f' with {asked}' if asked else ''}; there are {there}; {choose}"
     )

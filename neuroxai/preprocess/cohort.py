@@ -10,7 +10,9 @@ from typing import Any
 
 from neuroxai.cohort import LeftOut
 from neuroxai.errors import InputError
+from neuroxai.io import sha256
 from neuroxai.preprocess.options import PrepareOptions
+from neuroxai.preprocess.places import keep_apart
 from neuroxai.preprocess.records import claim
 from neuroxai.preprocess.run import backend, run
 from neuroxai.preprocess.sources import Source
@@ -68,7 +70,8 @@ def prepare_cohort(
     """Prepare scans into a folder of BIDS derivatives.
 
     A scan whose inputs (by checksum) and choices are those of a finished result is kept. Each scan's record is written
-    last, so that a killed run is gone on with. ``quality.tsv`` lists every scan, ``failed.tsv`` those that failed.
+    last, so that a killed run is gone on with. ``quality.tsv`` lists every scan of the folder, those of earlier calls
+    too; ``failed.tsv`` lists what failed in this call.
 
     Parameters
     ----------
@@ -98,7 +101,8 @@ def prepare_cohort(
     Raises
     ------
     InputError
-        If the folder or an option cannot be used. What is wrong with a single scan is told in the summary.
+        If the folder or an option cannot be used, or an input could be overwritten. What is wrong with a single scan is
+        told in the summary.
     """
     from neuroxai.preprocess.engine import create
     from neuroxai.preprocess.template import load_template
@@ -114,8 +118,11 @@ def prepare_cohort(
     _once(sources)
     chosen = load_template(template, template_mask)
     folder = Path(out).resolve()
-    claim(folder, {**options.to_dict(), "engine": engine.name, "template": chosen.name})
     paths = _absolute(template), _absolute(template_mask)
+    keep_apart(folder, sources, participants, paths)
+    facts = {**options.to_dict(), "engine": engine.name, "template": chosen.name}
+    # another template may have the same name
+    facts |= {f"{role}_sha256": sha256(p) for role, p in zip(("template", "template_mask"), paths, strict=True) if p}
     job = Job(folder, options, engine.name, paths, drop_flagged, draw)
     failed: Failures = [
         {"participant_id": one.participant_id, "session_id": one.session_id or "", "error": one.reason}
@@ -123,6 +130,7 @@ def prepare_cohort(
     ]
     records, kept = {}, 0
     with backend(scheduler):
+        claim(folder, facts)  # not before a scheduler has answered: a run that cannot begin leaves nothing
         for number, result in enumerate(run(job, sources, jobs, scheduler is not None), start=1):
             key = (result.participant_id, result.session_id or "")
             if result.record is None:

@@ -116,6 +116,10 @@ def _filled(head: Head, lesions: Volume | None, mapping: Mapping, options: Prepa
     """Fill lesions with intensities of the scan's own white matter, looked for where the template has it."""
     if lesions is None or not lesions.data.any() or head.brain is None:
         return head
+    if not (lesions.data & head.brain).any():
+        raise InputError(
+            f"no voxel of the lesion mask ({int(lesions.data.sum())}) lies in the brain; is it the mask of this scan?"
+        )
     prior = mapping.carry_back(white_matter_prior(), head.scan.space)
     white = white_matter(head.scan, head.mask, prior, options.modality)
     return replace(head, scan=fill_lesions(head.scan, lesions, white, options.seed, options.filling))

@@ -39,6 +39,14 @@ def output_files(folder: Path, source: Source, options: PrepareOptions) -> dict[
         "record": f"{grid}_desc-{kind}_{options.modality}.json",
     }
     files = {role: io.inside(folder, anat / name) for role, name in names.items()}
+    # image first, target second: the warp's inverse goes the other way
+    for role, kind, labels in (
+        ("affine", "affine", (options.modality, space)),
+        ("warp", "warp", (options.modality, space)),
+        ("inverse_warp", "warp", (space, options.modality)),
+    ):
+        name = io.transform_name(source.participant_id, source.session_id, *labels, kind)
+        files[role] = io.inside(folder, folder / name)
     files["figure"] = io.inside(folder, folder / "figures" / f"{who}_desc-quality_{options.modality}.png")
     return files
 
@@ -76,10 +84,14 @@ def claim(folder: Path, facts: dict[str, Any]) -> None:
             )
         _describe(record, facts)
         return
-    generated = (io.read_json(record).get("GeneratedBy") or [{}])[0]
-    if generated.get("Name") != GENERATOR:
+    try:
+        (generated,) = io.read_json(record)["GeneratedBy"]
+        ours, there = generated["Name"] == GENERATOR, dict(generated["Parameters"])
+    except (KeyError, TypeError, ValueError):
+        # another maker's, or damaged: valid JSON of any kind
+        ours, there = False, {}
+    if not ours:
         raise InputError(f"{folder}: holds another data set ({_DESCRIPTION} names no {GENERATOR!r}); name a new folder")
-    there = generated.get("Parameters", {})
     if not any(folder.glob("sub-*")):  # nothing came of the earlier choices
         _describe(record, facts)
         return
@@ -95,6 +107,21 @@ def _describe(record: Path, facts: dict[str, Any]) -> None:
     made = {"Name": GENERATOR, "Version": __version__, "Parameters": facts}
     kind = {"Name": "Prepared structural MRI", "BIDSVersion": "1.9.0", "DatasetType": "derivative"}
     io.write_json(record, {**kind, "GeneratedBy": [made]})
+
+
+def records_in(folder: Path) -> dict[tuple[str, str], dict[str, Any]]:
+    """Return the records that stand in a folder of prepared scans, by participant and session."""
+    found = {}
+    for anat in (*folder.glob("sub-*/anat"), *folder.glob("sub-*/ses-*/anat")):
+        for file in anat.glob("sub-*_space-*_desc-*.json"):
+            try:
+                record: dict[str, Any] = io.read_json(file)
+                key = record["Participant"], record["Session"] or ""
+                if {"Flags", "Dropped", "BrainFrom", "Quality"} <= record.keys():
+                    found[key] = record
+            except (InputError, KeyError, TypeError):
+                continue
+    return found
 
 
 def inputs_of(source: Source) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from pathlib import Path
 from neuroxai.cohort import LeftOut, find_scans
 from neuroxai.cohort.scans import entity, prefixed
 from neuroxai.errors import InputError
-from neuroxai.io.dicom import chosen, list_series
+
+_CHOOSE = "choose one with --pattern, such as --pattern 'sub-*/anat/*_run-1_T1w.nii.gz'"
 
 
 @dataclass(frozen=True)
@@ -89,32 +90,56 @@ def find_sources(
         left: list[LeftOut] = []
     elif not place.is_dir():
         raise InputError(f"{place}: no such file or folder; give a BIDS folder, a NIfTI scan or a DICOM folder")
-    elif any(place.glob("sub-*")) or pattern is not None:
+    elif pattern is not None or any(place.glob("sub-*")):
         if participant or session or series:
             raise InputError(f"{place} is a cohort; --participant, --session and --series go with a single scan")
         found, left = _bids(place.resolve(), modality, pattern)
     else:
         path = place.resolve()
-        # which series is meant is settled before anything is written
-        uid = chosen(list_series(path), series, path).uid
-        found, left = [Source(*_identifiers(path, participant, session), path, series=uid)], []
+        _check_series(path, series)
+        found, left = [Source(*_identifiers(path, participant, session), path, series=series)], []
     if series is not None and place.is_file():
         raise InputError(f"{place} is one file; --series chooses in a DICOM folder")
     return _with_masks(found, left, mask, lesions)
 
 
+def _check_series(folder: Path, series: str | None) -> None:
+    """Refuse at once a folder in which no one series can be meant: nothing is written then."""
+    from neuroxai.io.dicom import list_series
+    from neuroxai.io.dicom.series import chosen
+
+    try:
+        chosen(list_series(folder), series, folder)
+    except InputError as error:
+        if any(path.name.endswith((".nii", ".nii.gz")) for path in folder.rglob("*.nii*")):
+            raise InputError(
+                f"{folder}: holds NIfTI files, but no folder sub-* and no DICOM series to be prepared; give the BIDS "
+                "folder that holds sub-*, one file, or --pattern"
+            ) from None
+        raise error from None
+
+
 def _bids(folder: Path, modality: str, pattern: str | None) -> tuple[list[Source], list[LeftOut]]:
-    scans, left = find_scans(folder, suffix=None if pattern else modality, pattern=pattern)
+    scans, left = find_scans(folder, suffix=None if pattern else modality, pattern=pattern, choose=_CHOOSE)
     t1w: dict[tuple[str, str | None], Path] = {}
     if modality != "T1w":
         try:
             # several T1w scans of one session are told: which one a FLAIR belongs to would be a guess
-            companions, _ = find_scans(folder, suffix="T1w")
+            companions, absent = find_scans(
+                folder,
+                suffix="T1w",
+                choose=f"a {modality} scan is aligned to the T1w scan of its session, so leave one (in a copy of the "
+                "folder made of links, for example)",
+            )
         except InputError as error:
             if "several scans" in str(error):
                 raise
-            companions = []
+            companions, absent = [], []
         t1w = {(one.participant_id, one.session_id): folder / one.image for one in companions}
+        missing = {(one.participant_id, one.session_id): one for one in absent}
+        # without its T1w a scan would be prepared in another way than the others
+        left = left + [missing[key] for s in scans if (key := (s.participant_id, s.session_id)) in missing]
+        scans = [s for s in scans if (s.participant_id, s.session_id) not in missing]
     sources = [
         Source(s.participant_id, s.session_id, folder / s.image, t1w.get((s.participant_id, s.session_id)))
         for s in scans
@@ -161,7 +186,9 @@ def _filled(pattern: str | None, source: Source, option: str) -> Path | None:
     if pattern is None:
         return None
     names = {"participant": source.participant_id, "session": source.session_id or ""}
-    unknown = set(re.findall(r"{(.*?)}", pattern)) - set(names)
-    if unknown:
-        raise InputError(f"{option} holds {{{unknown.pop()}}}, wanted {{participant}} or {{session}} alone")
-    return Path(pattern.format(**names)).expanduser().resolve()
+    text = pattern
+    for name, value in names.items():
+        text = text.replace(f"{{{name}}}", value)
+    if "{" in text or "}" in text:
+        raise InputError(f"{option} is {pattern!r}, wanted {{participant}} or {{session}} alone in braces")
+    return Path(text).expanduser().resolve()

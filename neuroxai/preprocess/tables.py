@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from neuroxai import io
+from neuroxai.preprocess.records import records_in
 
 Key = tuple[str, str]
 
@@ -52,7 +53,7 @@ def write_tables(
     folder : pathlib.Path
         Of the prepared scans.
     records : mapping
-        Each scan's record by participant and session.
+        Each scan's record by participant and session; those of earlier calls are found in the folder.
     failed : sequence of mapping
         participant_id, session_id, error.
     cohort : pathlib.Path or None
@@ -60,6 +61,9 @@ def write_tables(
     """
     import pandas as pd
 
+    told = {(item["participant_id"], item["session_id"]) for item in failed}
+    # scans may come one call at a time: one that was prepared before stays listed, unless it failed now
+    listed = {key: record for key, record in records_in(folder).items() if key not in told} | dict(records)
     rows = [
         {
             "participant_id": participant,
@@ -69,7 +73,7 @@ def write_tables(
             "brain_from": record["BrainFrom"],
             **record["Quality"],
         }
-        for (participant, session), record in sorted(records.items())
+        for (participant, session), record in sorted(listed.items())
     ]
     if rows:
         io.write_tsv(folder / "quality.tsv", pd.DataFrame(rows))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -70,19 +71,32 @@ def work(job: Job, source: Source) -> Result:
     who = source.participant_id, source.session_id
     # one thread a process: the same bytes for any number of jobs, and no fight over the cores
     os.environ.update(dict.fromkeys(THREADS, "1"))
-    # told by a flag, which names the scan
-    warnings.filterwarnings("ignore", message=".*neither sform nor qform")
     try:
         files, inputs = output_files(job.folder, source, job.options), inputs_of(source)
         record = finished(files, inputs, job.drop_flagged)
         if record is not None:
             return Result(*who, record, kept=True)
-        prepared = _prepared(job, source)
-        return Result(*who, _written(job, source, prepared, files, inputs))
+        with warnings.catch_warnings():
+            # a quality flag says the same
+            warnings.filterwarnings("ignore", f"{re.escape(str(source.scan))}: the header has neither")
+            prepared = _prepared(job, source)
+            try:
+                record = _written(job, source, prepared, files, inputs)
+            except BaseException:
+                # half of a result would be taken for one
+                for file in files.values():
+                    file.unlink(missing_ok=True)
+                raise
+        return Result(*who, record)
     except NeuroxaiError as error:
-        return Result(*who, error=str(error))
+        return Result(*who, error=_line(str(error)))
     except Exception as error:
-        return Result(*who, error=f"{type(error).__name__}: {error}")
+        return Result(*who, error=_line(f"{type(error).__name__}: {error}"))
+
+
+def _line(text: str) -> str:
+    """Put a message into one line of at most 1,000 letters: libraries' own have many."""
+    return " ".join(text.split())[:1000]
 
 
 @lru_cache(maxsize=1)
