@@ -14,7 +14,7 @@ from neuroxai.io import sha256
 from neuroxai.preprocess.options import PrepareOptions
 from neuroxai.preprocess.places import keep_apart
 from neuroxai.preprocess.records import claim
-from neuroxai.preprocess.run import backend, run
+from neuroxai.preprocess.run import cluster, run
 from neuroxai.preprocess.sources import Source
 from neuroxai.preprocess.tables import write_tables
 from neuroxai.preprocess.work import Job
@@ -129,9 +129,9 @@ def prepare_cohort(
         for one in left_out
     ]
     records, kept = {}, 0
-    with backend(scheduler):
+    with cluster(scheduler) as client:
         claim(folder, facts)  # not before a scheduler has answered: a run that cannot begin leaves nothing
-        for number, result in enumerate(run(job, sources, jobs, scheduler is not None), start=1):
+        for number, result in enumerate(run(job, sources, jobs, client), start=1):
             key = (result.participant_id, result.session_id or "")
             if result.record is None:
                 failed.append({"participant_id": key[0], "session_id": key[1], "error": result.error})

@@ -94,6 +94,7 @@ def prepare_scan(source: Source, options: PrepareOptions, engine: Engine, templa
         head, to_scan = align(head, anatomy, engine, options.seed)
     else:
         head = anatomy
+    _check_lesions(lesions, head)
     needed = options.arm != "none" or (lesions is not None and lesions.data.any())
     linear = Mapping(engine.affine(template.t1, anatomy.extracted, seed=options.seed) if needed else np.eye(4))
     head = _filled(head, lesions, linear.compose(to_scan), options)
@@ -112,14 +113,19 @@ def prepare_scan(source: Source, options: PrepareOptions, engine: Engine, templa
     return _on_grid(scan, head, mapping, lesions, options, grid, facts)
 
 
-def _filled(head: Head, lesions: Volume | None, mapping: Mapping, options: PrepareOptions) -> Head:
-    """Fill lesions with intensities of the scan's own white matter, looked for where the template has it."""
-    if lesions is None or not lesions.data.any() or head.brain is None:
-        return head
+def _check_lesions(lesions: Volume | None, head: Head) -> None:
+    if lesions is None or head.brain is None or not lesions.data.any():
+        return
     if not (lesions.data & head.brain).any():
         raise InputError(
             f"no voxel of the lesion mask ({int(lesions.data.sum())}) lies in the brain; is it the mask of this scan?"
         )
+
+
+def _filled(head: Head, lesions: Volume | None, mapping: Mapping, options: PrepareOptions) -> Head:
+    """Fill lesions with intensities of the scan's own white matter, looked for where the template has it."""
+    if lesions is None or not lesions.data.any() or head.brain is None:
+        return head
     prior = mapping.carry_back(white_matter_prior(), head.scan.space)
     white = white_matter(head.scan, head.mask, prior, options.modality)
     return replace(head, scan=fill_lesions(head.scan, lesions, white, options.seed, options.filling))

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from neuroxai.errors import InputError
 from neuroxai.preprocess.sources import Source
 from neuroxai.preprocess.work import Job, Result, work
 
 
-def run(job: Job, sources: Sequence[Source], jobs: int, cluster: bool = False) -> Iterator[Result]:
+def run(job: Job, sources: Sequence[Source], jobs: int, cluster: Any = None) -> Iterator[Result]:
     """Work on scans in other processes and hand the results on as they come.
 
     If a process dies (out of memory, a crash inside a library), the scans that were under way are worked on again, one
@@ -25,13 +26,13 @@ def run(job: Job, sources: Sequence[Source], jobs: int, cluster: bool = False) -
         The scans.
     jobs : int
         Processes, -1 for one per core.
-    cluster : bool
-        Leave the number to the cluster, which restarts what dies by itself.
+    cluster : distributed.Client, optional
+        Send the scans there instead; what dies there the cluster restarts, several times.
     """
     from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-    if cluster:
-        yield from _parallel(job, sources, -1)
+    if cluster is not None:
+        yield from _on_cluster(job, sources, cluster)
         return
     jobs = jobs if jobs > 0 else (os.cpu_count() or 1)
     waiting = list(sources)
@@ -77,13 +78,30 @@ def _alone(job: Job, source: Source) -> Result:
     return result
 
 
+def _on_cluster(job: Job, sources: Sequence[Source], client: Any) -> Iterator[Result]:
+    # not by way of joblib, which waits for ever for what a dead worker had
+    from distributed import as_completed
+
+    waiting = {client.submit(work, job, source, pure=False): source for source in sources}
+    for future in as_completed(list(waiting)):
+        source = waiting.pop(future)
+        if future.cancelled():
+            raise InputError("the Dask scheduler has gone; start it and run the same command again to go on")
+        error = future.exception()
+        if error is None:
+            yield future.result()
+        else:
+            reason = f"ended on the cluster ({type(error).__name__}), most likely for want of memory (3 GiB are needed)"
+            yield Result(source.participant_id, source.session_id, error=reason)
+
+
 def _title(result: Result) -> str:
     return " ".join(filter(None, (result.participant_id, result.session_id)))
 
 
 @contextmanager
-def backend(scheduler: str | None) -> Iterator[None]:
-    """Send joblib's work to a Dask cluster, or leave it on this machine.
+def cluster(scheduler: str | None) -> Iterator[Any]:
+    """Connect to a Dask cluster; None without an address.
 
     Raises
     ------
@@ -91,13 +109,12 @@ def backend(scheduler: str | None) -> Iterator[None]:
         If Dask is not installed, or no scheduler answers.
     """
     if scheduler is None:
-        yield
+        yield None
         return
     try:
         from distributed import Client
     except ImportError:
         raise InputError("Dask is not installed; run `pip install 'neuroxai[cluster]'`, or use --jobs") from None
-    from joblib import parallel_config
 
     try:
         client = Client(scheduler, timeout="5s")
@@ -106,5 +123,5 @@ def backend(scheduler: str | None) -> Iterator[None]:
             f"no Dask scheduler answers at {scheduler!r} ({type(error).__name__}); start one with `dask scheduler` and "
             "give its address, such as tcp://127.0.0.1:8786"
         ) from None
-    with client, parallel_config(backend="dask"):
-        yield
+    with client:
+        yield client
