@@ -74,7 +74,7 @@ def prepare(
     from neuroxai.errors import InputError
     from neuroxai.preprocess import choose, find_sources, prepare_cohort
     from neuroxai.preprocess.presets import PRESETS
-    from neuroxai.report import quality_figure
+    from neuroxai.report import filling_figure, quality_figure
 
     options = choose(
         preset,
@@ -107,6 +107,7 @@ def prepare(
             drop_flagged=drop_flagged,
             participants=source if source.is_dir() else None,
             draw=quality_figure if figures else None,
+            draw_filling=filling_figure if figures else None,
             progress=lambda done, _: bar.update(task, completed=done),
         )
     single = source.is_file() or not any(source.glob("sub-*"))

@@ -65,6 +65,7 @@ def prepare_cohort(
     drop_flagged: bool = False,
     participants: Path | None = None,
     draw: Callable[..., Any] | None = None,
+    draw_filling: Callable[..., Any] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> PrepareSummary:
     """Prepare scans into a folder of BIDS derivatives.
@@ -95,6 +96,8 @@ def prepare_cohort(
         A participants.tsv to take along.
     draw : callable, optional
         Draws a scan's quality figure, `neuroxai.report.quality_figure`.
+    draw_filling : callable, optional
+        Draws a scan before and after its lesions were filled, `neuroxai.report.filling_figure`.
     progress : callable, optional
         Called with (finished, all) after each scan.
 
@@ -123,7 +126,7 @@ def prepare_cohort(
     facts = {**options.to_dict(), "engine": engine.name, "template": chosen.name}
     # another template may have the same name
     facts |= {f"{role}_sha256": sha256(p) for role, p in zip(("template", "template_mask"), paths, strict=True) if p}
-    job = Job(folder, options, engine.name, paths, drop_flagged, draw)
+    job = Job(folder, options, engine.name, paths, drop_flagged, draw, draw_filling)
     failed: Failures = [
         {"participant_id": one.participant_id, "session_id": one.session_id or "", "error": one.reason}
         for one in left_out

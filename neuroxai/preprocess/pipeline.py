@@ -39,6 +39,8 @@ class Prepared:
         Between the two grids.
     lesions : Volume or None
         Mask of lesions on the network's grid.
+    unfilled : Volume or None
+        Where lesions were filled: the corrected scan before.
     facts : dict
         What the record tells: where the brain comes from, whether a T1w scan took part, the series' acquisition.
     """
@@ -49,6 +51,7 @@ class Prepared:
     head: Head
     mapping: Mapping
     lesions: Volume | None = None
+    unfilled: Volume | None = None
     facts: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -97,6 +100,7 @@ def prepare_scan(source: Source, options: PrepareOptions, engine: Engine, templa
     _check_lesions(lesions, head)
     needed = options.arm != "none" or (lesions is not None and lesions.data.any())
     linear = Mapping(engine.affine(template.t1, anatomy.extracted, seed=options.seed) if needed else np.eye(4))
+    unfilled = head.scan
     head = _filled(head, lesions, linear.compose(to_scan), options)
     anatomy = anatomy if by_t1w else head
     if options.arm == "none":
@@ -110,7 +114,8 @@ def prepare_scan(source: Source, options: PrepareOptions, engine: Engine, templa
         if head.how == "template":  # the last registration knows best
             head = by_template(head, mapping, template)
     facts |= {"BrainFrom": head.how, "ByT1w": by_t1w}
-    return _on_grid(scan, head, mapping, lesions, options, grid, facts)
+    prepared = _on_grid(scan, head, mapping, lesions, options, grid, facts)
+    return prepared if head.scan is unfilled else replace(prepared, unfilled=unfilled)
 
 
 def _check_lesions(lesions: Volume | None, head: Head) -> None:
@@ -150,4 +155,4 @@ def _on_grid(
     image = mapping.carry(head.scan, grid)
     where = brain.data if options.brain != "none" else np.ones_like(brain.data)
     image = Volume(scale(image.data, where, options.scaling), grid)
-    return Prepared(image, brain, scan, head, mapping, carried(lesions) if lesions is not None else None, facts)
+    return Prepared(image, brain, scan, head, mapping, carried(lesions) if lesions is not None else None, facts=facts)

@@ -48,6 +48,7 @@ def output_files(folder: Path, source: Source, options: PrepareOptions) -> dict[
         name = io.transform_name(source.participant_id, source.session_id, *labels, kind)
         files[role] = io.inside(folder, folder / name)
     files["figure"] = io.inside(folder, folder / "figures" / f"{who}_desc-quality_{options.modality}.png")
+    files["filling"] = io.inside(folder, folder / "figures" / f"{who}_desc-filling_{options.modality}.png")
     return files
 
 

@@ -43,8 +43,8 @@ class Job:
         Paths of another template and its mask.
     drop_flagged : bool
         Write no scan that has a flag.
-    draw : callable or None
-        Draws the quality figure.
+    draw, draw_filling : callable or None
+        Draw the quality figure, and what filling changed.
     """
 
     folder: Path
@@ -53,6 +53,7 @@ class Job:
     template: tuple[str | None, str | None]
     drop_flagged: bool
     draw: Callable[..., Any] | None
+    draw_filling: Callable[..., Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -140,6 +141,10 @@ def _written(
         ]
         if prepared.lesions is not None:
             written.append(io.write_volume(files["lesions"], prepared.lesions, np.uint8, description))
+    before, after = prepared.unfilled, prepared.head.scan
+    if job.draw_filling is not None and before is not None:
+        changed = Volume(before.data != after.data, after.space)
+        job.draw_filling(files["filling"], scan=before, filled=after, lesions=changed, name=source.title)
     if job.draw is not None:
         job.draw(
             files["figure"],

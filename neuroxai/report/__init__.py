@@ -1,6 +1,7 @@
 """Pages for people: one self-contained HTML file a scan and one for the cohort. Same input, same bytes."""
 
 from neuroxai.report.build import Report, build_report
+from neuroxai.report.filling import filling_figure
 from neuroxai.report.filters import filter_figures
 from neuroxai.report.page import cohort_page, scan_page
 from neuroxai.report.quality import quality_figure
@@ -12,6 +13,7 @@ __all__ = [
     "ScanValues",
     "build_report",
     "cohort_page",
+    "filling_figure",
     "filter_figures",
     "quality_figure",
     "scan_page",

@@ -10,11 +10,14 @@ import time
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from helpers.brains import bids_of, die_for_the_second
 from neuroxai import io
 from neuroxai.errors import InputError
 from neuroxai.preprocess import PrepareOptions, find_sources, prepare_cohort
+from neuroxai.report import filling_figure
+from neuroxai.space import Volume
 
 QUICK = PrepareOptions(arm="none", spacing=4.0, bias_correction=False)
 
@@ -171,3 +174,28 @@ def test_flagged_scans_are_listed_and_dropped_only_if_asked(bids, tmp_path):
     again = prepare_cohort(tmp_path / "out", sources, QUICK)
     assert again.made == 1
     assert scan_of(tmp_path / "out", "sub-01").is_file()
+
+
+def test_lesions_are_filled_and_shown(tmp_path):
+    """A bright lesion in white matter comes out as bright as white matter; a figure shows it; the rest is as it was."""
+    bids_of(tmp_path / "bids", 1)
+    path = tmp_path / "bids/sub-01/anat/sub-01_T1w.nii.gz"
+    healthy = io.read_volume(path)
+    places = healthy.space.world(np.moveaxis(np.indices(healthy.space.shape), 0, -1)) - np.array((7.0, -5.0, 9.0))
+    lesion = np.linalg.norm(places - (-26, -24, 28), axis=-1) < 7  # the centrum semiovale of the template
+    level = float(np.median(healthy.data[lesion]))
+    io.write_volume(path, Volume(np.where(lesion, np.float32(2.5 * level), healthy.data), healthy.space))
+    io.write_volume(tmp_path / "sub-01.nii.gz", Volume(lesion.astype(np.uint8), healthy.space), np.uint8)
+    options = PrepareOptions(arm="linear", spacing=3.0, bias_correction=False, scaling="none")
+    results = {}
+    for name, masks in (("filled", str(tmp_path / "{participant}.nii.gz")), ("as it is", None)):
+        sources, _ = find_sources(tmp_path / "bids", lesions=masks)
+        summary = prepare_cohort(tmp_path / name, sources, options, draw_filling=filling_figure)
+        assert not summary.failed, summary.failed
+        results[name] = io.read_volume(next((tmp_path / name).rglob("*_desc-brain_T1w.nii.gz"))).data
+    mask = io.read_volume(next(tmp_path.rglob("*_label-lesion_mask.nii.gz"))).data > 0
+    core = ndimage.binary_erosion(mask)
+    assert core.sum() > 5
+    assert np.median(results["as it is"][core]) > 2 * level
+    np.testing.assert_allclose(np.median(results["filled"][core]), level, rtol=0.12)
+    assert [file.name for file in tmp_path.rglob("*filling*")] == ["sub-01_desc-filling_T1w.png"]
