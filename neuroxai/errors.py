@@ -6,6 +6,11 @@ line on standard error and exit code 2.
 
 from __future__ import annotations
 
+import errno
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_LOCKED = (errno.EACCES, errno.EPERM, errno.EROFS)
+
 
 class NeuroxaiError(Exception):
     """Base class: something the user can put right."""
@@ -60,3 +65,11 @@ def ours(error: BaseException | None) -> NeuroxaiError | None:
             return error
         error = error.__cause__
     return None
+
+
+def refused_by_the_system(error: BaseException) -> str | None:
+    """Say in one line what the user can put right and nobody else: rights, and room on the disk; None for the rest."""
+    if not isinstance(error, OSError) or error.errno not in _FULL + _LOCKED:
+        return None
+    way_out = "make room" if error.errno in _FULL else "change its rights, or choose another"
+    return f"{error.filename or 'the disk'}: {error.strerror}; {way_out}"

@@ -6,7 +6,15 @@ import sys
 import pytest
 
 import neuroxai
-from neuroxai.errors import InputError, LeakageError, NeuroxaiError, SpaceError, UnsupportedLayerError, one_of
+from neuroxai.errors import (
+    InputError,
+    LeakageError,
+    NeuroxaiError,
+    SpaceError,
+    UnsupportedLayerError,
+    one_of,
+    refused_by_the_system,
+)
 
 HEAVY = ("torch", "pandas", "monai", "scipy", "nibabel", "nilearn", "matplotlib", "captum", "sklearn")
 
@@ -33,6 +41,17 @@ def test_names_are_listed_and_found_on_first_use():
     assert loaded_after("import neuroxai; neuroxai.space") & {"numpy"}
     with pytest.raises(AttributeError, match=r"no attribute 'spice'; it offers .*space"):
         _ = neuroxai.spice
+
+
+def test_the_systems_refusals_are_told_and_bugs_are_not():
+    assert refused_by_the_system(PermissionError(13, "Permission denied", "a.nii")) == (
+        "a.nii: Permission denied; change its rights, or choose another"
+    )
+    assert (
+        refused_by_the_system(OSError(28, "No space left on device")) == "the disk: No space left on device; make room"
+    )
+    for bug in (FileNotFoundError(2, "No such file", "a.nii"), OSError("x"), KeyError("x")):
+        assert refused_by_the_system(bug) is None
 
 
 def test_every_error_is_a_neuroxai_error():

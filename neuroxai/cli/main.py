@@ -5,7 +5,6 @@ Exit codes: 0 all done, 1 some items of a cohort failed, 2 input that cannot be 
 
 from __future__ import annotations
 
-import errno
 import sys
 from typing import Annotated
 
@@ -13,9 +12,7 @@ import typer
 
 from neuroxai._version import __version__
 from neuroxai.cli import atlas, compare, explain, predict, prepare, report, score, simulate, split
-from neuroxai.errors import ours
-
-_SYSTEM = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
+from neuroxai.errors import ours, refused_by_the_system
 
 app = typer.Typer(
     name="neuroxai",
@@ -56,16 +53,8 @@ def main() -> None:
     try:
         app()
     except Exception as error:
-        known = ours(error) or _refused_by_the_system(error)
+        known = ours(error) or refused_by_the_system(error)
         if known is None:
             raise
         sys.stderr.write(f"error: {known}\n")
         sys.exit(2)
-
-
-def _refused_by_the_system(error: Exception) -> str | None:
-    """Say what the user can put right, and nobody else: rights, and room on the disk."""
-    if not isinstance(error, OSError) or error.errno not in _SYSTEM:
-        return None
-    way_out = "make room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "change its rights, or choose another"
-    return f"{error.filename or 'a disk'}: {error.strerror}; {way_out}"

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from neuroxai import io
-from neuroxai.errors import NeuroxaiError
+from neuroxai.errors import NeuroxaiError, refused_by_the_system
 from neuroxai.preprocess.options import PrepareOptions
 from neuroxai.preprocess.pipeline import Prepared, prepare_scan
 from neuroxai.preprocess.quality import Measure, measure
@@ -92,7 +92,7 @@ def work(job: Job, source: Source) -> Result:
     except NeuroxaiError as error:
         return Result(*who, error=_line(str(error)))
     except Exception as error:
-        return Result(*who, error=_line(f"{type(error).__name__}: {error}"))
+        return Result(*who, error=_line(refused_by_the_system(error) or f"{type(error).__name__}: {error}"))
 
 
 def _line(text: str) -> str:
