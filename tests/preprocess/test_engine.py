@@ -75,7 +75,7 @@ def test_a_warp_and_its_inverse(grid, monkeypatch, tmp_path):
     pytest.importorskip("ants")
     from neuroxai.preprocess import ants_engine
 
-    monkeypatch.setattr(ants_engine, "_SYN_ITERATIONS", {8: 40, 4: 8})
+    monkeypatch.setattr(ants_engine, "_SYN_ITERATIONS", {8: 40, 4: 3})
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     threads = os.environ.get("ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS")
     engine, fixed = create("ants"), painted(grid).reoriented("LPS")

@@ -49,7 +49,7 @@ def test_warps_bring_a_head_nearer(real_data, template, monkeypatch):
     pytest.importorskip("deepbet")
     from neuroxai.preprocess import ants_engine
 
-    monkeypatch.setattr(ants_engine, "_SYN_ITERATIONS", {8: 40, 4: 3, 2: 0})  # enough to see it
+    monkeypatch.setattr(ants_engine, "_SYN_ITERATIONS", {8: 40, 4: 2, 2: 0})  # enough to see it
     scan = read_volume(real_data / "t1w" / "ixi" / "IXI012-HH-1211-T1_ds.nii.gz")
     brain = extract_brain(scan)
     engine = create("ants")
