@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from neuroxai.deformation import Displacement
 from neuroxai.errors import InputError
-from neuroxai.preprocess.bias import LEVELS, Array, Mask, bias_field
+from neuroxai.preprocess.bias import LEVELS, TOLERANCE, Array, Mask, bias_field
 from neuroxai.preprocess.itk_world import flipped, from_centred, geometry, nearest_rigid
 from neuroxai.preprocess.pair import Pair, isotropic, masked, pair, scaled
 from neuroxai.preprocess.starts import start
@@ -164,7 +164,7 @@ def _n4(values: Array, where: Mask, spacing: tuple[float, float, float]) -> Arra
 
     picture = ants.from_numpy(values, spacing=list(spacing))
     mask = ants.from_numpy(where.astype(np.float32), spacing=list(spacing))
-    steps = {"iters": list(LEVELS), "tol": 1e-6}
+    steps = {"iters": list(LEVELS), "tol": TOLERANCE}
     field = ants.n4_bias_field_correction(picture, mask, shrink_factor=1, convergence=steps, return_bias_field=True)
     return np.asarray(field.numpy(), dtype=np.float32)
 

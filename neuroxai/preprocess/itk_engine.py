@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from neuroxai.deformation import Displacement
 from neuroxai.errors import InputError
-from neuroxai.preprocess.bias import LEVELS, Array, Mask, bias_field
+from neuroxai.preprocess.bias import LEVELS, TOLERANCE, Array, Mask, bias_field
 from neuroxai.preprocess.itk_world import about, flipped, from_centred, geometry, nearest_rigid
 from neuroxai.preprocess.pair import Pair, pair
 from neuroxai.preprocess.starts import start
@@ -178,7 +178,7 @@ def _n4(values: Array, where: Mask, spacing: tuple[float, float, float]) -> Arra
     n4.SetMaskImage(mask)
     n4.SetNumberOfFittingLevels(len(LEVELS))
     n4.SetMaximumNumberOfIterations(list(LEVELS))
-    n4.SetConvergenceThreshold(1e-6)
+    n4.SetConvergenceThreshold(TOLERANCE)
     n4.Update()
     logarithm = itk.array_from_image(n4.ReconstructBiasField(n4.GetLogBiasFieldControlPointLattice()))
     return np.asarray(np.exp(logarithm.T), dtype=np.float32)
