@@ -472,8 +472,8 @@ def test_a_mixed_series_is_told(tmp_path):
     for file in write_series(tmp_path / "x", volume, uid="1.2.3", EchoTime=9):
         file.rename(tmp_path / "s" / f"second_{file.name}")
     result = prepare(tmp_path / "s", tmp_path / "out")
-    assert result.code == 1
-    (told,) = failures(result)
+    assert result.code == 2
+    told = result.err
     assert "they differ in EchoTime 3.0 and 9.0" in told
     assert "Doe" not in (tmp_path / "out/failed.tsv").read_text()
     assert not (tmp_path / "out/sub-s").exists()
