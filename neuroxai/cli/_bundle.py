@@ -117,19 +117,22 @@ def open_bundle(bundle: Path, configs: Sequence[str], **overrides: Any) -> Any:
 def run_evaluator(evaluator: Any, total: int, quiet: bool) -> list[dict[str, str]]:
     """Run an evaluator with a progress bar on standard error; return the scans that failed."""
     from ignite.engine import Events
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from neuroxai.cli._progress import progress_bar
 
     # failed scans are listed at the end
     logging.getLogger("neuroxai").addHandler(logging.NullHandler())
     evaluator.logger.setLevel(logging.CRITICAL)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=quiet, transient=True) as progress:
-        task = progress.add_task("scans", total=total)
-        evaluator.add_event_handler(
-            Events.ITERATION_COMPLETED,
-            lambda engine: progress.advance(task, len(engine.state.batch["participant_id"])),
-        )
+    done = 0
+    with progress_bar("scans", quiet, transient=True) as progress:
+
+        def tell(engine: Any) -> None:
+            nonlocal done
+            done += len(engine.state.batch["participant_id"])
+            progress(done, total)
+
+        progress(done, total)
+        evaluator.add_event_handler(Events.ITERATION_COMPLETED, tell)
         evaluator.run()
     return [failure.__dict__ for failure in evaluator.data_loader.failures]
 

@@ -64,9 +64,7 @@ def compare(
     import json
     import sys
 
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
+    from neuroxai.cli._progress import progress_bar
     from neuroxai.report.comparison import Settings, build_comparison
 
     columns_adjusted = None if adjust is None else tuple(n for n in adjust.split(",") if n and n != "none")
@@ -83,10 +81,7 @@ def compare(
         replicates=replicates,
         seed=seed,
     )
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    quiet = as_json or not sys.stderr.isatty()
-    with Progress(*columns, console=Console(stderr=True), disable=quiet, transient=True) as progress:
-        task = progress.add_task("scans", total=None)
+    with progress_bar("scans", quiet=as_json or not sys.stderr.isatty(), transient=True) as progress:
         done = build_comparison(
             explain_dir,
             out,
@@ -94,7 +89,7 @@ def compare(
             settings,
             reference,
             save_reference,
-            on_scan=lambda read, total: progress.update(task, completed=read, total=total),
+            on_scan=progress,
         )
     for failure in done.failures:
         sys.stderr.write(f"failed: {failure.title}: {failure.error}\n")

@@ -68,9 +68,7 @@ def prepare(
     """
     import json
 
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
+    from neuroxai.cli._progress import progress_bar
     from neuroxai.errors import InputError
     from neuroxai.preprocess import choose, find_sources, prepare_cohort
     from neuroxai.preprocess.presets import PRESETS
@@ -92,9 +90,8 @@ def prepare(
     if preset is not None and PRESETS[preset].lesion_filling and lesions is None:
         raise InputError(f"--preset {preset} fills lesions; name their masks with --lesions, or choose another preset")
     sources, left_out = find_sources(source, options.modality, pattern, mask, lesions, participant, session, series)
-    columns = (TextColumn("preparing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=as_json) as bar:
-        task = bar.add_task("", total=len(sources))
+    with progress_bar("preparing", quiet=as_json) as progress:
+        progress(0, len(sources))
         summary = prepare_cohort(
             out,
             sources,
@@ -108,7 +105,7 @@ def prepare(
             participants=source if source.is_dir() else None,
             draw=quality_figure if figures else None,
             draw_filling=filling_figure if figures else None,
-            progress=lambda done, _: bar.update(task, completed=done),
+            progress=progress,
         )
     single = source.is_file() or not any(source.glob("sub-*"))
     if single and summary.failed:

@@ -30,25 +30,20 @@ def report(
     import json
     import sys
 
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
+    from neuroxai.cli._progress import progress_bar
     from neuroxai.report import build_report, filter_figures
 
     filters = filter_figures(explain_dir, out)
     if filters and not (explain_dir / "predictions.tsv").is_file():  # no class was explained: there are no pages
         typer.echo(json.dumps({"filters": [str(path) for path in filters]}) if as_json else _named(filters))
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    quiet = as_json or not sys.stderr.isatty()
-    with Progress(*columns, console=Console(stderr=True), disable=quiet, transient=True) as progress:
-        task = progress.add_task("pages", total=None)
+    with progress_bar("pages", quiet=as_json or not sys.stderr.isatty(), transient=True) as progress:
         built = build_report(
             explain_dir,
             out,
             dataset_dir,
             truth,
-            on_scan=lambda done, total: progress.update(task, completed=done, total=total),
+            on_scan=progress,
         )
     for failure in built.failures:
         sys.stderr.write(f"failed: {failure.title}: {failure.error}\n")

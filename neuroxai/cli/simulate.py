@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from neuroxai.cli._progress import progress_bar
 from neuroxai.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from neuroxai.simulate import CohortSummary, Extras
 
 _OWN = "Your own scans"
@@ -177,7 +176,7 @@ def _on_template(given: dict[str, Any], extras: Extras | None) -> CohortSummary:
         raise InputError("--subjects is absent, wanted how many participants, such as --subjects 40")
     size = 2.0 if given["spacing"] is None else given["spacing"]
     more: dict[str, Any] = {} if extras is None else {"extras": extras}
-    with _Bar(given["subjects"]) as progress:
+    with progress_bar("simulating") as progress:
         return simulate_cohort(
             given["out"],
             given["effect"],
@@ -218,29 +217,8 @@ def _on_scans(given: dict[str, Any], extras: Extras | None) -> CohortSummary:
     )
     for note in [*sources.notes, *(f"left out: {item}" for item in sources.left_out)]:
         typer.echo(note, err=True)
-    count = given["subjects"] or 2 * len(sources.scans)
-    with _Bar(count) as progress:
+    with progress_bar("simulating") as progress:
         return simulate_from(given["out"], sources, planting, given["subjects"], given["seed"], given["jobs"], progress)
-
-
-class _Bar:
-    """A progress bar on standard error, called with (finished, all)."""
-
-    def __init__(self, total: int) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        columns = (TextColumn("simulating"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self._bar = Progress(*columns, console=Console(stderr=True))
-        self._total = total
-
-    def __enter__(self) -> Callable[[int, int], None]:
-        self._bar.start()
-        task = self._bar.add_task("", total=self._total)
-        return lambda done, _: self._bar.update(task, completed=done)
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
 
 
 def _tell(summary: CohortSummary, out: Path, as_json: bool) -> None:

@@ -1,5 +1,6 @@
 """The only room that opens files: NIfTI, DICOM, transforms, tables, JSON; written whole or not at all."""
 
+from neuroxai.io.derivative import claim
 from neuroxai.io.dicom import Series, list_series, read_series
 from neuroxai.io.files import atomic, copy_file, inside, sha256
 from neuroxai.io.names import group_name, heatmap_name, method_label, start_label, transform_name
@@ -12,6 +13,7 @@ __all__ = [
     "Orientation",
     "Series",
     "atomic",
+    "claim",
     "copy_file",
     "group_name",
     "heatmap_name",

@@ -5,22 +5,21 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from neuroxai.deformation import Displacement
 from neuroxai.errors import InputError
-from neuroxai.preprocess.bias import LEVELS, TOLERANCE, Array, Mask, bias_field
-from neuroxai.preprocess.itk_world import flipped, from_centred, geometry, nearest_rigid
-from neuroxai.preprocess.pair import Pair, isotropic, masked, pair, scaled
+from neuroxai.preprocess.bias import LEVELS, TOLERANCE, Array, Mask
+from neuroxai.preprocess.engine import Engine, Matrix
+from neuroxai.preprocess.itk_world import flipped, from_centred, geometry
+from neuroxai.preprocess.pair import Pair, isotropic, masked, scaled
 from neuroxai.preprocess.starts import start
 from neuroxai.space import Space, Volume
 
-Matrix = NDArray[np.float64]
 # down to 8, 4 and 2 mm; at 2 mm few steps: they cost ten times those before and move the brain by tenths of a mm
 _LINEAR = {
     "aff_iterations": (200, 100, 20),
@@ -33,47 +32,15 @@ _SYN = {"syn_metric": "CC", "syn_sampling": 2, "grad_step": 0.2, "flow_sigma": 3
 _SYN_ITERATIONS = {8: 60, 4: 15, 2: 0}  # steps while the grid is about so many mm; none below
 
 
-class AntsEngine:
+class AntsEngine(Engine):
     """ANTs: N4, rigid and affine by Mattes mutual information, deformable by SyN. See `Engine`.
 
     One thread, for sums in one order. ANTs takes the number of threads at its first use in a process: one who has used
     it before, with several, gets results that differ in the last digits.
     """
 
-    name = "ants"
-
-    def __init__(self) -> None:
-        from importlib.metadata import version
-
-        self.version: str = version("antspyx")
-
-    def bias_field(self, scan: Volume, where: NDArray[np.bool_]) -> NDArray[np.float32]:
-        """Estimate a scan's bias field: `Engine.bias_field`."""
-        with _one_thread():
-            return bias_field(scan, where, _n4)
-
-    def rigid(
-        self,
-        fixed: Volume,
-        moving: Volume,
-        seed: int = 0,
-        fixed_mask: Volume | None = None,
-        moving_mask: Volume | None = None,
-    ) -> Matrix:
-        """Align two pictures by a rotation and a shift: `Engine.rigid`."""
-        both = pair(fixed, moving, fixed_mask, moving_mask)
-        return nearest_rigid(_linear(both, "Rigid", seed), both.fixed_centre)
-
-    def affine(
-        self,
-        fixed: Volume,
-        moving: Volume,
-        seed: int = 0,
-        fixed_mask: Volume | None = None,
-        moving_mask: Volume | None = None,
-    ) -> Matrix:
-        """Align two pictures by an affine map: `Engine.affine`."""
-        return _linear(pair(fixed, moving, fixed_mask, moving_mask), "Affine", seed)
+    name: ClassVar[str] = "ants"
+    package: ClassVar[str] = "antspyx"
 
     def deformable(
         self,
@@ -99,6 +66,15 @@ class AntsEngine:
                 _read_field(f"{prefix}1Warp.nii.gz", fixed.space),
                 _read_field(f"{prefix}1InverseWarp.nii.gz", fixed.space),
             )
+
+    def _one_thread(self) -> AbstractContextManager[None]:
+        return _one_thread()
+
+    def _n4(self, values: Array, where: Mask, spacing: tuple[float, float, float]) -> Array:
+        return _n4(values, where, spacing)
+
+    def _linear(self, both: Pair, seed: int, scale: bool) -> Matrix:
+        return _linear(both, "Affine" if scale else "Rigid", seed)
 
 
 @contextmanager

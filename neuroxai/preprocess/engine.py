@@ -1,15 +1,21 @@
-"""What registers: the interface, and the engines that fulfil it."""
+"""What registers: what all engines do alike, and the choice of one."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager
+from importlib.metadata import version
 from importlib.util import find_spec
-from typing import Protocol
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from neuroxai.deformation import Displacement
 from neuroxai.errors import InputError, one_of
+from neuroxai.preprocess.bias import Array, Mask, bias_field
+from neuroxai.preprocess.itk_world import nearest_rigid
+from neuroxai.preprocess.pair import Pair, pair
 from neuroxai.space import Volume
 
 Matrix = NDArray[np.float64]
@@ -17,7 +23,7 @@ ENGINES = ("ants", "itk")
 """By preference; each name is also the module to import."""
 
 
-class Engine(Protocol):
+class Engine(ABC):
     """Bias fields and registration; same input, same bytes.
 
     Pictures may have any orientation and contrast: likeness is mutual information. Masks say where the brain is, each
@@ -25,10 +31,16 @@ class Engine(Protocol):
     skull-stripped) against a head is judged on the brain and 2 mm around it.
     """
 
-    name: str
-    version: str
+    name: ClassVar[str]
+    package: ClassVar[str]
+    """What is to be installed."""
 
-    def bias_field(self, scan: Volume, where: NDArray[np.bool_]) -> NDArray[np.float32]:
+    @property
+    def version(self) -> str:
+        """The package's version."""
+        return version(self.package)
+
+    def bias_field(self, scan: Volume, where: Mask) -> Array:
         """Estimate a scan's bias field (N4, Tustison 2010).
 
         Parameters
@@ -50,7 +62,8 @@ class Engine(Protocol):
         InputError
             If fewer than 100 ml of positive voxels are left.
         """
-        ...
+        with self._one_thread():
+            return bias_field(scan, where, self._n4)
 
     def rigid(
         self,
@@ -84,7 +97,8 @@ class Engine(Protocol):
         SpaceError
             If a mask lies on another grid than its picture.
         """
-        ...
+        both = pair(fixed, moving, fixed_mask, moving_mask)
+        return nearest_rigid(self._linear(both, seed, scale=False), both.fixed_centre)
 
     def affine(
         self,
@@ -95,8 +109,9 @@ class Engine(Protocol):
         moving_mask: Volume | None = None,
     ) -> Matrix:
         """Align two pictures by an affine map; parameters, result and errors as for `rigid`."""
-        ...
+        return self._linear(pair(fixed, moving, fixed_mask, moving_mask), seed, scale=True)
 
+    @abstractmethod
     def deformable(
         self,
         fixed: Volume,
@@ -132,7 +147,18 @@ class Engine(Protocol):
         SpaceError
             If the fixed grid is sheared, or as for `rigid`.
         """
-        ...
+
+    @abstractmethod
+    def _one_thread(self) -> AbstractContextManager[None]:
+        """Hold the package to one thread, for sums in one order."""
+
+    @abstractmethod
+    def _n4(self, values: Array, where: Mask, spacing: tuple[float, float, float]) -> Array:
+        """Estimate the field of a small picture, of its shape."""
+
+    @abstractmethod
+    def _linear(self, both: Pair, seed: int, scale: bool) -> Matrix:
+        """Find a pose, or with `scale` an affine map; as `rigid` and `affine` give it."""
 
 
 def create(name: str = "auto") -> Engine:
@@ -150,18 +176,15 @@ def create(name: str = "auto") -> Engine:
     """
     if name not in ("auto", *ENGINES):
         raise one_of("registration engine", name, ("auto", *ENGINES))
+    from neuroxai.preprocess.ants_engine import AntsEngine
+    from neuroxai.preprocess.itk_engine import ItkEngine
+
+    engines: dict[str, type[Engine]] = {"ants": AntsEngine, "itk": ItkEngine}
     installed = [engine for engine in ENGINES if find_spec(engine) is not None]
     chosen = name if name != "auto" else next(iter(installed), "ants")
     if chosen not in installed:
-        package = {"ants": "antspyx", "itk": "itk"}[chosen]
         raise InputError(
-            f"the registration engine {name!r} needs the package {package}, which is not installed; "
+            f"the registration engine {name!r} needs the package {engines[chosen].package}, which is not installed; "
             "run `pip install 'neuroxai[prepare]'`" + ("" if name == "auto" else ", or choose 'auto'")
         )
-    if chosen == "ants":
-        from neuroxai.preprocess.ants_engine import AntsEngine
-
-        return AntsEngine()
-    from neuroxai.preprocess.itk_engine import ItkEngine
-
-    return ItkEngine()
+    return engines[chosen]()

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from neuroxai.deformation import Displacement
 from neuroxai.errors import InputError
-from neuroxai.preprocess.bias import LEVELS, TOLERANCE, Array, Mask, bias_field
-from neuroxai.preprocess.itk_world import about, flipped, from_centred, geometry, nearest_rigid
-from neuroxai.preprocess.pair import Pair, pair
+from neuroxai.preprocess.bias import LEVELS, TOLERANCE, Array, Mask
+from neuroxai.preprocess.engine import Engine, Matrix
+from neuroxai.preprocess.itk_world import about, flipped, from_centred, geometry
+from neuroxai.preprocess.pair import Pair
 from neuroxai.preprocess.starts import start
 from neuroxai.space import Volume
 
-Matrix = NDArray[np.float64]
 _SHRINK = [4, 2, 1]  # 8, 4 and 2 mm
 _SIGMAS = [4.0, 2.0, 0.0]  # mm
 _SAMPLES = [1.0, 0.1, 0.033]  # shares of the voxels
@@ -29,43 +29,11 @@ _NO_SYN = (
 )
 
 
-class ItkEngine:
+class ItkEngine(Engine):
     """ITK: N4, rigid and affine by Mattes mutual information. See `Engine`."""
 
-    name = "itk"
-
-    def __init__(self) -> None:
-        from importlib.metadata import version
-
-        self.version: str = version("itk")
-
-    def bias_field(self, scan: Volume, where: NDArray[np.bool_]) -> NDArray[np.float32]:
-        """Estimate a scan's bias field: `Engine.bias_field`."""
-        with _one_thread():
-            return bias_field(scan, where, _n4)
-
-    def rigid(
-        self,
-        fixed: Volume,
-        moving: Volume,
-        seed: int = 0,
-        fixed_mask: Volume | None = None,
-        moving_mask: Volume | None = None,
-    ) -> Matrix:
-        """Align two pictures by a rotation and a shift: `Engine.rigid`."""
-        both = pair(fixed, moving, fixed_mask, moving_mask)
-        return nearest_rigid(_linear(both, seed, scale=False), both.fixed_centre)
-
-    def affine(
-        self,
-        fixed: Volume,
-        moving: Volume,
-        seed: int = 0,
-        fixed_mask: Volume | None = None,
-        moving_mask: Volume | None = None,
-    ) -> Matrix:
-        """Align two pictures by an affine map: `Engine.affine`."""
-        return _linear(pair(fixed, moving, fixed_mask, moving_mask), seed, scale=True)
+    name: ClassVar[str] = "itk"
+    package: ClassVar[str] = "itk"
 
     def deformable(
         self,
@@ -78,6 +46,15 @@ class ItkEngine:
     ) -> tuple[Displacement, Displacement]:
         """Refuse: there is none."""
         raise InputError(_NO_SYN)
+
+    def _one_thread(self) -> AbstractContextManager[None]:
+        return _one_thread()
+
+    def _n4(self, values: Array, where: Mask, spacing: tuple[float, float, float]) -> Array:
+        return _n4(values, where, spacing)
+
+    def _linear(self, both: Pair, seed: int, scale: bool) -> Matrix:
+        return _linear(both, seed, scale)
 
 
 @contextmanager

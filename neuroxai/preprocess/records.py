@@ -11,12 +11,11 @@ from neuroxai import io
 from neuroxai._version import __version__
 from neuroxai.errors import InputError
 from neuroxai.io.dicom import series_digest
+from neuroxai.preprocess.engine import Engine
 from neuroxai.preprocess.options import PrepareOptions
 from neuroxai.preprocess.sources import Source
 
 GENERATOR = "neuroxai prepare"
-_DESCRIPTION = "dataset_description.json"
-_ENGINES = {"ants": "antspyx", "itk": "itk"}
 
 
 def space_label(arm: str) -> str:
@@ -52,9 +51,9 @@ def output_files(folder: Path, source: Source, options: PrepareOptions) -> dict[
     return files
 
 
-def versions(options: PrepareOptions, engine: str) -> dict[str, str]:
+def versions(options: PrepareOptions, engine: Engine) -> dict[str, str]:
     """Return the versions of what takes part in a preparation."""
-    names = ["numpy", "scipy", "nibabel", "nilearn", _ENGINES[engine]]
+    names = ["numpy", "scipy", "nibabel", "nilearn", engine.package]
     if options.brain in ("auto", "deepbet", "none"):
         names.append("deepbet")
     found = {"neuroxai": __version__, "python": platform.python_version()}
@@ -67,47 +66,9 @@ def versions(options: PrepareOptions, engine: str) -> dict[str, str]:
 
 
 def claim(folder: Path, facts: dict[str, Any]) -> None:
-    """Take a new or empty folder, or one that was made with the same choices; refuse any other.
-
-    Raises
-    ------
-    InputError
-        If the folder holds something else, or scans prepared otherwise.
-    """
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder}: is a file, wanted a folder for the prepared scans")
-    record = folder / _DESCRIPTION
-    if not record.exists():
-        strange = sorted(p.name for p in folder.iterdir() if ".tmp." not in p.name) if folder.exists() else []
-        if strange:
-            raise InputError(
-                f"{folder}: is not empty (holds {strange[0]!r}) and holds no prepared scans; name a new one"
-            )
-        _describe(record, facts)
-        return
-    try:
-        (generated,) = io.read_json(record)["GeneratedBy"]
-        ours, there = generated["Name"] == GENERATOR, dict(generated["Parameters"])
-    except (KeyError, TypeError, ValueError):
-        # another maker's, or damaged: valid JSON of any kind
-        ours, there = False, {}
-    if not ours:
-        raise InputError(f"{folder}: holds another data set ({_DESCRIPTION} names no {GENERATOR!r}); name a new folder")
-    if not any(folder.glob("sub-*")):  # nothing came of the earlier choices
-        _describe(record, facts)
-        return
-    for name in sorted(facts.keys() | there.keys()):
-        if there.get(name) != facts.get(name):
-            raise InputError(
-                f"{folder}: was made with {name} {there.get(name)!r}, now {facts.get(name)!r} is asked for; "
-                f"use the same {name} to go on, or name a new folder"
-            )
-
-
-def _describe(record: Path, facts: dict[str, Any]) -> None:
-    made = {"Name": GENERATOR, "Version": __version__, "Parameters": facts}
-    kind = {"Name": "Prepared structural MRI", "BIDSVersion": "1.9.0", "DatasetType": "derivative"}
-    io.write_json(record, {**kind, "GeneratedBy": [made]})
+    """Take a folder for prepared scans, see `neuroxai.io.claim`; where no scan came of other choices, they give way."""
+    about = {"Name": "Prepared structural MRI", "BIDSVersion": "1.9.0", "DatasetType": "derivative"}
+    io.claim(folder, GENERATOR, facts, about, "prepared cohort", begun=any(folder.glob("sub-*")))
 
 
 def records_in(folder: Path) -> dict[tuple[str, str], dict[str, Any]]:

@@ -72,7 +72,7 @@ def _alone(job: Job, source: Source) -> Result:
         (result,) = _parallel(job, [source], 1)
     except TerminatedWorkerError:
         reason = (
-            "its process was ended by the system, most likely for want of memory (3 GiB are needed); use fewer --jobs"
+            "its process was ended by the system, most likely for want of memory (1.5 GiB at 1 mm); use fewer --jobs"
         )
         return Result(source.participant_id, source.session_id, error=reason)
     return result
@@ -91,7 +91,7 @@ def _on_cluster(job: Job, sources: Sequence[Source], client: Any) -> Iterator[Re
         if error is None:
             yield future.result()
         else:
-            reason = f"ended on the cluster ({type(error).__name__}), most likely for want of memory (3 GiB are needed)"
+            reason = f"ended on the cluster ({type(error).__name__}), most likely for want of memory (1.5 GiB at 1 mm)"
             yield Result(source.participant_id, source.session_id, error=reason)
 
 

@@ -9,20 +9,21 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from neuroxai import io
 from neuroxai.errors import NeuroxaiError, refused_by_the_system
+from neuroxai.preprocess.engine import Engine, create
 from neuroxai.preprocess.options import PrepareOptions
 from neuroxai.preprocess.pipeline import Prepared, prepare_scan
 from neuroxai.preprocess.quality import Measure, measure
 from neuroxai.preprocess.quality_flags import Flag, flags, thresholds
 from neuroxai.preprocess.records import finished, inputs_of, output_files, space_label, versions
 from neuroxai.preprocess.sources import Source
-from neuroxai.preprocess.template import Template
-from neuroxai.space import Volume, mni152
+from neuroxai.preprocess.template import Template, load_template
+from neuroxai.space import Space, Volume, mni152
 
 THREADS = ("ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -100,21 +101,27 @@ def _line(text: str) -> str:
     return " ".join(text.split())[:1000]
 
 
-@lru_cache(maxsize=1)
-def _tools(engine: str, template: tuple[str | None, str | None], spacing: float) -> tuple[Any, ...]:
-    """Engine, template for registration, template on the grid, and the grid: once a process."""
-    from neuroxai.preprocess.engine import create
-    from neuroxai.preprocess.template import load_template
+class _Tools(NamedTuple):
+    """What every scan of a run needs; the template as it is registered to, and on the grid of the results."""
 
+    engine: Engine
+    template: Template
+    on_grid: Template
+    grid: Space
+
+
+@lru_cache(maxsize=1)
+def _tools(engine: str, template: tuple[str | None, str | None], spacing: float) -> _Tools:
+    """Make them once a process."""
     grid, chosen = mni152(spacing), load_template(template[0], template[1])
     brain = Volume(chosen.brain.data.astype(np.float32), chosen.brain.space).resampled_to(grid)
     on_grid = Template(chosen.name, chosen.t1.resampled_to(grid), Volume(brain.data >= 0.5, grid))
-    return create(engine), chosen, on_grid, grid
+    return _Tools(create(engine), chosen, on_grid, grid)
 
 
 def _prepared(job: Job, source: Source) -> Prepared:
-    engine, template, _, grid = _tools(job.engine, job.template, job.options.spacing)
-    return prepare_scan(source, job.options, engine, template, grid)
+    tools = _tools(job.engine, job.template, job.options.spacing)
+    return prepare_scan(source, job.options, tools.engine, tools.template, tools.grid)
 
 
 def _written(
@@ -163,7 +170,7 @@ def _written(
         "Sources": {role: str(path) for role, path in source.files().items()} | {"scan": str(source.scan)},
         "Inputs": inputs,
         "Parameters": {**options.to_dict(), "engine": job.engine, "template": template.name},
-        "Versions": versions(options, engine.name),
+        "Versions": versions(options, engine),
         **prepared.facts,
         "Participant": source.participant_id,
         "Session": source.session_id,

@@ -7,10 +7,10 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroxai.deformation import Displacement, grid_points, sample
+from neuroxai.deformation import Displacement, grid_points, jacobian_determinant, sample
 from neuroxai.simulate import regions
 from neuroxai.simulate.anatomy import Anatomy, Array
-from neuroxai.simulate.diffeomorphism import exponential, jacobian, velocity
+from neuroxai.simulate.diffeomorphism import exponential, velocity
 from neuroxai.simulate.effect import FIELD_SPACING, Contrast, Effect, Planted
 from neuroxai.space import Space, Volume
 
@@ -147,7 +147,7 @@ class Atrophy(Effect):
     def integrate(self, prescribed: NDArray[np.float32]) -> tuple[Displacement, NDArray[np.float32]]:
         """Turn a log-Jacobian into the backward map and the realised log-Jacobian at the changed tissue's place."""
         warp = exponential(-velocity(prescribed, FIELD_SPACING) * self._window, self.local)
-        determinant = jacobian(warp)
+        determinant = jacobian_determinant(warp)
         if float(determinant.min()) <= 0:
             raise ArithmeticError(f"the atrophy folds (smallest Jacobian {float(determinant.min()):.3g})")
         return warp, -np.log(determinant)

@@ -1,4 +1,4 @@
-"""Diffeomorphisms from stationary velocity fields: Poisson solve, scaling and squaring, Jacobians."""
+"""Diffeomorphisms from stationary velocity fields: Poisson solve, scaling and squaring."""
 
 from __future__ import annotations
 
@@ -61,14 +61,3 @@ def exponential(v: Field, space: Space) -> Displacement:
         at = grid + u / size
         u = u + np.stack([sample(component, at, mode="nearest") for component in u])
     return Displacement(u, space)
-
-
-def jacobian(displacement: Displacement) -> NDArray[np.float32]:
-    """Compute the determinant of the Jacobian of x + u(x) by central differences, shape ``space.shape``."""
-    rows = []
-    for axis, component in enumerate(displacement.field):
-        gradient = list(np.gradient(component, *displacement.space.spacing))
-        gradient[axis] = gradient[axis] + 1.0
-        rows.append(gradient)
-    (a, b, c), (d, e, f), (g, h, i) = rows
-    return np.asarray(a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g), dtype=np.float32)

@@ -88,13 +88,10 @@ def draw_pose(rng: np.random.Generator, limits: Misalign, centre: Matrix) -> Pos
 
 
 def rotation(vector: Matrix) -> Matrix:
-    """Rotation matrix of a rotation vector: its direction is the axis, its length the angle in degrees (Rodrigues)."""
-    angle = np.deg2rad(np.linalg.norm(vector))
-    if angle == 0:
-        return np.eye(3)
-    x, y, z = vector / np.linalg.norm(vector)
-    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
-    return np.asarray(np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross, dtype=np.float64)
+    """Rotation matrix of a rotation vector: its direction is the axis, its length the angle in degrees."""
+    from scipy.spatial.transform import Rotation
+
+    return np.asarray(Rotation.from_rotvec(vector, degrees=True).as_matrix(), dtype=np.float64)
 
 
 def posed_grid(reach: Space, matrix: Matrix, spacing: tuple[float, float, float], margin: float) -> Space:

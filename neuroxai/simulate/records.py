@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from neuroxai import io
 from neuroxai.errors import InputError
 from neuroxai.io import read_json, write_json, write_tsv, write_volume
 from neuroxai.simulate.effect import Effect
@@ -18,7 +19,6 @@ from neuroxai.simulate.scan import Scan
 from neuroxai.space import Volume
 
 _GENERATOR = "neuroxai simulate"
-_DESCRIPTION = "dataset_description.json"
 
 
 @dataclass(frozen=True)
@@ -50,42 +50,15 @@ class CohortSummary:
 
 
 def claim(folder: Path, options: dict[str, Any], description: str) -> None:
-    """Take a new or empty folder, or one that was made with the same options; refuse any other."""
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder}: is a file, wanted a folder for the cohort")
-    record = folder / _DESCRIPTION
-    if not record.exists():
-        # a killed run may leave a temporary file behind
-        strange = [p.name for p in folder.iterdir() if ".tmp." not in p.name] if folder.exists() else []
-        if strange:
-            raise InputError(
-                f"{folder}: is not empty (holds {sorted(strange)[0]!r}) and is no simulated cohort; name a new folder"
-            )
-        write_json(
-            record,
-            {
-                "Name": f"Simulated {options['effect']} cohort",
-                "BIDSVersion": "1.8.0",
-                "DatasetType": "derivative",
-                "License": "CC0",
-                "GeneratedBy": [{"Name": _GENERATOR, "Version": options["version"], "Parameters": options}],
-                "Description": " ".join(description.split()),
-            },
-        )
-        return
-    generated = read_json(record).get("GeneratedBy") or [{}]
-    if generated[0].get("Name") != _GENERATOR:
-        raise InputError(
-            f"{folder}: holds another data set ({_DESCRIPTION} names no {_GENERATOR!r}); name a new folder"
-        )
-    there = generated[0].get("Parameters", {})
-    for name in {**options, **there}:
-        wanted = options.get(name)
-        if there.get(name) != wanted:
-            raise InputError(
-                f"{folder}: was made with {name} {there.get(name)!r}, now {wanted!r} is asked for; "
-                f"use the same {name} to go on, or name a new folder"
-            )
+    """Take a folder for a cohort, see `neuroxai.io.claim`."""
+    about = {
+        "Name": f"Simulated {options['effect']} cohort",
+        "BIDSVersion": "1.8.0",
+        "DatasetType": "derivative",
+        "License": "CC0",
+        "Description": " ".join(description.split()),
+    }
+    io.claim(folder, _GENERATOR, options, about, "simulated cohort")
 
 
 def subject_files(

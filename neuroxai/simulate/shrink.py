@@ -8,11 +8,11 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroxai.deformation import Displacement, grid_points, sample
+from neuroxai.deformation import Displacement, grid_points, jacobian_determinant, sample
 from neuroxai.errors import InputError
 from neuroxai.simulate.anatomy import Anatomy, Array
 from neuroxai.simulate.atrophy import LOG_JACOBIAN_THRESHOLD, _smooth
-from neuroxai.simulate.diffeomorphism import exponential, jacobian, velocity
+from neuroxai.simulate.diffeomorphism import exponential, velocity
 from neuroxai.simulate.effect import FIELD_SPACING, Contrast, Effect, Planted
 from neuroxai.space import Space, Volume
 
@@ -123,7 +123,7 @@ class Shrink(Effect):
         for name, strength in amplitude.items():
             prescribed += np.float32(strength) * self._terms[name]
         warp = exponential(-velocity(prescribed, FIELD_SPACING) * self._window, self.local)
-        determinant = jacobian(warp)
+        determinant = jacobian_determinant(warp)
         if float(determinant.min()) <= 0:
             raise ArithmeticError(f"the atrophy folds (smallest Jacobian {float(determinant.min()):.3g})")
         return warp, -np.log(determinant)

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from neuroxai.simulate.diffeomorphism import jacobian
+from neuroxai.deformation import jacobian_determinant
 from neuroxai.simulate.effect import brain_grid
 from neuroxai.simulate.nature import draw_shape, scan_with
 from neuroxai.space import Space
@@ -16,7 +16,7 @@ def test_natural_shapes_never_fold_and_differ():
     moved = []
     for i in range(6):
         shape = draw_shape(np.random.default_rng(i), grid)
-        assert jacobian(shape.warp).min() > 0.3
+        assert jacobian_determinant(shape.warp).min() > 0.3
         assert np.linalg.det(shape.affine[:3, :3]) > 0.8
         moved.append(shape(points))
         assert np.linalg.norm(moved[-1] - points, axis=0).max() < 14
