@@ -197,7 +197,7 @@ def test_a_disk_that_refuses_ends_with_one_line(two, tmp_path, monkeypatch):
     def full(path, value):
         raise OSError(28, "No space left on device", str(path))
 
-    monkeypatch.setattr("neuroxai.preprocess.records.io.write_json", full)
+    monkeypatch.setattr("neuroxai.io.derivative.write_json", full)
     result = prepare(two, tmp_path / "out")
     assert result.code == 2
     assert "dataset_description.json: No space left on device; make room" in result.err
