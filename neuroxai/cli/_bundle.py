@@ -75,45 +75,6 @@ def _single(path: Path) -> dict[str, Any]:
     return {"image": str(path.resolve()), "participant_id": participant, "session_id": session}
 
 
-def open_bundle(bundle: Path, configs: Sequence[str], **overrides: Any) -> Any:
-    """Open a bundle's configuration for inference, quietly.
-
-    Values reach the configuration as objects or absolute paths, never as text that could be taken for an expression.
-
-    Returns
-    -------
-    monai.bundle.ConfigWorkflow
-        Initialised.
-    """
-    files = [bundle / "configs" / name for name in configs]
-    for file in files:
-        if not file.is_file():
-            raise InputError(f"{file}: no such file; {bundle} is no bundle with {', '.join(configs)}")
-    if "checkpoint" not in overrides and not (bundle / "models" / "model.pt").is_file():
-        raise InputError(
-            f"{bundle}/models/model.pt: no such checkpoint; train the bundle first (see its docs/README.md)"
-        )
-    import warnings
-
-    from monai.bundle import ConfigWorkflow
-
-    logging.getLogger("ignite").setLevel(logging.CRITICAL)
-    logging.getLogger("monai.bundle.workflows").setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        # the notice that configurations run code stands in the help text and the README
-        warnings.simplefilter("ignore")
-        workflow = ConfigWorkflow(
-            config_file=[str(f) for f in files],
-            meta_file=str(bundle / "configs" / "metadata.json"),
-            logging_file=False,
-            workflow_type="infer",
-            bundle_root=str(bundle.resolve()),
-            **overrides,
-        )
-        workflow.initialize()
-    return workflow
-
-
 def run_evaluator(evaluator: Any, total: int, quiet: bool) -> list[dict[str, str]]:
     """Run an evaluator with a progress bar on standard error; return the scans that failed."""
     from ignite.engine import Events

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 @contextmanager
 def progress_bar(
     label: str, quiet: bool = False, transient: bool = False
-) -> Iterator[Callable[[int, int | None], None]]:
+) -> Iterator[Callable[..., None]]:
     """Show a bar while the block lasts.
 
     Parameters
@@ -24,7 +24,8 @@ def progress_bar(
     Yields
     ------
     callable
-        Called with (finished, all); all may be None as long as it is unknown.
+        Called with (finished, all), and another label where what is done changes; all may be None as long as it is
+        unknown.
     """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -32,4 +33,8 @@ def progress_bar(
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), disable=quiet, transient=transient) as bar:
         task = bar.add_task(label, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+        def tell(done: int, total: int | None, what: str = label) -> None:
+            bar.update(task, completed=done, total=total, description=what)
+
+        yield tell

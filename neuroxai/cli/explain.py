@@ -82,12 +82,11 @@ def explain(
         find_scans,
         finish,
         located,
-        open_bundle,
         parse_options,
         run_evaluator,
         target_of,
     )
-    from neuroxai.components import end_processes, in_charge, join_shares, own_share, read_record
+    from neuroxai.components import end_processes, in_charge, join_shares, open_bundle, own_share, read_record
     from neuroxai.errors import InputError, one_of
 
     if method is not None and method not in attribution.names():

@@ -35,7 +35,8 @@ def predict(
 
     Example: `neuroxai predict bundle cohort --part test --out predictions`
     """
-    from neuroxai.cli._bundle import device_of, find_scans, finish, open_bundle, run_evaluator
+    from neuroxai.cli._bundle import device_of, find_scans, finish, run_evaluator
+    from neuroxai.components import open_bundle
 
     scans = find_scans(source, datalist, part, {"suffix": suffix, "desc": desc}, bundle)
     workflow = open_bundle(

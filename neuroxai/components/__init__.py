@@ -25,6 +25,7 @@ from neuroxai.components.metrics import (
     sensitivity,
     specificity,
 )
+from neuroxai.components.opening import open_bundle
 from neuroxai.components.optimisation import InverseTimeDecay, parameter_groups
 from neuroxai.components.predictions import MetricSaver, PredictionSaver
 from neuroxai.components.sampler import ScanSampler
@@ -64,6 +65,7 @@ __all__ = [
     "load_pretrained",
     "load_weights",
     "local_device",
+    "open_bundle",
     "open_part",
     "own_share",
     "parameter_groups",

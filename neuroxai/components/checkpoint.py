@@ -6,6 +6,7 @@ import json
 import logging
 import math
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from neuroxai.components.distributed import first_process, mean_over_processes, 
 from neuroxai.components.handlers import EarlyStop
 from neuroxai.components.weights import load_checkpoint
 from neuroxai.errors import InputError
-from neuroxai.io import atomic, sha256, write_json, write_tsv
+from neuroxai.io import atomic, read_tsv, sha256, write_json, write_tsv
 from neuroxai.space import Space
 
 _log = logging.getLogger("neuroxai")
@@ -34,7 +35,8 @@ class Checkpoints:
     - ``model.pt``: the network's plain state dict at the best validation (ties: later, as in Boehle 2019's code);
     - ``model.json``: the record that prediction needs (space, classes, checksum, settings, training participants);
     - ``last.pt``: everything a resumed run needs, after each epoch;
-    - ``history.tsv``: the figures of each epoch.
+    - ``history.tsv``: the figures of each epoch;
+    - ``times.tsv``: seconds and training steps of each epoch, apart, since they differ from run to run.
 
     Attach it to the trainer after the validation and early-stopping handlers. In a distributed training the first
     process writes, and all resume from the same file: the folder must be one that all machines share. The state is
@@ -98,12 +100,15 @@ class Checkpoints:
         self.resume = resume
         self.best, self.best_epoch = -math.inf, 0
         self.history: list[dict[str, float]] = []
+        self.times: list[dict[str, float]] = []
         self._losses: list[float] = []
         self._begun = False
+        self._clock = 0.0
 
     def attach(self, engine: Engine) -> None:
         """Attach to the trainer."""
         engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.EPOCH_STARTED, self._note_time)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._note_loss)
         self.evaluator.add_event_handler(Events.COMPLETED, self._keep_best, engine)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._keep_last)
@@ -141,6 +146,7 @@ class Checkpoints:
             _scaler(trainer).load_state_dict(state["scaler"])
         self.best, self.best_epoch = state["best"], state["best_epoch"]
         self.history = state["history"]
+        self.times = _times_before(self.folder / "times.tsv", state["epoch"])
         trainer.state.epoch, trainer.state.iteration = state["epoch"], state["iteration"]
         if self.early_stop.stopped or trainer.state.epoch >= (trainer.state.max_epochs or 0):
             _log.info("this run ended after epoch %d; nothing is left to train", state["epoch"])
@@ -161,6 +167,9 @@ class Checkpoints:
                 "on a folder that all machines share"
             )
         return common != "no file"
+
+    def _note_time(self, trainer: Engine) -> None:
+        self._clock = time.perf_counter()
 
     def _note_loss(self, trainer: Engine) -> None:
         output = trainer.state.output
@@ -197,8 +206,11 @@ class Checkpoints:
         figures.update({k: float(v) for k, v in self.evaluator.state.metrics.items()})
         self._losses = []
         self.history.append(figures)
+        spent = time.perf_counter() - self._clock
+        self.times.append({"epoch": trainer.state.epoch, "steps": trainer.state.iteration, "seconds": round(spent, 3)})
         if not first_process():
             return
+        write_tsv(self.folder / "times.tsv", pd.DataFrame(self.times))
         write_tsv(self.folder / "history.tsv", pd.DataFrame(self.history))
         _save(
             self.folder / "last.pt",
@@ -236,6 +248,14 @@ def _save(path: Path, value: Any) -> None:
 def _on_cpu(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     # contiguous: a zoo's weights should not carry the memory format of the machine they were trained on
     return {name: value.detach().cpu().contiguous() for name, value in state.items()}
+
+
+def _times_before(path: Path, epoch: int) -> list[dict[str, float]]:
+    """Return the times of the epochs that a resumed run need not repeat; none where they were not kept."""
+    if not path.is_file():
+        return []
+    rows: list[dict[str, float]] = read_tsv(path).to_dict("records")  # type: ignore[assignment]
+    return [row for row in rows if row["epoch"] <= epoch]
 
 
 def _plain(value: Any) -> float | None:

@@ -48,6 +48,10 @@ class GroupMeans:
         """Arrays added to the group."""
         return self._counts.get(group, 0)
 
+    def groups(self) -> list[str]:
+        """Names of the groups, in the order in which they first came."""
+        return list(self._sums)
+
     def mean(self, group: str) -> NDArray[np.float64] | None:
         """Mean of the group; None for an empty one."""
         return self._sums[group] / self._counts[group] if self.count(group) else None

@@ -29,7 +29,8 @@ from ignite.engine import Events
 
 from neuroxai import attribution, io
 from neuroxai.atlas import RegionScorer
-from neuroxai.cli._bundle import open_bundle, run_evaluator
+from neuroxai.cli._bundle import run_evaluator
+from neuroxai.components import open_bundle
 from neuroxai.components import LoadScand, NormaliseScand, ToSpaced, heatmaps, inferer, scores
 from neuroxai.space import Space, Volume, mni152
 

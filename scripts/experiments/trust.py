@@ -24,8 +24,7 @@ import numpy as np
 import torch
 
 from neuroxai import atlas, attribution
-from neuroxai.cli._bundle import open_bundle
-from neuroxai.components import open_part
+from neuroxai.components import open_bundle, open_part
 from neuroxai.errors import InputError
 from neuroxai.evaluation import KnownTruth, Trust, mask_in_space, measure_trust
 from neuroxai.io import read_labels, write_tsv

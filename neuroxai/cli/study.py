@@ -1,0 +1,154 @@
+"""The ``study`` commands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    help="The published studies, or one's own, as experiments that can be killed, resumed and shared out.",
+)
+
+CohortOption = Annotated[
+    list[str] | None,
+    typer.Option("--cohort", help="NAME=DIR: your cohort in the place of a declared one; DIR alone for `main`."),
+]
+SourceArgument = Annotated[str, typer.Argument(help="A name of `neuroxai study list`, or a YAML file.")]
+
+
+@app.command("list")
+def list_(as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False) -> None:
+    """List the studies that come with the package.
+
+    Example: `neuroxai study list`
+    """
+    import json
+
+    from neuroxai.studies import names, read_study
+
+    studies = [read_study(name) for name in names()]
+    if as_json:
+        typer.echo(json.dumps([{"name": s.name, "title": s.title, "paper": s.paper} for s in studies]))
+        return
+    width = max(len(s.name) for s in studies)
+    for study in studies:
+        typer.echo(f"{study.name:<{width}}  {study.title} ({study.paper})")
+
+
+@app.command()
+def show(name: Annotated[str, typer.Argument(help="A name of `neuroxai study list`.")]) -> None:
+    """Print a study's declaration, to be saved, changed, and run as one's own.
+
+    Example: `neuroxai study show klingenberg2021 > mine.yaml`
+    """
+    from neuroxai.studies import text_of
+
+    typer.echo(text_of(name), nl=False)
+
+
+@app.command()
+def run(
+    source: SourceArgument,
+    out: Annotated[Path, typer.Option(help="Folder of the study: new, or to go on with.")],
+    cohort: CohortOption = None,
+    quick: Annotated[bool, typer.Option("--quick", help="The small version that runs in minutes.")] = False,
+    jobs: Annotated[int, typer.Option(help="Runs at a time; -1 for one per core.")] = 1,
+    gpus: Annotated[str, typer.Option(help="GPUs to share out, one a run: auto, none, or numbers such as 0,1.")] = "auto",
+    scheduler: Annotated[
+        str | None, typer.Option(help="Address of a Dask scheduler whose workers see the same folders.")
+    ] = None,
+    retry: Annotated[bool, typer.Option("--retry", help="Try runs again that failed before.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Count the runs and estimate time and disk from a timed probe; run nothing.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+) -> None:
+    """Run a study: simulate or take cohorts, prepare, split, train, explain, test, and write a report.
+
+    Everything that is finished is kept: run the same command again after an interruption, or with more repetitions.
+
+    Example: `neuroxai study run klingenberg2021 --quick --out study4 --jobs 2`
+
+    Example: `neuroxai study run boehle2019 --cohort ADNI --out study1 --gpus 0,1`
+    """
+    import json
+
+    from neuroxai.cli._progress import progress_bar
+    from neuroxai.studies import How, read_study, run_study
+    from neuroxai.studies.launch import gpus_of
+
+    study = read_study(source, quick)
+    folders = _cohorts(cohort)
+    if dry_run:
+        from neuroxai.studies.estimate import estimate
+
+        found = estimate(study, folders, jobs)
+        typer.echo(json.dumps(found.to_dict()) if as_json else found.text())
+        return
+    cards = [] if scheduler else gpus_of(gpus)
+    with progress_bar(study.name, quiet=as_json) as bar:
+        how = How(jobs, scheduler, cards, retry, lambda what, done, total: bar(done, total, what))
+        summary = run_study(study, out, folders, how)
+    for text in summary.scans_failed:
+        typer.echo(f"failed: {text}", err=True)
+    for item in summary.failed:
+        typer.echo(f"failed: {item['title']}: {item['error']} ({item['log']})", err=True)
+    if as_json:
+        typer.echo(json.dumps(summary.to_dict()))
+    else:
+        done = summary.runs - len(summary.failed)
+        typer.echo(f"{done} of {summary.runs} runs done ({summary.kept} before): {summary.report or summary.folder}")
+    if summary.failed or summary.scans_failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def status(
+    out: Annotated[Path, typer.Argument(help="Folder of a study.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+) -> None:
+    """Say how far a study is: runs done, at work, failed (with their logs).
+
+    Example: `neuroxai study status study4`
+    """
+    import json
+
+    from neuroxai.studies.status import status_of
+
+    found = status_of(out)
+    if as_json:
+        typer.echo(json.dumps(found))
+        return
+    for run in found["runs"]:
+        more = f": {run['error']} ({run['log']})" if run["state"] == "failed" else f" {run['epochs']} epochs"
+        typer.echo(f"{run['state']:<8} {run['run']}  {run['title']}{more}")
+    counts = ", ".join(f"{count} {state}" for state, count in found["counts"].items())
+    typer.echo(f"{found['study']}: {counts}")
+
+
+@app.command()
+def report(out: Annotated[Path, typer.Argument(help="Folder of a study.")]) -> None:
+    """Make tables, figures and page of a study again, from the runs that are finished.
+
+    Example: `neuroxai study report study4`
+    """
+    from neuroxai.studies.write import write_report
+
+    typer.echo(f"report: {write_report(out)}")
+
+
+def _cohorts(pairs: list[str] | None) -> dict[str, Path]:
+    from neuroxai.errors import InputError
+
+    found: dict[str, Path] = {}
+    for pair in pairs or []:
+        name, sign, folder = pair.partition("=")
+        key, path = (name, Path(folder)) if sign else ("main", Path(name))
+        if key in found:
+            raise InputError(f"--cohort names {key!r} twice; give each cohort one folder")
+        found[key] = path
+    return found

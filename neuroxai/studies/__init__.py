@@ -1,0 +1,32 @@
+"""The published studies, and one's own, as declared experiments that can be killed, resumed and shared out."""
+
+from __future__ import annotations
+
+from neuroxai.studies.check import check
+from neuroxai.studies.declaration import Arm, CohortSource, Explanation, Search, Split, Statistics, Study
+from neuroxai.studies.engine import How, Summary, run_study
+from neuroxai.studies.findings import Finding, Findings, Picture
+from neuroxai.studies.reading import names, read_study, text_of
+from neuroxai.studies.results import Done, Results
+
+__all__ = [
+    "Arm",
+    "CohortSource",
+    "Done",
+    "Explanation",
+    "Finding",
+    "Findings",
+    "How",
+    "Picture",
+    "Results",
+    "Search",
+    "Split",
+    "Statistics",
+    "Study",
+    "Summary",
+    "check",
+    "names",
+    "read_study",
+    "run_study",
+    "text_of",
+]

@@ -1,0 +1,218 @@
+"""Look at all that a declaration names, before anything is simulated or trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from neuroxai import io
+from neuroxai.cohort import label_scans, read_cohort
+from neuroxai.cohort.datalist import PARTS
+from neuroxai.errors import InputError, one_of
+from neuroxai.studies import analyses
+from neuroxai.studies.declaration import Study
+from neuroxai.studies.plan import bundle_folder
+from neuroxai.studies.search import check_search
+
+RESERVED = {
+    "bundle_root", "dataset_dir", "datalist", "output_dir", "ckpt_dir", "resume", "seed", "pretrained", "tensorboard"
+}  # fmt: skip
+SIMULATE = ("effect", "subjects", "spacing", "seed", "misalign", "raw")
+
+
+def check(study: Study, cohorts: Mapping[str, Path] | None = None) -> None:
+    """Refuse a study that cannot be run.
+
+    Parameters
+    ----------
+    study : Study
+        As read.
+    cohorts : mapping of str to Path, optional
+        Folders that take the place of cohorts, by name.
+
+    Raises
+    ------
+    InputError
+        Naming the key, what was got, and the choices.
+    """
+    analysis = analyses.get(study.analysis)
+    if not study.arms:
+        raise InputError("arms: there is none; declare at least one")
+    for name, low in (("repetitions", study.repetitions), ("processes", study.processes), ("threads", study.threads),
+                      ("split: repeats", study.split.repeats)):  # fmt: skip
+        if low < 1:
+            raise InputError(f"{name} is {low}, wanted 1 or more")
+    for part in study.parts:
+        if part not in PARTS:
+            raise one_of("part in parts", part, PARTS)
+    _check_cohorts(study, dict(cohorts or {}))
+    _check_arms(study)
+    _check_explanations(study)
+    analysis.check(study)
+
+
+def _check_cohorts(study: Study, given: dict[str, Path]) -> None:
+    from neuroxai.cohort import SplitOptions
+    from neuroxai.simulate import EFFECTS
+
+    for name in given:
+        if name not in study.cohorts:
+            raise one_of("cohort for --cohort", name, study.cohorts)
+    fractions = study.split.fractions
+    if len(fractions) != 3:
+        raise InputError(f"split: fractions are {fractions}, wanted three: training, validation, test")
+    SplitOptions(
+        fractions=(fractions[0], fractions[1], fractions[2]),
+        seed=study.split.seed,
+        test_sessions=study.split.test_sessions,  # type: ignore[arg-type]  # checked there
+        age_bins=study.split.age_bins,
+    )
+    if min(fractions) <= 0:
+        raise InputError(f"split: fractions are {fractions}, wanted a share for each of {', '.join(PARTS)}")
+    for name, source in study.cohorts.items():
+        where = f"cohorts: {name}"
+        if len(source.classes) != 2 or len(set(source.classes)) != 2:
+            raise InputError(f"{where}: classes are {source.classes}, wanted two, the patients' last")
+        if source.simulate and source.path:
+            raise InputError(f"{where}: simulate and path exclude each other; leave one")
+        folder = given.get(name) or (Path(source.path).expanduser() if source.path else None)
+        if folder is not None:
+            if not folder.is_dir():
+                raise InputError(f"{where}: {folder}: no such folder")
+            label_scans(read_cohort(folder, suffix=source.suffix, desc=source.desc), source.target, source.classes)
+            continue
+        if not source.simulate:
+            raise InputError(f"{where}: has neither simulate nor path; give a folder with --cohort {name}=DIR")
+        for key in source.simulate:
+            if key not in SIMULATE:
+                raise one_of(f"key in {where}: simulate", key, SIMULATE)
+        if source.simulate.get("effect") not in EFFECTS:
+            raise one_of(f"effect in {where}: simulate", source.simulate.get("effect"), EFFECTS)
+        for key in ("subjects", "spacing"):
+            if not isinstance(source.simulate.get(key), int | float):
+                raise InputError(f"{where}: simulate: {key} is {source.simulate.get(key)!r}, wanted a number")
+
+
+def _check_arms(study: Study) -> None:
+    from neuroxai.preprocess import choose
+    from neuroxai.preprocess.lesion_filling import VARIANTS
+
+    for name, arm in study.arms.items():
+        where = f"arms: {name}"
+        if arm.cohort not in study.cohorts:
+            raise one_of(f"cohort in {where}", arm.cohort, study.cohorts)
+        keys = _keys(bundle_folder(arm.bundle or study.bundle))
+        _check_settings("settings", study.settings, keys)
+        _check_settings(f"{where}: settings", arm.settings, keys)
+        if arm.prepare:
+            try:
+                choose(**arm.prepare)
+            except TypeError as error:
+                raise InputError(f"{where}: prepare: {str(error).split(') ')[-1]}; see neuroxai prepare --help") from None
+        if arm.fill_lesions is not None and arm.fill_lesions not in VARIANTS:
+            raise one_of(f"fill_lesions in {where}", arm.fill_lesions, VARIANTS)
+        if not 0 < arm.share <= 1:
+            raise InputError(f"{where}: share is {arm.share}, wanted more than 0, at most 1")
+        space = search_space(study, name)
+        if study.search.draws and arm.train:
+            check_search(study.search, space, f"{where}: search")
+            for hyper, values in space.items():
+                settings = values if isinstance(values, Mapping) and "low" not in values else {hyper: {hyper: 0}}
+                for chosen in settings.values():
+                    _check_settings(f"{where}: search: {hyper}", chosen, keys)
+        if arm.pretrained is not None:
+            if "pretrained" not in keys | {"pretrained"} & _all_keys(bundle_folder(arm.bundle or study.bundle)):
+                raise InputError(f"{where}: pretrained: bundle {arm.bundle or study.bundle} cannot begin from weights")
+            if arm.pretrained not in study.arms:
+                raise one_of(f"arm for pretrained in {where}", arm.pretrained, study.arms)
+    order(study)
+
+
+def search_space(study: Study, arm: str) -> dict[str, Any]:
+    """Return the hyper-parameters of an arm."""
+    return {**study.search.space, **study.arms[arm].search}
+
+
+def order(study: Study) -> list[list[str]]:
+    """Return the arms in levels: those of one level need only weights of those before.
+
+    Raises
+    ------
+    InputError
+        If arms wait for each other.
+    """
+    left, levels, made = dict(study.arms), [], set[str]()
+    while left:
+        level = [name for name, arm in left.items() if arm.pretrained is None or arm.pretrained in made]
+        if not level:
+            raise InputError(f"arms: pretrained: {', '.join(left)} wait for each other; break the circle")
+        levels.append(level)
+        made |= set(level)
+        left = {name: arm for name, arm in left.items() if name not in made}
+    return levels
+
+
+def _all_keys(bundle: Path) -> set[str]:
+    return set(io.read_json(bundle / "configs" / "train.json"))
+
+
+def _keys(bundle: Path) -> set[str]:
+    """Return what may be set of a bundle's training: values, not what they are made into."""
+    values = io.read_json(bundle / "configs" / "train.json")
+    plain = {key for key, value in values.items() if not isinstance(value, dict | list) or key in ("l2", "shift_axis")}
+    return plain - RESERVED - {"initialize", "run", "finalize", "imports"}
+
+
+def _check_settings(where: str, settings: Mapping[str, Any], keys: set[str]) -> None:
+    for key, value in settings.items():
+        if key in RESERVED:
+            raise InputError(f"{where}: {key} is the study's own to set; leave it out")
+        if key not in keys:
+            raise one_of(f"key in {where}", key, keys)
+        # a configuration takes such a text for an expression and runs it
+        if any(text.lstrip().startswith(("$", "@", "%")) for text in _texts(value)):
+            raise InputError(f"{where}: {key} is {value!r}, wanted a plain value, no expression")
+
+
+def _texts(value: Any) -> list[str]:
+    if isinstance(value, str):
+        return [value]
+    parts = [*value.keys(), *value.values()] if isinstance(value, Mapping) else value if isinstance(value, list) else []
+    return [text for part in parts for text in _texts(part)]
+
+
+def _check_explanations(study: Study) -> None:
+    import torch
+
+    from neuroxai import attribution
+    from neuroxai.atlas import find
+    from neuroxai.atlas.named import is_name
+    from neuroxai.components.inferer import check_start
+
+    classes = {name for source in study.cohorts.values() for name in source.classes}
+    for name, spec in study.explain.items():
+        where = f"explain: {name}"
+        if spec.method not in attribution.names():
+            raise one_of(f"method in {where}", spec.method, attribution.names())
+        if spec.start not in (None, "logit", "probability"):
+            raise one_of(f"start in {where}", spec.start, ("logit", "probability"))
+        if spec.target is not None and spec.target not in classes:
+            raise one_of(f"target in {where}", spec.target, classes)
+        if spec.neurons is not None and spec.layer is None:
+            raise InputError(f"{where}: neurons need the layer that they are in; name it")
+        try:
+            check_start(spec.method, spec.layer, None, None)
+            if spec.method != "region_occlusion":
+                attribution.create(spec.method, torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(8, 2)).eval(), **spec.options)
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from None
+    if study.explain and not study.atlases:
+        raise InputError("atlases: there is none; name one, such as builtin")
+    for name in study.atlases:
+        if name == "builtin":
+            continue
+        if is_name(name):
+            find(name)
+        elif not Path(name).is_file():
+            raise InputError(f"atlases: {name}: no such file; give a name of `neuroxai atlas list`, or a label image")

@@ -1,0 +1,175 @@
+"""Explanations of a run: every method on each scan as it streams by; sums by region, group means, known truth.
+
+No heatmap is kept but the means of groups, so that a run of a thousand scans and six methods takes megabytes.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from neuroxai import io
+from neuroxai.atlas import Atlas, RegionScorer
+from neuroxai.components import AttributionInferer, FilterInferer
+from neuroxai.errors import InputError
+from neuroxai.evaluation import GroupMeans, localisation_metrics, mask_in_space
+from neuroxai.space import Space, Volume
+from neuroxai.statistics import lesion_coverage, lesion_relevance
+from neuroxai.studies.digest import digest
+from neuroxai.studies.outcome import Opened
+
+_log = logging.getLogger("neuroxai")
+
+
+def explain_run(folder: Path, bundle: Path, facts: dict[str, Any]) -> None:
+    """Make what is wanting of a run's explanations, part by part, each written when it is whole."""
+    specs: dict[str, Any] = facts["explain"]
+    opened: Opened | None = None
+    for part in facts["parts"]:
+        place = folder / "explained" / part
+        pending = {
+            name: spec
+            for name, spec in specs.items()
+            if not is_finished(place / name, digest([spec, facts["atlases"]]))
+        }  # fmt: skip
+        if not pending:
+            continue
+        opened = opened or Opened(bundle, facts)
+        atlases = {name: _atlas(name, opened.space) for name in facts["atlases"]}
+        gatherers = {n: _Gatherer(opened, n, spec, atlases) for n, spec in pending.items()}
+        items = opened.items(part)
+        for number, (item, scan) in enumerate(opened.scans(part), start=1):
+            truth = truth_of(Path(item["image"]), item, facts.get("lesions"), opened.space)
+            for gatherer in gatherers.values():
+                gatherer.add(item, scan, truth)
+            _log.info("explained %s: %d of %d", part, number, len(items))
+        for name, gatherer in gatherers.items():
+            gatherer.write(place / name)
+            record = {**specs[name], "atlases": facts["atlases"], "digest": digest([specs[name], facts["atlases"]])}
+            io.write_json(place / name / "explanation.json", record)
+
+
+def is_finished(place: Path, wanted: str) -> bool:
+    """Whether an explanation stands in a folder, made as it is wanted now."""
+    path = place / "explanation.json"
+    return path.is_file() and io.read_json(path).get("digest") == wanted
+
+
+def _atlas(name: str, space: Space) -> Atlas:
+    from neuroxai.atlas import builtin, get, load
+    from neuroxai.atlas.named import is_name
+
+    if name == "builtin":
+        return builtin(space)
+    return (get(name) if is_name(name) else load(name)).resampled_to(space)
+
+
+def atlas_label(name: str) -> str:
+    """Return what files call an atlas: its name, or its file's."""
+    stem = Path(name).name.removesuffix(".gz").removesuffix(".nii")
+    return "".join(c if c.isalnum() else "-" for c in stem)
+
+
+def truth_of(scan: Path, item: Mapping[str, Any], lesions: str | None, space: Space) -> NDArray[np.bool_] | None:
+    """Return the lesions or the planted effect of a scan on the network's grid; None where there are none."""
+    from neuroxai.report.truth import mask_beside
+
+    if lesions:
+        names = {"participant": item["participant_id"], "session": item.get("session_id") or ""}
+        path: Path | None = Path(lesions.format(**names)).expanduser()
+    else:
+        beside = sorted(scan.parent.glob(f"{scan.name.split('_desc-')[0]}*label-lesion_mask.nii.gz"))
+        path = beside[0] if beside else mask_beside(scan)
+    if path is None or not path.is_file():
+        return None
+    mask = mask_in_space(io.read_labels(path), space)
+    return mask if mask.any() else None
+
+
+class _Gatherer:
+    """One explanation of all scans of a part."""
+
+    def __init__(self, opened: Opened, name: str, spec: Mapping[str, Any], atlases: Mapping[str, Atlas]) -> None:
+        self.opened, self.space = opened, opened.space
+        self.target = opened.classes.index(spec["target"]) if spec.get("target") else len(opened.classes) - 1
+        regions = next(iter(atlases.values()))
+        options = dict(spec.get("options") or {})
+        self.filters: FilterInferer | None = None
+        if spec.get("neurons") is not None:
+            self.filters = FilterInferer(spec["layer"], spec["neurons"], spec["method"], options)
+        self.inferer = AttributionInferer(
+            spec["method"], options, self.target, spec.get("start"), layer=spec.get("layer"), regions=regions
+        )
+        self.scorers = {key: RegionScorer(atlas).to(opened.device) for key, atlas in atlases.items()}
+        self.tables: dict[str, list[pd.DataFrame]] = {key: [] for key in atlases}
+        self.scans: list[dict[str, Any]] = []
+        self.means = GroupMeans(self.space.shape)
+
+    def add(self, item: Mapping[str, Any], scan: torch.Tensor, truth: NDArray[np.bool_] | None) -> None:
+        """Explain one scan."""
+        if self.filters is not None:
+            result = self.filters(scan, self.opened.network)
+            for number, hidden in enumerate(result["hidden"]):
+                self.means.add(_array(hidden.relevance), [f"filter-{number:03d}"])
+            return
+        result = self.inferer(scan, self.opened.network)
+        heatmap, logits = result["heatmap"], result["logits"]
+        row = self.opened.row(dict(item), logits)
+        who = {"participant_id": row["participant_id"], "session_id": row["session_id"]}
+        values = _array(heatmap)
+        if not np.isfinite(values).all():
+            raise InputError(f"{who['participant_id']}: the heatmap is not finite; is the network's training?")
+        positive = self.opened.classes[self.target]
+        said, is_ = row["predicted"] == positive, row["true"] == positive
+        cell = ("T" if said == is_ else "F") + ("P" if said else "N")
+        self.means.add(values, ["all", cell, f"class-{row['true']}"])
+        self.scans.append({
+            **who, "true": row["true"], "predicted": row["predicted"], "cell": cell,
+            "probability": row[f"probability_{positive}"], "sum": values.sum(), "positive": np.maximum(values, 0).sum(),
+            **_truths(values, truth, _array(scan) != 0, self.space.spacing),
+        })  # fmt: skip
+        for key, scorer in self.scorers.items():
+            table = scorer(heatmap).to_frame()
+            for place, (column, value) in enumerate(who.items()):
+                table.insert(place, column, value)
+            self.tables[key].append(table)
+
+    def write(self, place: Path) -> None:
+        """Write tables and mean maps."""
+        if self.scans:
+            io.write_tsv(place / "scans.tsv", pd.DataFrame(self.scans))
+        for key, tables in self.tables.items():
+            if tables:
+                io.write_tsv(place / f"regions_{atlas_label(key)}.tsv", pd.concat(tables, ignore_index=True))
+        for group in self.means.groups():
+            mean = self.means.mean(group)
+            if mean is not None:
+                io.write_volume(place / f"mean_{group}.nii.gz", Volume(mean.astype(np.float32), self.space))
+
+
+def _truths(
+    heatmap: NDArray[Any], truth: NDArray[np.bool_] | None, brain: NDArray[np.bool_], spacing: Sequence[float]
+) -> dict[str, float]:
+    """Return how much relevance the truth holds; NaN where there is no truth."""
+    names = ("truth_voxels", "coverage", "relevance_in_truth", "roc_auc", "density_ratio", "relevance_mass")
+    if truth is None or not (truth & brain).any():
+        return dict.fromkeys(names, math.nan)
+    found = localisation_metrics(heatmap, truth, brain, spacing=spacing)
+    return {
+        "truth_voxels": float(truth.sum()),
+        "coverage": lesion_coverage(truth, brain),
+        "relevance_in_truth": lesion_relevance(heatmap, truth),
+        **{name: found[name] for name in names[3:]},
+    }
+
+
+def _array(maps: torch.Tensor) -> NDArray[np.float64]:
+    return np.asarray(maps[0, 0].detach().double().cpu().numpy())

@@ -1,0 +1,146 @@
+"""From a declaration to runs: one training each, known by the digest of all that decides its result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from neuroxai import io
+from neuroxai.studies.declaration import Arm, Study, Values
+from neuroxai.studies.digest import digest
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training and what is asked of it afterwards.
+
+    Parameters
+    ----------
+    arm : str
+        Name of the arm.
+    split, repetition : int
+        Numbers, from 0.
+    draw : int or None
+        Number of the draw, where hyper-parameters are searched for.
+    drawn : dict
+        The values drawn.
+    bundle : pathlib.Path
+        The bundle's sources.
+    folder : pathlib.Path
+        The cohort's.
+    datalist : pathlib.Path
+        Its parts.
+    settings : dict
+        Overrides of ``train.json``, with the seed.
+    needs : str
+        Identifier of the run whose weights it begins with; empty for none.
+    train : bool
+        False: weights are taken as they are.
+    identifier : str
+        Digest of all this and of the files' contents; two arms of equal settings share a run.
+    """
+
+    arm: str
+    split: int
+    repetition: int
+    draw: int | None
+    drawn: Values
+    bundle: Path
+    folder: Path
+    datalist: Path
+    settings: Values
+    needs: str = ""
+    train: bool = True
+    identifier: str = field(default="")
+
+    @property
+    def title(self) -> str:
+        """What a person would call it."""
+        draw = "" if self.draw is None else f", draw {self.draw}"
+        return f"{self.arm}, split {self.split}, repetition {self.repetition}{draw}"
+
+
+def bundle_folder(name: str, base: Path | None = None) -> Path:
+    """Return the folder of a bundle: a path as it is, a name beside the package.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
+    from neuroxai.errors import one_of
+
+    given = Path(name).expanduser()
+    if (given / "configs" / "train.json").is_file():
+        return given.resolve()
+    beside = base or Path(__file__).resolve().parents[2] / "bundles"
+    if (beside / name / "configs" / "train.json").is_file():
+        return beside / name
+    there = sorted(p.parents[1].name for p in beside.glob("*/configs/train.json"))
+    raise one_of("bundle", name, there, "Or give the folder of one.")
+
+
+def seed_of(study: Study, repetition: int, draw: int | None) -> int:
+    """Return a training's seed: the same in all arms and splits, another for each repetition and draw."""
+    return study.seed + repetition + 1000 * (draw or 0)
+
+
+def make_run(
+    study: Study,
+    name: str,
+    numbers: tuple[int, int, int | None],
+    data: tuple[Path, Path],
+    drawn: Values,
+    chosen: Values,
+    needs: str,
+) -> Run:
+    """Put a run together.
+
+    Parameters
+    ----------
+    study : Study
+        The declaration.
+    name : str
+        The arm.
+    numbers : (int, int, int or None)
+        Split, repetition, draw.
+    data : (Path, Path)
+        Folder and datalist of the arm's cohort.
+    drawn, chosen : dict
+        Values of the search, and the settings that they stand for.
+    needs : str
+        Identifier of the run to begin from.
+    """
+    arm: Arm = study.arms[name]
+    split, repetition, draw = numbers
+    bundle = bundle_folder(arm.bundle or study.bundle)
+    settings = {**study.settings, **arm.settings, **chosen, "seed": seed_of(study, repetition, draw)}
+    run = Run(name, split, repetition, draw, drawn, bundle, data[0], data[1], settings, needs, arm.train)
+    return replace(run, identifier=identify(run, study.processes))
+
+
+def identify(run: Run, processes: int = 1) -> str:
+    """Return the digest of all that decides a run's result: settings, configurations, labels, scans, forerunner."""
+    return digest(
+        {
+            "bundle": run.bundle.name,
+            "configs": {p.name: io.sha256(p) for p in sorted((run.bundle / "configs").glob("*.json"))},
+            "data": _data_digest(run),
+            "settings": run.settings,
+            "needs": run.needs,
+            "train": run.train,
+            "processes": processes,
+        }
+    )
+
+
+def _data_digest(run: Run) -> str:
+    datalist: Mapping[str, Any] = io.read_json(run.datalist)
+    scans = {
+        item["image"]: (run.folder / item["image"]).stat().st_size
+        for part in ("training", "validation", "test")
+        for item in datalist.get(part, [])
+    }
+    return digest({"parts": {k: v for k, v in datalist.items() if k != "versions"}, "bytes": scans})

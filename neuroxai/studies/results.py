@@ -1,0 +1,141 @@
+"""What the runs of a study left behind, for its analysis: tables and maps by arm, split and repetition."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from neuroxai import io
+from neuroxai.errors import one_of
+from neuroxai.space import Volume
+from neuroxai.studies.declaration import Study
+from neuroxai.studies.explaining import atlas_label
+from neuroxai.studies.plan import Run
+
+KEYS = ("arm", "split", "repetition")
+METRICS = ("balanced_accuracy", "sensitivity", "specificity", "accuracy", "roc_auc")
+
+
+@dataclass(frozen=True)
+class Done:
+    """A finished run: what it was and where it stands."""
+
+    run: Run
+    folder: Path
+    #: whether it is the best of its search, or there was none
+    chosen: bool = True
+
+
+class Results:
+    """Read what the runs of a study wrote.
+
+    Parameters
+    ----------
+    study : Study
+        The declaration.
+    out : pathlib.Path
+        The study's folder.
+    done : sequence of Done
+        Finished runs, in the order of arms, splits, repetitions and draws.
+    cohorts : mapping of str to Path
+        Folders of the source cohorts, by name.
+    """
+
+    def __init__(self, study: Study, out: Path, done: Sequence[Done], cohorts: Mapping[str, Path]) -> None:
+        self.study, self.out, self.done, self.cohorts = study, out, list(done), dict(cohorts)
+
+    @cached_property
+    def runs(self) -> pd.DataFrame:
+        """One row a run: arm, split, repetition, draw, chosen, run, the test part's metrics, epochs, steps, drawn values.
+
+        Metrics: balanced_accuracy, sensitivity, specificity, accuracy, roc_auc, scans; ``validation`` is what draws are
+        ranked by; drawn values stand in columns ``drawn_NAME``.
+        """
+        rows = []
+        for done in self.done:
+            run, result = done.run, io.read_json(done.folder / "result.json")
+            rows.append({
+                "arm": run.arm, "split": run.split, "repetition": run.repetition,
+                "draw": run.draw, "chosen": done.chosen, "run": run.identifier,
+                **{name: result["test"][name] for name in (*METRICS, "scans")},
+                **{name: result[name] for name in ("epochs", "best_epoch", "steps", "validation")},
+                **{f"drawn_{name}": value for name, value in run.drawn.items()},
+            })  # fmt: skip
+        return pd.DataFrame(rows)
+
+    @cached_property
+    def timings(self) -> pd.DataFrame:
+        """One row a run: seconds of training (all epochs, validation included), apart since no two runs agree in them."""
+        rows = []
+        for done in self.done:
+            path = done.folder / "bundle" / "models" / "times.tsv"
+            seconds = float(io.read_tsv(path)["seconds"].sum()) if path.is_file() else 0.0
+            run = done.run
+            rows.append({"arm": run.arm, "split": run.split, "repetition": run.repetition, "draw": run.draw,
+                         "run": run.identifier, "seconds": seconds})  # fmt: skip
+        return pd.DataFrame(rows)
+
+    def chosen(self, arm: str | None = None) -> list[Done]:
+        """Return the runs that count: of an arm or all, the best draw where hyper-parameters were searched for."""
+        if arm is not None and arm not in self.study.arms:
+            raise one_of("arm", arm, self.study.arms)
+        return [done for done in self.done if done.chosen and arm in (None, done.run.arm)]
+
+    def predictions(self, done: Done, part: str = "test") -> pd.DataFrame:
+        """Return a run's predictions: participant_id, session_id, true, predicted, probability_CLASS, score."""
+        return io.read_tsv(done.folder / f"predictions_{part}.tsv")
+
+    def history(self, done: Done) -> pd.DataFrame:
+        """Return the figures of each epoch; empty for a network that was not trained."""
+        path = done.folder / "bundle" / "models" / "history.tsv"
+        return io.read_tsv(path) if path.is_file() else pd.DataFrame()
+
+    def scans(self, done: Done, explanation: str, part: str = "test") -> pd.DataFrame:
+        """Return what an explanation came to on each scan.
+
+        Columns participant_id, session_id, true, predicted, cell (TP, FP, TN, FN), probability, sum, positive, and where
+        the truth is known truth_voxels, coverage, relevance_in_truth, roc_auc, density_ratio, relevance_mass.
+        """
+        return io.read_tsv(self._place(done, explanation, part) / "scans.tsv")
+
+    def regions(self, done: Done, explanation: str, atlas: str | None = None, part: str = "test") -> pd.DataFrame:
+        """Return region scores, a row a scan and region.
+
+        Columns participant_id, session_id, index, name, sum, absolute, positive, negative, density, voxels; the first
+        atlas of the study where none is named.
+        """
+        chosen = atlas or self.study.atlases[0]
+        return io.read_tsv(self._place(done, explanation, part) / f"regions_{atlas_label(chosen)}.tsv")
+
+    def mean_map(self, done: Done, explanation: str, group: str, part: str = "test") -> Volume | None:
+        """Return a group's mean heatmap: all, TP, FP, TN, FN, class-NAME or filter-NNN; None for an empty group."""
+        path = self._place(done, explanation, part) / f"mean_{group}.nii.gz"
+        return io.read_volume(path) if path.is_file() else None
+
+    def groups(self, done: Done, explanation: str, part: str = "test") -> list[str]:
+        """Return the groups that have a mean heatmap."""
+        found = self._place(done, explanation, part).glob("mean_*.nii.gz")
+        return sorted(p.name.removeprefix("mean_").removesuffix(".nii.gz") for p in found)
+
+    def participants(self, cohort: str = "main") -> pd.DataFrame:
+        """Return a source cohort's participants.tsv."""
+        return io.read_tsv(self.cohorts[cohort] / "participants.tsv", required=("participant_id",))
+
+    def cohort_of(self, done: Done) -> Path:
+        """Return the folder of the scans that a run was trained on."""
+        return done.run.folder
+
+    def datalist(self, done: Done) -> dict[str, Any]:
+        """Return the parts of a run's split."""
+        found: dict[str, Any] = io.read_json(done.run.datalist)
+        return found
+
+    def _place(self, done: Done, explanation: str, part: str) -> Path:
+        if explanation not in self.study.explain:
+            raise one_of("explanation", explanation, self.study.explain)
+        return done.folder / "explained" / part / explanation
