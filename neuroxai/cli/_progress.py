@@ -7,9 +7,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def progress_bar(
-    label: str, quiet: bool = False, transient: bool = False
-) -> Iterator[Callable[..., None]]:
+def progress_bar(label: str, quiet: bool = False, transient: bool = False) -> Iterator[Callable[..., None]]:
     """Show a bar while the block lasts.
 
     Parameters

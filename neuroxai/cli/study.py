@@ -57,13 +57,16 @@ def run(
     cohort: CohortOption = None,
     quick: Annotated[bool, typer.Option("--quick", help="The small version that runs in minutes.")] = False,
     jobs: Annotated[int, typer.Option(help="Runs at a time; -1 for one per core.")] = 1,
-    gpus: Annotated[str, typer.Option(help="GPUs to share out, one a run: auto, none, or numbers such as 0,1.")] = "auto",
+    gpus: Annotated[
+        str, typer.Option(help="GPUs to share out, one a run: auto, none, or numbers such as 0,1.")
+    ] = "auto",
     scheduler: Annotated[
         str | None, typer.Option(help="Address of a Dask scheduler whose workers see the same folders.")
     ] = None,
     retry: Annotated[bool, typer.Option("--retry", help="Try runs again that failed before.")] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Count the runs and estimate time and disk from a timed probe; run nothing.")
+        bool,
+        typer.Option("--dry-run", help="Count the runs and estimate time and disk from a timed probe; run nothing."),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:

@@ -84,10 +84,10 @@ def scatter(
         for number, (name, (x, y)) in enumerate(groups.items()):
             mark = MARKERS[number % len(MARKERS)]
             axes.plot(x, y, mark, color=COLOURS[number % len(COLOURS)], markersize=5, label=name)
-        x, y = (np.concatenate([np.asarray(pair[n], float) for pair in groups.values()]) for n in (0, 1))
-        if line and len(x) > 1 and np.ptp(x) > 0:
-            slope, start = np.polyfit(x, y, 1)
-            ends = np.array([x.min(), x.max()])
+        at, values = (np.concatenate([np.asarray(pair[n], float) for pair in groups.values()]) for n in (0, 1))
+        if line and len(at) > 1 and np.ptp(at) > 0:
+            slope, start = np.polyfit(at, values, 1)
+            ends = np.array([at.min(), at.max()])
             axes.plot(ends, start + slope * ends, color="black", linewidth=1)
         axes.set(xlabel=across, ylabel=up)
         axes.ticklabel_format(axis="y", style="sci", scilimits=(-3, 4))

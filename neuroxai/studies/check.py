@@ -109,7 +109,9 @@ def _check_arms(study: Study) -> None:
             try:
                 choose(**arm.prepare)
             except TypeError as error:
-                raise InputError(f"{where}: prepare: {str(error).split(') ')[-1]}; see neuroxai prepare --help") from None
+                raise InputError(
+                    f"{where}: prepare: {str(error).split(') ')[-1]}; see neuroxai prepare --help"
+                ) from None
         if arm.fill_lesions is not None and arm.fill_lesions not in VARIANTS:
             raise one_of(f"fill_lesions in {where}", arm.fill_lesions, VARIANTS)
         if not 0 < arm.share <= 1:
@@ -122,7 +124,7 @@ def _check_arms(study: Study) -> None:
                 for chosen in settings.values():
                     _check_settings(f"{where}: search: {hyper}", chosen, keys)
         if arm.pretrained is not None:
-            if "pretrained" not in keys | {"pretrained"} & _all_keys(bundle_folder(arm.bundle or study.bundle)):
+            if "pretrained" not in _all_keys(bundle_folder(arm.bundle or study.bundle)):
                 raise InputError(f"{where}: pretrained: bundle {arm.bundle or study.bundle} cannot begin from weights")
             if arm.pretrained not in study.arms:
                 raise one_of(f"arm for pretrained in {where}", arm.pretrained, study.arms)
@@ -204,7 +206,9 @@ def _check_explanations(study: Study) -> None:
         try:
             check_start(spec.method, spec.layer, None, None)
             if spec.method != "region_occlusion":
-                attribution.create(spec.method, torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(8, 2)).eval(), **spec.options)
+                attribution.create(
+                    spec.method, torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(8, 2)).eval(), **spec.options
+                )
         except InputError as error:
             raise InputError(f"{where}: {error}") from None
     if study.explain and not study.atlases:

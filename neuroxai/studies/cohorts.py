@@ -70,7 +70,8 @@ def _simulated(
 
     options = dict(source.simulate)
     extras = Extras(
-        misalign=Misalign() if options.pop("misalign", False) else None, raw=Raw() if options.pop("raw", False) else None
+        misalign=Misalign() if options.pop("misalign", False) else None,
+        raw=Raw() if options.pop("raw", False) else None,
     )
     summary = simulate_cohort(
         folder,

@@ -16,9 +16,9 @@ from neuroxai.preprocess.run import cluster
 from neuroxai.studies import cohorts as data
 from neuroxai.studies.check import check, order, search_space
 from neuroxai.studies.declaration import Study, Values
+from neuroxai.studies.digest import digest
 from neuroxai.studies.execute import ERROR, RESULT
 from neuroxai.studies.explaining import is_finished
-from neuroxai.studies.digest import digest
 from neuroxai.studies.launch import run_all
 from neuroxai.studies.plan import Run, make_run
 from neuroxai.studies.results import Done, Results
@@ -175,7 +175,7 @@ class _Engine:
             scores = [(self._score(run), -n, run) for n, run in enumerate(runs)]
             good = [item for item in scores if item[0] is not None]
             if good:
-                self.best[cell] = max(good, key=lambda item: item[:2])[2]  # type: ignore[arg-type, return-value]
+                self.best[cell] = max(good, key=lambda item: item[:2])[2]
 
     def _next(self, cell: tuple[str, int, int], before: Sequence[Run], searched: bool) -> Run:
         arm, split, repetition = cell
@@ -183,7 +183,11 @@ class _Engine:
         if searched:
             space = search_space(study, arm)
             stream = list(study.arms).index(arm) * 100_003 + split * 101 + repetition
-            store = self.out / "search" / f"{arm}_split-{split}_repetition-{repetition}_{digest([asdict(study.search), space], 6)}.log"
+            store = (
+                self.out
+                / "search"
+                / f"{arm}_split-{split}_repetition-{repetition}_{digest([asdict(study.search), space], 6)}.log"
+            )
             random = study.search.sampler == "random"
             scores = [None if random else self._score(run) for run in before]
             values = draw(study.search, space, stream, scores, store)
@@ -222,7 +226,9 @@ class _Engine:
                 kept += 1
                 continue
             if (place / ERROR).is_file() and not self.how.retry:
-                self.errors[run.identifier] = io.read_json(place / ERROR)["error"] + " (tried before; --retry tries again)"
+                self.errors[run.identifier] = (
+                    io.read_json(place / ERROR)["error"] + " (tried before; --retry tries again)"
+                )
                 continue
             place.mkdir(parents=True, exist_ok=True)
             io.write_json(place / "run.json", facts)
@@ -298,8 +304,8 @@ def _claim(folder: Path, study: Study, cohorts: Mapping[str, Path]) -> None:
         before = io.read_json(record)
         if before.get("study", {}).get("name") != study.name:
             raise InputError(
-                f"{folder}: holds study {before.get('study', {}).get('name')!r}, now {study.name!r} is asked for; name a "
-                "new folder"
+                f"{folder}: holds study {before.get('study', {}).get('name')!r}, now {study.name!r} is asked for; name "
+                "a new folder"
             )
     elif folder.exists() and (strange := sorted(p.name for p in folder.iterdir() if ".tmp." not in p.name)):
         raise InputError(f"{folder}: is not empty (holds {strange[0]!r}) and is no study; name a new folder")

@@ -74,7 +74,9 @@ def execute(folder: Path) -> None:
     if facts["explain"]:
         from neuroxai.studies.explaining import explain_run
 
+        begun = time.perf_counter()
         explain_run(folder, bundle, facts)
+        io.write_json(folder / "seconds.json", {"explaining": time.perf_counter() - begun})
 
 
 def _own_bundle(sources: Path, target: Path) -> Path:

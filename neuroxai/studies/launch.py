@@ -98,7 +98,9 @@ def run_all(
     if gpus:
         jobs = free.qsize()
         if not jobs:
-            raise InputError(f"a run takes {processes} GPUs, there are {len(gpus)}; use --gpus none, or fewer processes")
+            raise InputError(
+                f"a run takes {processes} GPUs, there are {len(gpus)}; use --gpus none, or fewer processes"
+            )
     else:
         jobs = jobs if jobs > 0 else (os.cpu_count() or 1)
     stopped = threading.Event()

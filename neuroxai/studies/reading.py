@@ -31,7 +31,7 @@ def text_of(name: str) -> str:
     """
     if name not in names():
         raise one_of("study", name, names(), "Or give the path of a YAML file.")
-    return (_presets() / f"{name}.yaml").read_text(encoding="utf-8")
+    return str((_presets() / f"{name}.yaml").read_text(encoding="utf-8"))
 
 
 def read_study(source: str, quick: bool = False) -> Study:

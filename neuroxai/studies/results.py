@@ -51,7 +51,7 @@ class Results:
 
     @cached_property
     def runs(self) -> pd.DataFrame:
-        """One row a run: arm, split, repetition, draw, chosen, run, the test part's metrics, epochs, steps, drawn values.
+        """One row a run: arm, split, repetition, draw, chosen, run, test metrics, epochs, steps, drawn values.
 
         Metrics: balanced_accuracy, sensitivity, specificity, accuracy, roc_auc, scans; ``validation`` is what draws are
         ranked by; drawn values stand in columns ``drawn_NAME``.
@@ -70,7 +70,7 @@ class Results:
 
     @cached_property
     def timings(self) -> pd.DataFrame:
-        """One row a run: seconds of training (all epochs, validation included), apart since no two runs agree in them."""
+        """One row a run: seconds of training (all epochs, with validation), apart since no two runs agree in them."""
         rows = []
         for done in self.done:
             path = done.folder / "bundle" / "models" / "times.tsv"
@@ -98,8 +98,8 @@ class Results:
     def scans(self, done: Done, explanation: str, part: str = "test") -> pd.DataFrame:
         """Return what an explanation came to on each scan.
 
-        Columns participant_id, session_id, true, predicted, cell (TP, FP, TN, FN), probability, sum, positive, and where
-        the truth is known truth_voxels, coverage, relevance_in_truth, roc_auc, density_ratio, relevance_mass.
+        Columns participant_id, session_id, true, predicted, cell (TP, FP, TN, FN), probability, sum, positive, and
+        where the truth is known truth_voxels, coverage, relevance_in_truth, roc_auc, density_ratio, relevance_mass.
         """
         return io.read_tsv(self._place(done, explanation, part) / "scans.tsv")
 

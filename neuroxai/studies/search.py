@@ -90,7 +90,9 @@ def draw(search: Search, space: Mapping[str, Any], stream: int, scores: Sequence
     trial = study.ask()
     for name, values in space.items():
         if isinstance(values, Mapping) and "low" in values:
-            suggest = trial.suggest_int if all(isinstance(values[k], int) for k in ("low", "high")) else trial.suggest_float
+            suggest = (
+                trial.suggest_int if all(isinstance(values[k], int) for k in ("low", "high")) else trial.suggest_float
+            )
             suggest(name, values["low"], values["high"], log=bool(values.get("log", False)))
         else:
             trial.suggest_categorical(name, list(values))
@@ -114,7 +116,8 @@ def settings_of(space: Mapping[str, Any], values: Mapping[str, Any]) -> Values:
 
     Examples
     --------
-    >>> settings_of({"architecture": {"A": {"model": "model_a"}}, "batch_size": [4, 6]}, {"architecture": "A", "batch_size": 6})
+    >>> space = {"architecture": {"A": {"model": "model_a"}}, "batch_size": [4, 6]}
+    >>> settings_of(space, {"architecture": "A", "batch_size": 6})
     {'model': 'model_a', 'batch_size': 6}
     """
     found: Values = {}

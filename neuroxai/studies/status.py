@@ -38,7 +38,11 @@ def status_of(out: Path) -> dict[str, Any]:
                      "log": str(place / LOG)})  # fmt: skip
     runs.sort(key=lambda run: run["title"])
     counts = Counter(run["state"] for run in runs)
-    return {"study": io.read_json(out / "study.json")["study"]["name"], "counts": dict(sorted(counts.items())), "runs": runs}
+    return {
+        "study": io.read_json(out / "study.json")["study"]["name"],
+        "counts": dict(sorted(counts.items())),
+        "runs": runs,
+    }
 
 
 def _locked(path: Path) -> bool:

@@ -128,4 +128,3 @@ def _facts(study: Study) -> list[tuple[str, str]]:
         ("Explanations", ", ".join(study.explain) or "none"),
         ("Atlases", ", ".join(Path(a).name for a in study.atlases) if study.explain else "none"),
     ]
-

@@ -30,8 +30,7 @@ from ignite.engine import Events
 from neuroxai import attribution, io
 from neuroxai.atlas import RegionScorer
 from neuroxai.cli._bundle import run_evaluator
-from neuroxai.components import open_bundle
-from neuroxai.components import LoadScand, NormaliseScand, ToSpaced, heatmaps, inferer, scores
+from neuroxai.components import LoadScand, NormaliseScand, ToSpaced, heatmaps, inferer, open_bundle, scores
 from neuroxai.space import Space, Volume, mni152
 
 BUNDLE = Path(__file__).resolve().parents[2] / "bundles" / "brain_t1w_alzheimers_classification"

@@ -36,7 +36,7 @@ def metric_findings(results: Results, metrics: tuple[str, ...] = METRICS) -> lis
 def mean_finding(
     results: Results, quantity: str, group: str, rows: pd.DataFrame, column: str, unit: str = "", scale: float = 1.0
 ) -> Finding:
-    """Mean of a column of `Results.runs` with the interval that its runs allow; splits are drawn where there are several."""
+    """Mean of a column of `Results.runs` with the interval that its runs allow; of several splits, splits are drawn."""
     values = rows[column].to_numpy(dtype=np.float64) * scale
     options = results.study.statistics
     error = f"standard error {values.std(ddof=1) / np.sqrt(len(values)):.4g}" if len(values) > 1 else "one run"
@@ -64,6 +64,6 @@ def runs_doubt(results: Results) -> str:
     table = results.runs[results.runs["chosen"]]
     splits, scans = table["split"].nunique(), int(table["scans"].median())
     return (
-        f"{len(table)} runs in {table['arm'].nunique()} arms, {splits} split{'s' if splits > 1 else ''}, about {scans} test "
-        "scans each. Intervals are over runs of one cohort: another cohort may differ by more."
+        f"{len(table)} runs in {table['arm'].nunique()} arms, {splits} split{'s' if splits > 1 else ''}, about {scans} "
+        "test scans each. Intervals are over runs of one cohort: another cohort may differ by more."
     )
