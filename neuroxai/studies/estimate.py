@@ -82,11 +82,12 @@ class Estimate:
             total = c.runs * c.bytes_run + c.bytes_cohort
             lines.append(
                 f"{c.arm:<20} {c.runs:>5} {_span(c.seconds_training):>8} each {_span(c.seconds_explaining):>12} "
-                f"{_span(c.seconds_cohort):>12} {total / 1e9:>7.2f} GB"
+                f"{_span(c.seconds_cohort):>12} {_size(total):>10}"
             )
         lines.append(
             f"{self.study}: {self.runs} runs, at most {_span(self.hours * 3600)} with {self.jobs} at a time on this "
-            f"machine, {self.gigabytes:.2f} GB. Trainings are counted to their last epoch; early stopping ends them sooner."
+            f"machine, {_size(self.gigabytes * 1e9)}. Trainings are counted to their last epoch; early stopping ends them "
+            "sooner."
         )
         return "\n".join(lines)
 
@@ -165,24 +166,23 @@ def _probe(study: Study, name: str, out: Path) -> tuple[Path, float, int]:
     source = study.cohorts[arm.cohort]
     spacing = float({**study.settings, **arm.settings}.get("spacing", 2.0))
     effect = source.simulate.get("effect", "atrophy")
-    begun = time.perf_counter()
-    data.make_source(
-        replace(study, cohorts={"probe": CohortSource({"effect": effect, "subjects": PROBE, "spacing": spacing})}),
-        "probe", None, out, 1,
-    )  # fmt: skip
-    seconds = time.perf_counter() - begun
+    simulated = {
+        name: CohortSource({"effect": effect, "subjects": subjects, "spacing": spacing})
+        for name, subjects in (("first", 2), ("probe", PROBE))
+    }
+    seconds = 0.0
+    for cohort in simulated:  # the first pays for loading the template
+        begun = time.perf_counter()
+        data.make_source(replace(study, cohorts=simulated), cohort, None, out, 1)
+        seconds = time.perf_counter() - begun
     classes = {"atrophy": ["CN", "AD"], "lesions": ["HC", "MS"]}[effect]
     targets = {key: replace(spec, target=None) for key, spec in study.explain.items()}
-    first = {
-        key: values[0] if isinstance(values, list) else values
-        for key, values in {**study.search.space, **arm.search}.items()
-    }
     chosen: dict[str, Any] = {}
-    for key, value in first.items():
-        if isinstance(value, Mapping):
-            chosen.update(next(iter(value.values())) if "low" not in value else {key: value["low"]})
+    for key, values in {**study.search.space, **arm.search}.items():
+        if not isinstance(values, Mapping):
+            chosen[key] = values[0]
         else:
-            chosen[key] = value
+            chosen.update(next(iter(values.values())) if "low" not in values else {key: values["low"]})
     small = replace(
         study,
         analysis="metrics",
@@ -199,7 +199,7 @@ def _probe(study: Study, name: str, out: Path) -> tuple[Path, float, int]:
     if summary.failed:
         raise InputError(f"arms: {name}: the probe failed: {summary.failed[0]['error']}")
     (run,) = (out / "study" / "runs").iterdir()
-    return run, seconds, _bytes(out / "cohorts")
+    return run, seconds, _bytes(out / "cohorts" / "probe")
 
 
 def _prepare(study: Study, arm: Arm, given: dict[str, Path], out: Path) -> tuple[float, int]:
@@ -229,6 +229,10 @@ def _explaining(run: Path) -> float:
 
 def _bytes(folder: Path) -> int:
     return sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
+
+
+def _size(count: float) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
 
 
 def _span(seconds: float) -> str:

@@ -1,0 +1,110 @@
+"""Declarations: what YAML says, and what is refused by the name of its key."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from helpers.studies import SMALL, declared
+from neuroxai.errors import InputError
+from neuroxai.studies import Study, names, read_study, text_of
+from neuroxai.studies.reading import build, load, merged
+
+
+def test_a_declaration_becomes_a_study(tmp_path):
+    study = read_study(declared(tmp_path / "mine.yaml"))
+    assert isinstance(study, Study)
+    assert study.name == "mine"
+    assert list(study.arms) == ["plain", "dropout"]
+    assert study.arms["dropout"].settings == {"dropout": 0.1}
+    assert study.arms["plain"].train is True
+    assert study.explain["lrp"].method == "lrp_alpha_beta"
+    assert study.split.fractions == [0.6, 0.2, 0.2]
+
+
+@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("quick", [False, True])
+def test_the_packages_own_declarations_can_be_read(name, quick):
+    study = read_study(name, quick)
+    assert study.name == name
+    assert study.title
+    assert study.paper
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"repetitons": 3}, ["key", "'repetitons'", "repetitions"]),
+        ({"arms": {"plain": {"setings": {}}}}, ["arms: plain", "'setings'", "settings"]),
+        ({"explain": {"lrp": {"metod": "x"}}}, ["explain: lrp", "'metod'", "method"]),
+        ({"explain": {"lrp": {}}}, ["explain: lrp", "'method' is absent"]),
+        ({"repetitions": "three"}, ["repetitions: is 'three'", "a whole number"]),
+        ({"repetitions": True}, ["repetitions: is True", "a whole number"]),
+        ({"split": {"fractions": [0.6, "x", 0.2]}}, ["split: fractions[1]: is 'x'", "a number"]),
+        ({"split": {"match": 1}}, ["split: match: is 1", "true or false"]),
+        ({"arms": []}, ["arms: is []", "a mapping of names"]),
+        ({"arms": {"a/b": {}}}, ["arm 'a/b'", "letters, digits"]),
+        ({"explain": {"../x": {"method": "saliency"}}}, ["explanation '../x'"]),
+        ({"parts": "test"}, ["parts: is 'test'", "a list"]),
+    ],
+)
+def test_what_is_wrong_is_named_with_the_choices(tmp_path, changes, words):
+    with pytest.raises(InputError) as caught:
+        read_study(declared(tmp_path / "mine.yaml", **changes))
+    for word in words:
+        assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("a: [", "not valid YAML"),
+        ("- 1", "holds a list"),
+        ("", "holds a NoneType"),
+        ("a: 1\nb: 2\na: 3", "'a' stands twice (line 3)"),
+        ("a: !!python/object/apply:os.system ['true']", "not valid YAML"),
+    ],
+)
+def test_what_is_no_declaration_is_refused(text, word):
+    with pytest.raises(InputError, match=word.replace("(", r"\(").replace(")", r"\)")):
+        load(text, "mine.yaml")
+
+
+def test_numbers_are_those_of_yaml_1_2():
+    found = load("a: 1e-4\nb: 5\nc: -2.5\nd: 1.0e+3\ne: 0x1\nf: '1e-4'\ng: 1_000\nh: sub-01\ni: 01", "x")
+    assert found["a"] == 1e-4
+    assert isinstance(found["b"], int)
+    assert (found["c"], found["d"], found["f"]) == (-2.5, 1000.0, "1e-4")
+    assert found["h"] == "sub-01"
+
+
+def test_quick_lies_over_the_rest(tmp_path):
+    quick = {"repetitions": 2, "settings": {"max_epochs": 1}, "explain": {"lrp": None, "grad": {"method": "saliency"}}}
+    path = declared(tmp_path / "mine.yaml", quick=quick)
+    assert read_study(path).repetitions == 1
+    study = read_study(path, quick=True)
+    assert study.repetitions == 2
+    assert study.settings == {**SMALL["settings"], "max_epochs": 1}
+    assert list(study.explain) == ["grad"]
+    with pytest.raises(InputError, match="no block 'quick'"):
+        read_study(declared(tmp_path / "other.yaml"), quick=True)
+
+
+def test_merging_replaces_all_but_mappings():
+    assert merged({"a": [1, 2], "b": {"c": 1, "d": 2}}, {"a": [3], "b": {"c": None}}) == {"a": [3], "b": {"d": 2}}
+
+
+def test_an_unknown_study_is_named_with_the_known_ones():
+    with pytest.raises(InputError, match="unknown study 'boehle'"):
+        read_study("boehle")
+    with pytest.raises(InputError, match="no such file"):
+        read_study("absent.yaml")
+    with pytest.raises(InputError, match="unknown study"):
+        text_of("../../setup")
+
+
+def test_what_is_written_as_json_is_read_again(tmp_path):
+    from dataclasses import asdict
+
+    study = read_study(declared(tmp_path / "mine.yaml"))
+    assert build(Study, yaml.safe_load(yaml.safe_dump(asdict(study))), "again") == study
