@@ -86,8 +86,8 @@ class Estimate:
             )
         lines.append(
             f"{self.study}: {self.runs} runs, at most {_span(self.hours * 3600)} with {self.jobs} at a time on this "
-            f"machine, {_size(self.gigabytes * 1e9)}. Trainings are counted to their last epoch; early stopping ends them "
-            "sooner."
+            f"machine, {_size(self.gigabytes * 1e9)}. Trainings are counted to their last epoch; early stopping ends "
+            "them sooner."
         )
         return "\n".join(lines)
 

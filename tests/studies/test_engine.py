@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -21,7 +22,7 @@ from neuroxai.studies import How, read_study, run_study
 from neuroxai.studies.status import status_of
 from neuroxai.studies.write import open_results, write_report
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("studies")]
 
 
 @pytest.fixture(scope="module")
@@ -185,7 +186,7 @@ def test_a_run_that_fails_is_listed_and_the_others_go_on(cohort, tmp_path):
     (failed,) = summary.failed
     assert failed["title"].startswith("coarse")
     assert "too small" in failed["error"]
-    assert "too small" in open(failed["log"]).read()
+    assert "too small" in Path(failed["log"]).read_text()
     assert io.read_tsv(tmp_path / "out" / "results.tsv")["arm"].tolist() == ["plain"]
     again = run_study(study, tmp_path / "out", {"main": cohort})
     assert "--retry" in again.failed[0]["error"]
