@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -33,7 +35,9 @@ class Outcome:
     error: str = ""
 
 
-def start(folder: str, environment: dict[str, str] | None = None) -> Outcome:
+def start(
+    folder: str, environment: dict[str, str] | None = None, children: set[subprocess.Popen[bytes]] | None = None
+) -> Outcome:
     """Work on one run in a child process; its messages go to the folder's log.
 
     Parameters
@@ -42,6 +46,8 @@ def start(folder: str, environment: dict[str, str] | None = None) -> Outcome:
         With its ``run.json``; on a cluster one that all machines share.
     environment : dict, optional
         Variables for the child, beside those of this process.
+    children : set, optional
+        The child stands in it as long as it lives, so that whoever is interrupted can end it.
     """
     place = Path(folder)
     error = place / ERROR
@@ -53,12 +59,13 @@ def start(folder: str, environment: dict[str, str] | None = None) -> Outcome:
             stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True,
             env={**os.environ, "OMP_NUM_THREADS": threads, **(environment or {})},
         )  # fmt: skip
+        own = set() if children is None else children
+        own.add(child)
         try:
             code = child.wait()
-        except BaseException:
-            child.kill()
-            child.wait()
-            raise
+        finally:
+            end(child)
+            own.discard(child)
     if code == 0:
         return Outcome(place)
     if not error.is_file():
@@ -66,6 +73,14 @@ def start(folder: str, environment: dict[str, str] | None = None) -> Outcome:
         text = f"its process was ended by signal {-code}" if code < 0 else f"its process ended with code {code}"
         io.write_json(error, {"error": f"{text}, for want of memory perhaps; see {LOG}"})
     return Outcome(place, io.read_json(error)["error"])
+
+
+def end(child: subprocess.Popen[bytes]) -> None:
+    """End a child with all that it started; nothing where it has ended by itself."""
+    if child.poll() is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
 
 
 def run_all(
@@ -104,15 +119,16 @@ def run_all(
     else:
         jobs = jobs if jobs > 0 else (os.cpu_count() or 1)
     stopped = threading.Event()
+    children: set[subprocess.Popen[bytes]] = set()
 
     def one(folder: Path) -> Outcome:
         if stopped.is_set():
             return Outcome(folder, "not begun")
         if not gpus:
-            return start(str(folder))
+            return start(str(folder), None, children)
         mine = free.get()
         try:
-            return start(str(folder), {"CUDA_VISIBLE_DEVICES": mine})
+            return start(str(folder), {"CUDA_VISIBLE_DEVICES": mine}, children)
         finally:
             free.put(mine)
 
@@ -122,6 +138,9 @@ def run_all(
         yield from several(delayed(one)(folder) for folder in folders)
     finally:
         stopped.set()
+        # none is left but after an interruption, which would wait for them to the end of their trainings
+        for child in list(children):
+            end(child)
 
 
 def _on_cluster(folders: Sequence[Path], client: Any) -> Iterator[Outcome]:
