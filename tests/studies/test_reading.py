@@ -108,3 +108,27 @@ def test_what_is_written_as_json_is_read_again(tmp_path):
 
     study = read_study(declared(tmp_path / "mine.yaml"))
     assert build(Study, yaml.safe_load(yaml.safe_dump(asdict(study))), "again") == study
+
+
+def test_the_study_in_the_docs_can_be_read(tmp_path):
+    import re
+
+    from helpers.bundles import REPOSITORY
+
+    page = (REPOSITORY / "docs/how-to/studies.md").read_text()
+    (text,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    study = read_study(str(path))
+    assert study.settings["learning_rate"] == 1e-4
+    check_cohortless(study)
+
+
+def check_cohortless(study):
+    """All but the cohort's folder, which the reader has."""
+    from dataclasses import replace
+
+    from neuroxai.studies import CohortSource, check
+
+    simulate = {"effect": "atrophy", "subjects": 12, "spacing": 5}
+    check(replace(study, cohorts={"main": CohortSource(simulate)}))
