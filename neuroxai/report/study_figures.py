@@ -100,8 +100,8 @@ def scatter(
 def curves(groups: Mapping[str, tuple[Sequence[float], Sequence[float], Sequence[float] | None]], across: str, up: str,
            diagonal: bool = False) -> Drawing:  # fmt: skip
     """Lines of groups, (x, y, half-width of a band or None); with `diagonal` that of chance, as for ROC curves."""
-    with drawing(5.6, 5.0) as (figure, output):
-        axes = figure.add_axes((0.13, 0.12, 0.84, 0.85))
+    with drawing(7.6, 5.0) as (figure, output):
+        axes = figure.add_axes((0.10, 0.12, 0.62, 0.85))
         if diagonal:
             axes.plot([0, 1], [0, 1], color="#767676", linestyle="--", linewidth=1, label="chance")
         for number, (name, (x, y, half)) in enumerate(groups.items()):
@@ -111,7 +111,7 @@ def curves(groups: Mapping[str, tuple[Sequence[float], Sequence[float], Sequence
                 low, high = np.asarray(y) - np.asarray(half), np.asarray(y) + np.asarray(half)
                 axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
         axes.set(xlabel=across, ylabel=up)
-        axes.legend(frameon=False)
+        axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1.0))
         _plain(axes)
         return output()
 

@@ -39,7 +39,7 @@ def mean_finding(
     """Mean of a column of `Results.runs` with the interval that its runs allow; of several splits, splits are drawn."""
     values = rows[column].to_numpy(dtype=np.float64) * scale
     options = results.study.statistics
-    error = f"standard error {values.std(ddof=1) / np.sqrt(len(values)):.4g}" if len(values) > 1 else "one run"
+    error = f"standard error {values.std(ddof=1) / np.sqrt(len(values)):.4g}" if len(values) > 1 else ""
     # by split, so that repetitions of one split do not pass for independent
     means = rows.assign(_value=values).groupby("split")["_value"].mean().to_numpy()
     low = high = None
@@ -53,6 +53,11 @@ def mean_finding(
     return Finding(quantity, group, float(values.mean()), low, high, len(values), unit, method, note=error)
 
 
+def counted(count: int, noun: str) -> str:
+    """Return "1 run", "2 runs"."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def number(value: object) -> float | None:
     """Return a finite float, or None."""
     plain = float(value)  # type: ignore[arg-type]
@@ -63,7 +68,8 @@ def runs_doubt(results: Results) -> str:
     """Say how many runs there are, and that they share test subjects."""
     table = results.runs[results.runs["chosen"]]
     splits, scans = table["split"].nunique(), int(table["scans"].median())
+    counts = (counted(len(table), "run"), counted(table["arm"].nunique(), "arm"), counted(splits, "split"))
     return (
-        f"{len(table)} runs in {table['arm'].nunique()} arms, {splits} split{'s' if splits > 1 else ''}, about {scans} "
-        "test scans each. Intervals are over runs of one cohort: another cohort may differ by more."
+        f"{counts[0]} in {counts[1]}, {counts[2]}, about {scans} test scans each. Intervals are over runs of one "
+        "cohort: another cohort may differ by more."
     )
