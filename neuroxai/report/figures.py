@@ -35,6 +35,7 @@ def mosaic(
     planes: Sequence[str] = ("axial", "coronal", "sagittal"),
     count: int = 7,
     like: Volume | None = None,
+    ends: tuple[str, str] = ("against", "for"),
 ) -> bytes:
     """Heatmap over the scan, one strip of slices a plane, left and right marked on every slice.
 
@@ -52,6 +53,8 @@ def mosaic(
         Slices a plane, spread over the brain; the one through the largest relevance is always among them.
     like : Volume, optional
         Heatmap on the same grid whose slices are shown, so that pictures can be compared; `heatmap` by default.
+    ends : (str, str)
+        What the two ends of the colour scale mean.
 
     Raises
     ------
@@ -99,7 +102,7 @@ def mosaic(
                 axes.text(left + 0.04 * tile, s=cut.left, ha="left", fontsize=9, fontweight="bold", **at)
                 axes.text(left + 0.50 * tile, s=place, ha="center", fontsize=7.5, **at)
                 axes.text(left + 0.96 * tile, s=cut.right, ha="right", fontsize=9, fontweight="bold", **at)
-        _colour_bar(figure, limit, total)
+        _colour_bar(figure, limit, total, ends)
         return output()
 
 
@@ -176,12 +179,12 @@ def grey_of(data: NDArray[Any]) -> NDArray[np.float64]:
     return np.asarray(np.clip(values / top, 0, 1))
 
 
-def _colour_bar(figure: Any, limit: float, total: float) -> None:
+def _colour_bar(figure: Any, limit: float, total: float, ends: tuple[str, str]) -> None:
     axes = figure.add_axes((0.3, 0.36 / total, 0.4, 0.12 / total))
     ramp = np.linspace(-limit, limit, 256)[None]
     axes.imshow(blend(ramp, np.zeros(ramp.shape), limit), aspect="auto", extent=(-1, 1, 0, 1))
     axes.set_yticks([])
-    axes.set_xticks([-1, 0, 1], [f"{-limit:.2g} against", "0", f"for {limit:.2g}"])
+    axes.set_xticks([-1, 0, 1], [f"{-limit:.2g} {ends[0]}".strip(), "0", f"{ends[1]} {limit:.2g}".strip()])
     axes.tick_params(colors="white", labelsize=8, length=2)
     for spine in axes.spines.values():
         spine.set_color("white")

@@ -169,9 +169,20 @@ def strips(groups: Mapping[str, Sequence[float]], up: str) -> Drawing:
         return output()
 
 
-def maps(heatmap: Volume, scan: Volume | None, limit: float, count: int = 7) -> Drawing:
-    """Heatmap over a scan in slices, `neuroxai.report.figures.mosaic`; the SVG holds the picture as it is."""
-    png = mosaic(heatmap, scan, limit, planes=("axial", "coronal"), count=count)
+def maps(
+    heatmap: Volume,
+    scan: Volume | None,
+    limit: float,
+    count: int = 7,
+    ends: tuple[str, str] = ("against", "for"),
+) -> Drawing:
+    """Heatmap over a scan in slices, `neuroxai.report.figures.mosaic`; the SVG holds the picture as it is.
+
+    The scan may be as a network takes it, standardised with a background of 0, which is then shown black.
+    """
+    if scan is not None and scan.data.min() < 0:
+        scan = Volume(np.where(scan.data == 0, scan.data.min(), scan.data), scan.space)
+    png = mosaic(heatmap, scan, limit, planes=("axial", "coronal"), count=count, ends=ends)
     width, height = (int.from_bytes(png[start : start + 4], "big") for start in (16, 20))
     data = base64.b64encode(png).decode("ascii")
     svg = (

@@ -83,7 +83,7 @@ def _of_run(results: Results, done: Done, rows: list[dict[str, Any]], findings: 
                 f"filter_{done.run.arm}_{done.run.split}-{done.run.repetition}_{number:03d}",
                 f"Input that excites filter {number} of {layer} ({done.run.title}), over the mean test scan; its "
                 f"activation is {excited:.3g}, on test scans {means[number]:.3g} on average.",
-                partial(maps, Volume(found, opened.space), Volume(mean_scan, opened.space), limit, 5),
+                partial(maps, Volume(found, opened.space), Volume(mean_scan, opened.space), limit, 5, ("", "")),
             )
         )
 
