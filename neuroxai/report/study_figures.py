@@ -97,8 +97,7 @@ def scatter(
         return output()
 
 
-def curves(groups: Mapping[str, tuple[Sequence[float], Sequence[float], Sequence[float] | None]], across: str, up: str,
-           diagonal: bool = False) -> Drawing:  # fmt: skip
+def curves(groups: Mapping[str, tuple[Any, Any, Any]], across: str, up: str, diagonal: bool = False) -> Drawing:
     """Lines of groups, (x, y, half-width of a band or None); with `diagonal` that of chance, as for ROC curves."""
     with drawing(7.6, 5.0) as (figure, output):
         axes = figure.add_axes((0.10, 0.12, 0.62, 0.85))

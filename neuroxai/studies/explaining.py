@@ -44,15 +44,24 @@ def explain_run(folder: Path, bundle: Path, facts: dict[str, Any]) -> None:
             continue
         opened = opened or Opened(bundle, facts)
         atlases = {name: _atlas(name, opened.space) for name in facts["atlases"]}
-        gatherers = {n: _Gatherer(opened, n, spec, atlases) for n, spec in pending.items()}
+        layers = {name for name, _ in opened.network.named_modules()}
+        gatherers = {
+            n: _Gatherer(opened, n, spec, atlases)
+            for n, spec in pending.items()
+            if spec.get("layer") is None or spec["layer"] in layers
+        }
         items = opened.items(part)
         for number, (item, scan) in enumerate(opened.scans(part), start=1):
             truth = truth_of(Path(item["image"]), item, facts.get("lesions"), opened.space)
             for gatherer in gatherers.values():
                 gatherer.add(item, scan, truth)
             _log.info("explained %s: %d of %d", part, number, len(items))
-        for name, gatherer in gatherers.items():
-            gatherer.write(place / name)
+        for name in pending:
+            # arms may have other networks: one without the layer has no such explanation
+            if name in gatherers:
+                gatherers[name].write(place / name)
+            else:
+                _log.info("%s: the network has no layer %s", name, specs[name]["layer"])
             record = {**specs[name], "atlases": facts["atlases"], "digest": digest([specs[name], facts["atlases"]])}
             io.write_json(place / name / "explanation.json", record)
 
