@@ -160,7 +160,8 @@ class _Gatherer:
                 io.write_tsv(place / f"regions_{atlas_label(key)}.tsv", pd.concat(tables, ignore_index=True))
         for group in self.means.groups():
             mean = self.means.mean(group)
-            if mean is not None:
+            # a map of zeros (a dead network) is no map, and none could be drawn
+            if mean is not None and np.ptp(mean) > 0:
                 io.write_volume(place / f"mean_{group}.nii.gz", Volume(mean.astype(np.float32), self.space))
 
 

@@ -22,6 +22,7 @@ SMALL = {
 def declared(path: Path, *, without: tuple[str, ...] = (), **changes) -> str:
     """Write a declaration that differs from the small one; returns its path."""
     values = {key: value for key, value in {**SMALL, **changes}.items() if key not in without}
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(yaml.safe_dump(values, sort_keys=False))
     return str(path)
 

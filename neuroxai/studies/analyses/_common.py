@@ -69,7 +69,9 @@ def runs_doubt(results: Results) -> str:
     table = results.runs[results.runs["chosen"]]
     splits, scans = table["split"].nunique(), int(table["scans"].median())
     counts = (counted(len(table), "run"), counted(table["arm"].nunique(), "arm"), counted(splits, "split"))
+    few = " From so few splits intervals are rough." if 1 < splits < 6 else ""
     return (
         f"{counts[0]} in {counts[1]}, {counts[2]}, about {scans} test scans each. Intervals are over runs of one "
         "cohort: another cohort may differ by more."
+        f"{few}"
     )

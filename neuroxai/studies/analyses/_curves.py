@@ -37,7 +37,5 @@ def mean_roc(results: Results) -> dict[str, Curve]:
 
 def at_grid(false_rate: NDArray[np.float64], true_rate: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the greatest true positive rate reached at each false positive rate of the grid, straight in between."""
-    # of several points at one false positive rate the highest counts
-    last = np.append(np.diff(false_rate) > 0, True)
-    x, y = false_rate[last], true_rate[last]
-    return np.asarray(np.interp(GRID, x, y))
+    # of several points at one false positive rate the last, which is the highest, counts
+    return np.asarray(np.interp(GRID, false_rate, true_rate))

@@ -71,8 +71,8 @@ def analyse(results: Results) -> Findings:
     ]  # fmt: skip
     _filters(results, findings)
     findings.doubts.append(
-        "Steps depend on the batch size that was drawn; a run that reaches its last epoch has not converged, and its steps "
-        "are a lower bound."
+        "Steps depend on the batch size that was drawn; a run that reaches its last epoch has not converged, and its "
+        "steps are a lower bound."
     )
     capped = _capped(results)
     if capped:
