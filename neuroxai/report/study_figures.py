@@ -138,7 +138,7 @@ def bars(names: Sequence[str], groups: Mapping[str, Sequence[float]], axis_label
     lines, thickness = np.arange(len(names)), 0.8 / max(len(groups), 1)
     height = 0.9 + max(0.3, 0.14 * len(groups)) * max(len(names), 1)
     with drawing(8.6, height) as (figure, output):
-        axes = figure.add_axes((0.40, 0.62 / height, 0.57, 0.97 - 0.62 / height))
+        axes = figure.add_axes((0.34, 0.62 / height, 0.50, 0.97 - 0.62 / height))
         for number, (group, values) in enumerate(groups.items()):
             place = lines + (number - (len(groups) - 1) / 2) * thickness
             axes.barh(place, values, thickness, color=COLOURS[number % len(COLOURS)], label=group)
@@ -148,7 +148,7 @@ def bars(names: Sequence[str], groups: Mapping[str, Sequence[float]], axis_label
         axes.set_xlabel(axis_label)
         axes.ticklabel_format(axis="x", style="sci", scilimits=(-2, 3))
         if len(groups) > 1:
-            axes.legend(loc="best", frameon=False)
+            axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
         _plain(axes)
         return output()
 

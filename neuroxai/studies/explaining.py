@@ -51,11 +51,15 @@ def explain_run(folder: Path, bundle: Path, facts: dict[str, Any]) -> None:
             if spec.get("layer") is None or spec["layer"] in layers
         }
         items = opened.items(part)
+        background = GroupMeans(opened.space.shape)
         for number, (item, scan) in enumerate(opened.scans(part), start=1):
             truth = truth_of(Path(item["image"]), item, facts.get("lesions"), opened.space)
+            background.add(_array(scan), ["scan"])
             for gatherer in gatherers.values():
                 gatherer.add(item, scan, truth)
             _log.info("explained %s: %d of %d", part, number, len(items))
+        if (mean := background.mean("scan")) is not None:
+            io.write_volume(place / "mean_scan.nii.gz", Volume(mean.astype(np.float32), opened.space))
         for name in pending:
             # arms may have other networks: one without the layer has no such explanation
             if name in gatherers:

@@ -117,6 +117,11 @@ class Results:
         path = self._place(done, explanation, part) / f"mean_{group}.nii.gz"
         return io.read_volume(path) if path.is_file() else None
 
+    def mean_scan(self, done: Done, part: str = "test") -> Volume | None:
+        """Return the mean of a part's scans as the network takes them, to draw maps over."""
+        path = done.folder / "explained" / part / "mean_scan.nii.gz"
+        return io.read_volume(path) if path.is_file() else None
+
     def groups(self, done: Done, explanation: str, part: str = "test") -> list[str]:
         """Return the groups that have a mean heatmap."""
         found = self._place(done, explanation, part).glob("mean_*.nii.gz")

@@ -142,11 +142,13 @@ def _maps(results: Results, done: Done, name: str, findings: Findings) -> None:
         if group != "all" and (mean := results.mean_map(done, name, group)) is not None:
             shown.append((group, mean))
     limit = max((float(np.percentile(np.abs(v.data), 99.9)) for _, v in shown), default=1.0) or 1.0
+    scan = results.mean_scan(done)
     for group, mean in shown:
         what = f"all of class {group.removeprefix('class-')}" if group.startswith("class-") else GROUPS[group]
         findings.pictures.append(
-            Picture(f"mean_{name}_{group}", f"Mean heatmap ({name}) of {what}; one colour scale for all groups.",
-                    partial(maps, mean, None, limit, 6))
+            Picture(f"mean_{name}_{group}",
+                    f"Mean heatmap ({name}) of {what} over the mean scan; one colour scale for all groups.",
+                    partial(maps, mean, scan, limit, 6))
         )  # fmt: skip
 
 

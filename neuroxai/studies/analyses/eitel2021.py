@@ -151,13 +151,14 @@ def _filters(results: Results, findings: Findings) -> None:
         for arm in results.study.arms:
             runs = results.chosen(arm)
             groups = results.groups(runs[0], name) if runs else []
+            scan = results.mean_scan(runs[0]) if runs else None
             for group in groups[:MOST_MAPS]:
                 mean = results.mean_map(runs[0], name, group)
                 assert mean is not None
                 limit = float(np.percentile(np.abs(mean.data), 99.9)) or 1.0
                 findings.pictures.append(
                     Picture(f"{name}_{arm}_{group}", f"Mean heatmap from {group} of {spec.layer}, {arm} (first split).",
-                            partial(maps, mean, None, limit, 6, ("", "")))
+                            partial(maps, mean, scan, limit, 6, ("", "")))
                 )  # fmt: skip
             if len(groups) > MOST_MAPS:
                 findings.doubts.append(f"{len(groups) - MOST_MAPS} further filters of {name} in {arm} are not shown.")

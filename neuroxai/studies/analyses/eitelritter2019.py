@@ -109,6 +109,8 @@ def analyse(results: Results) -> Findings:
 
 def _finding(quantity: str, name: str, values: NDArray[np.float64], level: float, unit: str) -> Finding:
     low, high = jackknife(values, level)
+    if unit == "%" and low is not None and high is not None:
+        low, high = max(low, 0.0), min(high, 100.0)  # a share
     pairs = values[np.triu_indices(len(values), 1)]
     note = f"{len(pairs)} pairs, {pairs.min():.4g} to {pairs.max():.4g}"
     return Finding(quantity, name, number(pair_mean(values)), low, high, len(values), unit, METHOD, note=note)
