@@ -1,6 +1,6 @@
 """How good a classifier and its explanations are: intervals, known truth, faithfulness, robustness."""
 
-from neuroxai.evaluation.baselines import Baseline, lesion_load, svm_baseline
+from neuroxai.evaluation.baselines import Baseline, lesion_load, svm_baseline, svm_holdout
 from neuroxai.evaluation.classification import RocCurve, classification_metrics, confusion, roc_points
 from neuroxai.evaluation.ensemble import Ensemble
 from neuroxai.evaluation.faithfulness import Curve, Faithfulness, faithfulness_test, perturbation_curve
@@ -59,6 +59,7 @@ __all__ = [
     "relevance_mass",
     "roc_points",
     "svm_baseline",
+    "svm_holdout",
     "top_intersection",
     "voxel_areas",
     "voxel_order",

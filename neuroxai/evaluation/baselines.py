@@ -1,4 +1,4 @@
-"""What a network has to beat: support vector machines on lesion load and on voxels, in nested cross-validation."""
+"""What a network has to beat: support vector machines on lesion load and on voxels, cross-validated or held out."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ KERNELS = ("linear", "rbf")
 
 @dataclass(frozen=True, eq=False)
 class Baseline:
-    """Predictions of a nested cross-validation, each by a machine that saw no scan of the subject.
+    """Predictions of a nested cross-validation or of a hold-out, each by a machine that saw no scan of the subject.
 
     Attributes
     ----------
     predictions : pandas.DataFrame
-        One row a scan in the order given: ``subject``, ``fold``, ``true``, ``predicted``, ``decision`` (distance from
+        One row a scan in the order given (of a hold-out the held-out ones): ``subject``, ``fold``, ``true``, ``predicted``, ``decision`` (distance from
         the border, positive for the positive class), and ``kernel``, ``C``, ``gamma``, ``components`` that the inner
         folds chose.
     """
@@ -114,34 +114,126 @@ def svm_baseline(
     ----------
     Eitel et al. (2019), NeuroImage: Clinical 24: 102003, section 2.6; inner folds are scored by balanced accuracy.
     """
-    import pandas as pd
-    from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold
+    from sklearn.model_selection import StratifiedGroupKFold
 
     x, y, groups = _checked(features, true, subjects, kernels)
     _check_folds(y, groups, outer, inner)
-    _check_components(x, components, outer, inner)
-    machine, grid = _machine(kernels, costs, gammas, components, standardise, seed)
-    table = pd.DataFrame({"subject": list(subjects), "fold": -1, "true": y, "predicted": False, "decision": np.nan})
-    chosen: dict[str, list[Any]] = {name: [None] * len(y) for name in ("kernel", "C", "gamma", "components")}
+    _check_components(x, components, int(len(x) * (1 - 1 / outer)), inner)
+    machine = _machine(kernels, costs, gammas, components, standardise, seed)
     folds = StratifiedGroupKFold(outer, shuffle=True, random_state=seed).split(x, y, groups)
+    parts = []
     for fold, (training, test) in enumerate(folds):
-        within = StratifiedGroupKFold(inner, shuffle=True, random_state=seed + 1 + fold)
-        search = GridSearchCV(machine, grid, scoring="balanced_accuracy", cv=within, n_jobs=jobs, error_score="raise")
-        search.fit(x[training], y[training], groups=groups[training])
-        table.loc[test, "fold"] = fold
-        table.loc[test, "predicted"] = search.predict(x[test])
-        table.loc[test, "decision"] = search.decision_function(x[test])
-        pca = search.best_params_["pca"]
-        best = {
-            "kernel": search.best_params_["svm__kernel"],
-            "C": search.best_params_["svm__C"],
-            "gamma": search.best_params_.get("svm__gamma"),
-            "components": None if pca == "passthrough" else pca.n_components,
-        }
-        for name, value in best.items():
-            for place in test:
-                chosen[name][place] = value
-    return Baseline(table.assign(**chosen))
+        found = _predicted(machine, (x, y, groups), (training, test), inner, seed + 1 + fold, jobs)
+        parts.append(_rows(found, [subjects[n] for n in test], fold).set_axis(test))
+    return _together(parts)
+
+
+def svm_holdout(
+    features: ArrayLike,
+    true: ArrayLike,
+    subjects: Sequence[Any],
+    held_out: ArrayLike,
+    *,
+    kernels: Sequence[str] = KERNELS,
+    costs: Sequence[float] = C,
+    gammas: Sequence[float] = GAMMA,
+    components: Sequence[int | None] = (None,),
+    standardise: bool = True,
+    inner: int = 5,
+    seed: int = 0,
+    jobs: int = 1,
+) -> Baseline:
+    """Train a support vector machine on one part of a split and test it on the other, as a network is.
+
+    Its options are chosen by folds inside the training part, scored by balanced accuracy; scaling and PCA see the
+    training part only. The other parameters are those of `svm_baseline`.
+
+    Parameters
+    ----------
+    features, true, subjects
+        Of all scans.
+    held_out : array_like of bool, shape (scans,)
+        Scans to be tested on; the rest trains.
+
+    Returns
+    -------
+    Baseline
+        Predictions of the held-out scans, in the order given.
+
+    Raises
+    ------
+    InputError
+        As `svm_baseline`; also if a subject stands in both parts, or a part is empty.
+
+    References
+    ----------
+    Eitel et al. (2019), NeuroImage: Clinical 24: 102003, section 2.4.5 and table 3.
+    """
+    x, y, groups = _checked(features, true, subjects, kernels)
+    test = np.asarray(held_out, dtype=bool)
+    if test.shape != y.shape or test.all() or not test.any():
+        raise InputError(f"held out are {int(test.sum())} of {len(y)} scans ({test.size} said); both parts need scans")
+    shared = sorted(set(groups[test]) & set(groups[~test]))
+    if shared:
+        raise InputError(f"{shared[0]} stands in both parts ({len(shared)} such subjects); split by subject")
+    _check_inner(y[~test], groups[~test], inner)
+    _check_components(x, components, int((~test).sum()), inner)
+    machine = _machine(kernels, costs, gammas, components, standardise, seed)
+    parts = (np.flatnonzero(~test), np.flatnonzero(test))
+    found = _predicted(machine, (x, y, groups), parts, inner, seed + 1, jobs)
+    return _together([_rows(found, [subjects[n] for n in parts[1]], 0)])
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """What one machine said of its test scans, and the options that it was chosen with."""
+
+    true: NDArray[np.bool_]
+    predicted: NDArray[np.bool_]
+    decision: NDArray[np.float64]
+    options: dict[str, Any]
+
+
+def _predicted(
+    machine: tuple[Pipeline, list[dict[str, list[Any]]]],
+    data: tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[Any]],
+    parts: tuple[NDArray[np.int64], NDArray[np.int64]],
+    inner: int,
+    seed: int,
+    jobs: int,
+) -> _Found:
+    """Choose a machine's options within the training part, fit it there and let it predict the test part."""
+    from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold
+
+    (x, y, groups), (training, test) = data, parts
+    within = StratifiedGroupKFold(inner, shuffle=True, random_state=seed)
+    search = GridSearchCV(*machine, scoring="balanced_accuracy", cv=within, n_jobs=jobs, error_score="raise")
+    search.fit(x[training], y[training], groups=groups[training])
+    best = search.best_params_
+    options = {
+        "kernel": best["svm__kernel"],
+        "C": best["svm__C"],
+        "gamma": best.get("svm__gamma"),
+        "components": None if best["pca"] == "passthrough" else best["pca"].n_components,
+    }
+    return _Found(y[test], search.predict(x[test]), search.decision_function(x[test]), options)
+
+
+def _rows(found: _Found, subjects: Sequence[Any], fold: int) -> pd.DataFrame:
+    import pandas as pd
+
+    said = {"true": found.true, "predicted": found.predicted, "decision": found.decision}
+    chosen = {name: [value] * len(subjects) for name, value in found.options.items()}
+    # an option that is None stays so beside numbers
+    return pd.DataFrame({"subject": list(subjects), "fold": fold, **said}).assign(
+        **{name: pd.Series(values, dtype=object) for name, values in chosen.items()}
+    )
+
+
+def _together(parts: Sequence[pd.DataFrame]) -> Baseline:
+    import pandas as pd
+
+    return Baseline(pd.concat(parts).sort_index())
 
 
 def lesion_load(masks: Sequence[NDArray[Any]], voxel_volume: float) -> NDArray[np.float64]:
@@ -201,8 +293,7 @@ def _checked(
 def _check_folds(y: NDArray[np.bool_], groups: NDArray[Any], outer: int, inner: int) -> None:
     if min(outer, inner) < 2:
         raise InputError(f"outer and inner folds are {outer} and {inner}; 2 or more are wanted")
-    for name, part in (("positive", y), ("negative", ~y)):
-        count = len(np.unique(groups[part]))
+    for name, count in _subjects(y, groups).items():
         # a training part lacks the largest outer fold
         if count < outer or count - -(-count // outer) < inner:
             raise InputError(
@@ -210,8 +301,20 @@ def _check_folds(y: NDArray[np.bool_], groups: NDArray[Any], outer: int, inner: 
             )
 
 
-def _check_components(x: NDArray[np.float64], components: Sequence[int | None], outer: int, inner: int) -> None:
-    scans = int(len(x) * (1 - 1 / outer) * (1 - 1 / inner))
+def _check_inner(y: NDArray[np.bool_], groups: NDArray[Any], inner: int) -> None:
+    if inner < 2:
+        raise InputError(f"inner folds are {inner}; 2 or more are wanted")
+    for name, count in _subjects(y, groups).items():
+        if count < inner:
+            raise InputError(f"the {name} class has {count} subjects to train on; {inner} folds need more: choose fewer")
+
+
+def _subjects(y: NDArray[np.bool_], groups: NDArray[Any]) -> dict[str, int]:
+    return {name: len(np.unique(groups[part])) for name, part in (("positive", y), ("negative", ~y))}
+
+
+def _check_components(x: NDArray[np.float64], components: Sequence[int | None], training: int, inner: int) -> None:
+    scans = int(training * (1 - 1 / inner))
     most = min(scans, x.shape[1])
     for n in components:
         if n is not None and not 1 <= n <= most:

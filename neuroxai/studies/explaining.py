@@ -25,6 +25,7 @@ from neuroxai.space import Space, Volume
 from neuroxai.statistics import lesion_coverage, lesion_relevance
 from neuroxai.studies.digest import digest
 from neuroxai.studies.outcome import Opened
+from neuroxai.studies.truth import truth_file
 
 _log = logging.getLogger("neuroxai")
 
@@ -93,15 +94,8 @@ def atlas_label(name: str) -> str:
 
 def truth_of(scan: Path, item: Mapping[str, Any], lesions: str | None, space: Space) -> NDArray[np.bool_] | None:
     """Return the lesions or the planted effect of a scan on the network's grid; None where there are none."""
-    from neuroxai.report.truth import mask_beside
-
-    if lesions:
-        names = {"participant": item["participant_id"], "session": item.get("session_id") or ""}
-        path: Path | None = Path(lesions.format(**names)).expanduser()
-    else:
-        beside = sorted(scan.parent.glob(f"{scan.name.split('_desc-')[0]}*label-lesion_mask.nii.gz"))
-        path = beside[0] if beside else mask_beside(scan)
-    if path is None or not path.is_file():
+    path = truth_file(scan, item["participant_id"], item.get("session_id"), lesions)
+    if path is None:
         return None
     mask = mask_in_space(io.read_labels(path), space)
     return mask if mask.any() else None

@@ -1,4 +1,4 @@
-"""Support vector machines in nested cross-validation: no subject on both sides, nothing scaled with what is tested."""
+"""Support vector machines, cross-validated and held out: no subject on both sides, nothing scaled with what is tested."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
 from neuroxai.errors import InputError
-from neuroxai.evaluation import lesion_load, svm_baseline
+from neuroxai.evaluation import lesion_load, svm_baseline, svm_holdout
 from neuroxai.evaluation.baselines import GAMMA, C
 
 FEW = {"costs": (0.1, 1.0), "gammas": (0.1,), "outer": 4, "inner": 3}
@@ -114,3 +114,38 @@ def test_what_does_not_fit_is_refused():
         svm_baseline(x, y, range(12))
     with pytest.raises(InputError, match="components are 3"):
         svm_baseline(x, y, range(12), components=(3,), outer=2, inner=2)
+
+
+def test_a_holdout_equals_a_search_on_the_training_part_alone(rng):
+    from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold
+    from sklearn.pipeline import make_pipeline
+    from sklearn.svm import SVC
+
+    x, y = rng.normal(size=(50, 6)), np.arange(50) % 2 == 1
+    x[y, 0] += 1.5
+    test = np.arange(50) >= 35
+    found = svm_holdout(x, y, range(50), test, kernels=("linear",), costs=(0.1, 1.0), inner=3, seed=4).predictions
+    folds = StratifiedGroupKFold(3, shuffle=True, random_state=5)
+    slow = GridSearchCV(
+        make_pipeline(StandardScaler(), SVC(kernel="linear")), {"svc__C": [0.1, 1.0]}, cv=folds, scoring="balanced_accuracy"
+    ).fit(x[~test], y[~test], groups=np.arange(50)[~test].astype(str))
+    assert found["subject"].tolist() == list(range(35, 50))
+    assert np.allclose(found["decision"], slow.decision_function(x[test]))
+    assert (found["predicted"] == slow.predict(x[test])).all() and (found["true"] == y[test]).all()
+    # held-out scans decide nothing
+    x[test] += 7.0
+    again = svm_holdout(x, y, range(50), test, kernels=("linear",), costs=(0.1, 1.0), inner=3, seed=4)
+    assert again.predictions["C"].tolist() == found["C"].tolist()
+
+
+def test_what_cannot_be_held_out_is_refused():
+    x, y = np.ones((12, 2)), np.arange(12) % 2 == 1
+    test = np.arange(12) >= 8
+    with pytest.raises(InputError, match="7 stands in both parts"):
+        svm_holdout(x, y, [0, 1, 2, 3, 4, 5, 6, 7, 7, 9, 10, 11], test, inner=2)
+    with pytest.raises(InputError, match="both parts need scans"):
+        svm_holdout(x, y, range(12), np.zeros(12, bool), inner=2)
+    with pytest.raises(InputError, match="positive class has 4 subjects to train on; 5 folds"):
+        svm_holdout(x, y, range(12), test)
+    with pytest.raises(InputError, match="inner folds are 1"):
+        svm_holdout(x, y, range(12), test, inner=1)
