@@ -181,7 +181,7 @@ def svm_holdout(
     machine = _machine(kernels, costs, gammas, components, standardise, seed)
     parts = (np.flatnonzero(~test), np.flatnonzero(test))
     found = _predicted(machine, (x, y, groups), parts, inner, seed + 1, jobs)
-    return _together([_rows(found, [subjects[n] for n in parts[1]], 0)])
+    return _together([_rows(found, [subjects[int(n)] for n in parts[1]], 0)])
 
 
 @dataclass(frozen=True, eq=False)
