@@ -36,7 +36,7 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")
         return
     width = max(len(s.name) for s in studies)
     for study in studies:
-        typer.echo(f"{study.name:<{width}}  {study.title} ({study.paper})")
+        typer.echo(f"{study.name:<{width}}  {study.title} ({study.paper.split(',')[0]})")
 
 
 @app.command()

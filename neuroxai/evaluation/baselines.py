@@ -306,7 +306,9 @@ def _check_inner(y: NDArray[np.bool_], groups: NDArray[Any], inner: int) -> None
         raise InputError(f"inner folds are {inner}; 2 or more are wanted")
     for name, count in _subjects(y, groups).items():
         if count < inner:
-            raise InputError(f"the {name} class has {count} subjects to train on; {inner} folds need more: choose fewer")
+            raise InputError(
+                f"the {name} class has {count} subjects to train on; {inner} folds need more: choose fewer"
+            )
 
 
 def _subjects(y: NDArray[np.bool_], groups: NDArray[Any]) -> dict[str, int]:

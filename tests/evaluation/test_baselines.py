@@ -127,7 +127,10 @@ def test_a_holdout_equals_a_search_on_the_training_part_alone(rng):
     found = svm_holdout(x, y, range(50), test, kernels=("linear",), costs=(0.1, 1.0), inner=3, seed=4).predictions
     folds = StratifiedGroupKFold(3, shuffle=True, random_state=5)
     slow = GridSearchCV(
-        make_pipeline(StandardScaler(), SVC(kernel="linear")), {"svc__C": [0.1, 1.0]}, cv=folds, scoring="balanced_accuracy"
+        make_pipeline(StandardScaler(), SVC(kernel="linear")),
+        {"svc__C": [0.1, 1.0]},
+        cv=folds,
+        scoring="balanced_accuracy",
     ).fit(x[~test], y[~test], groups=np.arange(50)[~test].astype(str))
     assert found["subject"].tolist() == list(range(35, 50))
     assert np.allclose(found["decision"], slow.decision_function(x[test]))

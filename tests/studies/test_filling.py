@@ -88,4 +88,6 @@ def test_masks_by_template_and_one_bad_scan(cohort, tmp_path):
     assert scan(made.folder, healthy).read_bytes() == scan(cohort, healthy).read_bytes()
     assert scan(made.folder, good).read_bytes() != scan(cohort, good).read_bytes()
     with pytest.raises(InputError, match="matches no file, so there is nothing to fill"):
-        make_filled(Made("main", cohort, {}), tmp_path / "other", "k", "valverde", str(tmp_path / "no" / "{participant}"))
+        make_filled(
+            Made("main", cohort, {}), tmp_path / "other", "k", "valverde", str(tmp_path / "no" / "{participant}")
+        )
