@@ -124,8 +124,8 @@ class _Gatherer:
         """Explain one scan."""
         if self.filters is not None:
             result = self.filters(scan, self.opened.network)
-            for number, hidden in enumerate(result["hidden"]):
-                self.means.add(_array(hidden.relevance), [f"filter-{number:03d}"])
+            for hidden in result["hidden"]:
+                self.means.add(_array(hidden.relevance), [_neuron(hidden.neuron)])
             return
         result = self.inferer(scan, self.opened.network)
         heatmap, logits = result["heatmap"], result["logits"]
@@ -177,6 +177,14 @@ def _truths(
         "relevance_in_truth": lesion_relevance(heatmap, truth),
         **{name: found[name] for name in names[3:]},
     }
+
+
+def _neuron(neuron: Any) -> str:
+    """Return what files call a neuron: ``filter-003``, ``patch-002-filter-001``, or a place in a filter."""
+    if isinstance(neuron, Mapping):
+        return f"patch-{neuron['patch']:03d}-filter-{neuron['filter']:03d}"
+    numbers = (neuron,) if isinstance(neuron, int) else tuple(neuron)
+    return "filter-" + "-".join(f"{number:03d}" for number in numbers)
 
 
 def _array(maps: torch.Tensor) -> NDArray[np.float64]:

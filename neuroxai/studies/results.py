@@ -113,7 +113,7 @@ class Results:
         return io.read_tsv(self._place(done, explanation, part) / f"regions_{atlas_label(chosen)}.tsv")
 
     def mean_map(self, done: Done, explanation: str, group: str, part: str = "test") -> Volume | None:
-        """Return a group's mean heatmap (all, TP, FP, TN, FN, class-NAME, filter-NNN); None for no scan, or zeros."""
+        """Return a group's mean heatmap (all, TP, FP, TN, FN, class-NAME, filter-N or patch-N-filter-N), or None."""
         path = self._place(done, explanation, part) / f"mean_{group}.nii.gz"
         return io.read_volume(path) if path.is_file() else None
 

@@ -156,8 +156,9 @@ def _filters(results: Results, findings: Findings) -> None:
                 mean = results.mean_map(runs[0], name, group)
                 assert mean is not None
                 limit = float(np.percentile(np.abs(mean.data), 99.9)) or 1.0
+                what = f"{group.replace('-', ' ')} of {spec.layer}, {arm} (first split)"
                 findings.pictures.append(
-                    Picture(f"{name}_{arm}_{group}", f"Mean heatmap from {group} of {spec.layer}, {arm} (first split).",
+                    Picture(f"{name}_{arm}_{group}", f"Mean heatmap that starts at {what}.",
                             partial(maps, mean, scan, limit, 6, ("", "")))
                 )  # fmt: skip
             if len(groups) > MOST_MAPS:
