@@ -1,0 +1,118 @@
+"""OASIS-1 (Marcus 2007): grey-matter maps through nilearn's fetcher, dementia rating as label."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+from neuroxai.cohort.public.writing import Entry
+from neuroxai.errors import InputError
+
+ABOUT = {
+    "Name": "OASIS-1 grey-matter maps (SPM DARTEL, MNI152, 2 mm)",
+    "License": "OASIS Data Use Agreement, https://sites.wustl.edu/oasisbrains/",
+    "ReferencesAndLinks": ["Marcus et al. (2007), Journal of Cognitive Neuroscience 19, 1498-1507"],
+}
+
+Fetched = tuple[list[Entry], dict[str, int]]
+
+
+def oasis_entries(
+    subjects: int | None = None, data: str | os.PathLike[str] | None = None, download: bool = False
+) -> Fetched:
+    """Find the maps, and label them by the clinical dementia rating: 0 is CN, above 0 AD.
+
+    Parameters
+    ----------
+    subjects : int, optional
+        The first so many of nilearn's list; all (403) if left out.
+    data : path_like, optional
+        nilearn's data folder.
+    download : bool
+        Fetch what is not there (some gigabytes; by this you agree to OASIS's terms). Without it nothing is fetched.
+
+    Returns
+    -------
+    entries : list of Entry
+        With mmse, cdr and education where they are given.
+    left_out : dict of str to int
+        Subjects without a rating: the young of that data set, who were not rated.
+
+    Raises
+    ------
+    InputError
+        If the maps are not there and nothing may be fetched, or the fetch fails.
+    """
+    from nilearn import datasets
+
+    place = _folder(data)
+    table = place / "oasis_cross-sectional.csv" if place else None
+    if not download and (table is None or not table.is_file()):
+        where = place or "nilearn's data folders"
+        raise InputError(
+            f"{where}: OASIS-1 is not there; add --download to fetch it with nilearn (some gigabytes, under OASIS's "
+            "data use agreement), or name nilearn's data folder with --data"
+        )
+    folder = os.fspath(data) if data is not None else None
+    if subjects is not None and subjects < 2:
+        raise InputError(f"subjects is {subjects}, wanted 2 or more, or none for all")
+    try:
+        if download:
+            found = datasets.fetch_oasis_vbm(subjects, data_dir=folder, verbose=0)
+        else:
+            found = _offline(datasets, subjects, folder)
+    except InputError:
+        raise
+    except Exception as error:  # whatever the network does
+        raise InputError(f"OASIS-1 could not be fetched ({type(error).__name__}: {error}); try again later") from None
+    rows = {str(row["id"]): row for row in found.ext_vars.to_dict("records")}
+    entries, left_out = [], 0
+    for path in map(Path, found.gray_matter_maps):
+        row = rows.get(path.parent.name, {})
+        rating = _number(row.get("cdr"))
+        if rating is None:
+            left_out += 1
+            continue
+        who = "sub-" + path.parent.name.replace("_", "")
+        facts = {
+            "diagnosis": "AD" if rating > 0 else "CN",
+            "age": _number(row.get("age")),
+            "sex": row.get("mf"),
+            "cdr": rating,
+            "mmse": _number(row.get("mmse")),
+            "education": _number(row.get("educ")),
+        }
+        ending = "".join(s for s in path.suffixes[-2:] if s in (".nii", ".gz"))
+        entries.append(Entry(who, "", path, f"{who}_space-MNI152_desc-greymatter_probseg{ending}", facts))
+    return entries, ({"without a dementia rating": left_out} if left_out else {})
+
+
+def _folder(data: str | os.PathLike[str] | None) -> Path | None:
+    from nilearn.datasets import get_data_dirs
+
+    roots = [data] if data is not None else get_data_dirs()
+    for root in roots:
+        if (Path(root) / "oasis1").is_dir():
+            return Path(root) / "oasis1"
+    return Path(data) / "oasis1" if data is not None else None
+
+
+def _offline(datasets: Any, subjects: int | None, folder: str | None) -> Any:
+    """Call nilearn with an address at which nothing is, so that what is absent cannot be fetched."""
+    try:
+        return datasets.fetch_oasis_vbm(subjects, data_dir=folder, url="file:///nowhere", verbose=0)
+    except Exception as error:
+        raise InputError(
+            f"OASIS-1 is there in part only ({type(error).__name__}); add --download to fetch the rest, or ask "
+            "for fewer --subjects"
+        ) from None
+
+
+def _number(value: Any) -> float | None:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None
