@@ -30,9 +30,9 @@ class Baseline:
     Attributes
     ----------
     predictions : pandas.DataFrame
-        One row a scan in the order given (of a hold-out the held-out ones): ``subject``, ``fold``, ``true``, ``predicted``, ``decision`` (distance from
-        the border, positive for the positive class), and ``kernel``, ``C``, ``gamma``, ``components`` that the inner
-        folds chose.
+        One row a scan in the order given (of a hold-out the held-out ones): ``subject``, ``fold``, ``true``,
+        ``predicted``, ``decision`` (distance from the border, positive for the positive class), and ``kernel``, ``C``,
+        ``gamma``, ``components`` that the inner folds chose.
     """
 
     predictions: pd.DataFrame
@@ -124,7 +124,7 @@ def svm_baseline(
     parts = []
     for fold, (training, test) in enumerate(folds):
         found = _predicted(machine, (x, y, groups), (training, test), inner, seed + 1 + fold, jobs)
-        parts.append(_rows(found, [subjects[n] for n in test], fold).set_axis(test))
+        parts.append(_rows(found, [subjects[int(n)] for n in test], fold).set_axis(test))
     return _together(parts)
 
 
@@ -181,7 +181,7 @@ def svm_holdout(
     machine = _machine(kernels, costs, gammas, components, standardise, seed)
     parts = (np.flatnonzero(~test), np.flatnonzero(test))
     found = _predicted(machine, (x, y, groups), parts, inner, seed + 1, jobs)
-    return _together([_rows(found, [subjects[n] for n in parts[1]], 0)])
+    return _together([_rows(found, [subjects[int(n)] for n in parts[1]], 0)])
 
 
 @dataclass(frozen=True, eq=False)
@@ -306,7 +306,9 @@ def _check_inner(y: NDArray[np.bool_], groups: NDArray[Any], inner: int) -> None
         raise InputError(f"inner folds are {inner}; 2 or more are wanted")
     for name, count in _subjects(y, groups).items():
         if count < inner:
-            raise InputError(f"the {name} class has {count} subjects to train on; {inner} folds need more: choose fewer")
+            raise InputError(
+                f"the {name} class has {count} subjects to train on; {inner} folds need more: choose fewer"
+            )
 
 
 def _subjects(y: NDArray[np.bool_], groups: NDArray[Any]) -> dict[str, int]:

@@ -82,7 +82,9 @@ def make_filled(
         try:
             _one(source.folder, folder, scan, mask, variant, beside=lesions is None)
         except Exception as error:  # one scan must not end a cohort; it is named at the end
-            failed.append(f"{_title(scan)}: {error if isinstance(error, InputError) else f'{type(error).__name__}: {error}'}")
+            failed.append(
+                f"{_title(scan)}: {error if isinstance(error, InputError) else f'{type(error).__name__}: {error}'}"
+            )
             # what an earlier call made of other files would pass for this one's
             (folder / scan.image).unlink(missing_ok=True)
         if progress is not None:
