@@ -30,9 +30,9 @@ class Baseline:
     Attributes
     ----------
     predictions : pandas.DataFrame
-        One row a scan in the order given (of a hold-out the held-out ones): ``subject``, ``fold``, ``true``, ``predicted``, ``decision`` (distance from
-        the border, positive for the positive class), and ``kernel``, ``C``, ``gamma``, ``components`` that the inner
-        folds chose.
+        One row a scan in the order given (of a hold-out the held-out ones): ``subject``, ``fold``, ``true``,
+        ``predicted``, ``decision`` (distance from the border, positive for the positive class), and ``kernel``, ``C``,
+        ``gamma``, ``components`` that the inner folds chose.
     """
 
     predictions: pd.DataFrame
@@ -124,7 +124,7 @@ def svm_baseline(
     parts = []
     for fold, (training, test) in enumerate(folds):
         found = _predicted(machine, (x, y, groups), (training, test), inner, seed + 1 + fold, jobs)
-        parts.append(_rows(found, [subjects[n] for n in test], fold).set_axis(test))
+        parts.append(_rows(found, [subjects[int(n)] for n in test], fold).set_axis(test))
     return _together(parts)
 
 

@@ -8,6 +8,7 @@ from neuroxai.statistics.gain import density, gain, group_gain, overlap, overlap
 from neuroxai.statistics.intervals import Estimate, wilson
 from neuroxai.statistics.lesions import lesion_coverage, lesion_relevance
 from neuroxai.statistics.maps import l2_distance, l2_distances
+from neuroxai.statistics.paired import Paired, paired_difference
 from neuroxai.statistics.permutation import correlation, false_discovery, group_difference
 from neuroxai.statistics.reference import Reference
 from neuroxai.statistics.reference_file import read_reference, write_reference
@@ -16,6 +17,7 @@ from neuroxai.statistics.roc import compare_areas, delong, roc_area
 __all__ = [
     "Estimate",
     "GroupMeans",
+    "Paired",
     "Reference",
     "Subject",
     "TableMeans",
@@ -38,6 +40,7 @@ __all__ = [
     "most_different",
     "overlap",
     "overlaps",
+    "paired_difference",
     "ratio_interval",
     "read_reference",
     "roc_area",

@@ -36,7 +36,9 @@ def mask(folder: Path, name: str) -> Path:
 @pytest.mark.parametrize("variant", ["valverde", "eitel2019"])
 def test_no_voxel_outside_the_mask_changes(cohort, tmp_path, variant):
     made = make_filled(Made("main", cohort, {}), tmp_path / "out", "main-filled", variant)
-    assert made.key == "main-filled" and made.failed == () and made.folder == (tmp_path / "out").resolve()
+    assert made.key == "main-filled"
+    assert made.failed == ()
+    assert made.folder == (tmp_path / "out").resolve()
     patients = 0
     for name in ("sub-0001", "sub-0002", "sub-0003", "sub-0004"):
         before, after = io.read_volume(scan(cohort, name)), io.read_volume(scan(made.folder, name))
@@ -82,7 +84,8 @@ def test_masks_by_template_and_one_bad_scan(cohort, tmp_path):
     template = str(tmp_path / "masks" / "{participant}.nii.gz")
     made = make_filled(Made("main", cohort, {}), tmp_path / "out", "k", "valverde", template)
     (failed,) = made.failed
-    assert failed.startswith(f"{bad}: ") and "inverted" in failed
+    assert failed.startswith(f"{bad}: ")
+    assert "inverted" in failed
     assert not list((made.folder / bad).rglob("*_FLAIR.nii.gz"))
     # nobody drew lesions for the healthy
     assert scan(made.folder, healthy).read_bytes() == scan(cohort, healthy).read_bytes()

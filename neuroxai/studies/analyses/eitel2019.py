@@ -1,0 +1,184 @@
+"""Multiple sclerosis on FLAIR: transfer learning, lesions filled, relevance in lesions (Eitel 2019)."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from neuroxai.errors import InputError, one_of
+from neuroxai.statistics import overlap, paired_difference
+from neuroxai.studies.analyses._common import WORDS, metric_findings, runs_doubt
+from neuroxai.studies.analyses._eitel2019_baselines import LOAD, SHOWN, VOXELS, baseline_findings, check_baselines
+from neuroxai.studies.analyses._eitel2019_figures import pictures
+from neuroxai.studies.analyses._eitel2019_lesions import beyond, correlation_findings, lesion_findings
+from neuroxai.studies.analyses._eitel2019_regions import region_table
+from neuroxai.studies.analyses._eitel2019_words import answers, doubts
+from neuroxai.studies.declaration import Study
+from neuroxai.studies.explaining import atlas_label
+from neuroxai.studies.findings import Finding, Findings
+from neuroxai.studies.results import Results
+
+ROLES = ("scratch", "transfer", "filled")
+OPTIONS = {*ROLES, "svm_components", "top", "maps"}
+
+
+def check(study: Study) -> None:
+    """Ask for the arms that are compared, on one cohort, and for an explanation of them.
+
+    Raises
+    ------
+    InputError
+        Naming the key and the choices.
+    """
+    for key in study.options:
+        if key not in OPTIONS:
+            raise one_of("key in options", key, OPTIONS)
+    roles = roles_of(study)
+    for role in ("scratch", "transfer"):
+        if role not in roles:
+            raise one_of(f"arm for options: {role}", study.options.get(role, role), study.arms)
+    if "filled" in study.options and "filled" not in roles:
+        raise one_of("arm for options: filled", study.options["filled"], study.arms)
+    cohort = study.arms[roles["scratch"]].cohort
+    for role, arm in roles.items():
+        if study.arms[arm].cohort != cohort:
+            raise InputError(
+                f"arms: {arm} ({role}): cohort is {study.arms[arm].cohort!r}, wanted {cohort!r}, scratch's"
+            )
+    if study.arms[roles["transfer"]].pretrained is None:
+        raise InputError(
+            f"arms: {roles['transfer']} (transfer): has no pretrained; name the arm whose weights it takes"
+        )
+    if "filled" in roles and not study.arms[roles["filled"]].fill_lesions:
+        raise InputError(f"arms: {roles['filled']} (filled): has no fill_lesions; choose valverde or eitel2019")
+    if not study.explain:
+        raise InputError("explain: there is none; this analysis asks how much relevance lies in lesions: add one")
+    if not explained(study):
+        raise InputError(f"arms: none of cohort {cohort} is explained; leave explain: false out of one")
+    for name, wanted in study.explain.items():
+        if wanted.neurons is not None:
+            raise InputError(f"explain: {name}: neurons are not looked at by this analysis; leave them out")
+    if "test" not in study.parts:
+        raise InputError(f"parts are {study.parts}, wanted test among them")
+    top = study.options.get("top", 30)
+    if not isinstance(top, int) or isinstance(top, bool) or top < 1:
+        raise InputError(f"options: top is {top!r}, wanted a whole number of regions from 1")
+    check_baselines(study)
+
+
+def roles_of(study: Study) -> dict[str, str]:
+    """Return which arm is from scratch, which pre-trained, which on filled lesions; filled may be absent."""
+    named = {role: str(study.options.get(role, role)) for role in ROLES}
+    return {role: arm for role, arm in named.items() if arm in study.arms}
+
+
+def explained(study: Study) -> list[str]:
+    """Return the arms of the lesions' cohort whose runs are explained."""
+    cohort = study.arms[roles_of(study)["scratch"]].cohort
+    return [name for name, arm in study.arms.items() if arm.explain and arm.cohort == cohort]
+
+
+def analyse(results: Results) -> Findings:
+    """Compare networks and baselines, and ask what the networks look at."""
+    study = results.study
+    roles, done = roles_of(study), {run.run.arm for run in results.chosen()}
+    looked_at = [arm for arm in explained(study) if arm in done and _is_explained(results, arm)]
+    first, *others = study.explain
+    found = Findings(metric_findings(results))
+    lost: list[str] = []
+    if roles["scratch"] in done:
+        rows, lost = baseline_findings(results, roles["scratch"])
+        found.figures += rows
+    found.tables["table_3"] = table_3(found.figures, list(study.arms))
+    found.figures += _differences(results, {role: arm for role, arm in roles.items() if arm in done})
+    for explanation in study.explain:
+        for arm in looked_at:
+            found.figures += lesion_findings(
+                results, arm, explanation, arm if explanation == first else f"{arm}, {explanation}"
+            )
+    trained = [arm for arm in looked_at if study.arms[arm].train]
+    for part in study.parts:
+        for arm in trained:
+            found.figures += correlation_findings(results, arm, first, arm, part)
+    regions: dict[str, pd.DataFrame] = {}
+    if looked_at:
+        for atlas in study.atlases:
+            label = atlas_label(atlas)
+            regions[label] = region_table(results, {arm: arm for arm in looked_at}, first, atlas)
+            found.tables[f"regions_{label}"] = regions[label]
+            found.figures += _overlaps(results, regions[label], label, roles)
+    found.pictures = pictures(results, found.figures, regions, roles, looked_at)
+    found.answers = answers(study, found.figures, roles, first)
+    found.doubts = [*doubts(study, found.figures, roles, others), *lost, runs_doubt(results)]
+    return found
+
+
+def _is_explained(results: Results, arm: str) -> bool:
+    """Whether all runs of an arm are explained; a study that was stopped may have trained more than it explained."""
+    try:
+        for run in results.chosen(arm):
+            for explanation in results.study.explain:
+                for part in results.study.parts:
+                    results.scans(run, explanation, part)
+    except InputError:
+        return False
+    return True
+
+
+def table_3(figures: list[Finding], arms: list[str]) -> pd.DataFrame:
+    """Return the paper's table 3: a row a classifier, each metric in percent with its interval."""
+    rows = []
+    for model in (LOAD, VOXELS, *arms):
+        row: dict[str, object] = {"model": model}
+        for metric in SHOWN:
+            one = next((f for f in figures if f.quantity == WORDS[metric] and f.group == model), None)
+            for key in ("value", "low", "high"):
+                row[f"{metric}{'' if key == 'value' else '_' + key}"] = getattr(one, key) if one else None
+            row["runs"] = one.n if one else row.get("runs")
+        if row["runs"]:
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _differences(results: Results, roles: dict[str, str]) -> list[Finding]:
+    """Pre-trained minus from scratch, and filled minus pre-trained, by pairs of runs."""
+    table = results.runs[results.runs["chosen"]]
+    options, rows = results.study.statistics, []
+    pairs = [(a, b) for a, b in (("transfer", "scratch"), ("filled", "transfer")) if a in roles and b in roles]
+    for first, second in pairs:
+        one, two = (table[table["arm"] == roles[role]].set_index(["split", "repetition"]) for role in (first, second))
+        both = one.index.intersection(two.index)
+        for metric, words in WORDS.items():
+            change = ((one.loc[both, metric] - two.loc[both, metric]) * 100).dropna()
+            # repetitions of one split share its test subjects: where there are splits, they are the pairs
+            by_split = change.groupby(level="split").mean()
+            what, values = ("splits", by_split) if len(by_split) > 1 else ("repetitions of one split", change)
+            if not len(values):
+                continue
+            seen = paired_difference(
+                values, [0.0] * len(values), level=options.level, replicates=options.replicates, seed=options.seed
+            )
+            rows.append(Finding(
+                words, f"{roles[first]} - {roles[second]}", float(change.mean()), seen.low, seen.high, len(change), "%",
+                f"BCa bootstrap and Wilcoxon's signed-rank test over {seen.n} {what}", seen.p, seen.effect,
+                "rank-biserial r", "percentage points" + beyond(seen.least_p, seen.n, what),
+            ))  # fmt: skip
+    return rows
+
+
+def _overlaps(results: Results, table: pd.DataFrame, label: str, roles: dict[str, str]) -> list[Finding]:
+    """Share of leading regions that two networks have in common, by the patients' absolute mean."""
+    patients = results.study.cohorts[results.study.arms[roles["scratch"]].cohort].classes[-1]
+    wide = table.pivot(index="region", columns="arm", values=f"mean_{patients}").abs().dropna()
+    k, rows = min(results.study.statistics.top, len(wide)), []
+    for role in ("scratch", "filled"):
+        pair = roles["transfer"], roles.get(role, "")
+        if k and all(arm in wide for arm in pair):
+            share = overlap(wide[pair[0]], wide[pair[1]], k) * 100
+            rows.append(Finding(
+                f"overlap of the {k} leading regions", f"{pair[0]} and {pair[1]}, {label}", share, n=len(wide),
+                unit="%", method=f"two random orders of {len(wide)} regions share {100 * k / len(wide):.3g} %",
+            ))  # fmt: skip
+    return rows
+
+
+__all__ = ["analyse", "check", "explained", "roles_of", "table_3"]
