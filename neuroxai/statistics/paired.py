@@ -41,6 +41,10 @@ class Paired:
     n: int
     least_p: float
 
+    def caveat(self, what: str) -> str:
+        """Say that the test could not have found anything, where that is so; `what` is a pair, in the plural."""
+        return f"{self.n} {what} cannot give a p below {self.least_p:.2g}" if self.least_p > 0.05 else ""
+
 
 def paired_difference(first: ArrayLike, second: ArrayLike, **options: Any) -> Paired:
     """Compare two values of each subject, split or repetition.

@@ -65,7 +65,7 @@ def lesion_findings(results: Results, arm: str, explanation: str, group: str, pa
         rows.append(Finding(
             "lesion relevance - coverage", group, found.difference, found.low, found.high, found.n, "percentage points",
             "BCa bootstrap and Wilcoxon's signed-rank test over patients", found.p, found.effect, "rank-biserial r",
-            f"{times:.3g} times the coverage" + beyond(found.least_p, found.n, "patients"),
+            "; ".join(filter(None, (f"{times:.3g} times the coverage", found.caveat("patients")))),
         ))  # fmt: skip
     return rows
 
@@ -91,8 +91,3 @@ def correlation_findings(results: Results, arm: str, explanation: str, group: st
             effect=r, effect_name="r", note="" if r is not None else "all sums are alike",
         ))  # fmt: skip
     return rows
-
-
-def beyond(least: float, n: int, what: str) -> str:
-    """Say that a test could not have found anything, where that is so."""
-    return f"; {n} {what} cannot give a p below {least:.2g}" if least > 0.05 else ""

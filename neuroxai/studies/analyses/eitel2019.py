@@ -9,7 +9,7 @@ from neuroxai.statistics import overlap, paired_difference
 from neuroxai.studies.analyses._common import WORDS, metric_findings, runs_doubt
 from neuroxai.studies.analyses._eitel2019_baselines import LOAD, SHOWN, VOXELS, baseline_findings, check_baselines
 from neuroxai.studies.analyses._eitel2019_figures import pictures
-from neuroxai.studies.analyses._eitel2019_lesions import beyond, correlation_findings, lesion_findings
+from neuroxai.studies.analyses._eitel2019_lesions import correlation_findings, lesion_findings
 from neuroxai.studies.analyses._eitel2019_regions import region_table
 from neuroxai.studies.analyses._eitel2019_words import answers, doubts
 from neuroxai.studies.declaration import Study
@@ -160,7 +160,7 @@ def _differences(results: Results, roles: dict[str, str]) -> list[Finding]:
             rows.append(Finding(
                 words, f"{roles[first]} - {roles[second]}", float(change.mean()), seen.low, seen.high, len(change), "%",
                 f"BCa bootstrap and Wilcoxon's signed-rank test over {seen.n} {what}", seen.p, seen.effect,
-                "rank-biserial r", "percentage points" + beyond(seen.least_p, seen.n, what),
+                "rank-biserial r", "; ".join(filter(None, ("percentage points", seen.caveat(what)))),
             ))  # fmt: skip
     return rows
 
