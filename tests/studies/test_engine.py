@@ -235,6 +235,17 @@ def test_search_transfer_and_shares(cohort, tmp_path):
     assert {i["participant_id"] for i in few["training"]} < {i["participant_id"] for i in whole["training"]}
 
 
+def test_a_run_may_itself_be_several_processes(cohort, tmp_path):
+    study = read_study(declared(tmp_path / "small.yaml", arms={"plain": {}}, processes=2, explain={}))
+    summary = run_study(study, tmp_path / "out", {"main": cohort})
+    assert summary.failed == []
+    runs = io.read_tsv(tmp_path / "out" / "results.tsv")
+    (run,) = runs["run"]
+    record = io.read_json(tmp_path / "out" / "runs" / run / "bundle" / "models" / "model.json")
+    assert record["settings"]["total_batch_size"] == 8
+    assert runs["epochs"].item() == 2
+
+
 def test_the_command_from_the_outside(cohort, declaration, tmp_path):
     command = [sys.executable, "-m", "neuroxai", "study"]
     run = subprocess.run([*command, "status", str(tmp_path)], capture_output=True, text=True, check=False)
