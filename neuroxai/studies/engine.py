@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -11,7 +10,6 @@ from typing import Any
 
 from neuroxai import io
 from neuroxai._version import __version__
-from neuroxai.errors import InputError
 from neuroxai.preprocess.run import cluster
 from neuroxai.studies import cohorts as data
 from neuroxai.studies.check import check, order, search_space
@@ -19,9 +17,10 @@ from neuroxai.studies.declaration import Study, Values
 from neuroxai.studies.digest import digest
 from neuroxai.studies.execute import ERROR, RESULT
 from neuroxai.studies.explaining import is_finished
+from neuroxai.studies.folder import claim, write_tables
 from neuroxai.studies.launch import run_all
 from neuroxai.studies.plan import Run, make_run
-from neuroxai.studies.results import Done, Results
+from neuroxai.studies.results import Done
 from neuroxai.studies.search import draw, settings_of
 
 Progress = Callable[[str, int, int], None]
@@ -94,7 +93,7 @@ def run_study(
     check(study, cohorts)
     folder = Path(out).resolve()
     with cluster(how.scheduler) as client:
-        _claim(folder, study, cohorts or {})
+        claim(folder, study, cohorts or {})
         return _Engine(study, folder, dict(cohorts or {}), how, client).run()
 
 
@@ -280,38 +279,3 @@ class _Engine:
             for run in runs
             if run.identifier not in self.errors
         ]
-
-
-def write_tables(study: Study, out: Path, done: Sequence[Done], cohorts: Mapping[str, Path]) -> None:
-    """Write results.tsv and timings.tsv, and what is needed to make the report again without the runs' plan."""
-    results = Results(study, out, done, cohorts)
-    if done:
-        io.write_tsv(out / "results.tsv", results.runs)
-        io.write_tsv(out / "timings.tsv", results.timings)
-    index = [
-        {**{k: str(v) if isinstance(v, Path) else v for k, v in asdict(item.run).items()}, "chosen": item.chosen}
-        for item in done
-    ]
-    io.write_json(out / "runs.json", {"runs": index, "cohorts": {name: str(path) for name, path in cohorts.items()}})
-
-
-def _claim(folder: Path, study: Study, cohorts: Mapping[str, Path]) -> None:
-    """Take a new or empty folder, or one of the same study."""
-    record = folder / "study.json"
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder}: is a file, wanted a folder for the study")
-    if record.is_file():
-        before = io.read_json(record)
-        if before.get("study", {}).get("name") != study.name:
-            raise InputError(
-                f"{folder}: holds study {before.get('study', {}).get('name')!r}, now {study.name!r} is asked for; name "
-                "a new folder"
-            )
-    elif folder.exists() and (strange := sorted(p.name for p in folder.iterdir() if ".tmp." not in p.name)):
-        raise InputError(f"{folder}: is not empty (holds {strange[0]!r}) and is no study; name a new folder")
-    wanted = {
-        "version": __version__,
-        "cohorts": {name: str(Path(path).resolve()) for name, path in cohorts.items()},
-        "study": json.loads(json.dumps(asdict(study))),
-    }
-    io.write_json(record, wanted)
