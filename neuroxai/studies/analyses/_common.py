@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 import pandas as pd
 
+from neuroxai.errors import one_of
 from neuroxai.statistics import mean_interval
+from neuroxai.studies.declaration import Study
 from neuroxai.studies.findings import Finding
 from neuroxai.studies.results import METRICS, Results
 
@@ -16,6 +20,19 @@ WORDS = {
     "accuracy": "accuracy",
     "roc_auc": "ROC area",
 }
+
+
+def known_options(study: Study, names: Collection[str]) -> None:
+    """Refuse an option that an analysis does not have.
+
+    Raises
+    ------
+    InputError
+        Naming it and the choices.
+    """
+    for key in study.options:
+        if key not in names:
+            raise one_of("key in options", key, names or ("none, this analysis has no options",))
 
 
 def metric_findings(results: Results, metrics: tuple[str, ...] = METRICS) -> list[Finding]:

@@ -13,7 +13,7 @@ from neuroxai.errors import InputError
 from neuroxai.evaluation import randomisation_test
 from neuroxai.report.study_figures import curves
 from neuroxai.statistics import mean_interval
-from neuroxai.studies.analyses._common import metric_findings, number, runs_doubt
+from neuroxai.studies.analyses._common import known_options, metric_findings, number, runs_doubt
 from neuroxai.studies.declaration import Study
 from neuroxai.studies.findings import Finding, Findings, Picture
 from neuroxai.studies.outcome import Opened
@@ -36,10 +36,10 @@ def check(study: Study) -> None:
     for name, spec in study.explain.items():
         if spec.layer is not None:
             raise InputError(f"explain: {name}: begins at a layer; the check is of explanations of a class")
-    unknown = set(study.options) - {"scans"}
+    known_options(study, ("scans",))
     count = study.options.get("scans", SCANS)
-    if unknown or type(count) is not int or count < 1:
-        raise InputError(f"options: are {study.options}, wanted scans, a whole number of 1 or more, alone")
+    if type(count) is not int or count < 1:
+        raise InputError(f"options: scans is {count!r}, wanted a whole number of 1 or more")
 
 
 def analyse(results: Results) -> Findings:

@@ -7,11 +7,11 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from neuroxai.errors import InputError, one_of
+from neuroxai.errors import InputError
 from neuroxai.report.study_figures import bars, maps, matrix
 from neuroxai.space import Volume
 from neuroxai.statistics import gain, group_gain, most_different, overlaps, top_regions
-from neuroxai.studies.analyses._common import metric_findings, runs_doubt
+from neuroxai.studies.analyses._common import known_options, metric_findings, runs_doubt
 from neuroxai.studies.analyses._regions import RegionTables
 from neuroxai.studies.analyses._volumes import volumes
 from neuroxai.studies.declaration import Study
@@ -33,9 +33,8 @@ def check(study: Study) -> None:
     InputError
         Naming the key.
     """
+    known_options(study, OPTIONS)
     for key, value in study.options.items():
-        if key not in OPTIONS:
-            raise one_of("key in options", key, OPTIONS)
         if type(value) is not type(OPTIONS[key]):
             raise InputError(f"options: {key} is {value!r}, wanted {OPTIONS[key]!r} or another of its kind")
     if not study.explain:

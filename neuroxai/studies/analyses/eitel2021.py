@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from neuroxai.errors import InputError, one_of
 from neuroxai.report.study_figures import curves, intervals, maps, strips
 from neuroxai.statistics import bootstrap
-from neuroxai.studies.analyses._common import metric_findings, number, runs_doubt
+from neuroxai.studies.analyses._common import known_options, metric_findings, number, runs_doubt
 from neuroxai.studies.analyses._curves import mean_roc
 from neuroxai.studies.analyses._paired import compare
 from neuroxai.studies.declaration import Study
@@ -30,9 +30,7 @@ def check(study: Study) -> None:
     InputError
         Naming the key.
     """
-    for key in study.options:
-        if key != "compare":
-            raise one_of("key in options", key, ("compare",))
+    known_options(study, ("compare",))
     pairs = study.options.get("compare")
     if not isinstance(pairs, list) or not pairs or not all(isinstance(p, list) and len(p) == 2 for p in pairs):
         raise InputError(f"options: compare is {pairs!r}, wanted pairs of arms, such as [[baseline, pif]]")

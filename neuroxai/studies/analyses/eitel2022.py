@@ -14,7 +14,7 @@ from neuroxai.attribution.feature_visualisation import visualise
 from neuroxai.errors import InputError, one_of
 from neuroxai.report.study_figures import maps
 from neuroxai.space import Volume
-from neuroxai.studies.analyses._common import metric_findings, runs_doubt
+from neuroxai.studies.analyses._common import known_options, metric_findings, runs_doubt
 from neuroxai.studies.declaration import Study
 from neuroxai.studies.findings import Findings, Picture
 from neuroxai.studies.outcome import Opened
@@ -31,9 +31,7 @@ def check(study: Study) -> None:
     InputError
         Naming the key.
     """
-    for key in study.options:
-        if key not in OPTIONS:
-            raise one_of("key in options", key, OPTIONS)
+    known_options(study, OPTIONS)
     if not isinstance(study.options.get("layer"), str):
         raise InputError(f"options: layer is {study.options.get('layer')!r}, wanted a layer's name, as features.conv4")
     filters = study.options.get("filters", 4)

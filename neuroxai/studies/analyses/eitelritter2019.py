@@ -12,7 +12,7 @@ from neuroxai.errors import InputError, one_of
 from neuroxai.report.study_figures import bars, matrix
 from neuroxai.statistics import group_gain, l2_distances, overlaps
 from neuroxai.studies.analyses._between_runs import jackknife, pair_mean
-from neuroxai.studies.analyses._common import metric_findings, number, runs_doubt
+from neuroxai.studies.analyses._common import known_options, metric_findings, number, runs_doubt
 from neuroxai.studies.analyses._regions import RegionTables
 from neuroxai.studies.declaration import Study
 from neuroxai.studies.findings import Finding, Findings, Picture
@@ -32,9 +32,7 @@ def check(study: Study) -> None:
     InputError
         Naming the key.
     """
-    for key in study.options:
-        if key != "scale":
-            raise one_of("key in options", key, ("scale",))
+    known_options(study, ("scale",))
     if study.options.get("scale", "maximum") not in SCALES:
         raise one_of("scale in options", study.options["scale"], SCALES)
     if study.repetitions < 2:

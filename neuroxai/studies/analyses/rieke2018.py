@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from neuroxai.errors import InputError, one_of
+from neuroxai.errors import InputError
 from neuroxai.report.study_figures import bars, matrix
 from neuroxai.statistics import bootstrap
-from neuroxai.studies.analyses._common import metric_findings, number, runs_doubt
+from neuroxai.studies.analyses._common import known_options, metric_findings, number, runs_doubt
 from neuroxai.studies.declaration import Study
 from neuroxai.studies.findings import Finding, Findings, Picture
 from neuroxai.studies.results import Results
@@ -27,8 +27,7 @@ def check(study: Study) -> None:
     if OCCLUSION not in {spec.method for spec in study.explain.values()}:
         methods = {name: spec.method for name, spec in study.explain.items()}
         raise InputError(f"explain: none has method {OCCLUSION} (there are {methods or 'none'}); add one")
-    if study.options:
-        raise one_of("key in options", next(iter(study.options)), ["none, this analysis has no options"])
+    known_options(study, ())
 
 
 def analyse(results: Results) -> Findings:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from helpers.runs import Runs
 from helpers.studies import declared
@@ -13,7 +11,7 @@ from neuroxai.errors import InputError
 from neuroxai.studies import check, read_study
 from neuroxai.studies.analyses import klingenberg2021
 from neuroxai.studies.analyses._curves import GRID, at_grid, mean_roc
-from neuroxai.studies.analyses._paired import compare, least_p, pairs, rank_biserial
+from neuroxai.studies.analyses._paired import compare, pairs
 
 COHORTS = {"main": {"simulate": {"effect": "atrophy", "subjects": 12, "spacing": 5}}}
 TRUE = [0, 0, 0, 0, 1, 1, 1, 1]
@@ -89,28 +87,6 @@ def test_runs_without_a_partner_are_left_out(tmp_path):
     assert (row.n, row.low, row.p) == (1, None, 1.0)
     assert "cannot give a p below" in row.note
     assert compare(made.results, "linear", "absent", "balanced_accuracy") == []
-
-
-@given(st.lists(st.integers(-9, 9), min_size=1, max_size=12))
-def test_rank_biserial_is_its_slow_formula(values):
-    from scipy.stats import rankdata
-
-    difference = np.array(values, float)
-    known = difference[difference != 0]
-    if len(known):
-        ranks = rankdata(abs(known))
-        wanted = sum(r * np.sign(d) for r, d in zip(ranks, known, strict=True)) / sum(ranks)
-    else:
-        wanted = 0
-    assert rank_biserial(difference) == pytest.approx(wanted)
-    assert rank_biserial(-difference) == pytest.approx(-wanted)
-
-
-def test_the_least_p_is_that_of_all_differences_of_one_sign():
-    from scipy.stats import wilcoxon
-
-    for count in range(1, 9):
-        assert least_p(count) == pytest.approx(wilcoxon(np.arange(1.0, count + 1)).pvalue)
 
 
 def test_curves_are_averaged_vertically(tmp_path):

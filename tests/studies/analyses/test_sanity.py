@@ -25,7 +25,7 @@ def test_the_declarations_can_be_run(name, quick):
     ("analysis", "changes", "words"),
     [
         ("adebayo2018", {"explain": {}}, "there is none"),
-        ("adebayo2018", {"options": {"scan": 3}}, "wanted scans"),
+        ("adebayo2018", {"options": {"scan": 3}}, "'scan'"),
         ("adebayo2018", {"options": {"scans": 0}}, "1 or more"),
         ("adebayo2018", {"explain": {"a": {"method": "lrp_zero", "layer": "features.conv4"}}}, "begins at a layer"),
         ("rieke2018", {}, "none has method region_occlusion"),
