@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -54,6 +55,8 @@ def run(job: Job, sources: Sequence[Source], jobs: int, cluster: Any = None) -> 
 def _parallel(job: Job, sources: Sequence[Source], jobs: int) -> Iterator[Result]:
     from joblib import Parallel, delayed
 
+    # loky starts a process anew whose memory has grown, as ITK's and ANTs' does; nothing is lost by it
+    warnings.filterwarnings("ignore", message="A worker stopped while some jobs")
     # never fewer than two, as joblib would then work in this process, which a crash would end; as many scans are under
     # way as was asked for
     several = Parallel(

@@ -46,7 +46,8 @@ def key_of(arm: Arm) -> str:
     if not (arm.prepare or arm.fill_lesions):
         return arm.cohort
     wanted = {"prepare": arm.prepare, "fill": arm.fill_lesions}
-    return f"{arm.cohort}-{arm.fill_lesions or arm.prepare.get('arm', 'linear')}-{digest(wanted, 6)}"
+    what = arm.fill_lesions or arm.prepare.get("preset") or arm.prepare.get("arm", "linear")
+    return f"{arm.cohort}-{what}-{digest(wanted, 6)}"
 
 
 def make_source(

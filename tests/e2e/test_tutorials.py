@@ -27,7 +27,12 @@ SMALL = {
 }
 OWN = {
     "eitelritter2019": {"repetitions": 2},
-    "klingenberg2021": {"cohorts": {"main": {"simulate": {"subjects": 12}}}, "repetitions": 1},
+    # two ways without registration, which has tests of its own and takes seven seconds a scan
+    "klingenberg2021": {
+        "cohorts": {"main": {"simulate": {"subjects": 16}}},
+        "repetitions": 1,
+        "arms": {"linear": {"prepare": {"arm": "none", "centre": "image"}}},
+    },
     "eitel2021": {"split": {"repeats": 2}, "search": {"draws": 1}},
     "eitel2019": {
         "repetitions": 1,
