@@ -119,6 +119,11 @@ class _Engine:
             from neuroxai.studies.write import write_report
 
             self.summary.report = str(write_report(self.out))
+        for item in done:
+            for scan in io.read_json(item.folder / RESULT)["failed"]:
+                text = f"{scan['participant_id']} {scan['session_id']}".strip() + f": {scan['error']}"
+                if text not in self.summary.scans_failed:
+                    self.summary.scans_failed.append(text)
         self.summary.runs = len({run.identifier for run in self.runs})
         failed = {run.identifier: run for run in self.runs if run.identifier in self.errors}
         self.summary.failed = [

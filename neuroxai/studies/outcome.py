@@ -89,6 +89,11 @@ def write_result(folder: Path, bundle: Path, facts: dict[str, Any]) -> None:
             replicates=100,  # the interval is not kept: intervals over runs are the analysis's
         )
         figures[part] = {name: estimate.value for name, estimate in found.items()} | {"scans": len(rows)}
+    # training and validation leave out and note what cannot be read
+    record = io.read_json(bundle / "models" / "model.json")
+    opened.failures.update(
+        {(str(item["participant_id"]), str(item["session_id"])): item["error"] for item in record.get("left_out", [])}
+    )
     failed = [{"participant_id": who[0], "session_id": who[1], "error": text} for who, text in opened.failures.items()]
     io.write_json(folder / "result.json", {**training_figures(bundle), **figures, "failed": failed})
 

@@ -195,6 +195,33 @@ def test_a_run_that_fails_is_listed_and_the_others_go_on(cohort, tmp_path):
     assert status_of(tmp_path / "out")["counts"] == {"done": 1, "failed": 1}
 
 
+def test_broken_scans_are_told_and_the_others_go_on(cohort, tmp_path):
+    import shutil
+
+    folder = tmp_path / "cohort"
+    shutil.copytree(cohort, folder)
+    study = read_study(declared(tmp_path / "small.yaml", arms={"plain": {}}, explain={}))
+    first = run_study(study, tmp_path / "first", {"main": folder})
+    assert first.scans_failed == []
+    parts = io.read_json(tmp_path / "first" / "splits" / "main_split-0.json")
+    for part in ("training", "test"):
+        image = folder / parts[part][0]["image"]
+        image.write_bytes(image.read_bytes()[:200])
+    summary = run_study(study, tmp_path / "out", {"main": folder})
+    assert summary.failed == []
+    assert sorted(text.split(":")[0] for text in summary.scans_failed) == sorted(
+        parts[part][0]["participant_id"] for part in ("training", "test")
+    )
+    runs = io.read_tsv(tmp_path / "out" / "results.tsv")
+    assert runs["scans"].item() == len(parts["test"]) - 1
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert parts["test"][0]["participant_id"] in page
+    command = [sys.executable, "-m", "neuroxai", "study", "run", str(tmp_path / "small.yaml"), "--cohort", str(folder)]
+    done = subprocess.run([*command, "--out", str(tmp_path / "out")], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.count("failed: ") == 2
+
+
 def test_search_transfer_and_shares(cohort, tmp_path):
     study = read_study(
         declared(
