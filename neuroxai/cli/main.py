@@ -11,7 +11,20 @@ from typing import Annotated
 import typer
 
 from neuroxai._version import __version__
-from neuroxai.cli import atlas, cohort, compare, explain, predict, prepare, report, score, simulate, split, study
+from neuroxai.cli import (
+    atlas,
+    cohort,
+    compare,
+    doctor,
+    explain,
+    predict,
+    prepare,
+    report,
+    score,
+    simulate,
+    split,
+    study,
+)
 from neuroxai.errors import ours, refused_by_the_system
 
 app = typer.Typer(
@@ -30,6 +43,7 @@ app.command("explain")(explain.explain)
 app.command("score")(score.score)
 app.command("compare")(compare.compare)
 app.command("report")(report.report)
+app.command("doctor")(doctor.doctor)
 app.add_typer(cohort.app, name="cohort")
 app.add_typer(study.app, name="study")
 app.add_typer(atlas.app, name="atlas")
