@@ -270,6 +270,8 @@ class _Engine:
     def _finished(self, place: Path, facts: Values) -> bool:
         if not (place / RESULT).is_file():
             return False
+        if not all((place / f"predictions_{part}.tsv").is_file() for part in facts["parts"]):
+            return False
         return all(
             is_finished(place / "explained" / part / name, digest([spec, facts["atlases"]]))
             for part in facts["parts"]

@@ -71,6 +71,8 @@ def execute(folder: Path) -> None:
         write_result(folder, bundle, facts)
         # the state to resume from is three times the weights, and nothing is left to resume
         (bundle / "models" / "last.pt").unlink(missing_ok=True)
+    elif not all((folder / f"predictions_{part}.tsv").is_file() for part in facts["parts"]):
+        write_result(folder, bundle, facts)  # a part was asked for that an earlier call did not want
     if facts["explain"]:
         from neuroxai.studies.explaining import explain_run
 

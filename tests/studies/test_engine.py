@@ -164,6 +164,7 @@ def test_more_repetitions_and_explanations_add_to_what_is_there(finished, cohort
         tmp_path / "small.yaml",
         arms={"plain": {}},
         explain={"lrp": {"method": "lrp_alpha_beta"}, "grad": {"method": "saliency"}},
+        parts=["test", "validation"],
     )
     summary = run_study(read_study(more), out, {"main": cohort})
     assert summary.runs == 1
@@ -172,6 +173,8 @@ def test_more_repetitions_and_explanations_add_to_what_is_there(finished, cohort
     where = f"runs/{kept}/explained/test/lrp/scans.tsv"
     assert (out / where).read_bytes() == (finished / where).read_bytes()
     assert (out / f"runs/{kept}/explained/test/grad/scans.tsv").is_file()
+    assert (out / f"runs/{kept}/explained/validation/lrp/scans.tsv").is_file()
+    assert (out / f"runs/{kept}/predictions_validation.tsv").is_file()
     other = read_study(declared(tmp_path / "other.yaml"))
     with pytest.raises(InputError, match="holds study 'small', now 'other'"):
         run_study(other, out, {"main": cohort})
