@@ -210,7 +210,7 @@ class _Engine:
         path = self.out / "runs" / run.identifier / RESULT
         if not path.is_file():
             return None
-        value = io.read_json(path)["validation"]
+        value = io.read_json(path)["validation_score"]
         return 0.0 if value is None else float(value)
 
     def _explain(self) -> None:

@@ -102,7 +102,7 @@ def training_figures(bundle: Path) -> dict[str, Any]:
     """Return epochs, steps and validation figures of a training; none of a network that was not trained."""
     models = bundle / "models"
     if not (models / "history.tsv").is_file():
-        return {"epochs": 0, "steps": 0, "best_epoch": 0, "validation": None}
+        return {"epochs": 0, "steps": 0, "best_epoch": 0, "validation_score": None}
     history, times = io.read_tsv(models / "history.tsv"), io.read_tsv(models / "times.tsv")
     tail = float(history["balanced_accuracy"].tail(TAIL).mean())
     return {
@@ -110,5 +110,5 @@ def training_figures(bundle: Path) -> dict[str, Any]:
         "steps": int(times["steps"].max()),
         "best_epoch": io.read_json(models / "model.json")["epoch"],
         # what a search ranks its draws by
-        "validation": tail if math.isfinite(tail) else None,
+        "validation_score": tail if math.isfinite(tail) else None,
     }

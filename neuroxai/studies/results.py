@@ -53,7 +53,7 @@ class Results:
     def runs(self) -> pd.DataFrame:
         """One row a run: arm, split, repetition, draw, chosen, run, test metrics, epochs, steps, drawn values.
 
-        Metrics: balanced_accuracy, sensitivity, specificity, accuracy, roc_auc, scans; ``validation`` is what draws are
+        Metrics: balanced_accuracy, sensitivity, specificity, accuracy, roc_auc, scans; ``validation_score`` is what draws are
         ranked by; drawn values stand in columns ``drawn_NAME``.
         """
         rows = []
@@ -63,7 +63,7 @@ class Results:
                 "arm": run.arm, "split": run.split, "repetition": run.repetition,
                 "draw": run.draw, "chosen": done.chosen, "run": run.identifier,
                 **{name: result["test"][name] for name in (*METRICS, "scans")},
-                **{name: result[name] for name in ("epochs", "best_epoch", "steps", "validation")},
+                **{name: result[name] for name in ("epochs", "best_epoch", "steps", "validation_score")},
                 **{f"drawn_{name}": value for name, value in run.drawn.items()},
             })  # fmt: skip
         return pd.DataFrame(rows)

@@ -46,7 +46,14 @@ class Runs:
 
         found = classification_metrics(true, probability, replicates=10)
         metrics = {key: value.value for key, value in found.items()} | {"scans": len(true)}
-        facts = {"epochs": epochs, "best_epoch": 1, "steps": steps, "validation": 0.5, "test": metrics, "failed": []}
+        facts = {
+            "epochs": epochs,
+            "best_epoch": 1,
+            "steps": steps,
+            "validation_score": 0.5,
+            "test": metrics,
+            "failed": [],
+        }
         io.write_json(place / "result.json", facts)
         io.write_tsv(
             place / "bundle" / "models" / "times.tsv", pd.DataFrame([{"epoch": 1, "steps": steps, "seconds": seconds}])

@@ -113,7 +113,7 @@ def make_results(
             place = folder / "runs" / f"{arm}-{number}"
             figures = dict.fromkeys(("balanced_accuracy", "sensitivity", "specificity", "accuracy", "roc_auc"), value)
             tested = {**figures, "scans": len(datalist["test"])}
-            result = {"epochs": 1, "steps": 1, "best_epoch": 1, "validation": 0.5, "test": tested, "failed": []}
+            result = {"epochs": 1, "steps": 1, "best_epoch": 1, "validation_score": 0.5, "test": tested, "failed": []}
             io.write_json(place / "result.json", result)
             name, trained = f"{arm}-{number}", study.arms[arm].train
             run = Run(arm, split, repetition, None, {}, folder, cohort, path, {}, "", trained, name)

@@ -250,7 +250,7 @@ def test_search_transfer_and_shares(cohort, tmp_path):
     assert runs.loc[runs["arm"] == "untrained", "epochs"].item() == 0
     assert runs.loc[(runs["arm"] == "first") & (runs["draw"] == 0), "drawn_learning_rate"].item() == 1e-4
     best = runs[(runs["arm"] == "first") & runs["chosen"]]
-    assert best["validation"].item() == runs.loc[runs["arm"] == "first", "validation"].max()
+    assert best["validation_score"].item() == runs.loc[runs["arm"] == "first", "validation_score"].max()
     results = open_results(out)
     for done in results.chosen("second"):
         facts = io.read_json(done.folder / "run.json")

@@ -44,7 +44,7 @@ def make_results(folder: Path, subjects: int = 12, runs: int = 2) -> Results:
         for number in range(runs):
             place = folder / f"{arm}-{number}"
             figures = dict.fromkeys(("balanced_accuracy", "sensitivity", "specificity", "accuracy", "roc_auc"), 0.9)
-            io.write_json(place / "result.json", {"epochs": 1, "steps": 1, "best_epoch": 1, "validation": 0.5,
+            io.write_json(place / "result.json", {"epochs": 1, "steps": 1, "best_epoch": 1, "validation_score": 0.5,
                                                   "test": {**figures, "scans": subjects}, "failed": []})  # fmt: skip
             for place_of, method in enumerate(study.explain):
                 own = np.random.default_rng(place_of).uniform(-0.05, 0.05, subjects)
