@@ -53,8 +53,8 @@ class Results:
     def runs(self) -> pd.DataFrame:
         """One row a run: arm, split, repetition, draw, chosen, run, test metrics, epochs, steps, drawn values.
 
-        Metrics: balanced_accuracy, sensitivity, specificity, accuracy, roc_auc, scans; ``validation_score`` is what draws are
-        ranked by; drawn values stand in columns ``drawn_NAME``.
+        Metrics: balanced_accuracy, sensitivity, specificity, accuracy, roc_auc, scans; ``validation_score`` is what
+        draws are ranked by; drawn values stand in columns ``drawn_NAME``.
         """
         rows = []
         for done in self.done:
