@@ -60,13 +60,13 @@ def map_rows(found: Mapping[str, Volume], scan: Volume | None, count: int = 7) -
         png = mosaic(heatmap, scan, limit, planes=("axial",), count=count, like=like)
         strips[name] = matplotlib.image.imread(io.BytesIO(png), format="png")
     high, wide = next(iter(strips.values())).shape[:2]
-    width = 9.0
-    each = (width - 1.2) * high / wide + 0.12
+    # a hundred pixels an inch, as `drawing` has: the strips' small print is drawn as it is
+    width, each = wide / 100 + 1.2, high / 100 + 0.12
     height = each * len(strips) + 0.1
     with drawing(width, height) as (figure, output):
         for number, (name, strip) in enumerate(strips.items()):
             top, tall = 1 - (0.05 + each * number) / height, (each - 0.12) / height
-            axes = figure.add_axes((1.2 / width, top - tall, 1 - 1.25 / width, tall))
+            axes = figure.add_axes((1.2 / width, top - tall, wide / 100 / width, tall))
             axes.imshow(strip, interpolation="none", aspect="auto")
             axes.set_axis_off()
             figure.text(0.1 / width, top - each / 2 / height, _short(name, 16), va="center", fontsize=10)
