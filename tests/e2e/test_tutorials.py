@@ -69,5 +69,7 @@ def test_the_command_runs_and_leaves_what_the_page_says(page, tmp_path):
     figures = {path.suffix for path in (out / "figures").iterdir()}
     assert figures == {".png", ".svg"}
     for name in set(re.findall(r"`(?:\w+/)?(\w+\.tsv)`", page.read_text())) - {"participants.tsv"}:
+        if name != name.lower():
+            continue  # stands for several
         assert (out / name).is_file(), f"{page.name} speaks of {name}, which was not written"
     assert "seconds" not in (out / "results.tsv").read_text().splitlines()[0]

@@ -146,8 +146,8 @@ def _maps(results: Results, arms: Sequence[str], explanation: str, patients: str
     return [Picture(
         "maps",
         f"Mean relevance of held-out patients over one scan, a row a network ({title}), mean of the runs, each "
-        "divided by its largest value; orange speaks for patients, blue against. Colours run to half of each row's "
-        "largest value.",
+        "divided by its largest value; orange speaks for patients, blue against. Colours run to half "
+        "of each row's largest value.",
         _drawing(found, _background(results, arms[0], space)),
     )]  # fmt: skip
 

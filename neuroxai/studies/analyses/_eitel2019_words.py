@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from neuroxai.studies.analyses._eitel2019_baselines import LOAD
+from neuroxai.studies.analyses._eitel2019_baselines import LOAD, VOXELS
 from neuroxai.studies.declaration import Study
 from neuroxai.studies.findings import Finding
 
@@ -89,6 +89,20 @@ def doubts(study: Study, figures: Sequence[Finding], roles: dict[str, str], othe
             "Scans are divided by their maximum, which in a patient is often a lesion's: the rest of the brain is "
             "darker, and a network can tell patients by overall brightness alone. Lesion relevance at or "
             "below coverage would be a sign of it; normalisation: zscore closes that way."
+        )
+    for arm in (name for name, one in study.arms.items() if not one.train):
+        share = finding(figures, "lesion relevance in patients", arm)
+        room = finding(figures, "lesion coverage in patients", arm)
+        if share and room:
+            said.append(
+                f"{arm}: these networks were not trained on these scans and have {share.value:.3g} % of the positive "
+                f"relevance in lesions, {room.value:.3g} % of the brain: bright voxels draw relevance by themselves, "
+                "and only what trained networks have beyond that speaks of what was learnt."
+            )
+    if finding(figures, "balanced accuracy", VOXELS):
+        said.append(
+            "The machine on voxels takes scans divided by their maximum, whatever the networks take: overall "
+            "brightness alone may tell it the groups."
         )
     for other in others:
         one, two = (finding(figures, "lesion relevance in patients", g) for g in (transfer, f"{transfer}, {other}"))
