@@ -222,7 +222,7 @@ def _answers(
     above = [f.group for f in rows if f.low is not None and f.low > 0.5 and "cannot give" not in f.note]
     below = [f.group for f in rows if f.high is not None and f.high < 0.5 and "cannot give" not in f.note]
     said.append(
-        f"Above chance by their interval: {', '.join(above) or 'none'}; below chance: {', '.join(below) or 'none'}."
+        f"Above chance by their interval: {'; '.join(above) or 'none'}. Below chance: {'; '.join(below) or 'none'}."
     )
     if compared:
         gains = [f for f in figures if f.quantity == "ROC area, trained - untrained" and f.low is not None]

@@ -207,10 +207,11 @@ def test_from_declaration_to_page(tmp_path: Path):
     values = merged(values, values.pop("quick"))
     tiny = {
         "name": "eitel2019",
-        "cohorts": {"main": {"simulate": {"subjects": 32}}, "pretraining": {"simulate": {"subjects": 16}}},
-        "arms": {"adni": {"settings": {"max_epochs": 1, "min_epochs": 1}}, "adni_only": None},
+        "cohorts": {"main": {"simulate": {"subjects": 20}}, "pretraining": {"simulate": {"subjects": 12}}},
+        "arms": {"adni": {"settings": {"max_epochs": 1, "min_epochs": 1}}, "adni_only": None, "untrained": None},
         "settings": {"max_epochs": 1, "min_epochs": 1},
         "repetitions": 1,
+        "explain": {"gradient_x_input": None},
         "options": {"svm_components": [None]},
         "statistics": {"permutations": 99, "replicates": 100},
     }
