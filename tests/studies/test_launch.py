@@ -111,11 +111,16 @@ def test_an_interruption_ends_the_children(folders, child):
             time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGINT)
 
+    # the processes of a parallel test run ignore this signal
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     threading.Thread(target=interrupt, daemon=True).start()
     begun = time.monotonic()
-    with pytest.raises(KeyboardInterrupt):
-        next(outcomes)
-    outcomes.close()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            next(outcomes)
+        outcomes.close()
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert time.monotonic() - begun < 20
 
 
