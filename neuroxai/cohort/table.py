@@ -190,6 +190,15 @@ def value_of(value: Any) -> Any:
     return int(plain) if isinstance(plain, float) and plain.is_integer() else plain
 
 
+def finite(value: Any) -> float | None:
+    """Return a cell as a finite number; None for anything else."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None
+
+
 def _row_of(scan: Scan, table: dict[tuple[str, str | None], Row]) -> tuple[str, str | None] | None:
     for key in ((scan.participant_id, scan.session_id), (scan.participant_id, None)):
         if key in table:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from neuroxai.errors import InputError
@@ -82,20 +83,33 @@ def _alone(job: Job, source: Source) -> Result:
 
 
 def _on_cluster(job: Job, sources: Sequence[Source], client: Any) -> Iterator[Result]:
+    for source, result, reason in submitted(client, partial(work, job), sources):
+        if reason:
+            reason += ", most likely for want of memory (1.5 GiB at 1 mm)"
+            yield Result(source.participant_id, source.session_id, error=reason)
+        else:
+            yield result
+
+
+def submitted(client: Any, function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[tuple[Any, Any, str]]:
+    """Let a Dask cluster work on items; yield each with its result, or with why it has none, as they come.
+
+    Raises
+    ------
+    InputError
+        If the scheduler goes away.
+    """
     # not by way of joblib, which waits for ever for what a dead worker had
     from distributed import as_completed
 
-    waiting = {client.submit(work, job, source, pure=False): source for source in sources}
+    waiting = {client.submit(function, item, pure=False): item for item in items}
     for future in as_completed(list(waiting)):
-        source = waiting.pop(future)
+        item = waiting.pop(future)
         if future.cancelled():
             raise InputError("the Dask scheduler has gone; start it and run the same command again to go on")
-        error = future.exception()
-        if error is None:
-            yield future.result()
-        else:
-            reason = f"ended on the cluster ({type(error).__name__}), most likely for want of memory (1.5 GiB at 1 mm)"
-            yield Result(source.participant_id, source.session_id, error=reason)
+        error = future.exception()  # the workers that held it died several times
+        yield (item, future.result(), "") if error is None else (
+            item, None, f"ended on the cluster ({type(error).__name__})")  # fmt: skip
 
 
 def _title(result: Result) -> str:

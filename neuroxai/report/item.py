@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from neuroxai.cohort.table import finite
 from neuroxai.errors import InputError
 from neuroxai.io import heatmap_name, inside
 
@@ -74,7 +75,7 @@ def read_item(root: Path, row: Mapping[Any, Any], classes: list[str], method: st
         If a probability is not between 0 and 1, the predicted class is unknown, or the identifier leaves the folder.
     """
     participant, session = text_of(row["participant_id"]), text_of(row.get("session_id"))
-    probabilities = {c: _number(row[f"probability_{c}"]) for c in classes}
+    probabilities = {c: finite(row[f"probability_{c}"]) for c in classes}
     for name, value in probabilities.items():
         if value is None or not 0 <= value <= 1:
             raise InputError(
@@ -93,7 +94,7 @@ def read_item(root: Path, row: Mapping[Any, Any], classes: list[str], method: st
         text_of(row.get("true")),
         predicted,
         {name: float(value) for name, value in probabilities.items() if value is not None},
-        _number(row.get("score")),
+        finite(row.get("score")),
         inside(root, heatmap_name(participant, session, "network", method)),
         _page_name("_".join(parts), used),
     )
@@ -114,11 +115,3 @@ def _page_name(stem: str, used: set[str]) -> str:
         name, number = f"{safe}-{number}", number + 1
     used.add(name.lower())
     return f"{name}.html"
-
-
-def _number(value: Any) -> float | None:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return None
-    return number if math.isfinite(number) else None

@@ -183,6 +183,10 @@ class Statistics:
     top: int = 10
     seed: int = 0
 
+    def bootstrap(self) -> Values:
+        """Return the options of `neuroxai.statistics.bootstrap` and what goes by it."""
+        return {"level": self.level, "replicates": self.replicates, "seed": self.seed}
+
 
 @dataclass(frozen=True)
 class Study:

@@ -54,6 +54,11 @@ class Finding:
     effect_name: str = ""
     note: str = ""
 
+    @property
+    def decided(self) -> bool:
+        """Whether there is an interval, and zero is not in it."""
+        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
+
 
 @dataclass(frozen=True)
 class Picture:

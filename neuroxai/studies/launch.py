@@ -16,6 +16,7 @@ from typing import Any
 
 from neuroxai import io
 from neuroxai.errors import InputError
+from neuroxai.preprocess.run import submitted
 from neuroxai.studies.execute import ERROR, LOG
 
 
@@ -103,7 +104,8 @@ def run_all(
         Send the runs there instead.
     """
     if client is not None:
-        yield from _on_cluster(folders, client)
+        for folder, outcome, reason in submitted(client, start, [str(folder) for folder in folders]):
+            yield Outcome(Path(folder), reason) if reason else outcome
         return
     from joblib import Parallel, delayed
 
@@ -141,22 +143,6 @@ def run_all(
         # none is left but after an interruption, which would wait for them to the end of their trainings
         for child in list(children):
             end(child)
-
-
-def _on_cluster(folders: Sequence[Path], client: Any) -> Iterator[Outcome]:
-    from distributed import as_completed
-
-    waiting = {client.submit(start, str(folder), pure=False): folder for folder in folders}
-    for future in as_completed(list(waiting)):
-        folder = waiting.pop(future)
-        if future.cancelled():
-            raise InputError("the Dask scheduler has gone; start it and run the same command again to go on")
-        error = future.exception()
-        if error is None:
-            yield future.result()
-        else:
-            # the worker that held it died several times
-            yield Outcome(folder, f"ended on the cluster ({type(error).__name__})")
 
 
 def gpus_of(choice: str) -> list[str]:

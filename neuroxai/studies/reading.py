@@ -101,7 +101,7 @@ def load(text: str, source: str) -> dict[str, Any]:
     for first in "-+0123456789":
         Loader.yaml_implicit_resolvers[first].insert(0, ("tag:yaml.org,2002:int", integer))
     try:
-        values = yaml.load(text, Loader=Loader)  # noqa: S506  # a SafeLoader
+        values = Loader(text).get_single_data()
     except yaml.YAMLError as error:
         raise InputError(f"{source}: is not valid YAML ({' '.join(str(error).split())})") from None
     if not isinstance(values, dict):

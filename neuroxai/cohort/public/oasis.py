@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import os
 from pathlib import Path
-from typing import Any
 
 from neuroxai.cohort.public.writing import Entry
+from neuroxai.cohort.table import finite
 from neuroxai.errors import InputError
 
 ABOUT = {
@@ -50,39 +49,43 @@ def oasis_entries(
     place = _folder(data)
     table = place / "oasis_cross-sectional.csv" if place else None
     if not download and (table is None or not table.is_file()):
-        where = place or "nilearn's data folders"
+        there = place or "nilearn's data folders"
         raise InputError(
-            f"{where}: OASIS-1 is not there; add --download to fetch it with nilearn (some gigabytes, under OASIS's "
+            f"{there}: OASIS-1 is not there; add --download to fetch it with nilearn (some gigabytes, under OASIS's "
             "data use agreement), or name nilearn's data folder with --data"
         )
     folder = os.fspath(data) if data is not None else None
     if subjects is not None and subjects < 2:
         raise InputError(f"subjects is {subjects}, wanted 2 or more, or none for all")
+    # without leave to fetch, an address at which nothing is: what is absent then stays so
+    where = {} if download else {"url": "file:///nowhere"}
     try:
+        found = datasets.fetch_oasis_vbm(subjects, data_dir=folder, verbose=0, **where)
+    except Exception as error:  # whatever network, disk or archive do
         if download:
-            found = datasets.fetch_oasis_vbm(subjects, data_dir=folder, verbose=0)
+            reason = f"could not be fetched ({type(error).__name__}: {error}); try again later"
         else:
-            found = _offline(datasets, subjects, folder)
-    except InputError:
-        raise
-    except Exception as error:  # whatever the network does
-        raise InputError(f"OASIS-1 could not be fetched ({type(error).__name__}: {error}); try again later") from None
+            reason = (
+                f"is there in part only ({type(error).__name__}); add --download to fetch the rest, or ask for fewer "
+                "--subjects"
+            )
+        raise InputError(f"OASIS-1 {reason}") from None
     rows = {str(row["id"]): row for row in found.ext_vars.to_dict("records")}
     entries, left_out = [], 0
     for path in map(Path, found.gray_matter_maps):
         row = rows.get(path.parent.name, {})
-        rating = _number(row.get("cdr"))
+        rating = finite(row.get("cdr"))
         if rating is None:
             left_out += 1
             continue
         who = "sub-" + path.parent.name.replace("_", "")
         facts = {
             "diagnosis": "AD" if rating > 0 else "CN",
-            "age": _number(row.get("age")),
+            "age": finite(row.get("age")),
             "sex": row.get("mf"),
             "cdr": rating,
-            "mmse": _number(row.get("mmse")),
-            "education": _number(row.get("educ")),
+            "mmse": finite(row.get("mmse")),
+            "education": finite(row.get("educ")),
         }
         ending = "".join(s for s in path.suffixes[-2:] if s in (".nii", ".gz"))
         entries.append(Entry(who, "", path, f"{who}_space-MNI152_desc-greymatter_probseg{ending}", facts))
@@ -97,22 +100,3 @@ def _folder(data: str | os.PathLike[str] | None) -> Path | None:
         if (Path(root) / "oasis1").is_dir():
             return Path(root) / "oasis1"
     return Path(data) / "oasis1" if data is not None else None
-
-
-def _offline(datasets: Any, subjects: int | None, folder: str | None) -> Any:
-    """Call nilearn with an address at which nothing is, so that what is absent cannot be fetched."""
-    try:
-        return datasets.fetch_oasis_vbm(subjects, data_dir=folder, url="file:///nowhere", verbose=0)
-    except Exception as error:
-        raise InputError(
-            f"OASIS-1 is there in part only ({type(error).__name__}); add --download to fetch the rest, or ask "
-            "for fewer --subjects"
-        ) from None
-
-
-def _number(value: Any) -> float | None:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return None
-    return number if math.isfinite(number) else None

@@ -63,7 +63,7 @@ def mean_finding(
     method = "no interval: one run"
     drawn = means if len(means) > 1 else values
     if len(drawn) > 1:
-        interval = mean_interval(drawn, level=options.level, replicates=options.replicates, seed=options.seed)
+        interval = mean_interval(drawn, **options.bootstrap())
         low, high = number(interval.low), number(interval.high)
         what = "splits" if len(means) > 1 else "repetitions of one split"
         method = f"BCa bootstrap over {len(drawn)} {what}"

@@ -94,7 +94,7 @@ def _metrics(results: Results, scans: pd.DataFrame, features: NDArray[Any], name
         seed=study.seed,
     )
     options = study.statistics
-    return found.metrics(level=options.level, replicates=options.replicates, seed=options.seed)
+    return found.metrics(**options.bootstrap())
 
 
 def _rows(results: Results, name: str, found: list[dict[str, Estimate]]) -> list[Finding]:
@@ -108,7 +108,7 @@ def _rows(results: Results, name: str, found: list[dict[str, Estimate]]) -> list
         low, high = (None if v is None else 100 * v for v in (one.low, one.high))
         method, note = f"{one.method} over test subjects of the split", "one machine: the same split gives the same"
         if len(values) > 1:
-            interval = mean_interval(values, level=options.level, replicates=options.replicates, seed=options.seed)
+            interval = mean_interval(values, **options.bootstrap())
             low, high = number(interval.low), number(interval.high)
             method, note = f"BCa bootstrap over {len(values)} splits", ""
         rows.append(Finding(WORDS[metric], name, float(values.mean()), low, high, len(values), "%", method, note=note))

@@ -43,7 +43,7 @@ def lesion_findings(results: Results, arm: str, explanation: str, group: str, pa
     positive = results.study.cohorts[results.study.arms[arm].cohort].classes[-1]
     patients = table[(table["true"] == positive) & (table["voxels"] > 0)]
     options = results.study.statistics
-    how = {"level": options.level, "replicates": options.replicates, "seed": options.seed}
+    how = options.bootstrap()
     runs = len(results.chosen(arm))
     rows = []
     for what, people in (("patients", patients), ("all scans", table)):

@@ -128,7 +128,6 @@ def _verdict(change: Finding, above: str, below: str) -> str:
         f"difference {value:+.3g} {unit}, interval {change.low:.3g} to {change.high:.3g}, p = {change.p:.2g}, "
         f"n = {change.n}"
     )
-    sure = (change.low > 0 or change.high < 0) and "cannot give a p" not in change.note
-    if not sure:
+    if not change.decided or "cannot give a p" in change.note:
         return f"{where}: undecided"
     return f"{where}: {above if value > 0 else below}"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 
@@ -51,7 +49,7 @@ def compare(
         and the same over split means, which are the independent units; empty without pairs.
     """
     options = results.study.statistics
-    how: dict[str, Any] = {"level": options.level, "replicates": options.replicates, "seed": options.seed}
+    how = options.bootstrap()
     both = pairs(results.runs[results.runs["chosen"]], first, second, column)
     if both.empty:
         return []

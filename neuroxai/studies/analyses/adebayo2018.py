@@ -59,7 +59,7 @@ def analyse(results: Results) -> Findings:
                 continue
             low = high = None
             if len(values) > 1:
-                found = mean_interval(values, level=options.level, replicates=options.replicates, seed=options.seed)
+                found = mean_interval(values, **options.bootstrap())
                 low, high = number(found.low), number(found.high)
             last[name, step] = float(values.mean())
             findings.figures.append(

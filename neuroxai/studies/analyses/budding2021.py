@@ -11,7 +11,7 @@ from neuroxai.errors import InputError, one_of
 from neuroxai.report import study_figures as draw
 from neuroxai.report.study_figures_eitel2019 import interval_panels
 from neuroxai.statistics import false_discovery, mean_interval, paired_difference
-from neuroxai.studies.analyses._common import metric_findings, number, runs_doubt
+from neuroxai.studies.analyses._common import known_options, metric_findings, number, runs_doubt
 from neuroxai.studies.declaration import Study
 from neuroxai.studies.findings import Finding, Findings, Picture
 from neuroxai.studies.results import Results
@@ -33,9 +33,8 @@ def check(study: Study) -> None:
     InputError
         Naming the key and the choices.
     """
+    known_options(study, OPTIONS)
     for key, arm in study.options.items():
-        if key not in OPTIONS:
-            raise one_of("key in options", key, OPTIONS)
         if arm not in study.arms:
             raise one_of(f"arm for options: {key}", arm, study.arms)
     trained = study.options.get("trained", "trained")
@@ -120,7 +119,7 @@ def _chance(results: Results, arm: str) -> dict[str, float]:
 
 def _against_chance(results: Results, arm: str, column: str, table: pd.DataFrame, chance: float) -> list[Finding]:
     options = results.study.statistics
-    how = {"level": options.level, "replicates": options.replicates, "seed": options.seed}
+    how = options.bootstrap()
     (words, unit), rows = MEASURES[column], []
     for method in table:
         values = table[method].dropna()
@@ -148,9 +147,7 @@ def _learnt(results: Results, trained: pd.DataFrame, untrained: pd.DataFrame) ->
     for method in map(str, trained):
         pairs = pd.DataFrame({"a": trained[method].loc[both], "b": untrained[method].loc[both]}).dropna()
         if len(pairs):
-            seen[method] = paired_difference(
-                pairs["a"], pairs["b"], level=options.level, replicates=options.replicates, seed=options.seed
-            )
+            seen[method] = paired_difference(pairs["a"], pairs["b"], **options.bootstrap())
     q = false_discovery([one.p for one in seen.values()]).tolist() if seen else []
     for (method, one), corrected in zip(seen.items(), q, strict=True):
         rows.append(Finding(

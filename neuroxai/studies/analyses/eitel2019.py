@@ -6,7 +6,7 @@ import pandas as pd
 
 from neuroxai.errors import InputError, one_of
 from neuroxai.statistics import overlap, paired_difference
-from neuroxai.studies.analyses._common import WORDS, metric_findings, runs_doubt
+from neuroxai.studies.analyses._common import WORDS, known_options, metric_findings, runs_doubt
 from neuroxai.studies.analyses._eitel2019_baselines import LOAD, SHOWN, VOXELS, baseline_findings, check_baselines
 from neuroxai.studies.analyses._eitel2019_figures import pictures
 from neuroxai.studies.analyses._eitel2019_lesions import correlation_findings, lesion_findings
@@ -29,9 +29,7 @@ def check(study: Study) -> None:
     InputError
         Naming the key and the choices.
     """
-    for key in study.options:
-        if key not in OPTIONS:
-            raise one_of("key in options", key, OPTIONS)
+    known_options(study, OPTIONS)
     roles = roles_of(study)
     for role in ("scratch", "transfer"):
         if role not in roles:
@@ -154,9 +152,7 @@ def _differences(results: Results, roles: dict[str, str]) -> list[Finding]:
             what, values = ("splits", by_split) if len(by_split) > 1 else ("repetitions of one split", change)
             if not len(values):
                 continue
-            seen = paired_difference(
-                values, [0.0] * len(values), level=options.level, replicates=options.replicates, seed=options.seed
-            )
+            seen = paired_difference(values, [0.0] * len(values), **options.bootstrap())
             rows.append(Finding(
                 words, f"{roles[first]} - {roles[second]}", float(change.mean()), seen.low, seen.high, len(change), "%",
                 f"BCa bootstrap and Wilcoxon's signed-rank test over {seen.n} {what}", seen.p, seen.effect,

@@ -103,7 +103,7 @@ def convergence(results: Results, table: pd.DataFrame, first: str, second: str, 
     method = "Wilcoxon rank-sum over all draws"
     if one["split"].nunique() > 1 and two["split"].nunique() > 1:
         found = bootstrap(change, a, b, clusters=[one["split"].tolist(), two["split"].tolist()], method="percentile",
-                          level=options.level, replicates=options.replicates, seed=options.seed)  # fmt: skip
+                          **options.bootstrap())  # fmt: skip
         low, high = number(found.low), number(found.high)
         method += "; interval of the change by bootstrap over splits"
     test = mannwhitneyu(b, a, alternative="two-sided")
@@ -123,8 +123,7 @@ def _sentence(first: str, second: str, row: Finding, what: str) -> str:
         return f"{second} cannot be compared with {first}: {row.note}."
     known = row.low is not None and row.high is not None
     span = f", interval {row.low:+.0f} to {row.high:+.0f} %" if known else ""
-    sure = known and (row.low > 0 or row.high < 0)  # type: ignore[operator]
-    verdict = "" if sure and row.p < 0.05 else "; the runs do not tell whether there is a difference"
+    verdict = "" if row.decided and row.p < 0.05 else "; the runs do not tell whether there is a difference"
     way = "fewer" if row.value < 0 else "more"
     return f"{second} needs {abs(row.value):.0f} % {way} {what} than {first} (median{span}, p = {row.p:.3g}){verdict}."
 

@@ -73,8 +73,7 @@ def _sentence(first: str, second: str, row: Finding) -> str:
     verb = "above" if row.value > 0 else "below" if row.value < 0 else "equal to"
     known = row.low is not None and row.high is not None
     span = f", interval {row.low:.1f} to {row.high:.1f}" if known else ""
-    sure = known and (row.low > 0 or row.high < 0)  # type: ignore[operator]
-    verdict = "" if sure else "; the runs do not tell which is better"
+    verdict = "" if row.decided else "; the runs do not tell which is better"
     over = row.quantity.split(" over ")[-1]
     return (
         f"Balanced accuracy of {second} is {abs(row.value):.1f} points {verb} that of {first} (over "

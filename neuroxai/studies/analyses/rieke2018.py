@@ -60,8 +60,7 @@ def analyse(results: Results) -> Findings:
         low = high = None
         subjects = [str(who).split("|")[1] for who in frame.index]
         if len(set(subjects)) > 1:
-            found = bootstrap(agreement, rows, clusters=[subjects], method="percentile", level=options.level,
-                              replicates=options.replicates, seed=options.seed)  # fmt: skip
+            found = bootstrap(agreement, rows, clusters=[subjects], method="percentile", **options.bootstrap())
             low, high = number(found.low), number(found.high)
         findings.figures.append(
             Finding(f"rank agreement with {lead}", name, number(agreement(rows)), low, high, len(set(subjects)),
