@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -19,9 +18,9 @@ from neuroxai._version import __version__
 from neuroxai.components.data import ScanDataset
 from neuroxai.components.distributed import first_process, mean_over_processes, process_count, process_number
 from neuroxai.components.handlers import EarlyStop
-from neuroxai.components.weights import load_checkpoint
+from neuroxai.components.weights import load_checkpoint, save, save_weights
 from neuroxai.errors import InputError
-from neuroxai.io import atomic, read_tsv, sha256, write_json, write_tsv
+from neuroxai.io import read_tsv, sha256, write_json, write_tsv
 from neuroxai.space import Space
 
 _log = logging.getLogger("neuroxai")
@@ -184,7 +183,7 @@ class Checkpoints:
         if not first_process():
             return
         weights = self.folder / "model.pt"
-        _save(weights, _on_cpu(self.network.state_dict()))
+        save_weights(weights, self.network)
         write_json(
             self.folder / "model.json",
             {
@@ -212,7 +211,7 @@ class Checkpoints:
             return
         write_tsv(self.folder / "times.tsv", pd.DataFrame(self.times))
         write_tsv(self.folder / "history.tsv", pd.DataFrame(self.history))
-        _save(
+        save(
             self.folder / "last.pt",
             {
                 "network": self.network.state_dict(),
@@ -236,18 +235,6 @@ class Checkpoints:
 def _scaler(trainer: Engine) -> Any:
     """Return what scales the loss in mixed precision, if anything does."""
     return getattr(trainer, "scaler", None)
-
-
-def _save(path: Path, value: Any) -> None:
-    with atomic(path) as temporary, open(temporary, "wb") as handle:
-        torch.save(value, handle)
-        handle.flush()
-        os.fsync(handle.fileno())
-
-
-def _on_cpu(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    # contiguous: a zoo's weights should not carry the memory format of the machine they were trained on
-    return {name: value.detach().cpu().contiguous() for name, value in state.items()}
 
 
 def _times_before(path: Path, epoch: int) -> list[dict[str, float]]:

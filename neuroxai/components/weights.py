@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import torch
 
 from neuroxai.errors import InputError, SpaceError
-from neuroxai.io import read_json, sha256
+from neuroxai.io import atomic, read_json, sha256
 from neuroxai.space import Space
 
 
@@ -100,3 +101,19 @@ def load_checkpoint(path: Path) -> Any:
     except Exception as error:  # damaged files make torch raise almost anything
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"{path}: cannot be read as weights ({first[:160]}); copy or train it again") from None
+
+
+def save(path: Path, value: Any) -> None:
+    """Write a checkpoint, whole or not at all, and have it on the disk before it gets its name."""
+    with atomic(path) as temporary, open(temporary, "wb") as handle:
+        torch.save(value, handle)
+        handle.flush()
+        os.fsync(handle.fileno())
+
+
+def save_weights(path: Path, network: torch.nn.Module) -> None:
+    """Write a network's plain state dict.
+
+    On the CPU and contiguous: a zoo's weights should not carry the memory format of the machine they were trained on.
+    """
+    save(path, {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()})

@@ -11,6 +11,7 @@ from neuroxai.cohort import label_scans, read_cohort
 from neuroxai.cohort.datalist import PARTS
 from neuroxai.errors import InputError, one_of
 from neuroxai.studies import analyses
+from neuroxai.studies.cohorts import split_options
 from neuroxai.studies.declaration import Study
 from neuroxai.studies.plan import bundle_folder
 from neuroxai.studies.search import check_search
@@ -53,21 +54,13 @@ def check(study: Study, cohorts: Mapping[str, Path] | None = None) -> None:
 
 
 def _check_cohorts(study: Study, given: dict[str, Path]) -> None:
-    from neuroxai.cohort import SplitOptions
     from neuroxai.simulate import EFFECTS
 
     for name in given:
         if name not in study.cohorts:
             raise one_of("cohort for --cohort", name, study.cohorts)
     fractions = study.split.fractions
-    if len(fractions) != 3:
-        raise InputError(f"split: fractions are {fractions}, wanted three: training, validation, test")
-    SplitOptions(
-        fractions=(fractions[0], fractions[1], fractions[2]),
-        seed=study.split.seed,
-        test_sessions=study.split.test_sessions,  # type: ignore[arg-type]  # checked there
-        age_bins=study.split.age_bins,
-    )
+    split_options(study.split, 0)
     if min(fractions) <= 0:
         raise InputError(f"split: fractions are {fractions}, wanted a share for each of {', '.join(PARTS)}")
     for name, source in study.cohorts.items():

@@ -12,7 +12,7 @@ import numpy as np
 from neuroxai import io
 from neuroxai.cohort import SplitOptions, check_datalist, find_scans, label_scans, read_cohort, split_cohort
 from neuroxai.errors import InputError
-from neuroxai.studies.declaration import Arm, CohortSource, Study
+from neuroxai.studies.declaration import Arm, CohortSource, Split, Study
 from neuroxai.studies.digest import digest
 
 Progress = Callable[[str, int, int], None]
@@ -129,19 +129,32 @@ def _named(progress: Progress | None, what: str) -> Callable[[int, int], None] |
     return None if progress is None else lambda done, total: progress(what, done, total)
 
 
+def split_options(wanted: Split, number: int) -> SplitOptions:
+    """Return how the split of a number is made.
+
+    Raises
+    ------
+    InputError
+        For shares that are not three, or an option out of range.
+    """
+    if len(wanted.fractions) != 3:
+        raise InputError(f"split: fractions are {wanted.fractions}, wanted three: training, validation, test")
+    return SplitOptions(
+        fractions=(wanted.fractions[0], wanted.fractions[1], wanted.fractions[2]),
+        seed=wanted.seed + number,
+        match=wanted.match,
+        test_sessions=wanted.test_sessions,  # type: ignore[arg-type]  # the constructor checks it
+        age_bins=wanted.age_bins,
+    )
+
+
 def split(study: Study, name: str, made: Made, out: Path) -> list[Path]:
     """Divide a source cohort, once for all arms; returns one datalist a split."""
     source, wanted = study.cohorts[name], study.split
     labelled = label_scans(read_cohort(made.folder, **made.find), source.target, source.classes)
     paths = []
     for number in range(wanted.repeats):
-        options = SplitOptions(
-            fractions=(wanted.fractions[0], wanted.fractions[1], wanted.fractions[2]),
-            seed=wanted.seed + number,
-            match=wanted.match,
-            test_sessions=wanted.test_sessions,  # type: ignore[arg-type]  # the constructor checks it
-            age_bins=wanted.age_bins,
-        )
+        options = split_options(wanted, number)
         path = out / "splits" / f"{name}_split-{number}.json"
         _write(path, split_cohort(labelled, options)[0])
         paths.append(path)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,54 +18,11 @@ from neuroxai.studies.digest import digest
 from neuroxai.studies.execute import ERROR, RESULT
 from neuroxai.studies.explaining import is_finished
 from neuroxai.studies.folder import claim, write_tables
+from neuroxai.studies.how import How, Summary
 from neuroxai.studies.launch import run_all
 from neuroxai.studies.plan import Run, make_run
 from neuroxai.studies.results import Done
 from neuroxai.studies.search import draw, settings_of
-
-Progress = Callable[[str, int, int], None]
-
-
-@dataclass(frozen=True)
-class How:
-    """How runs are worked on; no result depends on it.
-
-    Parameters
-    ----------
-    jobs : int
-        Runs (and scans) at a time; -1 for one a core.
-    scheduler : str, optional
-        Address of a Dask scheduler instead.
-    gpus : sequence of str
-        GPUs of this machine to share out.
-    retry : bool
-        Try runs again that failed before.
-    progress : callable, optional
-        Called with (what, finished, all).
-    """
-
-    jobs: int = 1
-    scheduler: str | None = None
-    gpus: Sequence[str] = ()
-    retry: bool = False
-    progress: Progress | None = None
-
-
-@dataclass
-class Summary:
-    """What `run_study` did: counts of runs, and what failed."""
-
-    folder: str
-    runs: int = 0
-    made: int = 0
-    kept: int = 0
-    failed: list[dict[str, str]] = field(default_factory=list)
-    scans_failed: list[str] = field(default_factory=list)
-    report: str = ""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return asdict(self)
 
 
 def run_study(

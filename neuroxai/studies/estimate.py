@@ -17,7 +17,8 @@ from neuroxai.errors import InputError
 from neuroxai.studies import cohorts as data
 from neuroxai.studies.check import check
 from neuroxai.studies.declaration import Arm, CohortSource, Search, Split, Study
-from neuroxai.studies.engine import How, run_study
+from neuroxai.studies.engine import run_study
+from neuroxai.studies.how import How
 from neuroxai.studies.plan import bundle_folder
 
 PROBE = 10

@@ -140,12 +140,12 @@ def _untrained(bundle: Path, facts: dict[str, Any]) -> None:
     import torch
 
     from neuroxai._version import __version__
+    from neuroxai.components.weights import save_weights
 
     parser = _workflow(bundle, facts).parser
     network = parser.get_parsed_content("network")
     weights = bundle / "models" / "model.pt"
-    with io.atomic(weights) as temporary:
-        torch.save({k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}, temporary)
+    save_weights(weights, network)
     record = {
         "checkpoint_sha256": io.sha256(weights),
         "space": parser.get_parsed_content("space").to_dict(),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from neuroxai.atlas.sides import split_side
 from neuroxai.statistics import group_difference
+from neuroxai.studies.analyses._regions import merged
 from neuroxai.studies.results import Results
 
 WHO = ["participant_id", "session_id"]
@@ -28,9 +28,7 @@ def region_values(results: Results, arm: str, explanation: str, atlas: str, part
         table = results.regions(done, explanation, atlas, part)
         whole = table["absolute"].sum() / max(float(table["voxels"].sum()), 1.0)
         true = _with_session(results.scans(done, explanation, part))[[*WHO, "true"]]
-        names = {name: split_side(name)[1] for name in table["name"].unique()}
-        table = _with_session(table.assign(region=table["name"].map(names))).merge(true, on=WHO)
-        both = table.groupby([*WHO, "true", "region"], sort=False, as_index=False)[["sum", "absolute", "voxels"]].sum()
+        both = merged(table).merge(true, on=WHO)
         both = both[both["voxels"] > 0]
         unit = whole if whole > 0 else 1.0
         tables.append(
