@@ -16,7 +16,7 @@ if [ "$(cat "$environment/.neuroxai" 2>/dev/null || true)" != "$wanted" ]; then
     # torch first and alone, so that no other package draws in another build
     "$environment/bin/python" -m pip install --quiet --disable-pip-version-check "$torch"
     "$environment/bin/python" -m pip install --quiet --disable-pip-version-check \
-        -c "$repository/constraints.txt" -e "$repository[dev,prepare,brain,cluster,search]"
+        -c "$repository/constraints.txt" -e "$repository[dev,prepare,brain,cluster,search,dicom,docs]"
     echo "$wanted" > "$environment/.neuroxai"
 fi
 export PATH="$environment/bin:$PATH"
