@@ -21,13 +21,6 @@ COLOURS = "blue (against) to orange and yellow (for), dark near zero; weak relev
 FOR, AGAINST, PATIENTS, CONTROLS = "#b8440c", "#1b4fbf", "#b8440c", "#1b4fbf"
 
 
-def limit_of(relevance: NDArray[Any], percentile: float = 99.9) -> float:
-    """Limit of the symmetric colour scale: a percentile of the absolute relevance, its maximum where that is 0."""
-    size = np.abs(np.asarray(relevance, dtype=np.float64))
-    limit = float(np.percentile(size, percentile))
-    return limit if limit > 0 else float(size.max())
-
-
 def mosaic(
     heatmap: Volume,
     scan: Volume | None,

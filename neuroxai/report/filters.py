@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from neuroxai.bands import limit_of
 from neuroxai.errors import SpaceError
 from neuroxai.io import atomic, inside, read_json, read_tsv, read_volume
 from neuroxai.report import slices
-from neuroxai.report.figures import limit_of
 from neuroxai.report.panels import Panel, panel_grid
 from neuroxai.space import Volume
 

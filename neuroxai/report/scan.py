@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from neuroxai.bands import limit_of
 from neuroxai.errors import InputError, SpaceError
 from neuroxai.evaluation import outside_share
 from neuroxai.io import read_json, read_tsv, read_volume
@@ -51,7 +52,7 @@ def scan_values(
         notes.append(f"Region scores cannot be shown: {error}")
     shown, under = drawn(item, heatmap, scan)
     failures.extend(Failure(item.title, note) for note in notes)
-    limit = figures.limit_of(shown.data)
+    limit = limit_of(shown.data)
     largest = sorted(regions, key=lambda r: (-abs(r.sum), r.name))[:10]
     target = str(sidecar.get("target") or "the class explained")
     values = ScanValues(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from neuroxai.bands import limit_of
 from neuroxai.evaluation import Estimate, RocCurve
 from neuroxai.report import figures
 from neuroxai.report.cohort import GROUP_NAMES, Averages
@@ -32,7 +33,7 @@ def cohort_values(
     labelled = sum(len(cell) for cell in cells.values())
     shown = [g for g in GROUP_NAMES if g != "all"] if labelled else ["all"]
     means = {g: averages.heatmaps.mean(g) for g in shown}
-    limits = [figures.limit_of(mean) for mean in means.values() if mean is not None]
+    limits = [limit_of(mean) for mean in means.values() if mean is not None]
     limit = max(limits, default=0.0)
     mean_scan = averages.scans.mean("all")
     under = None if mean_scan is None else Volume(mean_scan, averages.space)

@@ -5,6 +5,7 @@ import io
 import numpy as np
 import pytest
 
+from neuroxai.bands import limit_of
 from neuroxai.errors import SpaceError
 from neuroxai.evaluation import RocCurve
 from neuroxai.report import figures
@@ -85,11 +86,11 @@ def test_a_heatmap_without_scan_and_one_without_relevance_are_drawn():
 
 def test_limit_is_the_percentile_of_the_absolute_values(rng):
     values = rng.normal(size=(20, 20, 20))
-    assert figures.limit_of(values) == np.percentile(np.abs(values), 99.9)
-    assert figures.limit_of(-values) == figures.limit_of(values)
+    assert limit_of(values) == np.percentile(np.abs(values), 99.9)
+    assert limit_of(-values) == limit_of(values)
     lonely = np.zeros((30, 30, 30))
     lonely[1, 2, 3] = -4
-    assert figures.limit_of(lonely) == 4
+    assert limit_of(lonely) == 4
 
 
 def test_colours_can_be_told_apart_by_the_colour_blind():

@@ -1,0 +1,219 @@
+"""A trained bundle's network and what it takes to feed it, from our bundles and from other people's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.bundle import ConfigParser
+
+from neuroxai.components.opening import open_bundle
+from neuroxai.components.weights import load_checkpoint, misfits, read_record
+from neuroxai.errors import InputError, SpaceError, ours
+from neuroxai.io import read_json, read_space
+from neuroxai.space import Space
+
+# where other people's training puts the weights inside a checkpoint
+_INSIDE = ("model", "state_dict", "network")
+_METHOD = "lrp_epsilon"  # for bundles that name none
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One scan as the network wants it: tensor (1, 1, *space.shape), its grid and the scan's own."""
+
+    tensor: torch.Tensor
+    space: Space
+    scan: Space
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A network with its weights, its transforms and its classes.
+
+    Parameters
+    ----------
+    name, description : str
+        From the bundle's metadata.
+    checkpoint : Path
+        The weights.
+    network : torch.nn.Module
+        In evaluation mode, on its device.
+    classes : list of str
+        In the order of logits; of a network with one logit, the second is its.
+    method, options, start
+        How the bundle explains if nothing else is asked for.
+    transform : callable
+        From an item of a datalist to what the network takes, under ``key``.
+    key : str
+        The image's name in an item.
+    space : Space, optional
+        The network's grid; None: the one that the transform's image has.
+    device : str
+        Of the network.
+    """
+
+    name: str
+    description: str
+    checkpoint: Path
+    network: torch.nn.Module
+    classes: list[str]
+    method: str
+    options: Mapping[str, Any]
+    start: str | None
+    transform: Callable[[dict[str, Any]], Any]
+    key: str
+    space: Space | None
+    device: str
+
+    def prepared(self, item: dict[str, Any]) -> Batch:
+        """Bring one item of a datalist to the network.
+
+        Raises
+        ------
+        InputError
+            If the scan cannot be used: the reason of the transform that refused it.
+        """
+        path = item["image"]
+        scan = read_space(path)
+        try:
+            data = self.transform({**item, self.key: path})
+        except Exception as error:  # a transform may raise anything; MONAI wraps it
+            known = ours(error)
+            raise known or InputError(f"{path}: the bundle's preprocessing failed ({_root(error)})") from None
+        image = data[self.key]
+        space = self.space
+        if space is None:
+            affine = getattr(image, "affine", None)
+            if affine is None or image.ndim != 4:
+                raise InputError(
+                    f"{self.name}: preprocessing gives {type(image).__name__} of shape {tuple(image.shape)}, wanted a "
+                    "3D image with its affine (channel first, track_meta true): without it no heatmap finds its place"
+                )
+            space = Space(tuple(image.shape[1:]), np.asarray(affine, dtype=np.float64))
+        tensor = image.as_tensor() if hasattr(image, "as_tensor") else torch.as_tensor(image)
+        return Batch(tensor[None].to(self.device), space, scan)
+
+
+def open_model(bundle: Path, device: str = "cpu") -> Model:
+    """Open a trained bundle.
+
+    Raises
+    ------
+    InputError
+        If it is no trained bundle of a 3D classifier; the message says what is missing.
+    """
+    metadata = classifier_metadata(bundle)
+    if (bundle / "configs" / "explain.json").is_file():
+        return _ours(bundle, metadata, device)
+    return _foreign(bundle, metadata, device)
+
+
+def classifier_metadata(bundle: Path) -> dict[str, Any]:
+    """Read a bundle's metadata, if it is trained and classifies whole 3D scans.
+
+    By metadata: one 3D image in, and an output of format ``classes`` or ``labels`` without a spatial extent.
+
+    Raises
+    ------
+    InputError
+        If it is no bundle, is not trained, or does something else.
+    """
+    for needed in ("configs/metadata.json", "configs/inference.json"):
+        if not (bundle / needed).is_file():
+            raise InputError(f"{bundle.name}: has no {needed}, so it is no MONAI bundle")
+    if not (bundle / "models" / "model.pt").is_file():
+        raise InputError(f"{bundle.name}: has no models/model.pt; train the bundle first")
+    metadata = read_json(bundle / "configs" / "metadata.json")
+    try:
+        shapes = metadata["network_data_format"]
+        image, output = _first(shapes["inputs"]), _first(shapes["outputs"])
+        form, extent = str(output.get("format", "")), list(output.get("spatial_shape") or [1])
+        solid = len(image["spatial_shape"]) == 3
+    except (KeyError, TypeError, StopIteration, AttributeError) as error:
+        raise InputError(f"{bundle.name}: metadata.json lacks network_data_format ({error!r})") from None
+    if form not in ("classes", "labels") or len([n for n in extent if n != 1]) > 1 or not solid:
+        raise InputError(
+            f"{bundle.name}: by its metadata it puts out {form or 'nothing known'} from "
+            f"{len(image['spatial_shape'])}-dimensional images; wanted format 'classes' from 3D scans"
+        )
+    return dict(metadata)
+
+
+def _ours(bundle: Path, metadata: dict[str, Any], device: str) -> Model:
+    workflow = open_bundle(bundle, ["inference.json", "explain.json"], device=torch.device(device))
+    content = workflow.parser.get_parsed_content
+    return Model(
+        name=str(metadata.get("name", bundle.name)),
+        description=str(metadata.get("description", "")),
+        checkpoint=bundle / "models" / "model.pt",
+        network=content("network"),
+        classes=list(content("classes")),
+        method=content("method"),
+        options=dict(content("method_options") or {}),
+        start=content("start"),
+        transform=content("preprocessing"),
+        key="image",
+        space=content("space"),
+        device=device,
+    )
+
+
+def _foreign(bundle: Path, metadata: dict[str, Any], device: str) -> Model:
+    config = ConfigParser()
+    config.read_config(str(bundle / "configs" / "inference.json"))
+    config["bundle_root"] = str(bundle)
+    for needed in ("network_def", "preprocessing"):
+        if needed not in config:
+            raise InputError(f"{bundle.name}: inference.json has no {needed!r}, which a MONAI bundle needs")
+    network = config.get_parsed_content("network_def")
+    checkpoint = bundle / "models" / "model.pt"
+    state = load_checkpoint(checkpoint)
+    for name in _INSIDE:
+        if isinstance(state, dict) and isinstance(state.get(name), dict):
+            state = state[name]
+            break
+    problems = list(misfits(network.state_dict(), state).values()) if isinstance(state, dict) else ["no state dict"]
+    if problems:
+        raise SpaceError(f"{checkpoint}: does not fit the bundle's network_def: {problems[0]}; train it again")
+    network.load_state_dict(state)
+    inputs, outputs = metadata["network_data_format"]["inputs"], metadata["network_data_format"]["outputs"]
+    record = read_record(str(checkpoint))
+    return Model(
+        name=str(metadata.get("name", bundle.name)),
+        description=str(metadata.get("description", "")),
+        checkpoint=checkpoint,
+        network=network.to(device).eval(),
+        classes=list(record.get("classes") or _classes(_first(outputs))),
+        method=_METHOD,
+        options={},
+        start=None,
+        transform=config.get_parsed_content("preprocessing"),
+        key=next(iter(inputs)),
+        space=None,
+        device=device,
+    )
+
+
+def _classes(output: Mapping[str, Any]) -> Sequence[str]:
+    """Return class names from the metadata's channels; a network with one logit has two classes."""
+    channels = output.get("channel_def") or {}
+    names = [str(channels[key]) for key in sorted(channels, key=int)]
+    count = int(output.get("num_channels") or len(names) or 2)
+    if len(names) != count or len(set(names)) != count:
+        names = [str(n) for n in range(count)]
+    return ["other", *names] if count == 1 else names
+
+
+def _first(table: Mapping[str, Any]) -> Any:
+    return next(iter(table.values()))
+
+
+def _root(error: BaseException) -> str:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
