@@ -17,6 +17,7 @@ from neuroxai.cli import (
     compare,
     doctor,
     explain,
+    label,
     predict,
     prepare,
     report,
@@ -44,6 +45,7 @@ app.command("score")(score.score)
 app.command("compare")(compare.compare)
 app.command("report")(report.report)
 app.command("doctor")(doctor.doctor)
+app.add_typer(label.app, name="label")
 app.add_typer(cohort.app, name="cohort")
 app.add_typer(study.app, name="study")
 app.add_typer(atlas.app, name="atlas")

@@ -35,7 +35,9 @@ class Explained:
     heatmap : Volume
         On the network's grid, where sums are taken.
     native : Volume
-        On the scan's own grid; of a scan that `neuroxai prepare` made, on the grid that the scanner gave it.
+        On the scan's own grid.
+    scanner : Volume or None
+        Of a scan that `neuroxai prepare` made: on the grid that the scanner gave it.
     regions : pandas.DataFrame or None
         Region scores, None without atlas.
     facts : dict
@@ -46,6 +48,7 @@ class Explained:
     target: str
     heatmap: Volume
     native: Volume
+    scanner: Volume | None
     regions: Any
     facts: dict[str, Any]
 
@@ -147,14 +150,15 @@ class Explainer:
             )
         (row,) = prediction_rows({"participant_id": [""], "session_id": [""]}, logits, model.classes, output["target"])
         heatmap = Volume(output["heatmap"].float()[0, 0].cpu().numpy(), batch.space)
-        scanner = native_of(scan)
-        native = heatmap.resampled_to(batch.scan) if scanner is None else scanner(heatmap)
+        native = heatmap.resampled_to(batch.scan)
+        back = native_of(scan)
+        scanner = None if back is None else back(heatmap)
         regions = None if scores is None else scores(output["heatmap"].float(), [batch.scan])[0]
         facts = {
             **run_facts(method, options, str(model.checkpoint), model.name, atlas, batch.space),
             "start": inferer.call.get("start"),
         }
-        return Explained(row, model.classes[int(output["target"][0])], heatmap, native, regions, facts)
+        return Explained(row, model.classes[int(output["target"][0])], heatmap, native, scanner, regions, facts)
 
     def _inferer(
         self, model: Model, space: Space, method: str, options: dict[str, Any], target: int | str, atlas: str | None

@@ -53,6 +53,8 @@ class Model:
         The image's name in an item.
     space : Space, optional
         The network's grid; None: the one that the transform's image has.
+    modality : {"T1w", "FLAIR"}
+        What scans it takes, by the metadata's first channel; T1w where these say nothing.
     device : str
         Of the network.
     """
@@ -68,6 +70,7 @@ class Model:
     transform: Callable[[dict[str, Any]], Any]
     key: str
     space: Space | None
+    modality: str
     device: str
 
     def prepared(self, item: dict[str, Any]) -> Batch:
@@ -159,6 +162,7 @@ def _ours(bundle: Path, metadata: dict[str, Any], device: str) -> Model:
         transform=content("preprocessing"),
         key="image",
         space=content("space"),
+        modality=_modality(metadata),
         device=device,
     )
 
@@ -195,6 +199,7 @@ def _foreign(bundle: Path, metadata: dict[str, Any], device: str) -> Model:
         transform=config.get_parsed_content("preprocessing"),
         key=next(iter(inputs)),
         space=None,
+        modality=_modality(metadata),
         device=device,
     )
 
@@ -207,6 +212,11 @@ def _classes(output: Mapping[str, Any]) -> Sequence[str]:
     if len(names) != count or len(set(names)) != count:
         names = [str(n) for n in range(count)]
     return ["other", *names] if count == 1 else names
+
+
+def _modality(metadata: Mapping[str, Any]) -> str:
+    image = _first(metadata["network_data_format"]["inputs"])
+    return "FLAIR" if "flair" in str((image.get("channel_def") or {}).get("0", "")).lower() else "T1w"
 
 
 def _first(table: Mapping[str, Any]) -> Any:

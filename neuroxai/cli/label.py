@@ -1,0 +1,66 @@
+"""The ``label`` commands: explanations in 3D Slicer and OHIF through MONAI Label."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    help="Show explanations in 3D Slicer or OHIF, through a MONAI Label server.",
+)
+
+
+@app.command("path")
+def path() -> None:
+    """Print the folder of the MONAI Label app, for those who start the server by themselves.
+
+    Example: `neuroxai label path`
+    """
+    from neuroxai.label_app.launch import APP
+
+    typer.echo(str(APP))
+
+
+@app.command("start")
+def start(
+    bundles: Annotated[Path, typer.Argument(help="A trained bundle, or a folder of trained bundles.")],
+    scans: Annotated[
+        Path, typer.Argument(help="Folder of scans that the server offers: NIfTI files, or a BIDS cohort.")
+    ],
+    host: Annotated[str, typer.Option(help="Address to listen at; others than this machine reach it elsewhere.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen at.")] = 8000,
+    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
+    allow_origin: Annotated[
+        list[str] | None,
+        typer.Option(help="Web page that may speak to the server, such as http://localhost:3000; repeatable."),
+    ] = None,
+    work: Annotated[Path | None, typer.Option(help="Folder of the server's logs; one in ~/.cache if left out.")] = None,
+) -> None:
+    """Start a MONAI Label server that lists every trained bundle of a folder; stop it with Ctrl-C.
+
+    It needs an environment of its own, which `scripts/label_env.sh` makes once. There is no log-in: whoever reaches the
+    address reads the scans, so it is this machine's alone unless --host says otherwise.
+
+    Example: `bash scripts/label_env.sh neuroxai label start bundle cohort`
+    """
+    import subprocess
+
+    from neuroxai.label_app.launch import command
+
+    folder = work or Path.home() / ".cache" / "neuroxai" / "label"
+    words, environment = command(bundles, scans, folder, host, port, device, allow_origin or [])
+    typer.echo(
+        f"MONAI Label on http://{host}:{port}; in 3D Slicer, give this address to the MONAI Label module", err=True
+    )
+    if host not in ("127.0.0.1", "localhost", "::1"):
+        typer.echo(f"warning: {host} can be reached from other machines, and nobody has to log in", err=True)
+    try:
+        raise typer.Exit(subprocess.run(words, env=environment, cwd=folder, check=False).returncode)
+    except KeyboardInterrupt:
+        raise typer.Exit(0) from None

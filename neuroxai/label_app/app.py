@@ -1,0 +1,90 @@
+"""The app: every trained bundle of a folder as a model of the server."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from fastapi import HTTPException
+from monailabel.interfaces.app import MONAILabelApp
+
+from neuroxai._version import __version__
+from neuroxai.components.model import classifier_metadata
+from neuroxai.errors import NeuroxaiError
+from neuroxai.label_app.task import ExplanationTask
+
+_log = logging.getLogger(__name__)
+
+
+class NeuroxaiApp(MONAILabelApp):  # type: ignore[misc]
+    """Explanations of every trained bundle in the folder ``bundles`` of the app's configuration.
+
+    Parameters
+    ----------
+    app_dir, studies : str
+        As MONAI Label has them: the app's folder, the folder of scans.
+    conf : dict of str to str
+        ``bundles``: a bundle, or a folder of bundles. ``device``: cpu, cuda or auto.
+    """
+
+    def __init__(self, app_dir: str, studies: str, conf: Mapping[str, str]) -> None:
+        self.bundles = Path(conf.get("bundles", "."))
+        self.device = conf.get("device", "auto")
+        if self.device == "auto":
+            self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        super().__init__(
+            app_dir=app_dir,
+            studies=studies,
+            conf=dict(conf),
+            name="neuroxai",
+            description="Classification of brain MRI, explained voxel by voxel. For research use only.",
+            version=__version__,
+        )
+
+    def init_infers(self) -> dict[str, Any]:
+        """Open every bundle that can be used, and say in the log why another cannot."""
+        tasks = {}
+        for bundle in candidates(self.bundles):
+            try:
+                classifier_metadata(bundle)
+                tasks[bundle.name] = ExplanationTask(bundle, self.device)
+            except NeuroxaiError as error:
+                _log.warning("not listed: %s", error)
+                continue
+            _log.info("listed: %s (%s)", bundle.name, ", ".join(tasks[bundle.name].classes))
+        if not tasks:
+            _log.error("%s holds no trained bundle of a classifier; train one, or name another folder", self.bundles)
+        return tasks
+
+    def infer(self, request: Mapping[str, Any], datastore: Any = None) -> Any:
+        """Explain a scan of the data store or one that was sent along; no other file of the machine.
+
+        Raises
+        ------
+        HTTPException
+            404 for an unknown model or scan, and what `ExplanationTask` raises.
+        """
+        model, image = request.get("model"), str(request.get("image", ""))
+        if model not in self._infers:
+            raise HTTPException(404, f"unknown model {model!r}; choose one of: {', '.join(sorted(self._infers))}")
+        if Path(image).is_absolute() or ".." in Path(image).parts:
+            path = Path(image).resolve()
+            if Path(tempfile.gettempdir()).resolve() not in path.parents or not path.is_file():
+                raise HTTPException(404, f"{image}: is no scan of this server; name one of the data store, or send it")
+        elif image not in (datastore or self.datastore()).list_images():
+            raise HTTPException(404, f"{image}: the data store has no such scan; GET /datastore lists them")
+        return super().infer(dict(request), datastore)
+
+
+def candidates(folder: Path) -> Iterator[Path]:
+    """Yield what may be bundles: the folder itself, or the folders in it that have configurations."""
+    if (folder / "configs").is_dir():
+        yield folder
+        return
+    for one in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if (one / "configs").is_dir():
+            yield one

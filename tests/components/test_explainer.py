@@ -1,0 +1,160 @@
+"""Bundles that stay open: the figures of the command line, other people's bundles, refusals."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from helpers.command import run
+from helpers.foreign import make_foreign
+from neuroxai import attribution, io
+from neuroxai.components.explainer import Explainer
+from neuroxai.components.model import classifier_metadata
+from neuroxai.errors import InputError
+from neuroxai.space import Space, Volume
+
+
+@pytest.fixture(scope="module")
+def explainer(trained_bundle):
+    return Explainer(trained_bundle)
+
+
+@pytest.fixture(scope="module")
+def turned_scan(tiny_cohort, tmp_path_factory):
+    """A patient's scan on an oblique, anisotropic LAS grid of its own, away from the network's."""
+    volume = io.read_volume(tiny_cohort / "sub-17" / "anat" / "sub-17_desc-brain_T1w.nii.gz")
+    angle = np.deg2rad(7)
+    turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
+    affine = np.eye(4)
+    affine[:3, :3] = turn @ np.diag([-4.0, 5.0, 6.0])
+    shape = (50, 48, 34)
+    affine[:3, 3] = volume.space.world((np.array(volume.space.shape) - 1) / 2) - affine[:3, :3] @ (np.array(shape) / 2)
+    path = tmp_path_factory.mktemp("turned") / "sub-17_T1w.nii.gz"
+    io.write_volume(path, volume.resampled_to(Space(shape, affine)))
+    return path
+
+
+@pytest.mark.parametrize(("method", "options"), [("lrp_alpha_beta", {"beta": 0}), ("saliency", {}), (None, {})])
+def test_the_figures_are_those_of_the_command(explainer, trained_bundle, turned_scan, tmp_path, method, options):
+    words = ["--method", method] if method else []
+    words += [word for name, value in options.items() for word in ("--option", f"{name}={value}")]
+    result = run("explain", trained_bundle, turned_scan, "--out", tmp_path, *words)
+    assert result.code == 0, result.err
+    found = explainer(turned_scan, method, options)
+    (sidecar,) = tmp_path.glob("sub-17/anat/*space-orig*_heatmap.json")
+    facts = io.read_json(sidecar)
+    expected = io.read_volume(sidecar.with_suffix("").with_suffix(".nii.gz"))
+    assert found.native.space.matches(io.read_space(turned_scan))
+    np.testing.assert_array_equal(found.native.data, expected.data)
+    assert np.abs(expected.data).max() > 0
+    assert found.prediction["probability_AD"] == facts["prediction"]["probability_AD"]
+    assert found.target == facts["target"]
+    for key in ("method", "options", "start", "checkpoint_sha256", "network_space"):
+        assert found.facts[key] == facts[key], key
+    (table,) = tmp_path.glob("sub-17/anat/*space-network*_regions.tsv")
+    regions = pd.read_csv(table, sep="\t")
+    assert list(found.regions["name"]) == list(regions["name"])
+    np.testing.assert_allclose(found.regions["sum"], regions["sum"], rtol=1e-5, atol=1e-12)
+
+
+def test_class_atlas_and_threads(explainer, turned_scan):
+    with ThreadPoolExecutor(4) as pool:
+        targets = ["AD", "CN", "predicted", None] * 3
+        found = list(pool.map(lambda target: explainer(turned_scan, "saliency", target=target), targets))
+    for target, one in zip(targets, found, strict=True):
+        assert one.target == {"predicted": one.prediction["predicted"], None: "AD"}.get(target, target)
+        alone = explainer(turned_scan, "saliency", target=target)
+        np.testing.assert_array_equal(one.heatmap.data, alone.heatmap.data)
+    assert explainer(turned_scan, "saliency", atlas=None).regions is None
+
+
+def test_a_retrained_checkpoint_is_loaded_anew(trained_bundle, turned_scan, tmp_path):
+    bundle = tmp_path / "bundle"
+    shutil.copytree(trained_bundle, bundle)
+    explainer = Explainer(bundle)
+    before = explainer(turned_scan)
+    weights = bundle / "models" / "model.pt"
+    state = torch.load(weights, weights_only=True)
+    last = list(state)[-1]
+    torch.save({**state, last: state[last] + 1.5}, weights)
+    record = io.read_json(weights.with_suffix(".json"))
+    io.write_json(weights.with_suffix(".json"), {**record, "checkpoint_sha256": io.sha256(weights)})
+    os.utime(weights, (1, 1))
+    after = explainer(turned_scan)
+    assert after.facts["checkpoint_sha256"] == io.sha256(weights) != before.facts["checkpoint_sha256"]
+    assert after.prediction["score"] != before.prediction["score"]
+
+
+@pytest.mark.parametrize("nested", [True, False])
+def test_other_peoples_bundle(tmp_path, turned_scan, nested):
+    bundle = make_foreign(tmp_path / "foreign", nested=nested)
+    explainer = Explainer(bundle)
+    found = explainer(turned_scan, "lrp_epsilon")
+    assert explainer.model.classes == ["healthy", "ill"]
+    # by hand: the same transforms and network, and relevance through the public call
+    model = explainer.model
+    image = model.transform({"scan": str(turned_scan)})["scan"]
+    logits = model.network(image.as_tensor()[None])
+    shares = torch.softmax(logits.detach().double(), 1)[0]
+    assert found.prediction["probability_ill"] == pytest.approx(float(shares[1]), abs=1e-6)
+    method = attribution.create("lrp_epsilon", model.network)
+    heatmap = method.attribute(image.as_tensor()[None], target=1)[0, 0].detach().numpy()
+    np.testing.assert_allclose(found.heatmap.data, heatmap, atol=1e-5 * np.abs(heatmap).max())
+    expected = Volume(found.heatmap.data, Space(image.shape[1:], np.asarray(image.affine)))
+    np.testing.assert_array_equal(found.native.data, expected.resampled_to(io.read_space(turned_scan)).data)
+    assert found.regions["voxels"].sum() > 0
+
+
+def test_what_cannot_be_explained_is_refused(explainer, turned_scan, tmp_path):
+    for words, message in (
+        ({"method": "tea_leaves"}, "unknown attribution method 'tea_leaves'; choose one of"),
+        ({"target": "MCI"}, "unknown class 'MCI'; choose one of: AD, CN, predicted"),
+        ({"atlas": "/absent.nii.gz"}, "absent"),
+        ({"options": {"gamma": 1}, "method": "saliency"}, "gamma"),
+    ):
+        with pytest.raises(InputError, match=message):
+            explainer(turned_scan, **words)
+    empty = tmp_path / "empty.nii.gz"
+    io.write_volume(empty, Volume(np.zeros((8, 9, 10), np.float32), Space((8, 9, 10), np.diag([20.0, 20, 20, 1]))))
+    with pytest.raises(InputError, match="empty"):
+        explainer(empty)
+
+
+def test_metadata_tell_what_is_a_classifier(tmp_path, trained_bundle):
+    assert classifier_metadata(trained_bundle)["name"]
+    foreign = make_foreign(tmp_path / "foreign")
+    file = foreign / "configs" / "metadata.json"
+    metadata = json.loads(file.read_text())
+
+    def told(**output):
+        changed = json.loads(json.dumps(metadata))
+        changed["network_data_format"]["outputs"]["pred"].update(output)
+        file.write_text(json.dumps(changed))
+        with pytest.raises(InputError) as error:
+            classifier_metadata(foreign)
+        return str(error.value)
+
+    assert "wanted format 'classes'" in told(format="segmentation")
+    assert "wanted format 'classes'" in told(spatial_shape=[32, 38, 32])
+    file.write_text("{}")
+    with pytest.raises(InputError, match="network_data_format"):
+        classifier_metadata(foreign)
+    (foreign / "models" / "model.pt").unlink()
+    with pytest.raises(InputError, match="train the bundle first"):
+        classifier_metadata(foreign)
+    with pytest.raises(InputError, match="no MONAI bundle"):
+        classifier_metadata(tmp_path)
+
+
+def test_weights_of_another_network_are_refused(tmp_path, turned_scan):
+    bundle = make_foreign(tmp_path / "foreign")
+    torch.save({"model": {"weight": torch.zeros(2)}}, bundle / "models" / "model.pt")
+    with pytest.raises(InputError, match="does not fit the bundle's network_def"):
+        Explainer(bundle)(turned_scan)

@@ -1,0 +1,98 @@
+"""What the MONAI Label app sends back, without a server."""
+
+from __future__ import annotations
+
+import json
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+
+from neuroxai import io
+from neuroxai.components.explainer import Explained
+from neuroxai.errors import InputError
+from neuroxai.label_app.answer import answer, labels_of, options_of
+from neuroxai.space import Space, Volume
+
+CLASSES = ["CN", "AD"]
+AFFINE = np.array([[-1.5, 0.2, 0, 40], [0.1, 2, 0.3, -60], [0, -0.4, 3, -20], [0, 0, 0, 1.0]])
+
+
+@pytest.fixture
+def explained():
+    """Strong relevance for AD in one corner, weak against it in the other; on an oblique grid."""
+    data = np.zeros((20, 21, 22), np.float32)
+    data[2, 3, 4], data[15, 16, 17] = 1.0, -0.3
+    native = Volume(data, Space(data.shape, AFFINE))
+    regions = pd.DataFrame({"name": ["Left hippocampus", "Absent"], "sum": [1.0, 0.0], "density": [0.5, np.nan]})
+    prediction = {"predicted": "AD", "probability_CN": 0.125, "probability_AD": 0.875, "score": 1.9}
+    scanner = Volume(data[::-1].copy(), Space(data.shape, np.diag([1.0, 1, 1, 1])))
+    return Explained(prediction, "AD", native, native, scanner, regions, {"method": "saliency"})
+
+
+def test_bands_lie_where_the_relevance_is(explained):
+    path, told = answer(explained, CLASSES)
+    labels = io.read_labels(path)
+    assert nib.load(path).get_data_dtype() == np.uint8
+    path.unlink()
+    assert labels.space.matches(explained.native.space)
+    assert {tuple(map(int, p)) for p in np.argwhere(labels.data)} == {(2, 3, 4), (15, 16, 17)}
+    names = {value: name for name, value in told["label_names"].items()}
+    assert names[int(labels.data[2, 3, 4])].startswith("for AD, 75 % and more")
+    assert names[int(labels.data[15, 16, 17])].startswith("against AD, 25 to 50 %")
+    # the result stands in the first name that a viewer shows, and nothing but the labels present is named
+    first = min(names)
+    assert "CN 12.5 %, AD 87.5 %" in names[first]
+    assert sorted(names) == sorted(int(v) for v in np.unique(labels.data) if v)
+    assert told["prediction"]["probabilities"] == {"CN": 0.125, "AD": 0.875}
+    assert told["regions"][0]["name"] == "Left hippocampus"
+    assert told["regions"][1]["density"] is None
+    assert "research use" in told["research_use"].lower()
+    json.loads(json.dumps(told, allow_nan=False))
+
+
+def test_raw_relevance_keeps_its_values(explained):
+    path, _ = answer(explained, CLASSES, "raw")
+    raw = io.read_volume(path)
+    path.unlink()
+    np.testing.assert_array_equal(raw.data, explained.native.data)
+    assert raw.space.matches(explained.native.space)
+
+
+def test_the_grid_of_the_scanner_where_the_scan_was_prepared(explained):
+    path, _ = answer(explained, CLASSES, "raw", scanner=True)
+    raw = io.read_volume(path)
+    path.unlink()
+    assert raw.space.matches(explained.scanner.space)
+    np.testing.assert_array_equal(raw.data, explained.scanner.data)
+
+
+def test_labels_of_all_bands_are_known_before():
+    names = labels_of(CLASSES)
+    assert sorted(names.values()) == list(range(1, 9))
+    assert names["for AD, 75 % and more"] == 8
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ({}, {}),
+        ({"method_options": ""}, {}),
+        ({"method_options": "beta=0.5 start=logit"}, {"beta": 0.5, "start": "logit"}),
+        ({"method_options": {"beta": 1}}, {"beta": 1}),
+    ],
+)
+def test_options_are_read(given, wanted):
+    assert options_of(given) == wanted
+
+
+@pytest.mark.parametrize("wrong", ["beta", "=1", ["beta=1"], 3])
+def test_options_that_are_none_are_refused(wrong):
+    with pytest.raises(InputError, match="method_options"):
+        options_of({"method_options": wrong})
+
+
+def test_an_unknown_kind_of_heatmap_is_refused(explained):
+    with pytest.raises(InputError, match="unknown heatmap 'glow'; choose one of: bands, raw"):
+        answer(explained, CLASSES, "glow")

@@ -1,0 +1,298 @@
+"""A real MONAI Label server, asked over HTTP. Runs where monailabel is installed: ``bash scripts/label_test.sh``."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from helpers.command import run
+from helpers.foreign import make_foreign
+from neuroxai import io
+from neuroxai.space import Space, Volume
+
+pytestmark = [
+    pytest.mark.skipif(
+        find_spec("monailabel") is None,
+        reason="monailabel is absent; run bash scripts/label_test.sh, which installs it",
+    ),
+    pytest.mark.xdist_group("label-server"),
+]
+
+ROUNDS = 50
+
+
+class Server:
+    """What a viewer does, over HTTP."""
+
+    def __init__(self, url: str, process: subprocess.Popen, log: Path) -> None:
+        self.url, self.process, self.log = url, process, log
+
+    def info(self) -> dict:
+        import requests
+
+        return requests.get(f"{self.url}/info/", timeout=60).json()
+
+    def infer(self, model: str, image: str = "", file: Path | None = None, output: str = "all", more=None, **params):
+        import requests
+
+        files = {"file": (file.name, file.read_bytes())} if file else None
+        return requests.post(
+            f"{self.url}/infer/{model}",
+            params={"image": image, "output": output},
+            data={"params": json.dumps({**params, **(more or {})})},
+            files=files,
+            timeout=300,
+        )
+
+    def explained(self, folder: Path, *args, **params) -> tuple[Volume, dict]:
+        """Ask, and take the answer apart: image and JSON."""
+        from requests_toolbelt import MultipartDecoder
+
+        answer = self.infer(*args, **params)
+        assert answer.status_code == 200, answer.text
+        told, image = None, folder / f"{time.perf_counter_ns()}.nii.gz"
+        for part in MultipartDecoder.from_response(answer).parts:
+            if b"json" in part.headers.get(b"Content-Type", b""):
+                told = json.loads(part.text)
+            else:
+                image.write_bytes(part.content)
+        return io.read_volume(image), told
+
+    def memory(self) -> float:
+        """Resident memory of the server in MiB."""
+        text = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(text.split("VmRSS:")[1].split()[0]) / 1024
+
+
+@pytest.fixture(scope="module")
+def bundles(tmp_path_factory, trained_bundle):
+    """A folder with one of ours, one of other people's, one untrained, and something else."""
+    folder = tmp_path_factory.mktemp("bundles")
+    shutil.copytree(trained_bundle, folder / "alzheimers")
+    make_foreign(folder / "foreign")
+    shutil.copytree(trained_bundle, folder / "untrained", ignore=shutil.ignore_patterns("models"))
+    (folder / "notes").mkdir()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory, bundles, tiny_cohort):
+    from neuroxai.label_app.launch import command
+
+    work = tmp_path_factory.mktemp("server")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words, environment = command(bundles, tiny_cohort, work, "127.0.0.1", port, "cpu", [])
+    log = work / "server.log"
+    with log.open("w") as handle:
+        process = subprocess.Popen(words, env=environment, cwd=work, stdout=handle, stderr=subprocess.STDOUT)
+    one = Server(f"http://127.0.0.1:{port}", process, log)
+    try:
+        for _ in range(240):
+            assert process.poll() is None, log.read_text()[-3000:]
+            try:
+                one.info()
+                break
+            except OSError:
+                time.sleep(0.5)
+        else:
+            pytest.fail(f"the server did not answer within two minutes: {log.read_text()[-3000:]}")
+        yield one
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+@pytest.fixture(scope="module")
+def scan(tiny_cohort, tmp_path_factory):
+    """A patient's scan on an oblique grid of its own."""
+    volume = io.read_volume(tiny_cohort / "sub-17" / "anat" / "sub-17_desc-brain_T1w.nii.gz")
+    affine = np.array([[-4.0, 0.3, 0, 0], [0.4, 5, 0.2, 0], [0, -0.3, 6, 0], [0, 0, 0, 1.0]])
+    shape = (50, 48, 34)
+    affine[:3, 3] = volume.space.world((np.array(volume.space.shape) - 1) / 2) - affine[:3, :3] @ (np.array(shape) / 2)
+    path = tmp_path_factory.mktemp("scan") / "sub-17_T1w.nii.gz"
+    io.write_volume(path, volume.resampled_to(Space(shape, affine)))
+    return path
+
+
+def test_info_lists_trained_bundles_as_what_viewers_show(server):
+    info = server.info()
+    assert sorted(info["models"]) == ["alzheimers", "foreign"]
+    model = info["models"]["alzheimers"]
+    assert model["type"] == "segmentation"
+    assert model["dimension"] == 3
+    assert model["config"]["target"] == ["AD", "CN", "predicted"]
+    assert model["config"]["method"][0] == "lrp_alpha_beta"
+    assert model["config"]["heatmap"] == ["bands", "raw"]
+    assert model["labels"]["for AD, 75 % and more"] == 8
+    assert info["models"]["foreign"]["config"]["target"][:2] == ["ill", "healthy"]
+    log = server.log.read_text()
+    assert "untrained: has no models/model.pt" in log
+    assert info["datastore"]["total"] == 20
+
+
+@pytest.mark.parametrize("method", ["lrp_alpha_beta", "saliency"])
+def test_an_uploaded_scan_gets_what_the_command_gives(server, bundles, scan, tmp_path, method):
+    out = tmp_path / "explained"
+    result = run("explain", bundles / "alzheimers", scan, "--out", out, "--method", method)
+    assert result.code == 0, result.err
+    (sidecar,) = out.glob("sub-17/anat/*space-orig*_heatmap.json")
+    facts, expected = io.read_json(sidecar), io.read_volume(sidecar.with_suffix(".nii.gz"))
+    raw, told = server.explained(tmp_path, "alzheimers", file=scan, method=method, heatmap="raw")
+    assert raw.space.matches(io.read_space(scan))
+    scale = float(np.abs(expected.data).max())
+    assert scale > 0
+    assert np.abs(raw.data - expected.data).max() <= 1e-5 * scale
+    assert told["prediction"]["probabilities"]["AD"] == pytest.approx(facts["probability"], abs=1e-5)
+    assert told["explanation"]["checkpoint_sha256"] == facts["checkpoint_sha256"]
+    table = io.read_tsv(next(out.glob("sub-17/anat/*_regions.tsv")))
+    assert [row["name"] for row in told["regions"]] == list(table["name"])
+    np.testing.assert_allclose([row["sum"] for row in told["regions"]], table["sum"], rtol=1e-4, atol=1e-5 * scale)
+    # bands of the same heatmap, on the same grid
+    bands, told = server.explained(tmp_path, "alzheimers", file=scan, method=method)
+    assert bands.space.matches(raw.space)
+    assert set(np.unique(bands.data)) - {0} == set(told["label_names"].values())
+    assert ((bands.data > 4) <= (raw.data > 0)).all()
+    assert (((bands.data > 0) & (bands.data < 5)) <= (raw.data < 0)).all()
+    assert "AD " in next(iter(told["label_names"]))
+
+
+def test_the_blob_of_a_patient_is_on_the_left(server, scan, tmp_path):
+    """The phantoms' patients differ from controls by a blob on their left: relevance lies there in the world."""
+    raw, _ = server.explained(tmp_path, "alzheimers", file=scan, method="gradient_x_input", heatmap="raw")
+    volume = io.read_volume(scan)
+    brightest = volume.space.world(np.argwhere(volume.data > 0.9 * volume.data.max())).mean(axis=0)
+    top = raw.space.world(np.argwhere(np.abs(raw.data) >= np.quantile(np.abs(raw.data), 0.999))).mean(axis=0)
+    assert brightest[0] < -10
+    assert top[0] < 0
+
+
+def test_a_scan_of_the_data_store(server, bundles, tiny_cohort, tmp_path):
+    path = tiny_cohort / "sub-16" / "anat" / "sub-16_desc-brain_T1w.nii.gz"
+    bands, told = server.explained(tmp_path, "alzheimers", "sub-16_desc-brain_T1w", target="CN", atlas="none")
+    assert bands.space.matches(io.read_space(path))
+    assert told["prediction"]["target"] == "CN"
+    assert told["regions"] == []
+    assert any("CN" in name for name in told["label_names"])
+
+
+def test_a_bundle_of_other_people(server, scan, tmp_path):
+    raw, told = server.explained(tmp_path, "foreign", file=scan, method="lrp_epsilon", heatmap="raw")
+    assert raw.space.matches(io.read_space(scan))
+    assert set(told["prediction"]["probabilities"]) == {"healthy", "ill"}
+    assert np.abs(raw.data).max() > 0
+    _, again = server.explained(tmp_path, "foreign", file=scan, method="saliency")
+    assert again["prediction"] == told["prediction"]
+
+
+def broken(folder: Path, kind: str, scan: Path) -> Path:
+    path = folder / f"{kind}.nii.gz"
+    if kind == "truncated":
+        path.write_bytes(scan.read_bytes()[:3000])
+    elif kind == "text":
+        path.write_text("this is no scan")
+    elif kind == "four_dimensional":
+        import nibabel as nib
+
+        nib.Nifti1Image(np.ones((8, 8, 8, 3), np.float32), np.eye(4)).to_filename(path)
+    elif kind == "not_a_number":
+        volume = io.read_volume(scan)
+        data = volume.data.copy()
+        data[20, 20, 20] = np.nan
+        io.write_volume(path, Volume(data, volume.space))
+    elif kind == "elsewhere":
+        values = np.arange(8000, dtype=np.float32).reshape(20, 20, 20)
+        io.write_volume(path, Volume(values, Space((20, 20, 20), np.diag([1.0, 1, 1, 1]))))
+    elif kind == "zeros":
+        space = io.read_space(scan)
+        io.write_volume(path, Volume(np.zeros(space.shape, np.float32), space))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [
+        ("truncated", 400),
+        ("text", 400),
+        ("four_dimensional", 400),
+        ("not_a_number", 400),
+        ("elsewhere", 422),
+        ("zeros", 400),
+    ],
+)
+def test_a_scan_that_cannot_be_taken_is_refused_with_the_reason(server, scan, tmp_path, kind, status):
+    answer = server.infer("alzheimers", file=broken(tmp_path, kind, scan))
+    assert answer.status_code == status, answer.text
+    reason = answer.json()["detail"]
+    assert reason.startswith("the scan"), reason  # not a path of the server's
+    assert "Traceback" not in reason
+    assert server.infer("alzheimers", file=scan, output="json").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("params", "reason"),
+    [
+        ({"method": "tea_leaves"}, "unknown method 'tea_leaves'; choose one of"),
+        ({"target": "MCI"}, "unknown target 'MCI'"),
+        ({"atlas": "moon"}, "unknown atlas 'moon'"),
+        ({"heatmap": "glow"}, "unknown heatmap 'glow'"),
+        ({"method_options": "beta"}, "NAME=VALUE"),
+        ({"method_options": "delta=1"}, "delta"),
+    ],
+)
+def test_unknown_options_are_refused(server, scan, params, reason):
+    answer = server.infer("alzheimers", file=scan, **params)
+    assert answer.status_code == 422, answer.text
+    assert reason in answer.json()["detail"]
+
+
+def test_no_other_file_of_the_machine_can_be_asked_for(server, scan, tiny_cohort):
+    for image in (str(scan.parent.parent.parent / "x.nii.gz"), "/etc/hostname", "../../etc/hostname", "absent"):
+        assert server.infer("alzheimers", image=image).status_code == 404, image
+    # options are laid over the request: they must not smuggle another path in
+    assert server.infer("alzheimers", file=scan, more={"image": "/etc/hostname"}).status_code == 404
+    assert server.infer("absent", image="sub-16_desc-brain_T1w").status_code == 404
+
+
+def test_two_at_once_get_their_own_answers(server, scan, tiny_cohort, tmp_path):
+    asked = [("saliency", "AD"), ("saliency", "CN"), ("lrp_alpha_beta", "AD"), ("lrp_epsilon", "CN")] * 2
+    alone = {one: server.explained(tmp_path, "alzheimers", file=scan, method=one[0], target=one[1], heatmap="raw")[0]
+             for one in set(asked)}  # fmt: skip
+    with ThreadPoolExecutor(2) as pool:
+        found = list(
+            pool.map(
+                lambda one: server.explained(
+                    tmp_path, "alzheimers", file=scan, method=one[0], target=one[1], heatmap="raw"
+                )[0],
+                asked,
+            )
+        )
+    for one, volume in zip(asked, found, strict=True):
+        np.testing.assert_array_equal(volume.data, alone[one].data)
+
+
+def test_fifty_requests_leave_memory_flat(server, scan, tmp_path, record_property):
+    """Requests of changing settings; the second half must not need more than the first."""
+    sizes, methods = [], ["lrp_alpha_beta", "saliency", "lrp_epsilon", "grad_cam", "guided_backprop", "deep_lift"]
+    for number in range(ROUNDS):
+        answer = server.infer(
+            "alzheimers" if number % 3 else "foreign", file=scan, method=methods[number % len(methods)], output="all"
+        )
+        assert answer.status_code == 200, answer.text
+        sizes.append(server.memory())
+    first, last = max(sizes[10:25]), max(sizes[-10:])
+    print(f"memory after 10, 25 and {ROUNDS} requests: {sizes[9]:.0f}, {sizes[24]:.0f}, {sizes[-1]:.0f} MiB")
+    assert last < first + 60, sizes
+    time.sleep(1)  # files are removed after the answer has been sent
+    assert not list(Path(tempfile.gettempdir()).glob("neuroxai-*.nii.gz"))
