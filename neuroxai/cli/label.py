@@ -51,14 +51,14 @@ def start(
     """
     import subprocess
 
-    from neuroxai.label_app.launch import command
+    from neuroxai.label_app.launch import LOOPBACK, command
 
     folder = work or Path.home() / ".cache" / "neuroxai" / "label"
     words, environment = command(bundles, scans, folder, host, port, device, allow_origin or [])
     typer.echo(
         f"MONAI Label on http://{host}:{port}; in 3D Slicer, give this address to the MONAI Label module", err=True
     )
-    if host not in ("127.0.0.1", "localhost", "::1"):
+    if host not in LOOPBACK:
         typer.echo(f"warning: {host} can be reached from other machines, and nobody has to log in", err=True)
     try:
         raise typer.Exit(subprocess.run(words, env=environment, cwd=folder, check=False).returncode)

@@ -16,6 +16,9 @@ from neuroxai.errors import InputError
 from neuroxai.io import write_json
 
 APP = Path(__file__).parent
+# variables through which the started process is told
+ORIGINS, HOSTS = "NEUROXAI_LABEL_ORIGINS", "NEUROXAI_LABEL_HOSTS"
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def command(
@@ -64,7 +67,9 @@ def command(
         "MONAI_LABEL_APP_CONF": json.dumps({"bundles": str(bundles.resolve()), "device": device}),
         "MONAI_LABEL_SERVER_PORT": str(port),
         # without origins MONAI Label lets any web page in the user's browser read the scans
-        "MONAI_LABEL_CORS_ORIGINS": json.dumps([*own, *origins]),
+        "MONAI_LABEL_CORS_ORIGINS": json.dumps(own),
+        ORIGINS: json.dumps([*own, *origins]),
+        HOSTS: json.dumps([*LOOPBACK, "[::1]"] if host in LOOPBACK else ["*"]),
         "MONAI_LABEL_TASKS_TRAIN": "false",
         "MONAI_LABEL_TASKS_SCORING": "false",
         "MONAI_LABEL_TRACKING_ENABLED": "false",
@@ -72,9 +77,8 @@ def command(
         "MONAI_LABEL_DICOMWEB_SEARCH_FILTER": json.dumps({"Modality": "MR"}),
         "HF_HUB_OFFLINE": "1",
     }
-    # MONAI Label's own launcher stops when it is given origins: it cannot print them (0.8.5)
     words = [
-        *(sys.executable, "-m", "uvicorn", "monailabel.app:app"),
+        *(sys.executable, "-m", "uvicorn", "neuroxai.label_app.serve:app"),
         *("--host", host, "--port", str(port)),
         *("--log-config", str(work.resolve() / "logging.json")),
     ]

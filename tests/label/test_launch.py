@@ -36,8 +36,10 @@ def test_it_listens_on_loopback_and_to_its_own_pages(tmp_path, installed, tiny_c
         trained_bundle, tiny_cohort, tmp_path / "work", "127.0.0.1", 8123, "cpu", ["http://localhost:3000"]
     )
     assert words[words.index("--host") + 1] == "127.0.0.1"
-    origins = json.loads(environment["MONAI_LABEL_CORS_ORIGINS"])
+    origins = json.loads(environment[launch.ORIGINS])
     assert origins == ["http://127.0.0.1:8123", "http://localhost:8123", "http://localhost:3000"]
+    assert "*" not in json.loads(environment[launch.HOSTS])
+    assert "*" not in json.loads(environment["MONAI_LABEL_CORS_ORIGINS"])
     assert (tmp_path / "work" / "main.py").is_file()
 
 

@@ -93,7 +93,7 @@ def server(tmp_path_factory, bundles, tiny_cohort):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    words, environment = command(bundles, tiny_cohort, work, "127.0.0.1", port, "cpu", [])
+    words, environment = command(bundles, tiny_cohort, work, "127.0.0.1", port, "cpu", ["http://localhost:3000"])
     log = work / "server.log"
     with log.open("w") as handle:
         process = subprocess.Popen(words, env=environment, cwd=work, stdout=handle, stderr=subprocess.STDOUT)
@@ -263,6 +263,19 @@ def test_no_other_file_of_the_machine_can_be_asked_for(server, scan, tiny_cohort
     # options are laid over the request: they must not smuggle another path in
     assert server.infer("alzheimers", file=scan, more={"image": "/etc/hostname"}).status_code == 404
     assert server.infer("absent", image="sub-16_desc-brain_T1w").status_code == 404
+
+
+def test_only_allowed_web_pages_can_read_answers(server):
+    import requests
+
+    def allowed(**headers):
+        answer = requests.get(f"{server.url}/info/", headers=headers, timeout=60)
+        return answer.status_code, answer.headers.get("access-control-allow-origin")
+
+    assert allowed(Origin="http://localhost:3000") == (200, "http://localhost:3000")
+    assert allowed(Origin="http://elsewhere.example") == (200, None)
+    # a name that an attacker points at this machine
+    assert allowed(Host="elsewhere.example")[0] == 400
 
 
 def test_two_at_once_get_their_own_answers(server, scan, tiny_cohort, tmp_path):
