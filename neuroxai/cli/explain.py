@@ -61,6 +61,22 @@ def explain(
     score_space: Annotated[
         str, typer.Option(help="Where regions are summed up: on the network's grid, or the scan's (`scan`).")
     ] = "network",
+    series: Annotated[
+        str | None, typer.Option(help="Which DICOM series, where the folder holds several: UID, number or description.")
+    ] = None,
+    arm: Annotated[
+        str | None,
+        typer.Option(
+            help="How a DICOM series is prepared: linear, nonlinear, none, or as-is, if it lies in the network's space "
+            "already; linear if left out."
+        ),
+    ] = None,
+    dicom_out: Annotated[
+        Path | None, typer.Option(help="Folder for DICOM objects of a DICOM series: map, bands, summary.")
+    ] = None,
+    dicom_regions: Annotated[
+        bool, typer.Option("--dicom-regions", help="Write the atlas's regions as a DICOM segmentation too.")
+    ] = False,
     datalist: DatalistOption = None,
     part: PartOption = None,
     suffix: SuffixOption = None,
@@ -70,6 +86,8 @@ def explain(
     as_json: JsonOption = False,
 ) -> None:
     """Explain each scan: heatmap in the scan's and the network's space, region scores, probabilities.
+
+    A DICOM series (its folder, or one enhanced file) is prepared first, as the scanner left it.
 
     Finished scans are not redone; run the same command again to go on. Started by `torchrun --nproc_per_node=4 -m
     neuroxai explain ...` the processes share the scans out, one GPU each; the tables are those of a single process.
@@ -107,6 +125,22 @@ def explain(
     several, first = join_shares(), in_charge()
     if several and neuron == "all":
         raise InputError("--neuron all takes means over all scans; run it in one process, without torchrun")
+    from neuroxai.cli._series import is_series, take_series, write_objects
+
+    dicom = source if is_series(source) else None
+    if dicom is None and (series or arm or dicom_out or dicom_regions):
+        raise InputError(
+            f"{source}: is no DICOM series, but --series, --arm, --dicom-out and --dicom-regions are about one; "
+            "leave them out, or give the folder of a series"
+        )
+    if dicom is not None and several:
+        raise InputError("a DICOM series is one scan; explain it in one process, without torchrun")
+    if dicom_out is not None and (layer is not None or scores_only or not native):
+        raise InputError(
+            "--dicom-out writes a class's heatmap on the series' grid; leave out --layer, --scores-only and --no-native"
+        )
+    if dicom is not None:
+        source = take_series(dicom, series, arm, out, bundle)
     scans = find_scans(source, datalist, part, {"suffix": suffix, "desc": desc}, bundle)
     options = MappingProxyType(parse_options(option or []))
     # the bundle's method comes with options of its own, which the user's replace
@@ -145,6 +179,11 @@ def explain(
         end_processes()
     if first:
         finish(out, scans, failed, as_json)
+    if dicom is not None and dicom_out is not None:
+        regions = (atlas or "builtin") if dicom_regions else None
+        written = write_objects(out, dicom, series, dicom_out, regions, labels)
+        if not as_json:
+            typer.echo(f"{len(written)} DICOM objects: {dicom_out}")
 
 
 def _neuron(text: str) -> int | tuple[int, ...] | MappingProxyType[str, int]:

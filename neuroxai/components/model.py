@@ -53,8 +53,6 @@ class Model:
         The image's name in an item.
     space : Space, optional
         The network's grid; None: the one that the transform's image has.
-    modality : {"T1w", "FLAIR"}
-        What scans it takes, by the metadata's first channel; T1w where these say nothing.
     device : str
         Of the network.
     """
@@ -70,7 +68,6 @@ class Model:
     transform: Callable[[dict[str, Any]], Any]
     key: str
     space: Space | None
-    modality: str
     device: str
 
     def prepared(self, item: dict[str, Any]) -> Batch:
@@ -162,7 +159,6 @@ def _ours(bundle: Path, metadata: dict[str, Any], device: str) -> Model:
         transform=content("preprocessing"),
         key="image",
         space=content("space"),
-        modality=_modality(metadata),
         device=device,
     )
 
@@ -199,7 +195,6 @@ def _foreign(bundle: Path, metadata: dict[str, Any], device: str) -> Model:
         transform=config.get_parsed_content("preprocessing"),
         key=next(iter(inputs)),
         space=None,
-        modality=_modality(metadata),
         device=device,
     )
 
@@ -214,7 +209,8 @@ def _classes(output: Mapping[str, Any]) -> Sequence[str]:
     return ["other", *names] if count == 1 else names
 
 
-def _modality(metadata: Mapping[str, Any]) -> str:
+def modality_of(metadata: Mapping[str, Any]) -> str:
+    """Return the kind of scan that a network takes, ``"FLAIR"`` or ``"T1w"``, by the metadata's first channel."""
     image = _first(metadata["network_data_format"]["inputs"])
     return "FLAIR" if "flair" in str((image.get("channel_def") or {}).get("0", "")).lower() else "T1w"
 

@@ -1,7 +1,21 @@
 """The only room that opens files: NIfTI, DICOM, transforms, tables, JSON; written whole or not at all."""
 
 from neuroxai.io.derivative import claim
-from neuroxai.io.dicom import Series, list_series, read_series
+from neuroxai.io.dicom import (
+    Description,
+    Origin,
+    Segment,
+    Series,
+    is_dicom,
+    list_series,
+    read_origin,
+    read_parametric_map,
+    read_segmentation,
+    read_series,
+    write_parametric_map,
+    write_report,
+    write_segmentation,
+)
 from neuroxai.io.files import atomic, copy_file, inside, sha256
 from neuroxai.io.names import group_name, heatmap_name, method_label, start_label, transform_name
 from neuroxai.io.nifti import read_labels, read_space, read_volume, write_volume
@@ -10,7 +24,10 @@ from neuroxai.io.tables import read_json, read_tsv, write_json, write_text, writ
 from neuroxai.io.transforms import read_affine, read_warp, write_affine, write_warp
 
 __all__ = [
+    "Description",
     "Orientation",
+    "Origin",
+    "Segment",
     "Series",
     "atomic",
     "claim",
@@ -18,12 +35,16 @@ __all__ = [
     "group_name",
     "heatmap_name",
     "inside",
+    "is_dicom",
     "list_series",
     "method_label",
     "read_affine",
     "read_json",
     "read_labels",
     "read_orientation",
+    "read_origin",
+    "read_parametric_map",
+    "read_segmentation",
     "read_series",
     "read_space",
     "read_tsv",
@@ -34,6 +55,9 @@ __all__ = [
     "transform_name",
     "write_affine",
     "write_json",
+    "write_parametric_map",
+    "write_report",
+    "write_segmentation",
     "write_text",
     "write_tsv",
     "write_volume",

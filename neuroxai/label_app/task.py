@@ -17,10 +17,11 @@ from neuroxai import attribution
 from neuroxai.atlas import NAMES
 from neuroxai.atlas.named import find
 from neuroxai.components.explainer import Explainer
+from neuroxai.components.preparation import preparation
 from neuroxai.errors import InputError, NeuroxaiError, one_of
 from neuroxai.io import read_volume
 from neuroxai.label_app.answer import HEATMAPS, answer, labels_of, options_of
-from neuroxai.preprocess import PreparedScan, choose, prepare_one
+from neuroxai.preprocess import PreparedScan, prepare_one
 
 _log = logging.getLogger(__name__)
 AS_IS = "as it is"
@@ -108,10 +109,7 @@ class ExplanationTask(InferTask):  # type: ignore[misc]
 
     def _prepared(self, scan: Path, folder: Path, arm: str) -> PreparedScan:
         """Bring a scan as the scanner left it to the network's template, at the network's resolution."""
-        model = self.explainer.model
-        spacing = 2.0 if model.space is None else round(float(min(model.space.spacing)), 3)
-        options = choose(arm=arm, spacing=spacing, modality=model.modality)
-        return prepare_one(scan, folder, options, participant="sub-scan")
+        return prepare_one(scan, folder, preparation(self.explainer.bundle, arm), participant="sub-scan")
 
     def _one(self, key: str, value: Any) -> str:
         """Return the value asked for, if it is one that is offered; viewers may send the whole list back."""

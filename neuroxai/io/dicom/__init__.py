@@ -1,6 +1,30 @@
-"""DICOM in: the only place that knows it. What identifies a patient is neither returned nor written anywhere."""
+"""DICOM in and out: the only place that knows it.
 
+What identifies a patient is neither returned nor written to any other file; objects that are written beside a series
+carry its patient and study, so that they find their place in an archive.
+"""
+
+from neuroxai.io.dicom.files import is_dicom
+from neuroxai.io.dicom.origin import Origin, read_origin
 from neuroxai.io.dicom.read import read_series
+from neuroxai.io.dicom.readback import read_parametric_map, read_segmentation
 from neuroxai.io.dicom.series import Series, chosen, list_series, series_digest
+from neuroxai.io.dicom.write import Description, Segment, write_parametric_map, write_report, write_segmentation
 
-__all__ = ["Series", "chosen", "list_series", "read_series", "series_digest"]
+__all__ = [
+    "Description",
+    "Origin",
+    "Segment",
+    "Series",
+    "chosen",
+    "is_dicom",
+    "list_series",
+    "read_origin",
+    "read_parametric_map",
+    "read_segmentation",
+    "read_series",
+    "series_digest",
+    "write_parametric_map",
+    "write_report",
+    "write_segmentation",
+]

@@ -59,6 +59,19 @@ def image_header(file: Path) -> Dataset | None:
     return header if "Rows" in header else None
 
 
+def is_dicom(place: str | os.PathLike[str]) -> bool:
+    """Say whether a file, or the first of a folder that is no hidden one, bears DICOM's mark (``DICM``)."""
+    path = Path(place)
+    if path.is_dir():
+        inside = (Path(base) / name for base, _, names in os.walk(path) for name in sorted(names))
+        path = next((file for file in inside if not file.name.startswith(".") and file.name != "DICOMDIR"), path)
+    try:
+        with path.open("rb") as handle:
+            return handle.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
+
+
 def opened(file: Path, stop_before_pixels: bool = False) -> Dataset:
     """Open one DICOM file; pydicom's remarks on odd values are not passed on."""
     pydicom = imported()

@@ -1,0 +1,159 @@
+"""From the files of one explained scan to DICOM objects beside its series."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from neuroxai import io
+from neuroxai.bands import bands
+from neuroxai.components.facts import RESEARCH_USE
+from neuroxai.errors import InputError
+from neuroxai.io.names import regions_of, sidecar_of
+from neuroxai.preprocess.native import native_of
+from neuroxai.space import Volume
+
+_MOST = 10  # regions that the summary lists for and against
+
+
+def write_dicom(
+    heatmap: Path,
+    network: Path,
+    series: str | Path,
+    out: Path,
+    choice: str | None = None,
+    atlas: Any = None,
+) -> list[Path]:
+    """Write Parametric Map, Segmentation of bands and summary of one explained scan.
+
+    Parameters
+    ----------
+    heatmap : Path
+        On the series' own grid, with its sidecar.
+    network : Path
+        The same on the network's grid, with its table of regions.
+    series : path_like
+        Folder or files of the series.
+    out : Path
+        Folder of the objects.
+    choice : str, optional
+        Which series, where the folder holds several.
+    atlas : Atlas, optional
+        In the network's space; its regions are then written on the series' grid as a Segmentation too.
+
+    Returns
+    -------
+    list of Path
+        What was written. A heatmap without any relevance has no bands, and none are written.
+
+    Raises
+    ------
+    InputError
+        If the series or the heatmap cannot be used, or they do not lie on one grid.
+    """
+    origin = io.read_origin(series, choice)
+    volume, facts = io.read_volume(heatmap), io.read_json(sidecar_of(heatmap))
+    # NIfTI keeps the affine in float32: the series' own is meant
+    volume = Volume(volume.data, origin.space) if volume.space.matches(origin.space) else volume
+    target = str(facts.get("target") or "a hidden layer")
+    about = io.Description(
+        label=f"{facts['method']} for {target}",
+        method=str(facts["method"]),
+        options=facts.get("options") or {},
+        target=target,
+        seed=json.dumps([facts[key] for key in sorted(facts) if key not in ("source", "source_folder")], default=str),
+    )
+    written = [io.write_parametric_map(out / "relevance_parametric-map.dcm", volume, origin, about)]
+    labels, found = bands(volume.data)
+    if labels.any():
+        segments = [io.Segment(band.value, band.name(target), band.colour) for band in found]
+        labelled = Volume(labels, origin.space)
+        written.append(io.write_segmentation(out / "relevance_bands_seg.dcm", labelled, segments, origin, about))
+    if atlas is not None:
+        back = native_of(_source(facts))
+        labelled = Volume(atlas.labels, atlas.space)
+        regions = (
+            labelled.resampled_to(origin.space, order=0)
+            if back is None
+            else Volume(back.mapping.carry_back(labelled, origin.space, order=0).data, origin.space)
+        )
+        segments = [io.Segment(value, name, _colour(value)) for value, name in atlas.names.items() if value]
+        path = out / "atlas_regions_seg.dcm"
+        written.append(io.write_segmentation(path, regions, segments, origin, about, kind="regions"))
+    table = regions_of(network)
+    rows = io.read_tsv(table) if table.is_file() else None
+    written.append(io.write_report(out / "summary_sr.dcm", origin, about, summary(facts, rows)))
+    return written
+
+
+def summary(facts: Mapping[str, Any], regions: Any = None) -> dict[str, str | float]:
+    """Say in lines what was found: classes, method, regions, provenance.
+
+    Parameters
+    ----------
+    facts : mapping
+        The heatmap's sidecar.
+    regions : pandas.DataFrame, optional
+        Its region scores.
+    """
+    row = facts["prediction"]
+    lines: dict[str, str | float] = {
+        "Use": RESEARCH_USE,
+        "Model": str(facts.get("bundle") or "unnamed bundle"),
+        "Predicted class": str(row["predicted"]),
+    }
+    for name, value in row.items():
+        if name.startswith("probability_"):
+            lines[f"Probability of {name.removeprefix('probability_')}"] = float(value)
+    options = ", ".join(f"{key} {value}" for key, value in (facts.get("options") or {}).items())
+    lines["Explained"] = f"class {facts['target']}, by {facts['method']}" + (f" ({options})" if options else "")
+    if regions is not None:
+        for title, part in (("for", regions.nlargest(_MOST, "sum")), ("against", regions.nsmallest(_MOST, "sum"))):
+            chosen = part[part["sum"] > 0] if title == "for" else part[part["sum"] < 0]
+            named = "; ".join(f"{name} {value:.3g}" for name, value in zip(chosen["name"], chosen["sum"], strict=True))
+            lines[f"Regions with most relevance {title} the class (sums)"] = named or "none"
+    lines["Limits"] = (
+        "A heatmap says which voxels the score of this network rests on. It does not measure disease, and says nothing "
+        "of whether the decision is right."
+    )
+    lines["Checkpoint (SHA-256)"] = str(facts.get("checkpoint_sha256"))
+    lines["Software"] = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
+    return lines
+
+
+def _source(facts: Mapping[str, Any]) -> Path:
+    source, folder = Path(facts["source"]), facts.get("source_folder")
+    return Path(folder) / source if folder and not source.is_absolute() else source
+
+
+def _colour(value: int) -> tuple[int, int, int]:
+    """Give each region a colour of its own that is not too dark: steps of the golden angle around the hues."""
+    import colorsys
+
+    red, green, blue = colorsys.hsv_to_rgb((value * 0.618034) % 1.0, 0.55, 0.95)
+    return round(255 * red), round(255 * green), round(255 * blue)
+
+
+def one_explained(out: Path) -> tuple[Path, Path]:
+    """Find the last run's heatmaps of the only scan of a folder: on the scanner's grid, and on the network's.
+
+    Raises
+    ------
+    InputError
+        If there is none, or those of several scans.
+    """
+    method = io.method_label(io.read_json(out / "explain.json")["method"])
+    networks = sorted(out.glob(f"sub-*/**/anat/*_space-network_desc-{method}_heatmap.nii.gz"))
+    if len(networks) != 1:
+        raise InputError(f"{out}: holds {len(networks)} heatmaps, wanted one; name a new folder with --out")
+    (network,) = networks
+    places = {
+        space: network.with_name(network.name.replace("_space-network_", f"_space-{space}_"))
+        for space in ("T1w", "FLAIR", "orig")
+    }
+    heatmap = next((path for path in places.values() if path.is_file()), None)
+    if heatmap is None:
+        raise InputError(f"{out}: holds no heatmap on the scan's own grid; leave out --no-native and --scores-only")
+    return heatmap, network

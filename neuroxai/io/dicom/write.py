@@ -1,0 +1,280 @@
+"""Explanations as DICOM objects beside the series: Parametric Map, Segmentation, structured report."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from neuroxai._version import __version__
+from neuroxai.errors import InputError
+from neuroxai.io.dicom.origin import Origin, identifier, settle
+from neuroxai.io.files import atomic
+from neuroxai.space import Volume
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+SCHEME = "99NEUROXAI"  # codes of ours: there are none for relevance
+_MAKER = "neuroxai developers"
+_FIRST_SERIES = 9001  # above what scanners number
+
+
+@dataclass(frozen=True)
+class Description:
+    """What the objects say of themselves.
+
+    Parameters
+    ----------
+    label : str
+        The map in one line, such as ``lrp_alpha_beta for AD``.
+    method : str
+        Name of the attribution method.
+    options : mapping
+        Its options, for the algorithm's identification.
+    target : str
+        The class explained.
+    seed : str
+        Whatever decides the content; identifiers are derived from it and from the series.
+    """
+
+    label: str
+    method: str
+    options: Mapping[str, Any]
+    target: str
+    seed: str
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One segment: its value in the label image, its name and its colour (red, green, blue, 0 to 255)."""
+
+    value: int
+    name: str
+    colour: tuple[int, int, int]
+
+
+def write_parametric_map(path: str | os.PathLike[str], heatmap: Volume, origin: Origin, about: Description) -> Path:
+    """Write a heatmap as a Parametric Map (DICOM PS3.3 A.75): float32, a frame a slice.
+
+    Parameters
+    ----------
+    path : path_like
+        Written whole or not at all; the same inputs give the same bytes.
+    heatmap : Volume
+        On the series' grid.
+    origin : Origin
+        The series: patient, study and frame of reference are its own.
+    about : Description
+        What the map is.
+
+    Raises
+    ------
+    SpaceError
+        If the heatmap lies on another grid.
+    InputError
+        If it is not finite, or highdicom is absent.
+    """
+    highdicom = _highdicom()
+    from pydicom.sr.codedict import codes
+
+    values = heatmap.data.astype(np.float32)
+    if not np.isfinite(values).all():
+        raise InputError("the heatmap holds NaN or infinite relevance; explain the scan again")
+    limit = float(np.abs(values).max()) or 1.0
+    mapping = highdicom.pm.RealWorldValueMapping(
+        lut_label="relevance",
+        lut_explanation=_short(about.label),
+        unit=codes.UCUM.NoUnits,
+        value_range=(float(values.min()), float(values.max())),
+        slope=1.0,
+        intercept=0.0,
+        quantity_definition=_code("relevance", "Relevance of a voxel for a decision"),
+    )
+    made = highdicom.pm.ParametricMap(
+        source_images=origin.headers,
+        pixel_array=origin.volume(Volume(values, heatmap.space), np.float32),
+        contains_recognizable_visual_features=False,
+        real_world_value_mappings=[mapping],
+        # exact: the ordinary function does not permit windows narrower than 1
+        voi_lut_transformations=[
+            highdicom.VOILUTTransformation(window_center=0.0, window_width=2 * limit, voi_lut_function="LINEAR_EXACT")
+        ],
+        content_label="RELEVANCE",
+        content_description=_short(about.label),
+        **_made_by(origin, about, "parametric map", 0),
+    )
+    made.BodyPartExamined = "BRAIN"
+    return _written(path, made, origin, about, "relevance, float")
+
+
+def write_segmentation(
+    path: str | os.PathLike[str],
+    labels: Volume,
+    segments: Sequence[Segment],
+    origin: Origin,
+    about: Description,
+    kind: str = "bands",
+) -> Path:
+    """Write a label image as a binary Segmentation (DICOM PS3.3 A.51), one segment a value that it holds.
+
+    Parameters
+    ----------
+    path, origin, about
+        As for `write_parametric_map`.
+    labels : Volume
+        Whole numbers on the series' grid, 0 for background.
+    segments : sequence of Segment
+        Names and colours; values that the image does not hold are left out.
+    kind : {"bands", "regions"}
+        Bands of a heatmap, or an atlas's regions.
+
+    Raises
+    ------
+    InputError
+        If the image holds none of the segments, or a value without a name.
+    """
+    highdicom = _highdicom()
+    from pydicom.sr.codedict import codes
+
+    values = np.asarray(labels.data)
+    present = {int(value) for value in np.unique(values)} - {0}
+    nameless = present - {segment.value for segment in segments}
+    if nameless:
+        raise InputError(f"the label image holds {min(nameless)}, which has no name; name every value that it holds")
+    chosen = [segment for segment in sorted(segments, key=lambda one: one.value) if segment.value in present]
+    if not chosen:
+        raise InputError("the label image holds no segment at all; there is nothing to be written")
+    # segments are numbered from 1 without gaps
+    table = np.zeros(max(present) + 1, np.uint16)
+    for number, segment in enumerate(chosen, start=1):
+        table[segment.value] = number
+    numbers = table[values.astype(np.int64)]
+    algorithm = highdicom.AlgorithmIdentificationSequence(
+        name=about.method if kind == "bands" else "atlas registration",
+        family=_code("attribution", "Attribution of a decision to voxels")
+        if kind == "bands"
+        else codes.DCM.ArtificialIntelligence,
+        version=__version__,
+        source="neuroxai",
+        parameters={str(key): str(value) for key, value in about.options.items()} or None,
+    )
+    anatomy = kind == "regions"
+    described = [
+        highdicom.seg.SegmentDescription(
+            segment_number=number,
+            segment_label=_short(segment.name),
+            segmented_property_category=codes.SCT.AnatomicalStructure
+            if anatomy
+            else codes.SCT.SpatialAndRelationalConcept,
+            segmented_property_type=_code(f"{kind}-{segment.value}", segment.name),
+            algorithm_type="AUTOMATIC",
+            algorithm_identification=algorithm,
+            display_color=highdicom.color.CIELabColor.from_rgb(*segment.colour),
+        )
+        for number, segment in enumerate(chosen, start=1)
+    ]
+    dtype = np.uint8 if len(chosen) < 256 else np.uint16
+    made = highdicom.seg.Segmentation(
+        source_images=origin.headers,
+        pixel_array=origin.volume(Volume(numbers, labels.space), dtype),
+        segmentation_type="BINARY",
+        segment_descriptions=described,
+        content_label=kind.upper(),
+        content_description=_short(about.label),
+        **_made_by(origin, about, f"segmentation {kind}", 1 if kind == "bands" else 2),
+    )
+    return _written(path, made, origin, about, f"{kind} of relevance" if kind == "bands" else "atlas regions")
+
+
+def write_report(
+    path: str | os.PathLike[str], origin: Origin, about: Description, lines: Mapping[str, str | float]
+) -> Path:
+    """Write the summary as an Enhanced SR (DICOM PS3.3 A.35.2): a flat list, preliminary and unverified.
+
+    Parameters
+    ----------
+    path, origin, about
+        As for `write_parametric_map`.
+    lines : mapping of str to str or float
+        What is said, in order; floats become numbers without unit.
+    """
+    highdicom = _highdicom()
+    from pydicom.sr.codedict import codes
+
+    root = highdicom.sr.ContainerContentItem(name=codes.LN.DiagnosticImagingReport)
+    items = highdicom.sr.ContentSequence()
+    for number, (name, value) in enumerate(lines.items()):
+        concept = _code(f"line-{number}", name)
+        if isinstance(value, float):
+            items.append(
+                highdicom.sr.NumContentItem(
+                    name=concept, value=value, unit=codes.UCUM.NoUnits, relationship_type="CONTAINS"
+                )
+            )
+        else:
+            items.append(highdicom.sr.TextContentItem(name=concept, value=value, relationship_type="CONTAINS"))
+    root.ContentSequence = items
+    uids = _uids(origin, about, "report")
+    made = highdicom.sr.EnhancedSR(
+        evidence=origin.headers,
+        content=root,
+        series_instance_uid=uids[0],
+        sop_instance_uid=uids[1],
+        series_number=_FIRST_SERIES + 3,
+        instance_number=1,
+        manufacturer=_MAKER,
+        is_complete=True,
+    )
+    return _written(path, made, origin, about, "summary")
+
+
+def _made_by(origin: Origin, about: Description, what: str, number: int) -> dict[str, Any]:
+    series, instance = _uids(origin, about, what)
+    return {
+        "series_instance_uid": series,
+        "sop_instance_uid": instance,
+        "series_number": _FIRST_SERIES + number,
+        "instance_number": 1,
+        "manufacturer": _MAKER,
+        "manufacturer_model_name": "neuroxai",
+        "software_versions": __version__,
+        "device_serial_number": "none",
+    }
+
+
+def _uids(origin: Origin, about: Description, what: str) -> tuple[str, str]:
+    return identifier(origin.uid, about.seed, what, "series"), identifier(origin.uid, about.seed, what, "instance")
+
+
+def _written(path: str | os.PathLike[str], made: Dataset, origin: Origin, about: Description, what: str) -> Path:
+    made.SeriesDescription = _short(f"neuroxai {what}: {about.label} (research only)")
+    settle(made, origin, f"{origin.uid} {about.seed} {what}")
+    target = Path(path)
+    with atomic(target) as temporary:
+        made.save_as(temporary, enforce_file_format=True)
+    return target
+
+
+def _code(value: str, meaning: str) -> Any:
+    from highdicom.sr import CodedConcept
+
+    return CodedConcept(value=value[:16], scheme_designator=SCHEME, meaning=_short(meaning))
+
+
+def _short(text: str, length: int = 64) -> str:
+    """Cut to what a DICOM string may hold, and leave out what separates values."""
+    plain = " ".join(text.replace("\\", "/").split())
+    return plain if len(plain) <= length else plain[: length - 3] + "..."
+
+
+def _highdicom() -> Any:
+    try:
+        import highdicom
+    except ImportError:
+        raise InputError("DICOM objects need highdicom, which is absent; pip install 'neuroxai[dicom]'") from None
+    return highdicom

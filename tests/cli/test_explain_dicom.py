@@ -1,0 +1,165 @@
+"""`neuroxai explain` from a DICOM series to DICOM objects."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pydicom
+import pytest
+
+from helpers.command import run
+from helpers.dicom import write_enhanced, write_series
+from neuroxai import io
+from neuroxai.space import Volume
+
+
+def whole_numbers(volume: Volume) -> Volume:
+    """As a scanner stores them: 12 bits."""
+    top = float(volume.data.max())
+    return Volume(np.rint(np.clip(volume.data / top, 0, 1) * 4000).astype(np.float32), volume.space)
+
+
+@pytest.fixture(scope="module")
+def patient(tiny_cohort):
+    scan = io.read_volume(tiny_cohort / "sub-17" / "anat" / "sub-17_desc-brain_T1w.nii.gz")
+    return whole_numbers(scan)
+
+
+def explain(bundle, source, folder, *words):
+    return run(
+        "explain", bundle, source, "--out", folder / "out", "--arm", "as-is", "--dicom-out", folder / "dicom", *words
+    )
+
+
+@pytest.mark.parametrize("plane", ["axial", "coronal", "sagittal", "enhanced"])
+def test_a_series_gets_the_heatmap_of_the_same_scan_as_nifti(tmp_path, trained_bundle, patient, plane):
+    if plane == "enhanced":
+        # frames of this helper scale by themselves, so the scan is what the reader makes of it
+        source = write_enhanced(tmp_path / "e.dcm", patient)
+        scan, _ = io.read_series(source)
+    else:
+        source, scan = tmp_path / "series", patient
+        write_series(source, patient, plane)
+    nifti = io.write_volume(tmp_path / "sub-1_T1w.nii.gz", scan)
+    result = run("explain", trained_bundle, nifti, "--out", tmp_path / "plain")
+    assert result.code == 0, result.err
+    result = explain(trained_bundle, source, tmp_path)
+    assert result.code == 0, result.err
+    assert "3 DICOM objects" in result.out
+    expected = io.read_volume(next((tmp_path / "plain").glob("sub-1/anat/*space-orig*_heatmap.nii.gz")))
+    found = io.read_parametric_map(tmp_path / "dicom" / "relevance_parametric-map.dcm")
+    scale = float(np.abs(expected.data).max())
+    np.testing.assert_allclose(found.reoriented("RAS").data, expected.reoriented("RAS").data, atol=1e-5 * scale)
+    np.testing.assert_allclose(found.reoriented("RAS").space.affine, expected.reoriented("RAS").space.affine, atol=1e-3)
+
+
+@pytest.mark.real
+def test_a_real_scan_in_three_orientations_has_one_heatmap(tmp_path, trained_bundle, real_data):
+    scan = whole_numbers(io.read_volume(real_data / "t1w" / "ixi" / "IXI012-HH-1211-T1_ds.nii.gz"))
+    # a bright blob in the left hippocampus, so that a flip would show
+    place = scan.space.voxels(np.array([-28.0, -20.0, -14.0])).round().astype(int)
+    data = scan.data.copy()
+    data[tuple(slice(n - 3, n + 4) for n in place)] = 4000
+    scan = Volume(data, scan.space)
+    maps = []
+    for plane in ("axial", "coronal", "sagittal"):
+        write_series(tmp_path / plane / "series", scan, plane)
+        words = ["--method", "gradient_x_input", *(["--dicom-regions"] if plane == "sagittal" else [])]
+        result = explain(trained_bundle, tmp_path / plane / "series", tmp_path / plane, *words)
+        assert result.code == 0, result.err
+        found = io.read_parametric_map(tmp_path / plane / "dicom" / "relevance_parametric-map.dcm")
+        maps.append(found.reoriented("RAS"))
+    regions, names = io.read_segmentation(tmp_path / "sagittal" / "dicom" / "atlas_regions_seg.dcm")
+    left = next(number for number, name in names.items() if name == "Left hippocampus")
+    centre = regions.space.world(np.argwhere(regions.data == left)).mean(axis=0)
+    assert np.linalg.norm(centre - [-28, -22, -14]) < 8, centre
+    for other in maps[1:]:
+        np.testing.assert_allclose(other.space.affine, maps[0].space.affine, atol=1e-3)
+        scale = float(np.abs(maps[0].data).max())
+        np.testing.assert_allclose(other.data, maps[0].data, atol=2e-4 * scale)
+
+
+def test_the_summary_says_what_was_found(tmp_path, trained_bundle, patient):
+    write_series(tmp_path / "series", patient)
+    assert explain(trained_bundle, tmp_path / "series", tmp_path).code == 0
+    report = pydicom.dcmread(tmp_path / "dicom" / "summary_sr.dcm")
+    lines = {
+        item.ConceptNameCodeSequence[0].CodeMeaning: item.get("TextValue")
+        or float(item.MeasuredValueSequence[0].NumericValue)
+        for item in report.ContentSequence
+    }
+    row = io.read_tsv(tmp_path / "out" / "predictions.tsv").iloc[0]
+    assert lines["Probability of AD"] == pytest.approx(row["probability_AD"], abs=1e-6)
+    assert lines["Predicted class"] == row["predicted"]
+    assert "research use" in lines["Use"].lower()
+    assert lines["Checkpoint (SHA-256)"] == io.sha256(trained_bundle / "models" / "model.pt")
+    table = io.read_tsv(next((tmp_path / "out").glob("sub-series/anat/*_regions.tsv")))
+    assert table.sort_values("sum")["name"].iloc[-1] in lines["Regions with most relevance for the class (sums)"]
+    assert report.VerificationFlag == "UNVERIFIED"
+
+
+def test_run_again_it_writes_the_same_bytes(tmp_path, trained_bundle, patient):
+    write_series(tmp_path / "series", patient)
+    explain(trained_bundle, tmp_path / "series", tmp_path)
+    first = {path.name: path.read_bytes() for path in (tmp_path / "dicom").iterdir()}
+    result = explain(trained_bundle, tmp_path / "series", tmp_path)
+    assert result.code == 0
+    assert "finished before" in result.err
+    assert {path.name: path.read_bytes() for path in (tmp_path / "dicom").iterdir()} == first
+
+
+def test_which_of_several_series_is_told(tmp_path, trained_bundle, patient):
+    write_series(tmp_path / "all" / "a", patient, uid="1.2.3.4", SeriesNumber=4)
+    dim = Volume(np.rint(patient.data / 2), patient.space)
+    write_series(tmp_path / "all" / "b", dim, uid="1.2.3.5", SeriesNumber=5)
+    result = explain(trained_bundle, tmp_path / "all", tmp_path)
+    assert result.code == 2
+    assert "2 series, wanted one" in result.err
+    assert not (tmp_path / "dicom").exists()
+    result = explain(trained_bundle, tmp_path / "all", tmp_path, "--series", "5", "--json")
+    assert result.code == 0, result.err
+    json.loads(result.out)
+    made = pydicom.dcmread(tmp_path / "dicom" / "relevance_parametric-map.dcm")
+    assert made.ReferencedSeriesSequence[0].SeriesInstanceUID == "1.2.3.5"
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["--dicom-out", "d"], "is no DICOM series"),
+        (["--arm", "linear"], "is no DICOM series"),
+        (["--series", "3"], "is no DICOM series"),
+    ],
+)
+def test_options_of_a_series_go_with_a_series(tmp_path, trained_bundle, tiny_cohort, words, reason):
+    for source in (tiny_cohort, tiny_cohort / "sub-17" / "anat" / "sub-17_desc-brain_T1w.nii.gz"):
+        result = run("explain", trained_bundle, source, "--out", tmp_path / "out", *words)
+        assert result.code == 2
+        assert reason in result.err
+        assert "Traceback" not in result.err
+        assert not (tmp_path / "out").exists()
+
+
+def test_broken_series_are_refused_by_name(tmp_path, trained_bundle, patient):
+    files = write_series(tmp_path / "gap", patient)
+    files[9].unlink()
+    result = explain(trained_bundle, tmp_path / "gap", tmp_path)
+    assert result.code == 2
+    assert "slices are missing" in result.err
+    write_series(tmp_path / "mixed", patient, uid="1.2.3.6", EchoTime=3)
+    write_series(tmp_path / "mixed" / "more", patient, uid="1.2.3.6", EchoTime=9, seed=1)
+    result = explain(trained_bundle, tmp_path / "mixed", tmp_path)
+    assert result.code == 2
+    assert "EchoTime 3.0 and 9.0" in result.err
+    result = run("explain", trained_bundle, tmp_path / "mixed", "--out", tmp_path / "out", "--arm", "sideways")
+    assert result.code == 2
+    assert "unknown arm 'sideways'; choose one of: as-is, linear, none, nonlinear" in result.err
+    assert not (tmp_path / "dicom").exists()
+
+
+def test_a_hidden_layer_has_no_dicom(tmp_path, trained_bundle, patient):
+    write_series(tmp_path / "series", patient)
+    result = explain(trained_bundle, tmp_path / "series", tmp_path, "--layer", "features.conv2", "--neuron", "1")
+    assert result.code == 2
+    assert "leave out --layer" in result.err
