@@ -152,3 +152,14 @@ def test_the_network_fits_the_metadata_and_the_classes(tmp_path):
     assert metadata["label_classes"] == "single label, 0: female, 1: male"
     assert output["channel_def"] == {"0": "logit of male"}
     assert sum(p.numel() for p in workflow.network_def.parameters()) == 259_131
+
+
+def test_a_scan_at_a_time_it_says_the_same(trained_sex_bundle, tiny_cohort):
+    from neuroxai.components.explainer import Explainer
+
+    explainer = Explainer(trained_sex_bundle)
+    found = explainer(tiny_cohort / "sub-17" / "anat" / "sub-17_desc-brain_T1w.nii.gz")
+    assert explainer.model.classes == io.read_json(trained_sex_bundle / "models" / "model.json")["classes"]
+    assert found.target == explainer.model.classes[1]
+    assert np.abs(found.heatmap.data).max() > 0
+    assert sum(found.prediction[f"probability_{name}"] for name in explainer.model.classes) == pytest.approx(1)

@@ -158,13 +158,3 @@ def test_weights_of_another_network_are_refused(tmp_path, turned_scan):
     torch.save({"model": {"weight": torch.zeros(2)}}, bundle / "models" / "model.pt")
     with pytest.raises(InputError, match="does not fit the bundle's network_def"):
         Explainer(bundle)(turned_scan)
-
-
-@pytest.mark.parametrize(("bundle", "classes"), [("trained_ms_bundle", ["HC", "MS"]), ("trained_sex_bundle", ["F", "M"])])
-def test_the_other_bundles_open_alike(request, tiny_cohort, bundle, classes):
-    explainer = Explainer(request.getfixturevalue(bundle))
-    found = explainer(tiny_cohort / "sub-17" / "anat" / "sub-17_desc-brain_T1w.nii.gz")
-    assert explainer.model.classes == classes
-    assert found.target == classes[1]
-    assert np.abs(found.heatmap.data).max() > 0
-    assert sum(found.prediction[f"probability_{name}"] for name in classes) == pytest.approx(1)
