@@ -19,6 +19,21 @@ def report(
         bool | None,
         typer.Option(help="Compare with the planted effect of a simulated cohort; where masks are if left out."),
     ] = None,
+    subject: Annotated[
+        str | None, typer.Option(help="Write the pages of this participant alone, and leave the others as they are.")
+    ] = None,
+    reference: Annotated[
+        Path | None,
+        typer.Option(help="Healthy controls from `neuroxai compare --save-reference`; the report's own if left out."),
+    ] = None,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(help="Output of `neuroxai predict` on the validation part, to calibrate probabilities with."),
+    ] = None,
+    also: Annotated[
+        list[Path] | None,
+        typer.Option(help="Output of `neuroxai explain` on the same scans by another training; repeatable."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print metrics.json instead of text.")] = False,
 ) -> None:
     """Write one HTML page a scan, one for the cohort (`index.html`) and all figures (`metrics.json`).
@@ -31,7 +46,7 @@ def report(
     import sys
 
     from neuroxai.cli._progress import progress_bar
-    from neuroxai.report import build_report, filter_figures
+    from neuroxai.report import Beside, build_report, filter_figures
 
     filters = filter_figures(explain_dir, out)
     if filters and not (explain_dir / "predictions.tsv").is_file():  # no class was explained: there are no pages
@@ -44,13 +59,15 @@ def report(
             dataset_dir,
             truth,
             on_scan=progress,
+            beside=Beside(reference, calibration, tuple(also or ())),
+            only=subject,
         )
     for failure in built.failures:
         sys.stderr.write(f"failed: {failure.title}: {failure.error}\n")
     if as_json:
         typer.echo(json.dumps(built.metrics, indent=2, ensure_ascii=False, allow_nan=False))
     else:
-        for line in _lines(built.metrics):
+        for line in _lines(built.metrics) if subject is None else ():
             typer.echo(line)
         typer.echo(f"report: {built.index}")
         if filters:

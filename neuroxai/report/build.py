@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from neuroxai.errors import InputError
+from neuroxai.errors import InputError, one_of
 from neuroxai.evaluation import Estimate, RocCurve, classification_metrics, roc_points
 from neuroxai.io import read_json, write_json, write_text
 from neuroxai.report.cohort import Averages, cell_of, groups_of
+from neuroxai.report.context import Beside, Context
+from neuroxai.report.fingerprints_figure import Fingerprints
 from neuroxai.report.folder import ExplainFolder, common_space, read_folder
 from neuroxai.report.item import Item
 from neuroxai.report.page import cohort_page, scan_page
@@ -36,6 +38,8 @@ def build_report(
     dataset_dir: str | os.PathLike[str] | None = None,
     truth: bool | None = None,
     on_scan: Callable[[int, int], None] | None = None,
+    beside: Beside | None = None,
+    only: str | None = None,
 ) -> Report:
     """Write ``index.html``, one page a scan and ``metrics.json``.
 
@@ -51,6 +55,10 @@ def build_report(
         Compare with the planted effect: True insists on masks, False leaves it, None does so where masks are.
     on_scan : callable, optional
         Called with scans done and scans in all.
+    beside : Beside, optional
+        Stored controls, scans for calibration, other trainings.
+    only : str, optional
+        A participant: its pages are written, and no others; the cohort's page and metrics stay as they are.
 
     Returns
     -------
@@ -66,6 +74,7 @@ def build_report(
         If heatmaps lie on different grids.
     """
     folder = read_folder(explain_dir)
+    chosen = _chosen(folder, only)
     space, broken = common_space(folder)
     target = Path(out) if out is not None else folder.path / "report"
     sources = {item.title: source_of(item, folder, dataset_dir) for item in folder.items}
@@ -73,21 +82,28 @@ def build_report(
         looked = next((p for p in sources.values() if p is not None), "no path in the sidecars")
         raise InputError(f"no scan of {folder.path} is found ({looked}); give the cohort's folder with --dataset-dir")
     failures: list[Failure] = []
+    context = Context.of(folder, _participants(folder, dataset_dir), beside or Beside())
+    if only is not None:
+        return _pages_alone(folder, chosen, sources, target, context, broken, failures)
     known = Truth(space)
     masks = {} if truth is False else _gather_masks(folder, sources, known, failures)
     if truth and not known.masks:
         raise InputError("no *_desc-effect_mask.nii.gz lies beside the scan of any patient; leave out --truth")
     averages = Averages(space)
     links: dict[str, ScanLink] = {}
+    fingerprints, flagged = Fingerprints(), dict[str, str]()
     for count, item in enumerate(folder.items):
         cell = cell_of(item, folder.classes, folder.positive)
         page, outside = item.page, None
         try:
             if item.title in broken:
                 raise InputError(broken[item.title])
-            values, heatmap, scan, regions = scan_values(item, sources[item.title], failures)
+            values, heatmap, scan, regions = scan_values(item, sources[item.title], failures, context)
             write_text(target / page, scan_page(values))
             outside = values.outside
+            fingerprints.add(item.title, regions)
+            if values.flags:
+                flagged[item.title] = "; ".join(values.flags)
             averages.add(heatmap, scan, regions, groups_of(cell))
             if known.masks and cell:
                 patient = cell in ("TP", "FN")
@@ -107,8 +123,11 @@ def build_report(
     found = known.figures(averages, dose) if known.masks else {}
     labelled = [item for item in folder.items if links[item.title].cell]
     estimates, roc = _classification(labelled, folder.positive)
+    calibration = ([i.true == folder.positive for i in labelled], [i.probabilities[folder.positive] for i in labelled])
     before = [Failure(who, f"not explained: {error}") for who, error in folder.failed]
-    values_all = cohort_values(folder, averages, links, estimates, roc, found, [*before, *failures])
+    values_all = cohort_values(
+        folder, averages, links, estimates, roc, found, [*before, *failures], calibration, fingerprints, flagged
+    )
     record = metrics_record(values_all, averages)
     write_json(target / "metrics.json", record)
     write_text(target / "index.html", cohort_page(values_all))
@@ -126,6 +145,41 @@ def source_of(item: Item, folder: ExplainFolder, dataset_dir: str | os.PathLike[
         return None
     base = dataset_dir or sidecar.get("source_folder") or folder.record.get("dataset_dir")
     return Path(base) / source if base else Path(source)
+
+
+def _chosen(folder: ExplainFolder, only: str | None) -> list[Item]:
+    if only is None:
+        return folder.items
+    name = only if only.startswith("sub-") else f"sub-{only}"
+    found = [item for item in folder.items if item.participant_id in (only, name)]
+    if not found:
+        raise one_of("participant", only, sorted({item.participant_id for item in folder.items}))
+    return found
+
+
+def _pages_alone(
+    folder: ExplainFolder,
+    items: Sequence[Item],
+    sources: Mapping[str, Path | None],
+    target: Path,
+    context: Context,
+    broken: Mapping[str, str],
+    failures: list[Failure],
+) -> Report:
+    """Write the pages of one participant."""
+    page = target / items[0].page
+    for item in items:
+        if item.title in broken:
+            raise InputError(broken[item.title])
+        values, *_ = scan_values(item, sources[item.title], failures, context)
+        write_text(target / item.page, scan_page(values))
+    rows = [{"scan": item.title, "page": item.page, "probabilities": dict(item.probabilities)} for item in items]
+    return Report(page, {"scans": rows}, failures)
+
+
+def _participants(folder: ExplainFolder, dataset_dir: str | os.PathLike[str] | None) -> Path | None:
+    place = _dataset(folder, dataset_dir)
+    return None if place is None else place / "participants.tsv"
 
 
 def _dataset(folder: ExplainFolder, dataset_dir: str | os.PathLike[str] | None) -> Path | None:

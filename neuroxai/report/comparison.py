@@ -107,8 +107,8 @@ def build_comparison(
     if folder.mixed:
         raise InputError(f"{folder.path}: heatmaps explain different classes; explain all with one --target")
     scores = read_scores(folder, _table(folder, participants), options.target, options.measure, on_scan)
-    facts = _facts(folder)
-    stored = None if reference is None else _fitting(reference, facts, options.measure)
+    facts = scores_facts(folder)
+    stored = None if reference is None else fitting_reference(reference, facts, options.measure)
     control, patient, notes = _groups(scores, folder, options, needed=stored is None)
     is_control, is_patient = of_class(scores, control), of_class(scores, patient)
     sick, healthy = scores.densities[is_patient], scores.densities[is_control]
@@ -231,14 +231,15 @@ def _groups(
         return None, None, [str(error)]
 
 
-def _facts(folder: ExplainFolder) -> dict[str, Any]:
+def scores_facts(folder: ExplainFolder) -> dict[str, Any]:
     """Tell what made the scores; scores made otherwise cannot be compared with these."""
     record = folder.record
     names = ("method", "options", "start", "checkpoint_sha256", "atlas", "network_space", "score_space")
     return {"explained": folder.positive, **{name: record[name] for name in names if record.get(name) is not None}}
 
 
-def _fitting(path: str | os.PathLike[str], facts: Mapping[str, Any], measure: str) -> Reference:
+def fitting_reference(path: str | os.PathLike[str], facts: Mapping[str, Any], measure: str) -> Reference:
+    """Read a reference, and refuse one that was made of other scores."""
     reference = read_reference(path)
     for name, own in {**facts, "measure": measure}.items():
         wanted = reference.measure if name == "measure" else reference.facts.get(name)

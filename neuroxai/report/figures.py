@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from neuroxai.errors import SpaceError
 from neuroxai.evaluation import RocCurve
+from neuroxai.evaluation.calibration import Bin
 from neuroxai.report import slices
 from neuroxai.space import Volume
 
@@ -109,6 +110,25 @@ def roc_figure(curve: RocCurve, label: str) -> bytes:
         axes.set_xlabel("1 - specificity")
         axes.set_ylabel("sensitivity")
         axes.legend(loc="lower right", frameon=False)
+        _plain(axes)
+        return output()
+
+
+def reliability_figure(curve: Sequence[Bin]) -> bytes:
+    """Share of positives against mean probability, with 95 % intervals and the diagonal of perfect calibration."""
+    with figure_of(4.4, 4.2) as (figure, output):
+        axes = figure.add_axes((0.14, 0.13, 0.82, 0.83))
+        axes.plot([0, 1], [0, 1], color="#767676", linestyle="--", linewidth=1, label="as they say")
+        middle = [one.predicted for one in curve]
+        seen = [one.observed for one in curve]
+        below, above = [one.observed - one.low for one in curve], [one.high - one.observed for one in curve]
+        axes.errorbar(
+            middle, seen, yerr=[below, above], fmt="o-", color=CONTROLS, linewidth=1.5, capsize=3, label="seen"
+        )
+        axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+        axes.set_xlabel("probability, mean of the bin")
+        axes.set_ylabel("share of positives")
+        axes.legend(loc="upper left", frameon=False)
         _plain(axes)
         return output()
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import math
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
 from neuroxai.report.figures import COLOURS
+from neuroxai.report.method_limits import limits_of
 from neuroxai.report.values import CohortValues, ScanValues
 
 
@@ -19,12 +22,31 @@ def scan_page(values: ScanValues) -> str:
     values : ScanValues
         Everything shown; text in it is escaped.
     """
-    return str(_environment().get_template("scan.html").render(page=values, colours=COLOURS))
+    return _rendered("scan.html", values, ["viewer.js"] if values.viewer else [], limits=limits_of(values.method))
 
 
 def cohort_page(values: CohortValues) -> str:
     """Return the self-contained HTML page of a cohort."""
-    return str(_environment().get_template("cohort.html").render(page=values, colours=COLOURS))
+    return _rendered("cohort.html", values, ["table.js"])
+
+
+def _rendered(template: str, values: Any, scripts: Sequence[str], **more: Any) -> str:
+    """Fill a template; the page's policy lets the scripts named run, by their checksums, and nothing else."""
+    import markupsafe
+
+    environment = _environment()
+    texts = [environment.loader.get_source(environment, name)[0] for name in scripts]
+    sums = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in texts]
+    return str(
+        environment.get_template(template).render(
+            page=values,
+            colours=COLOURS,
+            # our own files, not data
+            scripts=[markupsafe.Markup(text) for text in texts],  # noqa: S704
+            policy=" ".join(f"'sha256-{one}'" for one in sums),
+            **more,
+        )
+    )
 
 
 def number(value: float | None, digits: int = 3) -> str:

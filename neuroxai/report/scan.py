@@ -11,18 +11,20 @@ from typing import Any
 from neuroxai.bands import limit_of
 from neuroxai.errors import InputError, SpaceError
 from neuroxai.evaluation import outside_share
-from neuroxai.io import read_json, read_tsv, read_volume
+from neuroxai.io import read_json, read_volume
 from neuroxai.report import figures
 from neuroxai.report.cohort import top_regions
+from neuroxai.report.context import Context
 from neuroxai.report.item import Item
+from neuroxai.report.scan_regions import read_regions
 from neuroxai.report.values import Failure, Region, ScanValues
 from neuroxai.space import Volume
 
 
 def scan_values(
-    item: Item, source: Path | None, failures: list[Failure]
+    item: Item, source: Path | None, failures: list[Failure], context: Context | None = None
 ) -> tuple[ScanValues, Volume, Volume | None, list[Region]]:
-    """Read one scan's files and draw them.
+    """Read one scan's files and draw them; `context` is what is known beside them, for the whole cohort.
 
     Returns
     -------
@@ -55,6 +57,10 @@ def scan_values(
     limit = limit_of(shown.data)
     largest = sorted(regions, key=lambda r: (-abs(r.sum), r.name))[:10]
     target = str(sidecar.get("target") or "the class explained")
+    more: dict[str, Any] = {}
+    if context is not None:
+        more, told = context.of_scan(item, source, heatmap, scan, regions, limit_of(heatmap.data))
+        notes.extend(told)
     values = ScanValues(
         title=item.title,
         probabilities=item.probabilities,
@@ -73,6 +79,8 @@ def scan_values(
         provenance=provenance(sidecar),
         notes=notes,
         outside=outside_brain(heatmap, scan),
+        method=str(sidecar.get("method") or ""),
+        **more,
     )
     return values, heatmap, scan, regions
 
@@ -100,23 +108,6 @@ def outside_brain(heatmap: Volume, scan: Volume | None) -> float | None:
     brain = under.data != 0
     share = outside_share(heatmap.data, brain) if brain.any() else float("nan")
     return None if math.isnan(share) else share
-
-
-def read_regions(path: Path) -> list[Region]:
-    """Read the region scores of one scan; regions without voxels on the grid are left out."""
-    import pandas as pd
-
-    frame = read_tsv(path, required=("name", "sum", "density", "voxels"))
-    for column in ("sum", "density", "voxels"):
-        if not pd.api.types.is_numeric_dtype(frame[column]):
-            raise InputError(f"{path}: column {column!r} holds text, wanted numbers; explain the scan again")
-    known = frame[frame["sum"].notna() & frame["density"].notna()]
-    if known["name"].duplicated().any():
-        name = known["name"][known["name"].duplicated()].iloc[0]
-        raise InputError(f"{path}: region {name!r} stands in two rows, wanted one; give the atlas a name a region")
-    return [
-        Region(str(r["name"]), float(r["sum"]), float(r["density"]), int(r["voxels"])) for r in known.to_dict("records")
-    ]
 
 
 def provenance(record: Mapping[str, Any]) -> list[tuple[str, str]]:

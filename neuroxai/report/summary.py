@@ -7,8 +7,10 @@ from typing import Any
 
 from neuroxai.bands import limit_of
 from neuroxai.evaluation import Estimate, RocCurve
+from neuroxai.evaluation.calibration import brier, reliability
 from neuroxai.report import figures
 from neuroxai.report.cohort import GROUP_NAMES, Averages
+from neuroxai.report.fingerprints_figure import Fingerprints
 from neuroxai.report.folder import ExplainFolder
 from neuroxai.report.page import number
 from neuroxai.report.scan import provenance
@@ -24,6 +26,9 @@ def cohort_values(
     roc: RocCurve | None,
     truth: dict[str, Any],
     failures: Sequence[Failure],
+    calibration: tuple[Sequence[bool], Sequence[float]] = ((), ()),
+    fingerprints: Fingerprints | None = None,
+    flagged: Mapping[str, str] | None = None,
 ) -> CohortValues:
     """Fill the cohort's page from what was gathered; draws the group maps, the ROC curve and the bars."""
     cells: dict[str, list[ScanLink]] = {cell: [] for cell in ("TP", "FP", "TN", "FN")}
@@ -56,6 +61,8 @@ def cohort_values(
     strange = sorted({item.true for item in folder.items if item.true and item.true not in folder.classes})
     if strange:
         notes.append(f"True labels that are no class of the network were taken as unknown: {', '.join(strange)}.")
+    curve = reliability(*calibration) if calibration[0] else []
+    prints, shown_regions = (None, 0) if fingerprints is None else fingerprints.figure(list(links.values()))
     area = estimates.get("roc_auc")
     label = f"area {number(area.value)}" if area is not None and area.value is not None else "ROC"
     return CohortValues(
@@ -78,6 +85,12 @@ def cohort_values(
         failures=failures,
         provenance=provenance(folder.record),
         notes=notes,
+        reliability=curve,
+        reliability_figure=figures.reliability_figure(curve) if len(curve) > 1 else None,
+        brier=brier(*calibration) if calibration[0] else None,
+        fingerprints=prints,
+        fingerprint_regions=shown_regions,
+        flagged=[(links[title], text) for title, text in sorted((flagged or {}).items())],
     )
 
 
@@ -113,6 +126,9 @@ def metrics_record(values: CohortValues, averages: Averages) -> dict[str, Any]:
         "regions": [
             {"name": r.name, "gain": r.gain, "sum": dict(r.sums), "density": dict(r.densities)} for r in values.regions
         ],
+        "brier": values.brier,
+        "reliability": [vars(one) for one in values.reliability],
+        "flagged": {link.title: text for link, text in values.flagged},
         "outside_brain": outside_brain(values.links),
         "failures": [{"scan": f.title, "error": f.error} for f in values.failures],
         "notes": list(values.notes),

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from neuroxai.evaluation import Estimate
+
+if TYPE_CHECKING:
+    from neuroxai.evaluation.calibration import Bin
+    from neuroxai.report.against_controls import AgainstControls
+    from neuroxai.report.several_models import SeveralModels
 
 RESEARCH_USE = (
     "For research use only. This is not a medical device: nothing on this page may be used to diagnose, treat or "
@@ -32,6 +37,16 @@ class RegionMeans:
     sums: Mapping[str, float | None]
     densities: Mapping[str, float | None]
     gain: float | None
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """A calibrated probability with its 95 % interval, and how many scans it was calibrated on."""
+
+    value: float
+    low: float
+    high: float
+    scans: int
 
 
 @dataclass(frozen=True)
@@ -68,6 +83,20 @@ class ScanValues:
         What the reader must know about this scan.
     outside : float or None
         Share of the relevance's magnitude outside the brain; None where the scan or all relevance is absent.
+    method : str
+        Name of the attribution method.
+    person : sequence of (str, str)
+        What is known of person and scan: label and value.
+    flags : sequence of str or None
+        Quality flags of `neuroxai prepare`; None where it did not prepare the scan.
+    calibrated : Calibrated or None
+        The probability of the class explained after calibration on other scans.
+    controls : AgainstControls or None
+        The regions' places among healthy controls.
+    models : SeveralModels or None
+        The same scan explained by other trainings.
+    viewer : str
+        JSON for the page's viewer; empty for none.
     """
 
     title: str
@@ -85,6 +114,13 @@ class ScanValues:
     notes: Sequence[str] = ()
     start: str = "logit"
     outside: float | None = None
+    method: str = ""
+    person: Sequence[tuple[str, str]] = ()
+    flags: Sequence[str] | None = None
+    calibrated: Calibrated | None = None
+    controls: AgainstControls | None = None
+    models: SeveralModels | None = None
+    viewer: str = ""
     research_use: str = RESEARCH_USE
 
 
@@ -137,6 +173,12 @@ class CohortValues:
         Known-truth figures (`neuroxai.report.truth`), empty where there are no masks.
     outside : mapping or None
         ``mean`` and ``highest`` share of relevance outside the brain, the ``scan`` that has it, ``n`` scans.
+    reliability, reliability_figure, brier
+        Probabilities against what was true.
+    fingerprints : bytes or None
+        PNG of scans by regions.
+    flagged : sequence of (ScanLink, str)
+        Scans with a quality flag.
     """
 
     classes: Sequence[str]
@@ -158,4 +200,10 @@ class CohortValues:
     provenance: Sequence[tuple[str, str]]
     notes: Sequence[str] = field(default_factory=tuple)
     outside: Mapping[str, Any] | None = None
+    reliability: Sequence[Bin] = ()
+    reliability_figure: bytes | None = None
+    brier: float | None = None
+    fingerprints: bytes | None = None
+    fingerprint_regions: int = 0
+    flagged: Sequence[tuple[ScanLink, str]] = ()
     research_use: str = RESEARCH_USE

@@ -1,0 +1,162 @@
+"""Are probabilities what they say: reliability curve, Brier score, and Platt scaling on other people's scans."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from neuroxai.errors import InputError
+from neuroxai.statistics import wilson
+
+FEWEST = 10  # scans of each class from which a curve is fitted
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Scans of like probability: their mean probability, share of positives with its 95 % Wilson interval, number."""
+
+    predicted: float
+    observed: float
+    low: float
+    high: float
+    n: int
+
+
+def reliability(true: ArrayLike, probability: ArrayLike, bins: int = 5) -> list[Bin]:
+    """Group scans by probability into bins of (almost) equal number, and compare with the share of positives.
+
+    Parameters
+    ----------
+    true : array_like of bool, shape (scans,)
+    probability : array_like, shape (scans,)
+        Of the positive class.
+    bins : int
+        At most; fewer scans than ten a bin give fewer bins.
+
+    Returns
+    -------
+    list of Bin
+        Ascending; empty without scans.
+    """
+    truth, share = _checked(true, probability)
+    count = max(1, min(bins, len(share) // 10))
+    order = np.argsort(share, kind="stable")
+    found = []
+    for part in np.array_split(order, count):
+        if len(part):
+            positive = int(truth[part].sum())
+            low, high = wilson(positive, len(part))
+            found.append(Bin(float(share[part].mean()), positive / len(part), low, high, len(part)))
+    return found
+
+
+def brier(true: ArrayLike, probability: ArrayLike) -> float:
+    """Mean squared distance of probability and truth (Brier 1950): 0 is perfect, .25 is saying one half always."""
+    truth, share = _checked(true, probability)
+    if not len(share):
+        raise InputError("no scan with a true label; a Brier score needs some")
+    return float(((share - truth) ** 2).mean())
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Platt scaling: probability = 1 / (1 + exp(-(slope * logit + intercept))), with what chance of the fit allows.
+
+    Parameters
+    ----------
+    slope, intercept : float
+        Of the fit; 1 and 0 for probabilities that are right as they are.
+    replicates : ndarray, shape (replicates, 2)
+        Slopes and intercepts of fits to resampled scans.
+    scans : int
+        Fitted to.
+    """
+
+    slope: float
+    intercept: float
+    replicates: NDArray[np.float64]
+    scans: int
+
+    @classmethod
+    def fit(
+        cls, true: ArrayLike, probability: ArrayLike, people: Sequence[str], replicates: int = 500, seed: int = 0
+    ) -> Calibration:
+        """Fit to scans that the network was not trained on (Platt 1999, with his targets: no probability of 0 or 1).
+
+        Parameters
+        ----------
+        true : array_like of bool, shape (scans,)
+        probability : array_like, shape (scans,)
+            Of the positive class, uncalibrated.
+        people : sequence of str
+            Participants, resampled whole.
+        replicates, seed : int
+            Of the bootstrap.
+
+        Raises
+        ------
+        InputError
+            If a class has fewer than `FEWEST` scans.
+        """
+        truth, share = _checked(true, probability)
+        positives, negatives = int(truth.sum()), int((~truth).sum())
+        if min(positives, negatives) < FEWEST:
+            raise InputError(
+                f"calibration wants {FEWEST} scans of each class or more, got {positives} positive and {negatives} "
+                "others; give a larger validation part, or leave it out"
+            )
+        logits = logit(share)
+        slope, intercept = _platt(logits, truth)
+        names, places = np.unique(np.asarray(people), return_inverse=True)
+        rng, fits = np.random.default_rng(seed), list[tuple[float, float]]()
+        while len(fits) < replicates:
+            drawn = rng.integers(0, len(names), len(names))
+            weights = np.bincount(drawn, minlength=len(names))[places].astype(float)
+            if weights[truth].sum() and weights[~truth].sum():
+                fits.append(_platt(logits, truth, weights))
+        return cls(slope, intercept, np.array(fits), len(truth))
+
+    def probability(self, uncalibrated: float) -> tuple[float, float, float]:
+        """Return the calibrated probability of one scan and its 95 % interval (percentiles over the replicates)."""
+        value = float(logit(np.array([uncalibrated]))[0])
+        all_ = _sigmoid(self.replicates @ np.array([value, 1.0]))
+        low, high = np.percentile(all_, [2.5, 97.5])
+        return float(_sigmoid(np.array(self.slope * value + self.intercept))), float(low), float(high)
+
+
+def logit(probability: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Log odds; probabilities of 0 and 1 count as 1e-7 from them."""
+    share = np.clip(probability, 1e-7, 1 - 1e-7)
+    return np.asarray(np.log(share / (1 - share)))
+
+
+def _platt(
+    logits: NDArray[np.float64], truth: NDArray[np.bool_], weights: NDArray[np.float64] | None = None
+) -> tuple[float, float]:
+    """Fit slope and intercept; the targets of Platt (1999) keep them finite where classes are told apart fully."""
+    from sklearn.linear_model import LogisticRegression
+
+    w = np.ones(len(logits)) if weights is None else weights
+    positives, negatives = w[truth].sum(), w[~truth].sum()
+    target = np.where(truth, (positives + 1) / (positives + 2), 1 / (negatives + 2))
+    # a target between 0 and 1 is a share of each class
+    model = LogisticRegression(C=1e4, solver="lbfgs", tol=1e-8, max_iter=1000)
+    both = np.tile(logits, 2)[:, None]
+    model.fit(both, np.repeat([1, 0], len(logits)), sample_weight=np.concatenate([w * target, w * (1 - target)]))
+    return float(model.coef_[0, 0]), float(model.intercept_[0])
+
+
+def _sigmoid(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(1 / (1 + np.exp(-np.clip(values, -500, 500))))
+
+
+def _checked(true: ArrayLike, probability: ArrayLike) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    truth, share = np.asarray(true, dtype=bool), np.asarray(probability, dtype=np.float64)
+    if truth.shape != share.shape or truth.ndim != 1:
+        raise InputError(f"{truth.shape} true labels and {share.shape} probabilities, wanted one of each a scan")
+    if not ((share >= 0) & (share <= 1)).all():
+        raise InputError("a probability is not between 0 and 1; predict again")
+    return truth, share

@@ -1,0 +1,142 @@
+"""What every scan's page takes from beside its own files: people, controls, calibration, other models, atlas."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from neuroxai.atlas import Atlas, get
+from neuroxai.errors import InputError, LeakageError
+from neuroxai.evaluation.calibration import Calibration
+from neuroxai.io import read_tsv
+from neuroxai.report.against_controls import Controls
+from neuroxai.report.folder import ExplainFolder
+from neuroxai.report.item import Item, text_of
+from neuroxai.report.person import flags_of, person_facts, preparation_of, read_people, row_of
+from neuroxai.report.several_models import Models
+from neuroxai.report.values import Calibrated, Region
+from neuroxai.report.viewer import Regions, viewer_data
+from neuroxai.space import Volume
+
+
+@dataclass(frozen=True)
+class Beside:
+    """Files beside an explain folder, all optional.
+
+    Parameters
+    ----------
+    reference : path_like
+        Controls, as `neuroxai compare --save-reference` wrote them; else the report's own controls are taken, if they
+        are enough.
+    calibration : path_like
+        Folder (or predictions.tsv) of `neuroxai predict` on scans with true labels that the network was not trained on,
+        and that are not explained here: the validation part.
+    also : sequence of path_like
+        Explain folders of the same scans by other trainings.
+    """
+
+    reference: Path | None = None
+    calibration: Path | None = None
+    also: Sequence[Path] = ()
+
+
+@dataclass
+class Context:
+    """Built once a report; `of_scan` gives each page its part."""
+
+    positive: str
+    people: Mapping[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
+    controls: Controls | None = None
+    calibration: Calibration | None = None
+    models: Models | None = None
+    regions: Regions | None = None
+
+    @classmethod
+    def of(cls, folder: ExplainFolder, table: Path | None, beside: Beside) -> Context:
+        """Read what lies beside a folder.
+
+        Raises
+        ------
+        InputError
+            If something named cannot be used, or does not fit the folder.
+        LeakageError
+            If a participant of the report is among those that calibrate it.
+        """
+        stored = None if beside.reference is None else Controls.stored(beside.reference, folder)
+        return cls(
+            positive=folder.positive,
+            people=read_people(table),
+            controls=stored or Controls.of_report(folder),
+            calibration=None if beside.calibration is None else read_calibration(beside.calibration, folder),
+            models=Models(folder, beside.also) if beside.also else None,
+            regions=None if (atlas := atlas_of_record(folder.record)) is None else Regions(atlas),
+        )
+
+    def of_scan(
+        self,
+        item: Item,
+        source: Path | None,
+        heatmap: Volume,
+        scan: Volume | None,
+        regions: Sequence[Region],
+        limit: float,
+    ) -> tuple[dict[str, Any], list[str]]:
+        """Return values for `ScanValues`, and what could not be had and why."""
+        row, record, notes = row_of(self.people, item), preparation_of(source), []
+        values: dict[str, Any] = {
+            "person": person_facts(row, scan, record),
+            "flags": flags_of(record),
+            "viewer": viewer_data(heatmap, scan, limit, self.regions),
+        }
+        if self.calibration is not None:
+            value, low, high = self.calibration.probability(item.probabilities[self.positive])
+            values["calibrated"] = Calibrated(value, low, high, self.calibration.scans)
+        if self.controls is not None and regions:
+            try:
+                values["controls"] = self.controls(item, regions, row)
+            except InputError as error:
+                notes.append(f"No comparison with controls: {error}")
+        if self.models is not None:
+            try:
+                values["models"] = self.models(item, heatmap, regions)
+            except InputError as error:
+                notes.append(f"No comparison with other models: {error}")
+        return values, notes
+
+
+def read_calibration(place: Path, folder: ExplainFolder) -> Calibration:
+    """Fit a calibration to other people's scans.
+
+    Raises
+    ------
+    InputError
+        If the table cannot be used, or has too few scans of a class.
+    LeakageError
+        If somebody of the report is among them.
+    """
+    path = place / "predictions.tsv" if place.is_dir() else place
+    column = f"probability_{folder.positive}"
+    table = read_tsv(path, required=("participant_id", "true", column))
+    known = table[table["true"].map(text_of).isin(folder.classes)]
+    people = [text_of(name) for name in known["participant_id"]]
+    both = sorted(set(people) & {item.participant_id for item in folder.items})
+    if both:
+        raise LeakageError(
+            f"{path}: {both[0]} is in this report too ({len(both)} in all); calibrate on other people, such as "
+            "those of the validation part"
+        )
+    return Calibration.fit(known["true"].map(text_of) == folder.positive, known[column].to_numpy(), people)
+
+
+def atlas_of_record(record: Mapping[str, Any]) -> Atlas | None:
+    """Return the atlas that regions were scored by, where a copy of it is at hand: for names in the viewer alone."""
+    noted = record.get("atlas")
+    name = noted.get("name") if isinstance(noted, Mapping) else noted
+    if not isinstance(name, str):
+        return None
+    try:
+        return get(name)
+    except InputError:
+        return None
