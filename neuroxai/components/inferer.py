@@ -29,19 +29,19 @@ class AttributionInferer(Inferer):
     start : {"logit", "probability"}, optional
         Where layer-wise relevance propagation starts; other methods have no start.
     layer : str, optional
-        Explain neurons of this hidden layer instead of a class; methods whose name begins with lrp_ and deep_taylor.
+        Explain neurons of this hidden layer instead of a class; methods whose name begins with ``lrp_``, and deep_taylor.
     neuron : int, sequence of int or dict, optional
         Neuron of `layer`: a filter, one position [filter, x, y, z], or ``{"patch": p, "filter": f}`` of a
         patch-individual layer. None: all of it.
     conditions : dict of str to int or sequence of int, optional
         Keep relevance of these channels of these layers alone (Achtibat 2023); same methods.
+    regions : Atlas, optional
+        Regions on the network's grid, for ``region_occlusion``; its option `labels` goes before.
 
     Raises
     ------
     InputError
         For a method that cannot start at a layer, and a neuron without its layer.
-    regions : Atlas, optional
-        Regions on the network's grid, for ``region_occlusion``; its option `labels` goes before.
     """
 
     def __init__(

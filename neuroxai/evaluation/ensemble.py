@@ -76,7 +76,7 @@ class Ensemble:
         return self._sum / self.count
 
     def stability(self) -> NDArray[np.float64]:
-        """Sign agreement of the models, 0 to 1: |models for - models against| / models.
+        """Sign agreement of the models, 0 to 1: ``|models for - models against| / models``.
 
         1 where all models give a voxel the same sign, 0 where they cancel out or all are neutral. Of n models that toss
         coins, the mean is about ``sqrt(2 / (pi n))``; for five, 3/8.

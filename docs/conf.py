@@ -1,0 +1,58 @@
+"""The documentation's site: `bash scripts/docs.sh`."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent / "_ext"))
+
+from neuroxai._version import __version__
+
+project = "neuroxai"
+author = "neuroxai developers"
+copyright = "2026, neuroxai developers"
+release = version = __version__
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+    "sphinx_copybutton",
+    "outside_pages",
+    "command_reference",
+]
+exclude_patterns = ["_build", "_ext"]
+source_suffix = {".md": "markdown"}
+html_theme = "furo"
+html_title = "neuroxai"
+html_static_path: list[str] = []
+html_theme_options = {"source_repository": "", "footer_icons": []}
+html_show_sphinx = False
+# links between pages are checked by -W; anchors are made for three levels of headings
+myst_heading_anchors = 3
+myst_enable_extensions = ["colon_fence"]
+copybutton_exclude = ".linenos, .gp, .go"
+autodoc_typehints = "signature"
+autodoc_member_order = "bysource"
+autodoc_default_options = {"members": True, "show-inheritance": True}
+autodoc_mock_imports = ["monailabel", "fastapi"]
+napoleon_google_docstring = False
+napoleon_numpy_docstring = True
+napoleon_use_rtype = False
+napoleon_use_ivar = True
+
+
+def _stars(app: Any, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
+    """Shapes such as (batch, 1, *shape) are no emphasis."""
+    for number, line in enumerate(lines):
+        parts = line.split("``")
+        parts[::2] = [re.sub(r"(?<![\\*\w])\*(?=\w)", r"\\*", part) for part in parts[::2]]
+        lines[number] = "``".join(parts)
+
+
+def setup(app: Any) -> None:
+    """Register with Sphinx; before napoleon, which turns sections into fields."""
+    app.connect("autodoc-process-docstring", _stars, priority=400)

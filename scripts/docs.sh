@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+# Build the documentation's site into docs/_build/html; a broken link or reference fails.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+source scripts/env.sh
+python -m sphinx -W --keep-going -q -j auto -b html docs docs/_build/html "$@"
+echo "documentation: docs/_build/html/index.html"
