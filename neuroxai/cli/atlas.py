@@ -8,8 +8,12 @@ from typing import Annotated, Any
 
 import typer
 
+from neuroxai.cli._completion import atlases
+
 app = typer.Typer(no_args_is_help=True, help="List, show and check atlases of named brain regions.")
-NameArgument = Annotated[str, typer.Argument(help="A name of `neuroxai atlas list`, or a label image.")]
+NameArgument = Annotated[
+    str, typer.Argument(help="A name of `neuroxai atlas list`, or a label image.", autocompletion=atlases)
+]
 LabelsOption = Annotated[Path | None, typer.Option(help="Names of the label image (TSV, XML, LUT, text).")]
 SpmOption = Annotated[Path | None, typer.Option(help="SPM's folder. [default: SPM_HOME]", show_default=False)]
 FslOption = Annotated[Path | None, typer.Option(help="FSL's folder. [default: FSLDIR]", show_default=False)]
@@ -20,7 +24,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 def list_atlases(spm: SpmOption = None, fsl: FslOption = None, as_json: JsonOption = False) -> None:
     """Say which named atlases are here, and where.
 
-    Example: `neuroxai atlas list --spm /opt/spm12`
+    Example: `neuroxai atlas list`
     """
     from neuroxai.atlas import NAMES, find
     from neuroxai.atlas.named import NAMED
@@ -55,7 +59,7 @@ def show(
 ) -> None:
     """Print the regions: index, name, voxels, volume and centre of mass in mm (MNI152, where the atlas is in it).
 
-    Example: `neuroxai atlas show harvard-oxford-subcortical --download`
+    Example: `neuroxai atlas show builtin`
     """
     from neuroxai.atlas import get
 

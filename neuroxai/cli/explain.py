@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from neuroxai.cli._completion import atlases, methods
 from neuroxai.cli.predict import (
     BatchOption,
     BundleArgument,
@@ -29,7 +30,9 @@ def explain(
     out: OutOption,
     method: Annotated[
         str | None,
-        typer.Option(help="Attribution method, the bundle's if left out; an unknown name lists them all."),
+        typer.Option(
+            help="Attribution method, the bundle's if left out; an unknown name lists them all.", autocompletion=methods
+        ),
     ] = None,
     option: Annotated[list[str] | None, typer.Option(help="Option of the method, such as beta=1; repeatable.")] = None,
     start: Annotated[
@@ -51,7 +54,10 @@ def explain(
     ] = None,
     atlas: Annotated[
         str | None,
-        typer.Option(help="Name (`neuroxai atlas list`) or label image to score or occlude by; the built-in if left."),
+        typer.Option(
+            help="Name (`neuroxai atlas list`) or label image to score or occlude by; the built-in if left.",
+            autocompletion=atlases,
+        ),
     ] = None,
     labels: Annotated[Path | None, typer.Option(help="Names of the label image (TSV, XML, LUT).")] = None,
     native: Annotated[bool, typer.Option(help="Write heatmaps in the scan's own space too.")] = True,

@@ -15,14 +15,16 @@ app = typer.Typer(
 
 
 @app.command("path")
-def path() -> None:
+def path(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Print the folder of the MONAI Label app, for those who start the server by themselves.
 
     Example: `neuroxai label path`
     """
+    import json
+
     from neuroxai.label_app.launch import APP
 
-    typer.echo(str(APP))
+    typer.echo(json.dumps({"app": str(APP)}) if as_json else str(APP))
 
 
 @app.command("start")

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from neuroxai.cli._completion import atlases
 from neuroxai.cli.predict import JsonOption
 
 
@@ -14,7 +15,10 @@ def score(
     heatmaps: Annotated[list[Path], typer.Argument(help="NIfTI maps, or folders of `neuroxai explain`.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Table to write (TSV).")],
     atlas: Annotated[
-        str | None, typer.Option(help="Name (`neuroxai atlas list`) or label image; the built-in if left out.")
+        str | None,
+        typer.Option(
+            help="Name (`neuroxai atlas list`) or label image; the built-in if left out.", autocompletion=atlases
+        ),
     ] = None,
     labels: Annotated[Path | None, typer.Option(help="Names of the label image (TSV, XML, LUT).")] = None,
     space: Annotated[str, typer.Option(help="Of a folder's heatmaps: those in space `orig` or `network`.")] = "network",
@@ -26,7 +30,7 @@ def score(
 
     Any map in the atlas's world space will do. Exit code 1 if some maps could not be scored; they are named.
 
-    Example: `neuroxai score explained --atlas labels_Neuromorphometrics.nii.gz --out regions.tsv`
+    Example: `neuroxai score explained --atlas builtin --out regions.tsv`
     """
     import json
 

@@ -125,9 +125,9 @@ def simulate(
 
     Example: `neuroxai simulate cohort --effect atrophy --subjects 40 --spacing 4 --seed 1 --jobs 2`
 
-    Example: `neuroxai simulate cohort --effect atrophy --from prepared/participants.tsv --loss 25 --region hippocampus`
+    Example: `neuroxai simulate atrophied --effect atrophy --from prepared/participants.tsv --region hippocampus`
 
-    Example: `neuroxai simulate cohort --effect lesions --subjects 20 --lesion-masks masks --misalign --raw`
+    Example: `neuroxai simulate lesioned --effect lesions --subjects 4 --spacing 4 --misalign --raw`
     """
     given = dict(locals())
     extras = _extras(lesion_masks, misalign, degrees, shift, head_size, raw, bias)

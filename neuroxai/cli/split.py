@@ -60,9 +60,11 @@ def split(
     Stratified on class, sex and age range. Writes JSON datalists that MONAI reads. Participants who cannot be used
     are named; the exit code is then 1.
 
-    **Example:** `neuroxai split cohort cohort/datalist.json --target diagnosis --classes CN,AD --seed 1`
+    Example: `neuroxai split cohort cohort/datalist.json --target diagnosis --classes CN,AD --seed 1`
 
-    **Example:** `neuroxai split cohort folds --folds 5 --group family`: who shares a value of `family` stays together.
+    Example: `neuroxai split cohort folds --folds 5 --group sex`
+
+    Who shares a value of the column of --group, such as a family, stays together.
     Cohorts of `neuroxai simulate --from` are split by their twins without being asked.
     """
     from neuroxai.cohort import SplitOptions, label_scans, read_cohort, split_cohort, write_datalist

@@ -7,6 +7,9 @@ from typing import Annotated
 
 import typer
 
+from neuroxai.cli import _completion
+from neuroxai.cli.predict import JsonOption
+
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
@@ -17,7 +20,9 @@ CohortOption = Annotated[
     list[str] | None,
     typer.Option("--cohort", help="NAME=DIR: your cohort in the place of a declared one; DIR alone for `main`."),
 ]
-SourceArgument = Annotated[str, typer.Argument(help="A name of `neuroxai study list`, or a YAML file.")]
+SourceArgument = Annotated[
+    str, typer.Argument(help="A name of `neuroxai study list`, or a YAML file.", autocompletion=_completion.studies)
+]
 
 
 @app.command("list")
@@ -40,14 +45,23 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")
 
 
 @app.command()
-def show(name: Annotated[str, typer.Argument(help="A name of `neuroxai study list`.")]) -> None:
+def show(
+    name: Annotated[str, typer.Argument(help="A name of `neuroxai study list`.", autocompletion=_completion.studies)],
+    as_json: JsonOption = False,
+) -> None:
     """Print a study's declaration, to be saved, changed, and run as one's own.
 
     Example: `neuroxai study show klingenberg2021 > mine.yaml`
     """
-    from neuroxai.studies import text_of
+    import json
 
-    typer.echo(text_of(name), nl=False)
+    from neuroxai.studies import text_of
+    from neuroxai.studies.reading import load
+
+    if as_json:
+        typer.echo(json.dumps(load(text_of(name), name)))
+    else:
+        typer.echo(text_of(name), nl=False)
 
 
 @app.command()
@@ -134,14 +148,20 @@ def status(
 
 
 @app.command()
-def report(out: Annotated[Path, typer.Argument(help="Folder of a study.")]) -> None:
+def report(
+    out: Annotated[Path, typer.Argument(help="Folder of a study.")],
+    as_json: JsonOption = False,
+) -> None:
     """Make tables, figures and page of a study again, from the runs that are finished.
 
     Example: `neuroxai study report study4`
     """
+    import json
+
     from neuroxai.studies.write import write_report
 
-    typer.echo(f"report: {write_report(out)}")
+    page = str(write_report(out))
+    typer.echo(json.dumps({"report": page}) if as_json else f"report: {page}")
 
 
 def _cohorts(pairs: list[str] | None) -> dict[str, Path]:

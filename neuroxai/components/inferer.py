@@ -29,7 +29,7 @@ class AttributionInferer(Inferer):
     start : {"logit", "probability"}, optional
         Where layer-wise relevance propagation starts; other methods have no start.
     layer : str, optional
-        Explain neurons of this hidden layer instead of a class; methods whose name begins with ``lrp_``, and deep_taylor.
+        Explain neurons of this hidden layer instead of a class; ``lrp_`` methods and deep_taylor.
     neuron : int, sequence of int or dict, optional
         Neuron of `layer`: a filter, one position [filter, x, y, z], or ``{"patch": p, "filter": f}`` of a
         patch-individual layer. None: all of it.

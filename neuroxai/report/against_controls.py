@@ -36,12 +36,15 @@ class AgainstControls:
         PNG of the controls' distributions with this scan's place.
     beyond : bool
         The person is outside the controls' ages or sexes.
+    patterns : bool
+        Shares of the scan's relevance were compared, and not densities as they are.
     """
 
     source: str
     rows: Sequence[Mapping[str, Any]]
     figure: bytes
     beyond: bool
+    patterns: bool
 
 
 class Controls:
@@ -64,14 +67,17 @@ class Controls:
 
     @classmethod
     def of_report(cls, folder: ExplainFolder) -> Controls | None:
-        """Take the report's own scans whose true label is another than the class explained; None if they are few."""
+        """Take the report's own scans whose true label is another than the class explained; None if they are few.
+
+        Compared are patterns (see `pattern`): sure patients would otherwise differ from controls everywhere.
+        """
         import pandas as pd
 
         rows: dict[str, dict[str, float]] = {}
         for item in folder.items:
             if item.true in folder.classes and item.true != folder.positive and item.participant_id not in rows:
                 try:
-                    rows[item.participant_id] = {r.name: r.density for r in read_regions(item.regions)}
+                    rows[item.participant_id] = pattern(read_regions(item.regions))
                 except InputError:
                     continue
         if len(rows) < MINIMUM:
@@ -94,7 +100,11 @@ class Controls:
             reference.
         """
         wanted = set(self.reference.regions)
-        scores = {r.name: r.density for r in regions if not self.own or r.name in wanted}
+        scores = {
+            name: value
+            for name, value in (pattern(regions) if self.own else {r.name: r.density for r in regions}).items()
+            if not self.own or name in wanted
+        }
         subject = Subject(item.participant_id, scores, parse_age(person.get("age")), text_of(person.get("sex")) or None)
         table = self.reference.compare(subject, "leave-one-out" if self.own else "refuse")
         known = table[table["z"].notna()]
@@ -107,7 +117,13 @@ class Controls:
             for name, r in ordered.iterrows()
         ]
         figure = controls_figure([r["region"] for r in rows[:_SHOWN]], spread, [r["z"] for r in rows[:_SHOWN]])
-        return AgainstControls(self.source, rows, figure, bool(np.any(table["beyond"])))
+        return AgainstControls(self.source, rows, figure, bool(np.any(table["beyond"])), self.own)
+
+
+def pattern(regions: Sequence[Region]) -> dict[str, float]:
+    """Return regions' densities over the sum of all absolute region sums: the pattern, free of the class score."""
+    total = sum(abs(region.sum) for region in regions)
+    return {region.name: region.density / total if total > 0 else 0.0 for region in regions}
 
 
 def _others(folder: ExplainFolder) -> str:

@@ -1,0 +1,144 @@
+"""The examples of every command's --help, run as they are printed, in one folder and in one story."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+
+import numpy as np
+import pytest
+import typer
+
+from helpers.bundles import AD, copy_of, train
+from helpers.command import run
+from neuroxai import io
+from neuroxai.cli.main import app
+from neuroxai.space import Volume
+
+# what cannot run here as printed, and where it is tried instead
+ELSEWHERE = {
+    "neuroxai cohort oasis oasis --download": "needs the network; a stand-in of nilearn's folder: tests/cohort/public",
+    "neuroxai cohort adni CAPS adni --table ADNIMERGE.csv --diagnoses CN,AD": "stand-ins: tests/cohort/public",
+    "neuroxai study run klingenberg2021 --quick --out study4 --jobs 2": "minutes; made smaller: test_tutorials.py",
+    "neuroxai study run boehle2019 --cohort ADNI --out study1 --gpus 0,1": "needs two GPUs and ADNI",
+    "neuroxai study status study4": "needs that study: tests/studies/test_engine.py",
+    "neuroxai study report study4": "needs that study: tests/studies/test_engine.py",
+    "bash scripts/label_env.sh neuroxai label start bundle cohort": "another environment: scripts/label_test.sh",
+}
+ORDER = ("simulate cohort", "split", "predict", "explain", "report", "compare", "score", "prepare", "simulate")
+
+
+def commands():
+    """Every command with its words, from the application itself."""
+
+    def walk(words, command):
+        if hasattr(command, "commands"):
+            for name, one in command.commands.items():
+                yield from walk(f"{words} {name}", one)
+        else:
+            yield words, command
+
+    return dict(walk("neuroxai", typer.main.get_command(app)))
+
+
+def examples():
+    found = []
+    for command in commands().values():
+        found += re.findall(r"^\s*Example: `(.+?)`", command.help, re.MULTILINE) or re.findall(
+            r"Example: `(.+?)`", command.help
+        )
+
+    def place(line):
+        told = line.removeprefix("neuroxai ")
+        return next((n for n, start in enumerate(ORDER) if told.startswith(start)), len(ORDER))
+
+    return sorted(found, key=place)
+
+
+def test_every_command_has_an_example_and_json():
+    for words, command in commands().items():
+        assert "Example: `" in command.help, words
+        options = {option for parameter in command.params for option in parameter.opts}
+        assert "--json" in options or words == "neuroxai label start", words
+    lines = examples()
+    assert len(lines) == len(set(lines))
+    assert set(ELSEWHERE) <= set(lines)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, tiny_cohort):
+    """What the examples find: a trained bundle, a BIDS folder of one head, an atlas of one's own."""
+    root = tmp_path_factory.mktemp("examples")
+    scan = io.read_volume(tiny_cohort / "sub-17" / "anat" / "sub-17_desc-brain_T1w.nii.gz")
+    anat = root / "bids" / "sub-01" / "anat"
+    anat.mkdir(parents=True)
+    from nilearn.datasets import load_mni152_template
+
+    template = load_mni152_template(resolution=3)
+    from neuroxai.space import Space
+
+    data = np.asarray(template.get_fdata(), np.float32)
+    io.write_volume(anat / "sub-01_T1w.nii.gz", Volume(data, Space(data.shape, template.affine)))
+    (root / "bids" / "participants.tsv").write_text("participant_id\tdiagnosis\tage\tsex\nsub-01\tCN\t70\tF\n")
+    labels = np.zeros(scan.space.shape, np.int32)
+    labels[10:14, 20:24, 15:19], labels[24:28, 20:24, 15:19] = 1, 2
+    io.write_volume(root / "my_atlas.nii.gz", Volume(labels, scan.space), dtype=np.int32)
+    (root / "my_atlas.tsv").write_text("index\tname\n1\tLeft thing\n2\tRight thing\n")
+    return root
+
+
+def test_examples_run_as_printed(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    done = []
+    for line in examples():
+        if line in ELSEWHERE:
+            continue
+        words = shlex.split(line.split(" > ")[0])
+        assert words[0] == "neuroxai", line
+        result = run(*words[1:])
+        assert result.code == 0, f"{line}\n{result.err[-2000:]}"
+        assert "Traceback" not in result.err
+        done.append(line)
+        if line.startswith("neuroxai split cohort cohort/datalist.json"):
+            copy_of(AD, folder / "bundle")
+            datalist = str(folder / "cohort" / "datalist.json")
+            train(folder / "bundle", folder / "cohort", spacing=5, max_epochs=1, datalist=datalist)
+    assert len(done) + len(ELSEWHERE) == len(examples())
+    assert (folder / "explained" / "report" / "index.html").is_file()
+    assert (folder / "compared" / "compare.json").is_file() or any((folder / "compared").iterdir())
+    shutil.rmtree(folder / "cohort")
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("neuroxai explain b c --method lrp_al", {"lrp_alpha_beta"}),
+        ("neuroxai explain b c --atlas har", {"harvard-oxford-cortical", "harvard-oxford-subcortical"}),
+        ("neuroxai study run kli", {"klingenberg2021"}),
+        ("neuroxai comp", {"compare"}),
+    ],
+)
+def test_the_shell_is_offered_names(words, offered):
+    from typer.testing import CliRunner
+
+    told = CliRunner().invoke(
+        app,
+        [],
+        prog_name="neuroxai",
+        env={
+            "_NEUROXAI_COMPLETE": "complete_bash",
+            "COMP_WORDS": words,
+            "COMP_CWORD": str(len(words.split()) - 1),
+        },
+    )
+    assert set(told.output.split()) == offered, told.output
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"), [(["explian"], "explain"), (["explain", "b", "c", "--methd", "x", "--out", "o"], "--method")]
+)
+def test_a_slip_gets_a_hint(words, hint):
+    result = run(*words)
+    assert result.code == 2
+    assert hint in result.err
