@@ -123,7 +123,7 @@ def simulate(
     With --from the effect is planted in your own healthy scans; each gives a patient and a sham control, which the
     column `twin` joins and `neuroxai split` keeps together.
 
-    Example: `neuroxai simulate cohort --effect atrophy --subjects 40 --spacing 4 --seed 1 --jobs 2`
+    Example: `neuroxai simulate cohort --effect atrophy --subjects 24 --spacing 4 --seed 1 --jobs 2`
 
     Example: `neuroxai simulate atrophied --effect atrophy --from prepared/participants.tsv --region hippocampus`
 

@@ -62,9 +62,9 @@ def split(
 
     Example: `neuroxai split cohort cohort/datalist.json --target diagnosis --classes CN,AD --seed 1`
 
-    Example: `neuroxai split cohort folds --folds 5 --group sex`
+    Example: `neuroxai split cohort folds --folds 5`
 
-    Who shares a value of the column of --group, such as a family, stays together.
+    With `--group family`, who shares a value of `family` stays together.
     Cohorts of `neuroxai simulate --from` are split by their twins without being asked.
     """
     from neuroxai.cohort import SplitOptions, label_scans, read_cohort, split_cohort, write_datalist

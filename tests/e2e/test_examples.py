@@ -9,12 +9,13 @@ import shutil
 import numpy as np
 import pytest
 import typer
+from nilearn.datasets import load_mni152_brain_mask, load_mni152_template
 
 from helpers.bundles import AD, copy_of, train
 from helpers.command import run
 from neuroxai import io
 from neuroxai.cli.main import app
-from neuroxai.space import Volume
+from neuroxai.space import Space, Volume
 
 # what cannot run here as printed, and where it is tried instead
 ELSEWHERE = {
@@ -73,12 +74,8 @@ def folder(tmp_path_factory, tiny_cohort):
     scan = io.read_volume(tiny_cohort / "sub-17" / "anat" / "sub-17_desc-brain_T1w.nii.gz")
     anat = root / "bids" / "sub-01" / "anat"
     anat.mkdir(parents=True)
-    from nilearn.datasets import load_mni152_template
-
-    template = load_mni152_template(resolution=3)
-    from neuroxai.space import Space
-
-    data = np.asarray(template.get_fdata(), np.float32)
+    template, mask = load_mni152_template(resolution=3), load_mni152_brain_mask(resolution=3)
+    data = np.asarray(template.get_fdata() * (mask.get_fdata() > 0), np.float32)
     io.write_volume(anat / "sub-01_T1w.nii.gz", Volume(data, Space(data.shape, template.affine)))
     (root / "bids" / "participants.tsv").write_text("participant_id\tdiagnosis\tage\tsex\nsub-01\tCN\t70\tF\n")
     labels = np.zeros(scan.space.shape, np.int32)
