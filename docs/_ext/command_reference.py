@@ -14,7 +14,11 @@ def page() -> str:
 
     from neuroxai.cli.main import app
 
-    lines = ["# Commands", "", "Made from `neuroxai --help` and its like. Exit codes: 0 done, 1 some items failed (named), "]
+    lines = [
+        "# Commands",
+        "",
+        "Made from `neuroxai --help` and its like. Exit codes: 0 done, 1 some items failed (named), ",
+    ]
     lines += ["2 input that cannot be used.", ""]
     top = typer.main.get_command(app)
     for name, command in sorted(top.commands.items()):  # type: ignore[attr-defined]
