@@ -38,3 +38,16 @@ def test_trust_of_a_trained_bundle(tiny_cohort, trained_bundle, tmp_path):
     assert table.loc["lrp_z_plus", "between_trainings"] == pytest.approx(1)  # twice the same network
     assert len(io.read_tsv(tmp_path / "out" / "values.tsv")) == 4 * 2
     assert io.read_tsv(tmp_path / "out" / "p_values.tsv")["roc_auc"].between(0, 1).all()
+
+
+def test_relevance_beside_others_is_conserved(capsys):
+    import runpy
+
+    runpy.run_path(str(EXPERIMENTS / "beside_others.py"), run_name="__main__")
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in capsys.readouterr().out.splitlines()]
+    assert rows[0][:3] == ["network", "neuroxai", "captum"]
+    table = {row[0]: row for row in rows[2:]}
+    # biases, which batch normalisation has, take the rest
+    assert float(table["DenseNet121"][1]) == pytest.approx(1, abs=0.1)
+    assert float(table["ResNet18"][1]) == pytest.approx(1, abs=0.1)
+    assert "Conv3d" in table["DenseNet121"][2]
