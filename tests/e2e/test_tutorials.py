@@ -36,7 +36,8 @@ OWN = {
     "eitel2021": {"split": {"repeats": 2}, "search": {"draws": 1}},
     "eitel2019": {
         "repetitions": 1,
-        "cohorts": {"pretraining": {"simulate": {"subjects": 20}}, "main": {"simulate": {"subjects": 40}}},
+        "cohorts": {"pretraining": {"simulate": {"subjects": 14}}, "main": {"simulate": {"subjects": 28}}},
+        "arms": {"adni": {"settings": {"max_epochs": 2, "min_epochs": 1}}},
     },
 }
 
