@@ -110,6 +110,7 @@ def explain(
         run_evaluator,
         target_of,
     )
+    from neuroxai.cli._series import is_series, take_series, write_objects
     from neuroxai.components import end_processes, in_charge, join_shares, open_bundle, own_share, read_record
     from neuroxai.errors import InputError, one_of
 
@@ -131,8 +132,6 @@ def explain(
     several, first = join_shares(), in_charge()
     if several and neuron == "all":
         raise InputError("--neuron all takes means over all scans; run it in one process, without torchrun")
-    from neuroxai.cli._series import is_series, take_series, write_objects
-
     dicom = source if is_series(source) else None
     if dicom is None and (series or arm or dicom_out or dicom_regions):
         raise InputError(

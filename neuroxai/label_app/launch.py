@@ -58,10 +58,15 @@ def command(
     shutil.copyfile(APP / "main.py", work / "main.py")
     store = data_store(scans.resolve(), work)
     (work / "logs").mkdir(exist_ok=True)
+    # what is sent lands in a folder that is this server's alone: from nowhere else are files taken by their path
+    temporary = work / "tmp" / str(port)
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
     write_json(work / "logging.json", _logging(work / "logs" / "app.log"))
     own = [f"http://{name}:{port}" for name in ("127.0.0.1", "localhost")]
     environment = {
         **os.environ,
+        "TMPDIR": str(temporary.resolve()),
         "MONAI_LABEL_APP_DIR": str(work.resolve()),
         "MONAI_LABEL_STUDIES": str(store),
         "MONAI_LABEL_APP_CONF": json.dumps({"bundles": str(bundles.resolve()), "device": device}),

@@ -26,6 +26,15 @@ class Fingerprints:
         if regions:
             self._densities[title] = {region.name: region.density for region in regions}
 
+    def highest(self) -> dict[str, str]:
+        """Return for each region the scan in which its density is highest; the first of equal ones."""
+        found: dict[str, tuple[float, str]] = {}
+        for title, densities in self._densities.items():
+            for name, value in densities.items():
+                if name not in found or value > found[name][0]:
+                    found[name] = (value, title)
+        return {name: title for name, (_, title) in found.items()}
+
     def figure(self, links: Sequence[ScanLink]) -> tuple[bytes | None, int]:
         """Draw scans (rows: controls, patients, unknown, each by probability) by regions; PNG and number of regions.
 

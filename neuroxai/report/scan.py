@@ -133,4 +133,19 @@ def provenance(record: Mapping[str, Any]) -> list[tuple[str, str]]:
         if isinstance(value, Mapping):
             value = ", ".join(f"{k} = {v}" if key == "options" else f"{k} {v}" for k, v in value.items()) or "defaults"
         rows.append((label, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)))
+    if record.get("method"):
+        rows.append(("Command", command_of(record)))
     return rows
+
+
+def command_of(record: Mapping[str, Any]) -> str:
+    """Return the command that explains so again, from what a sidecar or a run record notes."""
+    words = ["neuroxai explain BUNDLE", str(record.get("source") or "COHORT"), f"--method {record['method']}"]
+    words += [f"--option {key}={json.dumps(value)}" for key, value in (record.get("options") or {}).items()]
+    words += [f"--{key} {record[key]}" for key in ("start", "part") if record.get(key)]
+    if isinstance(record.get("target"), str):
+        words.append(f"--target {record['target']}")
+    atlas = record.get("atlas")
+    if isinstance(atlas, Mapping):
+        words.append(f"--atlas {atlas.get('name') or atlas.get('file')}")
+    return " ".join([*words, "--out OUT"])

@@ -90,6 +90,7 @@ def cohort_values(
         brier=brier(*calibration) if calibration[0] else None,
         fingerprints=prints,
         fingerprint_regions=shown_regions,
+        highest={} if fingerprints is None else {name: links[title] for name, title in fingerprints.highest().items()},
         flagged=[(links[title], text) for title, text in sorted((flagged or {}).items())],
     )
 

@@ -177,6 +177,8 @@ class CohortValues:
         Probabilities against what was true.
     fingerprints : bytes or None
         PNG of scans by regions.
+    highest : mapping of str to ScanLink
+        The scan in which a region has its highest density.
     flagged : sequence of (ScanLink, str)
         Scans with a quality flag.
     """
@@ -205,5 +207,6 @@ class CohortValues:
     brier: float | None = None
     fingerprints: bytes | None = None
     fingerprint_regions: int = 0
+    highest: Mapping[str, ScanLink] = field(default_factory=dict)
     flagged: Sequence[tuple[ScanLink, str]] = ()
     research_use: str = RESEARCH_USE

@@ -6,7 +6,6 @@ import json
 import shutil
 import socket
 import subprocess
-import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
@@ -260,6 +259,8 @@ def test_unknown_options_are_refused(server, scan, params, reason):
 def test_no_other_file_of_the_machine_can_be_asked_for(server, scan, tiny_cohort):
     for image in (str(scan.parent.parent.parent / "x.nii.gz"), "/etc/hostname", "../../etc/hostname", "absent"):
         assert server.infer("alzheimers", image=image).status_code == 404, image
+    # nor what others keep in the machine's folder of temporary files
+    assert server.infer("alzheimers", image=str(scan)).status_code == 404
     # options are laid over the request: they must not smuggle another path in
     assert server.infer("alzheimers", file=scan, more={"image": "/etc/hostname"}).status_code == 404
     assert server.infer("absent", image="sub-16_desc-brain_T1w").status_code == 404
@@ -308,4 +309,5 @@ def test_fifty_requests_leave_memory_flat(server, scan, tmp_path, record_propert
     print(f"memory after 10, 25 and {ROUNDS} requests: {sizes[9]:.0f}, {sizes[24]:.0f}, {sizes[-1]:.0f} MiB")
     assert last < first + 60, sizes
     time.sleep(1)  # files are removed after the answer has been sent
-    assert not list(Path(tempfile.gettempdir()).glob("neuroxai-*.nii.gz"))
+    left = [path for path in (server.log.parent / "tmp").rglob("*") if path.is_file()]
+    assert left == []

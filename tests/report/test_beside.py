@@ -210,3 +210,18 @@ def test_every_method_has_its_limits_told():
     assert limits_of("unheard_of") == ""
     assert limits_of("guided_grad_cam") == limits_of("guided_backprop")
     assert limits_of("grad_cam") != limits_of("gradient_x_input")
+
+
+def test_regions_lead_to_the_scan_that_has_most(pages, explained):
+    text = (pages / "index.html").read_text()
+    tables = {path.parts[-3]: io.read_tsv(path) for path in explained.glob("sub-*/anat/*_regions.tsv")}
+    densities = {name: table.set_index("name")["density"]["Left hippocampus"] for name, table in tables.items()}
+    first = max(densities, key=densities.get)
+    row = re.search(r"<tr><td>Left hippocampus</td>.*?</tr>", text).group(0)
+    assert f'<a href="{first}.html">{first}</a>' in row
+
+
+def test_the_page_names_the_command_that_explains_so_again(pages):
+    text = (pages / "sub-17.html").read_text()
+    assert "neuroxai explain BUNDLE sub-17/anat/sub-17_desc-brain_T1w.nii.gz --method lrp_alpha_beta" in text
+    assert "--start probability --target AD --out OUT" in text
