@@ -86,7 +86,8 @@ def simulate_cohort(
         raise InputError(f"seed is {seed}, wanted a whole number of 0 or more")
     if jobs == 0 or jobs < -1:
         raise InputError(f"jobs is {jobs}, wanted 1 or more, or -1 for one per core")
-    folder, extras = Path(out), extras or Extras()
+    # absolute: worker processes that are kept may stand in another folder
+    folder, extras = Path(out).absolute(), extras or Extras()
     masks, files = read_masks(extras.masks) if extras.masks is not None else ([], [])
     if masks and effect != "lesions":
         raise InputError(f"lesion masks are planted by --effect lesions, got {effect!r}")

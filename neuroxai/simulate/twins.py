@@ -78,7 +78,7 @@ def simulate_from(
         masks, files = read_masks(planting.extras.masks)
     elif planting.effect == "atrophy":
         planting.regions.finder(chosen[0].label_map)  # an unknown region is told before anything is written
-    folder, count = Path(out), 2 * len(chosen)
+    folder, count = Path(out).absolute(), 2 * len(chosen)  # worker processes may stand in another folder
     options = {
         "effect": planting.effect,
         "subjects": count,

@@ -18,7 +18,8 @@ from helpers.bundles import REPOSITORY
 from neuroxai.studies import names, text_of
 from neuroxai.studies.reading import load, merged
 
-PAGES = sorted((REPOSITORY / "docs" / "tutorials").glob("*.md"))
+# pages of studies are named as these are, by author and year
+PAGES = sorted((REPOSITORY / "docs" / "tutorials").glob("*20*.md"))
 SMALL = {
     "cohorts": {"main": {"simulate": {"subjects": 20}}},
     "split": {"fractions": [0.5, 0.25, 0.25], "repeats": 1, "age_bins": 1},
