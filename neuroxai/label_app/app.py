@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,9 +17,11 @@ from monailabel.interfaces.app import MONAILabelApp
 from neuroxai._version import __version__
 from neuroxai.components.model import classifier_metadata
 from neuroxai.errors import NeuroxaiError
+from neuroxai.label_app.launch import OWN_TEMPORARY
 from neuroxai.label_app.task import ExplanationTask
 
 _log = logging.getLogger(__name__)
+_HOUR = 3600.0
 
 
 class NeuroxaiApp(MONAILabelApp):  # type: ignore[misc]
@@ -68,6 +72,7 @@ class NeuroxaiApp(MONAILabelApp):  # type: ignore[misc]
         HTTPException
             404 for an unknown model or scan, and what `ExplanationTask` raises.
         """
+        _sweep()
         model, image = request.get("model"), str(request.get("image", ""))
         if model not in self._infers:
             raise HTTPException(404, f"unknown model {model!r}; choose one of: {', '.join(sorted(self._infers))}")
@@ -75,9 +80,28 @@ class NeuroxaiApp(MONAILabelApp):  # type: ignore[misc]
             path = Path(image).resolve()
             if Path(tempfile.gettempdir()).resolve() not in path.parents or not path.is_file():
                 raise HTTPException(404, f"{image}: is no scan of this server; name one of the data store, or send it")
-        elif image not in (datastore or self.datastore()).list_images():
+            try:
+                return super().infer(dict(request), datastore)
+            except HTTPException:
+                # MONAI Label takes what was sent away after an answer, and forgets it after a refusal (0.8.5)
+                path.unlink(missing_ok=True)
+                raise
+        if image not in (datastore or self.datastore()).list_images():
             raise HTTPException(404, f"{image}: the data store has no such scan; GET /datastore lists them")
         return super().infer(dict(request), datastore)
+
+
+def _sweep() -> None:
+    """Take away what no request can still want: scans of persons must not gather on the disk."""
+    own = os.environ.get(OWN_TEMPORARY)
+    if own is None:  # started by somebody else, whose folder of temporary files is not ours to tidy
+        return
+    for path in Path(own).glob("*.nii*"):
+        try:
+            if time.time() - path.stat().st_mtime > _HOUR:
+                path.unlink()
+        except FileNotFoundError:
+            continue
 
 
 def candidates(folder: Path) -> Iterator[Path]:

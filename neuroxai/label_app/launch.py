@@ -17,7 +17,7 @@ from neuroxai.io import write_json
 
 APP = Path(__file__).parent
 # variables through which the started process is told
-ORIGINS, HOSTS = "NEUROXAI_LABEL_ORIGINS", "NEUROXAI_LABEL_HOSTS"
+ORIGINS, HOSTS, OWN_TEMPORARY = "NEUROXAI_LABEL_ORIGINS", "NEUROXAI_LABEL_HOSTS", "NEUROXAI_LABEL_TMP"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -67,6 +67,7 @@ def command(
     environment = {
         **os.environ,
         "TMPDIR": str(temporary.resolve()),
+        OWN_TEMPORARY: str(temporary.resolve()),
         "MONAI_LABEL_APP_DIR": str(work.resolve()),
         "MONAI_LABEL_STUDIES": str(store),
         "MONAI_LABEL_APP_CONF": json.dumps({"bundles": str(bundles.resolve()), "device": device}),
