@@ -28,14 +28,13 @@ def scan(path, value=1.0):
 # --- OASIS
 
 
-@pytest.fixture
-def nilearn_data(tmp_path):
+def oasis_folder(folder):
     """What nilearn's fetcher would have left for its first eight subjects."""
     from nilearn.datasets.struct import oasis_missing_subjects
 
     missing = {*oasis_missing_subjects(), 27}
     numbers = [n for n in range(1, 30) if n not in missing][:8]
-    root = tmp_path / "nilearn" / "oasis1"
+    root = folder / "oasis1"
     rows = []
     for place, n in enumerate(numbers):
         name = f"OAS1_{n:04d}_MR1"
@@ -46,7 +45,12 @@ def nilearn_data(tmp_path):
     columns = ["ID", "M/F", "Hand", "Age", "Educ", "SES", "MMSE", "CDR", "eTIV", "nWBV", "ASF", "Delay"]
     pd.DataFrame(rows, columns=columns).to_csv(root / "oasis_cross-sectional.csv", index=False)
     (root / "data_usage_agreement.txt").write_text("terms")
-    return tmp_path / "nilearn"
+    return folder
+
+
+@pytest.fixture
+def nilearn_data(tmp_path):
+    return oasis_folder(tmp_path / "nilearn")
 
 
 def test_oasis_is_labelled_by_its_rating_and_can_be_split(nilearn_data, tmp_path):

@@ -19,8 +19,8 @@ from neuroxai.space import Space, Volume
 
 # what cannot run here as printed, and where it is tried instead
 ELSEWHERE = {
-    "neuroxai cohort oasis oasis --download": "needs the network; a stand-in of nilearn's folder: tests/cohort/public",
-    "neuroxai cohort adni CAPS adni --table ADNIMERGE.csv --diagnoses CN,AD": "stand-ins: tests/cohort/public",
+    "neuroxai cohort oasis oasis --download": "needs the network; a stand-in: tests/cohort/test_public.py",
+    "neuroxai cohort adni CAPS adni --table ADNIMERGE.csv --diagnoses CN,AD": "stand-ins: tests/cohort/test_public.py",
     "neuroxai study run klingenberg2021 --quick --out study4 --jobs 2": "minutes; made smaller: test_tutorials.py",
     "neuroxai study run boehle2019 --cohort ADNI --out study1 --gpus 0,1": "needs two GPUs and ADNI",
     "neuroxai study status study4": "needs that study: tests/studies/test_engine.py",

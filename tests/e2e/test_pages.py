@@ -1,0 +1,289 @@
+"""The snippets of the README and the documentation, run: a page's lines are one story, told in a folder of its own.
+
+What a page presumes is put there first (`STAGE`, `PRESUMED`), numbers are made small (`SMALLER`, `CHANGES`), and what
+cannot run here stands in `ELSEWHERE` with the reason and the place where it is tried. Pages of `NOT_YET` are not run.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+
+import pytest
+import yaml
+
+from helpers import stage
+from helpers.brains import bids_of
+from helpers.bundles import AD, MS, SEX
+from helpers.snippets import bare, lines, pages, snippets
+from helpers.warm import shell
+
+PAGES = {name: page for name, page in pages().items() if snippets(page)}
+ENVIRONMENT = "makes the environment, in which this test runs already: the quickstart does it in a fresh clone"
+STUDY = "minutes; made smaller: test_tutorials.py"
+CLUSTER = "needs several machines; two processes on one: tests/cli/test_prepare.py, tests/studies/test_engine.py"
+GPUS = "needs GPUs and days; --dry-run of the same study runs here, a small one in tests/studies/test_engine.py"
+RANKS = "processes that wait for each other: tests/bundles/test_processes.py, tests/cli/test_explain_scores.py"
+LABEL = "another environment: scripts/label_test.sh"
+ELSEWHERE = {
+    "git clone <this repository> neuroxai && cd neuroxai": "what every user does first",
+    "bash scripts/quickstart.sh": "minutes; made smaller: test_quickstart.py",
+    "bash scripts/quickstart.sh --spacing 2": "hours; on a coarse grid: test_quickstart.py",
+    "bash scripts/test.sh": "this test is part of it",
+    "bash scripts/test.sh -k lrp": "part of the line above",
+    "bash scripts/docs.sh": "tests/test_site.py",
+    "bash scripts/label_test.sh": LABEL,
+    "python scripts/verify_bundles.py": "minutes; of one bundle: tests/scripts/test_verify_bundles.py",
+    "python scripts/verify_bundles.py OUT/bundle --quick": "a minute: tests/scripts/test_verify_bundles.py",
+    "source scripts/env.sh": ENVIRONMENT,
+    "pip install 'neuroxai[prepare,brain]'": ENVIRONMENT,
+    "bash scripts/label_env.sh neuroxai label start OUT/bundle COHORT": LABEL,
+    "bash scripts/label_env.sh neuroxai label start BUNDLES SCANS": LABEL,
+    "curl -X POST 'http://127.0.0.1:8000/infer/BUNDLE?output=json' -F file=@scan.nii.gz "
+    """-F 'params={"method": "saliency"}'""": LABEL,
+    "curl -X POST 'http://127.0.0.1:8000/infer/BUNDLE?output=image' -F file=@scan.nii.gz "
+    """-F 'params={"heatmap": "raw"}' -o heatmap.nii.gz""": LABEL,
+    "neuroxai atlas show harvard-oxford-subcortical --download": "needs the network: tests/atlas/test_named.py",
+    "neuroxai explain OUT/bundle sub-0001_T1w.nii.gz --atlas jhu-22 --out OUT/one": "needs FSL's copy of that atlas; "
+    "stand-ins for it: tests/atlas/test_named.py",
+    "dcmsend -aec ARCHIVE archive.example 104 objects/*.dcm": "needs DCMTK and an archive",
+    "python scripts/check_pages.py explained/report/index.html explained/report/sub-0012.html --axe axe.min.js "
+    "--shots shots": "needs a browser: tests/report/test_in_a_browser.py",
+    "neuroxai study run klingenberg2021 --quick --out study4 --jobs 2": STUDY,
+    "neuroxai study run boehle2019 --quick --out study1 --jobs 2": STUDY,
+    "neuroxai study run eitel2019 --quick --out study2": STUDY,
+    "neuroxai study run eitel2021 --quick --out study5 --jobs 2": STUDY,
+    "neuroxai study run eitelritter2019 --quick --out study3 --jobs 2": STUDY,
+    "neuroxai study run klingenberg2021 --cohort BIDS --out mine --gpus 0,1": GPUS,
+    "neuroxai study run klingenberg2021 --cohort BIDS --out study4 --jobs 4 --gpus auto": GPUS,
+    "neuroxai study run boehle2019 --cohort COHORT --out study1": GPUS,
+    "neuroxai study run boehle2019 --cohort COHORT --out study1 --gpus 0,1": GPUS,
+    "neuroxai study run boehle2019 --cohort COHORT --out study1 --gpus 0,1,2,3": GPUS,
+    "neuroxai study run eitel2019 --cohort main=FLAIR --cohort pretraining=T1W --out study2 --gpus auto": GPUS,
+    "neuroxai study run mine.yaml --cohort COHORT --out study5 --gpus auto": GPUS,
+    "neuroxai study run eitelritter2019 --cohort COHORT --out study3 --gpus auto": GPUS,
+    "neuroxai study status study2": "of such a study: tests/studies/test_engine.py",
+    "neuroxai study report study2": "of such a study: tests/studies/test_engine.py",
+    "dask scheduler": CLUSTER,
+    "dask worker tcp://HOST:8786 --nthreads 1 --nworkers 16": CLUSTER,
+    "CUDA_VISIBLE_DEVICES=0 dask worker tcp://HOST:8786 --nthreads 1 --nworkers 1": CLUSTER,
+    "neuroxai prepare BIDS prepared --scheduler tcp://HOST:8786": CLUSTER,
+    "neuroxai study run eitel2021 --cohort COHORT --out /shared/study5 --scheduler tcp://HOST:8786": CLUSTER,
+    "neuroxai study run boehle2019 --cohort COHORT --out study1 --scheduler tcp://HOST:8786": CLUSTER,
+    "torchrun --standalone --nproc_per_node=2 -m monai.bundle run training --config_file "
+    "\"['configs/train.json','configs/multi_gpu_train.json']\" --bundle_root . --dataset_dir COHORT": RANKS,
+    "torchrun --standalone --nproc_per_node=4 -m monai.bundle run training --config_file "
+    "\"['bundle/configs/train.json','bundle/configs/multi_gpu_train.json']\" --bundle_root bundle "
+    "--dataset_dir COHORT": RANKS,
+    "torchrun --standalone --nproc_per_node=4 -m neuroxai explain bundle COHORT --part test --out explained": RANKS,
+}
+SMALLER = (
+    (r"--subjects \d+", "--subjects 16"),
+    (r"--jobs \d+", "--jobs 1"),
+    (r"--spacing [24]\b", "--spacing 5"),
+    (r"--(min|max)_epochs \d+", r"--\1_epochs 1"),
+    (r"\[1, 1, 96, 114, 96\]", "[1, 1, 38, 46, 38]"),
+    (r"(run training (?!.*--spacing).*)", r"\1 --spacing 5"),
+    (r"(run training (?!.*--max_epochs).*)", r"\1 --max_epochs 1"),
+    (r"(neuroxai simulate (?!.*--(?:spacing|from)).*?)(\s#|$)", r"\1 --spacing 5\2"),
+    (r"(neuroxai prepare (?!.*--(?:spacing|preset)).*?)(\s#|$)", r"\1 --spacing 5\2"),
+)
+TRAINED_HERE = {"COHORT": stage.phantoms}
+SEX_PAGE = "bundles/brain_t1w_sex_pif_classification/docs/README.md"
+MS_PAGE = "bundles/brain_flair_ms_classification/docs/README.md"
+AD_PAGE = "bundles/brain_t1w_alzheimers_classification/docs/README.md"
+STAGE = {
+    "README.md": {
+        "BIDS": stage.heads,
+        "COHORT": stage.prepared,
+        "sub-0001_T1w.nii.gz": stage.scan,
+        "SERIES": stage.series,
+    },
+    AD_PAGE: {".": stage.bundle(AD), **TRAINED_HERE},
+    SEX_PAGE: {".": stage.bundle(SEX), **TRAINED_HERE},
+    MS_PAGE: {
+        ".": stage.bundle(MS),
+        "bundle": stage.bundle(MS),
+        "COHORT": stage.link("L"),
+        "OTHER": stage.link("A"),
+    },
+    "docs/concepts/atlases.md": {"my_atlas.nii.gz": stage.atlas},
+    "docs/concepts/statistics.md": {".tables": lambda given, target: stage.tables(given, target.parent)},
+    "docs/how-to/dicom.md": {"BUNDLE": stage.trained, "SERIES": stage.series, "FOLDER": stage.series},
+    "docs/how-to/federated.md": {"bundle": stage.bundle(AD), "COHORT": stage.phantoms},
+    "docs/how-to/prepare.md": {
+        "BIDS": stage.heads,
+        "prepared": stage.prepared,
+        "ONE": stage.head_with_lesions,
+        "DICOM": stage.series,
+        "my_map_on_the_network_grid.nii.gz": stage.a_map,
+    },
+    "docs/how-to/public-data.md": {
+        "DATA": stage.oasis,
+        "BIDS": stage.adni,
+        "adni": stage.heads,
+        "ds002748": stage.heads,
+        "prepared": stage.prepared,
+    },
+    "docs/how-to/read-a-report.md": {"bundle": stage.trained, "cohort": stage.phantoms},
+    "docs/how-to/share-a-bundle.md": {"OUT/bundle": stage.trained},
+    "docs/how-to/simulate.md": {"prepared": stage.labelled, "study": stage.families, "masks": stage.lesion_masks},
+    "docs/how-to/studies.md": {"COHORT": stage.phantoms},
+    "docs/how-to/your-atlas.md": {
+        "bundle": stage.trained,
+        "COHORT": stage.phantoms,
+        "my_atlas.nii.gz": stage.atlas,
+    },
+    "docs/how-to/your-cluster.md": {"BIDS": stage.heads, "prepared": stage.prepared, "COHORT": stage.phantoms},
+    "docs/how-to/your-network.md": {"COHORT": stage.phantoms},
+    "docs/tutorials/boehle2019.md": {"COHORT": stage.phantoms},
+    "docs/tutorials/klingenberg2021.md": {"BIDS": stage.heads},
+    "docs/tutorials/your-own-scans.md": {"BIDS": stage.heads, "prepared": stage.prepared, "SERIES": stage.series},
+}
+# what a page speaks of before its first lines, or before the lines of another of its blocks
+PRESUMED = {
+    ("docs/concepts/statistics.md", 1): "rm -r explained cohort compared",
+    ("docs/how-to/read-a-report.md", 0): """
+        neuroxai explain bundle cohort --out explained
+        cp -r explained explained-2
+        cp -r explained explained-3
+        neuroxai predict bundle cohort --part validation --out validation
+        neuroxai compare explained --participants cohort/participants.tsv --control CN --out c \\
+            --save-reference controls.json
+    """,
+}
+FROM = "--effect atrophy --from prepared/participants.tsv"
+CHANGES = {
+    SEX_PAGE: [("fold-k", "fold-1"), ("OUT/k/", "OUT/1/")],
+    MS_PAGE: [("for seed in 0 1 2 3 4;", "for seed in 0;")],
+    "docs/concepts/statistics.md": [("--subjects 280", "--subjects  60")],
+    "docs/concepts/trust.md": [
+        ("seed in 1 2 3 4 5", "seed in 1 2"),
+        ("run1 run2 run3 run4 run5", "run1 run2"),
+        ("--scans 8", "--scans 2"),
+    ],
+    "docs/how-to/prepare.md": [
+        ("prepare BIDS filled", "prepare ONE filled"),
+        ("prepare BIDS study1 --preset boehle2019", "prepare ONE study1 --preset boehle2019 --spacing 5"),
+        ("res-2", "res-5"),
+    ],
+    # three ways to the same folder
+    "docs/how-to/public-data.md": [
+        ("--download --subjects 100", "--data DATA --subjects  8"),
+        ("BIDS adni", "BIDS adni-bids"),
+        ("CAPS adni --table ADNIMERGE.csv", "CAPS adni-caps --table ADNIMERGE.csv"),
+        ("CAPS adni --table BIDS", "CAPS adni-both --table BIDS"),
+    ],
+    "docs/how-to/read-a-report.md": [("sub-0012", "sub-12")],
+    "docs/how-to/simulate.md": [
+        (f"planted {FROM} --region hippo", f"p2 {FROM} --region hippo"),
+        (f"planted {FROM} --atlas", f"p3 {FROM} --atlas"),
+        (f"planted {FROM} --label-maps", f"p4 {FROM} --label-maps"),
+        ("lesions --effect lesions --subjects", "l2 --effect lesions --subjects"),
+    ],
+}
+
+# pages whose lines have not been seen to run from the first to the last in such a folder; each must leave this list
+NOT_YET = {
+    "bundles/brain_flair_ms_classification/docs/README.md",
+    "bundles/brain_t1w_sex_pif_classification/docs/README.md",
+    "docs/concepts/statistics.md",
+    "docs/how-to/public-data.md",
+    "docs/how-to/read-a-report.md",
+    "docs/how-to/simulate.md",
+    "docs/how-to/studies.md",
+    "docs/how-to/your-cluster.md",
+    "docs/tutorials/boehle2019.md",
+    "docs/tutorials/klingenberg2021.md",
+    "docs/tutorials/your-own-scans.md",
+}
+
+
+def story(name: str) -> str:
+    """All of a page's lines, made small."""
+    told = ["trap 'echo \"this line failed: $BASH_COMMAND\" >&2' ERR", "set -E"]
+    blocks = [one for one in snippets(PAGES[name]) if one.language in ("bash", "python")]
+    for place, one in enumerate(blocks):
+        told.append(PRESUMED.get((name, place), ""))
+        text = "\n".join(line for line in one.text.splitlines() if bare(line) not in ELSEWHERE)
+        for old, new in CHANGES.get(name, ()):
+            text = text.replace(old, new)
+        if one.language == "python":
+            told.append(f"python - <<'EOF'\n{text}\nEOF")
+            continue
+        for pattern, new in SMALLER:
+            text = re.sub(pattern, new, text, flags=re.MULTILINE)
+        told.append(text)
+    return "\n".join(told)
+
+
+def runs(name: str) -> bool:
+    """Whether anything of a page is run here."""
+    kinds = {one.language for one in snippets(PAGES[name])}
+    return "python" in kinds or any(line not in ELSEWHERE for line in lines(PAGES[name]))
+
+
+def test_nothing_is_left_out_that_no_page_prints():
+    printed = {line for page in PAGES.values() for line in lines(page)}
+    assert set(ELSEWHERE) <= printed
+    for name, changes in CHANGES.items():
+        text = "".join(one.text for one in snippets(PAGES[name]))
+        assert all(old in text for old, _ in changes), name
+    assert {name for name in PAGES if runs(name)} >= NOT_YET
+    assert set(STAGE) | {name for name, _ in PRESUMED} <= set(PAGES)
+    assert {one.language for page in PAGES.values() for one in snippets(page)} == {"bash", "python", "yaml", "sh"}
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory, tiny_cohort, trained_bundle):
+    root = tmp_path_factory.mktemp("given")
+    bids = bids_of(root / "bids", 6)
+    command = ["neuroxai", "prepare", "bids", "prepared", "--arm", "linear", "--spacing", "5", "--jobs", "2"]
+    subprocess.run(command, cwd=root, check=True, capture_output=True)
+    return stage.Given(tiny_cohort, trained_bundle, bids, root / "prepared")
+
+
+@pytest.fixture(scope="module")
+def terminal(tmp_path_factory):
+    with shell(tmp_path_factory.mktemp("terminal")) as opened:
+        yield opened
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("pages")
+@pytest.mark.parametrize("name", [name for name in PAGES if runs(name) and name not in NOT_YET])
+def test_a_page_runs(name, given, terminal, tmp_path):
+    stage.set_up(tmp_path, given, STAGE.get(name, {}))
+    done = terminal.run(story(name), tmp_path, HOME=str(tmp_path / "home"))
+    assert done.returncode == 0, f"{done.stdout[-1500:]}\n{done.stderr[-3000:]}"
+    assert "Traceback" not in done.stderr, done.stderr[-3000:]
+
+
+def yaml_snippets():
+    return [(name, one.text) for name, page in PAGES.items() for one in snippets(page) if one.language == "yaml"]
+
+
+@pytest.mark.parametrize(("name", "text"), yaml_snippets(), ids=lambda value: value if value in PAGES else "")
+def test_a_declaration_is_read(name, text, tmp_path):
+    """A whole one as it stands; parts within the study that their page speaks of."""
+    from neuroxai.studies import names, text_of
+    from neuroxai.studies.reading import load, merged
+
+    values = yaml.safe_load(text)
+    if "title" not in values:
+        (study,) = [n for n in names() if f"study run {n} --cohort" in PAGES[name].read_text()][:1]
+        base = load(text_of(study), study)
+        base.pop("quick", None)
+        values = merged(base, {"explain": dict.fromkeys(base["explain"], values)} if "options" in values else values)
+    assert values
+
+
+@pytest.mark.parametrize("name", [n for n, p in PAGES.items() if any(one.language == "sh" for one in snippets(p))])
+def test_a_batch_script_is_one_and_its_lines_are_known(name):
+    """Its commands are those that the page's other blocks explain."""
+    for one in snippets(PAGES[name]):
+        if one.language != "sh":
+            continue
+        subprocess.run(["bash", "-n"], input=one.text, text=True, check=True)
+        commands = [bare(line).removeprefix("srun ") for line in one.text.splitlines() if bare(line)]
+        assert set(commands) <= set(ELSEWHERE), commands
