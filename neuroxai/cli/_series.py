@@ -41,7 +41,7 @@ def take_series(source: Path, series: str | None, arm: str | None, out: Path, bu
     if arm == AS_IS or source.is_file():
         volume, _ = read_series(source, series)
         modality = modality_of(classifier_metadata(bundle))
-        scan = write_volume(inside(out, out / "series" / f"sub-series_{modality}.nii.gz"), volume)
+        scan = write_volume(inside(out, Path("series", f"sub-series_{modality}.nii.gz")), volume)
         if arm == AS_IS:
             return scan
         # one file with all images: `prepare` takes folders

@@ -230,12 +230,15 @@ def test_links_that_lead_nowhere_are_told(tmp_path):
     assert "fetch the data first" in str(absent[0])
 
 
-def test_the_command(tmp_path):
+def test_the_command(tmp_path, monkeypatch):
     from helpers.command import run
 
     bids(tmp_path / "bids")
-    result = run("cohort", "adni", tmp_path / "bids", tmp_path / "out")
+    monkeypatch.chdir(tmp_path)
+    result = run("cohort", "adni", "bids", "out")
     assert result.code == 0, result
+    assert len(read_cohort(tmp_path / "out").scans) == 4
+    assert not (tmp_path / "out" / "out").exists()
     assert "4 scans (2 AD, 2 CN)" in result.out
     assert "left out: 1 scans with diagnosis MCI" in result.err
     assert run("cohort", "oasis", tmp_path / "oasis", "--data", tmp_path).code == 2

@@ -148,7 +148,7 @@ PRESUMED = {
         cp -r explained explained-2
         cp -r explained explained-3
         neuroxai predict bundle cohort --part validation --out validation
-        neuroxai compare explained --participants cohort/participants.tsv --control CN --out c \\
+        neuroxai compare explained --participants cohort/participants.tsv --control CN --adjust none --out c \\
             --save-reference controls.json
     """,
 }

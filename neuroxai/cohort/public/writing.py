@@ -104,7 +104,7 @@ def write_cohort(
     rows = []
     for number, entry in enumerate(sorted(entries, key=lambda e: (e.participant_id, e.session_id)), start=1):
         parts = [part for part in (entry.participant_id, entry.session_id) if part]
-        target = io.inside(folder, folder.joinpath(*parts, "anat", entry.name))
+        target = io.inside(folder, Path(*parts, "anat", entry.name))
         try:
             io.read_space(entry.scan)
             _link(entry.scan, target)
