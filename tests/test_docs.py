@@ -12,10 +12,10 @@ import pytest
 import typer
 
 from helpers.bundles import AD
+from helpers.snippets import pages
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-PAGES = sorted([*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/**/*.md"), *REPOSITORY.glob("bundles/*/docs/*.md")])
-PAGES = [page for page in PAGES if page.parent != REPOSITORY / "docs" / "generated"]  # copies that the site is made of
+PAGES = list(pages().values())
 
 
 def shell_lines(page):

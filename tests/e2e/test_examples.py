@@ -13,6 +13,7 @@ from nilearn.datasets import load_mni152_brain_mask, load_mni152_template
 
 from helpers.bundles import AD, copy_of, train
 from helpers.command import run
+from helpers.stage import own_atlas
 from neuroxai import io
 from neuroxai.cli.main import app
 from neuroxai.space import Space, Volume
@@ -71,17 +72,13 @@ def test_every_command_has_an_example_and_json():
 def folder(tmp_path_factory, tiny_cohort):
     """What the examples find: a trained bundle, a BIDS folder of one head, an atlas of one's own."""
     root = tmp_path_factory.mktemp("examples")
-    scan = io.read_volume(tiny_cohort / "sub-17" / "anat" / "sub-17_desc-brain_T1w.nii.gz")
     anat = root / "bids" / "sub-01" / "anat"
     anat.mkdir(parents=True)
     template, mask = load_mni152_template(resolution=3), load_mni152_brain_mask(resolution=3)
     data = np.asarray(template.get_fdata() * (mask.get_fdata() > 0), np.float32)
     io.write_volume(anat / "sub-01_T1w.nii.gz", Volume(data, Space(data.shape, template.affine)))
     (root / "bids" / "participants.tsv").write_text("participant_id\tdiagnosis\tage\tsex\nsub-01\tCN\t70\tF\n")
-    labels = np.zeros(scan.space.shape, np.int32)
-    labels[10:14, 20:24, 15:19], labels[24:28, 20:24, 15:19] = 1, 2
-    io.write_volume(root / "my_atlas.nii.gz", Volume(labels, scan.space), dtype=np.int32)
-    (root / "my_atlas.tsv").write_text("index\tname\n1\tLeft thing\n2\tRight thing\n")
+    own_atlas(tiny_cohort, root / "my_atlas.nii.gz")
     return root
 
 

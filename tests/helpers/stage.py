@@ -108,7 +108,12 @@ def boxes(shape: tuple[int, ...]) -> np.ndarray:
 
 def atlas(given: Given, target: Path) -> None:
     """An atlas of one's own, with its table of names."""
-    space = io.read_volume(given.phantoms / "sub-17" / "anat" / "sub-17_desc-brain_T1w.nii.gz").space
+    own_atlas(given.phantoms, target)
+
+
+def own_atlas(phantoms: Path, target: Path) -> None:
+    """Two boxes on the phantoms' grid, left and right, and ``my_atlas.tsv`` beside them."""
+    space = io.read_volume(phantoms / "sub-17" / "anat" / "sub-17_desc-brain_T1w.nii.gz").space
     io.write_volume(target, Volume(boxes(space.shape), space), dtype=np.int32)
     target.with_name("my_atlas.tsv").write_text("index\tname\n1\tLeft thing\n2\tRight thing\n")
 

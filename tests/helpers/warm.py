@@ -92,7 +92,8 @@ def child(line: socket.socket) -> None:
 
 
 def serve(address: str) -> None:
-    """Import, then fork a child for every caller until the other end of the standard input closes."""
+    """Import, then fork a child for every caller, until a signal ends it."""
+    # what commands import late, so that no child does
     import monai.bundle.scripts  # noqa: F401
     import nilearn.image  # noqa: F401
     import sklearn.linear_model  # noqa: F401
