@@ -26,7 +26,7 @@ def space_label(arm: str) -> str:
 def output_files(folder: Path, source: Source, options: PrepareOptions) -> dict[str, Path]:
     """Where a scan's results stand, by role; ``record`` is written last."""
     parts = [part for part in (source.participant_id, source.session_id) if part]
-    who, anat = "_".join(parts), folder.joinpath(*parts, "anat")
+    who, anat = "_".join(parts), Path(*parts, "anat")
     space = space_label(options.arm)
     grid = f"{who}_space-{space}_res-{f'{options.spacing:g}'.replace('.', 'p')}"
     kind = "brain" if options.brain != "none" else "head"
@@ -45,9 +45,9 @@ def output_files(folder: Path, source: Source, options: PrepareOptions) -> dict[
         ("inverse_warp", "warp", (space, options.modality)),
     ):
         name = io.transform_name(source.participant_id, source.session_id, *labels, kind)
-        files[role] = io.inside(folder, folder / name)
-    files["figure"] = io.inside(folder, folder / "figures" / f"{who}_desc-quality_{options.modality}.png")
-    files["filling"] = io.inside(folder, folder / "figures" / f"{who}_desc-filling_{options.modality}.png")
+        files[role] = io.inside(folder, name)
+    files["figure"] = io.inside(folder, f"figures/{who}_desc-quality_{options.modality}.png")
+    files["filling"] = io.inside(folder, f"figures/{who}_desc-filling_{options.modality}.png")
     return files
 
 

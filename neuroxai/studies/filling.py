@@ -97,7 +97,7 @@ def make_filled(
 
 def _one(source: Path, folder: Path, scan: Scan, mask: Path | None, variant: str, beside: bool) -> None:
     """Fill one scan, or take it along as it is."""
-    image, target = source / scan.image, io.inside(folder, folder / scan.image)
+    image, target = source / scan.image, io.inside(folder, scan.image)
     inputs = {"scan": io.sha256(image), **({"lesions": io.sha256(mask)} if mask else {})}
     record_file = sidecar_of(target)
     wanted = [target, *([target.with_name(mask.name)] if mask and beside else [])]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import numpy as np
 import pydicom
@@ -27,8 +28,9 @@ def patient(tiny_cohort):
 
 
 def explain(bundle, source, folder, *words):
+    here = os.path.relpath(folder)  # as users name folders
     return run(
-        "explain", bundle, source, "--out", folder / "out", "--arm", "as-is", "--dicom-out", folder / "dicom", *words
+        "explain", bundle, source, "--out", f"{here}/out", "--arm", "as-is", "--dicom-out", f"{here}/dicom", *words
     )
 
 
@@ -47,6 +49,7 @@ def test_a_series_gets_the_heatmap_of_the_same_scan_as_nifti(tmp_path, trained_b
     result = explain(trained_bundle, source, tmp_path)
     assert result.code == 0, result.err
     assert "3 DICOM objects" in result.out
+    assert (tmp_path / "out" / "series" / "sub-series_T1w.nii.gz").is_file()
     expected = io.read_volume(next((tmp_path / "plain").glob("sub-1/anat/*space-orig*_heatmap.nii.gz")))
     found = io.read_parametric_map(tmp_path / "dicom" / "relevance_parametric-map.dcm")
     scale = float(np.abs(expected.data).max())

@@ -12,35 +12,13 @@ import subprocess
 import sys
 
 import pytest
-import yaml
 
 from helpers.bundles import REPOSITORY
-from neuroxai.studies import names, text_of
-from neuroxai.studies.reading import load, merged
+from helpers.studies import smaller
+from neuroxai.studies import names
 
 # pages of studies are named as these are, by author and year
 PAGES = sorted((REPOSITORY / "docs" / "tutorials").glob("*20*.md"))
-SMALL = {
-    "cohorts": {"main": {"simulate": {"subjects": 20}}},
-    "split": {"fractions": [0.5, 0.25, 0.25], "repeats": 1, "age_bins": 1},
-    "settings": {"max_epochs": 2, "min_epochs": 1},
-    "statistics": {"permutations": 99, "replicates": 50},
-}
-OWN = {
-    "eitelritter2019": {"repetitions": 2},
-    # two ways without registration, which has tests of its own and takes seven seconds a scan
-    "klingenberg2021": {
-        "cohorts": {"main": {"simulate": {"subjects": 16}}},
-        "repetitions": 1,
-        "arms": {"linear": {"prepare": {"arm": "none", "centre": "image"}}},
-    },
-    "eitel2021": {"split": {"repeats": 2}, "search": {"draws": 1}},
-    "eitel2019": {
-        "repetitions": 1,
-        "cohorts": {"pretraining": {"simulate": {"subjects": 14}}, "main": {"simulate": {"subjects": 28}}},
-        "arms": {"adni": {"settings": {"max_epochs": 2, "min_epochs": 1}}},
-    },
-}
 
 
 def command_of(page):
@@ -59,10 +37,7 @@ def test_the_command_runs_and_leaves_what_the_page_says(page, tmp_path):
     words = command_of(page)
     assert words[3] == page.stem
     if os.environ.get("NEUROXAI_STUDIES") != "quick":
-        values = load(text_of(page.stem), page.stem)
-        quick = merged(merged(merged(values, values.pop("quick")), SMALL), OWN.get(page.stem, {}))
-        small = tmp_path / f"{page.stem}.yaml"
-        small.write_text(yaml.safe_dump(quick, sort_keys=False))
+        small = smaller(page.stem, tmp_path / f"{page.stem}.yaml")
         words = [*words[:3], str(small), *(w for w in words[4:] if w != "--quick")]
     done = subprocess.run([sys.executable, "-m", *words], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -14,7 +14,7 @@ from helpers.brains import bids_of, brain
 from helpers.bundles import REPOSITORY, copy_of
 from helpers.dicom import write_series
 from helpers.explained import write_tables
-from helpers.studies import cohort_of
+from helpers.studies import cohort_of, smaller
 from neuroxai import io
 from neuroxai.space import Volume
 
@@ -155,6 +155,11 @@ def adni(given: Given, target: Path) -> None:
 def a_map(given: Given, target: Path) -> None:
     """A map on the grid of the prepared scans."""
     shutil.copy(next(given.prepared.glob("sub-01/anat/*_desc-brain_T1w.nii.gz")), target)
+
+
+def study(given: Given, target: Path) -> None:
+    """The declaration of the published study of that name, made small."""
+    smaller(target.name, target)
 
 
 def link(name: str) -> Maker:

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import yaml
 
+from neuroxai.studies import text_of
+from neuroxai.studies.reading import load, merged
+
 SMALL = {
     "title": "A small study",
     "analysis": "metrics",
@@ -17,6 +20,37 @@ SMALL = {
     "settings": {"spacing": 5, "max_epochs": 2, "batch_size": 4, "learning_rate": 0.001, "normalisation": "zscore"},
     "explain": {"lrp": {"method": "lrp_alpha_beta"}},
 }
+
+# over the quick forms of the published studies, so that they take seconds: of all, and of one
+QUICKER = {
+    "cohorts": {"main": {"simulate": {"subjects": 20}}},
+    "split": {"fractions": [0.5, 0.25, 0.25], "repeats": 1, "age_bins": 1},
+    "settings": {"max_epochs": 2, "min_epochs": 1},
+    "statistics": {"permutations": 99, "replicates": 50},
+}
+OWN = {
+    "eitelritter2019": {"repetitions": 2},
+    # two ways without registration, which has tests of its own and takes seven seconds a scan
+    "klingenberg2021": {
+        "cohorts": {"main": {"simulate": {"subjects": 16}}},
+        "repetitions": 1,
+        "arms": {"linear": {"prepare": {"arm": "none", "centre": "image"}}},
+    },
+    "eitel2021": {"split": {"repeats": 2}, "search": {"draws": 1}},
+    "eitel2019": {
+        "repetitions": 1,
+        "cohorts": {"pretraining": {"simulate": {"subjects": 14}}, "main": {"simulate": {"subjects": 28}}},
+        "arms": {"adni": {"settings": {"max_epochs": 2, "min_epochs": 1}}},
+    },
+}
+
+
+def smaller(name: str, path: Path) -> Path:
+    """Write the declaration of a published study, in its quick form made smaller still."""
+    values = load(text_of(name), name)
+    quick = merged(merged(merged(values, values.pop("quick")), QUICKER), OWN.get(name, {}))
+    path.write_text(yaml.safe_dump(quick, sort_keys=False))
+    return path
 
 
 def declared(path: Path, *, without: tuple[str, ...] = (), **changes) -> str:
