@@ -34,6 +34,7 @@ def report(
         list[Path] | None,
         typer.Option(help="Output of `neuroxai explain` on the same scans by another training; repeatable."),
     ] = None,
+    jobs: Annotated[int, typer.Option(help="Processes that draw the scans' pages; -1 for one per core.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print metrics.json instead of text.")] = False,
 ) -> None:
     """Write one HTML page a scan, one for the cohort (`index.html`) and all figures (`metrics.json`).
@@ -61,6 +62,7 @@ def report(
             on_scan=progress,
             beside=Beside(reference, calibration, tuple(also or ())),
             only=subject,
+            jobs=jobs,
         )
     for failure in built.failures:
         sys.stderr.write(f"failed: {failure.title}: {failure.error}\n")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from neuroxai.cohort import LeftOut
-from neuroxai.errors import InputError
+from neuroxai.errors import InputError, check_jobs
 from neuroxai.io import sha256
 from neuroxai.preprocess.options import PrepareOptions
 from neuroxai.preprocess.places import keep_apart
@@ -110,8 +110,7 @@ def prepare_cohort(
     from neuroxai.preprocess.engine import create
     from neuroxai.preprocess.template import load_template
 
-    if jobs == 0 or jobs < -1:
-        raise InputError(f"jobs is {jobs}, wanted 1 or more, or -1 for one per core")
+    check_jobs(jobs)
     engine = create(options.engine)
     if options.arm == "nonlinear" and engine.name != "ants":
         raise InputError(

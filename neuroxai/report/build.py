@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from neuroxai.errors import InputError, one_of
+from neuroxai.errors import InputError, check_jobs, one_of
 from neuroxai.evaluation import Estimate, RocCurve, classification_metrics, roc_points
 from neuroxai.io import read_json, write_json, write_text
 from neuroxai.report.cohort import Averages, cell_of, groups_of
@@ -18,6 +18,7 @@ from neuroxai.report.folder import ExplainFolder, common_space, read_folder
 from neuroxai.report.item import Item
 from neuroxai.report.page import cohort_page, scan_page
 from neuroxai.report.scan import scan_values
+from neuroxai.report.scan_pages import Shown, show_all
 from neuroxai.report.summary import cohort_values, metrics_record
 from neuroxai.report.truth import Truth, mask_beside, planted_dose
 from neuroxai.report.values import Failure, ScanLink
@@ -40,6 +41,7 @@ def build_report(
     on_scan: Callable[[int, int], None] | None = None,
     beside: Beside | None = None,
     only: str | None = None,
+    jobs: int = 1,
 ) -> Report:
     """Write ``index.html``, one page a scan and ``metrics.json``.
 
@@ -59,6 +61,8 @@ def build_report(
         Stored controls, scans for calibration, other trainings.
     only : str, optional
         A participant: its pages are written, and no others; the cohort's page and metrics stay as they are.
+    jobs : int
+        Processes that draw the scans' pages; -1 for one per core. The bytes do not depend on it.
 
     Returns
     -------
@@ -73,6 +77,7 @@ def build_report(
     SpaceError
         If heatmaps lie on different grids.
     """
+    check_jobs(jobs)
     folder = read_folder(explain_dir)
     chosen = _chosen(folder, only)
     space, broken = common_space(folder)
@@ -92,29 +97,29 @@ def build_report(
     averages = Averages(space)
     links: dict[str, ScanLink] = {}
     fingerprints, flagged = Fingerprints(), dict[str, str]()
+    whole = [item for item in folder.items if item.title not in broken]
+    pages = show_all(whole, sources, context, target, jobs)
     for count, item in enumerate(folder.items):
         cell = cell_of(item, folder.classes, folder.positive)
-        page, outside = item.page, None
-        try:
-            if item.title in broken:
-                raise InputError(broken[item.title])
-            values, heatmap, scan, regions = scan_values(item, sources[item.title], failures, context)
-            write_text(target / page, scan_page(values))
-            outside = values.outside
-            fingerprints.add(item.title, regions)
-            if values.flags:
-                flagged[item.title] = "; ".join(values.flags)
-            averages.add(heatmap, scan, regions, groups_of(cell))
-            if known.masks and cell:
-                patient = cell in ("TP", "FN")
-                own = known.read_mask(masks[item.title]) if patient and item.title in masks else None
-                if own is not None or not patient:
-                    known.add_scan(item.title, heatmap.data, own, "patients" if patient else "controls")
-        except InputError as error:
-            failures.append(Failure(item.title, str(error)))
-            page = ""
+        shown = Shown([Failure(item.title, broken[item.title])]) if item.title in broken else next(pages)
+        failures.extend(shown.failures)
+        page = ""
+        if shown.heatmap is not None:
+            fingerprints.add(item.title, shown.regions)
+            if shown.flags:
+                flagged[item.title] = "; ".join(shown.flags)
+            try:
+                averages.add(shown.heatmap, shown.scan, shown.regions, groups_of(cell))
+                if known.masks and cell:
+                    patient = cell in ("TP", "FN")
+                    own = known.read_mask(masks[item.title]) if patient and item.title in masks else None
+                    if own is not None or not patient:
+                        known.add_scan(item.title, shown.heatmap.data, own, "patients" if patient else "controls")
+                page = item.page
+            except InputError as error:
+                failures.append(Failure(item.title, str(error)))
         probability = item.probabilities[folder.positive]
-        links[item.title] = ScanLink(item.title, page, item.true, item.predicted, probability, cell, outside)
+        links[item.title] = ScanLink(item.title, page, item.true, item.predicted, probability, cell, shown.outside)
         if on_scan is not None:
             on_scan(count + 1, len(folder.items))
     patients = [item for item in folder.items if links[item.title].cell in ("TP", "FN")]

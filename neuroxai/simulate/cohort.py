@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from neuroxai._version import __version__
-from neuroxai.errors import InputError, one_of
+from neuroxai.errors import InputError, check_jobs, one_of
 from neuroxai.simulate.anatomy import Anatomy, mni152_anatomy
 from neuroxai.simulate.atrophy import Atrophy
 from neuroxai.simulate.effect import Effect
@@ -84,8 +84,7 @@ def simulate_cohort(
         raise InputError(f"spacing is {spacing:g} mm, wanted {SPACINGS[0]:g} to {SPACINGS[1]:g} mm, for example 2")
     if seed < 0:
         raise InputError(f"seed is {seed}, wanted a whole number of 0 or more")
-    if jobs == 0 or jobs < -1:
-        raise InputError(f"jobs is {jobs}, wanted 1 or more, or -1 for one per core")
+    check_jobs(jobs)
     # absolute: worker processes that are kept may stand in another folder
     folder, extras = Path(out).absolute(), extras or Extras()
     masks, files = read_masks(extras.masks) if extras.masks is not None else ([], [])

@@ -12,7 +12,7 @@ import numpy as np
 
 from neuroxai._version import __version__
 from neuroxai.cohort.groups import TWIN
-from neuroxai.errors import InputError
+from neuroxai.errors import InputError, check_jobs
 from neuroxai.io import read_space, read_volume, sha256
 from neuroxai.simulate.curve import Curve
 from neuroxai.simulate.own import OwnScan
@@ -70,8 +70,7 @@ def simulate_from(
     chosen = _chosen(sources.scans, subjects)
     if seed < 0:
         raise InputError(f"seed is {seed}, wanted a whole number of 0 or more")
-    if jobs == 0 or jobs < -1:
-        raise InputError(f"jobs is {jobs}, wanted 1 or more, or -1 for one per core")
+    check_jobs(jobs)
     masks: list[Volume] = []
     files: list[Path] = []
     if planting.extras.masks is not None:

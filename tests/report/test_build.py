@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ from helpers.pages import without_own_scripts
 from neuroxai.errors import InputError, SpaceError
 from neuroxai.evaluation import classification_metrics
 from neuroxai.io import read_volume, write_volume
-from neuroxai.report import build_report, figures
+from neuroxai.report import build_report, figures, scan_pages
 from neuroxai.space import Space, Volume
 
 NETWORK = "_space-network_desc-lrpAlphaBeta_heatmap.nii.gz"
@@ -65,6 +67,32 @@ def test_pages_metrics_and_identical_bytes(explained, drawn):
     assert found["groups"] == {"patients": 3, "controls": 3, "TP": 2, "FN": 1, "TN": 2, "FP": 1, "all": 6}
     expected = classification_metrics([1, 1, 1, 0, 0, 0], [0.9, 0.8, 0.3, 0.2, 0.1, 0.7])
     assert found["classification"] == {k: v.to_dict() for k, v in expected.items()}
+
+
+def test_several_processes_write_the_same_bytes(explained, drawn):
+    out = explained(masks=True)
+    heatmap_of(out, "sub-0002").write_bytes(b"")
+    told = [build_report(out, jobs=1).failures]
+    first = contents(out / "report")
+    assert "sub-0002.html" not in first
+    shutil.rmtree(out / "report")
+    done = []
+    told.append(build_report(out, jobs=2, on_scan=lambda *counts: done.append(counts)).failures)
+    assert contents(out / "report") == first
+    assert told[0] == told[1]
+    assert done == [(n, 6) for n in range(1, 7)]
+    with pytest.raises(InputError, match="jobs is -2, wanted 1 or more"):
+        build_report(out, jobs=-2)
+
+
+def test_a_process_that_the_system_ends_is_one_line(explained, monkeypatch):
+    monkeypatch.setattr(scan_pages, "show", die)
+    with pytest.raises(InputError, match=r"was ended by the system.*use fewer --jobs"):
+        build_report(explained(), jobs=2)
+
+
+def die(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_known_truth_against_arrays(explained):

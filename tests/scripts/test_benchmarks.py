@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from report.conftest import write_explain_folder
+
 BENCHMARKS = Path(__file__).resolve().parents[2] / "scripts" / "benchmarks"
 KEPT = ("in memory", "in memory, channels last", "on disk, channels last")
 SMALLEST = ("--shape", "78", "78", "78")
@@ -78,3 +80,13 @@ def test_atlas_table():
     assert float(rows["RegionScorer"][1]) == 1
     assert all(float(row[0]) > 0 for name, row in rows.items() if name != "sums of regions")
     assert text.count("largest difference from") == 2
+
+
+@pytest.mark.slow
+def test_report_table(tmp_path):
+    text = run("report.py", str(write_explain_folder(tmp_path)), "--repeats", "1", shape=())
+    rows = {line.split("|")[1].strip(): line.split("|")[2:-1] for line in text.splitlines() if line.startswith("| ")}
+    ours = {"neuroxai report", "neuroxai report --jobs 2", "neuroxai --help"}
+    assert set(rows) == {"pages of 6 scans", "view_img and mosaic", "start", "import typer, rich", *ours}
+    assert float(rows["view_img and mosaic"][1]) == float(rows["import typer, rich"][1]) == 1
+    assert all(float(cell) > 0 for name in ours for cell in rows[name])

@@ -1,0 +1,88 @@
+r"""Time of the report's pages beside nilearn's pictures of the same scans, and of the command line's start.
+
+For each scan of an explain folder nilearn makes what its users make by hand: `view_img` as an HTML file, and
+`plot_stat_map` as a mosaic, of the heatmap over the scan. Ours is the whole of `neuroxai report`: a page a scan with
+its regions and tables, the cohort's page, and all figures; once in one process and once in several. Both read the files
+anew, and results lie in a temporary folder. The start is that of `neuroxai --help`, beside a Python that imports typer
+and rich, of which the command line is made, and nothing else::
+
+    python scripts/benchmarks/report.py explained --dataset-dir cohort --jobs 2 --repeats 3
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import nibabel
+from _common import Runners, seconds
+
+from neuroxai.report import build_report
+from neuroxai.report.build import source_of
+from neuroxai.report.folder import read_folder
+
+
+def by_nilearn(pairs: list[tuple[Path, Path]], folder: Path) -> None:
+    """Draw heatmaps over scans as nilearn does."""
+    from nilearn import plotting
+
+    for number, (heatmap, scan) in enumerate(pairs):
+        images: Any = {"stat_map_img": nibabel.load(heatmap), "bg_img": nibabel.load(scan)}
+        plotting.view_img(**images).save_as_html(folder / f"{number}.html")
+        plotting.plot_stat_map(**images, display_mode="mosaic", output_file=folder / f"{number}.png")
+
+
+def kilobytes(folder: Path) -> float:
+    """Mean size of a scan's page."""
+    pages = [path.stat().st_size for path in folder.glob("*.html") if path.name != "index.html"]
+    return sum(pages) / len(pages) / 1000
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("explained", type=Path, help="output folder of neuroxai explain")
+    parser.add_argument("--dataset-dir", type=Path, help="the cohort's folder, where the run did not note it")
+    parser.add_argument("--jobs", type=int, default=2, help="processes of the second row")
+    parser.add_argument("--repeats", type=int, default=3)
+    options = parser.parse_args()
+    found = read_folder(options.explained)
+    sources = [(item.heatmap, source_of(item, found, options.dataset_dir)) for item in found.items]
+    pairs = [(heatmap, scan) for heatmap, scan in sources if scan is not None and scan.is_file()]
+    if not pairs:
+        parser.error(f"{options.explained}: no scan is found; give the cohort's folder with --dataset-dir")
+    with tempfile.TemporaryDirectory() as name:
+        ours, theirs = Path(name, "ours"), Path(name, "nilearn")
+        theirs.mkdir()
+        several = f"neuroxai report --jobs {options.jobs}"
+        runners: Runners = {
+            "view_img and mosaic": lambda: by_nilearn(pairs, theirs),
+            "neuroxai report": lambda: build_report(options.explained, ours, options.dataset_dir),
+            several: lambda: build_report(options.explained, ours, options.dataset_dir, jobs=options.jobs),
+        }
+        times = seconds(runners, options.repeats)
+        sizes = {"view_img and mosaic": kilobytes(theirs), "neuroxai report": kilobytes(ours)}
+        sizes[several] = sizes["neuroxai report"]
+    print(f"| pages of {len(pairs)} scans | s a scan | over nilearn's | kB a page |\n|---|---|---|---|")
+    for row, taken in times.items():
+        cells = f"{taken / len(pairs):.2f} | {taken / times['view_img and mosaic']:.2f} | {sizes[row]:.0f}"
+        print(f"| {row} | {cells} |")
+    plain, command = [sys.executable, "-c", "import typer, rich"], [sys.executable, "-m", "neuroxai", "--help"]
+    starts = seconds(
+        {
+            "import typer, rich": lambda: subprocess.run(plain, check=True),
+            "neuroxai --help": lambda: subprocess.run(command, check=True, stdout=subprocess.DEVNULL),
+        },
+        options.repeats,
+    )
+    print("\n| start | s | over the imports |\n|---|---|---|")
+    for row, taken in starts.items():
+        print(f"| {row} | {taken:.2f} | {taken / starts['import typer, rich']:.2f} |")
+
+
+if __name__ == "__main__":
+    main()
