@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import settings
+
+from helpers.warm import Shell, shell
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -38,6 +41,14 @@ def rng() -> np.random.Generator:
     return np.random.default_rng(20)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give a module's tests to one worker, so that what they share is made once; larger groups have marks."""
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(str(item.path.relative_to(REPOSITORY))))
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
     """Turn a skipped real-data test into a failure where the data are named."""
@@ -46,6 +57,13 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
         report.outcome = "failed"
         report.longrepr = f"NEUROXAI_TEST_DATA is set, but this real-data test skipped: {report.longrepr}"
     return report
+
+
+@pytest.fixture(scope="session")
+def terminal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
+    """A shell whose ``neuroxai`` and ``python`` are spared the imports."""
+    with shell(tmp_path_factory.mktemp("terminal")) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="session")

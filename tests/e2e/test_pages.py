@@ -20,7 +20,6 @@ from helpers.brains import bids_of
 from helpers.bundles import AD, MS, SEX
 from helpers.snippets import bare, lines, pages, snippets
 from helpers.studies import cohort_of
-from helpers.warm import shell
 from neuroxai.cohort.public import oasis_entries, write_cohort
 from neuroxai.studies import names, text_of
 from neuroxai.studies.check import check
@@ -253,12 +252,6 @@ def given(tmp_path_factory, tiny_cohort, trained_bundle):
     command = ["neuroxai", "prepare", "bids", "prepared", "--arm", "linear", "--spacing", "5", "--jobs", "2"]
     subprocess.run(command, cwd=root, check=True, capture_output=True)
     return stage.Given(tiny_cohort, trained_bundle, bids, root / "prepared")
-
-
-@pytest.fixture(scope="module")
-def terminal(tmp_path_factory):
-    with shell(tmp_path_factory.mktemp("terminal")) as opened:
-        yield opened
 
 
 @pytest.mark.slow

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
+import pytest
 import yaml
 
-from neuroxai.studies import text_of
+from helpers.warm import Shell
+from neuroxai.studies import launch, text_of
 from neuroxai.studies.reading import load, merged
 
 SMALL = {
@@ -51,6 +56,14 @@ def smaller(name: str, path: Path) -> Path:
     quick = merged(merged(merged(values, values.pop("quick")), QUICKER), OWN.get(name, {}))
     path.write_text(yaml.safe_dump(quick, sort_keys=False))
     return path
+
+
+@contextmanager
+def sooner(terminal: Shell) -> Iterator[None]:
+    """Runs that a study starts are spared the imports."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(launch, "sys", SimpleNamespace(executable=str(terminal.programs / "python")))
+        yield
 
 
 def declared(path: Path, *, without: tuple[str, ...] = (), **changes) -> str:

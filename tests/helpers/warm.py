@@ -118,7 +118,13 @@ def serve(address: str) -> None:
 
 
 class Shell:
-    """Run shell scripts whose ``neuroxai`` and ``python`` are children of the warm process."""
+    """Run shell scripts whose ``neuroxai`` and ``python`` are children of the warm process.
+
+    Parameters
+    ----------
+    programs : pathlib.Path
+        The folder ``bin`` that holds these two.
+    """
 
     def __init__(self, programs: Path) -> None:
         self.programs = programs
@@ -142,9 +148,10 @@ class Shell:
 @contextlib.contextmanager
 def shell(folder: Path) -> Iterator[Shell]:
     """Start the warm process; it ends with the block."""
-    address = str(folder / "warm.sock")
+    address, programs = str(folder / "warm.sock"), folder / "bin"
+    programs.mkdir()
     for name in ("neuroxai", "python"):
-        program = folder / name
+        program = programs / name
         program.write_text(CLIENT.format(python=sys.executable, address=address, name=name, themselves=THEMSELVES))
         program.chmod(0o755)
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
@@ -154,7 +161,7 @@ def shell(folder: Path) -> Iterator[Shell]:
     try:
         if server.stdout is None or server.stdout.readline() != b"ready\n":
             raise RuntimeError(f"the warm process ended with {server.wait()}")
-        yield Shell(folder)
+        yield Shell(programs)
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(server.pid, signal.SIGTERM)

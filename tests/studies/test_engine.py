@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers.studies import SMALL, cohort_of, declared, tables
+from helpers.studies import SMALL, cohort_of, declared, sooner, tables
 from neuroxai import io
 from neuroxai.errors import InputError
 from neuroxai.studies import How, read_study, run_study
@@ -23,6 +23,13 @@ from neuroxai.studies.status import status_of
 from neuroxai.studies.write import open_results, write_report
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("studies")]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick(terminal):
+    """What this process starts; studies that are commands of their own here start ordinary runs."""
+    with sooner(terminal):
+        yield
 
 
 @pytest.fixture(scope="module")

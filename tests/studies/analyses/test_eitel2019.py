@@ -11,6 +11,8 @@ import pandas as pd
 import pytest
 
 from helpers.runs_eitel2019 import DECLARED, OTHER, declared, make_results
+from helpers.studies import sooner
+from helpers.warm import Shell
 from neuroxai.errors import InputError
 from neuroxai.studies import check, read_study
 from neuroxai.studies.analyses import eitel2019
@@ -198,7 +200,7 @@ def test_the_declaration_is_sound(quick: bool):
 
 
 @pytest.mark.slow
-def test_from_declaration_to_page(tmp_path: Path):
+def test_from_declaration_to_page(tmp_path: Path, terminal: Shell):
     from neuroxai.studies import How, run_study
     from neuroxai.studies.declaration import Study
     from neuroxai.studies.reading import build, load, merged, text_of
@@ -217,7 +219,8 @@ def test_from_declaration_to_page(tmp_path: Path):
     }
     study: Study = build(Study, merged(values, tiny), "tiny")
     # subjects of the two cohorts bear the same names, and are not the same people
-    summary = run_study(study, tmp_path / "out", how=How(jobs=1))
+    with sooner(terminal):
+        summary = run_study(study, tmp_path / "out", how=How(jobs=1))
     assert summary.failed == []
     assert summary.scans_failed == []
     first = (tmp_path / "out" / "statistics.tsv").read_bytes()

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers.studies import cohort_of, declared
+from helpers.studies import cohort_of, declared, sooner
 from neuroxai.errors import InputError
 from neuroxai.studies import check, read_study, run_study
 from neuroxai.studies.analyses import rieke2018
@@ -52,7 +52,7 @@ def test_spearman_is_scipys_where_it_is_defined(rng):
 
 
 @pytest.mark.slow
-def test_all_three_on_one_small_network(tiny_cohort, tmp_path):
+def test_all_three_on_one_small_network(tiny_cohort, tmp_path, terminal):
     cohort = cohort_of(tiny_cohort, tmp_path / "cohort")
     settings = {
         "spacing": 5,
@@ -75,7 +75,8 @@ def test_all_three_on_one_small_network(tiny_cohort, tmp_path):
     found = {}
     for name, changes in wanted.items():
         study = read_study(declared(tmp_path / f"{name}.yaml", analysis=name, **common, **changes))
-        summary = run_study(study, tmp_path / name, {"main": cohort})
+        with sooner(terminal):
+            summary = run_study(study, tmp_path / name, {"main": cohort})
         assert summary.failed == []
         found[name] = open_results(tmp_path / name)
     # equal settings, equal runs, wherever they were made
