@@ -84,9 +84,10 @@ def test_atlas_table():
 
 @pytest.mark.slow
 def test_report_table(tmp_path):
-    text = run("report.py", str(write_explain_folder(tmp_path)), "--repeats", "1", shape=())
+    people = [("sub-0001", "", "AD", "AD", 0.9), ("sub-0002", "", "CN", "CN", 0.2)]
+    text = run("report.py", str(write_explain_folder(tmp_path, people=people)), "--repeats", "1", shape=())
     rows = {line.split("|")[1].strip(): line.split("|")[2:-1] for line in text.splitlines() if line.startswith("| ")}
     ours = {"neuroxai report", "neuroxai report --jobs 2", "neuroxai --help"}
-    assert set(rows) == {"pages of 6 scans", "view_img and mosaic", "start", "import typer, rich", *ours}
+    assert set(rows) == {"pages of 2 scans", "view_img and mosaic", "start", "import typer, rich", *ours}
     assert float(rows["view_img and mosaic"][1]) == float(rows["import typer, rich"][1]) == 1
     assert all(float(cell) > 0 for name in ours for cell in rows[name])

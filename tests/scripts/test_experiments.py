@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +15,7 @@ EXPERIMENTS = Path(__file__).resolve().parents[2] / "scripts" / "experiments"
 
 
 @pytest.mark.slow
-def test_trust_of_a_trained_bundle(tiny_cohort, trained_bundle, tmp_path):
+def test_trust_of_a_trained_bundle(tiny_cohort, trained_bundle, tmp_path, terminal):
     cohort = shutil.copytree(tiny_cohort, tmp_path / "cohort")
     blob = np.array([-30, -20, 0])  # where the phantoms' patients differ
     for path in cohort.rglob("*_T1w.nii.gz"):
@@ -27,11 +24,10 @@ def test_trust_of_a_trained_bundle(tiny_cohort, trained_bundle, tmp_path):
         inside = np.linalg.norm(space.world(np.stack(axes, axis=-1)) - blob, axis=-1) < 20
         mask = path.with_name(path.name.replace("_desc-brain_T1w", "_desc-effect_mask"))
         io.write_volume(mask, Volume(inside.astype(np.uint8), space), dtype=np.uint8)
-    command = [sys.executable, str(EXPERIMENTS / "trust.py"), str(trained_bundle), str(trained_bundle)]
-    command += ["--cohort", str(cohort), "--out", str(tmp_path / "out"), "--methods", "lrp_z_plus"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    text = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
-    rows = [line.split("|")[1].strip() for line in text.splitlines() if line]
+    command = f"python {EXPERIMENTS / 'trust.py'} {trained_bundle} {trained_bundle} --cohort cohort --out out"
+    done = terminal.run(f"{command} --methods lrp_z_plus", tmp_path)
+    assert done.returncode == 0, done.stderr
+    rows = [line.split("|")[1].strip() for line in done.stdout.splitlines() if line]
     assert rows == 2 * ["method", "---", "lrp_z_plus", "noise", "smooth noise", "scan", "chance"]
     table = io.read_tsv(tmp_path / "out" / "table.tsv").set_index("method")
     assert table.loc["lrp_z_plus", "roc_auc"] > table.loc["noise", "roc_auc"]

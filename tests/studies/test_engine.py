@@ -283,14 +283,13 @@ def test_a_run_may_itself_be_several_processes(cohort, tmp_path):
     assert runs["epochs"].item() == 2
 
 
-def test_the_command_from_the_outside(cohort, tmp_path):
-    command = [sys.executable, "-m", "neuroxai", "study"]
-    run = subprocess.run([*command, "status", str(tmp_path)], capture_output=True, text=True, check=False)
+def test_the_command_from_the_outside(cohort, tmp_path, terminal):
+    run = terminal.run("neuroxai study status .", tmp_path)
     assert run.returncode == 2
     assert run.stderr.startswith("error: ")
     declaration = declared(tmp_path / "one.yaml", arms={"plain": SMALL["arms"]["plain"]})
-    dry = [*command, "run", declaration, "--cohort", str(cohort), "--out", str(tmp_path / "out"), "--dry-run", "--json"]
-    run = subprocess.run(dry, capture_output=True, text=True, check=True)
+    run = terminal.run(f"neuroxai study run {declaration} --cohort {cohort} --out out --dry-run --json", tmp_path)
+    assert run.returncode == 0, run.stderr
     found = json.loads(run.stdout)
     assert found["runs"] == 1
     assert found["hours"] > 0
