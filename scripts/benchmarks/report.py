@@ -31,7 +31,8 @@ def by_nilearn(pairs: list[tuple[Path, Path]], folder: Path) -> None:
     from nilearn import plotting
 
     for number, (heatmap, scan) in enumerate(pairs):
-        images: Any = {"stat_map_img": nibabel.load(heatmap), "bg_img": nibabel.load(scan)}
+        # their threshold of 1e-6 by default would leave a weak heatmap empty
+        images: Any = {"stat_map_img": nibabel.load(heatmap), "bg_img": nibabel.load(scan), "threshold": None}
         plotting.view_img(**images).save_as_html(folder / f"{number}.html")
         plotting.plot_stat_map(**images, display_mode="mosaic", output_file=folder / f"{number}.png")
 
