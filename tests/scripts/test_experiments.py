@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from pathlib import Path
 
@@ -24,8 +25,9 @@ def test_trust_of_a_trained_bundle(tiny_cohort, trained_bundle, tmp_path, termin
         inside = np.linalg.norm(space.world(np.stack(axes, axis=-1)) - blob, axis=-1) < 20
         mask = path.with_name(path.name.replace("_desc-brain_T1w", "_desc-effect_mask"))
         io.write_volume(mask, Volume(inside.astype(np.uint8), space), dtype=np.uint8)
-    command = f"python {EXPERIMENTS / 'trust.py'} {trained_bundle} {trained_bundle} --cohort cohort --out out"
-    done = terminal.run(f"{command} --methods lrp_z_plus", tmp_path)
+    command = ["python", str(EXPERIMENTS / "trust.py"), str(trained_bundle), str(trained_bundle)]
+    command += ["--cohort", str(cohort), "--out", str(tmp_path / "out"), "--methods", "lrp_z_plus"]
+    done = terminal.run(shlex.join(command), tmp_path)
     assert done.returncode == 0, done.stderr
     rows = [line.split("|")[1].strip() for line in done.stdout.splitlines() if line]
     assert rows == 2 * ["method", "---", "lrp_z_plus", "noise", "smooth noise", "scan", "chance"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shlex
 import signal
 import subprocess
 import sys
@@ -288,7 +289,8 @@ def test_the_command_from_the_outside(cohort, tmp_path, terminal):
     assert run.returncode == 2
     assert run.stderr.startswith("error: ")
     declaration = declared(tmp_path / "one.yaml", arms={"plain": SMALL["arms"]["plain"]})
-    run = terminal.run(f"neuroxai study run {declaration} --cohort {cohort} --out out --dry-run --json", tmp_path)
+    dry = ["neuroxai", "study", "run", declaration, "--cohort", str(cohort), "--out", "out", "--dry-run", "--json"]
+    run = terminal.run(shlex.join(dry), tmp_path)
     assert run.returncode == 0, run.stderr
     found = json.loads(run.stdout)
     assert found["runs"] == 1
