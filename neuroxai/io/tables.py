@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -63,6 +65,43 @@ def read_tsv(path: str | os.PathLike[str], required: Sequence[str] = ()) -> pd.D
 def _header(file: Path) -> list[str]:
     with file.open(encoding="utf-8-sig") as handle:
         return [name.strip().strip('"') for name in handle.readline().rstrip("\n").split("\t")]
+
+
+def delimited(text: str, separator: str) -> list[tuple[int, list[str]]]:
+    """Split a table's text into rows of cells; a cell ends with its line, so that no quote can swallow rows.
+
+    Parameters
+    ----------
+    text : str
+        The whole table.
+    separator : str
+        One character.
+
+    Returns
+    -------
+    list of (int, list of str)
+        Line number from 1 and cells, stripped and unquoted. Blank lines are left out.
+
+    Raises
+    ------
+    InputError
+        If a quote is opened and not closed on its line, or closed in the middle of a cell; the line is named.
+    """
+    rows = []
+    for number, line in enumerate(re.split(r"\r\n|\r|\n", text), start=1):
+        if not line.strip():
+            continue
+        try:
+            (cells,) = csv.reader(
+                [line.rstrip(" ")], delimiter=separator, strict=True, skipinitialspace=separator != " "
+            )
+        except csv.Error as error:
+            raise InputError(
+                f"line {number}: a quote is not closed where its cell ends ({error}): {line.strip()[:60]!r}; "
+                "close or remove the quote"
+            ) from None
+        rows.append((number, [cell.strip() for cell in cells]))
+    return rows
 
 
 def write_tsv(path: str | os.PathLike[str], frame: pd.DataFrame) -> Path:

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from neuroxai.errors import InputError
-from neuroxai.io import read_json, read_tsv, write_json, write_tsv
+from neuroxai.io import delimited, read_json, read_tsv, write_json, write_tsv
 
 
 def test_identifiers_stay_text_and_missing_is_missing(tmp_path):
@@ -67,3 +67,21 @@ def test_json(tmp_path):
     (tmp_path / "y.json").write_bytes(b"{")
     with pytest.raises(InputError, match="not valid JSON"):
         read_json(tmp_path / "y.json")
+
+
+def test_delimited_text_gives_cells_and_the_numbers_of_their_lines():
+    text = 'a;"b;c"; d\r\n\n x; "y ""z""";""  \r5"\t;Heschl\'s;\n'
+    assert delimited(text, ";") == [
+        (1, ["a", "b;c", "d"]),
+        (3, ["x", 'y "z"', ""]),
+        (4, ['5"', "Heschl's", ""]),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [('a,"b\nc,d"\n', 1), ('a,b\n\nc,"d\n', 3), ('a,b\nc,"d,x,"e"', 2)],
+)
+def test_a_quote_that_is_not_closed_on_its_line_is_refused_with_the_line(text, line):
+    with pytest.raises(InputError, match=f"line {line}: a quote is not closed"):
+        delimited(text, ",")
