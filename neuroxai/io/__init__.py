@@ -16,7 +16,7 @@ from neuroxai.io.dicom import (
     write_report,
     write_segmentation,
 )
-from neuroxai.io.files import atomic, copy_file, inside, sha256
+from neuroxai.io.files import atomic, content_sha256, copy_file, inside, sha256
 from neuroxai.io.names import group_name, heatmap_name, method_label, start_label, transform_name
 from neuroxai.io.nifti import read_labels, read_space, read_volume, write_volume
 from neuroxai.io.orientation import Orientation, read_orientation
@@ -31,6 +31,7 @@ __all__ = [
     "Series",
     "atomic",
     "claim",
+    "content_sha256",
     "copy_file",
     "delimited",
     "group_name",

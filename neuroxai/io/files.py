@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import secrets
@@ -92,3 +93,17 @@ def sha256(path: str | os.PathLike[str]) -> str:
         for block in iter(lambda: handle.read(1 << 20), b""):
             digest.update(block)
     return digest.hexdigest()
+
+
+def content_sha256(path: str | os.PathLike[str]) -> str:
+    """Return a file's SHA-256; this process reads it once, and again when size, times or inode have changed."""
+    facts = os.stat(path)
+    # the time of the last change of the inode too: no program sets that back
+    return _known_sha256(
+        os.path.realpath(path), facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_dev, facts.st_ino
+    )
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _known_sha256(path: str, *facts: int) -> str:
+    return sha256(path)

@@ -14,7 +14,7 @@ from torch import nn
 from neuroxai.errors import InputError, SpaceError
 from neuroxai.networks.checkpointing import run
 
-Padding = Literal[0, "same"]
+Padding = Literal[0, "same", "auto"]
 _KERNEL = 3
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "elu": nn.ELU, "tanh": nn.Tanh}
 
@@ -82,8 +82,9 @@ class ConvNet(Classifier):
         Batch normalisation after each convolution.
     activation : {"relu", "elu", "tanh"}
         After each convolution and each hidden linear layer.
-    padding : {0, "same"}
-        0 for valid convolutions, "same" to keep the grid (for coarse grids).
+    padding : {0, "same", "auto"}
+        0 for valid convolutions, "same" to keep the grid (for coarse grids), "auto" for 0 where the grid suffices
+        and "same" elsewhere; the attribute ``padding`` says which it came to be.
     hidden : sequence of int
         Widths of hidden linear layers.
     dropout : float
@@ -119,6 +120,7 @@ class ConvNet(Classifier):
         name: str = "ConvNet",
     ) -> None:
         super().__init__(in_channels, num_classes, checkpointing, name)
+        self.padding = padding = settled_padding(in_shape, blocks, padding)
         self.in_shape = checked_shape(in_shape, blocks, padding, name)
         act = activation_type(activation, name)
         layers, shape = feature_layers(self.in_shape, blocks, in_channels, act, padding, norm, pool_dropout)
@@ -184,6 +186,15 @@ def smallest_grid(blocks: Sequence[Block], padding: Padding = 0, size: int = 1) 
     return size
 
 
+def settled_padding(
+    in_shape: Sequence[int], blocks: Sequence[Block], padding: Padding, size: int = 1
+) -> Literal[0, "same"]:
+    """Return what "auto" stands for on a grid: valid convolutions (0) where they leave `size` voxels, else "same"."""
+    if padding != "auto":
+        return padding
+    return 0 if min(in_shape, default=0) >= smallest_grid(blocks, 0, size) else "same"
+
+
 def _padding(block: Block, of_network: Padding) -> Padding:
     return of_network if block.padding is None else block.padding
 
@@ -202,7 +213,7 @@ def checked_shape(
     Raises
     ------
     InputError
-        For a padding other than 0 and "same".
+        For a padding other than 0 and "same" ("auto" is settled before).
     SpaceError
         For a grid that will not do; the message names the smallest that will.
     """
@@ -210,7 +221,7 @@ def checked_shape(
     if len(shape) != 3:
         raise SpaceError(f"{name}: in_shape is {shape}, wanted three axis lengths such as (96, 114, 96)")
     if padding not in (0, "same"):
-        raise InputError(f"{name}: padding is {padding!r}, wanted 0 (valid convolutions) or 'same'")
+        raise InputError(f"{name}: padding is {padding!r}, wanted 0 (valid convolutions), 'same' or 'auto'")
     least = smallest_grid(blocks, padding, size)
     if min(shape) < least:
         way_out = "a finer grid"

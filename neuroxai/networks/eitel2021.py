@@ -86,7 +86,7 @@ def model_a(
         Logits; the paper has one.
     design : {"auto", "reduced", "full"}
         The design for 2 mm or for 1 mm; "auto": that whose grid is nearer in number of voxels.
-    padding : {0, "same"}
+    padding : {0, "same", "auto"}
         The paper's convolutions are valid (0).
     dropout : float
         Channel dropout after each pooling.
@@ -216,7 +216,7 @@ def patch_cnn(
         Logits; the paper has one.
     patches : sequence of int
         Patches along the axes.
-    padding : {0, "same"}
+    padding : {0, "same", "auto"}
         Of the first three convolutions; "same" for coarse grids.
     dropout : float
         Before both linear layers; a quarter of it as channel dropout after each pooling.

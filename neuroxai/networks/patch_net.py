@@ -81,6 +81,7 @@ class PatchNet(nn.Module):
             checkpointing=checkpointing,
             name=f"{name}, each of its {self.patches} patches",
         )
+        self.padding = self.shared.padding
         self.average = nn.AdaptiveAvgPool1d(1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -9,7 +9,16 @@ from torch import nn
 
 from neuroxai.layers import PatchIndividualFilter
 from neuroxai.layers.pif import Overlap
-from neuroxai.networks.conv_net import Block, Classifier, Padding, activation_type, checked_shape, feature_layers, head
+from neuroxai.networks.conv_net import (
+    Block,
+    Classifier,
+    Padding,
+    activation_type,
+    checked_shape,
+    feature_layers,
+    head,
+    settled_padding,
+)
 
 
 class PifNet(Classifier):
@@ -63,13 +72,14 @@ class PifNet(Classifier):
     ) -> None:
         super().__init__(in_channels, num_classes, checkpointing, name)
         sizes = (patch_shape,) if isinstance(patch_shape, int) else tuple(patch_shape)
-        self.in_shape = checked_shape(in_shape, blocks, padding, name, max(sizes))
+        self.padding = settled_padding(in_shape, blocks, padding, max(sizes))
+        self.in_shape = checked_shape(in_shape, blocks, self.padding, name, max(sizes))
         act = activation_type(activation, name)
         layers, (channels, *shape) = feature_layers(
-            self.in_shape, blocks, in_channels, act, padding, norm, pool_dropout
+            self.in_shape, blocks, in_channels, act, self.padding, norm, pool_dropout
         )
         pif = PatchIndividualFilter(
-            3, channels, filters, shape, patch_shape, overlap=overlap, reassemble=reassemble, padding=padding
+            3, channels, filters, shape, patch_shape, overlap=overlap, reassemble=reassemble, padding=self.padding
         )
         layers["pif"] = pif
         layers[f"act{len(blocks) + 1}"] = act()

@@ -29,7 +29,7 @@ def ad_cnn(
         Input channels.
     num_classes : int
         Logits; the paper has two.
-    padding : {0, "same"}
+    padding : {0, "same", "auto"}
         The paper's convolutions are valid (0).
     dropout : float
         Before both linear layers.
@@ -72,7 +72,7 @@ def ms_cnn(
         Input channels.
     num_classes : int
         Logits; the paper has one.
-    padding : {0, "same"}
+    padding : {0, "same", "auto"}
         The paper's convolutions are valid (0).
     dropout : float
         Channel dropout after each pooling.

@@ -16,7 +16,7 @@ from neuroxai.studies.check import check, order, search_space
 from neuroxai.studies.declaration import Study, Values
 from neuroxai.studies.digest import digest
 from neuroxai.studies.execute import ERROR, RESULT
-from neuroxai.studies.explaining import is_finished
+from neuroxai.studies.explaining import explanation_digest, is_finished
 from neuroxai.studies.folder import claim, write_tables
 from neuroxai.studies.how import How, Summary
 from neuroxai.studies.launch import run_all
@@ -230,7 +230,7 @@ class _Engine:
         if not all((place / f"predictions_{part}.tsv").is_file() for part in facts["parts"]):
             return False
         return all(
-            is_finished(place / "explained" / part / name, digest([spec, facts["atlases"]]))
+            is_finished(place / "explained" / part / name, explanation_digest(spec, facts["atlases"]))
             for part in facts["parts"]
             for name, spec in facts["explain"].items()
         )

@@ -5,6 +5,7 @@ No heatmap is kept but the means of groups, so that a run of a thousand scans an
 
 from __future__ import annotations
 
+import glob
 import logging
 import math
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from neuroxai import io
+from neuroxai._version import __version__
 from neuroxai.atlas import Atlas, RegionScorer
 from neuroxai.components import AttributionInferer, FilterInferer
 from neuroxai.errors import InputError
@@ -39,7 +41,7 @@ def explain_run(folder: Path, bundle: Path, facts: dict[str, Any]) -> None:
         pending = {
             name: spec
             for name, spec in specs.items()
-            if not is_finished(place / name, digest([spec, facts["atlases"]]))
+            if not is_finished(place / name, explanation_digest(spec, facts["atlases"]))
         }  # fmt: skip
         if not pending:
             continue
@@ -67,8 +69,31 @@ def explain_run(folder: Path, bundle: Path, facts: dict[str, Any]) -> None:
                 gatherers[name].write(place / name)
             else:
                 _log.info("%s: the network has no layer %s", name, specs[name]["layer"])
-            record = {**specs[name], "atlases": facts["atlases"], "digest": digest([specs[name], facts["atlases"]])}
+            record = {
+                **specs[name],
+                "atlases": facts["atlases"],
+                "digest": explanation_digest(specs[name], facts["atlases"]),
+            }
             io.write_json(place / name / "explanation.json", record)
+
+
+def explanation_digest(spec: Mapping[str, Any], atlases: Sequence[str]) -> str:
+    """Return the digest of all that decides an explanation of a run: what is asked for, atlases, and this version."""
+    from neuroxai.atlas.named import find, is_name
+
+    contents = []
+    for name in atlases:
+        files: list[Path] = []
+        if name != "builtin":
+            files = list(find(name)) if is_name(name) else _with_labels(Path(name))
+        contents.append([name, *(io.content_sha256(path) for path in files)])
+    return digest([dict(spec), contents, __version__])
+
+
+def _with_labels(image: Path) -> list[Path]:
+    """Return a label image and the files of its stem beside it, in which its names may stand."""
+    stem = image.name.removesuffix(".gz").removesuffix(".nii")
+    return sorted(path for path in image.parent.glob(f"{glob.escape(stem)}*") if path.is_file())
 
 
 def is_finished(place: Path, wanted: str) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from neuroxai import io
+from neuroxai._version import __version__
 from neuroxai.studies.declaration import Arm, Study, Values
 from neuroxai.studies.digest import digest
 
@@ -122,16 +123,22 @@ def make_run(
 
 
 def identify(run: Run, processes: int = 1) -> str:
-    """Return the digest of all that decides a run's result: settings, configurations, labels, scans, forerunner."""
+    """Return the digest of all that decides a run's result.
+
+    Settings and the contents of files that they name, configurations, labels, the scans' contents, the forerunner, and
+    the version of this package.
+    """
     return digest(
         {
             "bundle": run.bundle.name,
             "configs": {p.name: io.sha256(p) for p in sorted((run.bundle / "configs").glob("*.json"))},
             "data": _data_digest(run),
             "settings": run.settings,
+            "files": {name: found for name, value in run.settings.items() if (found := _named_content(value))},
             "needs": run.needs,
             "train": run.train,
             "processes": processes,
+            "version": __version__,
         }
     )
 
@@ -139,8 +146,17 @@ def identify(run: Run, processes: int = 1) -> str:
 def _data_digest(run: Run) -> str:
     datalist: Mapping[str, Any] = io.read_json(run.datalist)
     scans = {
-        item["image"]: (run.folder / item["image"]).stat().st_size
+        item["image"]: io.content_sha256(run.folder / item["image"])
         for part in ("training", "validation", "test")
         for item in datalist.get(part, [])
     }
-    return digest({"parts": {k: v for k, v in datalist.items() if k != "versions"}, "bytes": scans})
+    return digest({"parts": {k: v for k, v in datalist.items() if k != "versions"}, "scans": scans})
+
+
+def _named_content(value: Any) -> str | None:
+    """Return the checksum of the file, or of a bundle's weights, that a setting names; None for any other setting."""
+    if not isinstance(value, str) or not value:
+        return None
+    path = Path(value).expanduser()
+    path = path / "models" / "model.pt" if path.is_dir() else path
+    return io.content_sha256(path) if path.is_file() else None

@@ -184,4 +184,4 @@ def test_train_and_inference_prepare_scans_alike(bundle):
     # no matter in inference
     assert (network.pop("dropout"), network.pop("checkpointing")) == ("@dropout", "@checkpointing")
     assert network == inference["network_def"]
-    assert train_config["padding"] == inference["padding"]
+    assert inference["padding"] == f"$@record.get('settings', {{}}).get('padding', {train_config['padding']!r})"

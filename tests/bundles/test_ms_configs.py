@@ -73,9 +73,11 @@ def test_an_option_without_a_method_goes_to_the_bundles_own(trained_ms_bundle, t
 
 def test_the_grid_that_is_padded_is_the_one_too_small_for_valid_convolutions():
     blocks = (Block(64, pool=3), Block(64, pool=3), Block(64), Block(64, pool=3))
-    for name in ("train.json", "inference.json"):
-        config = json.loads((MS / "configs" / name).read_text())
-        assert config["padding"] == f"$'same' if min(@space.shape) < {smallest_grid(blocks)} else 0"
+    least = smallest_grid(blocks)
+    assert json.loads((MS / "configs" / "train.json").read_text())["padding"] == "auto"
+    for size, padding in ((least - 1, "same"), (least, 0)):
+        with torch.device("meta"):
+            assert ms_cnn((least + 3, least + 9, size), padding="auto").padding == padding
 
 
 def test_a_scan_at_a_time_it_says_the_same(trained_ms_bundle, tiny_cohort):

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import functools
+import json
 import logging
 import os
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
@@ -57,10 +61,15 @@ def test_a_changed_scan_and_a_changed_transform_are_prepared_anew(scan, tmp_path
     cache(item(scan))
     os.utime(scan, ns=(1, 1))
     cache(item(scan))
-    assert Read.reads == 2
+    assert Read.reads == 1  # the content is the same
     scan.write_bytes(b"abcd")
     assert len(cache(item(scan))["image"]) == 4
-    assert Read.reads == 3
+    assert Read.reads == 2
+    # another content of the same size and time
+    before = scan.stat()
+    scan.write_bytes(b"abce")
+    os.utime(scan, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert cache(item(scan))["image"].tolist() == list(b"abce")
     other = ScanCache(tmp_path / "cache", Read(factor=2.0))
     assert torch.equal(other(item(scan))["image"], 2 * cache(item(scan))["image"])
 
@@ -86,6 +95,67 @@ def test_the_recipe_tells_options_apart():
     assert found[0] == found[1]
     assert found[0] not in found[2:]
     assert recipe(ScaleIntensityd("image", 0, 1)) != recipe(ScaleIntensityd("image", 0, 2))
+
+
+def scaled_by(factor):
+    return lambda image: image * factor
+
+
+class Slotted:
+    __slots__ = ("value",)
+
+    def __init__(self, value):
+        self.value = value
+
+
+ALIKE_BUT_FOR_ONE_VALUE = {
+    "array": (np.array([1.0, 2.0]), np.array([1.0, 3.0])),
+    "large array": (np.arange(10**5), np.r_[np.arange(10**5 - 1), 0]),
+    "dtype of an array": (np.zeros(2, np.float32), np.zeros(2, np.int32)),
+    "shape": (np.zeros((2, 3)), np.zeros((3, 2))),
+    "tensor": (torch.tensor([1.0, 2.0]), torch.tensor([1.0, 3.0])),
+    "bfloat16": (torch.ones(2, dtype=torch.bfloat16), torch.zeros(2, dtype=torch.bfloat16)),
+    "dtype": (torch.float32, torch.float64),
+    "numpy dtype": (np.dtype("float32"), np.dtype("float64")),
+    "type": (np.float32, np.float64),
+    "scalar": (np.float64(1), np.float64(2)),
+    "lambda": (lambda x: x + 1, lambda x: x + 2),
+    "closure": (scaled_by(1.0), scaled_by(2.0)),
+    "partial": (functools.partial(torch.add, other=1), functools.partial(torch.add, other=2)),
+    "ufunc": (np.add, np.subtract),
+    "built-in": (torch.add, torch.sub),
+    "method": (Read(1.0).__call__, Read(2.0).__call__),
+    "bytes": (b"a", b"b"),
+    "path": (Path("a"), Path("b")),
+    "keys of two types": ({1: "x"}, {"1": "x"}),
+    "slots": (Slotted(1), Slotted(2)),
+    "layer": (torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)),
+    "int and float": (1, 1.0),
+}
+
+
+@pytest.mark.parametrize("name", ALIKE_BUT_FOR_ONE_VALUE)
+def test_the_recipe_tells_values_of_every_kind_apart(name):
+    one, other = (Read(value) for value in ALIKE_BUT_FOR_ONE_VALUE[name])
+    assert json.dumps(recipe(one)) == json.dumps(recipe(one))
+    assert json.dumps(recipe(one)) != json.dumps(recipe(other))
+
+
+@pytest.mark.parametrize("value", [np.random.default_rng(0), iter([1]), np.array([object()])], ids=str)
+def test_what_cannot_be_described_is_refused(tmp_path, value):
+    with pytest.raises(InputError, match=r"cannot be told from those of another.*--cache memory"):
+        ScanCache(tmp_path / "cache", Read(value))
+
+
+def test_code_that_changed_gives_another_recipe(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    module = tmp_path / "own_transform_of_a_test.py"
+    module.write_text("class Own:\n    def __call__(self, item): return helper(item)\ndef helper(item): return item\n")
+    import own_transform_of_a_test as own
+
+    first = recipe(own.Own())
+    module.write_text(module.read_text().replace("return item\n", "return {**item}\n"))
+    assert recipe(own.Own()) != first
 
 
 def test_disk_and_memory_give_the_same_items(tiny_cohort, tmp_path):
