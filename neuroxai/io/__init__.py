@@ -20,7 +20,8 @@ from neuroxai.io.files import atomic, content_sha256, copy_file, inside, sha256
 from neuroxai.io.names import group_name, heatmap_name, method_label, start_label, transform_name
 from neuroxai.io.nifti import read_labels, read_space, read_volume, write_volume
 from neuroxai.io.orientation import Orientation, read_orientation
-from neuroxai.io.tables import delimited, read_json, read_tsv, write_json, write_text, write_tsv
+from neuroxai.io.rows import delimited
+from neuroxai.io.tables import read_json, read_tsv, write_json, write_text, write_tsv
 from neuroxai.io.transforms import read_affine, read_warp, write_affine, write_warp
 
 __all__ = [

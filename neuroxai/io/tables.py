@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
-import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,13 +13,21 @@ from typing import TYPE_CHECKING, Any
 
 from neuroxai.errors import InputError
 from neuroxai.io.files import atomic
+from neuroxai.io.rows import even_rows, guarded, unguarded
 
 if TYPE_CHECKING:
     import pandas as pd
 
+_MISSING = ["", "n/a", "N/A", "N/a", "n/A", "nan", "NaN", "NAN"]
+#: Columns that hold names, in whichever form these are written.
+_NAMES = ("participant_id", "session_id", "name", "true", "predicted")
 
-def read_tsv(path: str | os.PathLike[str], required: Sequence[str] = ()) -> pd.DataFrame:
-    """Read a tab-separated table; identifiers stay text, ``n/a`` and empty cells are missing values.
+
+def read_tsv(path: str | os.PathLike[str], required: Sequence[str] = (), text: bool = False) -> pd.DataFrame:
+    """Read a tab-separated table; identifiers stay text, ``n/a``, ``NaN`` and empty cells are missing values.
+
+    A row is one line, see `neuroxai.io.rows`. An apostrophe that `write_tsv` put before what a spreadsheet would
+    take for a formula is taken away.
 
     Parameters
     ----------
@@ -27,11 +35,14 @@ def read_tsv(path: str | os.PathLike[str], required: Sequence[str] = ()) -> pd.D
         The table.
     required : sequence of str
         Columns that must be there.
+    text : bool
+        Leave all cells as they are written: ``01`` and ``1`` are two labels.
 
     Raises
     ------
     InputError
-        If the file is absent, is not a table, or lacks a column.
+        If the file is absent, is not a table (an unclosed quote, more or fewer cells than the header), or lacks a
+        column.
     """
     import pandas as pd
 
@@ -39,74 +50,47 @@ def read_tsv(path: str | os.PathLike[str], required: Sequence[str] = ()) -> pd.D
     if not file.is_file():
         raise InputError(f"{file}: no such table; give the path of a tab-separated file")
     try:
-        frame = pd.read_csv(
-            file,
-            sep="\t",
-            na_values=["n/a", "N/A", ""],
-            keep_default_na=False,
-            dtype={"participant_id": "str", "session_id": "str"},
-            encoding="utf-8-sig",
-        )
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        header, *rows = even_rows(file.read_text(encoding="utf-8-sig"))
+    except (InputError, UnicodeDecodeError) as error:
         raise InputError(f"{file}: is not a tab-separated table ({str(error).splitlines()[0]})") from None
-    frame.columns = [str(c).strip() for c in frame.columns]
-    # pandas takes cells beyond the header for an index, which would shift every column, and renames doubles
-    if not isinstance(frame.index, pd.RangeIndex):
-        raise InputError(f"{file}: is not a tab-separated table (rows have more cells than the header); even them out")
-    twice = [name for name, count in Counter(_header(file)).items() if count > 1]
+    columns = [unguarded(name.strip()) for name in header]
+    # pandas would rename doubles
+    twice = [name for name, count in Counter(columns).items() if count > 1]
     if twice:
         raise InputError(f"{file}: column {twice[0]!r} stands twice, wanted once; rename or delete one")
-    missing = [c for c in required if c not in frame.columns]
+    missing = [c for c in required if c not in columns]
     if missing:
-        raise InputError(f"{file}: column {missing[0]!r} is absent; the table has {', '.join(map(str, frame.columns))}")
-    return frame
-
-
-def _header(file: Path) -> list[str]:
-    with file.open(encoding="utf-8-sig") as handle:
-        return [name.strip().strip('"') for name in handle.readline().rstrip("\n").split("\t")]
-
-
-def delimited(text: str, separator: str) -> list[tuple[int, list[str]]]:
-    """Split a table's text into rows of cells; a cell ends with its line, so that no quote can swallow rows.
-
-    Parameters
-    ----------
-    text : str
-        The whole table.
-    separator : str
-        One character.
-
-    Returns
-    -------
-    list of (int, list of str)
-        Line number from 1 and cells, stripped and unquoted. Blank lines are left out.
-
-    Raises
-    ------
-    InputError
-        If a quote is opened and not closed on its line, or closed in the middle of a cell; the line is named.
-    """
-    rows = []
-    for number, line in enumerate(re.split(r"\r\n|\r|\n", text), start=1):
-        if not line.strip():
-            continue
-        try:
-            (cells,) = csv.reader(
-                [line.rstrip(" ")], delimiter=separator, strict=True, skipinitialspace=separator != " "
-            )
-        except csv.Error as error:
-            raise InputError(
-                f"line {number}: a quote is not closed where its cell ends ({error}): {line.strip()[:60]!r}; "
-                "close or remove the quote"
-            ) from None
-        rows.append((number, [cell.strip() for cell in cells]))
-    return rows
+        raise InputError(f"{file}: column {missing[0]!r} is absent; the table has {', '.join(columns)[:1000]}")
+    canonical = io.StringIO(newline="")
+    csv.writer(canonical, delimiter="\t", lineterminator="\n").writerows(
+        [columns, *([unguarded(cell) for cell in row] for row in rows)]
+    )
+    canonical.seek(0)
+    return pd.read_csv(
+        canonical,
+        sep="\t",
+        na_values=_MISSING,
+        keep_default_na=False,
+        dtype="str" if text else dict.fromkeys(_NAMES, "str"),
+        index_col=False,
+        skip_blank_lines=False,
+    )
 
 
 def write_tsv(path: str | os.PathLike[str], frame: pd.DataFrame) -> Path:
-    """Write a table with ``n/a`` for missing values; floats keep 8 significant digits."""
-    return write_text(path, frame.to_csv(sep="\t", index=False, na_rep="n/a", float_format="%.8g", lineterminator="\n"))
+    """Write a table with ``n/a`` for missing values; floats keep 8 significant digits.
+
+    Texts that a spreadsheet would take for a formula get an apostrophe before them, which `read_tsv` takes away.
+    """
+    safe = frame.rename(columns=lambda name: guarded(str(name)))
+    for place in range(frame.shape[1]):
+        if frame.dtypes.iloc[place].kind not in "iufb":
+            safe.isetitem(place, frame.iloc[:, place].map(_guarded).to_numpy(dtype=object))
+    return write_text(path, safe.to_csv(sep="\t", index=False, na_rep="n/a", float_format="%.8g", lineterminator="\n"))
+
+
+def _guarded(value: Any) -> Any:
+    return guarded(value) if isinstance(value, str) else value
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:
