@@ -160,6 +160,19 @@ def takes_start(name: str) -> bool:
     return _method(name).factory.startswith(_RELEVANCE)
 
 
+def start_of(name: str, start: str | None = None) -> str | None:
+    """Return where a method's relevance of a class starts: `start`, or the default; None of a method without a start.
+
+    Raises
+    ------
+    InputError
+        If the name is unknown.
+    """
+    from neuroxai.lrp.starts import DEFAULT_START
+
+    return (start or DEFAULT_START) if takes_start(name) else None
+
+
 def create(name: str, model: nn.Module, **options: Any) -> Attribution:
     """Make an attribution method for a model.
 
@@ -175,7 +188,8 @@ def create(name: str, model: nn.Module, **options: Any) -> Attribution:
     Returns
     -------
     captum.attr.Attribution
-        Its ``attribute(inputs, target=...)`` returns a tensor shaped like the inputs.
+        Its ``attribute(inputs, target=...)`` returns a tensor shaped like the inputs. Relevance propagation explains
+        the class's probability, as ``neuroxai explain`` does; ``start="logit"`` its logit.
 
     Raises
     ------

@@ -36,7 +36,7 @@ def explain(
     ] = None,
     option: Annotated[list[str] | None, typer.Option(help="Option of the method, such as beta=1; repeatable.")] = None,
     start: Annotated[
-        str | None, typer.Option(help="Where relevance starts: logit or probability; the bundle's choice if left out.")
+        str | None, typer.Option(help="Where relevance starts: logit or probability; the probability if left out.")
     ] = None,
     target: Annotated[
         str | None, typer.Option(help="Class to explain, or `predicted`; the second class if left.")

@@ -156,7 +156,7 @@ class Explainer:
         regions = None if scores is None else scores(output["heatmap"].float(), [batch.scan])[0]
         facts = {
             **run_facts(method, options, str(model.checkpoint), model.name, atlas, batch.space),
-            "start": inferer.call.get("start"),
+            "start": inferer.start,
         }
         return Explained(row, model.classes[int(output["target"][0])], heatmap, native, scanner, regions, facts)
 

@@ -11,7 +11,7 @@ from ignite.engine import Engine, Events
 
 from neuroxai import io
 from neuroxai.atlas import Atlas
-from neuroxai.attribution import takes_start
+from neuroxai.attribution import start_of
 from neuroxai.components.facts import hidden_facts, relative_source, run_facts
 from neuroxai.components.predictions import prediction_rows, write_predictions
 from neuroxai.components.scores import Scores
@@ -103,7 +103,7 @@ class HeatmapSaver:
         self.label = io.start_label(hidden["layer"], hidden["neuron"], hidden["conditions"])
         self.facts: dict[str, Any] = {
             **run_facts(method, options, checkpoint, bundle, atlas, space),
-            "start": start if takes_start(method) and layer is None else None,
+            "start": start_of(method, start) if layer is None else None,
             "explained": target if layer is None else None,
             **hidden,
             "native": self.native,

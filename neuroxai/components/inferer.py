@@ -27,7 +27,7 @@ class AttributionInferer(Inferer):
     target : int or "predicted"
         Class to explain: an index (1, the patients', as in Boehle 2019), or each scan's predicted class.
     start : {"logit", "probability"}, optional
-        Where layer-wise relevance propagation starts; other methods have no start.
+        Where layer-wise relevance propagation starts, the probability by default; other methods have no start.
     layer : str, optional
         Explain neurons of this hidden layer instead of a class; ``lrp_`` methods and deep_taylor.
     neuron : int, sequence of int or dict, optional
@@ -68,8 +68,9 @@ class AttributionInferer(Inferer):
         self.call: dict[str, Any] = {}
         if conditions:
             self.call["conditions"] = conditions
-        if layer is None and start is not None and attribution.takes_start(method):
-            self.call["start"] = start
+        self.start = attribution.start_of(method, start) if layer is None else None
+        if self.start is not None:
+            self.call["start"] = self.start
         self._attribution: Any = None
         self._network: torch.nn.Module | None = None
 

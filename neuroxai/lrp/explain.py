@@ -73,13 +73,13 @@ class LRP(Attribution):  # type: ignore[misc]  # captum is untyped
 
     @overload
     def attribute(
-        self, inputs: Tensor, target: Target = ..., *, start: Beginning = ..., layer: str | None = ...,
+        self, inputs: Tensor, target: Target = ..., *, start: Beginning | None = ..., layer: str | None = ...,
         neuron: Neuron = ..., conditions: Conditions = ..., return_layers: Literal[False] = ...,
     ) -> Tensor: ...  # fmt: skip
 
     @overload
     def attribute(
-        self, inputs: Tensor, target: Target = ..., *, start: Beginning = ..., layer: str | None = ...,
+        self, inputs: Tensor, target: Target = ..., *, start: Beginning | None = ..., layer: str | None = ...,
         neuron: Neuron = ..., conditions: Conditions = ..., return_layers: Literal[True],
     ) -> tuple[Tensor, dict[str, Tensor]]: ...  # fmt: skip
 
@@ -88,7 +88,7 @@ class LRP(Attribution):  # type: ignore[misc]  # captum is untyped
         inputs: Tensor,
         target: Target = None,
         *,
-        start: Beginning = "logit",
+        start: Beginning | None = None,
         layer: str | None = None,
         neuron: Neuron = None,
         conditions: Conditions = None,
@@ -103,9 +103,9 @@ class LRP(Attribution):  # type: ignore[misc]  # captum is untyped
             bfloat16 is explained in float32 (its weights cast, the model itself left as it is).
         target : int, sequence of int or torch.Tensor, optional
             Class index, one for all or one a sample. May be None (or 0) where the network has one output.
-        start : {"logit", "probability"}
-            Relevance of the target at the output: its logit, or its probability (softmax over several outputs, sigmoid
-            of one), as the code of Boehle 2019 does.
+        start : {"probability", "logit"}, optional
+            Relevance of the target at the output: its probability (softmax over several outputs, sigmoid of one), as
+            the code of Boehle 2019 does and by default, or its logit. A logit below 0 turns the sign of the whole map.
         layer : str, optional
             Start at the output of this layer (one of `layers`) instead: its values are the relevance, and the layers
             behind it, a normalisation among them, are not run (but for the check of the first call). `target` is None.
@@ -173,7 +173,7 @@ class LRP(Attribution):  # type: ignore[misc]  # captum is untyped
         yield from explained_each(plan, x, output, kept, layer, neurons, unwrapped(self.model))
 
     def report(
-        self, inputs: Tensor, target: Target = None, *, start: Beginning = "logit", layer: str | None = None,
+        self, inputs: Tensor, target: Target = None, *, start: Beginning | None = None, layer: str | None = None,
         neuron: Neuron = None, conditions: Conditions = None,
     ) -> Conservation:  # fmt: skip
         """Account for the relevance of an explanation: what each layer passes on, what its bias or rule absorbs.
@@ -186,7 +186,7 @@ class LRP(Attribution):  # type: ignore[misc]  # captum is untyped
 
     def rank(
         self, inputs: Tensor, target: Target = None, *, layer: str, by: Literal["absolute", "signed"] = "absolute",
-        start: Beginning = "logit", conditions: Conditions = None,
+        start: Beginning | None = None, conditions: Conditions = None,
     ) -> Ranking:  # fmt: skip
         """Rank a layer's channels by the relevance they carry for one class (Achtibat 2023).
 

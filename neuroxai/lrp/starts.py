@@ -18,6 +18,8 @@ from neuroxai.lrp.steps import Step
 from neuroxai.lrp.targets import Target, check_target, class_scores, is_index, probabilities, target_indices
 
 STARTS = ("logit", "probability")
+DEFAULT_START: Literal["logit", "probability"] = "probability"
+"""Where relevance of a class starts if nothing else is said, in Python and on the command line."""
 Neuron = int | Sequence[int] | Mapping[str, int] | None
 
 
@@ -32,12 +34,12 @@ class Start:
     """
 
     target: Target = None
-    start: Literal["logit", "probability"] = "logit"
+    start: Literal["logit", "probability"] | None = None
     layer: str | None = None
     neuron: Neuron = None
 
     def __post_init__(self) -> None:
-        if self.start not in STARTS:
+        if self.start is not None and self.start not in STARTS:
             raise one_of("start", self.start, STARTS)
         if self.layer is None:
             if self.neuron is not None:
@@ -48,7 +50,7 @@ class Start:
                 f"both target ({self.target!r}) and layer ({self.layer!r}) are given; relevance starts at one of them. "
                 "To explain a class through chosen channels of a layer use conditions={layer: channels}"
             )
-        if self.start != "logit":
+        if self.start == "probability":
             raise InputError(f"start is {self.start!r}, but relevance that starts at a layer starts from its values")
 
     def indices(self, x: Tensor) -> Tensor | None:
@@ -72,7 +74,7 @@ class Start:
         scores = class_scores(output)
         indices = torch.zeros(len(scores), dtype=torch.long, device=scores.device) if indices is None else indices
         check_target(self.target, indices, scores.shape[1])
-        values = scores if self.start == "logit" else probabilities(scores, link)
+        values = scores if (self.start or DEFAULT_START) == "logit" else probabilities(scores, link)
         chosen = indices[:, None]
         return torch.zeros_like(scores).scatter_(1, chosen, values.gather(1, chosen)).reshape(output.shape)
 

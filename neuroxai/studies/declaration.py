@@ -142,7 +142,7 @@ class Explanation:
     options : dict
         The method's options.
     start : str
-        Where relevance starts: logit or probability; the bundle's choice if left out.
+        Where relevance starts: logit or probability; the probability if left out.
     target : str
         Class to explain; the last if left out.
     layer : str

@@ -50,7 +50,7 @@ def test_the_heatmap_is_what_the_python_call_gives(explained, trained_bundle, sc
     data = io.read_volume(scan).data
     inputs = torch.from_numpy((data - data.min()) / (data.max() - data.min()))[None, None]
     method = attribution.create("lrp_alpha_beta", network, beta=0)
-    expected = method.attribute(inputs, target=1, start="probability")[0, 0]
+    expected = method.attribute(inputs, target=1)[0, 0]
     found = heatmap(explained)
     assert found.space.matches(mni152(5))
     scale = float(expected.abs().max())

@@ -35,6 +35,13 @@ def test_one_patch_and_filter(network, scans):
     torch.testing.assert_close(found["logits"], network(scans))
 
 
+@pytest.mark.parametrize("name", [name for name in attribution.names() if attribution.takes_start(name)])
+def test_components_and_the_python_call_explain_the_same(network, scans, name):
+    inferer = AttributionInferer(name)
+    assert inferer.start == "probability"
+    assert torch.equal(inferer(scans, network)["heatmap"], attribution.create(name, network).attribute(scans, 0))
+
+
 def test_a_class_through_chosen_channels(network, scans):
     found = AttributionInferer(conditions={"0": 2}, start="probability")(scans, network)
     method = attribution.create("lrp_alpha_beta", network)

@@ -49,14 +49,14 @@ def close(got, wanted):
 @pytest.mark.parametrize("layer", CHANNELS)
 def test_single_channels_add_up_to_the_whole(preset, layer):
     lrp, x = LRP(network(3), PRESETS[preset]), scans()
-    each = [lrp.attribute(x, 1, conditions={layer: c}) for c in range(CHANNELS[layer])]
-    whole = lrp.attribute(x, 1)
+    each = [lrp.attribute(x, 1, conditions={layer: c}, start="logit") for c in range(CHANNELS[layer])]
+    whole = lrp.attribute(x, 1, start="logit")
     close(torch.stack(each).sum(0), whole)
-    close(lrp.attribute(x, 1, conditions={layer: range(CHANNELS[layer])}), whole)
+    close(lrp.attribute(x, 1, conditions={layer: range(CHANNELS[layer])}, start="logit"), whole)
     assert sum(bool(m.any()) for m in each) > 1  # more than one channel has a share
-    pair = lrp.attribute(x, 1, conditions={layer: [2, 0]})
+    pair = lrp.attribute(x, 1, conditions={layer: [2, 0]}, start="logit")
     close(pair, each[0] + each[2])
-    stepwise, layers = lrp.attribute(x, 1, conditions={layer: [2, 0]}, return_layers=True)
+    stepwise, layers = lrp.attribute(x, 1, conditions={layer: [2, 0]}, return_layers=True, start="logit")
     close(stepwise, pair)
     assert not layers[layer][:, 1].any()
     assert layers[layer][:, [0, 2]].any()
@@ -67,7 +67,7 @@ def through_the_cut(model, layer, channels, composite, x, target):
     """Concept relevance without a mask: the upper part explained on its own, the lower part neuron by neuron."""
     upper, lower = nn.Sequential(*model[layer + 1 :]).eval(), nn.Sequential(*model[: layer + 1], nn.Flatten()).eval()
     values = model[: layer + 1](x).detach()
-    middle = LRP(upper, composite).attribute(values, target)
+    middle = LRP(upper, composite).attribute(values, target, start="logit")
     lrp = LRP(lower, composite)
     out = torch.zeros_like(x)
     for sample in range(len(x)):
@@ -76,7 +76,7 @@ def through_the_cut(model, layer, channels, composite, x, target):
         wanted = torch.isin(of_channel, torch.tensor(sorted(channels))) & (r != 0)  # a value of 0 has no relevance
         indices = wanted.nonzero()[:, 0]
         if len(indices):
-            maps = lrp.attribute(x[sample].expand(len(indices), *x.shape[1:]), indices)
+            maps = lrp.attribute(x[sample].expand(len(indices), *x.shape[1:]), indices, start="logit")
             out[sample] = (maps * (r / value)[indices].view(-1, 1, 1, 1, 1)).sum(0)
     return out
 
@@ -86,21 +86,21 @@ def through_the_cut(model, layer, channels, composite, x, target):
 def test_condition_equals_the_two_halves_explained_apart(layer, channels, seed, target):
     model, x = network(seed), scans(seed=seed + 1)
     for composite in (composites.epsilon(), composites.alpha_beta(1.0)):
-        got = LRP(model, composite).attribute(x, target, conditions={str(layer): channels})
+        got = LRP(model, composite).attribute(x, target, conditions={str(layer): channels}, start="logit")
         close(got, through_the_cut(model, layer, channels, composite, x, target))
 
 
 @pytest.mark.parametrize("preset", ["epsilon", "alpha_beta"])
 def test_conditions_combine(preset):
     lrp, x = LRP(network(), PRESETS[preset]), scans()
-    both = lrp.attribute(x, 1, conditions={"0": 1, "4": [0, 3]})
-    assert torch.equal(both, lrp.attribute(x, 1, conditions={"4": (3, 0), "0": [1]}))
-    close(both, sum(lrp.attribute(x, 1, conditions={"0": 1, "4": c}) for c in (0, 3)))
+    both = lrp.attribute(x, 1, conditions={"0": 1, "4": [0, 3]}, start="logit")
+    assert torch.equal(both, lrp.attribute(x, 1, conditions={"4": (3, 0), "0": [1]}, start="logit"))
+    close(both, sum(lrp.attribute(x, 1, conditions={"0": 1, "4": c}, start="logit") for c in (0, 3)))
     # convolution, folded normalisation, activation and pooling keep channels apart: the same condition at each of them
     for layer in ("1", "2", "3"):
-        close(lrp.attribute(x, 1, conditions={layer: 1, "6": [0, 3]}), both)
-    table = [lrp.attribute(x, 1, conditions={"0": a, "4": b}) for a in range(3) for b in range(4)]
-    close(torch.stack(table).sum(0), lrp.attribute(x, 1))
+        close(lrp.attribute(x, 1, conditions={layer: 1, "6": [0, 3]}, start="logit"), both)
+    table = [lrp.attribute(x, 1, conditions={"0": a, "4": b}, start="logit") for a in range(3) for b in range(4)]
+    close(torch.stack(table).sum(0), lrp.attribute(x, 1, start="logit"))
 
 
 def test_conditions_behind_a_hidden_start():
@@ -124,14 +124,14 @@ def test_conditions_in_one_branch_leave_the_other():
     torch.manual_seed(1)
     model, x = Residual().double().eval(), torch.randn(2, 3, dtype=torch.float64)
     lrp = LRP(model, composites.everywhere(Epsilon(0)))
-    _, layers = lrp.attribute(x, 1, return_layers=True)
-    _, some = lrp.attribute(x, 1, conditions={"branch": 2}, return_layers=True)
+    _, layers = lrp.attribute(x, 1, return_layers=True, start="logit")
+    _, some = lrp.attribute(x, 1, conditions={"branch": 2}, return_layers=True, start="logit")
     kept = layers["branch"] * torch.tensor([0, 0, 1, 0])
     torch.testing.assert_close(some["branch"], kept)
     skip = layers["add"] - layers["branch"]  # the sum's other operand
     through = LRP(nn.Sequential(model.branch).eval(), composites.everywhere(Epsilon(0)))
     a = model.stem(x).detach()
-    wanted = skip + through.attribute(a, 2) * (kept[:, 2] / model.branch(a)[:, 2]).detach()[:, None]
+    wanted = skip + through.attribute(a, 2, start="logit") * (kept[:, 2] / model.branch(a)[:, 2]).detach()[:, None]
     torch.testing.assert_close(some["stem"], wanted)
 
 
@@ -140,42 +140,46 @@ def test_conditions_in_one_branch_leave_the_other():
 def test_ranking(layer, by):
     lrp, x = LRP(network(), composites.alpha_beta(1.0)), scans(3)
     targets = [0, 1, 1]
-    sums = lrp.attribute(x, targets, return_layers=True)[1][layer].flatten(2).sum(2) if int(layer) < 8 else None
-    sums = lrp.attribute(x, targets, return_layers=True)[1][layer] if sums is None else sums
-    ranking = lrp.rank(x, targets, layer=layer, by=by)
+    sums = (
+        lrp.attribute(x, targets, return_layers=True, start="logit")[1][layer].flatten(2).sum(2)
+        if int(layer) < 8
+        else None
+    )
+    sums = lrp.attribute(x, targets, return_layers=True, start="logit")[1][layer] if sums is None else sums
+    ranking = lrp.rank(x, targets, layer=layer, by=by, start="logit")
     assert ranking.channels.sort(1).values.tolist() == [list(range(CHANNELS[layer]))] * 3
     torch.testing.assert_close(ranking.relevance, sums.gather(1, ranking.channels))
     keys = ranking.relevance.abs() if by == "absolute" else ranking.relevance
     assert (keys.diff(dim=1) <= 0).all()
     best = int((sums.abs() if by == "absolute" else sums)[1].argmax())
     assert ranking.top(1, sample=1) == [best]
-    alone = lrp.rank(x[1:2], 1, layer=layer, by=by)
+    alone = lrp.rank(x[1:2], 1, layer=layer, by=by, start="logit")
     assert torch.equal(alone.channels[0], ranking.channels[1])
     assert f"sample 1, {layer}: {best} (" in str(ranking)
 
 
 def test_ranking_under_a_condition():
     lrp, x = LRP(network(), composites.epsilon()), scans()
-    whole = lrp.rank(x, 1, layer="0").relevance.sum(1)
-    parts = [lrp.rank(x, 1, layer="0", conditions={"4": c}) for c in range(4)]
+    whole = lrp.rank(x, 1, layer="0", start="logit").relevance.sum(1)
+    parts = [lrp.rank(x, 1, layer="0", conditions={"4": c}, start="logit") for c in range(4)]
     torch.testing.assert_close(sum(p.relevance.sum(1) for p in parts), whole)
     assert len({tuple(p.channels[0].tolist()) for p in parts}) > 1
-    at_itself = lrp.rank(x, 1, layer="4", conditions={"4": 2})
+    at_itself = lrp.rank(x, 1, layer="4", conditions={"4": 2}, start="logit")
     assert at_itself.top(1) == [2]
     assert not at_itself.relevance[:, 1:].any()
     probability = lrp.rank(x, 1, layer="0", start="probability")
-    assert torch.equal(probability.channels, lrp.rank(x, 1, layer="0").channels)
-    assert not torch.allclose(probability.relevance, lrp.rank(x, 1, layer="0").relevance)
+    assert torch.equal(probability.channels, lrp.rank(x, 1, layer="0", start="logit").channels)
+    assert not torch.allclose(probability.relevance, lrp.rank(x, 1, layer="0", start="logit").relevance)
 
 
 def test_conditions_leave_nothing_behind():
     model, x = network(), scans()
     before = {k: v.clone() for k, v in model.state_dict().items()}
     lrp = LRP(model, composites.epsilon())
-    whole = lrp.attribute(x, 1)
-    some = lrp.attribute(x, 1, conditions={"4": 0})
-    assert torch.equal(lrp.attribute(x, 1), whole)
-    assert torch.equal(lrp.attribute(x, 1, conditions={"4": 0}), some)
+    whole = lrp.attribute(x, 1, start="logit")
+    some = lrp.attribute(x, 1, conditions={"4": 0}, start="logit")
+    assert torch.equal(lrp.attribute(x, 1, start="logit"), whole)
+    assert torch.equal(lrp.attribute(x, 1, conditions={"4": 0}, start="logit"), some)
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
 
 
@@ -194,14 +198,14 @@ def test_conditions_leave_nothing_behind():
 )
 def test_wrong_conditions(conditions, message):
     with pytest.raises(InputError, match=message):
-        LRP(network(), composites.epsilon()).attribute(scans(), 1, conditions=conditions)
+        LRP(network(), composites.epsilon()).attribute(scans(), 1, conditions=conditions, start="logit")
 
 
 def test_wrong_rankings():
     lrp, x = LRP(network(), composites.epsilon()), scans()
     with pytest.raises(InputError, match="unknown order 'size'; choose one of: absolute, signed"):
-        lrp.rank(x, 1, layer="4", by="size")
+        lrp.rank(x, 1, layer="4", by="size", start="logit")
     with pytest.raises(InputError, match="unknown layer 'conv'"):
-        lrp.rank(x, 1, layer="conv")
+        lrp.rank(x, 1, layer="conv", start="logit")
     with pytest.raises(InputError, match="target is None, but the network has 2 outputs"):
-        lrp.rank(x, layer="4")
+        lrp.rank(x, layer="4", start="logit")

@@ -68,7 +68,7 @@ def check(layer, composite, rule, x, seed, reads=None):
     matrix, bias = lrp_layers.dense(layer, x.shape[1:])
     reads = matrix > 0 if reads is None else reads
     targets = torch.tensor(np.random.default_rng(seed).integers(0, len(bias), len(x)))
-    got = LRP(Scores(layer).eval(), composite).attribute(x, targets).numpy()
+    got = LRP(Scores(layer).eval(), composite).attribute(x, targets, start="logit").numpy()
     for sample, target in enumerate(targets):
         flat = x[sample].numpy().ravel()
         upper = np.zeros(len(bias))
@@ -131,8 +131,10 @@ def test_norm_is_folded_into_a_transposed_convolution(groups, rule):
         merged.bias.copy_((layer.bias - norm.running_mean) * factor + norm.bias)
     torch.testing.assert_close(merged(x), pair(x))
     composite = composites.everywhere(rule)
-    got = LRP(Scores(pair).eval(), composite).attribute(x, 11)
-    torch.testing.assert_close(got, LRP(Scores(merged).eval(), composite).attribute(x, 11), rtol=1e-10, atol=1e-10)
+    got = LRP(Scores(pair).eval(), composite).attribute(x, 11, start="logit")
+    torch.testing.assert_close(
+        got, LRP(Scores(merged).eval(), composite).attribute(x, 11, start="logit"), rtol=1e-10, atol=1e-10
+    )
 
 
 @st.composite
@@ -240,7 +242,7 @@ def test_copied_values_take_their_relevance_back(name, rule):
     assert set(np.unique(matrix)) <= {0.0, 1.0}
     head = randomised(nn.Linear(len(bias), 2, bias=False).double(), 7)
     network = nn.Sequential(layer, nn.Flatten(), head).eval()
-    got = LRP(network, Composite({nn.Linear: Epsilon(0)}, sums=rule)).attribute(x, 1)
+    got = LRP(network, Composite({nn.Linear: Epsilon(0)}, sums=rule)).attribute(x, 1, start="logit")
     for sample in range(2):
         value = matrix @ x[sample].numpy().ravel() + bias
         at_copies = head.weight[1].detach().numpy() * value
@@ -258,7 +260,7 @@ def test_adaptive_maxima_win_all(axes, functional):
     layer = Call(lambda x: pool(x, size)) if functional else getattr(nn, f"AdaptiveMaxPool{axes}d")(size)
     out = layer(x).flatten(1)
     for target in range(0, out.shape[1], 2):
-        got = LRP(Scores(layer).eval(), composites.z_plus()).attribute(x, target)
+        got = LRP(Scores(layer).eval(), composites.z_plus()).attribute(x, target, start="logit")
         winners = torch.zeros_like(x)
         for sample in range(2):  # all values differ: the winner is where the output's value stands
             winners[sample] = torch.where(x[sample] == out[sample, target], x[sample], 0.0)
@@ -283,10 +285,10 @@ def test_conservation_through_every_layer():
     logit = network(x)[:, 0].detach()
     for rule in (Epsilon(0), AlphaBeta(beta=0, epsilon=0), Gamma(epsilon=0)):
         lrp = LRP(network, composites.everywhere(rule))
-        relevance, layers = lrp.attribute(x, 0, return_layers=True)
+        relevance, layers = lrp.attribute(x, 0, return_layers=True, start="logit")
         for name, value in {**layers, "all": relevance}.items():
             torch.testing.assert_close(value.flatten(1).sum(1), logit, rtol=1e-10, atol=0, msg=name)
-        torch.testing.assert_close(lrp.attribute(x, 0), relevance, rtol=1e-10, atol=1e-12)
+        torch.testing.assert_close(lrp.attribute(x, 0, start="logit"), relevance, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -299,7 +301,7 @@ def test_conservation_through_every_layer():
 )
 def test_wrong_shapes_are_named(layer, shape, message):
     with pytest.raises(InputError, match=message):
-        LRP(Scores(layer).eval(), composites.epsilon()).attribute(torch.ones(shape), 0)
+        LRP(Scores(layer).eval(), composites.epsilon()).attribute(torch.ones(shape), 0, start="logit")
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -307,8 +309,8 @@ def test_layout_and_dtype(dtype):
     layer = nn.Sequential(nn.AvgPool3d(2), nn.Upsample(scale_factor=2, mode="trilinear"), nn.InstanceNorm3d(2))
     x = inputs((2, 2, 4, 6, 4), "signed", 1, dtype)
     lrp = LRP(Scores(layer).eval(), composites.epsilon())
-    plain = lrp.attribute(x, 3)
+    plain = lrp.attribute(x, 3, start="logit")
     assert plain.dtype == dtype
-    again = lrp.attribute(x.contiguous(memory_format=torch.channels_last_3d), 3)
+    again = lrp.attribute(x.contiguous(memory_format=torch.channels_last_3d), 3, start="logit")
     tolerance = {torch.float32: 1e-4, torch.float64: 1e-10}[dtype] * float(plain.abs().max())
     torch.testing.assert_close(again, plain, rtol=0, atol=tolerance)

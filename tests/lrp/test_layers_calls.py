@@ -50,7 +50,7 @@ def given_scans(batch=2):
 
 def relevance_of(function, rule, target=2, x=None):
     composite = Composite({nn.Linear: Epsilon(0)}, sums=rule)
-    return LRP(call(function), composite).attribute(given_scans() if x is None else x, target)
+    return LRP(call(function), composite).attribute(given_scans() if x is None else x, target, start="logit")
 
 
 SUMS = {
@@ -75,7 +75,7 @@ def test_constants_in_sums_are_biases(case, name, mode, target):
     options = {**options, "bias": mode}
     model, x = call(function), given_scans()
     bias = constant(model).detach().double().numpy()
-    got = LRP(model, Composite({}, sums=kind(**options))).attribute(x, target)
+    got = LRP(model, Composite({}, sums=kind(**options))).attribute(x, target, start="logit")
     matrix = sign * np.eye(6)
     for sample in range(2):
         upper = np.zeros(6)
@@ -91,7 +91,7 @@ def test_differences_are_sums_with_a_sign(name, alpha):
     kind, options = RULES[name]
     model = call(lambda m, x: torch.add(x[:, :3], x[:, 3:], alpha=alpha))
     x = given_scans()
-    got = LRP(model, Composite({}, sums=kind(**options))).attribute(x, 1)
+    got = LRP(model, Composite({}, sums=kind(**options))).attribute(x, 1, start="logit")
     matrix = np.hstack([np.eye(3), alpha * np.eye(3)])
     reads = {"reads": matrix != 0}
     for sample in range(2):
@@ -100,7 +100,9 @@ def test_differences_are_sums_with_a_sign(name, alpha):
         wanted = oracle.relevance(name, {**options, **reads}, matrix, np.zeros(3), x[sample].numpy(), upper)
         np.testing.assert_allclose(got[sample].numpy(), wanted, rtol=0, atol=1e-10)
     if alpha == -1:
-        same = LRP(call(lambda m, x: x[:, :3] - x[:, 3:]), Composite({}, sums=kind(**options))).attribute(x, 1)
+        same = LRP(call(lambda m, x: x[:, :3] - x[:, 3:]), Composite({}, sums=kind(**options))).attribute(
+            x, 1, start="logit"
+        )
         assert torch.equal(same, got)
 
 
@@ -153,7 +155,7 @@ def test_signal_takes_all(case, swapped):
         return gate(m, x) * signal if swapped else signal * gate(m, x)
 
     x, model = given_scans(), call(function)
-    got = LRP(model, composites.epsilon(0)).attribute(x, 2)
+    got = LRP(model, composites.epsilon(0)).attribute(x, 2, start="logit")
     values = (x * model.first.weight[2]).detach()  # contributions to the signal
     wanted = values * gate(model, x)[:, 2:3].detach()
     torch.testing.assert_close(got, wanted, rtol=1e-10, atol=1e-12)
@@ -177,7 +179,7 @@ def test_channel_attention_over_a_grid():
     torch.manual_seed(0)
     model = Attention().double().eval()
     x = torch.randn(2, 1, 4, 5, 6, dtype=torch.float64)
-    got = LRP(model, composites.epsilon(0)).attribute(x, 1)
+    got = LRP(model, composites.epsilon(0)).attribute(x, 1, start="logit")
     gradient_on = x.clone().requires_grad_(True)
     y = model.conv(gradient_on)
     gate = model.fc(y.mean((2, 3, 4))).sigmoid().view(2, 3, 1, 1, 1).detach()
@@ -196,7 +198,7 @@ def test_activations_of_monai(activation):
     x = given_scans()
     middle = first(x).detach()
     value = activation(middle.clone())
-    _, layers = LRP(model, composites.epsilon(0)).attribute(x, 1, return_layers=True)
+    _, layers = LRP(model, composites.epsilon(0)).attribute(x, 1, return_layers=True, start="logit")
     assert torch.equal(layers["0"], layers["1"])
     share = value * second.weight[1] / (value @ second.weight[1] + second.bias[1])[:, None]
     torch.testing.assert_close(layers["1"], (share * model(x)[:, 1:]).detach())
@@ -250,11 +252,13 @@ def test_places_that_come_from_nowhere_take_nothing():
         return F.unfold(x.view(-1, 1, 2, 3), 2, padding=1).flatten(1)
 
     model = call(windows)
-    got = LRP(model, composites.epsilon()).attribute(given_scans(), 0)  # the first window's first value is padding
+    got = LRP(model, composites.epsilon()).attribute(
+        given_scans(), 0, start="logit"
+    )  # the first window's first value is padding
     assert not got.any()
     x = given_scans()
     out = model(x).detach()
     target = int((out[0] == x[0, 5]).nonzero()[0])
     wanted = torch.zeros_like(x)
     wanted[:, 5] = x[:, 5]
-    torch.testing.assert_close(LRP(model, composites.epsilon()).attribute(x, target), wanted)
+    torch.testing.assert_close(LRP(model, composites.epsilon()).attribute(x, target, start="logit"), wanted)

@@ -83,7 +83,7 @@ def test_epsilon_rule(drawn, epsilon, mode, functional, from_sums, seed):
         composite = Composite({type(layer): rule})
     network = Scores(Functional(layer) if functional else layer).eval()
     target = seed % int(np.prod(shape))
-    got = LRP(network, composite).attribute(x, target).numpy()
+    got = LRP(network, composite).attribute(x, target, start="logit").numpy()
     factor = over_values(layer.weight, layer, shape, 1.0).ravel()
     offset = over_values(getattr(layer, "bias", None), layer, shape, 0.0).ravel()
     for sample in range(2):
@@ -123,9 +123,9 @@ def test_conservation(norm, preset):
         network[-1].weight.abs_()
         network[0].weight.abs_()
     x = torch.randn(2, 1, 4, 5, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    relevance = LRP(network, composites.epsilon(0)).attribute(x, 1)
+    relevance = LRP(network, composites.epsilon(0)).attribute(x, 1, start="logit")
     torch.testing.assert_close(relevance.flatten(1).sum(1), network(x)[:, 1].detach(), rtol=1e-10, atol=0)
-    _, layers = LRP(network, preset).attribute(x, 1, return_layers=True)
+    _, layers = LRP(network, preset).attribute(x, 1, return_layers=True, start="logit")
     total = layers["1"].flatten(1).sum(1)  # through the normalisation, whatever the rule of the linear layers
     torch.testing.assert_close(layers["0"].flatten(1).sum(1), total, rtol=1e-10, atol=0)
 
@@ -135,11 +135,13 @@ def test_named_rules(norm):
     layer = NORMS[norm]
     network, x = network_of(layer), torch.rand(1, 1, 4, 5, 6, dtype=torch.float64)
     base = composites.z_plus().rules
-    _, passed = LRP(network, Composite({**base, type(layer): Pass()})).attribute(x, 0, return_layers=True)
+    _, passed = LRP(network, Composite({**base, type(layer): Pass()})).attribute(
+        x, 0, return_layers=True, start="logit"
+    )
     assert torch.equal(passed["0"], passed["1"])
     for key in (type(layer), "1"):
-        named = LRP(network, Composite({**base, key: Zero(epsilon=0.5)})).attribute(x, 0)
-        assert torch.equal(named, LRP(network, Composite(base, sums=ZPlus(epsilon=0.5))).attribute(x, 0))
+        named = LRP(network, Composite({**base, key: Zero(epsilon=0.5)})).attribute(x, 0, start="logit")
+        assert torch.equal(named, LRP(network, Composite(base, sums=ZPlus(epsilon=0.5))).attribute(x, 0, start="logit"))
         with pytest.raises(UnsupportedLayerError, match=r"layer '1' .*names ZPlus for it.*Epsilon, Zero and Pass"):
             LRP(network, Composite({**base, key: ZPlus()}))
 
@@ -155,7 +157,9 @@ def test_instance_normalisation_with_running_statistics_is_a_batch_normalisation
     x = torch.randn(2, 1, 4, 5, 6, dtype=torch.float64)
     first, second = network_of(norm), network_of(twin)
     torch.testing.assert_close(first(x), second(x))
-    torch.testing.assert_close(LRP(first, preset).attribute(x, 0), LRP(second, preset).attribute(x, 0))
+    torch.testing.assert_close(
+        LRP(first, preset).attribute(x, 0, start="logit"), LRP(second, preset).attribute(x, 0, start="logit")
+    )
 
 
 def test_refused():
@@ -174,5 +178,5 @@ def test_a_passing_norm_before_a_pooling(norm):
     ).double().eval()  # fmt: skip
     x = torch.randn(2, 1, 6, 7, 8, dtype=torch.float64)
     lrp = LRP(model, Composite({**composites.alpha_beta(1.0).rules, type(norm): Pass()}))
-    general, _ = lrp.attribute(x, 1, return_layers=True)
-    torch.testing.assert_close(lrp.attribute(x, 1), general, rtol=1e-10, atol=1e-12)
+    general, _ = lrp.attribute(x, 1, return_layers=True, start="logit")
+    torch.testing.assert_close(lrp.attribute(x, 1, start="logit"), general, rtol=1e-10, atol=1e-12)

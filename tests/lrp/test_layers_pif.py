@@ -58,7 +58,7 @@ def test_against_the_dense_formula(layer, name, mode, strains, seed):
     network = nn.Sequential(Scores(layer), nn.Linear(len(bias), 2, bias=False).double()).eval()
     randomised(network[1], seed)
     composite = Composite({PatchIndividualFilter: kind(**options), nn.Linear: Epsilon(0)}, strains=strains)
-    got = LRP(network, composite).attribute(x, 1).numpy()
+    got = LRP(network, composite).attribute(x, 1, start="logit").numpy()
     share = 0.5 if strains == "mean" and layer.overlap is not None else 1.0
     for sample in range(2):
         flat = x[sample].numpy().ravel()
@@ -82,12 +82,12 @@ def test_the_mean_of_the_strains_halves_and_the_sum_conserves(reassemble):
     x = torch.randn(2, 1, 6, 7, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     logit = model(x)[:, 1].detach()
     rules = {kind: Epsilon(0) for kind in (nn.Conv3d, nn.Linear, PatchIndividualFilter)}
-    mean = LRP(model, Composite(rules)).attribute(x, 1)
-    total = LRP(model, Composite(rules, strains="sum")).attribute(x, 1)
+    mean = LRP(model, Composite(rules)).attribute(x, 1, start="logit")
+    total = LRP(model, Composite(rules, strains="sum")).attribute(x, 1, start="logit")
     torch.testing.assert_close(total.flatten(1).sum(1), logit, rtol=1e-10, atol=0)
     torch.testing.assert_close(mean, total / 2, rtol=1e-10, atol=0)
     alone = network(reassemble, overlap=None)
-    single = LRP(alone, Composite(rules)).attribute(x, 1)  # one strain: nothing to average
+    single = LRP(alone, Composite(rules)).attribute(x, 1, start="logit")  # one strain: nothing to average
     torch.testing.assert_close(single.flatten(1).sum(1), alone(x)[:, 1].detach(), rtol=1e-10, atol=0)
 
 
@@ -95,20 +95,22 @@ def test_presets_layers_and_positions():
     model = network(reassemble=True, bias=True)
     x = torch.rand(1, 1, 6, 7, 6, dtype=torch.float64)
     for preset in (composites.epsilon(), composites.alpha_beta(1.0), composites.z_plus(), composites.boehle2019(0.5)):
-        relevance, layers = LRP(model, preset).attribute(x, 0, return_layers=True)
+        relevance, layers = LRP(model, preset).attribute(x, 0, return_layers=True, start="logit")
         assert relevance.shape == x.shape
         assert relevance.abs().max() > 0
         assert layers["2"].shape[1:] == model[2].output_shape
     by_position = Composite({**composites.epsilon().rules, 1: ZPlus()})
     by_type = Composite({**composites.epsilon().rules, PatchIndividualFilter: ZPlus()})
-    assert torch.equal(LRP(model, by_position).attribute(x, 0), LRP(model, by_type).attribute(x, 0))
+    assert torch.equal(
+        LRP(model, by_position).attribute(x, 0, start="logit"), LRP(model, by_type).attribute(x, 0, start="logit")
+    )
 
 
 def test_refused():
     model = network(reassemble=False)
     lrp = LRP(model, composites.epsilon())
     with pytest.raises(InputError, match=r"layer '2': .*\(batch, 2, 4, 5, 4\) is wanted: the layer's patches belong"):
-        lrp.attribute(torch.rand(1, 1, 7, 7, 6, dtype=torch.float64), 0)
+        lrp.attribute(torch.rand(1, 1, 7, 7, 6, dtype=torch.float64), 0, start="logit")
     rules = {**composites.epsilon().rules, PatchIndividualFilter: Pass()}
     with pytest.raises(UnsupportedLayerError, match=r"layer '2' \(PatchIndividualFilter\): Pass is no rule"):
         LRP(model, Composite(rules))

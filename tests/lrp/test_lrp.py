@@ -70,20 +70,20 @@ def assert_same_state(before, model):
 @pytest.mark.parametrize("training", [False, True])
 def test_model_stays_bit_identical_and_second_call_is_identical(preset, training):
     model = small_network(activation=lambda: nn.ReLU(inplace=True)).train(training)
-    evaluated = LRP(copy.deepcopy(model).eval(), PRESETS[preset]).attribute(scans(), 1)
+    evaluated = LRP(copy.deepcopy(model).eval(), PRESETS[preset]).attribute(scans(), 1, start="logit")
     before, x = state_of(model), scans()
     lrp = LRP(model, PRESETS[preset])
     assert isinstance(lrp, captum.attr.Attribution)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore" if training else "error")
-        first, second = lrp.attribute(x, target=1), lrp.attribute(x, target=1)
+        first, second = lrp.attribute(x, target=1, start="logit"), lrp.attribute(x, target=1, start="logit")
     assert torch.equal(first, second)
     assert torch.equal(first, evaluated)
     assert torch.equal(x, scans())
     assert_same_state(before, model)
     if training:
         with pytest.warns(UserWarning, match="training mode"):
-            lrp.attribute(x, target=1)
+            lrp.attribute(x, target=1, start="logit")
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -93,20 +93,20 @@ def test_batch_of_three_equals_three_singles(preset, activation):
     x[1] = x[1].abs()  # a sample that is >= 0 beside others that are not
     lrp = LRP(model, PRESETS[preset])
     targets = torch.tensor([0, 1, 1])
-    together = lrp.attribute(x, targets)
+    together = lrp.attribute(x, targets, start="logit")
     assert together.shape == x.shape
     for index in range(3):
-        alone = lrp.attribute(x[index : index + 1], int(targets[index]))
+        alone = lrp.attribute(x[index : index + 1], int(targets[index]), start="logit")
         torch.testing.assert_close(together[index : index + 1], alone, rtol=1e-9, atol=1e-12)
 
 
 def test_targets_in_all_spellings():
     lrp, x = LRP(small_network(), composites.epsilon()), scans()
-    wanted = lrp.attribute(x, 1)
+    wanted = lrp.attribute(x, 1, start="logit")
     for target in (torch.tensor(1), torch.tensor([1, 1]), [1, 1], (1, 1), np.int64(1), np.array([1, 1])):
-        assert torch.equal(lrp.attribute(x, target), wanted)
-    assert not torch.allclose(lrp.attribute(x, 0), wanted)
-    mixed = lrp.attribute(x, [0, 1])
+        assert torch.equal(lrp.attribute(x, target, start="logit"), wanted)
+    assert not torch.allclose(lrp.attribute(x, 0, start="logit"), wanted)
+    mixed = lrp.attribute(x, [0, 1], start="logit")
     assert torch.equal(mixed[1], wanted[1])
     assert not torch.equal(mixed[0], wanted[0])
 
@@ -114,9 +114,9 @@ def test_targets_in_all_spellings():
 def test_one_logit():
     model, x = small_network(classes=1), scans()
     lrp = LRP(model, composites.epsilon())
-    assert torch.equal(lrp.attribute(x), lrp.attribute(x, 0))
+    assert torch.equal(lrp.attribute(x, start="logit"), lrp.attribute(x, 0, start="logit"))
     with pytest.raises(InputError, match="target 1 does not exist; the network has 1 output: target must be 0 or None"):
-        lrp.attribute(x, 1)
+        lrp.attribute(x, 1, start="logit")
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_one_logit():
 )
 def test_wrong_targets(target, message):
     with pytest.raises(InputError, match=message):
-        LRP(small_network(), composites.epsilon()).attribute(scans(), target)
+        LRP(small_network(), composites.epsilon()).attribute(scans(), target, start="logit")
 
 
 @pytest.mark.parametrize(
@@ -157,47 +157,50 @@ def test_wrong_targets(target, message):
 def test_wrong_inputs(change, message):
     lrp = LRP(small_network(), composites.epsilon())
     with pytest.raises(InputError, match=message):
-        lrp.attribute(change(scans()), 1)
+        lrp.attribute(change(scans()), 1, start="logit")
 
 
 def test_dtype_and_gradient_modes():
     model = small_network()
     lrp = LRP(model, composites.alpha_beta(1.0))
-    single = lrp.attribute(scans(), 1)
+    single = lrp.attribute(scans(), 1, start="logit")
     assert single.dtype == torch.float32
     assert not single.requires_grad
     with torch.no_grad():
-        assert torch.equal(lrp.attribute(scans(), 1), single)
+        assert torch.equal(lrp.attribute(scans(), 1, start="logit"), single)
     with torch.inference_mode():
-        assert torch.equal(lrp.attribute(scans(), 1), single)
+        assert torch.equal(lrp.attribute(scans(), 1, start="logit"), single)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert torch.equal(lrp.attribute(scans(), 1), single)
+        assert torch.equal(lrp.attribute(scans(), 1, start="logit"), single)
     x = scans().requires_grad_(True)
-    assert torch.equal(lrp.attribute(x, 1), single)
+    assert torch.equal(lrp.attribute(x, 1, start="logit"), single)
     assert x.requires_grad
     model.double()  # the same instance follows the model
-    double = lrp.attribute(scans().double(), 1)
+    double = lrp.attribute(scans().double(), 1, start="logit")
     assert double.dtype == torch.float64
     torch.testing.assert_close(double.float(), single, rtol=1e-3, atol=1e-5 * float(single.abs().max()))
     channels_last = model.to(memory_format=torch.channels_last_3d)
-    again = LRP(channels_last, composites.alpha_beta(1.0)).attribute(scans().double(), 1)
+    again = LRP(channels_last, composites.alpha_beta(1.0)).attribute(scans().double(), 1, start="logit")
     torch.testing.assert_close(again, double, rtol=1e-9, atol=1e-12)
 
 
 def test_weights_changed_after_construction_are_seen():
     model = small_network(0)
     lrp = LRP(model, composites.epsilon())
-    lrp.attribute(scans(), 1)
+    lrp.attribute(scans(), 1, start="logit")
     model.load_state_dict(small_network(5).state_dict())
-    assert torch.equal(lrp.attribute(scans(), 1), LRP(small_network(5), composites.epsilon()).attribute(scans(), 1))
+    assert torch.equal(
+        lrp.attribute(scans(), 1, start="logit"),
+        LRP(small_network(5), composites.epsilon()).attribute(scans(), 1, start="logit"),
+    )
 
 
 def test_threads():
     model, x = small_network(), scans(4)
     lrp = LRP(model, composites.alpha_beta(1.0))
-    wanted = [lrp.attribute(x, t) for t in (0, 1)]
+    wanted = [lrp.attribute(x, t, start="logit") for t in (0, 1)]
     with ThreadPoolExecutor(4) as pool:
-        for index, got in enumerate(pool.map(lambda i: lrp.attribute(x, i % 2), range(16))):
+        for index, got in enumerate(pool.map(lambda i: lrp.attribute(x, i % 2, start="logit"), range(16))):
             assert torch.equal(got, wanted[index % 2])
 
 
@@ -208,9 +211,9 @@ def test_start_and_probabilities_at_the_end(end):
     ended = nn.Sequential(*model, *([] if end is None else [end])).eval()
     lrp = LRP(ended, composites.epsilon())
     plain = LRP(model, composites.epsilon())
-    torch.testing.assert_close(lrp.attribute(x, 1), plain.attribute(x, 1))
+    torch.testing.assert_close(lrp.attribute(x, 1, start="logit"), plain.attribute(x, 1, start="logit"))
     probability = (logits.sigmoid() if isinstance(end, nn.Sigmoid) else logits.softmax(1))[:, 1]
-    wanted = plain.attribute(x, 1) * (probability / logits[:, 1]).view(-1, 1, 1, 1, 1)
+    wanted = plain.attribute(x, 1, start="logit") * (probability / logits[:, 1]).view(-1, 1, 1, 1, 1)
     torch.testing.assert_close(lrp.attribute(x, 1, start="probability"), wanted)
     with pytest.raises(InputError, match="unknown start 'odds'"):
         lrp.attribute(x, 1, start="odds")
@@ -219,7 +222,7 @@ def test_start_and_probabilities_at_the_end(end):
 def test_relevance_of_layers():
     model, x = small_network(), scans()
     lrp = LRP(model, composites.epsilon())
-    relevance, layers = lrp.attribute(x, 1, return_layers=True)
+    relevance, layers = lrp.attribute(x, 1, return_layers=True, start="logit")
     assert next(iter(layers)) == "input"
     assert {name for name, _ in model.named_modules() if name} <= set(layers)
     assert torch.equal(layers["input"], relevance)
@@ -257,10 +260,10 @@ def test_functional_calls_equal_layers(rng):
     x = scans()
     torch.testing.assert_close(functional(x), layers(x))
     for composite in PRESETS.values():
-        wanted = LRP(layers, composite).attribute(x, 1)
-        torch.testing.assert_close(LRP(functional, composite).attribute(x, 1), wanted)
+        wanted = LRP(layers, composite).attribute(x, 1, start="logit")
+        torch.testing.assert_close(LRP(functional, composite).attribute(x, 1, start="logit"), wanted)
         with pytest.warns(UserWarning, match="training mode"):  # the functional dropout must not switch on
-            torch.testing.assert_close(LRP(functional.train(), composite).attribute(x, 1), wanted)
+            torch.testing.assert_close(LRP(functional.train(), composite).attribute(x, 1, start="logit"), wanted)
         functional.eval()
 
 
@@ -292,13 +295,15 @@ def test_branches_conserve_and_follow_gradient_times_input():
         nn.init.zeros_(layer.bias)
     x = torch.randn(2, 1, 3, 4, 5, dtype=torch.float64)
     composite = Composite({nn.Conv3d: Epsilon(0), nn.Linear: Epsilon(0)}, sums=Epsilon(0))
-    relevance = LRP(model, composite).attribute(x, 1)
+    relevance = LRP(model, composite).attribute(x, 1, start="logit")
     torch.testing.assert_close(relevance.flatten(1).sum(1), model(x)[:, 1].detach(), rtol=1e-9, atol=0)
     # without activations and biases, LRP-0 is gradient times input (Shrikumar 2016)
     model.act = nn.Identity()
     x.requires_grad_(True)
     gradient = torch.autograd.grad(model(x)[:, 1].sum(), x)[0] * x
-    torch.testing.assert_close(LRP(model, composite).attribute(x, 1), gradient.detach(), rtol=1e-7, atol=1e-10)
+    torch.testing.assert_close(
+        LRP(model, composite).attribute(x, 1, start="logit"), gradient.detach(), rtol=1e-7, atol=1e-10
+    )
 
 
 def test_sums_under_alpha_beta():
@@ -308,7 +313,7 @@ def test_sums_under_alpha_beta():
 
     x = torch.tensor([[3.0, -2.0]], dtype=torch.float64)
     rule = AlphaBeta(beta=1.0, epsilon=0)
-    got = LRP(Sum(), Composite({}, sums=rule)).attribute(x, 0)
+    got = LRP(Sum(), Composite({}, sums=rule)).attribute(x, 0, start="logit")
     assert torch.allclose(got, torch.tensor([[12.0, 0.0]], dtype=torch.float64))  # alpha 2 x R 6, no negative part
 
 
@@ -328,7 +333,9 @@ def test_batch_normalisation_on_its_own_is_a_linear_layer():
         as_conv.bias.copy_(norm.bias - factor * norm.running_mean)
     twin = nn.Sequential(as_conv, *model[1:]).eval()
     for composite in (composites.epsilon(), composites.alpha_beta(1.0), composites.everywhere(Gamma())):
-        torch.testing.assert_close(LRP(model, composite).attribute(x, 1), LRP(twin, composite).attribute(x, 1))
+        torch.testing.assert_close(
+            LRP(model, composite).attribute(x, 1, start="logit"), LRP(twin, composite).attribute(x, 1, start="logit")
+        )
 
 
 @pytest.mark.parametrize("features", [4, 6])
@@ -340,9 +347,9 @@ def test_a_norm_along_the_rows_of_a_linear_layer_is_not_folded_into_its_features
     model = nn.Sequential(nn.Linear(5, features), norm, nn.ReLU(), nn.Flatten(), nn.Linear(4 * features, 2))
     model, x = model.double().eval(), torch.randn(2, 4, 5, dtype=torch.float64)
     with pytest.raises(UnsupportedLayerError, match=r"'0' \(Linear\) .* for '1' \(BatchNorm1d\).*name Pass"):
-        LRP(model, composites.epsilon()).attribute(x, 0)
+        LRP(model, composites.epsilon()).attribute(x, 0, start="logit")
     passing = Composite({nn.Linear: Epsilon(), nn.BatchNorm1d: Pass()})
-    assert LRP(model, passing).attribute(x, 0).any()
+    assert LRP(model, passing).attribute(x, 0, start="logit").any()
 
 
 def test_a_dilated_window_without_a_value_has_no_winner():
@@ -350,16 +357,16 @@ def test_a_dilated_window_without_a_value_has_no_winner():
     model = nn.Sequential(nn.MaxPool1d(2, 1, padding=1, dilation=2), nn.Tanh(), nn.Linear(1, 1), nn.Flatten()).eval()
     assert bool(model(torch.rand(1, 1, 1)).isfinite().all())
     with pytest.raises(InputError, match=r"layer '0': a dilated .* window lies wholly outside the grid \(1,\)"):
-        LRP(model, composites.epsilon()).attribute(torch.rand(1, 1, 1), 0)
+        LRP(model, composites.epsilon()).attribute(torch.rand(1, 1, 1), 0, start="logit")
 
 
 def test_winner_takes_all():
     model = nn.Sequential(nn.MaxPool1d(3, 2), nn.Flatten()).eval()
     x = torch.tensor([[[0.0, 5.0, 4.0, 9.0, 4.0, 4.0, 1.0]]])
     got = LRP(model, composites.epsilon())
-    assert got.attribute(x, 0).tolist() == [[[0, 5, 0, 0, 0, 0, 0]]]
-    assert got.attribute(x, 1).tolist() == [[[0, 0, 0, 9, 0, 0, 0]]]
-    assert got.attribute(x, 2).tolist() == [[[0, 0, 0, 0, 4, 0, 0]]]  # a tie: the first
+    assert got.attribute(x, 0, start="logit").tolist() == [[[0, 5, 0, 0, 0, 0, 0]]]
+    assert got.attribute(x, 1, start="logit").tolist() == [[[0, 0, 0, 9, 0, 0, 0]]]
+    assert got.attribute(x, 2, start="logit").tolist() == [[[0, 0, 0, 0, 4, 0, 0]]]  # a tie: the first
 
 
 class OwnLinear(nn.Module):
@@ -456,17 +463,17 @@ def test_refused_by_name(model, message):
 
 def test_writes_that_tracing_misses_are_found_at_the_first_call():
     with pytest.raises(UnsupportedLayerError, match="differs from the model's"):
-        LRP(SilentWrite().eval(), composites.epsilon()).attribute(torch.ones(1, 2), 1)
+        LRP(SilentWrite().eval(), composites.epsilon()).attribute(torch.ones(1, 2), 1, start="logit")
 
 
 def test_parametrised_weights_and_wrappers_are_seen_through():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)).eval()
     x = torch.randn(2, 1, 2, 2)
-    wanted = LRP(model, composites.epsilon()).attribute(x, 1)
-    assert torch.equal(LRP(nn.DataParallel(model), composites.epsilon()).attribute(x, 1), wanted)
+    wanted = LRP(model, composites.epsilon()).attribute(x, 1, start="logit")
+    assert torch.equal(LRP(nn.DataParallel(model), composites.epsilon()).attribute(x, 1, start="logit"), wanted)
     nn.utils.parametrizations.weight_norm(model[1])
-    torch.testing.assert_close(LRP(model, composites.epsilon()).attribute(x, 1), wanted)
+    torch.testing.assert_close(LRP(model, composites.epsilon()).attribute(x, 1, start="logit"), wanted)
 
 
 def test_hooks_are_named_and_not_run():
@@ -475,20 +482,20 @@ def test_hooks_are_named_and_not_run():
     with pytest.warns(UserWarning, match="forward hooks of 0 are not run"):
         lrp = LRP(model, composites.epsilon())
     handle.remove()
-    lrp.attribute(scans(), 1)
+    lrp.attribute(scans(), 1, start="logit")
 
 
 def test_composite_precedence_and_refusals():
     model, x = small_network(), scans()
     mixed = Composite({nn.Conv3d: ZPlus(), nn.Linear: Epsilon(), nn.BatchNorm3d: Epsilon()})
-    base = LRP(model, mixed).attribute(x, 1)
-    by_position = LRP(model, Composite({**mixed.rules, 0: Epsilon(0.1)})).attribute(x, 1)
+    base = LRP(model, mixed).attribute(x, 1, start="logit")
+    by_position = LRP(model, Composite({**mixed.rules, 0: Epsilon(0.1)})).attribute(x, 1, start="logit")
     assert not torch.allclose(base, by_position)
-    by_name = LRP(model, Composite({**mixed.rules, 0: Gamma(), "0": Epsilon(0.1)})).attribute(x, 1)
+    by_name = LRP(model, Composite({**mixed.rules, 0: Gamma(), "0": Epsilon(0.1)})).attribute(x, 1, start="logit")
     assert torch.equal(by_name, by_position)
-    last = LRP(model, Composite({**mixed.rules, -1: Epsilon(5.0)})).attribute(x, 1)
-    assert torch.equal(last, LRP(model, Composite({**mixed.rules, "13": Epsilon(5.0)})).attribute(x, 1))
-    assert torch.equal(LRP(model, Composite({**mixed.rules, "1*": Epsilon()})).attribute(x, 1), base)
+    last = LRP(model, Composite({**mixed.rules, -1: Epsilon(5.0)})).attribute(x, 1, start="logit")
+    assert torch.equal(last, LRP(model, Composite({**mixed.rules, "13": Epsilon(5.0)})).attribute(x, 1, start="logit"))
+    assert torch.equal(LRP(model, Composite({**mixed.rules, "1*": Epsilon()})).attribute(x, 1, start="logit"), base)
     with pytest.raises(InputError, match=r"pattern 'features\.\*' matches no layer; the layers are 0, 1"):
         LRP(model, Composite({**mixed.rules, "features.*": ZPlus()}))
     with pytest.raises(InputError, match="position 4: the network has 4 layers with weights"):

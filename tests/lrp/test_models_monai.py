@@ -85,13 +85,13 @@ def test_relevance_sums_to_the_logit_and_maps_differ_between_classes(name):
     logits = model(x)[0].detach()
     assert logits.abs().min() > 1e-6 * logits.abs().max()
     lrp = LRP(model, composites.epsilon(1e-12))  # what the stabiliser takes grows with it: 1e-6 takes up to 1e-4
-    relevance = lrp.attribute(both, [0, 1])
+    relevance = lrp.attribute(both, [0, 1], start="logit")
     assert relevance.shape == both.shape
     sums = relevance.flatten(1).sum(1)
     torch.testing.assert_close(sums, logits, rtol=1e-6, atol=0)
     first, second = relevance.flatten(1)
     assert torch.corrcoef(torch.stack([first, second]))[0, 1].abs() < 0.999
-    general, layers = lrp.attribute(both, [0, 1], return_layers=True)
+    general, layers = lrp.attribute(both, [0, 1], return_layers=True, start="logit")
     scale = float(relevance.abs().max())
     torch.testing.assert_close(general, relevance, rtol=0, atol=1e-10 * scale)
     assert len(layers) > 10
@@ -101,7 +101,7 @@ def test_relevance_sums_to_the_logit_and_maps_differ_between_classes(name):
 def test_biases_that_keep_nothing_conserve(mode):
     # behind ELU no value is exactly zero; a neuron with no contributions but its bias would pass nothing on
     model, x = network("small densenet", shifts=True)
-    relevance = LRP(model, composites.everywhere(Epsilon(1e-12, mode))).attribute(x, 1)
+    relevance = LRP(model, composites.everywhere(Epsilon(1e-12, mode))).attribute(x, 1, start="logit")
     torch.testing.assert_close(relevance.sum(), model(x)[0, 1].detach(), rtol=1e-6, atol=0)
 
 
@@ -110,6 +110,6 @@ def test_biases_that_keep_nothing_conserve(mode):
 def test_other_presets_give_finite_maps(name, preset):
     model, x = network(name, shifts=True)
     model, x = model.float(), x.float()
-    relevance = LRP(model, preset).attribute(x, 0)
+    relevance = LRP(model, preset).attribute(x, 0, start="logit")
     assert bool(torch.isfinite(relevance).all())
     assert relevance.abs().max() > 0

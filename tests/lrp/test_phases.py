@@ -57,9 +57,9 @@ def test_equals_the_steps_one_by_one(channels, kernel, padding, pool, slab, used
         for rule in RULES:
             lrp = LRP(net, composites.everywhere(rule))
             before = len(used)
-            fast = lrp.attribute(given, 1)
+            fast = lrp.attribute(given, 1, start="logit")
             assert len(used) == before + (0 if padding != 0 and isinstance(rule, Flat | WSquare | ZBox) else 1)
-            wanted, _ = lrp.attribute(given, 1, return_layers=True)
+            wanted, _ = lrp.attribute(given, 1, return_layers=True, start="logit")
             assert len(used) <= before + 1  # the one-by-one path does not use it
             torch.testing.assert_close(fast, wanted, rtol=0, atol=1e-12 * max(1.0, float(wanted.abs().max())))
 
@@ -71,7 +71,7 @@ def test_other_poolings_take_the_ordinary_path(pool, used, rng):
     net, x = network(1, 3, 0, 2, nn.ReLU(), rng)
     net[3] = pool
     net[5] = nn.Linear(net[:5](x).shape[1], 2).double()
-    LRP(net, composites.epsilon()).attribute(x, 1)
+    LRP(net, composites.epsilon()).attribute(x, 1, start="logit")
     assert not used
 
 
@@ -81,8 +81,8 @@ def test_ties_go_to_the_first_as_in_torch(dtype, used, rng):
     x[:, :, 3:] = 1.7  # a constant background: all of its windows are ties
     net, x = net.to(dtype), x.to(dtype)
     lrp = LRP(net, composites.epsilon())
-    fast = lrp.attribute(x, 1)
+    fast = lrp.attribute(x, 1, start="logit")
     assert used
-    wanted, _ = lrp.attribute(x, 1, return_layers=True)
+    wanted, _ = lrp.attribute(x, 1, return_layers=True, start="logit")
     tolerance = 1e-12 if dtype == torch.float64 else 1e-4
     torch.testing.assert_close(fast, wanted, rtol=0, atol=tolerance * float(wanted.abs().max()))

@@ -35,19 +35,24 @@ def test_half_models_are_explained_in_single_precision(dtype, preset):
     model, x = network().to(dtype), scans().to(dtype)
     before = {k: v.clone() for k, v in model.state_dict().items()}
     lrp = LRP(model, preset)
-    got, layers = lrp.attribute(x, 1, return_layers=True)
+    got, layers = lrp.attribute(x, 1, return_layers=True, start="logit")
     assert got.dtype == torch.float32
     assert all(v.dtype == torch.float32 for v in layers.values())
     single = LRP(copy.deepcopy(model).float(), preset)  # the same rounded weights
-    assert torch.equal(got, single.attribute(x.float(), 1, return_layers=True)[0])
-    assert torch.equal(lrp.attribute(x, 1), single.attribute(x.float(), 1))
+    assert torch.equal(got, single.attribute(x.float(), 1, return_layers=True, start="logit")[0])
+    assert torch.equal(lrp.attribute(x, 1, start="logit"), single.attribute(x.float(), 1, start="logit"))
     assert torch.equal(
         lrp.attribute(x, [0, 1], start="probability"), single.attribute(x.float(), [0, 1], start="probability")
     )
     assert torch.equal(lrp.attribute(x, layer="0", neuron=1), single.attribute(x.float(), layer="0", neuron=1))
-    assert torch.equal(lrp.attribute(x, 1, conditions={"3": 2}), single.attribute(x.float(), 1, conditions={"3": 2}))
-    assert torch.equal(lrp.rank(x, 1, layer="3").channels, single.rank(x.float(), 1, layer="3").channels)
-    assert torch.equal(lrp.report(x, 1).input, single.report(x.float(), 1).input)
+    assert torch.equal(
+        lrp.attribute(x, 1, conditions={"3": 2}, start="logit"),
+        single.attribute(x.float(), 1, conditions={"3": 2}, start="logit"),
+    )
+    assert torch.equal(
+        lrp.rank(x, 1, layer="3", start="logit").channels, single.rank(x.float(), 1, layer="3", start="logit").channels
+    )
+    assert torch.equal(lrp.report(x, 1, start="logit").input, single.report(x.float(), 1, start="logit").input)
     for key, value in model.state_dict().items():
         assert value.dtype == before[key].dtype
         assert torch.equal(value, before[key]), key
@@ -59,7 +64,7 @@ def test_small_values_survive():
     model = nn.Linear(2, 1, bias=False).half().eval()
     with torch.no_grad():
         model.weight.copy_(torch.tensor([[1e-4, 1.0]]))
-    got = LRP(model, composites.epsilon()).attribute(torch.tensor([[1e-4, 1.0]], dtype=torch.float16))
+    got = LRP(model, composites.epsilon()).attribute(torch.tensor([[1e-4, 1.0]], dtype=torch.float16), start="logit")
     assert float(got[0, 0]) == pytest.approx(1e-8, rel=0.01)  # float16 would round it to zero
     assert float(got[0, 0].half()) == 0
 
@@ -67,12 +72,17 @@ def test_small_values_survive():
 def test_a_half_model_follows_its_weights_and_can_become_single():
     model, x = network().half(), scans().half()
     lrp = LRP(model, composites.epsilon())
-    first = lrp.attribute(x, 1)
+    first = lrp.attribute(x, 1, start="logit")
     model.load_state_dict(network(5).half().state_dict())
-    assert not torch.equal(lrp.attribute(x, 1), first)
-    assert torch.equal(lrp.attribute(x, 1), LRP(network(5).half(), composites.epsilon()).attribute(x, 1))
+    assert not torch.equal(lrp.attribute(x, 1, start="logit"), first)
+    assert torch.equal(
+        lrp.attribute(x, 1, start="logit"), LRP(network(5).half(), composites.epsilon()).attribute(x, 1, start="logit")
+    )
     model.float()
-    assert torch.equal(lrp.attribute(x.float(), 1), LRP(model, composites.epsilon()).attribute(x.float(), 1))
+    assert torch.equal(
+        lrp.attribute(x.float(), 1, start="logit"),
+        LRP(model, composites.epsilon()).attribute(x.float(), 1, start="logit"),
+    )
 
 
 def test_parametrised_and_tied_weights():
@@ -81,8 +91,10 @@ def test_parametrised_and_tied_weights():
     model, x = model.half().eval(), torch.randn(2, 4).half()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        got = LRP(model, composites.epsilon()).attribute(x, 1)
-    assert torch.equal(got, LRP(copy.deepcopy(model).float(), composites.epsilon()).attribute(x.float(), 1))
+        got = LRP(model, composites.epsilon()).attribute(x, 1, start="logit")
+    assert torch.equal(
+        got, LRP(copy.deepcopy(model).float(), composites.epsilon()).attribute(x.float(), 1, start="logit")
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -91,37 +103,37 @@ def test_mixed_precision_is_refused(dtype, model_dtype):
     if dtype == model_dtype:
         dtype = torch.float32
     with pytest.raises(InputError, match=f"inputs are {dtype} on cpu, but parameter '0.weight' is {model_dtype}"):
-        LRP(network().to(model_dtype), composites.epsilon()).attribute(scans().to(dtype), 1)
+        LRP(network().to(model_dtype), composites.epsilon()).attribute(scans().to(dtype), 1, start="logit")
 
 
 def test_values_that_half_cannot_hold_are_refused():
     x = scans().half()
     x[0, 0, 0, 0, 0] = 1e6  # infinite in float16
     with pytest.raises(InputError, match="1 values that are NaN or infinite"):
-        LRP(network().half(), composites.epsilon()).attribute(x, 1)
+        LRP(network().half(), composites.epsilon()).attribute(x, 1, start="logit")
 
 
 def test_gradient_methods_still_refuse_half():
     with pytest.raises(InputError, match="float32 or float64 is wanted"):
-        attribution.create("saliency", network().half()).attribute(scans().half(), 1)
+        attribution.create("saliency", network().half()).attribute(scans().half(), 1, start="logit")
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 def test_gradient_modes_and_autocast(dtype):
     model, x = network().to(dtype), scans().to(dtype)
-    wanted = LRP(model, composites.alpha_beta(1.0)).attribute(x, 1)
-    some = LRP(model, composites.alpha_beta(1.0)).attribute(x, 1, conditions={"3": 2})
+    wanted = LRP(model, composites.alpha_beta(1.0)).attribute(x, 1, start="logit")
+    some = LRP(model, composites.alpha_beta(1.0)).attribute(x, 1, conditions={"3": 2}, start="logit")
     for mode in (torch.no_grad(), torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16)):
         lrp = LRP(model, composites.alpha_beta(1.0))
         with mode:
-            got = lrp.attribute(x, 1)
+            got = lrp.attribute(x, 1, start="logit")
             assert torch.equal(got, wanted)
-            assert torch.equal(lrp.attribute(x, 1, conditions={"3": 2}), some)
-            lrp.report(x, 1)
-            lrp.rank(x, 1, layer="3")
-        assert torch.equal(lrp.attribute(x, 1), wanted)
+            assert torch.equal(lrp.attribute(x, 1, conditions={"3": 2}, start="logit"), some)
+            lrp.report(x, 1, start="logit")
+            lrp.rank(x, 1, layer="3", start="logit")
+        assert torch.equal(lrp.attribute(x, 1, start="logit"), wanted)
     with torch.inference_mode():
         inside = scans().to(dtype)  # an inference tensor, explained outside the mode
-    got = LRP(model, composites.alpha_beta(1.0)).attribute(inside, 1)
+    got = LRP(model, composites.alpha_beta(1.0)).attribute(inside, 1, start="logit")
     assert torch.equal(got, wanted)
     assert not got.requires_grad

@@ -43,9 +43,9 @@ def test_zennit(sign, key, composite):
     model, x, figures = loaded(f"lrp_zennit_small_{sign}_input")
     np.testing.assert_allclose(model(x).detach().numpy(), figures["logits"], rtol=1e-10)
     wanted = figures[key]
-    got = LRP(model, composite).attribute(x, target=1).numpy()
+    got = LRP(model, composite).attribute(x, target=1, start="logit").numpy()
     np.testing.assert_allclose(got, wanted, rtol=1e-9, atol=1e-12 * np.abs(wanted).max())
-    stepwise = LRP(model, composite).attribute(x, target=1, return_layers=True)[0].numpy()
+    stepwise = LRP(model, composite).attribute(x, target=1, return_layers=True, start="logit")[0].numpy()
     np.testing.assert_allclose(stepwise, wanted, rtol=1e-9, atol=1e-12 * np.abs(wanted).max())
 
 
@@ -53,8 +53,8 @@ def test_zennit(sign, key, composite):
 def test_beta_rule_of_boehle_2019(beta):
     model, x, figures = loaded("lrp_boehle2019_small")
     wanted = figures[f"R_beta{beta}"]
-    got = LRP(model, composites.boehle2019(beta)).attribute(x, target=1).numpy()
+    got = LRP(model, composites.boehle2019(beta)).attribute(x, target=1, start="logit").numpy()
     assert got.dtype == np.float32
     np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-4 * np.abs(wanted).max())
-    plain = LRP(model, composites.alpha_beta(beta)).attribute(x, target=1).numpy()
+    plain = LRP(model, composites.alpha_beta(beta)).attribute(x, target=1, start="logit").numpy()
     assert np.abs(plain - wanted).max() > 1e-2 * np.abs(wanted).max()  # the variant is another rule

@@ -64,14 +64,16 @@ def assert_balanced(books, tolerance=1e-10):
 
 
 @settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
-@given(st.sampled_from(list(PRESETS)), st.integers(0, 999), st.sampled_from([{}, {"start": "probability"}]))
+@given(
+    st.sampled_from(list(PRESETS)), st.integers(0, 999), st.sampled_from([{"start": "logit"}, {"start": "probability"}])
+)
 def test_books_balance(preset, seed, options):
     model, x = network(seed), scans(seed=seed)
     lrp = LRP(model, PRESETS[preset])
     books = lrp.report(x, [0, 1], **options)
     relevance = lrp.attribute(x, [0, 1], **options)
     scores = model(x).detach()
-    scores = scores.softmax(1) if options else scores
+    scores = scores.softmax(1) if options["start"] == "probability" else scores
     torch.testing.assert_close(books.start, scores[[0, 1], [0, 1]], rtol=1e-10, atol=1e-12)
     size = max(1.0, float(relevance.abs().sum()))
     torch.testing.assert_close(books.input, relevance.flatten(1).sum(1), rtol=0, atol=1e-10 * size)
@@ -85,8 +87,8 @@ def test_books_balance(preset, seed, options):
 
 def test_layers_of_the_report_are_those_of_the_maps():
     lrp, x = LRP(network(), composites.alpha_beta(1.0)), scans()
-    books = lrp.report(x, 1)
-    _, layers = lrp.attribute(x, 1, return_layers=True)
+    books = lrp.report(x, 1, start="logit")
+    _, layers = lrp.attribute(x, 1, return_layers=True, start="logit")
     assert books.entries[0].layer == "fc"
     assert books.entries[-1].layer == "stem.0 + stem.1"
     for e in books.entries:
@@ -99,7 +101,7 @@ def test_what_the_bias_takes_by_hand():
         model[0].weight.copy_(torch.tensor([[2.0, -1.0]]))
         model[0].bias.fill_(3.0)
     x = torch.tensor([[2.0, 1.0], [1.0, 1.0]], dtype=torch.float64)  # logits 4 - 1 + 3 = 6 and 2 - 1 + 3 = 4
-    books = LRP(model, composites.epsilon(0)).report(x)
+    books = LRP(model, composites.epsilon(0)).report(x, start="logit")
     linear = books.entries[1]
     assert linear.layer == "0"
     assert linear.arrived.tolist() == [6, 4]
@@ -107,18 +109,18 @@ def test_what_the_bias_takes_by_hand():
     assert linear.other.tolist() == [0, 0]
     assert books.input.tolist() == [3, 1]
     # a large epsilon: z + epsilon = 12 and 10, so contributions and bias get their share of 6/12 and 4/10
-    books = LRP(model, composites.epsilon(6.0)).report(x)
+    books = LRP(model, composites.epsilon(6.0)).report(x, start="logit")
     torch.testing.assert_close(books.entries[1].bias, torch.tensor([1.5, 1.2], dtype=torch.float64))
     torch.testing.assert_close(books.entries[1].other, torch.tensor([3.0, 2.4], dtype=torch.float64))
     # alpha 2, beta 1: 2 * 6 * 3 / 7 of the positive part 4 + 3 goes to the bias
-    books = LRP(model, Composite({nn.Linear: AlphaBeta(beta=1.0, epsilon=0)})).report(x[:1])
+    books = LRP(model, Composite({nn.Linear: AlphaBeta(beta=1.0, epsilon=0)})).report(x[:1], start="logit")
     torch.testing.assert_close(books.entries[1].bias, torch.tensor([36 / 7], dtype=torch.float64))
 
 
 @pytest.mark.parametrize("preset", ["plain", "ignore"])
 def test_nothing_is_lost_without_biases(preset):
     composite = composites.everywhere(Epsilon(0, bias="ignore" if preset == "ignore" else "absorb"))
-    books = LRP(network(biases=False), composite).report(scans(), 1)
+    books = LRP(network(biases=False), composite).report(scans(), 1, start="logit")
     torch.testing.assert_close(books.input, books.start, rtol=1e-10, atol=0)
     assert all(float(e.absorbed.abs().max()) < 1e-10 * float(books.start.abs().max()) for e in books.entries)
     assert str(books).splitlines()[1].startswith(f"{len(books.entries)} other steps pass on all")
@@ -126,10 +128,10 @@ def test_nothing_is_lost_without_biases(preset):
 
 def test_conditions_and_hidden_starts_are_booked():
     lrp, x = LRP(network(), composites.epsilon()), scans()
-    books = lrp.report(x, 1, conditions={"stem.3": [0, 2]})
+    books = lrp.report(x, 1, conditions={"stem.3": [0, 2]}, start="logit")
     assert_balanced(books)
     mask = next(e for e in books.entries if e.layer == "stem.3 (condition)")
-    _, layers = lrp.attribute(x, 1, return_layers=True)
+    _, layers = lrp.attribute(x, 1, return_layers=True, start="logit")
     torch.testing.assert_close(mask.absorbed, layers["stem.3"][:, 1].flatten(1).sum(1))
     books = lrp.report(x, layer="stem.0", neuron=1)
     assert [e.layer for e in books.entries] == ["stem.0"]
@@ -139,7 +141,7 @@ def test_conditions_and_hidden_starts_are_booked():
 
 def test_single_precision_and_table():
     model, x = network().float(), scans().float()
-    books = LRP(model, composites.epsilon()).report(x, 1)
+    books = LRP(model, composites.epsilon()).report(x, 1, start="logit")
     assert books.start.dtype == torch.float64
     assert_balanced(books, 1e-6)  # maps that meet are added in single precision
     lines = str(books).splitlines()
@@ -152,4 +154,4 @@ def test_single_precision_and_table():
     assert f"start {float(books.start.mean()):.6g}, input {float(books.input.mean()):.6g}" in lines[-1]
     assert lines[-1].endswith("(mean of 2 samples)")
     with pytest.raises(InputError, match="target is None"):
-        LRP(model, composites.epsilon()).report(x)
+        LRP(model, composites.epsilon()).report(x, start="logit")

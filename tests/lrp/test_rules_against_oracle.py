@@ -145,7 +145,7 @@ def test_convolutions(layer_and_grid, rule, sign, seed):
         x = x.clamp(options["low"], options["high"])
     matrix, bias, reads = oracle_of_conv(layer, grid)
     targets = torch.tensor(generator.integers(0, len(bias), 2))
-    got = LRP(Scores(layer).eval(), Composite({type(layer): ours})).attribute(x, targets).numpy()
+    got = LRP(Scores(layer).eval(), Composite({type(layer): ours})).attribute(x, targets, start="logit").numpy()
     for sample in range(2):
         flat = x[sample].numpy().ravel()
         upper = np.zeros(len(bias))
@@ -170,7 +170,7 @@ def test_linear(rule, sign, inputs, outputs, with_bias, seed):
     upper = np.zeros(outputs)
     upper[target] = (matrix @ x[0].numpy() + bias)[target]
     wanted = oracle.relevance(name, {**options, "reads": np.ones_like(matrix)}, matrix, bias, x[0].numpy(), upper)
-    got = LRP(layer, Composite({nn.Linear: ours})).attribute(x, target)[0].numpy()
+    got = LRP(layer, Composite({nn.Linear: ours})).attribute(x, target, start="logit")[0].numpy()
     np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-10 * max(1, np.abs(wanted).max()))
 
 
@@ -274,8 +274,8 @@ def test_networks(network_and_grid, rule, sign, seed):
     x = drawn_input((2, 1, *grid), sign, generator)
     composite = Composite({**dict.fromkeys((*CONVS, nn.Linear), ours), nn.modules.batchnorm._BatchNorm: ours})
     lrp = LRP(network, composite)
-    got = lrp.attribute(x, target=1)
-    stepwise, _ = lrp.attribute(x, target=1, return_layers=True)
+    got = lrp.attribute(x, target=1, start="logit")
+    stepwise, _ = lrp.attribute(x, target=1, return_layers=True, start="logit")
     for sample in range(2):
         wanted = oracle_of_network(network, name, options, x[sample].numpy(), 1)
         # near-zero denominators magnify rounding: the tolerance follows the largest value
@@ -307,7 +307,7 @@ def test_relevance_is_conserved_without_biases(rule, rng):
         network[-1].weight.abs_()  # the logit has positive contributions, as alpha-beta needs
     x = torch.tensor(rng.standard_normal((2, 1, 6, 8, 6)))
     composite = Composite(dict.fromkeys((nn.Conv3d, nn.Linear), rule))
-    relevance, layers = LRP(network, composite).attribute(x, target=0, return_layers=True)
+    relevance, layers = LRP(network, composite).attribute(x, target=0, return_layers=True, start="logit")
     logit = network(x)[:, 0].detach()
     assert logit.abs().min() > 1e-3
     torch.testing.assert_close(relevance.flatten(1).sum(1), logit, rtol=1e-10, atol=0)
@@ -320,7 +320,7 @@ def test_distributed_bias_conserves(rng):
     network = Scores(layer).eval()
     drawn_weights(network, rng)
     x = torch.tensor(rng.standard_normal((1, 2, 5, 6, 7)))
-    relevance = LRP(network, Composite({nn.Conv3d: Epsilon(0, "distribute")})).attribute(x, target=7)
+    relevance = LRP(network, Composite({nn.Conv3d: Epsilon(0, "distribute")})).attribute(x, target=7, start="logit")
     torch.testing.assert_close(relevance.sum(), network(x)[0, 7].detach(), rtol=1e-10, atol=0)
 
 
@@ -328,7 +328,7 @@ def test_box_refuses_what_lies_outside_it():
     layer = nn.Linear(3, 2).eval()
     lrp = LRP(layer, Composite({nn.Linear: ZBox(low=0.0, high=1.0)}))
     with pytest.raises(InputError, match=r"from -0.5 to 2 arrive .*ZBox\(0, 1\)"):
-        lrp.attribute(torch.tensor([[-0.5, 0.0, 2.0]]), target=0)
+        lrp.attribute(torch.tensor([[-0.5, 0.0, 2.0]]), target=0, start="logit")
     for low, high in ((0.1, 1), (-1, -0.5), (0, 0), (0, float("nan")), ("0", 1)):
         with pytest.raises(InputError, match="low <= 0 <= high"):
             ZBox(low=low, high=high)
@@ -340,7 +340,7 @@ def preset_layers(preset, x):
         nn.Linear(4, 2),
     ).double().eval()  # fmt: skip
     drawn_weights(network, np.random.default_rng(0))
-    return LRP(network, preset).attribute(x, target=0), network
+    return LRP(network, preset).attribute(x, target=0, start="logit"), network
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,10 @@ def of_cut_network(model, last, composite, x, chosen):
     cut = nn.Sequential(*model[: last + 1], nn.Flatten()).eval()
     rules = {k: r for k, r in composite.rules.items() if k != "10"} if last < 10 else composite.rules
     lrp = LRP(cut, Composite(rules, sums=composite.sums, strains=composite.strains))
-    maps = [lrp.attribute(sample[None].expand(len(chosen), *sample.shape), list(chosen)).sum(0) for sample in x]
+    maps = [
+        lrp.attribute(sample[None].expand(len(chosen), *sample.shape), list(chosen), start="logit").sum(0)
+        for sample in x
+    ]
     return torch.stack(maps)
 
 
@@ -118,7 +121,7 @@ def test_nothing_behind_the_layer_is_run():
             model[index].weight.fill_(float("nan"))
     assert torch.equal(lrp.attribute(x, layer="0", neuron=1), wanted)
     with pytest.raises(InputError, match="NaN"):
-        lrp.attribute(x, 1)
+        lrp.attribute(x, 1, start="logit")
     with pytest.raises(InputError, match="layer '4': its output is NaN"):
         lrp.attribute(x, layer="4")
 
@@ -155,23 +158,25 @@ def test_layers_that_run_several_times():
     model, x = Runs().double().eval(), torch.randn(2, 1, 5, 6, dtype=torch.float64)
     lrp = LRP(model, composites.alpha_beta(1.0))
     assert lrp.layers[:7] == ("first", "act", "twice", "act:2", "twice:2", "act:3", "add")
-    relevance, layers = lrp.attribute(x, 1, return_layers=True)
+    relevance, layers = lrp.attribute(x, 1, return_layers=True, start="logit")
     assert tuple(layers) == ("input", *lrp.layers)
-    assert torch.equal(relevance, lrp.attribute(x, 1))
+    assert torch.equal(relevance, lrp.attribute(x, 1, start="logit"))
     assert not torch.allclose(layers["twice"], layers["twice:2"])
     for name, second in (("act:2", False), ("twice:2", True)):
         wanted = LRP(Until(model, second).eval(), composites.alpha_beta(1.0))
         for flat, neuron in ((13, (1, 0, 1)), (5, (0, 1, 1))):
-            torch.testing.assert_close(lrp.attribute(x, layer=name, neuron=neuron), wanted.attribute(x, flat))
+            torch.testing.assert_close(
+                lrp.attribute(x, layer=name, neuron=neuron), wanted.attribute(x, flat, start="logit")
+            )
 
 
 def test_layer_starts_leave_nothing_behind():
     model, x = network(), scans()
     lrp = LRP(model, composites.epsilon())
     hidden = lrp.attribute(x, layer="4", neuron=2)  # the first call checks the whole network, too
-    output = lrp.attribute(x, 1)
+    output = lrp.attribute(x, 1, start="logit")
     assert torch.equal(lrp.attribute(x, layer="4", neuron=2), hidden)
-    assert torch.equal(LRP(model, composites.epsilon()).attribute(x, 1), output)
+    assert torch.equal(LRP(model, composites.epsilon()).attribute(x, 1, start="logit"), output)
     three = scans(batch=3)
     together = lrp.attribute(three, layer="4", neuron=2)
     for index in range(3):
@@ -221,7 +226,7 @@ def test_unknown_layers_name_close_ones():
         lrp.attribute(x, layer="feature.1")
     with pytest.raises(InputError, match=r"unknown layer 'features'; choose one of: features\.0, features\.1\."):
         lrp.attribute(x, layer="features")
-    assert torch.equal(lrp.attribute(x, layer="head", neuron=1), lrp.attribute(x, 1))
+    assert torch.equal(lrp.attribute(x, layer="head", neuron=1), lrp.attribute(x, 1, start="logit"))
 
 
 @pytest.mark.parametrize("reassemble", [True, False])
@@ -277,6 +282,26 @@ def test_layers_of_a_gate_carry_no_relevance():
     with pytest.raises(InputError, match="layer 'excite': no relevance reaches it"):
         lrp.attribute(x, layer="excite")
     with pytest.raises(InputError, match="conditioned layer 'excite': no relevance reaches it"):
-        lrp.attribute(x, 1, conditions={"excite": 0})
-    each = [lrp.attribute(x, 1, conditions={"conv": c}) for c in range(3)]
-    close(sum(each), lrp.attribute(x, 1))
+        lrp.attribute(x, 1, conditions={"excite": 0}, start="logit")
+    each = [lrp.attribute(x, 1, conditions={"conv": c}, start="logit") for c in range(3)]
+    close(sum(each), lrp.attribute(x, 1, start="logit"))
+
+
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_the_class_probability_is_explained_if_nothing_is_said(outputs):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(6, outputs)).double().eval()
+    x = torch.rand(5, 1, 6, dtype=torch.float64)
+    with torch.no_grad():
+        model[1].bias.fill_(-9.0)  # every logit is below 0
+        logits = model(x)
+    target = outputs - 1
+    shares = torch.sigmoid(logits[:, 0]) if outputs == 1 else torch.softmax(logits, 1)[:, 1]
+    lrp = LRP(model, composites.boehle2019(0.0))
+    plain = lrp.attribute(x, target)
+    assert bool((plain >= 0).all())
+    torch.testing.assert_close(plain.flatten(1).sum(1), shares, rtol=1e-4, atol=0)  # all but the stabiliser
+    assert torch.equal(plain, lrp.attribute(x, target, start="probability"))
+    turned = lrp.attribute(x, target, start="logit")
+    torch.testing.assert_close(turned, plain * (logits[:, target] / shares)[:, None, None])
+    torch.testing.assert_close(lrp.report(x, target).start, shares)
