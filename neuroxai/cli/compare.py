@@ -34,19 +34,28 @@ def compare(
         typer.Option(help="Reference: age,sex or one of them or none. [default: those in participants.tsv]"),
     ] = None,
     measure: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="Relevance summed over a region: sum, absolute, positive, negative, or share (sum over the scan's "
-            "absolute relevance in all regions: the pattern without the class score)."
+            "absolute relevance in all regions: the pattern without the class score). [default: that of --reference, "
+            "else share]"
         ),
-    ] = "sum",
+    ] = None,
     scale: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="Reference made here: deviations of the scores (linear), or of their logarithms (log; scores above 0, "
-            "such as shares of positive relevance, whose upper tail is long)."
+            "such as shares of positive relevance, whose upper tail is long). [default: log where all controls' scores "
+            "are above 0]"
         ),
-    ] = "linear",
+    ] = None,
+    accept_trained: Annotated[
+        bool,
+        typer.Option(
+            "--accept-trained",
+            help="Make a reference of controls that the network was trained on; the reference is marked.",
+        ),
+    ] = False,
     above: Annotated[float, typer.Option(help="Fingerprints: patients with a larger probability.")] = 0.9,
     permutations: Annotated[int, typer.Option(min=99, help="Of each test.")] = 9999,
     replicates: Annotated[int, typer.Option(min=100, help="Bootstrap draws of each interval.")] = 2000,
@@ -76,6 +85,7 @@ def compare(
         members=members,  # type: ignore[arg-type]  # checked where it is used
         adjust=columns_adjusted,
         scale=scale,  # type: ignore[arg-type]  # checked where it is used
+        accept_trained=accept_trained,
         above=above,
         permutations=permutations,
         replicates=replicates,

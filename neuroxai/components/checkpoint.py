@@ -15,6 +15,7 @@ import torch
 from ignite.engine import Engine, Events
 
 from neuroxai._version import __version__
+from neuroxai.cohort.seen import seen_record
 from neuroxai.components.data import ScanDataset
 from neuroxai.components.distributed import first_process, mean_over_processes, process_count, process_number
 from neuroxai.components.handlers import EarlyStop
@@ -32,7 +33,7 @@ class Checkpoints:
     Written to `folder`, each file whole or not at all:
 
     - ``model.pt``: the network's plain state dict at the best validation (ties: later, as in Boehle 2019's code);
-    - ``model.json``: the record that prediction needs (space, classes, checksum, settings, training participants);
+    - ``model.json``: the record that prediction needs (space, classes, checksum, settings, the scans seen);
     - ``last.pt``: everything a resumed run needs, after each epoch;
     - ``history.tsv``: the figures of each epoch;
     - ``times.tsv``: seconds and training steps of each epoch, apart, since they differ from run to run.
@@ -101,6 +102,7 @@ class Checkpoints:
         self.history: list[dict[str, float]] = []
         self.times: list[dict[str, float]] = []
         self._losses: list[float] = []
+        self._seen: dict[str, Any] = {}
         self._begun = False
         self._clock = 0.0
 
@@ -193,11 +195,19 @@ class Checkpoints:
                 "epoch": self.best_epoch,
                 "validation": {k: _plain(v) for k, v in evaluator.state.metrics.items()},
                 "settings": self.settings,
-                "training_participants": sorted({str(item["participant_id"]) for item in self.dataset.data}),
+                **self._seen_scans(evaluator),
                 "left_out": [failure.__dict__ for failure in self.dataset.failures],
                 "versions": {"neuroxai": __version__, "torch": torch.__version__},
             },
         )
+
+    def _seen_scans(self, evaluator: Engine) -> dict[str, Any]:
+        """Note the scans once: reading them again at each better epoch would cost more than it tells."""
+        loader = evaluator.state.dataloader
+        if not self._seen:
+            judged = getattr(getattr(loader, "dataset", None), "data", ())
+            self._seen = seen_record({"training": self.dataset.data, "validation": judged})
+        return self._seen
 
     def _keep_last(self, trainer: Engine) -> None:
         loss = mean_over_processes(sum(self._losses), len(self._losses))

@@ -12,10 +12,12 @@ from ignite.engine import Engine, Events
 from neuroxai import io
 from neuroxai.atlas import Atlas
 from neuroxai.attribution import start_of
+from neuroxai.cohort.seen import SeenScans
 from neuroxai.components.facts import hidden_facts, relative_source, run_facts
 from neuroxai.components.predictions import prediction_rows, write_predictions
 from neuroxai.components.scores import Scores
 from neuroxai.components.shares import gathered, in_charge, own_share, write_regions
+from neuroxai.components.weights import read_record
 from neuroxai.io.names import regions_of, sidecar_of
 from neuroxai.preprocess.native import native_of
 from neuroxai.space import Space, Volume
@@ -98,6 +100,7 @@ class HeatmapSaver:
         self.failures: list[dict[str, str]] = []
         self.scores = Scores(atlas, labels, space, score_space)
         self.dataset_dir = Path(dataset_dir).resolve() if dataset_dir else None
+        self.seen = SeenScans(read_record(checkpoint) if checkpoint else {}, self.dataset_dir)
         self._asked: list[dict[str, Any]] = []
         hidden = hidden_facts(layer, neuron, conditions)
         self.label = io.start_label(hidden["layer"], hidden["neuron"], hidden["conditions"])
@@ -155,7 +158,7 @@ class HeatmapSaver:
             sidecar = self._finished(item, content=False) if who not in failed else None
             if sidecar is not None:
                 truth = self.classes[int(item["label"])] if "label" in item else None
-                rows.append({**sidecar["prediction"], "true": truth})
+                rows.append({**sidecar["prediction"], "true": truth, "seen": sidecar.get("seen", "unknown")})
                 regions.append((*who, regions_of(self._path(*who, "network"))))
         if not self.label:  # the folder's tables belong to the explanation of a class
             write_predictions(self.output_dir / "predictions.tsv", rows, self.classes)
@@ -196,7 +199,7 @@ class HeatmapSaver:
     ) -> None:
         participant, session = row["participant_id"], row["session_id"]
         description = f"neuroxai {self._description} of {explained['target'] or 'a hidden layer'}"
-        network = Volume(heatmap, self.space)
+        network, digest = Volume(heatmap, self.space), io.sha256(source)
         sidecar = {
             **self.facts,
             **explained,
@@ -204,7 +207,8 @@ class HeatmapSaver:
             "predicted": row["predicted"],
             "true": row["true"],
             "source": self._relative(source),
-            "source_sha256": io.sha256(source),
+            "source_sha256": digest,
+            "seen": self.seen.part(participant, digest),
             "source_folder": str(self.dataset_dir) if self.dataset_dir else None,
             "relevance_sum": float(np.sum(heatmap, dtype=np.float64)),
         }

@@ -104,5 +104,7 @@ def write_predictions(path: Path, rows: Sequence[dict[str, Any]], classes: Seque
     import pandas as pd
 
     columns = ["participant_id", "session_id", "true", "predicted", *(f"probability_{c}" for c in classes), "score"]
+    # explanations tell too whether the network had seen the scan
+    columns += ["seen"] if any("seen" in row for row in rows) else []
     frame = pd.DataFrame(list(rows), columns=columns)
     io.write_tsv(path, frame.sort_values(["participant_id", "session_id"], kind="stable"))

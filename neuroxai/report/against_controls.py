@@ -10,14 +10,15 @@ import numpy as np
 
 from neuroxai.cohort.table import parse_age
 from neuroxai.errors import InputError
-from neuroxai.report.comparison import fitting_reference, scores_facts
+from neuroxai.report.comparison import fitting_reference, reference_measure, scores_facts
 from neuroxai.report.controls_figure import controls_figure
 from neuroxai.report.folder import ExplainFolder
 from neuroxai.report.item import Item, text_of
-from neuroxai.report.scan_regions import read_regions
-from neuroxai.report.values import Region
+from neuroxai.report.leakage import Seen, notes_of
+from neuroxai.report.scores import Measure, region_values
 from neuroxai.statistics import Reference, Subject
 from neuroxai.statistics.reference import MINIMUM
+from neuroxai.statistics.scales import fitting_scale
 
 _SHOWN = 8  # regions drawn, by size of deviation
 
@@ -50,47 +51,53 @@ class AgainstControls:
 class Controls:
     """Healthy controls of one atlas, method and checkpoint."""
 
-    def __init__(self, reference: Reference, source: str, own: bool) -> None:
-        self.reference, self.source, self.own = reference, source, own
+    def __init__(self, reference: Reference, measure: Measure, source: str, own: bool) -> None:
+        self.reference, self.measure, self.source, self.own = reference, measure, source, own
 
     @classmethod
     def stored(cls, path: Any, folder: ExplainFolder) -> Controls:
-        """Read a reference that `neuroxai compare --save-reference` wrote.
+        """Read a reference that `neuroxai compare --save-reference` wrote, of any measure.
 
         Raises
         ------
         InputError
             If it was made of other scores: another method, checkpoint or atlas.
         """
-        reference = fitting_reference(path, scores_facts(folder), "sum")
-        return cls(reference, f"{reference.controls} controls of a stored reference", own=False)
+        reference = fitting_reference(path, scores_facts(folder))
+        source = "; ".join(
+            [f"{reference.controls} controls of a stored reference", *notes_of(reference.facts, reference.controls)]
+        )
+        return cls(reference, reference_measure(reference, path), source, own=False)
 
     @classmethod
     def of_report(cls, folder: ExplainFolder) -> Controls | None:
         """Take the report's own scans whose true label is another than the class explained; None if they are few.
 
-        Compared are patterns (see `pattern`): sure patients would otherwise differ from controls everywhere.
+        Those that the network was trained on are left out. Compared are shares, as `neuroxai compare` does by default:
+        sure patients would otherwise differ from controls everywhere.
         """
         import pandas as pd
 
         rows: dict[str, dict[str, float]] = {}
-        for item in folder.items:
-            if item.true in folder.classes and item.true != folder.positive and item.participant_id not in rows:
+        parts: dict[str, str] = {}
+        for item in _healthy(folder):
+            if item.participant_id not in rows and item.seen != "training":
                 try:
-                    rows[item.participant_id] = pattern(read_regions(item.regions))
+                    rows[item.participant_id] = densities(item, "share")
                 except InputError:
                     continue
+                parts[item.participant_id] = item.seen
         if len(rows) < MINIMUM:
             return None
         frame = pd.DataFrame.from_dict(rows, orient="index").dropna(axis="columns")
         if frame.empty:
             return None
-        reference = Reference.fit(frame, adjust=())
-        return cls(
-            reference, f"the {reference.controls} controls of this report (true label {_others(folder)})", own=True
-        )
+        seen = Seen.of(parts)
+        reference = Reference.fit(frame, None, "share", seen.facts(), (), fitting_scale(frame.to_numpy()))
+        source = f"the {reference.controls} controls of this report (true label {_others(folder)})"
+        return cls(reference, "share", "; ".join([source, *seen.notes()]), own=True)
 
-    def __call__(self, item: Item, regions: Sequence[Region], person: Mapping[str, Any]) -> AgainstControls:
+    def __call__(self, item: Item, person: Mapping[str, Any]) -> AgainstControls:
         """Compare one scan.
 
         Raises
@@ -100,11 +107,7 @@ class Controls:
             reference.
         """
         wanted = set(self.reference.regions)
-        scores = {
-            name: value
-            for name, value in (pattern(regions) if self.own else {r.name: r.density for r in regions}).items()
-            if not self.own or name in wanted
-        }
+        scores = {n: v for n, v in densities(item, self.measure).items() if not self.own or n in wanted}
         subject = Subject(item.participant_id, scores, parse_age(person.get("age")), text_of(person.get("sex")) or None)
         table = self.reference.compare(subject, "leave-one-out" if self.own else "refuse")
         known = table[table["z"].notna()]
@@ -117,13 +120,29 @@ class Controls:
             for name, r in ordered.iterrows()
         ]
         figure = controls_figure([r["region"] for r in rows[:_SHOWN]], spread, [r["z"] for r in rows[:_SHOWN]])
-        return AgainstControls(self.source, rows, figure, bool(np.any(table["beyond"])), self.own)
+        return AgainstControls(self.source, rows, figure, bool(np.any(table["beyond"])), self.measure == "share")
 
 
-def pattern(regions: Sequence[Region]) -> dict[str, float]:
-    """Return regions' densities over the sum of all absolute region sums: the pattern, free of the class score."""
-    total = sum(abs(region.sum) for region in regions)
-    return {region.name: region.density / total if total > 0 else 0.0 for region in regions}
+def densities(item: Item, measure: Measure) -> dict[str, float]:
+    """Return a measure over the size of each region of a scan; NaN for a region without a voxel."""
+    table = region_values(item, measure)
+    found = table["value"] / table["voxels"].where(table["voxels"] > 0)
+    return {str(name): float(value) for name, value in found.items()}
+
+
+def trained_alone(folder: ExplainFolder) -> list[str]:
+    """Say that a report's own controls cannot be compared with, where it is that the network was trained on them."""
+    trained = {item.participant_id for item in _healthy(folder) if item.seen == "training"}
+    if not trained:
+        return []
+    return [
+        f"No comparison with controls: the network was trained on {len(trained)} of this report's controls, and too "
+        "few others are left; explain the test part, or give a --reference"
+    ]
+
+
+def _healthy(folder: ExplainFolder) -> list[Item]:
+    return [item for item in folder.items if item.true in folder.classes and item.true != folder.positive]
 
 
 def _others(folder: ExplainFolder) -> str:

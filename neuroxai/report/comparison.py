@@ -4,23 +4,35 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from neuroxai._version import __version__
 from neuroxai.cohort import two_groups
 from neuroxai.errors import InputError, one_of
 from neuroxai.io import atomic, write_json, write_tsv
 from neuroxai.report.comparison_figures import fingerprint_figure, groups_figure
-from neuroxai.report.comparison_record import class_score_note, counts, findings, of_class, reference_facts
+from neuroxai.report.comparison_record import (
+    alarms_note,
+    class_score_note,
+    counts,
+    findings,
+    measure_name,
+    of_class,
+    reference_facts,
+    trained_note,
+)
 from neuroxai.report.folder import ExplainFolder, read_folder
+from neuroxai.report.leakage import Seen, notes_of
 from neuroxai.report.scores import MEASURES, CohortScores, Measure, read_scores
 from neuroxai.report.values import RESEARCH_USE, Failure
 from neuroxai.statistics import Reference, read_reference, write_reference
 from neuroxai.statistics.design import COLUMNS
 from neuroxai.statistics.reference import MEMBERS, Members
-from neuroxai.statistics.scales import SCALES, Scale
+from neuroxai.statistics.scales import SCALES, Scale, fitting_scale
 from neuroxai.statistics.tables import fingerprints_table, gain_table, groups_table, percentiles_table
 
 if TYPE_CHECKING:
@@ -41,15 +53,20 @@ OUTPUTS = (
 
 @dataclass(frozen=True)
 class Settings:
-    """Choices of a comparison; see `neuroxai compare --help`."""
+    """Choices of a comparison; see `neuroxai compare --help`.
+
+    Without a measure it is that of the stored reference, else ``"share"``. Without a scale, a reference made here is on
+    logarithms where all controls' scores are above 0.
+    """
 
     target: str | None = None
     control: str | None = None
     patients: str | None = None
-    measure: Measure = "sum"
+    measure: Measure | None = None
     members: Members = "refuse"
     adjust: tuple[str, ...] | None = None
-    scale: Scale = "linear"
+    scale: Scale | None = None
+    accept_trained: bool = False
     above: float = 0.9
     permutations: int = 9999
     replicates: int = 2000
@@ -97,7 +114,8 @@ def build_comparison(
     InputError
         If the folder or the table cannot be used, groups are not clear, or the reference was made of other scores.
     LeakageError
-        If a stored reference was made from one of the participants.
+        If a stored reference was made from one of the participants, or one would be made of controls that the network
+        was trained on.
     """
     options = settings or Settings()
     if reference is not None and save_reference is not None:
@@ -106,9 +124,11 @@ def build_comparison(
     folder = read_folder(explain_dir, wanted="regions")
     if folder.mixed:
         raise InputError(f"{folder.path}: heatmaps explain different classes; explain all with one --target")
-    scores = read_scores(folder, _table(folder, participants), options.target, options.measure, on_scan)
     facts = scores_facts(folder)
     stored = None if reference is None else fitting_reference(reference, facts, options.measure)
+    measure: Measure = options.measure or ("share" if stored is None else reference_measure(stored, reference))
+    options = replace(options, measure=measure)
+    scores = read_scores(folder, _table(folder, participants), options.target, measure, on_scan)
     control, patient, notes = _groups(scores, folder, options, needed=stored is None)
     is_control, is_patient = of_class(scores, control), of_class(scores, patient)
     sick, healthy = scores.densities[is_patient], scores.densities[is_control]
@@ -118,8 +138,10 @@ def build_comparison(
         tables["groups.tsv"] = groups_table(
             sick, healthy, scores.voxels, options.permutations, options.replicates, options.seed
         )
-        tables["gain.tsv"] = gain_table(scores.sums[is_patient], sick, healthy)
-        pictures["groups.png"] = groups_figure(tables["groups.tsv"], f"density, {patient} minus {control}")
+        tables["gain.tsv"] = gain_table(scores.sums[is_patient], sick, healthy, measure)
+        pictures["groups.png"] = groups_figure(
+            tables["groups.tsv"], f"density of {measure_name(measure)}, {patient} minus {control}"
+        )
     else:
         notes.append(f"groups and gain need two patients and two controls, found {len(sick)} and {len(healthy)}")
     norm, members = stored, options.members
@@ -127,8 +149,11 @@ def build_comparison(
         norm, members = _own_reference(scores, is_control, options, facts, notes, save_reference is not None), KEPT_OUT
     failures = list(scores.failures)
     if norm is not None:
+        notes += notes_of(norm.facts, norm.controls)
+        options = replace(options, scale=norm.scale)
         tables["percentiles.tsv"], failed = percentiles_table(norm, scores.densities, scores.people, members)
         failures += [Failure(name, f"not compared with the reference: {error}") for name, error in failed.items()]
+        notes += alarms_note(tables["percentiles.tsv"], control) + trained_note(scores, is_control)
     prints = fingerprints_table(sick, scores.people["probability"], options.above)
     if len(prints):
         tables["fingerprints.tsv"] = prints
@@ -136,7 +161,7 @@ def build_comparison(
         pictures["fingerprints.png"] = fingerprint_figure(scores.densities.loc[pair])
     else:
         notes.append(f"fingerprints need two patients with a probability above {options.above:g}")
-    notes += class_score_note(scores.sums[is_patient], scores.sums[is_control], options.measure)
+    notes += class_score_note(scores.sums[is_patient], scores.sums[is_control], measure)
     record = {
         **counts(scores, control, patient),
         "settings": asdict(options),
@@ -157,11 +182,11 @@ def build_comparison(
 
 def _check(options: Settings) -> None:
     """Refuse unknown names before anything is read."""
-    if options.measure not in MEASURES:
+    if options.measure is not None and options.measure not in MEASURES:
         raise one_of("measure", options.measure, MEASURES)
     if options.members not in MEMBERS:
         raise one_of("choice for members", options.members, MEMBERS)
-    if options.scale not in SCALES:
+    if options.scale is not None and options.scale not in SCALES:
         raise one_of("scale", options.scale, SCALES)
     for name in options.adjust or ():
         if name not in COLUMNS:
@@ -192,14 +217,24 @@ def _own_reference(
     needed: bool,
 ) -> Reference | None:
     """Make a reference of this cohort's controls; None and a note where that cannot be, unless it is to be saved."""
+    seen = Seen.of({str(who): str(part) for who, part in scores.people["seen"][is_control].items()})
+    if not options.accept_trained:
+        seen.refuse()
+    own = scores.densities[is_control]
+    scale = options.scale or fitting_scale(own.to_numpy(dtype=np.float64))
+    if options.scale is None and scale == "linear" and len(own):
+        notes.append(
+            f"scores ({options.measure}) are not all above 0: they are compared as they are (scale linear), not as "
+            "logarithms"
+        )
     try:
         return Reference.fit(
-            scores.densities[is_control],
+            own,
             scores.people[is_control],
-            options.measure,
-            facts,
+            str(options.measure),
+            {**facts, **seen.facts()},
             options.adjust,
-            options.scale,
+            scale,
         )
     except InputError as error:
         if needed:
@@ -238,10 +273,24 @@ def scores_facts(folder: ExplainFolder) -> dict[str, Any]:
     return {"explained": folder.positive, **{name: record[name] for name in names if record.get(name) is not None}}
 
 
-def fitting_reference(path: str | os.PathLike[str], facts: Mapping[str, Any], measure: str) -> Reference:
-    """Read a reference, and refuse one that was made of other scores."""
+def reference_measure(reference: Reference, path: str | os.PathLike[str] | None) -> Measure:
+    """Return what a stored reference was made of.
+
+    Raises
+    ------
+    InputError
+        If region tables do not hold it.
+    """
+    for measure in MEASURES:
+        if measure == reference.measure:
+            return measure
+    raise InputError(f"{path}: {one_of('measure', reference.measure, MEASURES)}")
+
+
+def fitting_reference(path: str | os.PathLike[str], facts: Mapping[str, Any], measure: str | None = None) -> Reference:
+    """Read a reference, and refuse one that was made of other scores (of another measure, where one is given)."""
     reference = read_reference(path)
-    for name, own in {**facts, "measure": measure}.items():
+    for name, own in {**facts, **({"measure": measure} if measure else {})}.items():
         wanted = reference.measure if name == "measure" else reference.facts.get(name)
         if wanted is not None and wanted != own:
             raise InputError(

@@ -59,9 +59,38 @@ def reference_facts(reference: Reference, path: str | os.PathLike[str] | None) -
         "file": None if path is None else Path(path).name,
         "controls": reference.controls,
         "adjusted": list(reference.design.adjusted),
+        "measure": reference.measure,
         "scale": reference.scale,
+        "controls_seen": reference.facts.get("controls_seen"),
         "false_alarms": reference.false_alarms,
     }
+
+
+def measure_name(measure: str) -> str:
+    """Return what a figure calls a measure."""
+    return {"sum": "relevance", "share": "share of relevance"}.get(measure, f"{measure} relevance")
+
+
+def alarms_note(table: pd.DataFrame, control: str | None, level: float = 0.05) -> list[str]:
+    """Warn where more controls are flagged, each compared with others, than the level allows (binomial p < .01)."""
+    from scipy.stats import binom
+
+    people = table[table["class"] == control].assign(flagged=lambda own: own["q"] <= level)
+    flagged = people.groupby("participant_id")["flagged"].any()
+    count = int(flagged.sum())
+    if not len(flagged) or binom.sf(count - 1, len(flagged), level) >= 0.01:
+        return []
+    return [
+        f"{count} of {len(flagged)} controls are flagged themselves, where {level:.0%} may be: a flag says little "
+        "here; read the percentiles, or add controls"
+    ]
+
+
+def trained_note(scores: CohortScores, is_control: pd.Series[bool]) -> list[str]:
+    """Warn of people compared, other than controls, that the network was trained on."""
+    count = int(((scores.people["seen"] == "training") & ~is_control).sum())
+    what = "participants compared are scans that the network was trained on: it is surer of them than of new ones"
+    return [f"{count} {what}"] if count else []
 
 
 def class_score_note(sick: pd.DataFrame, healthy: pd.DataFrame, measure: str) -> list[str]:

@@ -11,7 +11,7 @@ from neuroxai.atlas import Atlas, get
 from neuroxai.errors import InputError, LeakageError
 from neuroxai.evaluation.calibration import Calibration
 from neuroxai.io import read_tsv
-from neuroxai.report.against_controls import Controls
+from neuroxai.report.against_controls import Controls, trained_alone
 from neuroxai.report.folder import ExplainFolder
 from neuroxai.report.item import Item, text_of
 from neuroxai.report.person import flags_of, person_facts, preparation_of, read_people, row_of
@@ -49,6 +49,7 @@ class Context:
     positive: str
     people: Mapping[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
     controls: Controls | None = None
+    no_controls: Sequence[str] = ()
     calibration: Calibration | None = None
     models: Models | None = None
     regions: Regions | None = None
@@ -64,11 +65,12 @@ class Context:
         LeakageError
             If a participant of the report is among those that calibrate it.
         """
-        stored = None if beside.reference is None else Controls.stored(beside.reference, folder)
+        controls = Controls.of_report(folder) if beside.reference is None else Controls.stored(beside.reference, folder)
         return cls(
             positive=folder.positive,
             people=read_people(table),
-            controls=stored or Controls.of_report(folder),
+            controls=controls,
+            no_controls=trained_alone(folder) if controls is None else (),
             calibration=None if beside.calibration is None else read_calibration(beside.calibration, folder),
             models=Models(folder, beside.also) if beside.also else None,
             regions=None if (atlas := atlas_of_record(folder.record)) is None else Regions(atlas),
@@ -84,7 +86,7 @@ class Context:
         limit: float,
     ) -> tuple[dict[str, Any], list[str]]:
         """Return values for `ScanValues`, and what could not be had and why."""
-        row, record, notes = row_of(self.people, item), preparation_of(source), []
+        row, record, notes = row_of(self.people, item), preparation_of(source), list(self.no_controls)
         values: dict[str, Any] = {
             "person": person_facts(row, scan, record),
             "flags": flags_of(record),
@@ -95,7 +97,7 @@ class Context:
             values["calibrated"] = Calibrated(value, low, high, self.calibration.scans)
         if self.controls is not None and regions:
             try:
-                values["controls"] = self.controls(item, regions, row)
+                values["controls"] = self.controls(item, row)
             except InputError as error:
                 notes.append(f"No comparison with controls: {error}")
         if self.models is not None:

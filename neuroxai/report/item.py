@@ -34,6 +34,8 @@ class Item:
         On the network's grid; the sidecar, the regions and the heatmap on the scan's own grid lie beside it.
     page : str
         File name of the scan's page.
+    seen : str
+        Whether the network had seen the scan (see `neuroxai.cohort.seen`); "unknown" where no table tells.
     """
 
     participant_id: str
@@ -44,6 +46,7 @@ class Item:
     score: float | None
     heatmap: Path
     page: str
+    seen: str = "unknown"
 
     @property
     def title(self) -> str:
@@ -97,6 +100,7 @@ def read_item(root: Path, row: Mapping[Any, Any], classes: list[str], method: st
         finite(row.get("score")),
         inside(root, heatmap_name(participant, session, "network", method)),
         _page_name("_".join(parts), used),
+        text_of(row.get("seen")) or "unknown",
     )
 
 

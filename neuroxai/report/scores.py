@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from neuroxai.cohort import describe
+from neuroxai.cohort.seen import worst
 from neuroxai.errors import InputError, SpaceError
 from neuroxai.io import read_tsv
 from neuroxai.report.folder import ExplainFolder
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Measure = Literal["sum", "absolute", "positive", "negative", "share"]
-MEASURES = ("sum", "absolute", "positive", "negative", "share")
+MEASURES: tuple[Measure, ...] = ("sum", "absolute", "positive", "negative", "share")
 # columns of a region table that a measure needs
 COLUMNS = {**{name: (name,) for name in MEASURES}, "share": ("sum", "absolute")}
 
@@ -39,7 +40,7 @@ class CohortScores:
         Size of each region; the mean over the scans where these were scored on grids of their own.
     people : pandas.DataFrame
         Index: participants. Columns class, age (mean over the scans), sex, probability (of the class explained, mean
-        over the scans), scans (how many).
+        over the scans), seen (what the network had seen of them, see `neuroxai.cohort.seen`), scans (how many).
     failures : list of Failure
         Scans and participants that could not be used.
     notes : list of str
@@ -87,7 +88,7 @@ def read_scores(
     first = None
     for count, (item, person) in enumerate(known):
         try:
-            table = _region_table(item, measure)
+            table = region_values(item, measure)
         except InputError as error:
             failures.append(Failure(item.title, str(error)))
         else:
@@ -95,7 +96,7 @@ def read_scores(
             if tables:
                 _same_regions(item, table, first, tables[0], folder.record.get("score_space") == "scan")
             tables.append(table)
-            scored.append({**person, "probability": item.probabilities[folder.positive]})
+            scored.append({**person, "probability": item.probabilities[folder.positive], "seen": item.seen})
         if on_scan is not None:
             on_scan(count + 1, len(described.scans))
     if not tables:
@@ -113,14 +114,20 @@ def read_scores(
     # a region that some scan's grid loses has no density that could be compared
     densities.loc[:, ~(sizes > 0).all(axis=0)] = np.nan
     grouped = scans[keep].groupby("participant_id")
-    people = grouped.agg({"class": "first", "age": "mean", "sex": "first", "probability": "mean"})
+    people = grouped.agg({"class": "first", "age": "mean", "sex": "first", "probability": "mean", "seen": worst})
     people["scans"] = grouped.size()
     sums, means = values.groupby(who).mean(), densities.groupby(who).mean()
     return CohortScores(sums, means, sizes.mean(), people, failures, described.notes)
 
 
-def _region_table(item: Item, measure: Measure) -> pd.DataFrame:
-    """Read one scan's regions: index names, columns value and voxels."""
+def region_values(item: Item, measure: Measure) -> pd.DataFrame:
+    """Read one scan's regions: index names, columns value (of the measure) and voxels.
+
+    Raises
+    ------
+    InputError
+        If the table cannot be used, or the scan has no relevance to take shares of.
+    """
     import pandas as pd
 
     table = read_tsv(item.regions, required=("name", "voxels", *COLUMNS[measure]))

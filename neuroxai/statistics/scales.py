@@ -43,6 +43,12 @@ def scaled(scores: NDArray[np.float64], scale: Scale, ids: Sequence[str]) -> NDA
     return np.asarray(np.log(scores))
 
 
+def fitting_scale(scores: NDArray[np.float64]) -> Scale:
+    """Return "log" where all known scores are above 0, "linear" otherwise."""
+    known = scores[~np.isnan(scores)]
+    return "log" if known.size and bool((known > 0).all()) else "linear"
+
+
 def unscaled(values: NDArray[np.float64], scale: Scale) -> NDArray[np.float64]:
     """Bring values back from a scale."""
     return np.asarray(np.exp(values)) if scale == "log" else values

@@ -70,7 +70,9 @@ def groups_table(
     return pd.DataFrame(columns, index=pd.Index(voxels.index, name="region")).reset_index()
 
 
-def gain_table(sums: pd.DataFrame, densities: pd.DataFrame, controls: pd.DataFrame) -> pd.DataFrame:
+def gain_table(
+    sums: pd.DataFrame, densities: pd.DataFrame, controls: pd.DataFrame, measure: str = "sum"
+) -> pd.DataFrame:
     """List every patient's sum, density and gain, one row a patient and region.
 
     Parameters
@@ -79,6 +81,8 @@ def gain_table(sums: pd.DataFrame, densities: pd.DataFrame, controls: pd.DataFra
         Of the patients.
     controls : pandas.DataFrame
         Densities of all controls. On one grid the gain of densities is that of sums.
+    measure : str
+        What was summed up, for the column's name.
     """
     import pandas as pd
 
@@ -87,7 +91,7 @@ def gain_table(sums: pd.DataFrame, densities: pd.DataFrame, controls: pd.DataFra
         {
             "participant_id": np.repeat([str(name) for name in sums.index], regions),
             "region": np.tile([str(name) for name in sums.columns], people),
-            "sum": sums.to_numpy().ravel(),
+            measure: sums.to_numpy().ravel(),
             "density": densities.to_numpy().ravel(),
             "gain": gain(densities.to_numpy(), controls.to_numpy()).ravel(),
         }

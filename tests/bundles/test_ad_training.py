@@ -39,6 +39,9 @@ def test_training_writes_weights_record_and_history(trained_bundle):
     assert record["checkpoint_sha256"] == sha256(trained_bundle / "models" / "model.pt")
     assert record["classes"] == ["CN", "AD"]
     assert record["training_participants"] == [f"sub-{n:02d}" for n in range(12)]
+    # every scan that training and validation looked at is known by its content
+    assert {part: len(scans) for part, scans in record["scans_sha256"].items()} == {"training": 12, "validation": 4}
+    assert set(record["validation_participants"]).isdisjoint(record["training_participants"])
     assert recorded_space(record, mni152(2)).matches(mni152(5))
     history = pd.read_csv(trained_bundle / "models" / "history.tsv", sep="\t")
     assert list(history["epoch"]) == list(range(1, len(history) + 1))

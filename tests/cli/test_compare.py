@@ -13,6 +13,7 @@ from neuroxai.io import read_tsv, write_json
 from neuroxai.statistics import Reference, Subject, group_difference, group_gain, mean_interval, most_different
 
 FAST = ("--permutations", 499, "--replicates", 200)
+SUMS = (*FAST, "--measure", "sum", "--scale", "linear")
 FILES = {
     "groups.tsv", "gain.tsv", "percentiles.tsv", "fingerprints.tsv", "groups.png", "fingerprints.png", "compare.json",
 }  # fmt: skip
@@ -33,7 +34,7 @@ CONTROLS, PATIENTS = [f"sub-{k:03d}" for k in range(14)], [f"sub-{k:03d}" for k 
 
 def test_the_tables_hold_what_the_functions_give(explained, tmp_path):
     out = tmp_path / "compared"
-    result = run("compare", explained, "--control", "CN", "--out", out, *FAST)
+    result = run("compare", explained, "--control", "CN", "--out", out, *SUMS)
     assert result.code == 0, result.err
     assert {p.name for p in out.iterdir()} == FILES
     healthy, sick = densities(explained, CONTROLS), densities(explained, PATIENTS)
@@ -94,7 +95,7 @@ def test_same_seed_same_bytes(explained, tmp_path):
 
 def test_scans_of_a_participant_count_once(tmp_path):
     explained = write_tables(tmp_path, sessions=3)
-    result = run("compare", explained, "--out", tmp_path / "out", *FAST, "--json")
+    result = run("compare", explained, "--out", tmp_path / "out", *SUMS, "--json")
     assert result.code == 0, result.err
     record = json.loads(result.out)
     assert (record["participants"], record["scans"], record["patients"]) == (26, 78, 12)
@@ -115,7 +116,7 @@ def test_shares_compare_patterns_and_not_class_scores(tmp_path):
         table = read_tsv(path)
         table[["sum", "absolute", "positive", "negative"]] *= 100
         table.to_csv(path, sep="\t", index=False, na_rep="n/a")
-    result = run("compare", explained, "--out", tmp_path / "sum", *FAST)
+    result = run("compare", explained, "--out", tmp_path / "sum", *SUMS)
     assert "much of every difference is the class score itself; --measure share" in result.out
     assert (read_tsv(tmp_path / "sum" / "groups.tsv")["p_family"][:5] < 0.05).all()
     result = run("compare", explained, "--out", tmp_path / "share", *FAST, "--measure", "share")
@@ -126,7 +127,9 @@ def test_shares_compare_patterns_and_not_class_scores(tmp_path):
         pd.testing.assert_frame_equal(one, two, rtol=1e-6)
     first = read_tsv(regions_path(explained, "sub-014"))
     gains = read_tsv(tmp_path / "share" / "gain.tsv").set_index(["participant_id", "region"])
-    assert gains.loc[("sub-014", "Insula"), "sum"] == pytest.approx(first["sum"][4] / first["absolute"].sum(), rel=1e-6)
+    assert gains.loc[("sub-014", "Insula"), "share"] == pytest.approx(
+        first["sum"][4] / first["absolute"].sum(), rel=1e-6
+    )
 
 
 def test_logarithms_of_scores_on_demand(explained, tmp_path):
@@ -135,7 +138,7 @@ def test_logarithms_of_scores_on_demand(explained, tmp_path):
     assert result.code == 0, result.err
     assert "reference of logarithms of 14 controls" in result.out
     one = read_tsv(tmp_path / "log" / "percentiles.tsv")
-    plain = run("compare", explained, "--out", tmp_path / "linear", *FAST)
+    plain = run("compare", explained, "--out", tmp_path / "linear", *FAST, "--scale", "linear")
     assert "reference of 14 controls" in plain.out
     two = read_tsv(tmp_path / "linear" / "percentiles.tsv")
     np.testing.assert_allclose(one["value"], two["value"])
@@ -147,7 +150,7 @@ def test_logarithms_of_scores_on_demand(explained, tmp_path):
     assert json.loads((tmp_path / "b" / "compare.json").read_text())["reference"]["scale"] == "log"
     shutil.rmtree(explained / "sub-004")
     write_regions(explained, "sub-004", None, np.array([9.0, 9.0, -1.5, 9.0, 9.0, 9.0]))
-    refused = run("compare", explained, "--out", tmp_path / "c", *FAST, "--scale", "log")
+    refused = run("compare", explained, "--out", tmp_path / "c", *FAST, "--measure", "sum", "--scale", "log")
     assert refused.code == 0, refused.err
     assert "no percentiles: sub-004: a region's score is -1.5, and the scale 'log' wants all above 0" in refused.out
     assert not (tmp_path / "c" / "percentiles.tsv").exists()
@@ -204,7 +207,7 @@ def test_a_reference_of_other_scores_is_refused(explained, tmp_path, change, nam
     assert result.code == 2
     assert named in result.err
     result = run("compare", explained, "--reference", file, "--measure", "absolute", "--out", tmp_path / "two", *FAST)
-    assert "measure 'sum', these scores with 'absolute'" in result.err
+    assert "measure 'share', these scores with 'absolute'" in result.err
 
 
 def test_regions_of_another_atlas_are_named(explained, tmp_path):
@@ -317,3 +320,88 @@ def test_scans_of_different_atlases_are_refused(explained, tmp_path):
     write_regions(explained, "sub-005", None, np.ones(6), ("Putamen", *REGIONS[1:]))
     result = run("compare", explained, "--out", tmp_path / "out", *FAST)
     assert (result.code, "has other regions (or sizes) than" in result.err) == (2, True)
+
+
+def by_hand(explained, judged: str) -> np.ndarray:
+    """t of the logarithm of shares over voxels, against the controls, without adjustment (Crawford & Howell 1998)."""
+
+    def logs(name):
+        table = read_tsv(regions_path(explained, name))[:5]
+        return np.log(table["sum"] / table["absolute"].sum() / table["voxels"]).to_numpy()
+
+    healthy = np.array([logs(name) for name in CONTROLS])
+    return (logs(judged) - healthy.mean(0)) / (healthy.std(0, ddof=1) * np.sqrt(1 + 1 / len(CONTROLS)))
+
+
+def test_unasked_logarithms_of_shares_are_compared(explained, tmp_path):
+    result = run("compare", explained, "--out", tmp_path / "out", *FAST, "--adjust", "none", "--json")
+    record = json.loads(result.out)
+    assert (record["settings"]["measure"], record["settings"]["scale"]) == ("share", "log")
+    assert (record["reference"]["measure"], record["reference"]["scale"]) == ("share", "log")
+    assert record["notes"] == []
+    table = read_tsv(tmp_path / "out" / "percentiles.tsv")
+    found = table[table["participant_id"] == "sub-020"]["z"].to_numpy()
+    np.testing.assert_allclose(found[:5], by_hand(explained, "sub-020"), rtol=1e-5)
+
+
+def test_signed_scores_are_compared_as_they_are_and_that_is_told(explained, tmp_path):
+    shutil.rmtree(explained / "sub-004")
+    write_regions(explained, "sub-004", None, np.array([9.0, 9.0, -1.5, 9.0, 9.0, 9.0]))
+    result = run("compare", explained, "--out", tmp_path / "out", *FAST)
+    assert result.code == 0, result.err
+    assert "note: scores (share) are not all above 0: they are compared as they are (scale linear)" in result.out
+    assert json.loads((tmp_path / "out" / "compare.json").read_text())["reference"]["scale"] == "linear"
+
+
+def test_controls_that_the_network_was_trained_on_make_no_reference_unasked(tmp_path):
+    explained = write_tables(tmp_path, seen={"sub-003": "training", "sub-005": "training", "sub-020": "training"})
+    file = tmp_path / "reference.json"
+    asked = ("compare", explained, "--out", tmp_path / "out", *FAST)
+    for more in ((), ("--save-reference", file)):
+        result = run(*asked, *more)
+        assert result.code == 2
+        assert "error: sub-003 is one of 2 controls (of 14) that the network was trained on" in result.err
+        assert "--accept-trained" in result.err
+        assert not (tmp_path / "out").exists()
+        assert not file.exists()
+    result = run(*asked, "--save-reference", file, "--accept-trained")
+    assert result.code == 0, result.err
+    told = "2 of the reference's 14 controls are scans that the network was trained on"
+    assert told in result.out
+    assert "note: 1 participants compared are scans that the network was trained on" in result.out
+    # whoever takes the reference reads it too
+    other = write_tables(tmp_path / "other", controls=0, patients=2, prefix="sub-x")
+    result = run("compare", other, "--reference", file, "--out", tmp_path / "two", *FAST)
+    assert result.code == 0, result.err
+    assert told in result.out
+    seen = json.loads((tmp_path / "two" / "compare.json").read_text())["reference"]["controls_seen"]
+    assert seen == {"training": 2, "validation": 0, "unknown": 0}
+
+
+@pytest.mark.parametrize(("part", "told"), [("validation", "are of the validation part"), ("unknown", "may be scans")])
+def test_what_is_not_known_of_controls_is_told(tmp_path, part, told):
+    explained = write_tables(tmp_path, seen=part)
+    result = run("compare", explained, "--out", tmp_path / "out", *FAST)
+    assert result.code == 0, result.err
+    assert f"note: 14 of the reference's 14 controls {told}" in result.out
+
+
+def test_a_stored_reference_brings_its_measure(explained, tmp_path):
+    file = tmp_path / "reference.json"
+    made = run("compare", explained, "--out", tmp_path / "one", "--save-reference", file, *SUMS)
+    assert made.code == 0, made.err
+    other = write_tables(tmp_path / "other", controls=0, patients=1, prefix="sub-x")
+    assert run("compare", other, "--reference", file, "--out", tmp_path / "two", *FAST).code == 0
+    record = json.loads((tmp_path / "two" / "compare.json").read_text())
+    assert (record["settings"]["measure"], record["settings"]["scale"]) == ("sum", "linear")
+
+
+def test_controls_that_are_flagged_themselves_are_told(tmp_path):
+    # two kinds of healthy people, of whom few are the other one: each of these stands out against the rest
+    explained = write_tables(tmp_path, controls=26, effect=0.0)
+    for name in ("sub-001", "sub-009", "sub-013", "sub-021", "sub-022"):
+        shutil.rmtree(explained / name)
+    for name, region in zip(("sub-001", "sub-009", "sub-013", "sub-021", "sub-022"), range(5), strict=True):
+        write_regions(explained, name, None, np.where(np.arange(6) == region, 90.0, 10.0))
+    result = run("compare", explained, "--out", tmp_path / "out", *FAST, "--adjust", "none")
+    assert "note: 5 of 26 controls are flagged themselves, where 5% may be" in result.out

@@ -364,7 +364,8 @@ def test_compare_reads_what_explain_writes(explained, tmp_path):
     table = tmp_path / "participants.tsv"
     rows = [f"sub-{n:02d}\t{'AD' if n % 2 else 'CN'}" for n in range(16, 20)]
     table.write_text("\n".join(["participant_id\tdiagnosis", *rows]) + "\n")
-    result = run("compare", explained, "--participants", table, "--out", tmp_path / "out", "--permutations", 99)
+    result = run("compare", explained, "--participants", table, "--out", tmp_path / "out", "--permutations", 99,
+                 "--measure", "sum")  # fmt: skip
     assert result.code == 0, result.err
     groups = pd.read_csv(tmp_path / "out" / "groups.tsv", sep="\t").set_index("region")
     tables = [

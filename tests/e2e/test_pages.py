@@ -172,7 +172,7 @@ cp -r explained explained-2
 cp -r explained explained-3
 neuroxai predict bundle cohort --part validation --out validation
 {FULLER}neuroxai compare explained --participants cohort/participants.tsv --control CN --adjust none --out compared \\
-    --save-reference controls.json
+    --save-reference controls.json --accept-trained
 """,
 }
 FROM = "--effect atrophy --from prepared/participants.tsv"

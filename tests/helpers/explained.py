@@ -21,18 +21,20 @@ def write_tables(
     sessions: int = 1,
     effect: float = 4.0,
     prefix: str = "sub-",
+    seen: str | dict[str, str] = "held out",
     **record,
 ) -> Path:
     """Write a cohort's participants.tsv and the explain output's tables; patients have more relevance in regions 0, 1.
 
-    All densities have a control mean of 10 and a spread of 1; age adds .1 a year beyond 70 to region 3.
+    All densities have a control mean of 10 and a spread of 1; age adds .1 a year beyond 70 to region 3. `seen` is what
+    the network had seen of the scans, of all or by participant (the others are held out).
     """
     rng = np.random.default_rng(seed)
     out, cohort = root / "explained", root / "cohort"
     out.mkdir(parents=True)
     cohort.mkdir()
     people, predictions = ["participant_id\tdiagnosis\tage\tsex"], []
-    header = "participant_id\tsession_id\ttrue\tpredicted\tprobability_CN\tprobability_AD\tscore"
+    header = "participant_id\tsession_id\ttrue\tpredicted\tprobability_CN\tprobability_AD\tscore\tseen"
     for number in range(controls + patients):
         name, patient = f"{prefix}{number:03d}", number >= controls
         age = round(rng.uniform(60, 80), 1)
@@ -43,7 +45,9 @@ def write_tables(
             density[3] += 0.1 * (age - 70)
             probability = 0.5 + 0.49 * (1 if patient else -1) * rng.uniform(0.7, 1)
             label = "AD" if patient else "CN"
-            predictions.append(f"{name}\t{session or 'n/a'}\t{label}\t{label}\t{1 - probability}\t{probability}\t1")
+            row = [name, session or "n/a", label, label, 1 - probability, probability, 1]
+            row.append(seen if isinstance(seen, str) else seen.get(name, "held out"))
+            predictions.append("\t".join(map(str, row)))
             write_regions(out, name, session, density)
     (cohort / "participants.tsv").write_text("\n".join(people) + "\n")
     (out / "predictions.tsv").write_text("\n".join([header, *predictions]) + "\n")

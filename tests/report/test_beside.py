@@ -30,6 +30,8 @@ def explained(trained_bundle, tiny_cohort, tmp_path_factory):
     # labels, which a whole cohort has not: phantoms of odd number are patients
     table = pd.read_csv(out / "predictions.tsv", sep="\t")
     table["true"] = ["AD" if int(name[4:]) % 2 else "CN" for name in table["participant_id"]]
+    # twelve of them trained the network: ten controls are had by taking them all for new ones
+    table["known"], table["seen"] = table["seen"], "held out"
     table.to_csv(out / "predictions.tsv", sep="\t", index=False)
     people = table[["participant_id", "true"]].rename(columns={"true": "diagnosis"})
     people["age"], people["sex"] = 70, "F"
@@ -225,3 +227,54 @@ def test_the_page_names_the_command_that_explains_so_again(pages):
     text = (pages / "sub-17.html").read_text()
     assert "neuroxai explain BUNDLE sub-17/anat/sub-17_desc-brain_T1w.nii.gz --method lrp_alpha_beta" in text
     assert "--start probability --target AD --out OUT" in text
+
+
+def test_the_tables_tell_which_scans_the_network_had_seen(explained, trained_bundle, tiny_cohort):
+    datalist = json.loads((tiny_cohort / "datalist.json").read_text())
+    parts = {"training": "training", "validation": "validation", "test": "held out"}
+    expected = {item["participant_id"]: parts[part] for part in parts for item in datalist[part]}
+    table = io.read_tsv(explained / "predictions.tsv").set_index("participant_id")["known"]
+    assert {name: expected[name] for name in table.index} == table.to_dict()
+    for name, part in table.items():
+        (sidecar,) = explained.glob(f"{name}/anat/*space-network*.json")
+        assert io.read_json(sidecar)["seen"] == part
+
+
+def test_controls_that_the_network_was_trained_on_are_not_compared_with(explained, tmp_path):
+    seen = tmp_path / "seen"
+    shutil.copytree(explained, seen)
+    table = io.read_tsv(seen / "predictions.tsv")
+    io.write_tsv(seen / "predictions.tsv", table.assign(seen=table["known"]))
+    assert build_report(seen, tmp_path / "r", only="sub-17").failures == []
+    page = (tmp_path / "r" / "sub-17.html").read_text()
+    assert "No comparison with controls: the network was trained on 6 of this report" in page
+    assert "Against healthy controls" not in page
+    # who accepts them is told on every page
+    stored = tmp_path / "reference.json"
+    words = ("--control", "CN", "--adjust", "none", "--permutations", "199", "--replicates", "199")
+    refused = run("compare", seen, "--out", tmp_path / "c", "--save-reference", stored, *words)
+    assert (refused.code, "6 controls (of 10) that the network was trained on" in refused.err) == (2, True)
+    run("compare", seen, "--out", tmp_path / "c", "--save-reference", stored, "--accept-trained", *words)
+    build_report(explained, tmp_path / "marked", beside=Beside(reference=stored), only="sub-17")
+    page = (tmp_path / "marked" / "sub-17.html").read_text()
+    assert "6 of the reference&#39;s 10 controls are scans that the network was trained on" in page
+
+
+@pytest.mark.parametrize("measure", ["share", "sum", "absolute"])
+def test_a_stored_reference_of_any_measure_is_taken(explained, tmp_path, measure):
+    stored = tmp_path / "reference.json"
+    words = ("--control", "CN", "--adjust", "none", "--permutations", "199", "--replicates", "199")
+    compared = tmp_path / "compared"
+    result = run("compare", explained, "--out", compared, "--save-reference", stored, "--measure", measure, *words)
+    assert result.code == 0, result.err
+    built = build_report(explained, tmp_path / "r", beside=Beside(reference=stored), only="sub-17")
+    assert built.failures == []
+    # the page's first region is that of the table, with its deviation
+    table = io.read_tsv(compared / "percentiles.tsv")
+    own = table[table["participant_id"] == "sub-17"]
+    own = own.reindex(own["z"].abs().sort_values(ascending=False).index)
+    page = (tmp_path / "r" / "sub-17.html").read_text()
+    row = re.search(r'<td data-region="([^"]+)">[^<]+</td><td class="n">([^<]+)</td>', page.split("Against healthy")[1])
+    assert row.group(1) == own["region"].iloc[0]
+    shown = float(row.group(2).replace("\N{MINUS SIGN}", "-").replace("\N{THIN SPACE}", ""))
+    assert shown == pytest.approx(own["z"].iloc[0], rel=0.02)
