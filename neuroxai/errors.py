@@ -24,6 +24,10 @@ class SpaceError(InputError):
     """Shapes, affines or grids that do not fit each other."""
 
 
+class DimensionsError(SpaceError):
+    """An image that is not three-dimensional."""
+
+
 class LeakageError(InputError):
     """One subject stands in two parts of a split."""
 

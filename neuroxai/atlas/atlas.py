@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroxai.atlas.sides import split_side
+from neuroxai.atlas.sides import hemispheres, key_of
 from neuroxai.errors import InputError, SpaceError
 from neuroxai.space import Space, Volume
 
@@ -145,27 +146,51 @@ class Atlas:
     def merged_hemispheres(self) -> Atlas:
         """Join left and right regions of the same name.
 
-        Sides are told by name (Left/Right, L/R, lh/rh, before or after). A pair takes the lower of its two values and
-        the name without the side; a region whose other side is not in the atlas stays as it is.
+        Sides are told by name, see `neuroxai.atlas.sides.hemispheres`. A pair takes the lower of its two values and the
+        name without the side; a region whose other side is not in the atlas, or is there twice, stays as it is.
+
+        Raises
+        ------
+        InputError
+            If there is no pair at all.
         """
-        pairs: dict[str, dict[str, int]] = {}
-        for value, name in self.names.items():
-            side, rest = split_side(name)
-            if side:
-                pairs.setdefault(rest.casefold(), {})[side] = value
+        pairs = self._pairs()
+        if not pairs:
+            raise InputError(
+                f"no two of the {len(self.names)} regions are left and right of each other by their names (such as "
+                f"{', '.join(list(self.names.values())[:3])}), so hemispheres cannot be merged; name the sides "
+                "(Left X, X_R, lh-X), or do not merge"
+            )
         names = dict(self.names)
         lookup = np.arange(len(names) + 1)
         order = {value: place + 1 for place, value in enumerate(names)}
-        for pair in pairs.values():
-            if len(pair) == 2:
-                low, high = sorted(pair.values())
-                rest = split_side(names[low])[1]
-                del names[high]
-                taken = {n.casefold() for v, n in names.items() if v != low}
-                names[low] = rest if rest.casefold() not in taken else f"{rest} (left and right)"
-                lookup[order[high]] = order[low]
+        for (low, high), rest in pairs.items():
+            del names[high]
+            taken = {n.casefold() for v, n in names.items() if v != low}
+            names[low] = rest if rest.casefold() not in taken else f"{rest} (left and right)"
+            lookup[order[high]] = order[low]
         values = np.array([0, *self.names], dtype=np.int32)
         return Atlas(values[lookup[self.positions()]], names, self.space, self.origin)
+
+    def _pairs(self) -> dict[tuple[int, int], str]:
+        """Values of left and right of a region, the lower first, and their name without the side."""
+        split = hemispheres(self.names.values())
+        found: dict[tuple[int, int], str] = {}
+        # "Precentral_L 2001" and "Precentral_R 2002" differ in their codes too
+        for ending in ("", r"[\W_]*\d{3,}$"):
+            sides: dict[str, dict[str, list[int]]] = {}
+            done = {value for pair in found for value in pair}
+            for value, name in self.names.items():
+                side, rest = split[name]
+                if side and value not in done:
+                    key = key_of(re.sub(ending, "", rest) or rest)
+                    sides.setdefault(key, {}).setdefault(side, []).append(value)
+            for pair in sides.values():
+                if len(pair) == 2 and all(len(one) == 1 for one in pair.values()):
+                    low, high = sorted(value for one in pair.values() for value in one)
+                    rest = split[self.names[low]][1]
+                    found[low, high] = re.sub(ending, "", rest) or rest
+        return found
 
     def aggregated(self, regions: Mapping[str, Sequence[str]]) -> Atlas:
         """Join regions by a list such as `neuroxai.atlas.aggregations.NEUROMORPHOMETRICS`.
@@ -186,7 +211,8 @@ class Atlas:
         InputError
             If a part names no region of the atlas, or two rows claim the same region.
         """
-        bare = {value: split_side(name)[1].casefold() for value, name in self.names.items()}
+        split = hemispheres(self.names.values())
+        bare = {value: split[name][1].casefold() for value, name in self.names.items()}
         owner: dict[int, str] = {}
         names: dict[int, str] = {}
         lookup = np.zeros(len(bare) + 1, dtype=np.int32)

@@ -14,7 +14,7 @@ app = typer.Typer(no_args_is_help=True, help="List, show and check atlases of na
 NameArgument = Annotated[
     str, typer.Argument(help="A name of `neuroxai atlas list`, or a label image.", autocompletion=atlases)
 ]
-LabelsOption = Annotated[Path | None, typer.Option(help="Names of the label image (TSV, XML, LUT, text).")]
+LabelsOption = Annotated[Path | None, typer.Option(help="Names of the label image (TSV, CSV, XML, LUT, JSON, text).")]
 SpmOption = Annotated[Path | None, typer.Option(help="SPM's folder. [default: SPM_HOME]", show_default=False)]
 FslOption = Annotated[Path | None, typer.Option(help="FSL's folder. [default: FSLDIR]", show_default=False)]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -86,19 +86,22 @@ def show(
 def check(image: NameArgument, labels: LabelsOption = None, as_json: JsonOption = False) -> None:
     """Look for what would put scores under a wrong name; exit code 1 if something is found.
 
-    Labels without names, names without voxels, duplicate names, left and right swapped by coordinate, regions outside
-    the brain's place in MNI152 space.
+    Labels without names, names without voxels, duplicate names, a table that counts from 0, left and right swapped by
+    coordinate, sides that the names do not say, regions outside the brain's place in MNI152 space.
 
     Example: `neuroxai atlas check my_atlas.nii.gz --labels my_atlas.tsv`
     """
-    from neuroxai.atlas.check import problems
+    from neuroxai.atlas.check import problems, sides
 
     found, notes = problems(image, labels)
+    by_side = sides(found)
     if as_json:
-        shown = {"atlas": image, "origin": found.origin, "regions": len(found.names), "problems": notes}
+        head = {"atlas": image, "origin": found.origin, "regions": len(found.names), "sides": by_side}
+        shown = {**head, "problems": notes}
         typer.echo(json.dumps(shown, indent=2))
     else:
         typer.echo(f"{image}: {len(found.names)} regions, {found.space.describe()}; {found.origin}")
+        typer.echo("by their names {left} are left, {right} are right, {none} have no side".format(**by_side))
         for note in notes:
             typer.echo(f"{note['kind']}: {note['text']}")
         typer.echo("no problem found" if not notes else f"{len(notes)} kinds of problem")

@@ -15,7 +15,7 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import DTypeLike, NDArray
 
-from neuroxai.errors import InputError, SpaceError
+from neuroxai.errors import DimensionsError, InputError, SpaceError
 from neuroxai.io.files import atomic
 from neuroxai.space import Space, Volume
 
@@ -191,7 +191,7 @@ def space_of(image: Any, path: str | os.PathLike[str]) -> Space:
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
     if len(shape) != 3:
-        raise SpaceError(
+        raise DimensionsError(
             f"{path}: has {len(shape)} dimensions {shape}, wanted 3; extract one volume first (for example with fslroi)"
         )
     try:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from neuroxai.atlas import Atlas
-from neuroxai.atlas.sides import is_background, split_side
+from neuroxai.atlas.sides import hemispheres, is_background, is_no_region, split_side
 from neuroxai.errors import InputError, SpaceError
 from neuroxai.space import Space
 
@@ -104,6 +104,21 @@ def test_merged_hemispheres_takes_the_lower_value():
         ("Insula_left", "Insula_right", "Insula"),
         ("Insula, left", "insula, right", "Insula"),
         ("insula.lh", "insula.rh", "insula"),
+        ("7Networks_LH_Vis_1", "7Networks_RH_Vis_1", "7Networks_Vis_1"),
+        ("LH_Vis_1", "RH_Vis_1", "Vis_1"),
+        ("SFG_L_7_1", "SFG_R_7_1", "SFG_7_1"),
+        ("Precentral_L 2001", "Precentral_R 2002", "Precentral"),
+        ("Area 44, left hemisphere", "Area 44, right hemisphere", "Area 44"),
+        ("Area 44 hemisphere left", "Area 44 hemisphere right", "Area 44"),
+        ("Left-VentralDC", "Right VentralDC", "VentralDC"),
+        ("HIP-head-m1-lh", "HIP-head-m1-rh", "HIP-head-m1"),
+        ("L G_and_S", "R G_and_S", "G_and_S"),
+        ("af_l", "af_r", "af"),
+        ("AG, L (BA 39)", "AG, R (BA 39)", "AG, (BA 39)"),
+        ("lPreCG", "rPreCG", "PreCG"),
+        ("InsulaL", "InsulaR", "Insula"),
+        ("LeftInsula", "RightInsula", "Insula"),
+        ("Left", "Right", "hemisphere"),
     ],
 )
 def test_every_style_of_side_is_merged(left, right, merged):
@@ -111,6 +126,17 @@ def test_every_style_of_side_is_merged(left, right, merged):
     atlas = Atlas(labels, {1: right, 2: "Lingual", 3: left}, Space((4, 1, 1), np.eye(4))).merged_hemispheres()
     assert {v: n.casefold() for v, n in atlas.names.items()} == {1: merged.casefold(), 2: "lingual"}
     assert atlas.labels.ravel().tolist() == [0, 1, 2, 1]
+
+
+def test_what_has_no_other_side_is_not_merged():
+    space = Space((5, 1, 1), np.eye(4))
+    twice = {1: "Left X", 2: "left-X", 3: "Right X", 4: "Thalamus VL"}
+    with pytest.raises(InputError, match=r"no two of the 4 regions.*Left X, left-X, Right X"):
+        Atlas(np.arange(5).reshape(5, 1, 1), twice, space).merged_hemispheres()
+    some = {1: "L_A", 2: "R_A", 3: "VL", 4: "VR"}
+    assert dict(Atlas(np.arange(5).reshape(5, 1, 1), some, space).merged_hemispheres().names) == {1: "A", 3: "V"}
+    few = {1: "Stem", 2: "Pons", 3: "VL", 4: "Vermis"}
+    assert {side for side, _ in hemispheres(few.values()).values()} == {""}
 
 
 def test_merged_name_never_takes_anothers():
@@ -139,6 +165,21 @@ def test_merged_name_never_takes_anothers():
         ("Layer l", ("", "Layer l")),
         ("Brain-Stem", ("", "Brain-Stem")),
         ("3rd Ventricle", ("", "3rd Ventricle")),
+        ("7Networks_LH_Vis_1", ("left", "7Networks_Vis_1")),
+        ("SFG_R_7_1", ("right", "SFG_7_1")),
+        ("Left Cerebrum.Frontal Lobe.Gray Matter", ("left", "Cerebrum.Frontal Lobe.Gray Matter")),
+        ("Area hOc1 (V1, 17, CalcS) - left hemisphere", ("left", "Area hOc1 (V1, 17, CalcS)")),
+        ("Left-R", ("left", "R")),  # the reticular nucleus
+        ("Right-L-Sg", ("right", "L-Sg")),
+        ("lAMY-rh", ("right", "lAMY")),
+        ("GM Superior parietal lobule 5L R", ("right", "GM Superior parietal lobule 5L")),
+        ("Amygdala links", ("left", "Amygdala")),
+        ("Left-right commissure", ("", "Left-right commissure")),
+        ("Gyrus droit", ("", "Gyrus droit")),
+        ("L'insula", ("", "L'insula")),
+        ("Thalamus VL", ("", "Thalamus VL")),
+        ("SFG_L_a", ("", "SFG_L_a")),
+        ("L", ("", "L")),
     ],
 )
 def test_sides_by_name(name, wanted):
@@ -153,6 +194,20 @@ def test_background_names(name):
 @pytest.mark.parametrize("name", ["Background noise area", "Unknown nucleus", "Hippocampus", "ctx-lh-unknown"])
 def test_other_names_are_no_background(name):
     assert not is_background(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["", "???", "*.*.*.*.*", "NA", "n/a", "None", "Outside brain", "0", "unknown", "Medial_wall"]
+)
+def test_names_of_the_value_0_that_are_no_region(name):
+    assert is_no_region(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["Airway", "Left-Cerebral-Exterior", "Frontal pole", "Other side of the moon", "A", "44a"]
+)
+def test_regions_are_regions_at_0_too(name):
+    assert not is_no_region(name)
 
 
 def test_only_keeps_values_and_order():

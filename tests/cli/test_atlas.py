@@ -101,12 +101,57 @@ def test_check_names_each_problem_with_exit_code_1(atlas, table, kind, words):
     path.write_text("index\tname\n" + table)
     result = run("atlas", "check", image, "--json")
     assert result.code == 1
-    (problem,) = json.loads(result.out)["problems"]
+    problem, *others = json.loads(result.out)["problems"]
     assert problem["kind"] == kind
+    # two caudates of one name: nor can their sides be read
+    assert [other["kind"] for other in others] == (["sides not read"] if kind == "duplicate names" else [])
     assert words in problem["text"]
     plain = run("atlas", "check", image)
     assert plain.code == 1
     assert f"{kind}: " in plain.out
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        ("7Networks_LH_Vis_1", "7Networks_RH_Vis_1"),
+        ("SFG_L_7_1", "SFG_R_7_1"),
+        ("X_L 2001", "X_R 2002"),
+        ("af_l", "af_r"),
+    ],
+)
+def test_check_reads_sides_as_other_atlases_write_them(atlas, left, right):
+    image, _, path = atlas
+    path.write_text(f"index\tname\n300\t{left}\n301\t{right}\n7\tBrain stem\n")
+    sound = run("atlas", "check", image)
+    assert sound.code == 0
+    assert "by their names 1 are left, 1 are right, 1 have no side\nno problem found" in sound.out
+    path.write_text(f"index\tname\n300\t{right}\n301\t{left}\n7\tBrain stem\n")
+    swapped = json.loads(run("atlas", "check", image, "--json").out)
+    assert [problem["kind"] for problem in swapped["problems"]] == ["hemispheres swapped"]
+    assert swapped["sides"] == {"left": 1, "right": 1, "none": 1}
+
+
+def test_check_counts_names_whose_side_cannot_be_read(atlas):
+    image, _, path = atlas
+    path.write_text("index\tname\n300\tCaudate one\n301\tCaudate two\n7\tBrain stem\n")
+    result = run("atlas", "check", image)
+    assert result.code == 1
+    assert "sides not read: 2 of 3 regions lie in one hemisphere" in result.out
+    assert "no problem found" not in result.out
+
+
+def test_check_finds_swapped_sides_wherever_the_midline_is(atlas, tmp_path):
+    _, labels, path = atlas
+    moved = AFFINE.copy()
+    moved[0, 3] += 30  # as in a scan's own space: both caudates lie right of x = 0
+    image = write_volume(tmp_path / "moved.nii.gz", Volume(labels, Space(SPACE.shape, moved)), dtype=np.int16)
+    rest = "7\tLeft accumbens\n8\tx\n"
+    for one, two, found in (("Left", "Right", []), ("Right", "Left", ["hemispheres swapped"])):
+        path.write_text(f"index\tname\n300\t{one} Caudate\n301\t{two} Caudate\n{rest}")
+        result = json.loads(run("atlas", "check", image, "--labels", path, "--json").out)
+        crossed = [p for p in result["problems"] if p["kind"] == "hemispheres swapped"]
+        assert [p["kind"] for p in crossed if "Caudate" in p["text"]] == found
 
 
 @pytest.mark.parametrize("y", [76, 400])

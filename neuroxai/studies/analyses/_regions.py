@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 import pandas as pd
 
-from neuroxai.atlas.sides import split_side
+from neuroxai.atlas.sides import hemispheres
 from neuroxai.studies.results import Done, Results
 
 SCAN = ["participant_id", "session_id"]
@@ -28,16 +27,12 @@ def merged(table: pd.DataFrame) -> pd.DataFrame:
         Columns participant_id, session_id (empty text where there is none), region, sum, absolute, positive, negative,
         voxels, density (NaN for a region of no voxel); in the order of scans and regions.
     """
+    sideless = {name: rest for name, (_, rest) in hemispheres(map(str, table["name"].unique())).items()}
     whole = table.assign(
-        region=table["name"].map(_sideless), session_id=table["session_id"].fillna("").astype(str)
-    )  # fmt: skip
+        region=table["name"].astype(str).map(sideless), session_id=table["session_id"].fillna("").astype(str)
+    )
     summed = whole.groupby([*SCAN, "region"], sort=False)[SUMS].sum().reset_index()
     return summed.assign(density=summed["sum"] / summed["voxels"].where(summed["voxels"] > 0))
-
-
-@lru_cache(maxsize=4096)
-def _sideless(name: str) -> str:
-    return split_side(str(name))[1]
 
 
 class RegionTables:

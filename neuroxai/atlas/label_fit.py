@@ -1,0 +1,227 @@
+"""Which name belongs to which value: the ways to read a label table, held against the values that the image holds."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from neuroxai.atlas.sides import is_no_region, split_side
+from neuroxai.errors import InputError
+
+_WHOLE = re.compile(r"\+?\d+(\.0*)?", re.ASCII)
+LARGEST = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Row:
+    """One label of a table: its index as written, its name, its line, and its abbreviation where there is one."""
+
+    index: str
+    name: str
+    line: int = 0
+    short: str = ""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One way to read a table.
+
+    Parameters
+    ----------
+    rows : tuple of Row
+        What it lists.
+    words : str
+        Which columns it takes, for messages; "" where there is only one way.
+    rank : int
+        0 for the column that custom calls the index, more for columns that merely hold whole numbers.
+    general : bool
+        The table names what any image might hold (a colour table), not one atlas alone.
+    """
+
+    rows: tuple[Row, ...]
+    words: str = ""
+    rank: int = 0
+    general: bool = False
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A reading with its values.
+
+    Parameters
+    ----------
+    names : dict of int to str
+        One name a value.
+    words : str
+        How a value follows from the table.
+    general : bool
+        See `Reading`.
+    shifted : bool
+        Whether values are the indices plus 1.
+    """
+
+    names: dict[int, str]
+    words: str
+    general: bool = False
+    shifted: bool = False
+    rank: int = 0
+    region_at_0: bool = False
+    places: dict[int, int] = field(default_factory=dict)
+
+    def unnamed(self, values: Sequence[int]) -> list[int]:
+        """List the image's values that have no name."""
+        return [value for value in values if value not in self.names]
+
+    def on(self, values: Sequence[int]) -> tuple[int | None, ...]:
+        """Give the rows that name the image's values: two readings that agree on them are one."""
+        return tuple(self.places.get(value) for value in values)
+
+
+def fit(readings: Sequence[Reading], values: Sequence[int]) -> Fit:
+    """Choose the reading that the image's values prove.
+
+    A table whose index 0 names a region counts from 0 (value = index + 1), unless 0 is the background under an unusual
+    name (value = index); both ways are tried.
+
+    Parameters
+    ----------
+    readings : sequence of Reading
+        At least one.
+    values : sequence of int
+        The image's values above 0.
+
+    Raises
+    ------
+    InputError
+        If no reading gives one name a value, or several explain the image equally well: both are named.
+    """
+    fits: list[Fit] = []
+    errors: list[tuple[int, InputError]] = []
+    for reading in readings:
+        try:
+            names, places = _numbered(reading.rows)
+        except InputError as error:
+            errors.append((reading.rank, error))
+            continue
+        region = 0 in names and not is_no_region(names[0])
+        as_is = Fit(names, _words(reading, "value = index"), reading.general, False, reading.rank, region, places)
+        fits.append(as_is)
+        if region:
+            up = {index + 1: name for index, name in names.items()}
+            moved = {index + 1: place for index, place in places.items()}
+            fits.append(
+                replace(as_is, names=up, places=moved, words=_words(reading, "value = index + 1"), shifted=True)
+            )
+    # a customary index that is broken is not passed over for a column that merely fits
+    if errors and min(errors, key=lambda one: one[0])[0] < min((one.rank for one in fits), default=LARGEST):
+        raise min(errors, key=lambda one: one[0])[1]
+    covering = [one for one in fits if not one.unnamed(values)]
+    if not covering:
+        return _best_of(fits, values)
+    rank = min(one.rank for one in covering)
+    rivals = [one for one in fits if one.rank < rank and 2 * len(one.unnamed(values)) <= len(values)]
+    if rivals:
+        raise _undecided([rivals[0], covering[0]], values)
+    best = [one for one in covering if one.rank == rank]
+    # 0 is the image's background: what gives it a region's name yields to what does not
+    best = [one for one in best if not one.region_at_0] or best
+    if len({one.on(values) for one in best}) > 1 and not any(one.region_at_0 for one in best):
+        best = [one for one in best if set(one.names) - {0} == set(values)] or best
+    if len({one.on(values) for one in best}) > 1:
+        raise _undecided(best, values)
+    return best[0]
+
+
+def names_of(rows: Sequence[Row]) -> dict[int, str]:
+    """Give each index its name; synonyms of one index keep the first.
+
+    Raises
+    ------
+    InputError
+        If an index is no whole number from 0, or has two names; the line is named.
+    """
+    return _numbered(rows)[0]
+
+
+def _numbered(rows: Sequence[Row]) -> tuple[dict[int, str], dict[int, int]]:
+    """Give each index its name and the place of its row."""
+    places: dict[int, int] = {}
+    names: dict[int, str] = {}
+    for place, row in enumerate(rows):
+        text = re.sub(r"\s+", " ", row.name).strip()
+        where = f"line {row.line}: " if row.line else ""
+        if not _WHOLE.fullmatch(row.index.strip()):
+            raise InputError(f"{where}index {row.index!r} (named {text!r}) is not a whole number from 0; correct it")
+        value = int(row.index.strip().split(".")[0])
+        if value > LARGEST:
+            raise InputError(f"{where}index {value} (named {text!r}) is above {LARGEST}, the largest label; correct it")
+        if value not in names:
+            places[value], names[value] = place, text
+        elif names[value] != text and not _synonyms(rows[places[value]], row):
+            raise InputError(f"{where}index {value} has two names, {names[value]!r} and {text!r}; remove one")
+    if not names:
+        raise InputError("lists no label; is the table empty?")
+    return names, places
+
+
+def is_whole(cell: str) -> bool:
+    """Tell whether a cell is a whole number from 0, such as 17 or 17.0."""
+    return _WHOLE.fullmatch(cell) is not None
+
+
+def some(values: Sequence[object], most: int = 8) -> str:
+    """List the first few values for a message."""
+    return ", ".join(map(str, values[:most])) + (f" and {len(values) - most} more" if len(values) > most else "")
+
+
+def _words(reading: Reading, rule: str) -> str:
+    return f"{rule} ({reading.words})" if reading.words else rule
+
+
+def _synonyms(first: Row, second: Row) -> bool:
+    # "L.TH Left-Thalamus" and "L.TH Left-Thalamus-Proper": one abbreviation, or one name that the other only extends
+    if first.short and first.short == second.short:
+        return True
+    short, long = sorted((first.name.casefold(), second.name.casefold()), key=len)
+    same_side = split_side(first.name)[0] == split_side(second.name)[0]
+    return same_side and len(short) > 3 and re.match(rf"{re.escape(short)}[\s_.-]", long) is not None
+
+
+def _best_of(fits: Sequence[Fit], values: Sequence[int]) -> Fit:
+    least = min(len(one.unnamed(values)) for one in fits)
+    if least == len(values):
+        return min(fits, key=lambda one: one.rank)
+    best = [one for one in fits if len(one.unnamed(values)) == least]
+    best = [one for one in best if one.rank == min(b.rank for b in best)]
+    if any(one.region_at_0 for one in best):
+        raise _undecided([one for one in fits if one.region_at_0][:2], values)
+    if len({one.on(values) for one in best}) > 1:
+        raise _undecided(best, values)
+    return best[0]
+
+
+def _undecided(fits: Sequence[Fit], values: Sequence[int]) -> InputError:
+    seen: dict[tuple[int | None, ...], Fit] = {}
+    for one in fits:
+        seen.setdefault(one.on(values), one)
+    two = list(seen.values())[:2]
+    told = " or ".join(_told(one, values) for one in two)
+    if any(one.region_at_0 for one in two):
+        first = next(one for one in two if one.region_at_0)
+        name = first.names.get(1 if first.shifted else 0)
+        way_out = (
+            f"index 0 is named {name!r}: call it 'Background' if it is the background, or add 1 to every index if the "
+            "table counts from 0"
+        )
+    else:
+        way_out = "keep one of the columns, and call it 'index'"
+    return InputError(
+        f"can be read in two ways, and the image (labels {some(list(values), 4)}) does not settle which: {told}; "
+        f"{way_out}"
+    )
+
+
+def _told(one: Fit, values: Sequence[int]) -> str:
+    unnamed, unused = len(one.unnamed(values)), len(set(one.names) - {0} - set(values))
+    return f"{one.words} ({unnamed} labels without a name, {unused} names without a label)"
