@@ -6,28 +6,45 @@ from pathlib import Path
 
 import typer
 
-from neuroxai.errors import one_of
+from neuroxai.errors import NeuroxaiError, one_of, refused_by_the_system
 
 AS_IS = "as-is"
 
 
 def is_series(source: Path) -> bool:
     """Say whether the place given is a DICOM file or a folder of them, and no cohort."""
-    from neuroxai.io import is_dicom
+    from neuroxai.io.dicom import is_series
 
-    return source.exists() and not any(source.glob("sub-*")) and is_dicom(source)
+    return is_series(source)
 
 
-def take_series(source: Path, series: str | None, arm: str | None, out: Path, bundle: Path) -> Path:
-    """Return a series as the scan that the bundle's network takes.
-
-    It is prepared into ``OUT/prepared``, which finds the way back to the series' grid, or taken as it lies into
-    ``OUT/series``.
+def report_left_out(source: Path, series: str | None) -> None:
+    """Print what of a folder is not taken: files that hold no image, and other series.
 
     Raises
     ------
     InputError
-        If the series cannot be used, or the arm is unknown.
+        If no one series is meant.
+    """
+    from neuroxai.io.dicom import left_out
+
+    for line in left_out(source, series):
+        typer.echo(f"left out: {line}", err=True)
+
+
+def take_series(
+    source: Path, series: str | None, arm: str | None, out: Path, bundle: Path, objects: Path | None = None
+) -> Path:
+    """Return a series as the scan that the bundle's network takes.
+
+    It is prepared into ``OUT/prepared``, which finds the way back to the series' grid, or taken as it lies into
+    ``OUT/series``. What is left out of the folder is printed.
+
+    Raises
+    ------
+    InputError
+        If the series cannot be used, the arm is unknown, or DICOM objects are wanted in the folder `objects` and cannot
+        be written beside this series.
     """
     from neuroxai.components.model import classifier_metadata, modality_of
     from neuroxai.components.preparation import preparation
@@ -38,6 +55,12 @@ def take_series(source: Path, series: str | None, arm: str | None, out: Path, bu
     arm = arm or "linear"
     if arm not in (*ARMS, AS_IS):
         raise one_of("arm", arm, (*ARMS, AS_IS))
+    report_left_out(source, series)
+    if objects is not None:
+        from neuroxai.components.dicom_objects import check_dicom
+
+        for remark in check_dicom(source, objects, series):
+            typer.echo(f"note: {remark}", err=True)
     if arm == AS_IS or source.is_file():
         volume, _ = read_series(source, series)
         modality = modality_of(classifier_metadata(bundle))
@@ -55,10 +78,21 @@ def take_series(source: Path, series: str | None, arm: str | None, out: Path, bu
 def write_objects(
     out: Path, source: Path, series: str | None, folder: Path, atlas: str | None, labels: Path | None
 ) -> list[Path]:
-    """Write the DICOM objects of the one scan in OUT; `atlas` adds its regions."""
+    """Write the DICOM objects of the one scan in OUT; `atlas` adds its regions.
+
+    Where they cannot be written, it is said what stands, and the exit code is 1.
+    """
     from neuroxai.components.dicom_objects import one_explained, write_dicom
     from neuroxai.components.facts import atlas_of
 
-    heatmap, network = one_explained(out)
-    regions = None if atlas is None else atlas_of(atlas, str(labels) if labels else None)
-    return write_dicom(heatmap, network, source, folder, series, regions)
+    try:
+        heatmap, network = one_explained(out)
+        regions = None if atlas is None else atlas_of(atlas, str(labels) if labels else None)
+        return write_dicom(heatmap, network, source, folder, series, regions)
+    except (NeuroxaiError, OSError) as error:
+        typer.echo(
+            f"error: the scan is explained, and its results stand in {out}, but no DICOM object was written to "
+            f"{folder}: {refused_by_the_system(error) or error}. Run the same command again when that is mended",
+            err=True,
+        )
+        raise typer.Exit(1) from None

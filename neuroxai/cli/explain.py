@@ -132,7 +132,7 @@ def explain(
     several, first = join_shares(), in_charge()
     if several and neuron == "all":
         raise InputError("--neuron all takes means over all scans; run it in one process, without torchrun")
-    dicom = source if is_series(source) else None
+    dicom = source if datalist is None and is_series(source) else None
     if dicom is None and (series or arm or dicom_out or dicom_regions):
         raise InputError(
             f"{source}: is no DICOM series, but --series, --arm, --dicom-out and --dicom-regions are about one; "
@@ -145,7 +145,7 @@ def explain(
             "--dicom-out writes a class's heatmap on the series' grid; leave out --layer, --scores-only and --no-native"
         )
     if dicom is not None:
-        source = take_series(dicom, series, arm, out, bundle)
+        source = take_series(dicom, series, arm, out, bundle, dicom_out)
     scans = find_scans(source, datalist, part, {"suffix": suffix, "desc": desc}, bundle)
     options = MappingProxyType(parse_options(option or []))
     # the bundle's method comes with options of its own, which the user's replace

@@ -69,6 +69,7 @@ def prepare(
     import json
 
     from neuroxai.cli._progress import progress_bar
+    from neuroxai.cli._series import is_series, report_left_out
     from neuroxai.errors import InputError
     from neuroxai.preprocess import choose, find_sources, prepare_cohort
     from neuroxai.preprocess.presets import PRESETS
@@ -89,6 +90,9 @@ def prepare(
     )
     if preset is not None and PRESETS[preset].lesion_filling and lesions is None:
         raise InputError(f"--preset {preset} fills lesions; name their masks with --lesions, or choose another preset")
+    dicom = pattern is None and is_series(source)
+    if dicom and source.is_dir():
+        report_left_out(source, series)
     sources, left_out = find_sources(source, options.modality, pattern, mask, lesions, participant, session, series)
     with progress_bar("preparing", quiet=as_json) as progress:
         progress(0, len(sources))
@@ -107,7 +111,7 @@ def prepare(
             draw_filling=filling_figure if figures else None,
             progress=progress,
         )
-    single = source.is_file() or not any(source.glob("sub-*"))
+    single = source.is_file() or dicom
     if single and summary.failed:
         raise InputError(summary.failed[0]["error"])
     for item in summary.failed:

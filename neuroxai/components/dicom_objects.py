@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from neuroxai import io
 from neuroxai.bands import bands
@@ -15,6 +20,12 @@ from neuroxai.io.names import regions_of, sidecar_of
 from neuroxai.preprocess.native import native_of
 from neuroxai.space import Volume
 
+_NAMES = {
+    "map": "relevance_parametric-map.dcm",
+    "bands": "relevance_bands_seg.dcm",
+    "regions": "atlas_regions_seg.dcm",
+    "summary": "summary_sr.dcm",
+}
 _MOST = 10  # regions that the summary lists for and against
 
 
@@ -26,7 +37,7 @@ def write_dicom(
     choice: str | None = None,
     atlas: Any = None,
 ) -> list[Path]:
-    """Write Parametric Map, Segmentation of bands and summary of one explained scan.
+    """Write Parametric Map, Segmentation of bands and summary of one explained scan: all of them, or none.
 
     Parameters
     ----------
@@ -46,7 +57,8 @@ def write_dicom(
     Returns
     -------
     list of Path
-        What was written. A heatmap without any relevance has no bands, and none are written.
+        What was written; objects of an earlier call are replaced. A heatmap without any relevance has no bands, and
+        none are written.
 
     Raises
     ------
@@ -65,27 +77,73 @@ def write_dicom(
         target=target,
         seed=json.dumps([facts[key] for key in sorted(facts) if key not in ("source", "source_folder")], default=str),
     )
-    written = [io.write_parametric_map(out / "relevance_parametric-map.dcm", volume, origin, about)]
-    labels, found = bands(volume.data)
-    if labels.any():
-        segments = [io.Segment(band.value, band.name(target), band.colour) for band in found]
-        labelled = Volume(labels, origin.space)
-        written.append(io.write_segmentation(out / "relevance_bands_seg.dcm", labelled, segments, origin, about))
-    if atlas is not None:
-        back = native_of(_source(facts))
-        labelled = Volume(atlas.labels, atlas.space)
-        regions = (
-            labelled.resampled_to(origin.space, order=0)
-            if back is None
-            else Volume(back.mapping.carry_back(labelled, origin.space, order=0).data, origin.space)
-        )
-        segments = [io.Segment(value, name, _colour(value)) for value, name in atlas.names.items() if value]
-        path = out / "atlas_regions_seg.dcm"
-        written.append(io.write_segmentation(path, regions, segments, origin, about, kind="regions"))
-    table = regions_of(network)
-    rows = io.read_tsv(table) if table.is_file() else None
-    written.append(io.write_report(out / "summary_sr.dcm", origin, about, summary(facts, rows)))
-    return written
+    with _workshop(out) as here:
+        io.write_parametric_map(here / _NAMES["map"], volume, origin, about)
+        labels, found = bands(volume.data)
+        if labels.any():
+            segments = [io.Segment(band.value, band.name(target), band.colour) for band in found]
+            io.write_segmentation(here / _NAMES["bands"], Volume(labels, origin.space), segments, origin, about)
+        if atlas is not None:
+            back = native_of(_source(facts))
+            labelled = Volume(atlas.labels, atlas.space)
+            regions = (
+                labelled.resampled_to(origin.space, order=0)
+                if back is None
+                else Volume(back.mapping.carry_back(labelled, origin.space, order=0).data, origin.space)
+            )
+            segments = [io.Segment(value, name, _colour(value)) for value, name in atlas.names.items() if value]
+            io.write_segmentation(here / _NAMES["regions"], regions, segments, origin, about, kind="regions")
+        table = regions_of(network)
+        rows = io.read_tsv(table) if table.is_file() else None
+        io.write_report(here / _NAMES["summary"], origin, about, summary(facts, rows))
+        out.mkdir(parents=True, exist_ok=True)
+        made = [name for name in _NAMES.values() if (here / name).is_file()]
+        for name in made:
+            os.replace(here / name, out / name)
+        for name in set(_NAMES.values()) - set(made):
+            (out / name).unlink(missing_ok=True)
+    return [out / name for name in made]
+
+
+def check_dicom(series: str | Path, out: Path, choice: str | None = None) -> list[str]:
+    """Write objects of an empty map beside a series, and take them away again: what fails then costs no minutes.
+
+    Parameters
+    ----------
+    series, out, choice
+        As for `write_dicom`.
+
+    Returns
+    -------
+    list of str
+        What the objects cannot take over from the series as it stands.
+
+    Raises
+    ------
+    InputError
+        If no objects can be written beside this series, or not into that folder.
+    """
+    origin = io.read_origin(series, choice)
+    about = io.Description("trial", "trial", {}, "trial", "trial")
+    empty = Volume(np.zeros(origin.space.shape, np.float32), origin.space)
+    one = np.zeros(origin.space.shape, np.uint8)
+    one[0, 0, 0] = 1
+    with _workshop(out) as here:
+        io.write_parametric_map(here / _NAMES["map"], empty, origin, about)
+        segment = io.Segment(1, "trial", (255, 0, 0))
+        io.write_segmentation(here / _NAMES["bands"], Volume(one, origin.space), [segment], origin, about)
+        io.write_report(here / _NAMES["summary"], origin, about, {"trial": "trial"})
+    return list(origin.remarks)
+
+
+@contextmanager
+def _workshop(out: Path) -> Iterator[Path]:
+    """Yield a folder on the same disk, which is gone afterwards."""
+    near = next(place for place in (out.absolute(), *out.absolute().parents) if place.exists())
+    if not near.is_dir():
+        raise InputError(f"{near}: is a file, expected a folder for the DICOM objects; choose another --dicom-out")
+    with tempfile.TemporaryDirectory(prefix=".dicom-", dir=near) as folder:
+        yield Path(folder)
 
 
 def summary(facts: Mapping[str, Any], regions: Any = None) -> dict[str, str | float]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from neuroxai.cohort import LeftOut, find_scans
 from neuroxai.cohort.scans import entity, prefixed
 from neuroxai.errors import InputError
+from neuroxai.io.dicom import is_series
 
 _CHOOSE = "choose one with --pattern, such as --pattern 'sub-*/anat/*_run-1_T1w.nii.gz'"
 
@@ -90,7 +91,7 @@ def find_sources(
         left: list[LeftOut] = []
     elif not place.is_dir():
         raise InputError(f"{place}: no such file or folder; give a BIDS folder, a NIfTI scan or a DICOM folder")
-    elif pattern is not None or any(place.glob("sub-*")):
+    elif pattern is not None or (any(place.glob("sub-*")) and not is_series(place)):
         if participant or session or series:
             raise InputError(f"{place} is a cohort; --participant, --session and --series go with a single scan")
         found, left = _bids(place.resolve(), modality, pattern)

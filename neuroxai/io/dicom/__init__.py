@@ -4,11 +4,11 @@ What identifies a patient is neither returned nor written to any other file; obj
 carry its patient and study, so that they find their place in an archive.
 """
 
-from neuroxai.io.dicom.files import is_dicom
+from neuroxai.io.dicom.files import is_dicom, is_series
 from neuroxai.io.dicom.origin import Origin, read_origin
 from neuroxai.io.dicom.read import read_series
 from neuroxai.io.dicom.readback import read_parametric_map, read_segmentation
-from neuroxai.io.dicom.series import Series, chosen, list_series, series_digest
+from neuroxai.io.dicom.series import Series, chosen, left_out, list_series, series_digest
 from neuroxai.io.dicom.write import Description, Segment, write_parametric_map, write_report, write_segmentation
 
 __all__ = [
@@ -18,6 +18,8 @@ __all__ = [
     "Series",
     "chosen",
     "is_dicom",
+    "is_series",
+    "left_out",
     "list_series",
     "read_origin",
     "read_parametric_map",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from neuroxai.io.dicom.files import BROKEN
+from neuroxai.io.dicom.files import value_of
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -39,28 +39,21 @@ def facts_of(header: Dataset) -> dict[str, Any]:
     """
     facts: dict[str, Any] = {}
     for name, keyword in _WORDS.items():
-        value = _value(header, keyword)
+        value = value_of(header, keyword)
         if value not in (None, ""):
             facts[name] = str(value) if isinstance(value, str) else "\\".join(str(part) for part in value)
     for name, (keyword, group, inner, factor) in _NUMBERS.items():
-        value = _value(header, keyword)
+        value = value_of(header, keyword)
         for sequence in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
             if value in (None, "") and group and header.get(sequence):
                 holder = header[sequence][0].get(group)
-                value = _value(holder[0], inner) if holder else None
+                value = value_of(holder[0], inner) if holder else None
         try:
             # several inversion times: the first
             facts[name] = round(float(value if not hasattr(value, "__len__") else value[0]) * factor, 9)
         except (TypeError, ValueError, IndexError):
             continue
-    lossy = _value(header, "LossyImageCompression")
+    lossy = value_of(header, "LossyImageCompression")
     if str(lossy or "00") != "00":
         facts["LossyImageCompression"] = True
     return facts
-
-
-def _value(header: Dataset, keyword: str) -> Any:
-    try:
-        return header.get(keyword)
-    except BROKEN:
-        return None

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from neuroxai.errors import InputError
-from neuroxai.io.dicom.files import BROKEN
+from neuroxai.io.dicom.files import BROKEN, value_of
 from neuroxai.io.dicom.series import whole
 
 if TYPE_CHECKING:
@@ -58,8 +58,12 @@ class Frame:
         Distance of slices that the file names.
     number : int, optional
         Instance number of a classic file.
+    announced : int, optional
+        Images that the acquisition has by a classic file.
     uid : str
         SOP instance UID of the file.
+    reference : str
+        UID of the frame of reference, in which positions are meant.
     traits : dict
         What may tell it from others at the same place.
     """
@@ -73,7 +77,9 @@ class Frame:
     scaling: tuple[float, float]
     gap: float | None = None
     number: int | None = None
+    announced: int | None = None
     uid: str = ""
+    reference: str = ""
     traits: dict[str, str] = field(default_factory=dict)
 
 
@@ -111,7 +117,9 @@ def frames_of(header: Dataset, file: Path) -> Iterator[Frame]:
             scaling=part.scaling(),
             gap=next(iter(part.numbers("PixelMeasuresSequence", "SpacingBetweenSlices", 1, needed=False)), None),
             number=None if enhanced else whole(header, "InstanceNumber"),
-            uid=str(header.get("SOPInstanceUID") or ""),
+            announced=None if enhanced else whole(header, "ImagesInAcquisition"),
+            uid=str(value_of(header, "SOPInstanceUID") or ""),
+            reference=str(value_of(header, "FrameOfReferenceUID") or ""),
             traits=part.traits(),
         )
 
@@ -175,10 +183,13 @@ def _text(value: Any) -> str:
 
 
 def _check_kind(header: Dataset, file: Path) -> None:
-    modality = str(header.get("Modality") or "none")
+    modality = str(value_of(header, "Modality") or "none")
     if modality != "MR":
         raise InputError(f"{file}: modality {modality}, wanted MR; choose a magnetic resonance series")
-    samples, meaning = whole(header, "SamplesPerPixel"), str(header.get("PhotometricInterpretation") or "MONOCHROME2")
+    samples, meaning = (
+        whole(header, "SamplesPerPixel"),
+        str(value_of(header, "PhotometricInterpretation") or "MONOCHROME2"),
+    )
     if (samples or 1) != 1 or meaning != "MONOCHROME2":
         raise InputError(
             f"{file}: {samples} samples a pixel, {meaning}; wanted grey values (MONOCHROME2): "
@@ -186,8 +197,8 @@ def _check_kind(header: Dataset, file: Path) -> None:
         )
     if "ModalityLUTSequence" in header:
         raise InputError(f"{file}: grey values go through a table (ModalityLUTSequence), wanted slope and intercept")
-    kinds = {part.upper() for part in np.atleast_1d(header.get("ImageType") or ())}
-    component = str(header.get("ComplexImageComponent") or "").upper()
+    kinds = {str(part).strip().upper() for part in np.atleast_1d(value_of(header, "ImageType") or ())}
+    component = str(value_of(header, "ComplexImageComponent") or "").upper()
     for what, seen in {
         "a localiser": "LOCALIZER" in kinds,
         "a mosaic of slices": "MOSAIC" in kinds,
@@ -195,5 +206,5 @@ def _check_kind(header: Dataset, file: Path) -> None:
     }.items():
         if seen:
             raise InputError(
-                f"{file}: ImageType {_text(header.get('ImageType', ''))}: {what}; wanted an anatomical scan"
+                f"{file}: ImageType {_text(value_of(header, 'ImageType') or '')}: {what}; wanted an anatomical scan"
             )

@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from neuroxai.errors import SpaceError
-from neuroxai.io.dicom.files import Where, image_header, imported
-from neuroxai.io.dicom.frames import Frame, frames_of
-from neuroxai.io.dicom.series import chosen, found
-from neuroxai.io.dicom.stack import stacked
+from neuroxai.errors import InputError, SpaceError
+from neuroxai.io.dicom.cleaning import cleaned, is_uid, uid_of
+from neuroxai.io.dicom.files import Where, imported, value_of
+from neuroxai.io.dicom.frames import Frame
+from neuroxai.io.dicom.read import planes
 from neuroxai.space import Space, Volume
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-# of type 2: they must be there, and may be empty
-_MAY_BE_EMPTY = (
-    "PatientID", "PatientName", "PatientBirthDate", "PatientSex", "StudyID", "StudyDate", "StudyTime",
-    "AccessionNumber", "ReferringPhysicianName",
-)  # fmt: skip
+_SINGLE = ("1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.7")
+_MULTI_FRAME = (
+    *(f"1.2.840.10008.5.1.4.1.1.4.{kind}" for kind in (1, 3, 4)),
+    *(f"1.2.840.10008.5.1.4.1.1.7.{kind}" for kind in (1, 2, 3, 4)),
+)
 _ROOT = uuid.UUID("6f1c6a0e-1f0b-5f8e-9d63-0d2f3e1c9a55")
 _TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -36,17 +38,20 @@ class Origin:
     Parameters
     ----------
     headers : list of Dataset
-        One a file, in the order of the slices; without pixels, and with empty values where they are required and
-        absent.
+        One a file, in the order of the slices: its identifiers and place, and what is valid of patient, study and
+        scanner (`neuroxai.io.dicom.cleaning`).
     space : Space
         Its grid, as `neuroxai.io.read_series` gives it: columns, rows, slices.
     uid : str
         Of the series.
+    remarks : tuple of str
+        What the objects cannot take over as it stands.
     """
 
     headers: list[Dataset]
     space: Space
     uid: str
+    remarks: tuple[str, ...] = ()
 
     @property
     def date(self) -> tuple[str, str]:
@@ -54,7 +59,7 @@ class Origin:
         head = self.headers[0]
         for day, hour in (("SeriesDate", "SeriesTime"), ("StudyDate", "StudyTime")):
             if head.get(day):
-                return str(head[day].value), str(head.get(hour) or "000000")
+                return str(head[day].value), str(head.get(hour) or "") or "000000"
         return "19000101", "000000"
 
     def volume(self, map_: Volume, dtype: Any) -> Any:
@@ -82,25 +87,59 @@ class Origin:
 
 
 def read_origin(where: Where, series: str | int | None = None) -> Origin:
-    """Read the headers of one series.
+    """Read of one series what its objects refer to and take over.
 
     Raises
     ------
     InputError, SpaceError
-        As `neuroxai.io.read_series`.
+        As `neuroxai.io.read_series`; also if its images are of several patients or studies, lack identifiers, or are
+        of a kind beside which no objects are written.
     """
-    candidates, _ = found(where)
-    one = chosen(candidates, series, where)
-    headers: dict[Path, Dataset] = {}
-    frames: list[Frame] = []
-    for file in one.files:
-        header = image_header(file)
-        if header is not None:
-            headers[file] = header
-            frames.extend(frames_of(header, file))
-    ordered, space = stacked(frames, f"{one.files[0].parent}, series {one.number} ({one.uid})")
-    files: dict[Path, None] = dict.fromkeys(frame.file for frame in ordered)
-    return Origin([_filled(headers[file], one.uid) for file in files], space, one.uid)
+    named: dict[Path, Dataset] = {}
+    shared: list[tuple[Dataset, list[str]]] = []
+    whose: dict[str, set[str]] = {"PatientID": set(), "StudyInstanceUID": set()}
+
+    def see(header: Dataset, file: Path) -> None:
+        if not shared:
+            shared.append(cleaned(header))
+        for keyword, values in whose.items():
+            values.add(str(value_of(header, keyword) or ""))
+        named[file] = _named(header, file)
+
+    one, ordered, space, _ = planes(where, series, see)
+    several = [keyword for keyword, values in whose.items() if len(values) > 1]
+    if several:
+        raise InputError(
+            f"{one.name}: images differ in {several[0]}, expected one, as objects belong to one patient and study; "
+            "take the others out of the series"
+        )
+    if len({str(header.SOPInstanceUID) for header in named.values()}) < len(named):
+        raise InputError(f"{one.name}: files share a SOPInstanceUID, expected one each; export the series again")
+    frames: dict[Path, list[Frame]] = {}
+    for frame in ordered:
+        frames.setdefault(frame.file, []).append(frame)
+    about, left = shared[0]
+    about.StudyInstanceUID = named[ordered[0].file].get("StudyInstanceUID") or identifier(one.uid, "study")
+    references = {frame.reference for frame in ordered}
+    known = len(references) == 1 and is_uid(ordered[0].reference)
+    # viewers then lay the objects over each other, if not over the scan
+    about.FrameOfReferenceUID = ordered[0].reference if known else identifier(one.uid, "frame of reference")
+    thickness = float(space.spacing[2])
+    headers = []
+    for file, planes_of_file in frames.items():
+        header = named[file]
+        header.update(about)
+        _place(header, planes_of_file, thickness)
+        headers.append(header)
+    if header.SOPClassUID in _MULTI_FRAME and len(headers) > 1:
+        raise InputError(
+            f"{one.name}: {len(headers)} files of {header.SOPClassUID.name}, expected one; objects are written beside "
+            "one enhanced file or a classic series, export it as either"
+        )
+    remarks = [f"{keyword} of the series is not valid DICOM, so the objects leave it empty" for keyword in left]
+    if not known:
+        remarks.append("the series has no one frame of reference, so viewers may not lay the objects over it")
+    return Origin(headers, space, one.uid, tuple(remarks))
 
 
 def identifier(*parts: str) -> str:
@@ -140,13 +179,61 @@ def _identifiers(header: Dataset) -> list[str]:
     return [str(header[keyword].value) for keyword in keywords if keyword in header]
 
 
-def _filled(header: Dataset, series: str) -> Dataset:
-    for keyword in _MAY_BE_EMPTY:
-        if keyword not in header:
-            setattr(header, keyword, "")
-    if not header.get("StudyInstanceUID"):
-        header.StudyInstanceUID = identifier(series, "study")
-    if not header.get("FrameOfReferenceUID"):
-        # viewers then lay the objects over each other, if not over the scan
-        header.FrameOfReferenceUID = identifier(series, "frame of reference")
-    return header
+def _named(header: Dataset, file: Path) -> Dataset:
+    """Return what identifies one file, and what its pixels went through."""
+    from pydicom.dataset import Dataset
+
+    made = Dataset()
+    try:
+        for keyword in ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID"):
+            setattr(made, keyword, uid_of(header, keyword))
+    except InputError as error:
+        raise InputError(f"{file}: {error}") from None
+    if made.SOPClassUID not in _SINGLE + _MULTI_FRAME:
+        raise InputError(
+            f"{file}: is {made.SOPClassUID.name}, and DICOM objects are written beside MR images alone; leave out "
+            "--dicom-out, or export the series as MR images"
+        )
+    if not made.SOPInstanceUID:
+        raise InputError(f"{file}: has no SOPInstanceUID, so no object can refer to it; export the series again")
+    made.Modality = "MR"
+    made.Rows, made.Columns = int(header.Rows), int(header.Columns)
+    if str(value_of(header, "LossyImageCompression") or "") == "01":
+        made.LossyImageCompression = "01"
+        ratio, method = value_of(header, "LossyImageCompressionRatio"), value_of(header, "LossyImageCompressionMethod")
+        made.LossyImageCompressionRatio = f"{ratio:.4g}" if isinstance(ratio, float) and 0 < ratio < 1e6 else "1"
+        fits = isinstance(method, str) and re.fullmatch(r"[A-Z0-9_ ]{1,16}", method)
+        made.LossyImageCompressionMethod = method if fits else "ISO_10918_1"
+    return made
+
+
+def _place(header: Dataset, frames: Sequence[Frame], thickness: float) -> None:
+    """Say where a file's planes lie, as its kind of file does it."""
+    from pydicom.dataset import Dataset
+    from pydicom.valuerep import DS
+
+    def item(**values: Any) -> Dataset:
+        made = Dataset()
+        for keyword, value in values.items():
+            setattr(made, keyword, value)
+        return made
+
+    def decimals(values: Sequence[float]) -> list[Any]:
+        return [DS(float(value), auto_format=True) for value in values]
+
+    (thick,) = decimals([thickness])
+    measures = {"PixelSpacing": decimals(frames[0].spacing), "SliceThickness": thick, "SpacingBetweenSlices": thick}
+    direction = {"ImageOrientationPatient": decimals(frames[0].orientation)}
+    if header.SOPClassUID in _SINGLE:
+        places = {"ImagePositionPatient": decimals(frames[0].position)}
+        for keyword, value in (measures | direction | places).items():
+            setattr(header, keyword, value)
+        return
+    header.NumberOfFrames = len(frames)
+    header.SharedFunctionalGroupsSequence = [
+        item(PixelMeasuresSequence=[item(**measures)], PlaneOrientationSequence=[item(**direction)])
+    ]
+    header.PerFrameFunctionalGroupsSequence = [
+        item(PlanePositionSequence=[item(ImagePositionPatient=decimals(frame.position))])
+        for frame in sorted(frames, key=lambda frame: frame.index)
+    ]

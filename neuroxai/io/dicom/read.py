@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import groupby
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,9 +14,41 @@ from neuroxai.io.dicom.facts import facts_of
 from neuroxai.io.dicom.files import Where, image_header
 from neuroxai.io.dicom.frames import Frame, frames_of
 from neuroxai.io.dicom.pixels import stored_pixels
-from neuroxai.io.dicom.series import chosen, found
+from neuroxai.io.dicom.series import Series, chosen, found
 from neuroxai.io.dicom.stack import stacked
-from neuroxai.space import Volume
+from neuroxai.space import Space, Volume
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+
+def planes(
+    where: Where, series: str | int | None, see: Callable[[Dataset, Path], None]
+) -> tuple[Series, list[Frame], Space, list[Path]]:
+    """Return one series, its planes in the order of the slices, their grid, and the files that hold no image.
+
+    Parameters
+    ----------
+    where, series
+        As for `read_series`.
+    see : callable
+        Given each header and its file.
+
+    Raises
+    ------
+    InputError, SpaceError
+        As `read_series`.
+    """
+    candidates, skipped = found(where)
+    one = chosen(candidates, series, where)
+    frames: list[Frame] = []
+    for file in one.files:
+        header = image_header(file)
+        if header is None:
+            raise InputError(f"{file}: is no DICOM image any more; something else writes to the folder")
+        see(header, file)
+        frames.extend(frames_of(header, file))
+    return one, *stacked(frames, one.name), skipped
 
 
 def read_series(folder: Where, series: str | int | None = None) -> tuple[Volume, dict[str, Any]]:
@@ -44,20 +78,13 @@ def read_series(folder: Where, series: str | int | None = None) -> tuple[Volume,
     SpaceError
         If the planes do not make one even stack.
     """
-    candidates, skipped = found(folder)
-    one = chosen(candidates, series, folder)
-    frames: list[Frame] = []
     facts: dict[str, Any] = {}
-    for file in one.files:
-        header = image_header(file)
-        if header is None:
-            raise InputError(f"{file}: is no DICOM image any more; something else writes to the folder")
-        facts = facts or facts_of(header)
-        frames.extend(frames_of(header, file))
-    # no description: messages end up in logs, and it is free text
-    name = f"{one.files[0].parent}, series {one.number} ({one.uid})"
-    ordered, space = stacked(frames, name)
 
+    def see(header: Dataset, _: Path) -> None:
+        facts.update({} if facts else facts_of(header))
+
+    one, ordered, space, skipped = planes(folder, series, see)
+    name = one.name
     data = np.empty(space.shape, np.float32)
     places = sorted(range(len(ordered)), key=lambda k: ordered[k].file)
     for file, slices in groupby(places, key=lambda k: ordered[k].file):
@@ -68,4 +95,4 @@ def read_series(folder: Where, series: str | int | None = None) -> tuple[Volume,
             data[:, :, k] = pixels[ordered[k].index].T * slope + intercept
     if not np.isfinite(data).all() or data.min() == data.max():
         raise InputError(f"{name}: voxels are all {data.flat[0]:g} or not finite; the scan is empty, export it again")
-    return Volume(data, space), {**facts, "files": len(one.files), "skipped": skipped}
+    return Volume(data, space), {**facts, "files": len(one.files), "skipped": len(skipped)}

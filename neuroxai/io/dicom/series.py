@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from neuroxai.errors import InputError
-from neuroxai.io.dicom.files import BROKEN, Where, headers
+from neuroxai.io.dicom.files import BROKEN, Where, headers, is_dicom, value_of
 from neuroxai.io.files import sha256
 
 if TYPE_CHECKING:
@@ -41,6 +42,11 @@ class Series:
     modality: str
     size: tuple[int, int, int]
     files: tuple[Path, ...]
+
+    @property
+    def name(self) -> str:
+        """For messages: without the description, which is free text, as messages end up in logs."""
+        return f"{self.files[0].parent}, series {self.number} ({self.uid})"
 
     def describe(self) -> str:
         """One line for lists and messages: ``3: t1_mprage (MR, 192 images of 256 x 256 in 192 files, 1.2.840...)``."""
@@ -80,27 +86,62 @@ def series_digest(folder: Where, series: str | int | None = None) -> str:
     return hashlib.sha256("".join(sums).encode()).hexdigest()
 
 
-def found(where: Where) -> tuple[list[Series], int]:
-    """List the series, and count the files that hold no DICOM image."""
+def found(where: Where) -> tuple[list[Series], list[Path]]:
+    """List the series, and the files that hold no DICOM image.
+
+    Raises
+    ------
+    InputError
+        As `list_series`; also if a file is named as the images beside it are, and is none: a slice may be lost.
+    """
     groups: dict[str, list[tuple[Path, Dataset]]] = {}
     frames: dict[str, int] = {}
-    skipped = 0
+    skipped: list[Path] = []
     for file, header in headers(where):
         if header is None:
-            skipped += 1
+            skipped.append(file)
             continue
-        uid = str(header.SeriesInstanceUID)
+        uid = str(value_of(header, "SeriesInstanceUID"))
         members = groups.setdefault(uid, [])
         # one header a series is kept: scanners put hundreds of kilobytes of their own into each
         members.append((file, members[0][1] if members else header))
         frames[uid] = frames.get(uid, 0) + (whole(header, "NumberOfFrames") or 1)
     if not groups:
-        raise InputError(
-            f"{where}: none of {skipped} files is a DICOM image; check the path "
-            "(files without the DICM mark in bytes 129 to 132 are not taken: convert them, for example with dcmtk)"
-        )
+        raise InputError(f"{where}: none of {len(skipped)} files is a DICOM image; check the path")
+    names = {_pattern(file) for members in groups.values() for file, _ in members}
+    for file in skipped:
+        if not file.name.startswith(".") and _pattern(file) in names and not is_dicom(file):
+            raise InputError(
+                f"{file}: is named as the images beside it, but is no DICOM file ({file.stat().st_size} bytes); a "
+                "slice may be lost: copy it again, or take it away if it is none"
+            )
     series = [_series(uid, members, frames[uid]) for uid, members in groups.items()]
     return sorted(series, key=lambda one: (one.number is None, one.number or 0, one.uid)), skipped
+
+
+def left_out(where: Where, series: str | int | None = None) -> list[str]:
+    """Say in lines what of a place is not taken: files that hold no image, and series that are not meant.
+
+    Raises
+    ------
+    InputError
+        As `chosen`.
+    """
+    candidates, skipped = found(where)
+    one = chosen(candidates, series, where)
+    lines = []
+    if skipped:
+        names = ", ".join(file.name for file in skipped[:5]) + (" and more" if len(skipped) > 5 else "")
+        total = len(skipped) + sum(len(other.files) for other in candidates)
+        lines.append(f"{len(skipped)} of {total} files, which hold no DICOM image: {names}")
+    lines += [f"series {other.number} ({len(other.files)} files, {other.uid})" for other in candidates if other != one]
+    return lines
+
+
+def _pattern(file: Path) -> tuple[Path, str]:
+    """Return what a file's name shares with those of the slices beside it: the ending, or all but the digits."""
+    ending = re.fullmatch(r"\.[A-Za-z]\w*", file.suffix)
+    return file.parent, file.suffix.lower() if ending else re.sub(r"\d+", "0", file.name)
 
 
 def chosen(series: list[Series], wanted: str | int | None, where: Where) -> Series:
@@ -149,8 +190,8 @@ def _series(uid: str, members: list[tuple[Path, Dataset]], images: int) -> Serie
     return Series(
         uid=uid,
         number=whole(header, "SeriesNumber"),
-        description=str(header.get("SeriesDescription") or "").strip(),
-        modality=str(header.get("Modality") or "").strip(),
+        description=str(value_of(header, "SeriesDescription") or "").strip(),
+        modality=str(value_of(header, "Modality") or "").strip(),
         size=(whole(header, "Columns") or 0, whole(header, "Rows") or 0, images),
         files=tuple(file for file, _ in members),
     )

@@ -40,6 +40,7 @@ def stacked(frames: Sequence[Frame], name: str) -> tuple[list[Frame], Space]:
     SpaceError
         If planes differ in direction or spacing, or do not stand evenly behind each other.
     """
+    _check_references(frames, name)
     size: tuple[int, ...] = _one(frames, "size", name, "rows x columns")
     directions = np.array(_one(frames, "orientation", name, "orientation (a localiser?)")).reshape(2, 3)
     spacing = _one(frames, "spacing", name, "pixel spacing, mm")
@@ -57,6 +58,7 @@ def stacked(frames: Sequence[Frame], name: str) -> tuple[list[Frame], Space]:
             "Copy the whole series, or choose another"
         )
     _check_steps(ordered, positions, steps, normal, name)
+    _check_ends(ordered, name)
 
     step = (positions[-1] - positions[0]) / (len(frames) - 1)
     lean = np.linalg.norm(step - (step @ normal) * normal) / (step @ normal)
@@ -153,6 +155,33 @@ def _check_steps(
                 f"{name}: slices are {step:.3f} mm apart and their numbers go in steps of {times}, but "
                 f"SpacingBetweenSlices is {gaps.pop()} mm; the slices between are missing, copy the whole series"
             )
+
+
+def _check_references(frames: Sequence[Frame], name: str) -> None:
+    references = {frame.reference: frame for frame in frames if frame.reference}
+    # some anonymisers draw a new one for each file, which says nothing then
+    if 1 < len(references) < len({frame.file for frame in frames}):
+        files = " and ".join(sorted(frame.file.name for frame in references.values())[:2])
+        raise SpaceError(
+            f"{name}: images lie in {len(references)} frames of reference (FrameOfReferenceUID of {files}), expected "
+            "one: the patient may have moved between, so places cannot be compared; take the others out of the series"
+        )
+
+
+def _check_ends(frames: list[Frame], name: str) -> None:
+    """Refuse a stack whose slices are even, but which is not all that was scanned by its own numbers."""
+    numbers = [frame.number for frame in frames if frame.number is not None]
+    unbroken = len(numbers) == len(frames) > 1 and set(np.abs(np.diff(numbers))) == {1}
+    announced = {frame.announced for frame in frames}
+    total = announced.pop() if len(announced) == 1 else None
+    before = min(numbers) - 1 if unbroken else 0
+    missing = max(before, (total or 0) - len(frames) if unbroken else 0)
+    if missing > 0:
+        raise InputError(
+            f"{name}: {len(frames)} slices, numbered {min(numbers)} to {max(numbers)}"
+            f"{f', of {total} by ImagesInAcquisition' if total else ''}: {missing} are missing at an end; "
+            "copy the whole series (if it is whole, convert it to NIfTI, for example with dcm2niix, and give that)"
+        )
 
 
 def _which(frame: Frame) -> str:

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 import numpy as np
 
 from neuroxai._version import __version__
-from neuroxai.errors import InputError
+from neuroxai.errors import InputError, NeuroxaiError
+from neuroxai.io.dicom.files import BROKEN
 from neuroxai.io.dicom.origin import Origin, identifier, settle
 from neuroxai.io.files import atomic
 from neuroxai.space import Volume
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
+
+P = ParamSpec("P")
 
 SCHEME = "99NEUROXAI"  # codes of ours: there are none for relevance
 _MAKER = "neuroxai developers"
@@ -58,6 +63,27 @@ class Segment:
     colour: tuple[int, int, int]
 
 
+def _refusing(write: Callable[P, Path]) -> Callable[P, Path]:
+    """Turn what highdicom and pydicom raise on values that are not valid into a refusal."""
+
+    @wraps(write)
+    def writing(*arguments: P.args, **named: P.kwargs) -> Path:
+        try:
+            with warnings.catch_warnings():
+                # they repeat the patient's name
+                warnings.simplefilter("ignore")
+                return write(*arguments, **named)
+        except (NeuroxaiError, OSError):
+            raise
+        except BROKEN as error:
+            raise InputError(
+                f"no DICOM object can be made beside this series ({error}); leave out --dicom-out, or export it again"
+            ) from error
+
+    return writing
+
+
+@_refusing
 def write_parametric_map(path: str | os.PathLike[str], heatmap: Volume, origin: Origin, about: Description) -> Path:
     """Write a heatmap as a Parametric Map (DICOM PS3.3 A.75): float32, a frame a slice.
 
@@ -112,6 +138,7 @@ def write_parametric_map(path: str | os.PathLike[str], heatmap: Volume, origin: 
     return _written(path, made, origin, about, "relevance, float")
 
 
+@_refusing
 def write_segmentation(
     path: str | os.PathLike[str],
     labels: Volume,
@@ -191,6 +218,7 @@ def write_segmentation(
     return _written(path, made, origin, about, f"{kind} of relevance" if kind == "bands" else "atlas regions")
 
 
+@_refusing
 def write_report(
     path: str | os.PathLike[str], origin: Origin, about: Description, lines: Mapping[str, str | float]
 ) -> Path:

@@ -14,7 +14,8 @@ from pydicom.uid import generate_uid  # noqa: E402
 
 from helpers.dicom import PATIENT, change, write_enhanced, write_series  # noqa: E402
 from neuroxai.errors import InputError, SpaceError  # noqa: E402
-from neuroxai.io import list_series, read_series  # noqa: E402
+from neuroxai.io import is_dicom, list_series, read_series  # noqa: E402
+from neuroxai.io.dicom import is_series, left_out  # noqa: E402
 from neuroxai.space import Space, Volume  # noqa: E402
 
 SHAPE = (7, 6, 12)
@@ -104,6 +105,84 @@ def test_other_files_are_skipped_and_counted(tmp_path, files):
     shutil.copy(get_testdata_file("reportsi.dcm", download=False), tmp_path / "report.dcm")
     assert read_series(tmp_path)[1]["skipped"] == 5
     assert read_series(tmp_path)[1]["files"] == 12
+
+
+@pytest.mark.parametrize("begin", [0, 132])
+def test_files_without_the_mark_are_read(tmp_path, files, begin):
+    """As older archives write them: from the first element on, with the file's group 2 or without any."""
+    expected = read_series(tmp_path)[0]
+    for file in files:
+        if begin:
+            file.write_bytes(file.read_bytes()[begin:])
+        else:
+            header = pydicom.dcmread(file)
+            del header.file_meta, header.preamble
+            header.save_as(file, implicit_vr=True, little_endian=True, enforce_file_format=False)
+        assert file.read_bytes()[:1] in (b"\x02", b"\x08")
+    found, facts = read_series(tmp_path)
+    np.testing.assert_array_equal(found.data, expected.data)
+    assert (facts["files"], facts["skipped"]) == (12, 0)
+    assert is_dicom(tmp_path)
+
+
+def test_a_damaged_mark_is_refused(tmp_path, files):
+    files[11].write_bytes(files[11].read_bytes().replace(b"DICM", b"DIXM", 1))
+    refused(tmp_path, f"{files[11].name}: the mark in bytes 129 to 132 is b'DIXM'")
+
+
+@pytest.mark.parametrize("content", [b"", b"DICM", b"<html>not found</html>" * 20])
+def test_what_is_named_as_a_slice_and_is_none_is_refused(tmp_path, files, content):
+    # the last slice: without it, the stack is even
+    files[11].write_bytes(content)
+    refused(tmp_path, f"{files[11].name}: is named as the images beside it, but is no DICOM file")
+    for number, file in enumerate(files):
+        file.rename(tmp_path / f"x{'abcdefghijkl'[number]}.DCM")
+    refused(tmp_path, "xl.DCM: is named as the images")
+    # a Mac's remarks on files are none
+    (tmp_path / "xl.DCM").rename(tmp_path / "._xl.DCM")
+    assert read_series(tmp_path)[1]["skipped"] == 1
+
+
+@pytest.mark.parametrize("kept", [slice(3, 12), slice(0, 9)])
+def test_slices_missing_at_an_end_are_refused(tmp_path, kept):
+    files = write_series(tmp_path, scan(), ImagesInAcquisition="12")
+    for file in set(files) - set(files[kept]):
+        file.unlink()
+    refused(tmp_path, r"9 slices, numbered \d+ to \d+, of 12 by ImagesInAcquisition: 3 are missing at an end")
+
+
+def test_slices_missing_at_the_beginning_are_seen_by_their_numbers(tmp_path, files):
+    for file in files[:2]:
+        file.unlink()
+    refused(tmp_path, "10 slices, numbered 3 to 12: 2 are missing at an end")
+
+
+def test_numbers_from_zero_or_backwards_are_whole(tmp_path, files):
+    for number, file in enumerate(files):
+        change(file, InstanceNumber=11 - number)
+    assert read_series(tmp_path)[1]["files"] == 12
+
+
+def test_what_is_left_out_is_said(tmp_path, files):
+    (tmp_path / "README.TXT").write_text("hello")
+    (tmp_path / "Thumbs.db").write_bytes(b"\xd0\xcf\x11\xe0" + bytes(600))
+    write_series(tmp_path / "localiser", scan((7, 6, 3)), uid="1.2.9", SeriesNumber=1)
+    assert is_dicom(tmp_path)
+    assert left_out(tmp_path, 3) == [
+        "2 of 17 files, which hold no DICOM image: README.TXT, Thumbs.db",
+        "series 1 (3 files, 1.2.9)",
+    ]
+
+
+def test_a_series_is_told_from_a_cohort(tmp_path):
+    files = write_series(tmp_path / "a", scan())
+    files[0].rename(files[0].with_name("sub-01.dcm"))
+    write_series(tmp_path / "b" / "sub-01", scan())
+    assert is_series(tmp_path / "a")
+    assert is_series(tmp_path / "b")
+    (tmp_path / "b" / "sub-01" / "sub-01_T1w.nii.gz").touch()
+    assert not is_series(tmp_path / "b")
+    assert not is_series(tmp_path / "absent")
 
 
 def test_folders_without_a_series_are_refused(tmp_path):
