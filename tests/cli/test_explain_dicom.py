@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 
@@ -166,3 +167,36 @@ def test_a_hidden_layer_has_no_dicom(tmp_path, trained_bundle, patient):
     result = explain(trained_bundle, tmp_path / "series", tmp_path, "--layer", "features.conv2", "--neuron", "1")
     assert result.code == 2
     assert "leave out --layer" in result.err
+
+
+def test_what_objects_cannot_bear_is_found_before_anything_is_computed(tmp_path, trained_bundle, patient):
+    write_series(tmp_path / "series", patient, SOPClassUID="1.3.46.670589.11.0.0.12.1")
+    result = explain(trained_bundle, tmp_path / "series", tmp_path)
+    assert result.code == 2
+    assert "leave out --dicom-out" in result.err
+    (tmp_path / "dicom").write_text("a file")
+    write_series(tmp_path / "sound", patient)
+    result = explain(trained_bundle, tmp_path / "sound", tmp_path)
+    assert result.code == 2
+    assert "dicom: is a file, expected a folder" in result.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_if_objects_fail_it_is_said_what_stands(tmp_path, trained_bundle, patient, monkeypatch):
+    write_series(tmp_path / "series", patient, PatientSex="weiblich")
+    (tmp_path / "series" / "AUTORUN.INF").write_text("not the first file that tells what the folder is")
+    assert explain(trained_bundle, tmp_path / "series", tmp_path).code == 0
+    before = {path.name: path.read_bytes() for path in (tmp_path / "dicom").iterdir()}
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device", "dicom")
+
+    monkeypatch.setattr("neuroxai.components.dicom_objects.summary", full)
+    result = explain(trained_bundle, tmp_path / "series", tmp_path)
+    assert result.code == 1
+    assert "left out: 1 of 40 files, which hold no DICOM image: AUTORUN.INF" in result.err
+    assert "note: PatientSex of the series is not valid DICOM" in result.err
+    assert "the scan is explained" in result.err
+    assert "no DICOM object was written" in result.err
+    assert "make room" in result.err
+    assert {path.name: path.read_bytes() for path in (tmp_path / "dicom").iterdir()} == before

@@ -23,6 +23,8 @@ _PLAIN = {
     "1.2.840.10008.1.2.2",
     "1.2.840.10008.1.2.5",
 }
+# baseline, extended and lossless JPEG; JPEG-LS; JPEG 2000
+_BY_ITK = {f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 57, 70, 80, 81, 90, 91)}
 _DESCRIBING = (
     "Rows",
     "Columns",
@@ -53,7 +55,15 @@ def stored_pixels(file: Path) -> NDArray[Any]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            plain = str(dataset.file_meta.TransferSyntaxUID) in _PLAIN
+            syntax = dataset.file_meta.TransferSyntaxUID
+            plain = str(syntax) in _PLAIN
+            if not plain and str(syntax) not in _BY_ITK:
+                raise InputError(
+                    f"{file}: pixels are stored as {syntax.name}, which is not decoded here; store them uncompressed, "
+                    "for example with gdcmconv --raw"
+                )
+            if plain and dataset["PixelData"].is_undefined_length and not syntax.is_encapsulated:
+                raise InputError(f"{file}: pixels are compressed, but no transfer syntax says how; export them again")
             pixels = dataset.pixel_array if plain else _by_itk(dataset, file)
     except InputError:
         raise

@@ -244,6 +244,18 @@ def test_damage_within_a_compressed_image_is_refused(tmp_path, name):
         stored_pixels(tmp_path / "damaged.dcm")
 
 
+def test_pixels_stored_in_ways_not_known_are_refused_by_name(tmp_path, files):
+    from pydicom.encaps import encapsulate
+
+    for file in files:
+        header = pydicom.dcmread(file)
+        header.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.4.102"
+        header.PixelData = encapsulate([bytes(84)])
+        header["PixelData"].VR = "OB"
+        header.save_as(file)
+    refused(tmp_path, "pixels are stored as MPEG-4 AVC/H.264 High Profile .*, which is not decoded here")
+
+
 def test_unreadable_files_are_refused(tmp_path, files):
     files[3].unlink()
     files[3].symlink_to(tmp_path / "elsewhere")
