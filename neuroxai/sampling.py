@@ -20,8 +20,8 @@ def sampled(data: NDArray[Any], matrix: NDArray[np.float64], shape: tuple[int, i
         From the new grid's voxel indices to those of `data`.
     shape : tuple of int
         The new grid's shape.
-    order : {0, 1, 3}
-        Spline order.
+    order : {1, 3}
+        Spline order. Labels are brought over by `neuroxai.majority`.
     """
     from scipy import ndimage
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroxai.errors import SpaceError
+from neuroxai.majority import majority
 from neuroxai.sampling import sampled, smoothing
 
 _AXES = (("L", "R"), ("P", "A"), ("I", "S"))
@@ -162,7 +163,8 @@ class Volume:
         space : Space
             The grid wanted.
         order : {0, 1, 3}
-            0 for nearest neighbour (labels), 1 for linear, 3 for cubic splines.
+            0 for labels and masks: each voxel takes the label that fills most of it (`neuroxai.majority`), 1 for
+            linear, 3 for cubic splines.
         antialias : bool
             Smooth along axes that become coarser, so that nothing falls between the new voxels. The Gaussian's
             full width at half maximum brings a source voxel's width to the target's (Cardoso 2015, eq. 3).
@@ -176,10 +178,12 @@ class Volume:
         from scipy import ndimage
 
         matrix = space.to_voxels_of(self.space)
+        if order == 0:
+            return Volume(majority(self.data, matrix, space.shape), space)
         data = self.data
-        if order > 0 and not np.issubdtype(data.dtype, np.floating):
+        if not np.issubdtype(data.dtype, np.floating):
             data = data.astype(np.float32)
-        if order > 0 and antialias:
+        if antialias:
             sigma = smoothing(matrix)
             if sigma.any():
                 data = ndimage.gaussian_filter(data, sigma, mode="constant")

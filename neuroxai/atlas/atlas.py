@@ -238,7 +238,7 @@ class Atlas:
         return Atlas(lookup[self.positions()], names, self.space, f"{self.origin}; joined to {len(names)} regions")
 
     def resampled_to(self, space: Space) -> Atlas:
-        """Bring the atlas into another space by nearest neighbour; world coordinates are kept.
+        """Bring the atlas into another space: each voxel takes the region that fills most of it (`neuroxai.majority`).
 
         Warns
         -----

@@ -23,7 +23,7 @@ class Scorers:
     Parameters
     ----------
     atlas : Atlas
-        Brought to each grid (nearest neighbour).
+        Brought to each grid (`Atlas.resampled_to`).
     """
 
     def __init__(self, atlas: Any) -> None:
@@ -68,7 +68,7 @@ class Scores:
     space : Space
         The heatmaps' grid.
     where : {"network", "scan"}
-        On that grid, or on the scan's, to which heatmap (linear) and atlas (nearest) are brought.
+        On that grid, or on the scan's, to which heatmap (linear) and atlas (majority) are brought.
 
     Raises
     ------

@@ -8,7 +8,6 @@ from neuroxai.evaluation.known_truth import KnownTruth
 from neuroxai.evaluation.localisation import (
     chance_level,
     localisation_metrics,
-    mask_in_space,
     pointing_game,
     positive_density_ratio,
     relevance_mass,
@@ -21,6 +20,7 @@ from neuroxai.evaluation.randomisation import RandomisationStep, randomisation_t
 from neuroxai.evaluation.reference import outside_share, reference_agreement
 from neuroxai.evaluation.robustness import Agreement, Sensitivity, agreement, max_sensitivity
 from neuroxai.evaluation.trust import Trust, measure_trust
+from neuroxai.masks import mask_in_space
 from neuroxai.statistics import Estimate, GroupMeans, TableMeans, delong, wilson
 
 __all__ = [

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroxai.errors import InputError, SpaceError
-from neuroxai.space import Space, Volume
 from neuroxai.statistics import lesion_relevance
 from neuroxai.statistics.arrays import voxels
 
@@ -216,14 +215,6 @@ def with_tolerance(mask: NDArray[Any], spacing: Sequence[float], tolerance: floa
         return inside
     # rounding must not decide about voxels at exactly that distance
     return np.asarray(distance_transform_edt(~inside, sampling=tuple(spacing)) <= tolerance * (1 + 1e-9))
-
-
-def mask_in_space(mask: Volume, space: Space) -> NDArray[np.bool_]:
-    """Bring a mask onto another grid by nearest neighbour; any value but 0 is inside."""
-    inside = Volume((mask.data != 0).astype(np.uint8), mask.space)
-    if inside.space.matches(space):
-        return np.asarray(inside.data, dtype=bool)
-    return np.asarray(inside.resampled_to(space, order=0).data, dtype=bool)
 
 
 def _positive(heatmap: NDArray[Any], mask: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroxai.errors import InputError, SpaceError, one_of
+from neuroxai.masks import mask_in_space
 from neuroxai.space import Space, Volume
 
 VARIANTS = ("valverde", "eitel2019")
@@ -87,9 +88,8 @@ def fill_lesions(
 def lesion_mask(space: Space, lesions: Volume, variant: str = "valverde", dilation: float = 0.0) -> NDArray[np.bool_]:
     """Voxels that `fill_lesions` replaces.
 
-    A mask on another grid is carried over by world coordinates: a voxel is a lesion if its centre lies in one (nearest
-    neighbour, which keeps volumes). A lesion so small that it meets no centre of a coarser grid is not lost: it takes
-    the voxels that its own voxels' centres lie in.
+    A mask on another grid is carried over by world coordinates (`neuroxai.masks.mask_in_space`): a voxel is a lesion
+    if lesions fill most of it, and a lesion too small for that takes the voxels that its own voxels' centres lie in.
 
     Parameters
     ----------
@@ -144,8 +144,6 @@ def _binary(data: NDArray[Any]) -> NDArray[np.bool_]:
 
 def _carried(space: Space, mask: Volume) -> NDArray[np.bool_]:
     """Bring a mask onto a grid by world coordinates."""
-    from scipy import ndimage
-
     if mask.space.matches(space):
         return mask.data
     found = np.argwhere(mask.data)
@@ -157,13 +155,7 @@ def _carried(space: Space, mask: Volume) -> NDArray[np.bool_]:
             f"{mask.space.describe()}, the scan {space.describe()}; give the mask that was drawn on this scan, or "
             "carry it to the scan first"
         )
-    result = mask.resampled_to(space, order=0).data.astype(bool)
-    lesion, count = ndimage.label(mask.data, ndimage.generate_binary_structure(3, 3))
-    of = lesion[tuple(found.T)]
-    met = np.zeros(count + 1, dtype=bool)
-    met[of[result[tuple(index.T)]]] = True
-    result[tuple(index[~met[of]].T)] = True
-    return result
+    return mask_in_space(mask, space)
 
 
 def _white_matter(space: Space, white_matter: Volume | NDArray[Any]) -> NDArray[np.bool_]:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from neuroxai.deformation import Displacement
 from neuroxai.errors import one_of
+from neuroxai.majority import Voter
 from neuroxai.sampling import smoothing
 from neuroxai.space import Space, Volume
 
@@ -32,7 +33,8 @@ def resampled_through(
     warp : Displacement
         u. Beyond its own grid the border's displacement holds.
     order : {0, 1, 3}
-        0 for nearest neighbour (labels), 1 for linear, 3 for cubic splines.
+        0 for labels and masks: each voxel takes the label that fills most of it (`neuroxai.majority`; a voxel is moved
+        by the warp, but not deformed), 1 for linear, 3 for cubic splines.
     antialias : bool
         Smooth along axes that become coarser, as `Volume.resampled_to` does; local stretching by the warp is not
         looked at. Ignored for ``order=0``.
@@ -47,10 +49,13 @@ def resampled_through(
     if order not in (0, 1, 3):
         raise one_of("spline order", order, (0, 1, 3))
     matrix = target.to_voxels_of(source.space)
+    voter = Voter(source.data, matrix[:3, :3]) if order == 0 else None
     data, pad = _ready(source.data, matrix, order, antialias)
     result = np.zeros(target.shape, source.data.dtype if order == 0 or source.data.dtype.kind == "f" else np.float32)
     turn = np.linalg.inv(source.space.affine)[:3, :3].astype(np.float32)
-    box = _reach(source.space, target, warp, 1 + pad)
+    # a voxel may reach farther than its centre
+    rim = 1 + pad + int(np.ceil(np.abs(matrix[:3, :3]).sum(axis=1).max())) if order == 0 else 1 + pad
+    box = _reach(source.space, target, warp, rim)
     if box is None:
         return Volume(result, target)
     rows = max(1, _SLAB // max(1, (box[1].stop - box[1].start) * (box[2].stop - box[2].start)))
@@ -64,6 +69,9 @@ def resampled_through(
             positions[axis] = line[0] * axes[0] + line[1] * axes[1] + (line[2] * axes[2] + (line[3] + pad))
             for component in np.flatnonzero(turn[axis]):
                 positions[axis] += turn[axis, component] * moved[component]
+        if voter is not None:
+            result[slab] = voter(positions)
+            continue
         ndimage.map_coordinates(
             data, positions, output=result[slab], order=order, mode="grid-constant", cval=0.0, prefilter=False
         )

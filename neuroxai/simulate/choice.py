@@ -82,7 +82,7 @@ def check_grid(label_map: Path, labels: Space, scan: Space) -> None:
     if not labels.matches(scan):
         raise SpaceError(
             f"{label_map}: is on a grid of {labels.describe()}, its scan on one of {scan.describe()}, wanted the same "
-            "grid (shape and affine); resample it to the scan with nearest neighbours"
+            "grid (shape and affine); bring it to the scan's grid first"
         )
 
 
