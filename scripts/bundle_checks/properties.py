@@ -88,6 +88,8 @@ def network_data(trial: Trial) -> None:
         raise Problem(f"preprocessing gives {list(scan.shape)}, metadata say {image['spatial_shape']}")
     for name, values, declared in (("image", scan, image["value_range"]), ("pred", logits, pred["value_range"])):
         low, high = float(values.min()), float(values.max())
+        if pred["type"] == "probabilities" and name == "pred" and not (low >= 0 and high <= 1):
+            raise Problem(f"pred runs from {low:.3g} to {high:.3g}, metadata say probabilities; logits are 'tuples'")
         if declared and not (declared[0] - 1e-6 <= low and high <= declared[1] + 1e-6):
             raise Problem(f"{name} runs from {low:.3g} to {high:.3g}, metadata say {declared}")
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
+from packaging.requirements import Requirement
 
 from helpers.bundles import AD, REPOSITORY
+from neuroxai._version import __version__
+from neuroxai.space import mni152
 
 BUNDLES = sorted(path.parents[1] for path in REPOSITORY.glob("bundles/*/configs/metadata.json"))
 FIRST = AD
@@ -38,6 +41,39 @@ def without(values, keys):
 
 def named(bundle):
     return bundle.name
+
+
+@pytest.mark.parametrize("bundle", BUNDLES, ids=named)
+def test_the_metadata_ask_for_the_versions_that_the_constraints_pin(bundle):
+    facts = config(bundle, "metadata")
+    asked = {"monai": facts["monai_version"], "torch": facts["pytorch_version"], "numpy": facts["numpy_version"]}
+    asked |= facts["required_packages_version"]
+    lines = (REPOSITORY / "constraints.txt").read_text().splitlines()
+    pins = [Requirement(line) for line in lines if line.strip() and not line.startswith("#")]
+    newest = {"python_version": "3.12"}
+    pinned = {pin.name: str(pin.specifier) for pin in pins if pin.marker is None or pin.marker.evaluate(newest)}
+    assert asked.pop("neuroxai") == __version__
+    assert {name: f"=={version}" for name, version in asked.items()} == {name: pinned[name] for name in asked}
+
+
+@pytest.mark.parametrize("bundle", BUNDLES, ids=named)
+def test_the_metadata_describe_what_the_network_gives(bundle):
+    import torch
+    from monai.bundle import ConfigParser
+
+    parser = ConfigParser()
+    parser.read_config(bundle / "configs" / "inference.json")
+    parser["space"] = mni152(5.0)
+    parser["bundle_root"] = str(bundle)
+    network = parser.get_parsed_content("network_def").eval()
+    with torch.no_grad():
+        given = network(1e3 * torch.randn(4, 1, *mni152(5.0).shape, generator=torch.Generator().manual_seed(0)))
+    pred = config(bundle, "metadata")["network_data_format"]["outputs"]["pred"]
+    assert list(given.shape[1:]) == [pred["num_channels"]]
+    # no probabilities: they leave 0 to 1, and two of them do not sum to 1
+    assert float(given.max()) > 1 or float(given.min()) < 0
+    assert (pred["type"], pred["value_range"]) == ("tuples", [])
+    assert all(name.startswith("logit of ") for name in pred["channel_def"].values())
 
 
 def test_there_are_three():
