@@ -54,7 +54,8 @@ def load_datalist(
     LeakageError
         If a subject or an image stands in two parts.
     InputError
-        If the part, an image file or a field is absent, a label has no class, or training holds one class only.
+        If the part, an image file or a field is absent, a label has no class, or training or validation holds one class
+        only.
     """
     datalist = read_json(path)
     base = Path(base_dir) if base_dir is not None else Path(path).parent
@@ -111,9 +112,10 @@ def check_datalist(
         _check_part(name, datalist[name], classes, subjects, images)
     if datalist.get("group") is not None:
         _check_groups(datalist, parts)
-    if "training" in parts and len({item["label"] for item in datalist["training"]}) < 2:
-        only = classes[datalist["training"][0]["label"]] if datalist["training"] else "none"
-        raise InputError(f"training holds one class only ({only}), wanted {' and '.join(classes)}; split again")
+    for name in ("training", "validation"):  # a network learns from the one and is chosen by the other
+        if name in parts and len({item["label"] for item in datalist[name]}) < 2:
+            only = classes[datalist[name][0]["label"]]
+            raise InputError(f"{name} holds one class only ({only}), wanted {' and '.join(classes)}; split again")
     if base_dir is not None:
         _check_files(datalist, [part] if part else parts, Path(base_dir))
 

@@ -226,4 +226,6 @@ def _item(row: dict[str, Any], target: str, group: str | None) -> dict[str, Any]
         # a missing cell is None or NaN, and NaN alone differs from itself
         if row[key] is not None and row[key] == row[key]:
             item[key] = row[key]
-    return {**item, target: item["sex"] if target == "sex" else row["class"]}
+    # "label" is the class's number in every datalist, whatever the column is called
+    named = "class" if target == "label" else target
+    return {**item, named: item["sex"] if target == "sex" else row["class"]}

@@ -30,6 +30,7 @@ from neuroxai.components.optimisation import InverseTimeDecay, parameter_groups
 from neuroxai.components.predictions import MetricSaver, PredictionSaver
 from neuroxai.components.sampler import ScanSampler
 from neuroxai.components.shares import in_charge, join_shares, own_share
+from neuroxai.components.training_options import check_options, flag
 from neuroxai.components.transfer import load_pretrained, pretrained_sha256
 from neuroxai.components.transforms import LoadScand, NormaliseScand, RandShiftd, ToSpaced
 from neuroxai.components.weights import load_weights, read_record, recorded_space
@@ -56,10 +57,12 @@ __all__ = [
     "SharedBuffers",
     "ToSpaced",
     "balanced_accuracy",
+    "check_options",
     "class_weights",
     "cross_entropy",
     "end_processes",
     "first_process",
+    "flag",
     "in_charge",
     "join_shares",
     "load_pretrained",

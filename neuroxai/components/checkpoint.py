@@ -181,6 +181,8 @@ class Checkpoints:
         value = float(evaluator.state.metrics[self.key_metric])
         if not value >= self.best:  # also not for NaN
             return
+        if not all(torch.isfinite(t).all() for t in self.network.state_dict().values() if t.is_floating_point()):
+            return  # their decisions are all of one class, which may look better than none
         self.best, self.best_epoch = value, trainer.state.epoch
         if not first_process():
             return
@@ -214,6 +216,11 @@ class Checkpoints:
         figures = {"epoch": trainer.state.epoch, "train_loss": loss}
         figures.update({k: float(v) for k, v in self.evaluator.state.metrics.items()})
         self._losses = []
+        if not math.isfinite(loss):
+            raise InputError(
+                f"training diverged in epoch {trainer.state.epoch}: the loss is {loss}, expected a finite number; "
+                f"lower --learning_rate; {self._kept()}"
+            )
         self.history.append(figures)
         spent = time.perf_counter() - self._clock
         self.times.append({"epoch": trainer.state.epoch, "steps": trainer.state.iteration, "seconds": round(spent, 3)})
@@ -239,7 +246,12 @@ class Checkpoints:
         _log.info("  ".join(f"{k} {v:.4g}" for k, v in figures.items()))
 
     def _end(self, trainer: Engine) -> None:
-        _log.info("best %s %.4g at epoch %d: %s", self.key_metric, self.best, self.best_epoch, self.folder / "model.pt")
+        _log.info("%s", self._kept())
+
+    def _kept(self) -> str:
+        if self.best_epoch == 0:
+            return f"no weights are kept: no epoch had a {self.key_metric}"
+        return f"best {self.key_metric} {self.best:.4g} at epoch {self.best_epoch}: {self.folder / 'model.pt'}"
 
 
 def _scaler(trainer: Engine) -> Any:

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import difflib
 import os
+import re
 import sys
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 
 from torch import distributed
 
 from neuroxai.components.distributed import from_command_line, lost_process
-from neuroxai.errors import ours
+from neuroxai.errors import InputError, ours
+
+# what MONAI's experiment tracking takes beside a configuration's own ids
+_TRACKING = frozenset({"output_dir", "tracking_uri", "experiment_name", "run_name", "save_execute_config"})
 
 
 def plain_errors() -> None:
     """Let MONAI's command line end with one line and exit code 2 where the input is at fault.
 
     Bundles call it in ``initialize``. It changes nothing where a bundle is used as a library. Where another process of
-    a distributed training is lost, the line says so and the exit code is 1.
+    a distributed training is lost, the line says so and the exit code is 1. An option that the configuration does not
+    have ends the command too: MONAI would add it to the configuration, and train with the default.
     """
     if not from_command_line("monai.bundle"):
         return
@@ -36,3 +43,55 @@ def plain_errors() -> None:
         sys.exit(2)
 
     sys.excepthook = hook
+    if sys.argv[1:2] == ["run"]:
+        check_ids(sys.argv[2:])
+
+
+def check_ids(arguments: Sequence[str]) -> None:
+    """Refuse an option of ``python -m monai.bundle run`` that neither MONAI nor the configuration knows.
+
+    Parameters
+    ----------
+    arguments : sequence of str
+        What stands behind ``run`` on the command line.
+
+    Raises
+    ------
+    InputError
+        Naming the option and those that are like it.
+    """
+    import inspect
+
+    from monai.bundle import ConfigParser, run, update_kwargs
+
+    given = dict(_flags(arguments))
+    own = set(inspect.signature(run).parameters) - {"override"}
+    values = update_kwargs(_value(given["args_file"]) if "args_file" in given else None, **given)
+    config = ConfigParser.load_config_files(_value(values.get("config_file")))
+    known = own | set(config) | (_TRACKING if "tracking" in values else set())
+    for name in values:
+        top = re.split(r"#|::", name.lstrip("+"), maxsplit=1)[0]
+        if top not in known:
+            raise InputError(f"unknown option --{name}; {_like(top, known)}")
+
+
+def _like(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, sorted(known), n=3, cutoff=0.6)
+    if near:
+        return f"did you mean {' or '.join(f'--{other}' for other in near)}?"
+    return f"expected one of {', '.join(sorted(known))}"
+
+
+def _flags(arguments: Sequence[str]) -> Iterable[tuple[str, str]]:
+    """Names and texts of ``--name value`` and ``--name=value``, as python-fire reads them."""
+    for number, argument in enumerate(arguments):
+        if re.match(r"-{1,2}[A-Za-z_+]", argument):
+            name, equals, value = argument.lstrip("-").partition("=")
+            following = arguments[number + 1] if number + 1 < len(arguments) else ""
+            yield name.replace("-", "_"), value if equals else following
+
+
+def _value(text: object) -> object:
+    from fire.parser import DefaultParseValue
+
+    return DefaultParseValue(text) if isinstance(text, str) else text

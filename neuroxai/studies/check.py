@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from neuroxai import io
+from neuroxai.checks import FLAG, Check, number, whole
 from neuroxai.cohort import label_scans, read_cohort
 from neuroxai.cohort.datalist import PARTS
 from neuroxai.errors import InputError, one_of
@@ -19,7 +20,16 @@ from neuroxai.studies.search import check_search
 RESERVED = {
     "bundle_root", "dataset_dir", "datalist", "output_dir", "ckpt_dir", "resume", "seed", "pretrained", "tensorboard"
 }  # fmt: skip
-SIMULATE = ("effect", "subjects", "spacing", "seed", "misalign", "raw")
+MOST = 100_000
+SEEDS = 2**32 - 1
+SIMULATE: dict[str, Check] = {
+    "effect": (lambda value: isinstance(value, str), "a name"),
+    "subjects": whole(2, MOST),
+    "spacing": number(0.5, 16),
+    "seed": whole(0, SEEDS),
+    "misalign": FLAG,
+    "raw": FLAG,
+}
 
 
 def check(study: Study, cohorts: Mapping[str, Path] | None = None) -> None:
@@ -40,10 +50,7 @@ def check(study: Study, cohorts: Mapping[str, Path] | None = None) -> None:
     analysis = analyses.get(study.analysis)
     if not study.arms:
         raise InputError("arms: there is none; declare at least one")
-    for name, low in (("repetitions", study.repetitions), ("processes", study.processes), ("threads", study.threads),
-                      ("split: repeats", study.split.repeats)):  # fmt: skip
-        if low < 1:
-            raise InputError(f"{name} is {low}, wanted 1 or more")
+    _check_numbers(study)
     for part in study.parts:
         if part not in PARTS:
             raise one_of("part in parts", part, PARTS)
@@ -51,6 +58,25 @@ def check(study: Study, cohorts: Mapping[str, Path] | None = None) -> None:
     _check_arms(study)
     _check_explanations(study)
     analysis.check(study)
+
+
+def _check_numbers(study: Study) -> None:
+    statistics = study.statistics
+    for name, got, low, high in (
+        ("repetitions", study.repetitions, 1, MOST), ("processes", study.processes, 1, MOST),
+        ("threads", study.threads, 1, MOST), ("split: repeats", study.split.repeats, 1, MOST),
+        ("search: draws", study.search.draws, 0, MOST), ("seed", study.seed, 0, SEEDS),
+        ("split: seed", study.split.seed, 0, SEEDS), ("search: seed", study.search.seed, 0, SEEDS),
+        ("statistics: seed", statistics.seed, 0, SEEDS), ("statistics: top", statistics.top, 1, MOST),
+        ("statistics: permutations", statistics.permutations, 1, 10_000_000),
+        ("statistics: replicates", statistics.replicates, 1, 10_000_000),
+    ):  # fmt: skip
+        if not low <= got <= high:
+            raise InputError(f"{name} is {got}, wanted {low} or more, at most {high}")
+    if not 0 < statistics.level < 1:
+        raise InputError(
+            f"statistics: level is {statistics.level:g}, wanted a share between 0 and 1, such as 0.95 for 95 %"
+        )
 
 
 def _check_cohorts(study: Study, given: dict[str, Path]) -> None:
@@ -82,9 +108,10 @@ def _check_cohorts(study: Study, given: dict[str, Path]) -> None:
                 raise one_of(f"key in {where}: simulate", key, SIMULATE)
         if source.simulate.get("effect") not in EFFECTS:
             raise one_of(f"effect in {where}: simulate", source.simulate.get("effect"), EFFECTS)
-        for key in ("subjects", "spacing"):
-            if not isinstance(source.simulate.get(key), int | float):
-                raise InputError(f"{where}: simulate: {key} is {source.simulate.get(key)!r}, wanted a number")
+        for key, value in {"subjects": None, "spacing": None, **source.simulate}.items():
+            fits, words = SIMULATE[key]
+            if not fits(value):
+                raise InputError(f"{where}: simulate: {key} is {value!r}, wanted {words}")
 
 
 def _check_arms(study: Study) -> None:
@@ -98,6 +125,9 @@ def _check_arms(study: Study) -> None:
         keys = _keys(bundle_folder(arm.bundle or study.bundle))
         _check_settings("settings", study.settings, keys)
         _check_settings(f"{where}: settings", arm.settings, keys)
+        _check_together(
+            f"{where}: settings", bundle_folder(arm.bundle or study.bundle), {**study.settings, **arm.settings}
+        )
         if arm.prepare:
             try:
                 choose(**arm.prepare)
@@ -113,8 +143,7 @@ def _check_arms(study: Study) -> None:
         if study.search.draws and arm.train:
             check_search(study.search, space, f"{where}: search")
             for hyper, values in space.items():
-                settings = values if isinstance(values, Mapping) and "low" not in values else {hyper: {hyper: 0}}
-                for chosen in settings.values():
+                for chosen in _choices(hyper, values):
                     _check_settings(f"{where}: search: {hyper}", chosen, keys)
         if arm.pretrained is not None:
             if "pretrained" not in _all_keys(bundle_folder(arm.bundle or study.bundle)):
@@ -122,6 +151,13 @@ def _check_arms(study: Study) -> None:
             if arm.pretrained not in study.arms:
                 raise one_of(f"arm for pretrained in {where}", arm.pretrained, study.arms)
     order(study)
+
+
+def _choices(hyper: str, values: Any) -> list[Mapping[str, Any]]:
+    """Return settings that a hyper-parameter may come to, or the ends of its range."""
+    if not isinstance(values, Mapping):
+        return [{hyper: value} for value in values]
+    return [{hyper: values[end]} for end in ("low", "high")] if "low" in values else list(values.values())
 
 
 def search_space(study: Study, arm: str) -> dict[str, Any]:
@@ -168,6 +204,23 @@ def _check_settings(where: str, settings: Mapping[str, Any], keys: set[str]) -> 
         # a configuration takes such a text for an expression and runs it
         if any(text.lstrip().startswith(("$", "@", "%")) for text in _texts(value)):
             raise InputError(f"{where}: {key} is {value!r}, wanted a plain value, no expression")
+    _check_options(where, settings)
+
+
+def _check_together(where: str, bundle: Path, settings: Mapping[str, Any]) -> None:
+    """Look at settings beside the bundle's defaults: a shift is too large for a grid, not by itself."""
+    defaults = io.read_json(bundle / "configs" / "train.json")
+    plain = {key: value for key, value in defaults.items() if not str(value).startswith(("$", "@"))}
+    _check_options(where, {**plain, **settings})
+
+
+def _check_options(where: str, settings: Mapping[str, Any]) -> None:
+    from neuroxai.components.training_options import check_options
+
+    try:
+        check_options(settings)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
 
 
 def _texts(value: Any) -> list[str]:

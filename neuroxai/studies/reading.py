@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Union, get_args, get_origin, get_type_hints
+
+import yaml
 
 from neuroxai.errors import InputError, one_of
 from neuroxai.studies.declaration import Study
@@ -58,7 +60,7 @@ def read_study(source: str, quick: bool = False) -> Study:
     known_file = path.suffix in (".yaml", ".yml") or path.is_file()
     if known_file and not path.is_file():
         raise InputError(f"{source}: no such file; give a YAML file, or one of {', '.join(names())}")
-    values = load(path.read_text(encoding="utf-8") if known_file else text_of(source), source)
+    values = load(_read(path) if known_file else text_of(source), source)
     small = values.pop("quick", None)
     if quick:
         if not isinstance(small, Mapping):
@@ -74,39 +76,89 @@ def read_study(source: str, quick: bool = False) -> Study:
 
 
 def load(text: str, source: str) -> dict[str, Any]:
-    """Parse YAML safely; 1e-4 is a number, as in YAML 1.2, and no key may stand twice.
+    """Parse YAML safely, as version 1.2 reads it: 010 is ten, NO is a text, 1e-4 a number; no key may stand twice.
 
     Raises
     ------
     InputError
-        If it is no YAML, or no mapping.
+        If it is no YAML, no mapping, or one whose aliases unfold to more than a declaration can mean.
     """
-    import yaml
-
-    class Loader(yaml.SafeLoader):
-        """Safe, with the numbers of YAML 1.2."""
-
-        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-            seen = set()
-            for key, _ in node.value:
-                if key.value in seen:
-                    raise InputError(f"{source}: key {key.value!r} stands twice (line {key.start_mark.line + 1})")
-                seen.add(key.value)
-            return super().construct_mapping(node, deep)
-
-    number = re.compile(r"[-+]?(?:\d[\d_]*\.?[\d_]*|\.\d+)(?:[eE][-+]?\d+)?$")
-    Loader.add_implicit_resolver("tag:yaml.org,2002:float", number, list("-+0123456789."))
-    integer = re.compile(r"[-+]?\d+$")
-    # looked at in order: whole numbers before others
-    for first in "-+0123456789":
-        Loader.yaml_implicit_resolvers[first].insert(0, ("tag:yaml.org,2002:int", integer))
     try:
-        values = Loader(text).get_single_data()
-    except yaml.YAMLError as error:
-        raise InputError(f"{source}: is not valid YAML ({' '.join(str(error).split())})") from None
+        node = _Loader(text).get_single_node()
+        if node is not None:
+            _check_nodes(node, source)
+        values = _Loader(text).get_single_data()
+    # a tag such as !!int before a text raises whatever Python's own conversion does
+    except (yaml.YAMLError, ValueError, TypeError, OverflowError, RecursionError, KeyError) as error:
+        if isinstance(error, InputError):
+            raise
+        told = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{source}: is not valid YAML ({told[:300]}); mend it there") from None
     if not isinstance(values, dict):
         raise InputError(f"{source}: holds a {type(values).__name__}, wanted the keys of a study")
     return values
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{path}: byte {error.start} is no UTF-8, expected a text file in UTF-8; save it in that encoding"
+        ) from None
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe, with the plain values of YAML 1.2's core schema alone."""
+
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}  # type: ignore[misc]  # the stubs do not say ClassVar
+
+
+def _whole(loader: _Loader, node: yaml.ScalarNode) -> int:
+    text = str(node.value).lower()
+    return int(text, {"0x": 16, "0o": 8}.get(text[:2], 10))
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _whole)
+for _tag, _pattern, _first in (
+    ("null", r"(?:~|null|Null|NULL|)$", ["~", "n", "N", ""]),
+    ("bool", r"(?:true|True|TRUE|false|False|FALSE)$", list("tTfF")),
+    ("int", r"(?:[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+)$", list("-+0123456789")),
+    (
+        "float",
+        r"(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$",
+        list("-+.0123456789"),
+    ),
+    ("merge", r"<<$", ["<"]),
+):
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), _first)
+
+# what declarations hold at the most, aliases unfolded
+_NODES = 100_000
+
+
+def _check_nodes(node: yaml.Node, source: str) -> None:
+    """Refuse keys that stand twice, circles, and aliases of aliases that would unfold without end."""
+    sizes: dict[int, int] = {}
+
+    def size(one: yaml.Node) -> int:
+        if id(one) not in sizes:
+            sizes[id(one)] = _NODES + 1  # until it is known: a node inside itself never ends
+            parts = one.value if isinstance(one, yaml.SequenceNode | yaml.MappingNode) else []
+            if isinstance(one, yaml.MappingNode):
+                seen = set()
+                for key, _ in one.value:
+                    if not isinstance(key, yaml.ScalarNode):
+                        raise InputError(f"{source}: line {key.start_mark.line + 1}: a key is no text, expected a name")
+                    if key.value in seen:
+                        raise InputError(f"{source}: key {key.value!r} stands twice (line {key.start_mark.line + 1})")
+                    seen.add(key.value)
+                parts = [part for _, part in one.value]
+            sizes[id(one)] = 1 + sum(size(part) for part in parts)
+        return sizes[id(one)]
+
+    if size(node) > _NODES:
+        raise InputError(f"{source}: unfolds to more than {_NODES} values, expected a study; leave out the aliases")
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

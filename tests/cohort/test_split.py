@@ -48,6 +48,19 @@ def part_of(datalist):
     return {item["participant_id"]: part for part in PARTS for item in datalist.get(part, [])}
 
 
+@pytest.mark.parametrize("target", ["label", "class", "site"])
+def test_a_class_column_may_have_any_name(target):
+    people = [("CN", 60 + n, "F", 1) for n in range(6)] + [("AD", 70 + n, "M", 1) for n in range(6)]
+    frame = labelled_of(people).cohort.scans
+    named = frame["diagnosis"]
+    frame = frame.drop(columns=[name for name in ("label", "class") if name in frame]).assign(**{target: named})
+    (datalist,) = split_cohort(label_scans(Cohort(Path(), frame), target, ["CN", "AD"]))
+    items = [item for part in PARTS for item in datalist[part]]
+    assert {(item["participant_id"], item["label"]) for item in items} == {
+        (f"sub-{n:03d}", int(people[n][0] == "AD")) for n in range(12)
+    }
+
+
 @settings(max_examples=40, deadline=None)
 @given(people=cohorts, seed=st.integers(0, 2**31), mode=st.sampled_from(["fractions", "folds", "repeats"]))
 def test_any_cohort_and_seed(people, seed, mode):

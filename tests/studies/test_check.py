@@ -55,6 +55,19 @@ SIMULATED = {"main": {"simulate": {"effect": "atrophy", "subjects": 12, "spacing
         ({"cohorts": {"main": {}}}, ["neither simulate nor path", "--cohort main=DIR"]),
         ({"cohorts": {"main": {**SIMULATED["main"], "classes": ["AD"]}}}, ["classes are ['AD']"]),
         ({"cohorts": {"main": {"path": "/absent"}}}, ["/absent: no such folder"]),
+        ({"statistics": {"level": 95.0}}, ["statistics: level is 95", "0.95"]),
+        ({"statistics": {"permutations": 0}}, ["statistics: permutations is 0"]),
+        ({"statistics": {"top": -3}}, ["statistics: top is -3"]),
+        ({"search": {"seed": -1}}, ["search: seed is -1"]),
+        ({"settings": {"max_shift": 1000}}, ["settings: --max_shift is 1000"]),
+        ({"settings": {"dropout": 1.5}}, ["settings: --dropout is 1.5"]),
+        ({"arms": {"a": {"settings": {"batch_size": "4"}}}}, ["arms: a: settings", "batch_size is '4'"]),
+        ({"search": {"draws": 1, "space": {"dropout": [0.1, 7]}}}, ["search: dropout", "--dropout is 7"]),
+        ({"search": {"draws": 1, "space": {"learning_rate": {"low": -1.0, "high": 0.1}}}}, ["--learning_rate is -1"]),
+        (
+            {"cohorts": {"main": {"simulate": {"effect": "atrophy", "subjects": 12.5, "spacing": 5}}}},
+            ["subjects is 12.5"],
+        ),
     ],
 )
 def test_what_cannot_be_run_is_refused_and_nothing_is_written(tmp_path, changes, words):

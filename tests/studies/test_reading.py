@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import yaml
 
@@ -76,6 +78,53 @@ def test_numbers_are_those_of_yaml_1_2():
     assert isinstance(found["b"], int)
     assert (found["c"], found["d"], found["f"]) == (-2.5, 1000.0, "1e-4")
     assert found["h"] == "sub-01"
+    assert (found["e"], found["g"], found["i"]) == (1, "1_000", 1)
+
+
+def test_what_yaml_1_1_would_take_for_something_else_stays_what_it_says():
+    found = load("a: 010\nb: [NO, YES, on, off, y]\nc: 1:30\nd: 2020-01-31\ne: 0o10\nf: null\ng: true\nh:", "x")
+    assert found["a"] == 10
+    assert found["b"] == ["NO", "YES", "on", "off", "y"]
+    assert (found["c"], found["d"]) == ("1:30", "2020-01-31")
+    assert (found["e"], found["f"], found["g"], found["h"]) == (8, None, True, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("? [a, b]\n: 1", ["line 1", "no text"]),
+        ("a: !!int x", ["not valid YAML"]),
+        ("a: &a [*a]", ["aliases"]),
+        ("a: !!timestamp 2020-99-99", ["not valid YAML"]),
+        ("a: " + "[" * 3000 + "]" * 3000, ["not valid YAML"]),
+        (
+            "\n".join(["a0: &a0 [x]", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 9))]),
+            ["aliases"],
+        ),
+        ("<<: 5\na: 1", ["not valid YAML"]),
+        ("a: \x07", ["not valid YAML"]),
+    ],
+)
+def test_odd_yaml_is_refused_in_one_line(text, words):
+    with pytest.raises(InputError) as caught:
+        load(text, "mine.yaml")
+    assert all(word in str(caught.value) for word in ["mine.yaml", *words])
+    assert "\n" not in str(caught.value)
+
+
+def test_other_encodings_are_refused_and_a_mark_of_utf_8_is_read(tmp_path):
+    path = declared(tmp_path / "mine.yaml", title="Größe")
+    text = path if isinstance(path, str) else str(path)
+    plain = Path(text).read_text(encoding="utf-8")
+    marked, latin, wide = (tmp_path / name for name in ("marked.yaml", "latin.yaml", "wide.yaml"))
+    marked.write_text(plain, encoding="utf-8-sig")
+    latin.write_bytes("title: Größe".encode("latin-1"))
+    wide.write_text(plain, encoding="utf-16")
+    assert read_study(str(marked)).title == "Größe"
+    for other in (latin, wide):
+        with pytest.raises(InputError) as caught:
+            read_study(str(other))
+        assert all(word in str(caught.value) for word in (other.name, "UTF-8"))
 
 
 def test_quick_lies_over_the_rest(tmp_path):
