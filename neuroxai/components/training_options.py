@@ -66,7 +66,7 @@ CHECKS: dict[str, Check] = {
     "val_interval": whole(1),
     "batch_size": whole(1),
     "num_workers": whole(0, 256),
-    "learning_rate": number(0, 10, above=True),
+    "learning_rate": number(0, 10),
     "learning_rate_decay": number(0),
     "weight_decay": number(0),
     "dropout": number(0, 1, below=True),

@@ -185,6 +185,9 @@ def test_train_and_inference_prepare_scans_alike(bundle):
     assert train_config["train"]["preprocessing"] == inference["preprocessing"]
     network = dict(train_config["network_def"])
     # no matter in inference
-    assert (network.pop("dropout"), network.pop("checkpointing")) == ("@dropout", "@checkpointing")
+    assert (network.pop("dropout"), network.pop("checkpointing")) == (
+        "@dropout",
+        "$components.flag(@checkpointing)",
+    )
     assert network == inference["network_def"]
     assert inference["padding"] == f"$@record.get('settings', {{}}).get('padding', {train_config['padding']!r})"

@@ -20,7 +20,7 @@ from neuroxai.errors import InputError
         ("spacing", [0, 17, "2", True, float("nan")], [0.5, 2, 4.0]),
         ("max_epochs", [0, 2.5, "3", True], [1, 200]),
         ("batch_size", [0, -4], [1]),
-        ("learning_rate", [0, -1e-3, float("inf"), "1e-3x"], [1e-4, 1]),
+        ("learning_rate", [-1e-3, float("inf"), "1e-3x"], [1e-4, 1]),
         ("dropout", [1, 1.5, -0.1], [0, 0.99]),
         ("flip_probability", [1.01, "half"], [0.0, 1]),
         ("max_shift", [-1, 1.5], [0, 2]),
