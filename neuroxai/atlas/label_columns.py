@@ -25,8 +25,9 @@ _INDEX_TOO = _words(
 )
 _NAME = _words(
     "name labelname roiname regionname structurename areaname parcelname fullname longname anatomicalname structure "
-    "structures region roi area parcel label labels description anatomy abbreviation abbr roiabbr shortname acronym"
+    "structures region roi area parcel label labels description anatomy"
 )
+_SHORT = _words("abbreviation abbr roiabbr shortname acronym")
 _SIDE = _words("hemisphere hemi hem side laterality lr")
 _COLOURS = _words(
     "r g b a red green blue alpha colorr colorg colorb colora colourr colourg colourb coloura rgb rgba color colour "
@@ -79,16 +80,32 @@ def _heads(lines: list[tuple[int, str]]) -> list[int]:
 
 
 def without_header(lines: list[tuple[int, str]]) -> list[Reading]:
-    """Read columns that no header names: every line has the same number of cells; empty if it is otherwise."""
+    """Read columns that no header names: every line has the same number of cells; empty if there are none.
+
+    Raises
+    ------
+    InputError
+        If a line has not as many cells as the others; it is named.
+    """
     for separator in _SEPARATORS:
-        if not all(separator in line for _, line in lines):
+        if 2 * sum(separator in line for _, line in lines) <= len(lines):
             continue
         rows = [(number, _trimmed(cells)) for number, cells in _rows(lines, separator)]
-        width = len(rows[0][1])
-        if width < 2 or any(len(cells) != width for _, cells in rows):
-            return []
+        widths = [len(cells) for _, cells in rows]
+        width = max(set(widths), key=widths.count)
+        odd = [(number, cells) for number, cells in rows if len(cells) != width]
+        if width < 2 or (odd and width == 2 and (separator == "," or all(len(cells) < 2 for _, cells in odd))):
+            return []  # commas may belong to the names
+        if odd:
+            raise InputError(
+                f"line {odd[0][0]} has {len(odd[0][1])} cells, the others have {width}; put names that hold the "
+                "separator into quotes, or name the columns in a first line"
+            )
         whole = [at for at in range(width) if all(is_whole(cells[at]) for _, cells in rows)]
-        text = [at for at in range(width) if not all(_is_number(cells[at]) for _, cells in rows)]
+        if 0 not in whole and 2 * _wholes(rows, 0) > len(rows):
+            bad = next((number, cells) for number, cells in rows if not is_whole(cells[0]))
+            raise InputError(f"line {bad[0]}: index {bad[1][0]!r} is not a whole number from 0; correct it")
+        text = [at for at in range(width) if 2 * sum(_is_number(cells[at]) for _, cells in rows) < len(rows)]
         spaced = separator == "," and all(", " in line for _, line in lines)
         readings = []
         for at in whole:
@@ -124,7 +141,7 @@ def is_header(cells: Sequence[str], both: bool = False) -> bool:
     """Tell whether cells are headings: no numbers, and one that is known for an index or a name (or each of both)."""
     plain = [_plain(cell) for cell in cells]
     index = any(cell in _INDEX or cell in _INDEX_TOO for cell in plain)
-    name = any(cell in _NAME or cell.endswith("name") for cell in plain)
+    name = any(cell in (*_NAME, *_SHORT) or cell.endswith("name") for cell in plain)
     return (index and name if both else index or name) and not any(cell.isdigit() for cell in plain)
 
 
@@ -137,8 +154,16 @@ def _columns(header: list[str], rows: list[tuple[int, list[str]]], line: int) ->
                 f"line {number} has {len(_trimmed(cells))} cells, the header has {len(header)} ({', '.join(header)}); "
                 "put names that hold the separator into quotes"
             )
+    widest = max(len(_trimmed(cells)) for _, cells in rows)
+    if widest < len(_trimmed(header)):
+        raise InputError(
+            f"line {line} names {len(_trimmed(header))} columns ({', '.join(header)}), but no row has more than "
+            f"{widest} cells; correct the header"
+        )
     known = [at for word in (*_INDEX, *_INDEX_TOO) for at, cell in enumerate(header) if cell == word]
-    whole = [at for at, cell in enumerate(header) if cell not in _COLOURS and _holds(rows, at)]
+    whole = [
+        at for at, cell in enumerate(header) if cell not in _COLOURS and not cell.endswith("name") and _holds(rows, at)
+    ]
     # an index with a bad cell is an error, not a reason to look for another column
     spoilt = [at for at in known if header[at] in _INDEX and at not in whole and 2 * _wholes(rows, at) >= len(rows)]
     whole = spoilt[:1] or whole
@@ -175,10 +200,12 @@ def _name_column(header: list[str], rows: list[tuple[int, list[str]]], index: in
 
     for word in _NAME:
         for at, cell in enumerate(header):
-            if cell == word and (usable(at) or (word == "name" and at != index)):
+            if cell == word and (usable(at) or (cell.endswith("name") and at != index)):
                 return at
-    others = [at for at, cell in enumerate(header) if usable(at) and cell not in _SIDE]
+    short = [at for at, cell in enumerate(header) if cell in _SHORT and usable(at)]
+    others = [at for at, cell in enumerate(header) if usable(at) and cell not in (*_SIDE, *_SHORT)]
     others = [at for at in others if header[at].endswith("name")] or others
+    others = others or short[:1]
     if len(others) == 1:
         return others[0]
     raise InputError(

@@ -68,6 +68,7 @@ class Fit:
     rank: int = 0
     region_at_0: bool = False
     places: dict[int, int] = field(default_factory=dict)
+    turn: int = 0
 
     def unnamed(self, values: Sequence[int]) -> list[int]:
         """List the image's values that have no name."""
@@ -97,15 +98,15 @@ def fit(readings: Sequence[Reading], values: Sequence[int]) -> Fit:
         If no reading gives one name a value, or several explain the image equally well: both are named.
     """
     fits: list[Fit] = []
-    errors: list[tuple[int, InputError]] = []
-    for reading in readings:
+    errors: list[tuple[tuple[int, int], InputError]] = []
+    for turn, reading in enumerate(readings):
         try:
             names, places = _numbered(reading.rows)
         except InputError as error:
-            errors.append((reading.rank, error))
+            errors.append(((reading.rank, turn), error))
             continue
         region = 0 in names and not is_no_region(names[0])
-        as_is = Fit(names, _words(reading, "value = index"), reading.general, False, reading.rank, region, places)
+        as_is = Fit(names, _words(reading, "value = index"), reading.general, False, reading.rank, region, places, turn)
         fits.append(as_is)
         if region:
             up = {index + 1: name for index, name in names.items()}
@@ -113,10 +114,13 @@ def fit(readings: Sequence[Reading], values: Sequence[int]) -> Fit:
             fits.append(
                 replace(as_is, names=up, places=moved, words=_words(reading, "value = index + 1"), shifted=True)
             )
-    # a customary index that is broken is not passed over for a column that merely fits
-    if errors and min(errors, key=lambda one: one[0])[0] < min((one.rank for one in fits), default=LARGEST):
-        raise min(errors, key=lambda one: one[0])[1]
     covering = [one for one in fits if not one.unnamed(values)]
+    # a customary index that is broken is not passed over for a column that merely fits, nor the first for one that
+    # does not
+    first = min([(one.rank, 0 if covering else one.turn) for one in fits], default=(LARGEST, 0))
+    broken = [error for turn, error in sorted(errors, key=lambda one: one[0]) if turn < first]
+    if broken:
+        raise broken[0]
     if not covering:
         return _best_of(fits, values)
     rank = min(one.rank for one in covering)

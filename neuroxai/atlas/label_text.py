@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 
 from neuroxai.atlas.label_columns import BIDS, COMMENT, is_header, with_header, without_header
 from neuroxai.atlas.label_fit import Reading, Row, is_whole
@@ -55,8 +55,7 @@ def readings_of(text: str, values: list[int]) -> tuple[str, list[Reading]]:
 
 
 def _itk_snap(every: list[Line], lines: list[Line], values: list[int]) -> list[Reading]:
-    found = [(number, _ITK_SNAP.fullmatch(line)) for number, line in lines]
-    return _one(Row(m[1], m[2], number) for number, m in found if m) if all(m for _, m in found) else []
+    return _one(Row(m[1], m[2], number) for number, m in _matches(_ITK_SNAP, lines, "ITK-SNAP labels"))
 
 
 def _workbench(every: list[Line], lines: list[Line], values: list[int]) -> list[Reading]:
@@ -70,12 +69,12 @@ def _workbench(every: list[Line], lines: list[Line], values: list[int]) -> list[
 def _coloured(every: list[Line], lines: list[Line], values: list[int]) -> list[Reading]:
     """FreeSurfer, MRtrix and Slicer (colours behind the name), FSLeyes (colours of 0 to 1 before it)."""
     for body in _bodies(lines):
-        for patterns, index, colours, name in ((_BEHIND, 1, 3, 2), (_BEFORE, 1, 2, 3)):
+        for patterns, colours, name in ((_BEHIND, 3, 2), (_BEFORE, 2, 3)):
             for count in (4, 3):
-                found = [(number, patterns[count].fullmatch(line)) for number, line in body]
-                if all(m and max(map(float, m[colours].split())) <= 255 for _, m in found):
-                    rows = [(number, m[index], m[name]) for number, m in found if m]
-                    return [Reading(tuple(_abbreviated(rows)), general=True)]
+                found = _matches(patterns[count], body, "a colour table")
+                if found and max(float(word) for _, m in found for word in m[colours].split()) <= 255:
+                    rows = _abbreviated([(number, m[1], m[name]) for number, m in found])
+                    return [Reading(tuple(rows), general=True)]
     return []
 
 
@@ -95,6 +94,7 @@ def _plain(every: list[Line], lines: list[Line], values: list[int]) -> list[Read
             return [Reading(readings[0].rows)]
         if readings:
             return readings
+    _matches(_INDEX_FIRST, lines, "an index and a name")
     return []
 
 
@@ -106,9 +106,12 @@ def _one_line(every: list[Line], lines: list[Line], values: list[int]) -> list[R
     for separator in ("\t", ";", "|", ","):
         pieces = [piece.strip() for piece in line.split(separator) if piece.strip()]
         for records in ([[piece] for piece in pieces], _records(pieces)):
-            readings = (
-                _plain([], [(number, "\t".join(record)) for record in records], values) if len(records) > 1 else []
-            )
+            if len(records) < 2:
+                continue
+            try:
+                readings = _plain([], [(number, "\t".join(record)) for record in records], values)
+            except InputError:
+                continue  # another separator may do
             if readings and all(row.name for reading in readings for row in reading.rows):
                 return readings
     records = _records([re.sub(r"^(\d+)[.:,;=)]$", r"\1", word) for word in line.split()])
@@ -128,8 +131,12 @@ def _names_alone(every: list[Line], lines: list[Line], values: list[int]) -> lis
     if names and is_header([names[0]]):
         lines, names = lines[1:], names[1:]
     first = 0 if names and is_no_region(names[0]) else 1
-    if values != list(range(1, len(names) + first)) or not any(re.search(r"[^\W\d_]", name) for name in names):
+    if values != list(range(1, len(names) + first)) or not all(
+        re.search(r"[^\W\d_]", name) for name in names[1 - first :]
+    ):
         return []
+    if any(_INDEX_FIRST.fullmatch(line) or re.search(r"[,;|:=\t]\s*\d+\s*$", line) for _, line in lines):
+        return []  # a table whose other lines are damaged
     rows = [
         Row(str(place), name, number) for place, ((number, _), name) in enumerate(zip(lines, names, strict=True), first)
     ]
@@ -148,8 +155,21 @@ _FORMS: tuple[tuple[str, Form], ...] = (
 )
 
 
-def _one(rows: Sequence[Row] | object) -> list[Reading]:
-    return [Reading(tuple(rows))]  # type: ignore[arg-type]
+def _one(rows: Iterable[Row]) -> list[Reading]:
+    listed = tuple(rows)
+    return [Reading(listed)] if listed else []
+
+
+def _matches(pattern: re.Pattern[str], lines: list[Line], form: str) -> list[tuple[int, re.Match[str]]]:
+    """Match every line; none if fewer than half match, an error if a few do not: a damaged line is no other form."""
+    found = [(number, pattern.fullmatch(line)) for number, line in lines]
+    odd = [number for number, m in found if not m]
+    if 2 * len(odd) >= len(lines):
+        return []
+    if odd:
+        line = next(line for number, line in lines if number == odd[0])
+        raise InputError(f"line {odd[0]} is not in the form of the others ({form}): {line.strip()[:60]!r}; correct it")
+    return [(number, m) for number, m in found if m]
 
 
 def _whole(line: str) -> list[str]:
