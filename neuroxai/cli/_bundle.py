@@ -23,6 +23,8 @@ class Scans:
     folder: Path
     failures: list[dict[str, str]]
     single: bool = False
+    datalist: str | None = None
+    part: str | None = None
 
 
 def find_scans(
@@ -45,8 +47,9 @@ def find_scans(
         from neuroxai.components import open_part, read_record
 
         classes = read_record(str(bundle / "models" / "model.pt")).get("classes")
-        items = open_part(str(datalist or source / "datalist.json"), part or "test", str(source.resolve()), classes)
-        return Scans(items, source.resolve(), [])
+        listed, chosen = str((datalist or source / "datalist.json").resolve()), part or "test"
+        items = open_part(listed, chosen, str(source.resolve()), classes)
+        return Scans(items, source.resolve(), [], datalist=listed, part=chosen)
     from neuroxai.cohort import find_scans as find
 
     found, left_out = find(source, **pattern)

@@ -157,6 +157,8 @@ def explain(
             native=native,
             maps=not scores_only,
             score_space=score_space,
+            datalist=scans.datalist,
+            part=scans.part,
             **({"neuron": _neuron(neuron)} if neuron else {}),
             **({"start": start} if start else {}),
         )

@@ -3,7 +3,7 @@
 from neuroxai.cohort.datalist import check_datalist, load_datalist, write_datalist
 from neuroxai.cohort.labels import Labelled, label_scans
 from neuroxai.cohort.match import Matched, match_sex
-from neuroxai.cohort.people import Described, describe, two_groups
+from neuroxai.cohort.people import Described, class_groups, describe, two_groups
 from neuroxai.cohort.scans import LeftOut, Scan, find_scans
 from neuroxai.cohort.split import SplitOptions, split_cohort
 from neuroxai.cohort.summary import summary
@@ -18,6 +18,7 @@ __all__ = [
     "Scan",
     "SplitOptions",
     "check_datalist",
+    "class_groups",
     "describe",
     "find_scans",
     "label_scans",

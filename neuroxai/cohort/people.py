@@ -135,6 +135,29 @@ def two_groups(
     return control, patients
 
 
+def class_groups(classes: Sequence[str], hint: str | None = None) -> tuple[str, str]:
+    """Settle controls and patients among a network's classes, whichever class is explained.
+
+    As `two_groups`; where names do not tell, the first class stands for the controls and the last for the patients.
+
+    Parameters
+    ----------
+    classes : sequence of str
+        In the order of their numbers.
+    hint : str, optional
+        Class to take for the patients where several are left, such as the one explained; never that of the controls.
+    """
+    try:
+        return two_groups(classes, hint=hint)
+    except InputError:
+        pass
+    try:
+        control = controls_of(Counter(classes))
+    except InputError:
+        return classes[0], classes[-1]
+    return control, [name for name in classes if name != control][-1]
+
+
 def controls_of(counts: Mapping[str, int], patients: str | None = None) -> str:
     """Return the one class that bears a well-known name of controls.
 

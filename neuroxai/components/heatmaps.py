@@ -54,6 +54,8 @@ class HeatmapSaver:
         The weights' path, for the checksum.
     dataset_dir : str
         The cohort's folder; sources are named relative to it.
+    datalist, part : str, optional
+        Where the scans asked for are listed, and the part of it; None for scans that no datalist lists.
     bundle : str
         The bundle's name.
     atlas : str or None
@@ -82,6 +84,8 @@ class HeatmapSaver:
         start: str | None = None,
         checkpoint: str = "",
         dataset_dir: str = "",
+        datalist: str | None = None,
+        part: str | None = None,
         bundle: str = "",
         atlas: str | None = "builtin",
         labels: str | None = None,
@@ -101,6 +105,7 @@ class HeatmapSaver:
         self.scores = Scores(atlas, labels, space, score_space)
         self.dataset_dir = Path(dataset_dir).resolve() if dataset_dir else None
         self.seen = SeenScans(read_record(checkpoint) if checkpoint else {}, self.dataset_dir)
+        self.listed = {"datalist": self._relative(datalist) if datalist else None, "part": part if datalist else None}
         self._asked: list[dict[str, Any]] = []
         hidden = hidden_facts(layer, neuron, conditions)
         self.label = io.start_label(hidden["layer"], hidden["neuron"], hidden["conditions"])
@@ -170,6 +175,7 @@ class HeatmapSaver:
                 **self.facts,
                 "classes": self.classes,
                 "dataset_dir": str(self.dataset_dir) if self.dataset_dir else None,
+                **self.listed,
                 "scans": len(rows),
                 "failed": self.failures,
             },

@@ -12,6 +12,7 @@ from neuroxai.errors import InputError
 from neuroxai.statistics import wilson
 
 FEWEST = 10  # scans of each class from which a curve is fitted
+WIDEST = 0.25  # probabilities that one bin may span
 
 
 @dataclass(frozen=True)
@@ -28,13 +29,16 @@ class Bin:
 def reliability(true: ArrayLike, probability: ArrayLike, bins: int = 5) -> list[Bin]:
     """Group scans by probability into bins of (almost) equal number, and compare with the share of positives.
 
+    Equal probabilities stay together. A bin that would span more than `WIDEST` is parted at its widest gap, so that no
+    point stands where no scan is: scans at 0 and at 1 have no common mean that says anything.
+
     Parameters
     ----------
     true : array_like of bool, shape (scans,)
     probability : array_like, shape (scans,)
         Of the positive class.
     bins : int
-        At most; fewer scans than ten a bin give fewer bins.
+        So many at first; fewer scans than ten per bin give fewer.
 
     Returns
     -------
@@ -45,12 +49,26 @@ def reliability(true: ArrayLike, probability: ArrayLike, bins: int = 5) -> list[
     count = max(1, min(bins, len(share) // 10))
     order = np.argsort(share, kind="stable")
     found = []
-    for part in np.array_split(order, count):
-        if len(part):
+    ends = [len(part) for part in np.array_split(order, count)]
+    # a border between equal probabilities moves behind the last of them
+    borders = np.unique(np.searchsorted(share[order], share[order][np.cumsum(ends)[:-1] - 1], side="right"))
+    for coarse in np.split(order, borders):
+        for part in _narrow(coarse, share):
             positive = int(truth[part].sum())
             low, high = wilson(positive, len(part))
             found.append(Bin(float(share[part].mean()), positive / len(part), low, high, len(part)))
     return found
+
+
+def _narrow(part: NDArray[np.intp], share: NDArray[np.float64]) -> list[NDArray[np.intp]]:
+    """Part scans in ascending order of probability at the widest gap until no part spans more than `WIDEST`."""
+    if not len(part):
+        return []
+    values = share[part]
+    if values[-1] - values[0] <= WIDEST:
+        return [part]
+    cut = int(np.diff(values).argmax()) + 1
+    return [*_narrow(part[:cut], share), *_narrow(part[cut:], share)]
 
 
 def brier(true: ArrayLike, probability: ArrayLike) -> float:

@@ -11,11 +11,21 @@ from neuroxai import io
 from neuroxai._version import __version__
 from neuroxai.errors import InputError
 from neuroxai.io.dicom import series_digest
+from neuroxai.io.names import sidecar_of
 from neuroxai.preprocess.engine import Engine
 from neuroxai.preprocess.options import PrepareOptions
 from neuroxai.preprocess.sources import Source
 
 GENERATOR = "neuroxai prepare"
+_MARKS = {"Flags", "Dropped", "BrainFrom", "Quality"}  # what a record of ours holds, whichever its version
+_SHOWN = {
+    "arm": "registration",
+    "engine": "by",
+    "template": "template",
+    "spacing": "spacing in mm",
+    "scaling": "scaling",
+    "bias_correction": "bias correction",
+}
 
 
 def space_label(arm: str) -> str:
@@ -79,11 +89,32 @@ def records_in(folder: Path) -> dict[tuple[str, str], dict[str, Any]]:
             try:
                 record: dict[str, Any] = io.read_json(file)
                 key = record["Participant"], record["Session"] or ""
-                if {"Flags", "Dropped", "BrainFrom", "Quality"} <= record.keys():
+                if record.keys() >= _MARKS:
                     found[key] = record
             except (InputError, KeyError, TypeError):
                 continue
     return found
+
+
+def record_of(scan: Path) -> dict[str, Any]:
+    """Return the record that stands beside a prepared scan; empty where `neuroxai prepare` did not write the scan."""
+    file = sidecar_of(scan)
+    if not file.is_file():
+        return {}
+    try:
+        record = io.read_json(file)
+    except InputError:
+        return {}
+    return record if isinstance(record, dict) and record.keys() >= _MARKS else {}
+
+
+def how(record: dict[str, Any]) -> str:
+    """Say in one line how a scan was prepared; empty without a record."""
+    choices = record.get("Parameters")
+    if not isinstance(choices, dict):
+        return ""
+    shown = [f"{words} {choices[key]}" for key, words in _SHOWN.items() if choices.get(key) is not None]
+    return ", ".join([*shown, f"brain from {record['BrainFrom']}"])
 
 
 def inputs_of(source: Source) -> dict[str, Any]:

@@ -71,7 +71,7 @@ class Controls:
 
     @classmethod
     def of_report(cls, folder: ExplainFolder) -> Controls | None:
-        """Take the report's own scans whose true label is another than the class explained; None if they are few.
+        """Take the report's own scans whose true label is that of the controls; None if they are few.
 
         Those that the network was trained on are left out. Compared are shares, as `neuroxai compare` does by default:
         sure patients would otherwise differ from controls everywhere.
@@ -94,7 +94,7 @@ class Controls:
             return None
         seen = Seen.of(parts)
         reference = Reference.fit(frame, None, "share", seen.facts(), (), fitting_scale(frame.to_numpy()))
-        source = f"the {reference.controls} controls of this report (true label {_others(folder)})"
+        source = f"the {reference.controls} controls of this report (true label {folder.groups[0]})"
         return cls(reference, "share", "; ".join([source, *seen.notes()]), own=True)
 
     def __call__(self, item: Item, person: Mapping[str, Any]) -> AgainstControls:
@@ -142,8 +142,4 @@ def trained_alone(folder: ExplainFolder) -> list[str]:
 
 
 def _healthy(folder: ExplainFolder) -> list[Item]:
-    return [item for item in folder.items if item.true in folder.classes and item.true != folder.positive]
-
-
-def _others(folder: ExplainFolder) -> str:
-    return " or ".join(name for name in folder.classes if name != folder.positive)
+    return [item for item in folder.items if item.true == folder.groups[0]]

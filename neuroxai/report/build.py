@@ -96,11 +96,12 @@ def build_report(
         raise InputError("no *_desc-effect_mask.nii.gz lies beside the scan of any patient; leave out --truth")
     averages = Averages(space)
     links: dict[str, ScanLink] = {}
+    patients_class = folder.patients
     fingerprints, flagged = Fingerprints(), dict[str, str]()
     whole = [item for item in folder.items if item.title not in broken]
     pages = show_all(whole, sources, context, target, jobs)
     for count, item in enumerate(folder.items):
-        cell = cell_of(item, folder.classes, folder.positive)
+        cell = cell_of(item, folder.classes, patients_class)
         shown = Shown([Failure(item.title, broken[item.title])]) if item.title in broken else next(pages)
         failures.extend(shown.failures)
         page = ""
@@ -109,7 +110,7 @@ def build_report(
             if shown.flags:
                 flagged[item.title] = "; ".join(shown.flags)
             try:
-                averages.add(shown.heatmap, shown.scan, shown.regions, groups_of(cell))
+                averages.add(shown.heatmap, shown.scan, shown.regions, groups_of(cell, item.true not in folder.groups))
                 if known.masks and cell:
                     patient = cell in ("TP", "FN")
                     own = known.read_mask(masks[item.title]) if patient and item.title in masks else None
@@ -118,7 +119,7 @@ def build_report(
                 page = item.page
             except InputError as error:
                 failures.append(Failure(item.title, str(error)))
-        probability = item.probabilities[folder.positive]
+        probability = item.probabilities[patients_class]
         links[item.title] = ScanLink(item.title, page, item.true, item.predicted, probability, cell, shown.outside)
         if on_scan is not None:
             on_scan(count + 1, len(folder.items))
@@ -127,8 +128,8 @@ def build_report(
     dose = planted_dose(table / "participants.tsv", patients) if known.masks and table is not None else []
     found = known.figures(averages, dose) if known.masks else {}
     labelled = [item for item in folder.items if links[item.title].cell]
-    estimates, roc = _classification(labelled, folder.positive)
-    calibration = ([i.true == folder.positive for i in labelled], [i.probabilities[folder.positive] for i in labelled])
+    estimates, roc = _classification(labelled, patients_class)
+    calibration = ([i.true == patients_class for i in labelled], [i.probabilities[patients_class] for i in labelled])
     before = [Failure(who, f"not explained: {error}") for who, error in folder.failed]
     values_all = cohort_values(
         folder, averages, links, estimates, roc, found, [*before, *failures], calibration, fingerprints, flagged
@@ -202,7 +203,7 @@ def _gather_masks(
     for item in folder.items:
         source = sources[item.title]
         mask = mask_beside(source) if source is not None else None
-        if mask is None or cell_of(item, folder.classes, folder.positive) not in ("TP", "FN"):
+        if mask is None or cell_of(item, folder.classes, folder.patients) not in ("TP", "FN"):
             continue
         try:
             known.add_mask(mask)

@@ -24,19 +24,23 @@ GROUP_NAMES = {
 }
 
 
-def cell_of(item: Item, classes: Sequence[str], positive: str) -> str:
-    """Return ``TP``, ``FP``, ``TN`` or ``FN``; empty where the true class is unknown."""
-    if item.true not in classes:
-        return ""
-    said = item.predicted == positive
-    return ("T" if said == (item.true == positive) else "F") + ("P" if said else "N")
+def cell_of(item: Item, classes: Sequence[str], patients: str) -> str:
+    """Return ``TP``, ``FP``, ``TN`` or ``FN`` of the patients' class; empty where the true class is unknown."""
+    return cell(item.true, item.predicted, patients) if item.true in classes else ""
 
 
-def groups_of(cell: str) -> list[str]:
-    """Return the groups that a scan of this cell belongs to."""
+def cell(true: str, predicted: str, patients: str) -> str:
+    """Return ``TP``, ``FP``, ``TN`` or ``FN``: positive is the class of the patients, whichever class is explained."""
+    said = predicted == patients
+    return ("T" if said == (true == patients) else "F") + ("P" if said else "N")
+
+
+def groups_of(cell: str, other: bool = False) -> list[str]:
+    """Return the groups that a scan of this cell belongs to; `other`: it is neither a patient's nor a control's."""
     if not cell:
         return ["all"]
-    return ["all", cell, "patients" if cell in ("TP", "FN") else "controls"]
+    group = "patients" if cell in ("TP", "FN") else "controls"
+    return ["all", cell] if other else ["all", cell, group]
 
 
 class Averages:
@@ -67,6 +71,19 @@ class Averages:
             self.presence.add(scaled.data > 0, ["all"])
         self.sums.add({r.name: r.sum for r in regions}, groups)
         self.densities.add({r.name: r.density for r in regions}, groups)
+
+    def heatmaps_shown_before(self, groups: Sequence[str]) -> dict[str, str]:
+        """Return each group that holds the scans of a wider one before it, with that one's name.
+
+        Where nobody is missed, the true positives are all patients: their picture would stand there twice.
+        """
+        wider = {"TP": "patients", "FN": "patients", "TN": "controls", "FP": "controls"}
+        found = {}
+        for group, whole in wider.items():
+            count = self.heatmaps.count(group)
+            if group in groups and whole in groups and count and count == self.heatmaps.count(whole):
+                found[group] = whole
+        return found
 
     def brain(self) -> NDArray[np.bool_] | None:
         """Voxels where the mean of the min-max scaled scans is above zero; scans are skull-stripped."""

@@ -11,10 +11,11 @@ from neuroxai.atlas import Atlas, get
 from neuroxai.errors import InputError, LeakageError
 from neuroxai.evaluation.calibration import Calibration
 from neuroxai.io import read_tsv
+from neuroxai.preprocess.records import record_of
 from neuroxai.report.against_controls import Controls, trained_alone
 from neuroxai.report.folder import ExplainFolder
 from neuroxai.report.item import Item, text_of
-from neuroxai.report.person import flags_of, person_facts, preparation_of, read_people, row_of
+from neuroxai.report.person import flags_of, person_facts, read_people, row_of
 from neuroxai.report.several_models import Models
 from neuroxai.report.values import Calibrated, Region
 from neuroxai.report.viewer import Regions, viewer_data
@@ -47,6 +48,7 @@ class Context:
     """Built once a report; `of_scan` gives each page its part."""
 
     positive: str
+    listed: Sequence[tuple[str, str]] = ()
     people: Mapping[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
     controls: Controls | None = None
     no_controls: Sequence[str] = ()
@@ -68,6 +70,11 @@ class Context:
         controls = Controls.of_report(folder) if beside.reference is None else Controls.stored(beside.reference, folder)
         return cls(
             positive=folder.positive,
+            listed=[
+                (label, str(folder.record[key]))
+                for key, label in (("datalist", "Datalist"), ("part", "Part of the datalist"))
+                if folder.record.get("datalist") and folder.record.get(key)
+            ],
             people=read_people(table),
             controls=controls,
             no_controls=trained_alone(folder) if controls is None else (),
@@ -86,7 +93,7 @@ class Context:
         limit: float,
     ) -> tuple[dict[str, Any], list[str]]:
         """Return values for `ScanValues`, and what could not be had and why."""
-        row, record, notes = row_of(self.people, item), preparation_of(source), list(self.no_controls)
+        row, record, notes = row_of(self.people, item), record_of(source) if source else {}, list(self.no_controls)
         values: dict[str, Any] = {
             "person": person_facts(row, scan, record),
             "flags": flags_of(record),

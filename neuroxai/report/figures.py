@@ -18,6 +18,7 @@ from neuroxai.space import Volume
 
 # blue against orange: told apart with any common colour blindness; both ends are lighter, so size reads as lightness
 _STOPS = ("#a6e3ff", "#3f97f0", "#1b4fbf", "#6b6b6b", "#b8440c", "#f28a1c", "#ffe37a")
+FEWEST_DRAWN = 5  # scans in a bin of the calibration figure
 COLOURS = "blue (against) to orange and yellow (for), dark near zero; weak relevance lets the scan show through"
 FOR, AGAINST, PATIENTS, CONTROLS = "#b8440c", "#1b4fbf", "#b8440c", "#1b4fbf"
 
@@ -115,15 +116,19 @@ def roc_figure(curve: RocCurve, label: str) -> bytes:
 
 
 def reliability_figure(curve: Sequence[Bin]) -> bytes:
-    """Share of positives against mean probability, with 95 % intervals and the diagonal of perfect calibration."""
+    """Share of positives against mean probability, with 95 % intervals and the diagonal of perfect calibration.
+
+    Bins of fewer than `FEWEST_DRAWN` scans are left out: their interval spans most of the axis.
+    """
+    curve = [one for one in curve if one.n >= FEWEST_DRAWN]
     with figure_of(4.4, 4.2) as (figure, output):
         axes = figure.add_axes((0.14, 0.13, 0.82, 0.83))
-        axes.plot([0, 1], [0, 1], color="#767676", linestyle="--", linewidth=1, label="as they say")
+        axes.plot([0, 1], [0, 1], color="#767676", linestyle="--", linewidth=1, label="perfect calibration")
         middle = [one.predicted for one in curve]
         seen = [one.observed for one in curve]
         below, above = [one.observed - one.low for one in curve], [one.high - one.observed for one in curve]
         axes.errorbar(
-            middle, seen, yerr=[below, above], fmt="o-", color=CONTROLS, linewidth=1.5, capsize=3, label="seen"
+            middle, seen, yerr=[below, above], fmt="o-", color=CONTROLS, linewidth=1.5, capsize=3, label="observed"
         )
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
         axes.set_xlabel("probability, mean of the bin")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from neuroxai.cohort import class_groups
 from neuroxai.errors import InputError, SpaceError
 from neuroxai.io import read_json, read_space, read_tsv
 from neuroxai.report.item import Item, read_item, text_of
@@ -20,7 +21,8 @@ from neuroxai.space import Space
 class ExplainFolder:
     """An explain output: the run record, its scans and what failed there.
 
-    ``positive`` is the class explained; ``mixed`` says that some heatmaps explain another class.
+    ``positive`` is the class explained; ``mixed`` says that some heatmaps explain another class. Who is a patient and
+    who a control does not depend on it (`groups`).
     """
 
     path: Path
@@ -30,6 +32,16 @@ class ExplainFolder:
     items: list[Item]
     failed: list[tuple[str, str]]
     mixed: bool
+
+    @property
+    def groups(self) -> tuple[str, str]:
+        """The classes of controls and of patients, settled as `neuroxai compare` does."""
+        return class_groups(self.classes, self.positive)
+
+    @property
+    def patients(self) -> str:
+        """The class of the patients: the positive one of all figures of classification."""
+        return self.groups[1]
 
 
 def read_folder(path: str | os.PathLike[str], wanted: Literal["heatmap", "regions"] = "heatmap") -> ExplainFolder:

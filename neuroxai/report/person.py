@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from neuroxai.errors import InputError
-from neuroxai.io import read_json, read_tsv
-from neuroxai.io.names import sidecar_of
+from neuroxai.io import read_tsv
+from neuroxai.preprocess.records import how
 from neuroxai.report.item import Item, text_of
 from neuroxai.space import Volume
 
@@ -34,30 +34,14 @@ def row_of(people: Mapping[tuple[str, str], Mapping[str, Any]], item: Item) -> M
     return people.get((item.participant_id, item.session_id)) or people.get((item.participant_id, ""), {})
 
 
-def person_facts(row: Mapping[str, Any], scan: Volume | None, record: Mapping[str, Any]) -> list[tuple[str, str]]:
+def person_facts(row: Mapping[str, Any], scan: Volume | None, record: dict[str, Any]) -> list[tuple[str, str]]:
     """Return label and value of what is known: age, sex, group; the scan's grid; how it was prepared."""
     facts = [(label, text) for key, label in _COLUMNS.items() if (text := text_of(row.get(key)))]
     if scan is not None:
         facts.append(("Scan's grid", scan.space.describe()))
-    parameters = record.get("Options")
-    if isinstance(parameters, Mapping):
-        chosen = [f"{key} {parameters[key]}" for key in ("arm", "brain", "scaling", "engine") if key in parameters]
-        facts.append(("Prepared", ", ".join(chosen)))
+    if prepared := how(record):
+        facts.append(("Prepared", prepared))
     return facts
-
-
-def preparation_of(source: Path | None) -> dict[str, Any]:
-    """Read the record that `neuroxai prepare` left beside a scan; empty where there is none."""
-    if source is None:
-        return {}
-    record = sidecar_of(source)
-    if not record.is_file():
-        return {}
-    try:
-        found = read_json(record)
-    except InputError:
-        return {}
-    return found if isinstance(found, dict) and "Flags" in found else {}
 
 
 def flags_of(record: Mapping[str, Any]) -> Sequence[str] | None:

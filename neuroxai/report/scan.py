@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -76,7 +77,7 @@ def scan_values(
         bars=figures.region_bars([r.name for r in largest], {target: [r.sum for r in largest]}, "sum of relevance")
         if largest
         else None,
-        provenance=provenance(sidecar),
+        provenance=[*provenance(sidecar), *(context.listed if context is not None else ())],
         notes=notes,
         outside=outside_brain(heatmap, scan),
         method=str(sidecar.get("method") or ""),
@@ -142,7 +143,8 @@ def command_of(record: Mapping[str, Any]) -> str:
     """Return the command that explains so again, from what a sidecar or a run record notes."""
     words = ["neuroxai explain BUNDLE", str(record.get("source") or "COHORT"), f"--method {record['method']}"]
     words += [f"--option {key}={json.dumps(value)}" for key, value in (record.get("options") or {}).items()]
-    words += [f"--{key} {record[key]}" for key in ("start", "part") if record.get(key)]
+    words += [f"--start {record['start']}"] if record.get("start") else []
+    words += [f"--{key} {shlex.quote(str(record[key]))}" for key in ("datalist", "part") if record.get("datalist")]
     if isinstance(record.get("target"), str):
         words.append(f"--target {record['target']}")
     atlas = record.get("atlas")

@@ -39,7 +39,7 @@ class CohortScores:
     voxels : pandas.Series
         Size of each region; the mean over the scans where these were scored on grids of their own.
     people : pandas.DataFrame
-        Index: participants. Columns class, age (mean over the scans), sex, probability (of the class explained, mean
+        Index: participants. Columns class, age (mean over the scans), sex, probability (of the patients' class, mean
         over the scans), seen (what the network had seen of them, see `neuroxai.cohort.seen`), scans (how many).
     failures : list of Failure
         Scans and participants that could not be used.
@@ -96,7 +96,7 @@ def read_scores(
             if tables:
                 _same_regions(item, table, first, tables[0], folder.record.get("score_space") == "scan")
             tables.append(table)
-            scored.append({**person, "probability": item.probabilities[folder.positive], "seen": item.seen})
+            scored.append({**person, "probability": item.probabilities[folder.patients], "seen": item.seen})
         if on_scan is not None:
             on_scan(count + 1, len(described.scans))
     if not tables:

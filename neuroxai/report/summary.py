@@ -42,18 +42,22 @@ def cohort_values(
     limit = max(limits, default=0.0)
     mean_scan = averages.scans.mean("all")
     under = None if mean_scan is None else Volume(mean_scan, averages.space)
+    twins = averages.heatmaps_shown_before(shown)
     volumes = {g: None if mean is None else Volume(mean, averages.space) for g, mean in means.items()}
     like = next((v for v in volumes.values() if v is not None), None)
     groups = [
         GroupMap(
             GROUP_NAMES[g],
             averages.heatmaps.count(g),
-            None if v is None else figures.mosaic(v, under, limit, ("axial", "coronal"), count=8, like=like),
+            None
+            if v is None or g in twins
+            else figures.mosaic(v, under, limit, ("axial", "coronal"), count=8, like=like),
+            GROUP_NAMES[twins[g]] if g in twins else "",
         )
         for g, v in volumes.items()
     ]
     region_groups = ["patients", "controls", "TP", "FN", "TN", "FP"] if labelled else ["all"]
-    region_groups = [g for g in region_groups if averages.heatmaps.count(g)] or ["all"]
+    region_groups = [g for g in region_groups if averages.heatmaps.count(g) and g not in twins] or ["all"]
     regions = averages.region_means(region_groups)
     notes = []
     if folder.mixed:
@@ -62,12 +66,15 @@ def cohort_values(
     if strange:
         notes.append(f"True labels that are no class of the network were taken as unknown: {', '.join(strange)}.")
     curve = reliability(*calibration) if calibration[0] else []
+    points = sum(one.n >= figures.FEWEST_DRAWN for one in curve)
     prints, shown_regions = (None, 0) if fingerprints is None else fingerprints.figure(list(links.values()))
     area = estimates.get("roc_auc")
     label = f"area {number(area.value)}" if area is not None and area.value is not None else "ROC"
     return CohortValues(
         classes=folder.classes,
-        positive=folder.positive,
+        positive=folder.patients,
+        controls=folder.groups[0],
+        explained=folder.positive,
         scans=len(folder.items),
         participants=len({item.participant_id for item in folder.items}),
         labelled=labelled,
@@ -86,7 +93,7 @@ def cohort_values(
         provenance=provenance(folder.record),
         notes=notes,
         reliability=curve,
-        reliability_figure=figures.reliability_figure(curve) if len(curve) > 1 else None,
+        reliability_figure=figures.reliability_figure(curve) if points > 1 else None,
         brier=brier(*calibration) if calibration[0] else None,
         fingerprints=prints,
         fingerprint_regions=shown_regions,
@@ -99,8 +106,9 @@ def _bars(regions: Sequence[RegionMeans], groups: Sequence[str]) -> bytes | None
     if not regions:
         return None
     drawn = [g for g in groups if g in ("patients", "controls", "all")]
-    lengths = {g: [r.densities[g] for r in regions[:10]] for g in drawn}
-    return figures.region_bars([r.name for r in regions[:10]], lengths, "mean density of relevance")
+    # the measure that the table is in the order of
+    lengths = {g: [r.sums[g] for r in regions[:10]] for g in drawn}
+    return figures.region_bars([r.name for r in regions[:10]], lengths, "mean sum of relevance")
 
 
 def outside_brain(links: Sequence[ScanLink]) -> dict[str, Any] | None:
@@ -117,6 +125,8 @@ def metrics_record(values: CohortValues, averages: Averages) -> dict[str, Any]:
     return {
         "classes": list(values.classes),
         "positive": values.positive,
+        "controls": values.controls,
+        "explained": values.explained,
         "scans": values.scans,
         "participants": values.participants,
         "labelled": values.labelled,

@@ -126,11 +126,12 @@ class ScanValues:
 
 @dataclass(frozen=True)
 class GroupMap:
-    """Mean heatmap of a group; no figure where the group is empty."""
+    """Mean heatmap of a group; no figure where the group is empty, or holds the scans of another one (`same_as`)."""
 
     name: str
     n: int
     figure: bytes | None
+    same_as: str = ""
 
 
 @dataclass(frozen=True)
@@ -164,7 +165,11 @@ class CohortValues:
     Parameters
     ----------
     positive : str
-        The class taken as positive, also the class whose heatmaps are averaged.
+        The class of the patients, which all figures of classification take as positive.
+    controls : str
+        The class of the controls.
+    explained : str
+        The class whose heatmaps are averaged.
     metrics : mapping of str to Estimate
         Empty where no true labels are known.
     confusion : mapping of str to sequence of ScanLink
@@ -200,6 +205,8 @@ class CohortValues:
     links: Sequence[ScanLink]
     failures: Sequence[Failure]
     provenance: Sequence[tuple[str, str]]
+    controls: str = ""
+    explained: str = ""
     notes: Sequence[str] = field(default_factory=tuple)
     outside: Mapping[str, Any] | None = None
     reliability: Sequence[Bin] = ()

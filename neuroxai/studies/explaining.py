@@ -20,9 +20,11 @@ from numpy.typing import NDArray
 from neuroxai import io
 from neuroxai._version import __version__
 from neuroxai.atlas import Atlas, RegionScorer
+from neuroxai.cohort import class_groups
 from neuroxai.components import AttributionInferer, FilterInferer
 from neuroxai.errors import InputError
 from neuroxai.evaluation import GroupMeans, localisation_metrics, mask_in_space
+from neuroxai.report.cohort import cell
 from neuroxai.space import Space, Volume
 from neuroxai.statistics import lesion_coverage, lesion_relevance
 from neuroxai.studies.digest import digest
@@ -159,13 +161,13 @@ class _Gatherer:
         values = _array(heatmap)
         if not np.isfinite(values).all():
             raise InputError(f"{who['participant_id']}: the heatmap is not finite; is the network's training?")
-        positive = self.opened.classes[self.target]
-        said, is_ = row["predicted"] == positive, row["true"] == positive
-        cell = ("T" if said == is_ else "F") + ("P" if said else "N")
-        self.means.add(values, ["all", cell, f"class-{row['true']}"])
+        # groups are those of the classes, whichever of them is explained
+        patients = class_groups(self.opened.classes)[1]
+        which = cell(row["true"], row["predicted"], patients)
+        self.means.add(values, ["all", which, f"class-{row['true']}"])
         self.scans.append({
-            **who, "true": row["true"], "predicted": row["predicted"], "cell": cell,
-            "probability": row[f"probability_{positive}"], "sum": values.sum(), "positive": np.maximum(values, 0).sum(),
+            **who, "true": row["true"], "predicted": row["predicted"], "cell": which,
+            "probability": row[f"probability_{patients}"], "sum": values.sum(), "positive": np.maximum(values, 0).sum(),
             **_truths(values, truth, _array(scan) != 0, self.space.spacing),
         })  # fmt: skip
         for key, scorer in self.scorers.items():

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from neuroxai import io
+from neuroxai.cohort import class_groups
 from neuroxai.components import ScanDataset, open_bundle, open_part
 from neuroxai.components.data import Failure
 from neuroxai.components.predictions import prediction_rows, write_predictions
@@ -80,7 +81,7 @@ def write_result(folder: Path, bundle: Path, facts: dict[str, Any]) -> None:
         if not rows:
             raise InputError(f"no scan of part {part!r} can be read; the first: {next(iter(opened.failures.values()))}")
         write_predictions(folder / f"predictions_{part}.tsv", rows, opened.classes)
-        positive = opened.classes[-1]
+        positive = class_groups(opened.classes)[1]
         found = classification_metrics(
             [row["true"] == positive for row in rows],
             [row[f"probability_{positive}"] for row in rows],

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -42,6 +43,19 @@ def test_predictions_name_classes_and_probabilities(explained):
     assert list(table["true"]) == ["CN", "AD", "CN", "AD"]
     assert list(table["predicted"]) == list(table["true"])
     np.testing.assert_allclose(table["probability_CN"] + table["probability_AD"], 1, atol=1e-6)
+
+
+def test_the_report_says_which_scans_were_asked_for(explained, trained_bundle, tiny_cohort, scan, tmp_path):
+    record = io.read_json(explained / "explain.json")
+    assert (record["datalist"], record["part"]) == ("datalist.json", "test")
+    assert run("report", explained, "--out", tmp_path / "report", "--subject", "sub-17").code == 0
+    page = (tmp_path / "report" / "sub-17.html").read_text()
+    for label, value in (("Datalist", "datalist.json"), ("Part of the datalist", "test"), ("Start", "probability")):
+        assert re.search(rf'<th scope="row">{label}</th><td[^>]*>{value}</td>', page), label
+    # one scan alone stands in no list
+    assert run("explain", trained_bundle, scan, "--out", tmp_path / "one", "--no-native").code == 0
+    alone = io.read_json(tmp_path / "one" / "explain.json")
+    assert (alone["datalist"], alone["part"]) == (None, None)
 
 
 def test_the_heatmap_is_what_the_python_call_gives(explained, trained_bundle, scan):

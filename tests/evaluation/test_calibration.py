@@ -79,6 +79,20 @@ def test_bins_hold_every_scan_once(cases):
     assert [one.predicted for one in found] == sorted(one.predicted for one in found)
     for one in found:
         assert one.low <= one.observed <= one.high
+    # no point stands farther from one of its scans than a bin may span, and none twice at one place
+    for value in share:
+        assert min(abs(one.predicted - value) for one in found) <= 0.25 + 1e-12
+    assert len({one.predicted for one in found}) == len(found)
+
+
+def test_sure_scans_have_no_point_at_one_half():
+    truth, share = [False] * 6 + [True] * 6, [0.001] * 6 + [0.999] * 6
+    assert [(one.predicted, one.observed, one.n) for one in reliability(truth, share)] == [
+        (pytest.approx(0.001), 0.0, 6),
+        (pytest.approx(0.999), 1.0, 6),
+    ]
+    (alone,) = reliability([True, False] * 20, [0.5] * 40)
+    assert (alone.predicted, alone.observed, alone.n) == (0.5, 0.5, 40)
 
 
 def test_brier_scores_of_known_forecasts():

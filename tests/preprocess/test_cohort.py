@@ -15,8 +15,9 @@ from scipy import ndimage
 from helpers.brains import bids_of, die_for_the_second
 from neuroxai import io
 from neuroxai.errors import InputError
-from neuroxai.preprocess import PrepareOptions, find_sources, prepare_cohort
+from neuroxai.preprocess import PrepareOptions, find_sources, prepare_cohort, records
 from neuroxai.report import filling_figure
+from neuroxai.report.person import flags_of, person_facts
 from neuroxai.space import Volume
 
 QUICK = PrepareOptions(arm="none", spacing=4.0, bias_correction=False)
@@ -77,6 +78,18 @@ def test_the_record_tells_inputs_choices_and_versions(whole, bids):
     assert record["Parameters"]["arm"] == "none"
     assert record["BrainFrom"] == "stripped"
     assert {"neuroxai", "numpy"} <= set(record["Versions"])
+
+
+def test_reports_say_how_a_scan_was_prepared(whole):
+    record = records.record_of(scan_of(whole, "sub-01"))
+    assert record == io.read_json(record_of(whole, "sub-01"))
+    (_, prepared) = person_facts({}, None, record)[-1]
+    assert prepared.startswith("registration none, by ")
+    assert "spacing in mm 4.0" in prepared
+    assert "bias correction False" in prepared
+    assert flags_of(record) == record["Flags"]
+    # a sidecar that other software wrote is no record of a preparation
+    assert records.record_of(next(whole.glob("sub-01/anat/*_mask.nii.gz"))) == {}
 
 
 def test_more_processes_give_the_same_bytes(whole, bids, tmp_path):

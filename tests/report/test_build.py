@@ -320,16 +320,39 @@ def test_targets_that_differ_are_said_to_mix(explained):
 
 
 @pytest.mark.parametrize("asked", [{"target": "CN"}, {"target": 0}, {"explained": 0}, {"explained": "predicted"}])
-def test_the_class_explained_is_the_positive_one(explained, asked):
+def test_groups_do_not_depend_on_the_class_explained(explained, asked):
     out = explained()
     record = json.loads((out / "explain.json").read_text())
     del record["target"]
     (out / "explain.json").write_text(json.dumps({**record, **asked}))
     for path in out.glob("sub-*/anat/*_heatmap.json"):
         edit_json(path, target="CN")
-    metrics = build_report(out).metrics
-    assert metrics["positive"] == "CN"
-    assert metrics["confusion"]["TP"] == ["sub-0004", "sub-0005"]
+    built = build_report(out)
+    metrics, page = built.metrics, built.index.read_text()
+    assert (metrics["explained"], metrics["positive"], metrics["controls"]) == ("CN", "AD", "CN")
+    assert metrics["confusion"]["TP"] == ["sub-0001", "sub-0002"]
+    assert metrics["confusion"]["TN"] == ["sub-0004", "sub-0005"]
+    assert metrics["groups"]["patients"] == metrics["groups"]["controls"] == 3
+    # two of three patients found, two of three controls
+    assert metrics["classification"]["sensitivity"]["value"] == pytest.approx(2 / 3)
+    assert "Class explained: <strong>CN</strong>" in page
+    assert "whose true label is <strong>AD</strong>, controls those whose true label is <strong>CN</strong>" in page
+
+
+def test_the_same_scans_are_not_shown_twice(explained):
+    people = [
+        ("sub-0001", "", "AD", "AD", 0.9),
+        ("sub-0002", "", "AD", "AD", 0.8),
+        ("sub-0004", "", "CN", "CN", 0.2),
+        ("sub-0005", "", "CN", "CN", 0.1),
+        ("sub-0006", "", "CN", "AD", 0.7),
+    ]
+    built = build_report(explained(people=people))
+    page = built.index.read_text()
+    # nobody is missed: the true positives are the patients
+    assert "<h3>True positives (n = 2)</h3>\n<p>The same scans as all patients, whose map stands above.</p>" in page
+    assert page.count('alt="Mean relevance for AD') == 4  # patients, controls, TN, FP
+    assert {tuple(sorted(row["sum"])) for row in built.metrics["regions"]} == {("FP", "TN", "controls", "patients")}
 
 
 def test_classes_written_as_numbers(explained):

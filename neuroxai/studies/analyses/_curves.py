@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from neuroxai.cohort import class_groups
 from neuroxai.evaluation import roc_points
 from neuroxai.studies.results import Results
 
@@ -24,7 +25,7 @@ def mean_roc(results: Results) -> dict[str, Curve]:
         curves = []
         for done in results.chosen(arm):
             table = results.predictions(done)
-            positive = results.study.cohorts[results.study.arms[arm].cohort].classes[-1]
+            positive = class_groups(results.study.cohorts[results.study.arms[arm].cohort].classes)[1]
             points = roc_points(table["true"] == positive, table[f"probability_{positive}"])
             if points is not None:
                 curves.append(at_grid(np.array(points.false_positive_rate), np.array(points.true_positive_rate)))

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from neuroxai import io
+from neuroxai.cohort import class_groups
 from neuroxai.report import study_figures as draw
 from neuroxai.report.study_figures_eitel2019 import interval_panels, map_rows
 from neuroxai.space import Volume
@@ -74,7 +75,7 @@ def _in_lesions(results: Results, figures: Sequence[Finding], arms: Sequence[str
         for f in figures
         if f.quantity == "lesion coverage in patients" and f.group in arms and f.value is not None
     ]
-    patients = results.study.cohorts[results.study.arms[arms[0]].cohort].classes[-1]
+    patients = class_groups(results.study.cohorts[results.study.arms[arms[0]].cohort].classes)[1]
     points = {}
     for arm in arms:
         table = subjects(results, arm, explanation)

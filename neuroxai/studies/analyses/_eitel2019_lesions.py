@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from neuroxai.cohort import class_groups
 from neuroxai.errors import InputError
 from neuroxai.statistics import correlation, mean_interval, paired_difference
 from neuroxai.studies.analyses._common import number
@@ -40,7 +41,7 @@ def subjects(results: Results, arm: str, explanation: str, part: str = "test") -
 def lesion_findings(results: Results, arm: str, explanation: str, group: str, part: str = "test") -> list[Finding]:
     """Lesion relevance of an arm in patients and in all, set against coverage by pairs, subjects drawn."""
     table = subjects(results, arm, explanation, part)
-    positive = results.study.cohorts[results.study.arms[arm].cohort].classes[-1]
+    positive = class_groups(results.study.cohorts[results.study.arms[arm].cohort].classes)[1]
     patients = table[(table["true"] == positive) & (table["voxels"] > 0)]
     options = results.study.statistics
     how = options.bootstrap()
@@ -76,7 +77,7 @@ def correlation_findings(results: Results, arm: str, explanation: str, group: st
     Controls have few lesions and low sums, so that over all subjects the difference of the groups alone correlates.
     """
     table = subjects(results, arm, explanation, part)
-    positive = results.study.cohorts[results.study.arms[arm].cohort].classes[-1]
+    positive = class_groups(results.study.cohorts[results.study.arms[arm].cohort].classes)[1]
     options, rows = results.study.statistics, []
     for people, who in ((table, ""), (table[table["true"] == positive], ", patients alone")):
         quantity, name = "correlation of lesion voxels and relevance sum", f"{group}, {part}{who}"

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from neuroxai.atlas.sides import hemispheres
+from neuroxai.cohort import class_groups
 from neuroxai.studies.results import Done, Results
 
 SCAN = ["participant_id", "session_id"]
@@ -58,7 +59,7 @@ class RegionTables:
         self.table = merged(results.regions(done, explanation, atlas, part))
         self.scans = results.scans(done, explanation, part)
         self.scans["session_id"] = self.scans["session_id"].fillna("").astype(str)
-        self.positive = results.study.cohorts[results.study.arms[done.run.arm].cohort].classes[-1]
+        self.positive = class_groups(results.study.cohorts[results.study.arms[done.run.arm].cohort].classes)[1]
 
     def wide(self, measure: str, cells: Sequence[str] | None = None) -> pd.DataFrame:
         """Return a measure, a row a scan (participant and session), a column a region, in the atlas's order.

@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 
 from neuroxai import attribution, io
+from neuroxai.cohort import class_groups
 from neuroxai.errors import InputError
 from neuroxai.evaluation import randomisation_test
 from neuroxai.report.study_figures import curves
@@ -99,7 +100,7 @@ def analyse(results: Results) -> Findings:
 def _of_run(results: Results, done: Done) -> pd.DataFrame:
     opened = Opened(done.folder / "bundle", io.read_json(done.folder / "run.json"))
     scans = _patients(opened, int(results.study.options.get("scans", SCANS)))
-    target = 0 if _outputs(opened, scans) == 1 else len(opened.classes) - 1
+    target = 0 if _outputs(opened, scans) == 1 else opened.classes.index(class_groups(opened.classes)[1])
     rows: list[dict[str, Any]] = []
     for name, spec in results.study.explain.items():
         options = dict(spec.options)
@@ -127,7 +128,7 @@ def _of_run(results: Results, done: Done) -> pd.DataFrame:
 def _patients(opened: Opened, count: int) -> torch.Tensor:
     found = []
     for item, scan in opened.scans("test"):
-        if item["label"] == len(opened.classes) - 1:
+        if opened.classes[item["label"]] == class_groups(opened.classes)[1]:
             found.append(scan)
         if len(found) == count:
             break

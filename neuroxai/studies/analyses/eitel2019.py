@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from neuroxai.cohort import class_groups
 from neuroxai.errors import InputError, one_of
 from neuroxai.statistics import overlap, paired_difference
 from neuroxai.studies.analyses._common import WORDS, known_options, metric_findings, runs_doubt
@@ -163,7 +164,7 @@ def _differences(results: Results, roles: dict[str, str]) -> list[Finding]:
 
 def _overlaps(results: Results, table: pd.DataFrame, label: str, roles: dict[str, str]) -> list[Finding]:
     """Share of leading regions that two networks have in common, by the patients' absolute mean."""
-    patients = results.study.cohorts[results.study.arms[roles["scratch"]].cohort].classes[-1]
+    patients = class_groups(results.study.cohorts[results.study.arms[roles["scratch"]].cohort].classes)[1]
     wide = table.pivot(index="region", columns="arm", values=f"mean_{patients}").abs().dropna()
     k, rows = min(results.study.statistics.top, len(wide)), []
     for role in ("scratch", "filled"):
