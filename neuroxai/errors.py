@@ -7,8 +7,10 @@ line on standard error and exit code 2.
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterable
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_LONG = (errno.ENAMETOOLONG,)
 _LOCKED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -84,8 +86,32 @@ def ours(error: BaseException | None) -> NeuroxaiError | None:
 
 
 def refused_by_the_system(error: BaseException) -> str | None:
-    """Say in one line what the user can put right and nobody else: rights, and room on the disk; None for the rest."""
-    if not isinstance(error, OSError) or error.errno not in _FULL + _LOCKED:
+    """Say in one line what the user can put right and nobody else: rights, names, room on the disk; None for the rest.
+
+    Looked for in the chain of causes, since MONAI and ignite wrap what the system raises.
+    """
+    found: BaseException | None = error
+    while found is not None and not (isinstance(found, OSError) and found.errno in _FULL + _LOCKED + _LONG):
+        found = found.__cause__
+    if not isinstance(found, OSError):
         return None
-    way_out = "make room" if error.errno in _FULL else "change its rights, or choose another"
-    return f"{error.filename or 'the disk'}: {error.strerror}; {way_out}"
+    name = str(found.filename or "the disk")
+    if found.errno in _LONG:
+        return f"{name[:60]} ...: {found.strerror} ({len(name)} letters); choose a shorter name"
+    way_out = "make room" if found.errno in _FULL else "change its rights, or choose another"
+    return f"{name}: {found.strerror}; {way_out}"
+
+
+def check_arguments(arguments: Iterable[str]) -> None:
+    """Refuse arguments of a command line that no table, page or configuration can hold: no UTF-8, or several lines.
+
+    Raises
+    ------
+    InputError
+        Naming the first.
+    """
+    for argument in arguments:
+        if any("\ud800" <= sign <= "\udfff" for sign in argument):
+            raise InputError(f"argument {argument!a}: is no UTF-8; rename the file or folder")
+        if any(ord(sign) < 32 or ord(sign) == 127 for sign in argument):
+            raise InputError(f"argument {argument!a}: holds a line break or a control character; rename it")

@@ -68,6 +68,28 @@ def find_scans(
     return Scans(items, source.resolve(), failures)
 
 
+def check_results(out: Path, inputs: Sequence[Path | None], explaining: bool = True) -> None:
+    """Refuse a folder for results that is an input, or in which other results would be lost.
+
+    Raises
+    ------
+    InputError
+        Naming it.
+    """
+    from neuroxai.io import check_folder, json_of, table_of
+
+    predictions = table_of("participant_id", "predicted", "probability_*")
+    ours = {"predictions.tsv": predictions}
+    if explaining:
+        ours |= {
+            "regions.tsv": table_of("participant_id", "index", "name"),
+            "explain.json": json_of("method", "classes"),
+        }
+    check_folder("--out", out, inputs, ours)
+    if not explaining and (out / "explain.json").exists():
+        raise InputError(f"--out {out}: holds explanations, whose predictions.tsv would be lost; name another folder")
+
+
 def _single(path: Path) -> dict[str, Any]:
     name = path.name.removesuffix(".gz").removesuffix(".nii")
     subject = re.match(r"(sub-[A-Za-z0-9]+)(?:_(ses-[A-Za-z0-9]+))?", name)

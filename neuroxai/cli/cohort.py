@@ -32,6 +32,9 @@ def oasis(
 
     Example: `neuroxai cohort oasis oasis --download`
     """
+    from neuroxai.io import check_folder
+
+    check_folder("OUT", out, [data])
     from neuroxai.cohort.public.oasis import ABOUT, oasis_entries
 
     entries, left_out = oasis_entries(subjects, data, download)
@@ -52,6 +55,9 @@ def adni(
 
     Example: `neuroxai cohort adni CAPS adni --table ADNIMERGE.csv --diagnoses CN,AD`
     """
+    from neuroxai.io import check_folder
+
+    check_folder("OUT", out, [source, table])
     from neuroxai.cohort.public.adni import ABOUT, adni_entries
 
     kept = [name.strip() for name in diagnoses.split(",") if name.strip()]

@@ -102,6 +102,7 @@ def explain(
     """
     from neuroxai import attribution
     from neuroxai.cli._bundle import (
+        check_results,
         device_of,
         find_scans,
         finish,
@@ -113,6 +114,7 @@ def explain(
     from neuroxai.cli._series import is_series, take_series, write_objects
     from neuroxai.components import end_processes, in_charge, join_shares, open_bundle, own_share, read_record
     from neuroxai.errors import InputError, one_of
+    from neuroxai.io import check_folder
 
     if method is not None and method not in attribution.names():
         raise one_of("attribution method", method, attribution.names())
@@ -144,6 +146,9 @@ def explain(
         raise InputError(
             "--dicom-out writes a class's heatmap on the series' grid; leave out --layer, --scores-only and --no-native"
         )
+    check_results(out, [bundle, source, datalist, labels, None if atlas is None else Path(atlas)])
+    if dicom_out is not None:
+        check_folder("--dicom-out", dicom_out, [bundle, out], apart=[source])
     if dicom is not None:
         source = take_series(dicom, series, arm, out, bundle, dicom_out)
     scans = find_scans(source, datalist, part, {"suffix": suffix, "desc": desc}, bundle)

@@ -26,7 +26,7 @@ from neuroxai.cli import (
     split,
     study,
 )
-from neuroxai.errors import ours, refused_by_the_system
+from neuroxai.errors import check_arguments, ours, refused_by_the_system
 
 app = typer.Typer(
     name="neuroxai",
@@ -69,6 +69,7 @@ def _options(
 def main() -> None:
     """Run the command line; entry point of the ``neuroxai`` script."""
     try:
+        check_arguments(sys.argv[1:])
         app()
     except Exception as error:
         known = ours(error) or refused_by_the_system(error)

@@ -35,9 +35,10 @@ def predict(
 
     Example: `neuroxai predict bundle cohort --part test --out predictions`
     """
-    from neuroxai.cli._bundle import device_of, find_scans, finish, run_evaluator
+    from neuroxai.cli._bundle import check_results, device_of, find_scans, finish, run_evaluator
     from neuroxai.components import open_bundle
 
+    check_results(out, [bundle, source, datalist], explaining=False)
     scans = find_scans(source, datalist, part, {"suffix": suffix, "desc": desc}, bundle)
     workflow = open_bundle(
         bundle,

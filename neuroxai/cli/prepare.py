@@ -71,6 +71,7 @@ def prepare(
     from neuroxai.cli._progress import progress_bar
     from neuroxai.cli._series import is_series, report_left_out
     from neuroxai.errors import InputError
+    from neuroxai.io import check_folder
     from neuroxai.preprocess import choose, find_sources, prepare_cohort
     from neuroxai.preprocess.presets import PRESETS
     from neuroxai.report import filling_figure, quality_figure
@@ -90,6 +91,7 @@ def prepare(
     )
     if preset is not None and PRESETS[preset].lesion_filling and lesions is None:
         raise InputError(f"--preset {preset} fills lesions; name their masks with --lesions, or choose another preset")
+    check_folder("OUT", out, [source, template, template_mask])
     dicom = pattern is None and is_series(source)
     if dicom and source.is_dir():
         report_left_out(source, series)

@@ -48,6 +48,9 @@ def score(
     if labels is not None and atlas is None:
         raise InputError("--labels names the regions of an atlas; give the label image with --atlas")
     files = find_maps(heatmaps, space)
+    named_atlas = None if atlas is None else Path(atlas)
+    ours = io.table_of("participant_id", "session_id", "file", "name")
+    io.check_file("--out", out, [*heatmaps, *files, named_atlas, labels], ours, "table of scores")
     regions = atlas_of(located(atlas), str(labels) if labels else None)
     scorers = Scorers(regions.merged_hemispheres() if merge else regions)
     where, frames, failed = device_of(device), [], []
@@ -86,7 +89,8 @@ def find_maps(sources: list[Path], space: str) -> list[Path]:
     found: list[Path] = []
     for source in sources:
         if source.is_dir():
-            below = sorted(source.rglob(f"*_space-{space}_*heatmap.nii.gz"))
+            # the rest of a killed run begins with a dot
+            below = sorted(p for p in source.rglob(f"*_space-{space}_*heatmap.nii.gz") if p.name[0] != ".")
             if not below:
                 raise InputError(f"{source}: holds no heatmap in space {space!r}; run `neuroxai explain` into it first")
             found += below

@@ -130,6 +130,9 @@ def simulate(
     Example: `neuroxai simulate lesioned --effect lesions --subjects 4 --spacing 4 --misalign --raw`
     """
     given = dict(locals())
+    from neuroxai.io import check_folder
+
+    check_folder("OUT", out, [scans, flair_pairs, lesion_masks, None if table is None else table.parent])
     extras = _extras(lesion_masks, misalign, degrees, shift, head_size, raw, bias)
     if table is None:
         summary = _on_template(given, extras)

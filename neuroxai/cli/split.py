@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -68,6 +69,7 @@ def split(
     Cohorts of `neuroxai simulate --from` are split by their twins without being asked.
     """
     from neuroxai.cohort import SplitOptions, label_scans, read_cohort, split_cohort, write_datalist
+    from neuroxai.io import check_file
 
     if folds is not None and fractions is not None:
         raise InputError("--folds and --fractions exclude each other; choose one")
@@ -86,6 +88,8 @@ def split(
     labelled = label_scans(table, target, classes.split(",") if classes is not None else None)
     lists = split_cohort(labelled, options)
     files = _files(out, options)
+    for path in files:
+        check_file("OUT", path, [cohort, cohort / "participants.tsv"], _is_datalist, "datalist")
     for path, datalist in zip(files, lists, strict=True):
         write_datalist(path, datalist)
     if json:
@@ -116,14 +120,20 @@ def _files(out: Path, options: SplitOptions) -> list[Path]:
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: is a file, wanted a folder; give a path ending in .json or a folder")
     kind, count = ("fold", options.folds) if options.folds else ("split", options.repeats)
-    if count is None:
-        return [folder / f"{stem}.json"]
-    files = [folder / f"{stem}_{kind}-{number}.json" for number in range(count)]
-    # folds of two different splits in one folder would leak from one into the other
-    stale = sorted(set(folder.glob(f"{stem}_{kind}-*.json")) - set(files))
-    if stale:
-        raise InputError(f"{stale[0]}: belongs to an earlier split with more parts; delete it or choose another folder")
-    return files
+    names = [f"{stem}.json"] if count is None else [f"{stem}_{kind}-{number}.json" for number in range(count)]
+    # two different splits in one folder would leak from one into the other
+    other = re.compile(re.escape(stem) + r"(_(fold|split)-\d+)?\.json")
+    there = sorted(path for path in folder.glob("*.json") if other.fullmatch(path.name) and path.name not in names)
+    stale = next((path for path in there if _is_datalist(path)), None)
+    if stale is not None:
+        raise InputError(f"{stale}: belongs to an earlier split with other parts; delete it or choose another folder")
+    return [folder / name for name in names]
+
+
+def _is_datalist(path: Path) -> bool:
+    from neuroxai.io import json_of
+
+    return json_of("classes", "target", "seed")(path)
 
 
 def _show(files: list[Path], lists: list[dict[str, Any]]) -> None:

@@ -95,6 +95,7 @@ def run(
     import json
 
     from neuroxai.cli._progress import progress_bar
+    from neuroxai.io import check_folder
     from neuroxai.studies import How, read_study, run_study
     from neuroxai.studies.launch import gpus_of
 
@@ -106,6 +107,7 @@ def run(
         found = estimate(study, folders, jobs)
         typer.echo(json.dumps(found.to_dict()) if as_json else found.text())
         return
+    check_folder("--out", out, folders.values())
     cards = [] if scheduler else gpus_of(gpus)
     with progress_bar(study.name, quiet=as_json) as bar:
         how = How(jobs, scheduler, cards, retry, lambda what, done, total: bar(done, total, what))

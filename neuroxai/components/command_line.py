@@ -12,10 +12,13 @@ from types import TracebackType
 from torch import distributed
 
 from neuroxai.components.distributed import from_command_line, lost_process
-from neuroxai.errors import InputError, ours
+from neuroxai.errors import InputError, check_arguments, ours, refused_by_the_system
 
 # what MONAI's experiment tracking takes beside a configuration's own ids
 _TRACKING = frozenset({"output_dir", "tracking_uri", "experiment_name", "run_name", "save_execute_config"})
+# options of our bundles that hold paths
+_PATHS = {"bundle_root", "dataset_dir", "datalist", "output_dir", "ckpt_dir", "cache_dir", "checkpoint", "pretrained"}
+_PATHS |= {"atlas", "labels"}
 
 
 def plain_errors() -> None:
@@ -27,10 +30,37 @@ def plain_errors() -> None:
     """
     if not from_command_line("monai.bundle"):
         return
+    _catch()
+    check_arguments(sys.argv[1:])
+    _check_paths(sys.argv[1:])
+
+
+def _check_paths(arguments: Sequence[str]) -> None:
+    """Refuse paths that MONAI's command line and configurations would take for others, before anything is made.
+
+    Raises
+    ------
+    InputError
+        Naming the option and the sign.
+    """
+    for number, argument in enumerate(arguments):
+        name, sign, value = argument.partition("=")
+        value = value if sign else next(iter(arguments[number + 1 : number + 2]), "")
+        if not name.startswith("--") or name.lstrip("-") not in _PATHS or value.startswith("$"):
+            continue
+        bad = next((s for s in ("#", "@::", "%::") if s in value), value[0] if value[:1] in ("@", "%") else None)
+        if bad is not None:
+            raise InputError(
+                f"{name} {value}: MONAI's configurations take {bad!r} in a path for another sign, and files would lie "
+                "elsewhere; rename the folder, or run the command inside it with a relative path"
+            )
+
+
+def _catch() -> None:
     default = sys.excepthook
 
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        known, lost = ours(error), lost_process(error)
+        known, lost = ours(error) or refused_by_the_system(error), lost_process(error)
         if known is None and lost is None:
             default(kind, error, trace)
             return

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from monai.bundle import ConfigParser
 
-from neuroxai.components.opening import open_bundle
+from neuroxai.components.opening import literal, open_bundle
 from neuroxai.components.weights import load_checkpoint, misfits, read_record
 from neuroxai.errors import InputError, SpaceError, ours
 from neuroxai.io import read_json, read_space
@@ -166,7 +166,7 @@ def _ours(bundle: Path, metadata: dict[str, Any], device: str) -> Model:
 def _foreign(bundle: Path, metadata: dict[str, Any], device: str) -> Model:
     config = ConfigParser()
     config.read_config(str(bundle / "configs" / "inference.json"))
-    config["bundle_root"] = str(bundle)
+    config["bundle_root"] = literal(str(bundle))
     for needed in ("network_def", "preprocessing"):
         if needed not in config:
             raise InputError(f"{bundle.name}: inference.json has no {needed!r}, which a MONAI bundle needs")

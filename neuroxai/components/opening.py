@@ -16,7 +16,7 @@ from neuroxai.errors import InputError
 def open_bundle(bundle: Path, configs: Sequence[str], **overrides: Any) -> Any:
     """Open a bundle's configuration for inference, quietly.
 
-    Values reach the configuration as objects or absolute paths, never as text that could be taken for an expression.
+    Values reach the configuration as they are (`literal`): text is never taken for an expression.
 
     Returns
     -------
@@ -41,8 +41,22 @@ def open_bundle(bundle: Path, configs: Sequence[str], **overrides: Any) -> Any:
             meta_file=str(bundle / "configs" / "metadata.json"),
             logging_file=False,
             workflow_type="infer",
-            bundle_root=str(bundle.resolve()),
-            **overrides,
+            bundle_root=literal(str(bundle.resolve())),
+            **{name: literal(value) if isinstance(value, str) else value for name, value in overrides.items()},
         )
         workflow.initialize()
     return workflow
+
+
+def literal(text: str) -> str:
+    r"""Write a text so that MONAI's configurations take it as it is.
+
+    They take ``#`` for ``::`` wherever it stands, and ``@``, ``%`` and ``$`` for references, macros and expressions; in
+    an expression that spells these signs out they are none.
+
+    Examples
+    --------
+    >>> literal("/data/#1")
+    "$'/data/\\x231'"
+    """
+    return "$" + "".join(f"\\x{ord(sign):02x}" if sign in "#@%$:" else sign for sign in ascii(text))

@@ -16,10 +16,11 @@ from neuroxai.io.dicom import (
     write_report,
     write_segmentation,
 )
-from neuroxai.io.files import atomic, content_sha256, copy_file, inside, sha256
+from neuroxai.io.files import atomic, content_sha256, copy_file, inside, is_temporary, sha256
 from neuroxai.io.names import group_name, heatmap_name, method_label, start_label, transform_name
 from neuroxai.io.nifti import read_labels, read_space, read_volume, write_volume
 from neuroxai.io.orientation import Orientation, read_orientation
+from neuroxai.io.outputs import check_file, check_folder, json_of, table_of
 from neuroxai.io.rows import delimited
 from neuroxai.io.tables import read_json, read_tsv, write_json, write_text, write_tsv
 from neuroxai.io.transforms import read_affine, read_warp, write_affine, write_warp
@@ -31,6 +32,8 @@ __all__ = [
     "Segment",
     "Series",
     "atomic",
+    "check_file",
+    "check_folder",
     "claim",
     "content_sha256",
     "copy_file",
@@ -39,6 +42,8 @@ __all__ = [
     "heatmap_name",
     "inside",
     "is_dicom",
+    "is_temporary",
+    "json_of",
     "list_series",
     "method_label",
     "read_affine",
@@ -55,6 +60,7 @@ __all__ = [
     "read_warp",
     "sha256",
     "start_label",
+    "table_of",
     "transform_name",
     "write_affine",
     "write_json",

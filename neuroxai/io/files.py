@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import os
+import re
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from neuroxai.errors import InputError
 
+_TEMPORARY = re.compile(r"\.[0-9a-f]{8}\.tmp\.")
 
-@contextmanager
+
+@contextlib.contextmanager
 def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path in the target's folder and rename it onto `path` when the block ends well.
 
     The target is therefore either the old file or the whole new one, even if the process is killed. The temporary
-    name keeps the target's ending, because writers choose their format by it, and starts with a dot.
+    name keeps the target's ending, because writers choose their format by it, and starts with a dot. What killed
+    processes left in the folder is removed when a process first writes there; who still writes holds a lock.
 
     Parameters
     ----------
@@ -40,14 +44,48 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
         raise InputError(f"{target.parent}: is a file, wanted a folder; choose another path") from None
+    _remove_leftovers(str(target.parent.absolute()))
     temporary = target.with_name(f".{secrets.token_hex(4)}.tmp.{target.name}")
+    held = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     try:
+        _try_lock(held)
         yield temporary
         with open(temporary, "rb") as handle:
             os.fsync(handle.fileno())
         os.replace(temporary, target)
     finally:
+        os.close(held)
         temporary.unlink(missing_ok=True)
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a file's name is one under which `atomic` writes: no result yet, or the rest of a killed run."""
+    return _TEMPORARY.match(name) is not None
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _remove_leftovers(folder: str) -> None:
+    with os.scandir(folder) as entries:
+        found = [entry.path for entry in entries if is_temporary(entry.name) and entry.is_file(follow_symlinks=False)]
+    for path in found:
+        with contextlib.suppress(OSError):
+            handle = os.open(path, os.O_WRONLY)
+            try:
+                if _try_lock(handle):
+                    os.unlink(path)
+            finally:
+                os.close(handle)
+
+
+def _try_lock(handle: int) -> bool:
+    """Lock an open file without waiting; False where another holds it, or the file system knows no locks."""
+    import fcntl
+
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def copy_file(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> Path:

@@ -10,7 +10,7 @@ from typing import Any
 
 from neuroxai.errors import InputError, check_jobs, one_of
 from neuroxai.evaluation import Estimate, RocCurve, classification_metrics, roc_points
-from neuroxai.io import read_json, write_json, write_text
+from neuroxai.io import check_folder, json_of, read_json, write_json, write_text
 from neuroxai.report.cohort import Averages, cell_of, groups_of
 from neuroxai.report.context import Beside, Context
 from neuroxai.report.fingerprints_figure import Fingerprints
@@ -82,6 +82,7 @@ def build_report(
     chosen = _chosen(folder, only)
     space, broken = common_space(folder)
     target = Path(out) if out is not None else folder.path / "report"
+    _check_output(target, [explain_dir, dataset_dir])
     sources = {item.title: source_of(item, folder, dataset_dir) for item in folder.items}
     if not any(path is not None and path.is_file() for path in sources.values()):
         looked = next((p for p in sources.values() if p is not None), "no path in the sidecars")
@@ -137,7 +138,28 @@ def build_report(
     record = metrics_record(values_all, averages)
     write_json(target / "metrics.json", record)
     write_text(target / "index.html", cohort_page(values_all))
+    _remove_others(target, {link.page for link in links.values()})
     return Report(target / "index.html", record, failures)
+
+
+def _check_output(target: Path, inputs: Sequence[str | os.PathLike[str] | None]) -> None:
+    check_folder(
+        "--out",
+        target,
+        inputs,
+        {"index.html": _is_page, "metrics.json": json_of("scans", "participants", "known_truth")},
+    )
+
+
+def _is_page(path: Path) -> bool:
+    return '<p class="notice" role="note">' in path.read_text(encoding="utf-8", errors="replace")
+
+
+def _remove_others(target: Path, pages: set[str]) -> None:
+    """Remove the pages of scans that an earlier report showed and this one does not."""
+    for path in target.glob("sub-*.html"):
+        if path.name not in pages and _is_page(path):
+            path.unlink()
 
 
 def source_of(item: Item, folder: ExplainFolder, dataset_dir: str | os.PathLike[str] | None) -> Path | None:

@@ -13,7 +13,7 @@ import numpy as np
 from neuroxai._version import __version__
 from neuroxai.cohort import two_groups
 from neuroxai.errors import InputError, one_of
-from neuroxai.io import atomic, write_json, write_tsv
+from neuroxai.io import atomic, check_file, check_folder, json_of, write_json, write_tsv
 from neuroxai.report.comparison_figures import fingerprint_figure, groups_figure
 from neuroxai.report.comparison_record import (
     alarms_note,
@@ -38,6 +38,7 @@ from neuroxai.statistics.tables import fingerprints_table, gain_table, groups_ta
 if TYPE_CHECKING:
     import pandas as pd
 
+Place = str | os.PathLike[str]
 # this cohort's own controls are compared with one another
 KEPT_OUT: Members = "leave-one-out"
 OUTPUTS = (
@@ -122,6 +123,7 @@ def build_comparison(
         raise InputError("--reference and --save-reference exclude each other; a stored reference is there already")
     _check(options)
     folder = read_folder(explain_dir, wanted="regions")
+    _check_outputs(Path(out), save_reference, [explain_dir, participants, reference])
     if folder.mixed:
         raise InputError(f"{folder.path}: heatmaps explain different classes; explain all with one --target")
     facts = scores_facts(folder)
@@ -191,6 +193,15 @@ def _check(options: Settings) -> None:
     for name in options.adjust or ():
         if name not in COLUMNS:
             raise one_of("column to adjust for", name, COLUMNS)
+
+
+def _check_outputs(out: Path, save_reference: Place | None, inputs: Sequence[Place | None]) -> None:
+    known = json_of("settings", "findings", "files")
+    made = (out / "compare.json").is_file() and known(out / "compare.json")
+    check_folder("--out", out, inputs, dict.fromkeys(OUTPUTS, lambda _: made) | {"compare.json": known})
+    if save_reference is not None:
+        of_this_call = [out / name for name in (*OUTPUTS, "compare.json")]
+        check_file("--save-reference", save_reference, [*inputs, *of_this_call], json_of("format"), "reference")
 
 
 def _write(

@@ -92,14 +92,16 @@ def _own_bundle(sources: Path, target: Path) -> Path:
 
 
 def _overrides(bundle: Path, facts: dict[str, Any]) -> dict[str, Any]:
+    from neuroxai.components.opening import literal
+
     values = {
-        "bundle_root": str(bundle),
-        "dataset_dir": facts["cohort"],
-        "datalist": facts["datalist"],
+        "bundle_root": literal(str(bundle)),
+        "dataset_dir": literal(facts["cohort"]),
+        "datalist": literal(facts["datalist"]),
         "tensorboard": False,
         **facts["settings"],
     }
-    return values | ({"pretrained": facts["pretrained"]} if facts["pretrained"] else {})
+    return values | ({"pretrained": literal(facts["pretrained"])} if facts["pretrained"] else {})
 
 
 def _workflow(bundle: Path, facts: dict[str, Any]) -> Any:
@@ -127,7 +129,7 @@ def _train_several(bundle: Path, facts: dict[str, Any]) -> None:
     files = [str(bundle / "configs" / name) for name in ("train.json", "multi_gpu_train.json")] + [str(settings)]
     command = [
         sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={facts['processes']}",
-        "-m", "monai.bundle", "run", "training", "--config_file", str(files), "--bundle_root", str(bundle),
+        "-m", "monai.bundle", "run", "training", "--config_file", str(files),
     ]  # fmt: skip
     environment = {**os.environ, "OMP_NUM_THREADS": str(facts["threads"])}
     code = subprocess.run(command, env=environment, check=False).returncode

@@ -22,7 +22,7 @@ from bundle_zip.contents import (
 )
 from neuroxai import __version__
 from neuroxai.errors import InputError
-from neuroxai.io import atomic, read_json
+from neuroxai.io import atomic, check_file, read_json
 
 LARGE = 25 * 2**20  # bytes; a zoo wants larger files in large_files.yml
 
@@ -52,6 +52,9 @@ def pack(bundle: Path, out: Path, exports: bool = False) -> list[str]:
         If the bundle is incomplete or not trained, or its record belongs to other weights.
     """
     bundle = bundle.resolve()
+    check_file("--out", out, [bundle], _is_packed, "packed bundle")
+    if bundle in out.resolve().parents:
+        raise InputError(f"--out {out}: lies in the bundle itself; name a file outside {bundle}")
     if not PART.fullmatch(bundle.name):
         raise InputError(f"{bundle}: a packed bundle has the name of its folder; rename it to letters, digits and _")
     for name in NEEDED:
@@ -75,6 +78,14 @@ def pack(bundle: Path, out: Path, exports: bool = False) -> list[str]:
     notes = [f"{RECORD} names the participants of the training; look whether it may be shared"] if participants else []
     large = [(name, len(data) >> 20) for name, data in contents.items() if len(data) > LARGE]
     return notes + [f"{name} has {size} MB; a zoo wants files over 25 MB in large_files.yml" for name, size in large]
+
+
+def _is_packed(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(PurePosixPath(name).name == CHECKSUMS for name in archive.namelist())
+    except (zipfile.BadZipFile, OSError):
+        return False
 
 
 def _found(bundle: Path) -> dict[str, bytes]:

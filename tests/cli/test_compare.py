@@ -164,6 +164,24 @@ def test_a_scan_without_relevance_has_no_shares(explained, tmp_path):
     assert "failed: sub-004: no relevance in any region" in result.err
 
 
+def test_nothing_but_its_own_results_is_overwritten(explained, tmp_path):
+    table = tmp_path / "groups.tsv"
+    table.write_text("my own\n")
+    other = tmp_path / "notes.json"
+    other.write_text("{}")
+    for out, more, words in (
+        (explained, (), "is an input of this command"),
+        (tmp_path, (), "holds a groups.tsv of somebody else"),
+        (tmp_path / "new", ("--save-reference", explained / "explain.json"), "exists and is no reference"),
+        (tmp_path / "new", ("--save-reference", other), "exists and is no reference"),
+        (tmp_path / "new", ("--save-reference", tmp_path / "new" / "compare.json"), "is an input"),
+    ):
+        result = run("compare", explained, "--out", out, *FAST, *more)
+        assert (result.code, words in result.err) == (2, True), result.err
+    assert (table.read_text(), other.read_text()) == ("my own\n", "{}")
+    assert not (tmp_path / "new").exists()
+
+
 def test_a_stored_reference_serves_another_cohort(explained, tmp_path):
     file = tmp_path / "reference.json"
     assert run("compare", explained, "--out", tmp_path / "one", "--save-reference", file, *FAST).code == 0

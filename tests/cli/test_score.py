@@ -57,6 +57,28 @@ def test_maps_on_any_grid_are_scored_where_they_lie(atlas, tmp_path):
     np.testing.assert_allclose(row["sum"], table["sum"][2:].sum(), rtol=1e-6)
 
 
+def test_maps_and_other_tables_are_not_overwritten(atlas, tmp_path):
+    labels, path = atlas
+    scan = tmp_path / "map.nii.gz"
+    heatmap(scan, labels.space)
+    notes = tmp_path / "notes.tsv"
+    notes.write_text("participant_id\tregion\n")
+    before = {p: p.read_bytes() for p in tmp_path.iterdir()}
+    for out, words in ((scan, "is an input"), (path, "is an input"), (notes, "exists and is no table of scores")):
+        result = run("score", scan, "--atlas", path, "--out", out)
+        assert (result.code, words in result.err) == (2, True), result.err
+    assert {p: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+def test_what_a_killed_run_left_is_no_map(atlas, tmp_path):
+    labels, path = atlas
+    anat = tmp_path / "out" / "sub-1" / "anat"
+    heatmap(anat / "sub-1_space-network_desc-x_heatmap.nii.gz", labels.space)
+    heatmap(anat / ".0123abcd.tmp.sub-1_space-network_desc-y_heatmap.nii.gz", labels.space)
+    result = run("score", tmp_path / "out", "--atlas", path, "--out", tmp_path / "scores.tsv", "--json")
+    assert (result.code, '"maps": 1' in result.out) == (0, True), result.err
+
+
 def test_a_folder_s_heatmaps_are_found_and_a_bad_one_is_named(atlas, tmp_path):
     labels, path = atlas
     for subject in ("sub-01", "sub-02"):

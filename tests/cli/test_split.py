@@ -55,6 +55,25 @@ def test_folds_and_repeats_in_a_folder(cohort, tmp_path):
     assert [p.name for p in (tmp_path / "one").iterdir()] == ["datalist.json"]
 
 
+def test_what_is_no_datalist_is_not_overwritten(cohort, tmp_path):
+    before = (cohort / "participants.tsv").read_bytes()
+    own = tmp_path / "participants.json"
+    own.write_text('{"age": {"Units": "years"}}')
+    for out in (own, cohort / "participants.tsv"):
+        result = run(cohort, out)
+        assert isinstance(result.exception, InputError)
+    assert own.read_text() == '{"age": {"Units": "years"}}'
+    assert (cohort / "participants.tsv").read_bytes() == before
+
+
+def test_splits_of_another_kind_are_not_mixed_in(cohort, tmp_path):
+    assert run(cohort, tmp_path / "f", "--folds", 3).exit_code == 0
+    for more in (("--repeats", 2), ()):
+        result = run(cohort, tmp_path / "f", *more)
+        assert "datalist_fold-0.json: belongs to an earlier split" in str(result.exception)
+    assert len(list((tmp_path / "f").iterdir())) == 3
+
+
 def test_folds_of_an_earlier_split_are_not_mixed_in(cohort, tmp_path):
     assert run(cohort, tmp_path / "f", "--folds", 4).exit_code == 0
     before = {p.name: p.read_bytes() for p in (tmp_path / "f").iterdir()}

@@ -36,6 +36,26 @@ def test_a_kill_leaves_the_old_file(tmp_path):
     assert (tmp_path / "x.txt").read_text() == "old"
 
 
+def test_what_a_killed_run_left_is_removed_and_what_is_being_written_is_not(tmp_path):
+    code = (
+        "import os, signal, sys\nfrom neuroxai.io import atomic\n"
+        "with atomic(sys.argv[1]) as t:\n    t.write_text('half')\n    print(t.name, flush=True)\n"
+        "    {}\n"
+    )
+    kill = code.format("os.kill(os.getpid(), signal.SIGKILL)")
+    subprocess.run([sys.executable, "-c", kill, str(tmp_path / "killed.txt")], check=False, stdout=subprocess.PIPE)
+    (tmp_path / ".mine.tmp.txt").touch()  # none of ours
+    command = [sys.executable, "-c", code.format("sys.stdin.read()"), str(tmp_path / "slow.txt")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        at_work = other.stdout.readline().strip()
+        assert len(os.listdir(tmp_path)) >= 2
+        with atomic(tmp_path / "x.txt") as temporary:
+            temporary.touch()
+        assert sorted(os.listdir(tmp_path)) == sorted([at_work, ".mine.tmp.txt", "x.txt"])
+        other.communicate("")
+    assert sorted(os.listdir(tmp_path)) == [".mine.tmp.txt", "slow.txt", "x.txt"]
+
+
 def test_a_file_where_a_folder_is_needed(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="file: is a file, wanted a folder"), atomic(tmp_path / "file/x.txt"):

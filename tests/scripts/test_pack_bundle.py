@@ -91,6 +91,20 @@ def test_what_is_packed_comes_out(bundle, tmp_path):
     assert check.stdout.count(": OK") == len(wanted)
 
 
+def test_no_file_of_the_bundle_and_nothing_else_is_overwritten(bundle, tmp_path):
+    before = files(bundle)
+    for out in (bundle / WEIGHTS, bundle, bundle / "new.zip"):
+        with pytest.raises(InputError, match="--out"):
+            pack(bundle, out)
+    assert files(bundle) == before
+    notes = tmp_path / "notes.zip"
+    notes.write_text("mine")
+    with pytest.raises(InputError, match="exists and is no packed bundle"):
+        pack(bundle, notes)
+    pack(bundle, tmp_path / "a.zip")
+    pack(bundle, tmp_path / "a.zip")
+
+
 def test_a_reference_of_controls_goes_with_it(bundle, tmp_path):
     (bundle / REFERENCE).write_text("{}")
     pack(bundle, tmp_path / "file.zip")

@@ -1,0 +1,51 @@
+"""Texts reach MONAI's configurations as they are."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from monai.bundle import ConfigParser
+
+from helpers.bundles import AD, copy_of
+from neuroxai.components.command_line import _check_paths
+from neuroxai.components.opening import literal
+from neuroxai.errors import InputError
+
+SIGNS = st.text(st.sampled_from("#@%$:'\"\\ ab/é{}\n"), max_size=12) | st.text(max_size=12)
+
+
+@settings(max_examples=30, deadline=None)
+@given(SIGNS)
+def test_any_text_comes_out_as_it_went_in(text):
+    parser = ConfigParser()
+    parser.update({"root": literal(text), "below": "$@root + '/data'", "nested": {"path": "@root"}})
+    parser.parse()
+    assert parser.get_parsed_content("root") == text
+    assert parser.get_parsed_content("below") == text + "/data"
+    assert parser.get_parsed_content("nested") == {"path": text}
+
+
+@pytest.mark.parametrize("value", ["a/b#1", "#", "@here", "%here", "a@::b", "a/%#b"])
+def test_a_path_that_monai_would_change_is_refused(value):
+    for arguments in (["--ckpt_dir", value], [f"--ckpt_dir={value}"]):
+        with pytest.raises(InputError, match=r"--ckpt_dir .*rename the folder"):
+            _check_paths(["run", "training", *arguments])
+    _check_paths(
+        ["run", "--ckpt_dir", "$@bundle_root + '/a'", "--network_def#dropout", "0.1", "--dataset_dir", "a@b%c"]
+    )
+
+
+def test_a_training_into_such_a_folder_makes_nothing(tmp_path, tiny_cohort):
+    bundle = copy_of(AD, tmp_path / "bundle")
+    paths = {"bundle_root": bundle, "dataset_dir": tiny_cohort, "ckpt_dir": tmp_path / "a#1"}
+    command = [sys.executable, "-m", "monai.bundle", "run", "training", "--config_file", "configs/train.json"]
+    command += [part for name, path in paths.items() for part in (f"--{name}", str(path))]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=bundle)
+    assert done.returncode == 2, done.stderr[-2000:]
+    assert "error: --ckpt_dir" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["bundle"]
