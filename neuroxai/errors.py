@@ -85,6 +85,13 @@ def ours(error: BaseException | None) -> NeuroxaiError | None:
     return None
 
 
+def root_cause(error: BaseException) -> str:
+    """Say in one line what is at the bottom of a chain of causes, for errors that are none of ours."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or ['no message'])[0][:200]}"
+
+
 def refused_by_the_system(error: BaseException) -> str | None:
     """Say in one line what the user can put right and nobody else: rights, names, room on the disk; None for the rest.
 

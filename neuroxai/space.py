@@ -125,7 +125,12 @@ class Space:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Space:
         """Rebuild a space from `to_dict`."""
-        return cls(values["shape"], values["affine"])
+        try:
+            return cls(values["shape"], values["affine"])
+        except SpaceError:
+            raise
+        except (LookupError, TypeError, ValueError, OverflowError):
+            raise SpaceError(f"a grid is {str(values)[:200]}, wanted an object with 'shape' and 'affine'") from None
 
 
 @dataclass(frozen=True, eq=False)

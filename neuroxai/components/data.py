@@ -14,8 +14,8 @@ from torch.utils.data import Dataset
 
 from neuroxai.cohort import load_datalist
 from neuroxai.components.scan_cache import ScanCache
-from neuroxai.errors import InputError, one_of, ours
-from neuroxai.io import read_json
+from neuroxai.errors import InputError, one_of, ours, root_cause
+from neuroxai.io import read_object
 
 _log = logging.getLogger("neuroxai")
 
@@ -97,7 +97,10 @@ class ScanDataset(Dataset[Any]):
             return self.transform(item)
         except Exception as error:  # whatever is wrong with one scan must not end a cohort
             known = ours(error)
-            message = str(known) if known else f"{type(error).__name__}: {error}"
+            # MONAI names the transform alone, and that by its address
+            message = (
+                str(known) if known else f"{item['image']}: cannot be used ({root_cause(error)}); look at the file"
+            )
             return Failure(str(item.get("participant_id", item["image"])), str(item.get("session_id") or ""), message)
 
     def _fill(self, keep: bool, turn: tuple[int, int]) -> None:
@@ -175,7 +178,7 @@ def open_part(datalist: str, part: str, dataset_dir: str, classes: Sequence[str]
         If the datalist's classes are others, or stand in another order.
     """
     if classes is not None:
-        own = read_json(datalist).get("classes")
+        own = read_object(datalist, "datalist").get("classes")
         if own != list(classes):
             raise InputError(
                 f"{datalist}: its classes are {own}, the network was trained on {list(classes)}; split again with "

@@ -66,7 +66,7 @@ def write_dicom(
         If the series or the heatmap cannot be used, or they do not lie on one grid.
     """
     origin = io.read_origin(series, choice)
-    volume, facts = io.read_volume(heatmap), io.read_json(sidecar_of(heatmap))
+    volume, facts = io.read_volume(heatmap), io.read_object(sidecar_of(heatmap), "heatmap's sidecar")
     # NIfTI keeps the affine in float32: the series' own is meant
     volume = Volume(volume.data, origin.space) if volume.space.matches(origin.space) else volume
     target = str(facts.get("target") or "a hidden layer")
@@ -202,7 +202,9 @@ def one_explained(out: Path) -> tuple[Path, Path]:
     InputError
         If there is none, or those of several scans.
     """
-    method = io.method_label(io.read_json(out / "explain.json")["method"])
+    method = io.method_label(
+        io.read_object(out / "explain.json", "record of `neuroxai explain`", {"method": str})["method"]
+    )
     networks = sorted(out.glob(f"sub-*/**/anat/*_space-network_desc-{method}_heatmap.nii.gz"))
     if len(networks) != 1:
         raise InputError(f"{out}: holds {len(networks)} heatmaps, wanted one; name a new folder with --out")

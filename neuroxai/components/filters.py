@@ -90,7 +90,7 @@ class FilterHeatmapSaver:
         ]
         path = self._group("heatmaps.json")
         if path.is_file():
-            record = io.read_json(path)
+            record = io.read_object(path, "record of `neuroxai explain --neuron all`", {"failed": list})
             facts = {**self.facts, "scans": self._asked}
             if not record["failed"] and all(record.get(key) == value for key, value in facts.items()):
                 return []

@@ -13,8 +13,8 @@ from monai.bundle import ConfigParser
 
 from neuroxai.components.opening import literal, open_bundle
 from neuroxai.components.weights import load_checkpoint, misfits, read_record
-from neuroxai.errors import InputError, SpaceError, ours
-from neuroxai.io import read_json, read_space
+from neuroxai.errors import InputError, SpaceError, ours, root_cause
+from neuroxai.io import read_object, read_space
 from neuroxai.space import Space
 
 # where other people's training puts the weights inside a checkpoint
@@ -84,7 +84,7 @@ class Model:
             data = self.transform({**item, self.key: path})
         except Exception as error:  # a transform may raise anything; MONAI wraps it
             known = ours(error)
-            raise known or InputError(f"{path}: the bundle's preprocessing failed ({_root(error)})") from None
+            raise known or InputError(f"{path}: the bundle's preprocessing failed ({root_cause(error)})") from None
         image = data[self.key]
         space = self.space
         if space is None:
@@ -128,20 +128,20 @@ def classifier_metadata(bundle: Path) -> dict[str, Any]:
             raise InputError(f"{bundle.name}: has no {needed}, so it is no MONAI bundle")
     if not (bundle / "models" / "model.pt").is_file():
         raise InputError(f"{bundle.name}: has no models/model.pt; train the bundle first")
-    metadata = read_json(bundle / "configs" / "metadata.json")
+    metadata = read_object(bundle / "configs" / "metadata.json", "bundle's metadata", {"network_data_format": dict})
     try:
         shapes = metadata["network_data_format"]
         image, output = _first(shapes["inputs"]), _first(shapes["outputs"])
         form, extent = str(output.get("format", "")), list(output.get("spatial_shape") or [1])
         solid = len(image["spatial_shape"]) == 3
-    except (KeyError, TypeError, StopIteration, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, StopIteration, AttributeError) as error:
         raise InputError(f"{bundle.name}: metadata.json lacks network_data_format ({error!r})") from None
     if form not in ("classes", "labels") or len([n for n in extent if n != 1]) > 1 or not solid:
         raise InputError(
             f"{bundle.name}: by its metadata it puts out {form or 'nothing known'} from "
             f"{len(image['spatial_shape'])}-dimensional images; wanted format 'classes' from 3D scans"
         )
-    return dict(metadata)
+    return metadata
 
 
 def _ours(bundle: Path, metadata: dict[str, Any], device: str) -> Model:
@@ -164,13 +164,16 @@ def _ours(bundle: Path, metadata: dict[str, Any], device: str) -> Model:
 
 
 def _foreign(bundle: Path, metadata: dict[str, Any], device: str) -> Model:
-    config = ConfigParser()
-    config.read_config(str(bundle / "configs" / "inference.json"))
+    inference = bundle / "configs" / "inference.json"
+    config = ConfigParser(read_object(inference, "configuration of a bundle"))
     config["bundle_root"] = literal(str(bundle))
     for needed in ("network_def", "preprocessing"):
         if needed not in config:
             raise InputError(f"{bundle.name}: inference.json has no {needed!r}, which a MONAI bundle needs")
-    network = config.get_parsed_content("network_def")
+    try:
+        network, transform = (config.get_parsed_content(name) for name in ("network_def", "preprocessing"))
+    except Exception as error:  # a stranger's configuration may do anything
+        raise ours(error) or InputError(f"{inference}: cannot be used ({root_cause(error)}); restore it") from None
     checkpoint = bundle / "models" / "model.pt"
     state = load_checkpoint(checkpoint)
     for name in _INSIDE:
@@ -192,7 +195,7 @@ def _foreign(bundle: Path, metadata: dict[str, Any], device: str) -> Model:
         method=_METHOD,
         options={},
         start=None,
-        transform=config.get_parsed_content("preprocessing"),
+        transform=transform,
         key=next(iter(inputs)),
         space=None,
         device=device,
@@ -201,9 +204,11 @@ def _foreign(bundle: Path, metadata: dict[str, Any], device: str) -> Model:
 
 def _classes(output: Mapping[str, Any]) -> Sequence[str]:
     """Return class names from the metadata's channels; a network with one logit has two classes."""
-    channels = output.get("channel_def") or {}
+    channels = output.get("channel_def")
+    channels = channels if isinstance(channels, dict) and all(map(str.isdecimal, channels)) else {}
     names = [str(channels[key]) for key in sorted(channels, key=int)]
-    count = int(output.get("num_channels") or len(names) or 2)
+    number = output.get("num_channels")
+    count = number if isinstance(number, int) and number > 0 else len(names) or 2
     if len(names) != count or len(set(names)) != count:
         names = [str(n) for n in range(count)]
     return ["other", *names] if count == 1 else names
@@ -212,14 +217,10 @@ def _classes(output: Mapping[str, Any]) -> Sequence[str]:
 def modality_of(metadata: Mapping[str, Any]) -> str:
     """Return the kind of scan that a network takes, ``"FLAIR"`` or ``"T1w"``, by the metadata's first channel."""
     image = _first(metadata["network_data_format"]["inputs"])
-    return "FLAIR" if "flair" in str((image.get("channel_def") or {}).get("0", "")).lower() else "T1w"
+    channels = image.get("channel_def")
+    first = channels.get("0", "") if isinstance(channels, Mapping) else channels
+    return "FLAIR" if "flair" in str(first).lower() else "T1w"
 
 
 def _first(table: Mapping[str, Any]) -> Any:
     return next(iter(table.values()))
-
-
-def _root(error: BaseException) -> str:
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -11,6 +11,7 @@ from typing import Any
 from monai.bundle import ConfigWorkflow
 
 from neuroxai.errors import InputError
+from neuroxai.io import read_object
 
 
 def open_bundle(bundle: Path, configs: Sequence[str], **overrides: Any) -> Any:
@@ -27,6 +28,7 @@ def open_bundle(bundle: Path, configs: Sequence[str], **overrides: Any) -> Any:
     for file in files:
         if not file.is_file():
             raise InputError(f"{file}: no such file; {bundle} is no bundle with {', '.join(configs)}")
+        read_object(file, "configuration of a bundle")
     if "checkpoint" not in overrides and not (bundle / "models" / "model.pt").is_file():
         raise InputError(
             f"{bundle}/models/model.pt: no such checkpoint; train the bundle first (see its docs/README.md)"

@@ -11,7 +11,7 @@ from neuroxai.cohort.datalist import parts_of, subject_of
 from neuroxai.cohort.scans import prefixed
 from neuroxai.components.weights import load_state, misfits, read_record
 from neuroxai.errors import InputError, LeakageError, SpaceError, one_of
-from neuroxai.io import read_json, sha256
+from neuroxai.io import read_object, sha256
 
 HEADS = ("pretrained", "fresh")
 
@@ -120,7 +120,7 @@ def check_participants(weights: Path, datalist: str) -> None:
         _log.warning("%s has no record beside it: nobody can tell which subjects it was trained on", weights)
         return
     seen = {prefixed("sub", str(name)) for name in record.get("training_participants", [])}
-    items = read_json(datalist)
+    items = read_object(datalist, "datalist")
     held_out = {subject_of(item, part): part for part in parts_of(items) if part != "training" for item in items[part]}
     common = {subject: part for subject, part in held_out.items() if subject in seen}
     former, new = record.get("settings", {}).get("participants_sha256"), items.get("participants_sha256")

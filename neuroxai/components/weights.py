@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from neuroxai.errors import InputError, SpaceError
-from neuroxai.io import atomic, read_json, sha256
+from neuroxai.io import atomic, read_object, sha256
 from neuroxai.space import Space
 
 
@@ -67,18 +67,22 @@ def read_record(checkpoint: str) -> dict[str, Any]:
     Raises
     ------
     InputError
-        If the record belongs to another checkpoint.
+        If the record belongs to another checkpoint, or is none.
     """
     weights, path = Path(checkpoint), Path(checkpoint).with_suffix(".json")
     if not path.is_file():
         return {}
-    record = read_json(path)
+    kinds = {"space": dict, "classes": list, "settings": dict, "training_participants": list, "versions": dict}
+    record = read_object(path, "record of a training", optional=kinds)
+    classes = record.get("classes")
+    if classes is not None and (len(classes) < 2 or not all(isinstance(name, str) for name in classes)):
+        raise InputError(f"{path}: classes are {str(classes)[:200]}, wanted two names or more; restore the file")
     if weights.is_file() and record.get("checkpoint_sha256") != sha256(weights):
         raise InputError(
             f"{path}: describes another checkpoint than {weights.name} (checksums differ); restore the pair, or resume "
             "the training that wrote them"
         )
-    return dict(record)
+    return record
 
 
 def recorded_space(record: dict[str, Any], default: Space) -> Space:

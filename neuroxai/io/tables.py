@@ -7,7 +7,7 @@ import io
 import json
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -106,8 +106,53 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         raise InputError(f"{file}: no such file; give the path of a JSON file")
     try:
         return json.loads(file.read_text(encoding="utf-8-sig"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{file}: is not valid JSON ({error})") from None
+
+
+def read_object(
+    path: str | os.PathLike[str],
+    what: str,
+    needed: Mapping[str, type | tuple[type, ...]] | None = None,
+    optional: Mapping[str, type | tuple[type, ...]] | None = None,
+) -> dict[str, Any]:
+    """Read a JSON file that is to hold an object with certain fields.
+
+    Parameters
+    ----------
+    path : path_like
+        The file.
+    what : str
+        What it is, for messages: ``"datalist"``.
+    needed, optional : mapping of str to type, optional
+        Fields that must be there, and those that may be absent or null; each with the type that JSON gives it.
+
+    Raises
+    ------
+    InputError
+        If the file is absent, is not JSON, or holds something else.
+    """
+    value = read_json(path)
+    way_out = "restore it, or make it again"
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: is no {what} (holds {_kind(value)}, wanted an object); {way_out}")
+    absent = [name for name in needed or {} if name not in value]
+    if absent:
+        raise InputError(f"{path}: is no {what} (has no {absent[0]!r}); {way_out}")
+    for name, kind in {**(needed or {}), **(optional or {})}.items():
+        found = value.get(name)
+        if isinstance(found, kind) or (found is None and name not in (needed or {})):
+            continue
+        names = " or ".join(_KINDS.get(one, one.__name__) for one in (kind if isinstance(kind, tuple) else (kind,)))
+        raise InputError(f"{path}: is no {what} ({name!r} is {_kind(found)}, wanted {names}); {way_out}")
+    return value
+
+
+_KINDS = {dict: "an object", list: "a list", str: "a text", int: "a number", float: "a number", bool: "true or false"}
+
+
+def _kind(value: Any) -> str:
+    return "null" if value is None else _KINDS[type(value)]
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> Path:

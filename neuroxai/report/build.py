@@ -10,7 +10,7 @@ from typing import Any
 
 from neuroxai.errors import InputError, check_jobs, one_of
 from neuroxai.evaluation import Estimate, RocCurve, classification_metrics, roc_points
-from neuroxai.io import check_folder, json_of, read_json, write_json, write_text
+from neuroxai.io import check_folder, json_of, read_object, write_json, write_text
 from neuroxai.report.cohort import Averages, cell_of, groups_of
 from neuroxai.report.context import Beside, Context
 from neuroxai.report.fingerprints_figure import Fingerprints
@@ -165,7 +165,7 @@ def _remove_others(target: Path, pages: set[str]) -> None:
 def source_of(item: Item, folder: ExplainFolder, dataset_dir: str | os.PathLike[str] | None) -> Path | None:
     """Return where the scan lies that a heatmap explains, as its sidecar says; None where it says nothing."""
     try:
-        sidecar = read_json(item.sidecar)
+        sidecar = read_object(item.sidecar, "heatmap's sidecar", optional={"source": str, "source_folder": str})
     except InputError:
         return None
     source = sidecar.get("source")

@@ -11,7 +11,7 @@ import numpy as np
 
 from neuroxai.bands import limit_of
 from neuroxai.errors import SpaceError
-from neuroxai.io import atomic, inside, read_json, read_tsv, read_volume
+from neuroxai.io import atomic, inside, read_object, read_tsv, read_volume
 from neuroxai.report import slices
 from neuroxai.report.panels import Panel, panel_grid
 from neuroxai.space import Volume
@@ -46,7 +46,7 @@ def filter_figures(explain_dir: str | os.PathLike[str], out: str | os.PathLike[s
     figures = []
     for record_file in sorted(group.glob("group_*_heatmaps.json")):
         stem = record_file.name.removesuffix("_heatmaps.json")
-        record = read_json(record_file)
+        record = read_object(record_file, "record of `neuroxai explain --neuron all`")
         table = read_tsv(group / f"{stem}_heatmaps.tsv", required=("neuron", "filter", "file"))
         scan = read_volume(group / f"{stem}_scan.nii.gz").reoriented("RAS")
         columns = list(_columns(group, table.to_dict("records"), scan))

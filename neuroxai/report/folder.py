@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from neuroxai.cohort import class_groups
 from neuroxai.errors import InputError, SpaceError
-from neuroxai.io import read_json, read_space, read_tsv
+from neuroxai.io import read_object, read_space, read_tsv
 from neuroxai.report.item import Item, read_item, text_of
 from neuroxai.space import Space
 
@@ -70,7 +70,7 @@ def read_folder(path: str | os.PathLike[str], wanted: Literal["heatmap", "region
     if not columns or table.empty:
         what = "has no row" if columns else "has no column probability_<CLASS>"
         raise InputError(f"{root / 'predictions.tsv'}: {what}; run `neuroxai explain` again")
-    record = read_json(root / "explain.json") if (root / "explain.json").is_file() else {}
+    record = _record(root / "explain.json") if (root / "explain.json").is_file() else {}
     classes = [str(c) for c in record.get("classes") or [c.removeprefix("probability_") for c in columns]]
     absent = [c for c in classes if f"probability_{c}" not in columns]
     if absent:
@@ -98,6 +98,14 @@ def read_folder(path: str | os.PathLike[str], wanted: Literal["heatmap", "region
     ]
     positive = _class_explained(record, targets, classes)
     return ExplainFolder(root, record, classes, positive, items, failed, bool(targets - {positive}))
+
+
+def _record(path: Path) -> dict[str, Any]:
+    kinds = {"classes": list, "failed": list, "space": dict, "network_space": dict, "dataset_dir": str, "method": str}
+    record = read_object(path, "record of `neuroxai explain`", optional=kinds)
+    if not all(isinstance(one, dict) for one in record.get("failed") or []):
+        raise InputError(f"{path}: 'failed' is {str(record['failed'])[:100]}, wanted a list of objects; restore it")
+    return record
 
 
 def common_space(folder: ExplainFolder) -> tuple[Space, dict[str, str]]:
@@ -134,7 +142,7 @@ def _targets(items: list[Item]) -> set[str]:
     found = set()
     for item in items:
         try:
-            target = read_json(item.sidecar).get("target")
+            target = read_object(item.sidecar, "heatmap's sidecar").get("target")
         except InputError:
             continue
         if target is not None:

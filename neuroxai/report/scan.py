@@ -12,7 +12,7 @@ from typing import Any
 from neuroxai.bands import limit_of
 from neuroxai.errors import InputError, SpaceError
 from neuroxai.evaluation import outside_share
-from neuroxai.io import read_json, read_volume
+from neuroxai.io import read_object, read_volume
 from neuroxai.report import figures
 from neuroxai.report.cohort import top_regions
 from neuroxai.report.context import Context
@@ -40,7 +40,7 @@ def scan_values(
     """
     heatmap = read_volume(item.heatmap)
     notes: list[str] = []
-    sidecar = read_json(item.sidecar)
+    sidecar = read_object(item.sidecar, "heatmap's sidecar")
     scan, regions = None, []
     try:
         if source is None:

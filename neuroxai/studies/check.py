@@ -185,12 +185,12 @@ def order(study: Study) -> list[list[str]]:
 
 
 def _all_keys(bundle: Path) -> set[str]:
-    return set(io.read_json(bundle / "configs" / "train.json"))
+    return set(io.read_object(bundle / "configs" / "train.json", "configuration of a bundle"))
 
 
 def _keys(bundle: Path) -> set[str]:
     """Return what may be set of a bundle's training: values, not what they are made into."""
-    values = io.read_json(bundle / "configs" / "train.json")
+    values = io.read_object(bundle / "configs" / "train.json", "configuration of a bundle")
     plain = {key for key, value in values.items() if not isinstance(value, dict | list) or key in ("l2", "shift_axis")}
     return plain - RESERVED - {"initialize", "run", "finalize", "imports"}
 

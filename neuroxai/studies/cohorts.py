@@ -169,7 +169,7 @@ def arm_split(master: Path, made: Made, arm: Arm, out: Path, seed: int) -> Path:
     """
     if made.key == master.name.split("_split-")[0] and arm.share == 1:
         return master
-    datalist = io.read_json(master)
+    datalist = io.read_object(master, "datalist")
     found, _ = find_scans(made.folder, **made.find)
     images = {(scan.participant_id, scan.session_id): scan.image for scan in found}
     for part in ("training", "validation", "test"):

@@ -77,7 +77,7 @@ class _Engine:
 
             self.summary.report = str(write_report(self.out))
         for item in done:
-            for scan in io.read_json(item.folder / RESULT)["failed"]:
+            for scan in io.read_object(item.folder / RESULT, "result of a run", {"failed": list})["failed"]:
                 text = f"{scan['participant_id']} {scan['session_id']}".strip() + f": {scan['error']}"
                 if text not in self.summary.scans_failed:
                     self.summary.scans_failed.append(text)
@@ -167,7 +167,7 @@ class _Engine:
         path = self.out / "runs" / run.identifier / RESULT
         if not path.is_file():
             return None
-        value = io.read_json(path)["validation_score"]
+        value = io.read_object(path, "result of a run", {"validation_score": (int, float)})["validation_score"]
         return 0.0 if value is None else float(value)
 
     def _explain(self) -> None:
@@ -188,7 +188,8 @@ class _Engine:
                 continue
             if (place / ERROR).is_file() and not self.how.retry:
                 self.errors[run.identifier] = (
-                    io.read_json(place / ERROR)["error"] + " (tried before; --retry tries again)"
+                    io.read_object(place / ERROR, "record of a failure", {"error": str})["error"]
+                    + " (tried before; --retry tries again)"
                 )
                 continue
             place.mkdir(parents=True, exist_ok=True)

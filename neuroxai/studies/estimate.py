@@ -117,7 +117,7 @@ def _costs(study: Study, given: dict[str, Path], out: Path) -> list[Cost]:
     for name, arm in study.arms.items():
         scans = _scans(study, arm, given)
         probe, seconds, size = _probe(study, name, out / name)
-        facts = io.read_json(probe / "result.json")
+        facts = io.read_object(probe / "result.json", "result of a run")
         times = probe / "bundle" / "models" / "times.tsv"
         parts = dict(zip(("training", "validation", "test"), study.split.fractions, strict=True))
         visits = scans * (parts["training"] * arm.share + parts["validation"] * arm.share)
@@ -157,7 +157,9 @@ def _scans(study: Study, arm: Arm, given: dict[str, Path]) -> int:
 
 
 def _epochs(study: Study, arm: Arm) -> int:
-    values = io.read_json(bundle_folder(arm.bundle or study.bundle) / "configs" / "train.json")
+    values = io.read_object(
+        bundle_folder(arm.bundle or study.bundle) / "configs" / "train.json", "configuration of a bundle"
+    )
     return int({**values, **study.settings, **arm.settings}["max_epochs"])
 
 

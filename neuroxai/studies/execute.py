@@ -57,7 +57,7 @@ def execute(folder: Path) -> None:
 
     from neuroxai.studies.outcome import write_result
 
-    facts = io.read_json(folder / "run.json")
+    facts = io.read_object(folder / "run.json", "run of a study")
     torch.set_num_threads(facts["threads"])
     bundle = _own_bundle(Path(facts["bundle"]), folder / "bundle")
     if not (folder / RESULT).is_file():

@@ -101,7 +101,7 @@ def _with_labels(image: Path) -> list[Path]:
 def is_finished(place: Path, wanted: str) -> bool:
     """Whether an explanation stands in a folder, made as it is wanted now."""
     path = place / "explanation.json"
-    return path.is_file() and io.read_json(path).get("digest") == wanted
+    return path.is_file() and io.read_object(path, "explanation of a study").get("digest") == wanted
 
 
 def _atlas(name: str, space: Space) -> Atlas:

@@ -120,7 +120,7 @@ def _one(source: Path, folder: Path, scan: Scan, mask: Path | None, variant: str
     else:
         _link(image, target)
     sizes = {path.name: path.stat().st_size for path in wanted}
-    before = io.read_json(sidecar_of(image)) if sidecar_of(image).is_file() else {}
+    before = io.read_object(sidecar_of(image), "scan's sidecar") if sidecar_of(image).is_file() else {}
     facts = {"Sources": [scan.image], "LesionFilling": variant if voxels else "none", "FilledVoxels": voxels}
     io.write_json(record_file, {**before, **facts, "Inputs": inputs, "Bytes": sizes})
 

@@ -33,7 +33,7 @@ def claim(folder: Path, study: Study, cohorts: Mapping[str, Path]) -> None:
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: is a file, wanted a folder for the study")
     if record.is_file():
-        before = io.read_json(record)
+        before = io.read_object(record, "study", {"study": dict})
         if before.get("study", {}).get("name") != study.name:
             raise InputError(
                 f"{folder}: holds study {before.get('study', {}).get('name')!r}, now {study.name!r} is asked for; name "

@@ -53,7 +53,7 @@ def start(
     place = Path(folder)
     error = place / ERROR
     error.unlink(missing_ok=True)
-    threads = str(io.read_json(place / "run.json")["threads"])
+    threads = str(io.read_object(place / "run.json", "run of a study", {"threads": int})["threads"])
     with open(place / LOG, "ab") as log:
         child = subprocess.Popen(
             [sys.executable, "-m", "neuroxai.studies", str(place)],
@@ -73,7 +73,7 @@ def start(
         # killed from outside: nobody was left to say why
         text = f"its process was ended by signal {-code}" if code < 0 else f"its process ended with code {code}"
         io.write_json(error, {"error": f"{text}, for want of memory perhaps; see {LOG}"})
-    return Outcome(place, io.read_json(error)["error"])
+    return Outcome(place, io.read_object(error, "record of a failure", {"error": str})["error"])
 
 
 def end(child: subprocess.Popen[bytes]) -> None:

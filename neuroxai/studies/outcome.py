@@ -91,7 +91,7 @@ def write_result(folder: Path, bundle: Path, facts: dict[str, Any]) -> None:
         )
         figures[part] = {name: estimate.value for name, estimate in found.items()} | {"scans": len(rows)}
     # training and validation leave out and note what cannot be read
-    record = io.read_json(bundle / "models" / "model.json")
+    record = io.read_object(bundle / "models" / "model.json", "record of a training")
     opened.failures.update(
         {(str(item["participant_id"]), str(item["session_id"])): item["error"] for item in record.get("left_out", [])}
     )
@@ -109,7 +109,7 @@ def training_figures(bundle: Path) -> dict[str, Any]:
     return {
         "epochs": int(history["epoch"].max()),
         "steps": int(times["steps"].max()),
-        "best_epoch": io.read_json(models / "model.json")["epoch"],
+        "best_epoch": io.read_object(models / "model.json", "record of a training", {"epoch": int})["epoch"],
         # what a search ranks its draws by
         "validation_score": tail if math.isfinite(tail) else None,
     }

@@ -144,7 +144,7 @@ def identify(run: Run, processes: int = 1) -> str:
 
 
 def _data_digest(run: Run) -> str:
-    datalist: Mapping[str, Any] = io.read_json(run.datalist)
+    datalist: Mapping[str, Any] = io.read_object(run.datalist, "datalist")
     scans = {
         item["image"]: io.content_sha256(run.folder / item["image"])
         for part in ("training", "validation", "test")

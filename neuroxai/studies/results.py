@@ -58,7 +58,7 @@ class Results:
         """
         rows = []
         for done in self.done:
-            run, result = done.run, io.read_json(done.folder / "result.json")
+            run, result = done.run, io.read_object(done.folder / "result.json", "result of a run")
             rows.append({
                 "arm": run.arm, "split": run.split, "repetition": run.repetition,
                 "draw": run.draw, "chosen": done.chosen, "run": run.identifier,
@@ -137,7 +137,7 @@ class Results:
 
     def datalist(self, done: Done) -> dict[str, Any]:
         """Return the parts of a run's split."""
-        found: dict[str, Any] = io.read_json(done.run.datalist)
+        found: dict[str, Any] = io.read_object(done.run.datalist, "datalist")
         return found
 
     def _place(self, done: Done, explanation: str, part: str) -> Path:

@@ -24,12 +24,12 @@ def status_of(out: Path) -> dict[str, Any]:
         raise InputError(f"{out}: is no study (has no study.json); give the folder of `neuroxai study run --out`")
     runs = []
     for facts_file in sorted(out.glob("runs/*/run.json")):
-        place, facts = facts_file.parent, io.read_json(facts_file)
+        place, facts = facts_file.parent, io.read_object(facts_file, "run of a study", {"title": str})
         state, error = "waiting", ""
         if _locked(place / ".lock"):
             state = "at work"
         elif (place / ERROR).is_file():
-            state, error = "failed", io.read_json(place / ERROR)["error"]
+            state, error = "failed", io.read_object(place / ERROR, "record of a failure", {"error": str})["error"]
         elif (place / RESULT).is_file():
             state = "done"
         history = place / "bundle" / "models" / "history.tsv"
@@ -39,7 +39,7 @@ def status_of(out: Path) -> dict[str, Any]:
     runs.sort(key=lambda run: run["title"])
     counts = Counter(run["state"] for run in runs)
     return {
-        "study": io.read_json(out / "study.json")["study"]["name"],
+        "study": io.read_object(out / "study.json", "study", {"study": dict})["study"].get("name"),
         "counts": dict(sorted(counts.items())),
         "runs": runs,
     }

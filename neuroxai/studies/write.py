@@ -64,12 +64,19 @@ def open_results(folder: Path) -> Results:
         raise InputError(f"{folder}: is no study (has no study.json); give the folder of `neuroxai study run --out`")
     if not (folder / "runs.json").is_file():
         raise InputError(f"{folder}: the study has not been run through; run it again to go on")
-    study: Study = build(Study, io.read_json(folder / "study.json")["study"], str(folder / "study.json"))
-    index: dict[str, Any] = io.read_json(folder / "runs.json")
+    study: Study = build(
+        Study, io.read_object(folder / "study.json", "study", {"study": dict})["study"], str(folder / "study.json")
+    )
+    index: dict[str, Any] = io.read_object(folder / "runs.json", "list of runs", {"runs": list, "cohorts": dict})
     done = []
     for item in index["runs"]:
-        chosen = item.pop("chosen")
-        run = Run(**{**item, **{key: Path(item[key]) for key in ("bundle", "folder", "datalist")}})
+        try:
+            chosen = item.pop("chosen")
+            run = Run(**{**item, **{key: Path(item[key]) for key in ("bundle", "folder", "datalist")}})
+        except (AttributeError, KeyError, TypeError):
+            raise InputError(
+                f"{folder / 'runs.json'}: {str(item)[:100]} is no run of a study; run the study again to go on"
+            ) from None
         done.append(Done(run, folder / "runs" / run.identifier, chosen))
     return Results(study, folder, done, {name: Path(path) for name, path in index["cohorts"].items()})
 
@@ -106,7 +113,7 @@ def published_beside(study: Study, findings: Findings) -> list[dict[str, Any]]:
 def _failures(results: Results) -> list[dict[str, str]]:
     rows = []
     for done in results.done:
-        for item in io.read_json(done.folder / "result.json").get("failed", []):
+        for item in io.read_object(done.folder / "result.json", "result of a run").get("failed", []):
             rows.append({"run": done.run.title, **item})
     return rows
 

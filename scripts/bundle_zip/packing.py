@@ -21,8 +21,9 @@ from bundle_zip.contents import (
     check_weights,
 )
 from neuroxai import __version__
+from neuroxai.components.model import classifier_metadata
 from neuroxai.errors import InputError
-from neuroxai.io import atomic, check_file, read_json
+from neuroxai.io import atomic, check_file
 
 LARGE = 25 * 2**20  # bytes; a zoo wants larger files in large_files.yml
 
@@ -103,9 +104,9 @@ def _found(bundle: Path) -> dict[str, bytes]:
 
 def _pinned(bundle: Path, record: dict[str, object]) -> bytes:
     """Name in the metadata the neuroxai that trained, and the grid and intensities of these weights."""
-    metadata = read_json(bundle / "configs" / "metadata.json")
+    metadata = classifier_metadata(bundle)
     versions, space, settings = (record.get(key) for key in ("versions", "space", "settings"))
-    image = metadata["network_data_format"]["inputs"]["image"]
+    image = next(iter(metadata["network_data_format"]["inputs"].values()))
     trained = versions.get("neuroxai") if isinstance(versions, dict) else None
     metadata.setdefault("required_packages_version", {})["neuroxai"] = trained or __version__
     if isinstance(space, dict):

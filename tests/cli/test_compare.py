@@ -292,6 +292,7 @@ def test_few_controls_give_groups_without_percentiles(tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     (out / "percentiles.tsv").write_text("of a former run\n")
+    (out / "compare.json").write_text('{"settings": {}, "findings": {}, "files": ["percentiles.tsv"]}')
     result = run("compare", explained, "--out", out, *FAST)
     assert result.code == 0, result.err
     assert "no percentiles: 4 controls, but a reference adjusted for age and sex wants 12 or more" in result.out

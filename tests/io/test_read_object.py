@@ -1,0 +1,63 @@
+"""JSON of the wrong shape is refused by one error that says what the file should have been."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from neuroxai.errors import InputError, SpaceError
+from neuroxai.io import read_json, read_object
+from neuroxai.space import Space
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["a", "b", "shape", "affine"]), inner),
+    max_leaves=6,
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[]", "is no datalist (holds a list, wanted an object)"),
+        ("null", "holds null"),
+        ("3", "holds a number"),
+        ('"x"', "holds a text"),
+        ("{}", "has no 'classes'"),
+        ('{"classes": null}', "'classes' is null, wanted a list"),
+        ('{"classes": {"0": "CN"}}', "'classes' is an object, wanted a list"),
+        ('{"classes": [], "space": 1}', "'space' is a number, wanted an object"),
+        ("", "is not valid JSON"),
+        ("[" * 100_000, "is not valid JSON"),
+        ("9" * 10_000, "is not valid JSON"),
+    ],
+)
+def test_each_wrong_shape_is_named(tmp_path, text, words):
+    path = tmp_path / "x.json"
+    path.write_text(text)
+    with pytest.raises(InputError) as caught:
+        read_object(path, "datalist", {"classes": list}, {"space": dict})
+    assert words in str(caught.value)
+    assert str(path) in str(caught.value)
+    path.write_bytes(b"\xff\xfe{\x00}\x00")
+    with pytest.raises(InputError, match="is not valid JSON"):
+        read_json(path)
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(VALUES)
+def test_any_json_is_taken_or_refused(tmp_path, value):
+    path = tmp_path / "x.json"
+    path.write_text(json.dumps(value))
+    try:
+        found = read_object(path, "thing", {"a": list}, {"b": dict})
+    except InputError:
+        assert not (isinstance(value, dict) and isinstance(value.get("a"), list) and "b" not in value)
+    else:
+        assert found == value
+        assert isinstance(found["a"], list)
+    with pytest.raises(SpaceError):
+        Space.from_dict(value)
