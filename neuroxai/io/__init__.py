@@ -21,7 +21,6 @@ from neuroxai.io.names import group_name, heatmap_name, method_label, start_labe
 from neuroxai.io.nifti import read_labels, read_space, read_volume, write_volume
 from neuroxai.io.orientation import Orientation, read_orientation
 from neuroxai.io.outputs import check_file, check_folder, json_of, table_of
-from neuroxai.io.outputs import check_file, check_folder, json_of, table_of
 from neuroxai.io.rows import delimited
 from neuroxai.io.tables import read_json, read_object, read_tsv, write_json, write_text, write_tsv
 from neuroxai.io.transforms import read_affine, read_warp, write_affine, write_warp
