@@ -61,18 +61,6 @@ def one_of(what: str, got: object, wanted: object, way_out: str = "") -> InputEr
     return InputError(f"unknown {what} {got!r}; choose one of: {names}.{' ' + way_out if way_out else ''}")
 
 
-def check_jobs(jobs: int) -> None:
-    """Refuse a number of processes that is neither 1 or more nor -1 (one per core).
-
-    Raises
-    ------
-    InputError
-        Naming it.
-    """
-    if jobs == 0 or jobs < -1:
-        raise InputError(f"jobs is {jobs}, wanted 1 or more, or -1 for one per core")
-
-
 def ours(error: BaseException | None) -> NeuroxaiError | None:
     """Find the first error of ours in a chain of causes: MONAI and ignite wrap what components raise.
 

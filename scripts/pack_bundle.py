@@ -19,7 +19,7 @@ from pathlib import Path
 from bundle_zip.contents import MOST_BYTES
 from bundle_zip.opening import open_packed
 from bundle_zip.packing import pack
-from neuroxai.errors import NeuroxaiError
+from neuroxai.errors import NeuroxaiError, refused_by_the_system
 from neuroxai.io import sha256
 
 
@@ -44,8 +44,11 @@ def main() -> int:
         else:
             open_packed(options.file, options.folder, options.max_bytes)
             print(f"{options.folder}: checksums and weights are right; its configurations execute code when they run")
-    except NeuroxaiError as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (NeuroxaiError, OSError) as error:
+        known = str(error) if isinstance(error, NeuroxaiError) else refused_by_the_system(error)
+        if known is None:
+            raise
+        print(f"error: {known}", file=sys.stderr)
         return 2
     return 0
 

@@ -57,8 +57,8 @@ def compare(
         ),
     ] = False,
     above: Annotated[float, typer.Option(help="Fingerprints: patients with a larger probability.")] = 0.9,
-    permutations: Annotated[int, typer.Option(min=99, help="Of each test.")] = 9999,
-    replicates: Annotated[int, typer.Option(min=100, help="Bootstrap draws of each interval.")] = 2000,
+    permutations: Annotated[int, typer.Option(min=99, max=1_000_000, help="Of each test.")] = 9999,
+    replicates: Annotated[int, typer.Option(min=100, max=1_000_000, help="Bootstrap draws of each interval.")] = 2000,
     seed: Annotated[int, typer.Option(help="Same seed, same tables.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print compare.json instead of text.")] = False,
 ) -> None:

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+MOST = 1000  # folds, repeats, age ranges
+
+
 @dataclass(frozen=True)
 class SplitOptions:
     """How to split.
@@ -71,14 +74,14 @@ class SplitOptions:
             raise InputError("--fractions leaves nothing for training; give it a share above 0")
         if self.folds is not None and self.repeats is not None:
             raise InputError("--folds and --repeats exclude each other; choose one")
-        if self.folds is not None and self.folds < 3:
-            raise InputError(f"--folds {self.folds}: wanted 3 or more (training, validation and test are disjoint)")
-        if self.repeats is not None and self.repeats < 1:
-            raise InputError(f"--repeats {self.repeats}: wanted 1 or more")
+        if self.folds is not None and not 3 <= self.folds <= MOST:
+            raise InputError(f"--folds {self.folds}: wanted 3 to {MOST} (training, validation and test are disjoint)")
+        if self.repeats is not None and not 1 <= self.repeats <= MOST:
+            raise InputError(f"--repeats {self.repeats}: wanted 1 to {MOST}")
         if self.seed < 0:
             raise InputError(f"--seed {self.seed}: wanted zero or more")
-        if self.age_bins < 1 or (self.age_width is not None and not self.age_width > 0):
-            raise InputError("--age-bins: wanted 1 or more ranges, or a positive width such as 5y")
+        if not 1 <= self.age_bins <= MOST or (self.age_width is not None and not self.age_width > 0):
+            raise InputError(f"--age-bins: wanted 1 to {MOST} ranges, or a positive width such as 5y")
         if self.test_sessions not in ("all", "first"):
             raise InputError(f"--test-sessions {self.test_sessions!r}: wanted 'all' or 'first'")
         object.__setattr__(self, "fractions", shares)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,7 @@ class Checkpoints:
     Raises
     ------
     InputError
-        If `folder` holds a run of other settings.
+        If `folder` holds a run of other settings, or another process trains in it.
     """
 
     def __init__(
@@ -116,11 +117,13 @@ class Checkpoints:
         engine.add_event_handler(Events.COMPLETED, self._end)
 
     def _start(self, trainer: Engine) -> None:
+        if first_process():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            _take(self.folder)
         if self._begun:
             return
         self._begun = True
         if first_process():
-            self.folder.mkdir(parents=True, exist_ok=True)
             for leftover in self.folder.glob(".*.tmp.*"):
                 leftover.unlink()  # of a run that was killed while writing
         last = self.folder / "last.pt"
@@ -246,12 +249,44 @@ class Checkpoints:
         _log.info("  ".join(f"{k} {v:.4g}" for k, v in figures.items()))
 
     def _end(self, trainer: Engine) -> None:
+        if first_process():
+            _leave(self.folder)
         _log.info("%s", self._kept())
 
     def _kept(self) -> str:
         if self.best_epoch == 0:
             return f"no weights are kept: no epoch had a {self.key_metric}"
         return f"best {self.key_metric} {self.best:.4g} at epoch {self.best_epoch}: {self.folder / 'model.pt'}"
+
+
+# folders of trainings of this process, each with its lock, which the system frees when the process ends
+_taken: dict[str, int] = {}
+
+
+def _take(folder: Path) -> None:
+    """Lock a folder against other processes, or say that one is at work in it; nothing where locks are unknown."""
+    import fcntl
+
+    name = str(folder.resolve())
+    if name in _taken:
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise InputError(
+            f"{folder}: another training is at work in this folder; wait for its end, or choose another --ckpt_dir"
+        ) from None
+    except OSError:
+        _log.warning("%s: its file system knows no locks; start no other training in this folder", folder)
+    _taken[name] = handle
+
+
+def _leave(folder: Path) -> None:
+    handle = _taken.pop(str(folder.resolve()), None)
+    if handle is not None:
+        os.close(handle)
 
 
 def _scaler(trainer: Engine) -> Any:

@@ -14,6 +14,7 @@ from torch import distributed
 from neuroxai.components.distributed import from_command_line, lost_process
 from neuroxai.errors import InputError, check_arguments, ours, refused_by_the_system
 
+_INTERRUPTED = 130  # as shells have it: 128 and the signal
 # what MONAI's experiment tracking takes beside a configuration's own ids
 _TRACKING = frozenset({"output_dir", "tracking_uri", "experiment_name", "run_name", "save_execute_config"})
 # options of our bundles that hold paths
@@ -33,6 +34,8 @@ def plain_errors() -> None:
     _catch()
     check_arguments(sys.argv[1:])
     _check_paths(sys.argv[1:])
+    if sys.argv[1:2] == ["run"]:
+        check_ids(sys.argv[2:])
 
 
 def _check_paths(arguments: Sequence[str]) -> None:
@@ -60,6 +63,9 @@ def _catch() -> None:
     default = sys.excepthook
 
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if isinstance(error, KeyboardInterrupt):
+            (sys.__stderr__ or sys.stderr).write("interrupted; run the same command again to go on\n")
+            sys.exit(_INTERRUPTED)
         known, lost = ours(error) or refused_by_the_system(error), lost_process(error)
         if known is None and lost is None:
             default(kind, error, trace)
@@ -73,8 +79,6 @@ def _catch() -> None:
         sys.exit(2)
 
     sys.excepthook = hook
-    if sys.argv[1:2] == ["run"]:
-        check_ids(sys.argv[2:])
 
 
 def check_ids(arguments: Sequence[str]) -> None:

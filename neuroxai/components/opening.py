@@ -25,10 +25,14 @@ def open_bundle(bundle: Path, configs: Sequence[str], **overrides: Any) -> Any:
         Initialised.
     """
     files = [bundle / "configs" / name for name in configs]
+    known: set[str] = set()
     for file in files:
         if not file.is_file():
             raise InputError(f"{file}: no such file; {bundle} is no bundle with {', '.join(configs)}")
-        read_object(file, "configuration of a bundle")
+        known |= read_object(file, "configuration of a bundle").keys()
+    if "evaluator" not in known and "validate" not in known:
+        raise InputError(f"{files[0]}: has no 'evaluator', which a bundle of this package needs; restore it")
+    read_object(bundle / "configs" / "metadata.json", "bundle's metadata")
     if "checkpoint" not in overrides and not (bundle / "models" / "model.pt").is_file():
         raise InputError(
             f"{bundle}/models/model.pt: no such checkpoint; train the bundle first (see its docs/README.md)"

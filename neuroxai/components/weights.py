@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -109,8 +110,11 @@ def load_checkpoint(path: Path) -> Any:
 
 def save(path: Path, value: Any) -> None:
     """Write a checkpoint, whole or not at all, and have it on the disk before it gets its name."""
+    # by way of memory: where torch writes to a full disk, its error does not say so
+    content = io.BytesIO()
+    torch.save(value, content)
     with atomic(path) as temporary, open(temporary, "wb") as handle:
-        torch.save(value, handle)
+        handle.write(content.getbuffer())
         handle.flush()
         os.fsync(handle.fileno())
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from neuroxai.cohort import LeftOut
-from neuroxai.errors import InputError, check_jobs
+from neuroxai.errors import InputError
 from neuroxai.io import sha256
 from neuroxai.preprocess.options import PrepareOptions
 from neuroxai.preprocess.places import keep_apart
@@ -18,6 +18,7 @@ from neuroxai.preprocess.run import cluster, run
 from neuroxai.preprocess.sources import Source
 from neuroxai.preprocess.tables import write_tables
 from neuroxai.preprocess.work import Job
+from neuroxai.processes import check_jobs
 
 Failures = list[dict[str, str]]
 

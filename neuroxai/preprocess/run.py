@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from typing import Any
 from neuroxai.errors import InputError
 from neuroxai.preprocess.sources import Source
 from neuroxai.preprocess.work import Job, Result, work
+from neuroxai.processes import Bound, settled_jobs
 
 
 def run(job: Job, sources: Sequence[Source], jobs: int, cluster: Any = None) -> Iterator[Result]:
@@ -36,7 +36,7 @@ def run(job: Job, sources: Sequence[Source], jobs: int, cluster: Any = None) -> 
     if cluster is not None:
         yield from _on_cluster(job, sources, cluster)
         return
-    jobs = jobs if jobs > 0 else (os.cpu_count() or 1)
+    jobs = settled_jobs(jobs, len(sources))
     waiting = list(sources)
     while waiting:
         done: set[str] = set()
@@ -61,12 +61,12 @@ def _parallel(job: Job, sources: Sequence[Source], jobs: int) -> Iterator[Result
     # never fewer than two, as joblib would then work in this process, which a crash would end; as many scans are under
     # way as was asked for
     several = Parallel(
-        n_jobs=jobs if jobs < 0 else max(jobs, 2),
-        pre_dispatch=jobs if jobs > 0 else "all",
+        n_jobs=max(jobs, 2),
+        pre_dispatch=jobs,
         batch_size=1,
         return_as="generator_unordered",
     )
-    yield from several(delayed(work)(job, source) for source in sources)
+    yield from several(delayed(Bound(work))(job, source) for source in sources)
 
 
 def _alone(job: Job, source: Source) -> Result:

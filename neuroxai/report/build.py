@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from neuroxai.errors import InputError, check_jobs, one_of
+from neuroxai.errors import InputError, one_of
 from neuroxai.evaluation import Estimate, RocCurve, classification_metrics, roc_points
 from neuroxai.io import check_folder, json_of, read_object, write_json, write_text
+from neuroxai.processes import check_jobs
 from neuroxai.report.cohort import Averages, cell_of, groups_of
 from neuroxai.report.context import Beside, Context
 from neuroxai.report.fingerprints_figure import Fingerprints

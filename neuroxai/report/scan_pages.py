@@ -8,6 +8,7 @@ from pathlib import Path
 
 from neuroxai.errors import InputError
 from neuroxai.io import write_text
+from neuroxai.processes import Bound, settled_jobs
 from neuroxai.report.context import Context
 from neuroxai.report.item import Item
 from neuroxai.report.page import scan_page
@@ -76,16 +77,17 @@ def show_all(
     InputError
         If the system ends one of the processes. Pages that are written stay.
     """
-    from joblib import Parallel, delayed, effective_n_jobs
+    from joblib import Parallel, delayed
     from joblib.externals.loky.process_executor import TerminatedWorkerError
 
     # a few at a time, so that finished ones do not pile up in memory before they are asked for
-    at_once = 1 if jobs == 1 else 2 * effective_n_jobs(jobs)
+    jobs = settled_jobs(jobs, len(items))
+    at_once = 1 if jobs == 1 else 2 * jobs
     try:
         with Parallel(n_jobs=jobs, batch_size=1, return_as="generator") as work:
             for start in range(0, len(items), at_once):
                 some = items[start : start + at_once]
-                yield from work(delayed(show)(item, sources[item.title], context, folder) for item in some)
+                yield from work(delayed(Bound(show))(item, sources[item.title], context, folder) for item in some)
     except TerminatedWorkerError:
         raise InputError(
             "a process that drew pages was ended by the system, most likely for want of memory; use fewer --jobs"

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from neuroxai._version import __version__
-from neuroxai.errors import InputError, check_jobs, one_of
+from neuroxai.errors import InputError, one_of
+from neuroxai.processes import Bound, check_jobs, settled_jobs
 from neuroxai.simulate.anatomy import Anatomy, mni152_anatomy
 from neuroxai.simulate.atrophy import Atrophy
 from neuroxai.simulate.effect import Effect
@@ -117,8 +118,8 @@ def simulate_cohort(
         else:
             prepared = _prepared(effect) if anatomy is None else EFFECTS[effect](anatomy)
         acquisition = Acquisition(prepared, mni152(spacing))
-        work = Parallel(n_jobs=jobs, return_as="generator_unordered")
-        results = work(delayed(_make)(where[p.participant_id], acquisition, p, seed, extras) for p in waiting)
+        work = Parallel(n_jobs=settled_jobs(jobs, len(waiting)), return_as="generator_unordered")
+        results = work(delayed(Bound(_make))(where[p.participant_id], acquisition, p, seed, extras) for p in waiting)
         for number, (person, row, error) in enumerate(results, start=kept + 1):
             if row is None:
                 failed.append({"participant_id": person.participant_id, "error": error})

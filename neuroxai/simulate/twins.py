@@ -12,8 +12,9 @@ import numpy as np
 
 from neuroxai._version import __version__
 from neuroxai.cohort.groups import TWIN
-from neuroxai.errors import InputError, check_jobs
+from neuroxai.errors import InputError
 from neuroxai.io import read_space, read_volume, sha256
+from neuroxai.processes import Bound, check_jobs, settled_jobs
 from neuroxai.simulate.curve import Curve
 from neuroxai.simulate.own import OwnScan
 from neuroxai.simulate.people import Person
@@ -107,8 +108,10 @@ def simulate_from(
         progress(done, count)
     from joblib import Parallel, delayed
 
-    work = Parallel(n_jobs=jobs, return_as="generator_unordered")
-    for results in work(delayed(_make)(folder, source, people, planting, masks, seed) for source, people in waiting):
+    work = Parallel(n_jobs=settled_jobs(jobs, len(waiting)), return_as="generator_unordered")
+    for results in work(
+        delayed(Bound(_make))(folder, source, people, planting, masks, seed) for source, people in waiting
+    ):
         for person, row, error in results:
             if row is None:
                 failed.append({"participant_id": person.participant_id, "error": error})

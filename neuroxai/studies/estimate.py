@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -14,6 +13,7 @@ from typing import Any
 from neuroxai import io
 from neuroxai.cohort import label_scans, read_cohort
 from neuroxai.errors import InputError
+from neuroxai.processes import settled_jobs
 from neuroxai.studies import cohorts as data
 from neuroxai.studies.check import check
 from neuroxai.studies.declaration import Arm, CohortSource, Search, Split, Study
@@ -108,7 +108,7 @@ def estimate(study: Study, cohorts: Mapping[str, Path] | None = None, jobs: int 
         return Estimate(
             study.name,
             _costs(study, dict(cohorts or {}), Path(folder)),
-            jobs if jobs > 0 else os.cpu_count() or 1,
+            settled_jobs(jobs, 1 << 20),
         )
 
 

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from neuroxai.processes import check_jobs
+
 Progress = Callable[[str, int, int], None]
 
 
@@ -32,6 +34,9 @@ class How:
     gpus: Sequence[str] = ()
     retry: bool = False
     progress: Progress | None = None
+
+    def __post_init__(self) -> None:
+        check_jobs(self.jobs)
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -53,7 +54,12 @@ def open_packed(file: Path, folder: Path, most_bytes: int = MOST_BYTES) -> None:
         except InputError as error:
             raise InputError(f"{file}: {str(error).replace(f'{temporary}/', '')}") from None
         temporary.chmod(0o755)
-        os.rename(temporary, folder)  # takes the place of an empty folder
+        try:
+            os.rename(temporary, folder)  # takes the place of an empty folder
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                raise
+            raise InputError(f"{folder}: was made by another process meanwhile; give a new folder") from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
