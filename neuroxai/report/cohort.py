@@ -12,6 +12,7 @@ from neuroxai.report.item import Item
 from neuroxai.report.values import Region, RegionMeans
 from neuroxai.space import Space, Volume
 from neuroxai.statistics import group_gain
+from neuroxai.statistics.gain import ERRORS, gains_are_scores
 
 GROUP_NAMES = {
     "patients": "All patients",
@@ -101,9 +102,16 @@ class Averages:
         for name in self.sums.names:
             sums = {g: self.sums.mean(g, name) for g in groups}
             densities = {g: self.densities.mean(g, name) for g in groups}
-            rows.append(RegionMeans(name, sums, densities, gain(sums)))
+            ratio = None if self.no_gains() else gain(sums, self.sums.error("controls", name))
+            rows.append(RegionMeans(name, sums, densities, ratio))
         lead = groups[0]
         return sorted(rows, key=lambda r: -(v if (v := r.sums[lead]) is not None else float("-inf")))
+
+    def no_gains(self) -> str:
+        """Say why no region has a gain, see `neuroxai.statistics.gain`; empty where they may have one."""
+        totals = [sum(self.sums.mean(g, name) or 0.0 for name in self.sums.names) for g in ("patients", "controls")]
+        known = all(self.heatmaps.count(g) for g in ("patients", "controls"))
+        return gains_are_scores(*totals) if known and self.sums.names else ""
 
 
 def scaled_scan(scan: Volume) -> Volume:
@@ -113,14 +121,14 @@ def scaled_scan(scan: Volume) -> Volume:
     return Volume((values - low) / (high - low), scan.space)
 
 
-def gain(sums: Mapping[str, float | None]) -> float | None:
+def gain(sums: Mapping[str, float | None], error: float = 0.0) -> float | None:
     """Mean sum over patients over mean sum over all controls (Boehle 2019).
 
-    None where a group is empty or the controls' mean is not above zero: a ratio to a negative or vanishing sum has no
-    meaning.
+    None where a group is empty or the controls' mean is not above zero by `ERRORS` of its standard errors: a ratio to a
+    negative or vanishing sum has no meaning.
     """
     patients, controls = sums.get("patients"), sums.get("controls")
-    if patients is None or controls is None:
+    if patients is None or controls is None or controls * (1 + 1e-9) < ERRORS * error:
         return None
     ratio = float(group_gain([[patients]], [[controls]])[0])
     return ratio if np.isfinite(ratio) else None

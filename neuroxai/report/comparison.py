@@ -20,6 +20,7 @@ from neuroxai.report.comparison_record import (
     class_score_note,
     counts,
     findings,
+    gains_note,
     measure_name,
     of_class,
     reference_facts,
@@ -33,7 +34,7 @@ from neuroxai.statistics import Reference, read_reference, write_reference
 from neuroxai.statistics.design import COLUMNS
 from neuroxai.statistics.reference import MEMBERS, Members
 from neuroxai.statistics.scales import SCALES, Scale, fitting_scale
-from neuroxai.statistics.tables import fingerprints_table, gain_table, groups_table, percentiles_table
+from neuroxai.statistics.tables import fingerprints_table, gain_table, groups_table, no_gains, percentiles_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -137,10 +138,12 @@ def build_comparison(
     tables: dict[str, pd.DataFrame] = {}
     pictures: dict[str, bytes] = {}
     if min(len(sick), len(healthy)) >= 2:
+        why = no_gains(sick, healthy, scores.voxels)
+        notes += [why] if why else gains_note(healthy)
         tables["groups.tsv"] = groups_table(
             sick, healthy, scores.voxels, options.permutations, options.replicates, options.seed
         )
-        tables["gain.tsv"] = gain_table(scores.sums[is_patient], sick, healthy, measure)
+        tables["gain.tsv"] = gain_table(scores.sums[is_patient], sick, healthy, measure, not why)
         pictures["groups.png"] = groups_figure(
             tables["groups.tsv"], f"density of {measure_name(measure)}, {patient} minus {control}"
         )

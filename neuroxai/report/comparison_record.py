@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from neuroxai.report.scores import CohortScores
 from neuroxai.statistics import Reference
+from neuroxai.statistics.gain import ERRORS, gain_is_known
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -84,6 +85,13 @@ def alarms_note(table: pd.DataFrame, control: str | None, level: float = 0.05) -
         f"{count} of {len(flagged)} controls are flagged themselves, where {level:.0%} may be: a flag says little "
         "here; read the percentiles, or add controls"
     ]
+
+
+def gains_note(healthy: pd.DataFrame) -> list[str]:
+    """Say how many regions have no gain, as the controls' mean is not above zero, or may as well be zero."""
+    count = int((~gain_is_known(healthy) & ~healthy.isna().all().to_numpy()).sum())
+    what = f"regions have no gain: their controls' mean is not above zero by {ERRORS:g} standard errors"
+    return [f"{count} of {healthy.shape[1]} {what}"] if count else []
 
 
 def trained_note(scores: CohortScores, is_control: pd.Series[bool]) -> list[str]:

@@ -59,7 +59,7 @@ def cohort_values(
     region_groups = ["patients", "controls", "TP", "FN", "TN", "FP"] if labelled else ["all"]
     region_groups = [g for g in region_groups if averages.heatmaps.count(g) and g not in twins] or ["all"]
     regions = averages.region_means(region_groups)
-    notes = []
+    notes = [f"{why[0].upper()}{why[1:]}."] if (why := averages.no_gains()) else []
     if folder.mixed:
         notes.append(f"Not all heatmaps explain {folder.positive}: the averages mix maps of different classes.")
     strange = sorted({item.true for item in folder.items if item.true and item.true not in folder.classes})

@@ -62,6 +62,7 @@ class TableMeans:
 
     def __init__(self) -> None:
         self._sums: dict[tuple[str, str], float] = {}
+        self._squares: dict[tuple[str, str], float] = {}
         self._counts: dict[tuple[str, str], int] = {}
         self._known: set[str] = set()
         self.names: list[str] = []
@@ -77,9 +78,19 @@ class TableMeans:
                 if np.isfinite(value):
                     key = (group, name)
                     self._sums[key] = self._sums.get(key, 0.0) + float(value)
+                    self._squares[key] = self._squares.get(key, 0.0) + float(value) ** 2
                     self._counts[key] = self._counts.get(key, 0) + 1
 
     def mean(self, group: str, name: str) -> float | None:
         """Mean of the quantity in the group; None where no scan has it."""
         count = self._counts.get((group, name), 0)
         return self._sums[group, name] / count if count else None
+
+    def error(self, group: str, name: str) -> float:
+        """Return the standard error of the mean; 0 for fewer than two scans."""
+        count = self._counts.get((group, name), 0)
+        if count < 2:
+            return 0.0
+        mean = self._sums[group, name] / count
+        spread = max(self._squares[group, name] / count - mean**2, 0.0)
+        return float(np.sqrt(spread / (count - 1)))

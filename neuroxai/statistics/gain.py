@@ -8,6 +8,13 @@ from numpy.typing import ArrayLike, NDArray
 from neuroxai.errors import InputError
 from neuroxai.statistics.arrays import same_columns, table
 
+#: Standard errors that the controls' mean has to be above zero: below, a confidence interval of the ratio has no end
+#: (Fieller 1954, at about 95 %).
+ERRORS = 2.0
+#: Share of the patients' relevance in all regions that the controls need to have: below, every gain is the ratio of the
+#: class scores.
+SCORES = 0.01
+
 
 def density(sums: ArrayLike, voxels: ArrayLike) -> NDArray[np.float64]:
     """Size-normalised relevance: sum over voxel count (Boehle 2019).
@@ -42,7 +49,7 @@ def gain(sums: ArrayLike, controls: ArrayLike) -> NDArray[np.float64]:
     -------
     ndarray, shape (..., regions)
         1 is the controls' mean. NaN where that mean is not above zero: a ratio to a negative or vanishing sum has no
-        meaning.
+        meaning. `gain_is_known` tells where it may as well vanish.
 
     Raises
     ------
@@ -59,6 +66,35 @@ def gain(sums: ArrayLike, controls: ArrayLike) -> NDArray[np.float64]:
     mean = healthy.mean(axis=0)
     with np.errstate(over="ignore"):
         return np.asarray(values / np.where(mean > 0, mean, np.nan))
+
+
+def gain_is_known(controls: ArrayLike) -> NDArray[np.bool_]:
+    """Tell in which regions the controls' mean is above zero by `ERRORS` standard errors, shape (regions,).
+
+    Elsewhere it may as well be zero, as where relevance has both signs, or one control of many has all of it: gain is
+    then as large as chance will have it, and tables leave it out. Of a single control no error is known.
+    """
+    healthy = table(controls, "controls")
+    mean = healthy.mean(axis=0)
+    error = healthy.std(axis=0, ddof=1) / np.sqrt(len(healthy)) if len(healthy) > 1 else np.zeros_like(mean)
+    # a hair, so that rounding does not decide
+    return np.asarray((mean > 0) & (mean * (1 + 1e-9) >= ERRORS * error))
+
+
+def gains_are_scores(patients: float, controls: float) -> str:
+    """Say why gains tell nothing but the class scores: controls have next to no relevance; empty where they have some.
+
+    Parameters
+    ----------
+    patients, controls : float
+        Mean relevance in all regions together of each group.
+    """
+    if not 0 <= controls < SCORES * patients:
+        return ""
+    return (
+        f"gain is left out: the regions of a control hold {controls:.2g} together, of a patient {patients:.2g}, so "
+        "that the gain of every region would be the ratio of the class scores; compare shares instead"
+    )
 
 
 def group_gain(patients: ArrayLike, controls: ArrayLike) -> NDArray[np.float64]:

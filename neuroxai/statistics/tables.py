@@ -10,7 +10,7 @@ from neuroxai.errors import InputError, LeakageError
 from neuroxai.statistics.bootstrap import difference_interval, mean_interval, ratio_interval
 from neuroxai.statistics.design import Subject
 from neuroxai.statistics.fingerprints import pairs
-from neuroxai.statistics.gain import gain
+from neuroxai.statistics.gain import gain, gain_is_known, gains_are_scores
 from neuroxai.statistics.permutation import group_difference
 from neuroxai.statistics.reference import Members, Reference
 
@@ -45,7 +45,7 @@ def groups_table(
     pandas.DataFrame
         One row a region: voxels; mean density of each group and their difference, with 95 % bootstrap intervals
         (BCa) over participants; Welch's t with permutation p, family-wise p and q; group gain with its interval
-        (percentiles).
+        (percentiles), NaN where the controls have too little (see `neuroxai.statistics.gain`).
     """
     import pandas as pd
 
@@ -67,11 +67,20 @@ def groups_table(
             columns[name + suffix][known] = part
         if name == "difference":
             columns.update(t=test.t, p=test.p, p_family=test.p_family, q=test.q)
+    unusable = ~gain_is_known(two) | bool(no_gains(patients, controls, voxels))
+    for suffix in ("", "_low", "_high"):
+        columns["gain" + suffix][unusable] = np.nan
     return pd.DataFrame(columns, index=pd.Index(voxels.index, name="region")).reset_index()
 
 
+def no_gains(patients: pd.DataFrame, controls: pd.DataFrame, voxels: pd.Series[float]) -> str:
+    """Say why no region has a gain, see `gains_are_scores`; empty where they may have one."""
+    one, two = (float((group.mean() * voxels).sum()) for group in (patients, controls))
+    return gains_are_scores(one, two)
+
+
 def gain_table(
-    sums: pd.DataFrame, densities: pd.DataFrame, controls: pd.DataFrame, measure: str = "sum"
+    sums: pd.DataFrame, densities: pd.DataFrame, controls: pd.DataFrame, measure: str = "sum", known: bool = True
 ) -> pd.DataFrame:
     """List every patient's sum, density and gain, one row a patient and region.
 
@@ -83,6 +92,8 @@ def gain_table(
         Densities of all controls. On one grid the gain of densities is that of sums.
     measure : str
         What was summed up, for the column's name.
+    known : bool
+        False: gains tell nothing (see `no_gains`), and are NaN.
     """
     import pandas as pd
 
@@ -93,7 +104,9 @@ def gain_table(
             "region": np.tile([str(name) for name in sums.columns], people),
             measure: sums.to_numpy().ravel(),
             "density": densities.to_numpy().ravel(),
-            "gain": gain(densities.to_numpy(), controls.to_numpy()).ravel(),
+            "gain": np.where(
+                gain_is_known(controls) & known, gain(densities.to_numpy(), controls.to_numpy()), np.nan
+            ).ravel(),
         }
     )
 

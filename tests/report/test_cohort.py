@@ -66,6 +66,20 @@ def test_region_means_and_order():
     assert (a.name, a.gain, a.densities["patients"]) == ("a", 0.5, pytest.approx(0.2))
 
 
+def test_gains_of_next_to_nothing_are_left_out():
+    zero = Volume(np.zeros(SPACE.shape), SPACE)
+    averages, sure = Averages(SPACE), Averages(SPACE)
+    for a in (4.0, 0.0):  # mean 2, standard error 2
+        averages.add(zero, None, [Region("a", a, 0.1, 10), Region("b", 1.0, 0.5, 10)], ["controls"])
+        averages.add(zero, None, [Region("a", 3.0, 0.3, 10), Region("b", 7.0, 0.7, 10)], ["patients"])
+        sure.add(zero, None, [Region("a", 1e-5, 0.1, 10)], ["controls"])
+        sure.add(zero, None, [Region("a", 1.0, 0.1, 10)], ["patients"])
+    assert {r.name: r.gain for r in averages.region_means(["patients", "controls"])} == {"b": 7.0, "a": None}
+    assert averages.no_gains() == ""
+    assert [r.gain for r in sure.region_means(["patients", "controls"])] == [None]
+    assert "a control hold 1e-05 together, of a patient 1" in sure.no_gains()
+
+
 def test_effect_is_what_half_of_the_patients_share(tmp_path):
     from neuroxai.io import write_volume
 

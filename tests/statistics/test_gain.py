@@ -8,6 +8,7 @@ from hypothesis.extra import numpy as hnp
 
 from neuroxai.errors import InputError
 from neuroxai.statistics import density, gain, group_gain, overlap, overlaps, top_regions
+from neuroxai.statistics.gain import gain_is_known, gains_are_scores
 
 positive = st.floats(0.01, 100)
 tables = hnp.arrays(np.float64, st.tuples(st.integers(1, 6), st.just(5)), elements=positive)
@@ -20,6 +21,21 @@ def test_figures_by_hand():
     np.testing.assert_array_equal(gain(patients, controls), [[2.0, 0.5, np.nan], [1.0, 1.0, np.nan]])
     np.testing.assert_array_equal(group_gain(patients, controls), [1.5, 0.75, np.nan])
     np.testing.assert_array_equal(density([[6.0, 1.0]], [3, 0]), [[2.0, np.nan]])
+
+
+def test_where_the_controls_have_as_good_as_nothing_gain_is_left_out():
+    # by hand: means 2 and standard errors 2, 1 and .5; one control of four has all (mean and error 1); signed
+    assert gain_is_known([[4.0, 3.0, 2.5], [0.0, 1.0, 1.5]]).tolist() == [False, True, True]
+    assert gain_is_known([[4.0], [0.0], [0.0], [0.0]]).tolist() == [False]
+    assert gain_is_known([[1.0], [-0.9], [1.1], [-1.0]]).tolist() == [False]
+    assert gain_is_known([[2.0, 0.0, -1.0]]).tolist() == [True, False, False]
+
+
+def test_gains_that_are_ratios_of_class_scores_are_told():
+    assert gains_are_scores(patients=1.0, controls=0.02) == ""
+    assert gains_are_scores(patients=1.0, controls=-0.02) == ""
+    told = gains_are_scores(patients=0.95, controls=1e-5)
+    assert "the regions of a control hold 1e-05 together, of a patient 0.95" in told
 
 
 @given(tables, tables, positive)

@@ -7,7 +7,7 @@ import pytest
 from neuroxai.errors import InputError, LeakageError
 from neuroxai.statistics import Reference
 from neuroxai.statistics import tables as module
-from neuroxai.statistics.tables import fingerprints_table, gain_table, groups_table, percentiles_table
+from neuroxai.statistics.tables import fingerprints_table, gain_table, groups_table, no_gains, percentiles_table
 
 VOXELS = pd.Series([10.0, 0.0, 4.0], index=["a", "none", "b"])
 SIZES = VOXELS.where(VOXELS > 0)
@@ -37,6 +37,22 @@ def test_gain_does_not_depend_on_the_unit_of_relevance(sums):
     np.testing.assert_allclose(two["gain"], one["gain"])
     assert one["gain"].isna().tolist() == [False, True, False] * 2
     assert one.loc[2, "density"] == sums["b"].iloc[0] / 4
+
+
+def test_gain_of_next_to_nothing_is_left_out(sums):
+    patients, controls = sums[:12] / SIZES, sums[12:] / SIZES
+    # controls that have a hundred-thousandth of the patients' relevance in every region
+    table = groups_table(patients, 1e-5 * controls, VOXELS, permutations=99, replicates=100)
+    assert table[["gain", "gain_low", "gain_high"]].isna().all(axis=None)
+    assert "gain of every region would be the ratio" in no_gains(patients, 1e-5 * controls, VOXELS)
+    assert no_gains(patients, controls, VOXELS) == ""
+    # one region alone: noise about zero
+    near = controls.assign(a=np.linspace(-1, 1.001, len(controls)))
+    table = groups_table(patients, near, VOXELS, permutations=99, replicates=100).set_index("region")
+    assert table["gain"].isna().tolist() == [True, True, False]
+    gains = gain_table(sums[:12], patients, near).set_index("region")["gain"]
+    assert gains["a"].isna().all()
+    assert gains["b"].notna().all()
 
 
 def test_those_who_cannot_be_compared_are_named(sums):

@@ -11,6 +11,7 @@ from neuroxai.errors import InputError
 from neuroxai.report.study_figures import bars, maps, matrix
 from neuroxai.space import Volume
 from neuroxai.statistics import gain, group_gain, most_different, overlaps, top_regions
+from neuroxai.statistics.gain import gain_is_known
 from neuroxai.studies.analyses._common import known_options, metric_findings, runs_doubt
 from neuroxai.studies.analyses._regions import RegionTables
 from neuroxai.studies.analyses._volumes import volumes
@@ -86,8 +87,10 @@ def _regions(results: Results, done: Done, atlas: str, findings: Findings) -> No
                 if len(own):
                     table[f"sum_{group}"] = own.mean().to_numpy()[order].tolist()
             table["density_patients"] = leading["density"][name][order].tolist()
-            table["gain"] = leading["gain"][name][order].tolist()
-            table["gain_spread"] = _spread(sums, controls)[order].tolist()
+            # the table leaves out what the controls' mean, as good as zero, would make of it
+            known = gain_is_known(controls)[order] if len(controls) else np.zeros(len(order), dtype=bool)
+            table["gain"] = np.where(known, leading["gain"][name][order], np.nan).tolist()
+            table["gain_spread"] = np.where(known, _spread(sums, controls)[order], np.nan).tolist()
             findings.tables[f"top_regions{label}"] = pd.DataFrame(table)
             findings.pictures.append(_regions_picture(name, pd.DataFrame(table), label))
     k = results.study.statistics.top
