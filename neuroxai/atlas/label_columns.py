@@ -35,6 +35,7 @@ _COLOURS = _words(
 )
 _SIDES = {"l": "left", "left": "left", "lh": "left", "r": "right", "right": "right", "rh": "right"}
 COMMENT = ("#", "%", "//")
+MOST_COLUMNS = 1000
 # the columns of a BIDS dseg.tsv
 BIDS = "index and name"
 _SEPARATORS = ("\t", ";", "|", ",")
@@ -91,6 +92,8 @@ def without_header(lines: list[tuple[int, str]]) -> list[Reading]:
         if 2 * sum(separator in line for _, line in lines) <= len(lines):
             continue
         rows = [(number, _trimmed(cells)) for number, cells in _rows(lines, separator)]
+        if len(rows) > 1 and all(cell and not re.search(r"\d", cell) for cell in rows[0][1]):
+            rows = rows[1:]  # headings in words that are not known here: a label would have an index
         widths = [len(cells) for _, cells in rows]
         width = max(set(widths), key=widths.count)
         odd = [(number, cells) for number, cells in rows if len(cells) != width]
@@ -154,6 +157,10 @@ def _columns(header: list[str], rows: list[tuple[int, list[str]]], line: int) ->
                 f"line {number} has {len(_trimmed(cells))} cells, the header has {len(header)} ({', '.join(header)}); "
                 "put names that hold the separator into quotes"
             )
+    if len(header) > MOST_COLUMNS:
+        raise InputError(
+            f"line {line} names {len(header)} columns, expected at most {MOST_COLUMNS}; is it a label table?"
+        )
     widest = max(len(_trimmed(cells)) for _, cells in rows)
     if widest < len(_trimmed(header)):
         raise InputError(

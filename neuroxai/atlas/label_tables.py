@@ -16,6 +16,8 @@ from neuroxai.errors import InputError
 
 __all__ = ["LabelTable", "read_table", "some"]
 
+# FreeSurfer's table of all that it knows has 0.1 MB
+MOST_BYTES = 2**24
 _KNOWN = (
     "FSL XML, SPM XML, Julich-Brain XML, tables with a header (BIDS dseg.tsv, CAT12, FastSurfer, Slicer), colour "
     "tables of FreeSurfer, FSLeyes, MRtrix and Slicer, ITK-SNAP and workbench lists, "
@@ -64,6 +66,11 @@ def read_table(path: str | os.PathLike[str], values: list[int]) -> LabelTable:
     file = Path(path)
     if not file.is_file():
         raise InputError(f"{file}: no such label table; give a .tsv, .xml or .txt file, or none")
+    if file.stat().st_size > MOST_BYTES:
+        raise InputError(
+            f"{file}: has {file.stat().st_size} bytes, expected at most {MOST_BYTES} for a label table; "
+            "give the table of names"
+        )
     try:
         form, chosen = _read(_decoded(file.read_bytes()), values)
     except InputError as error:

@@ -97,6 +97,7 @@ READ = {
     "one line, numbers are names": ("1 Area 44 2 Area 45", {1: "Area 44", 2: "Area 45"}),
     "one label": ("1 Lesion 2b\n", {1: "Lesion 2b"}),
     "blanks and a header": ("id label network\n1 X_L Vis\n2 X_R Mot\n", {1: "X_L", 2: "X_R"}),
+    "headings in another language": ("Wert;Bezeichnung\n1;Left A\n2;Right A\n", TWO),
     "UTF-16": ("index\tname\n1\tLeft Ä\n2\tRight A\n", {1: "Left Ä", 2: "Right A"}),
 }
 
@@ -175,6 +176,12 @@ def test_a_shift_is_reported(tmp_path):
         ("1 a\n2 b\n99999999999 c\n", "above 2147483647"),
         ("1_0 a\n2 b\n", "no known format"),
         ("a\nb\n", "no known format"),
+        ("index\t" + "name\t" * 1000 + "\n1\ta\n", "names 1002 columns"),
+        ("1 a\n" * 2**23, "33554432 bytes, expected at most"),
+        ("index\tname\tlobe\tx\n1\ta\tb\n2\tc\td\n3\te\tf\n", "line 1 names 4 columns.*no row has more than 3"),
+        ("1\ta\t9\n2\tb\t8\n3\tc\n", "line 3 has 2 cells, the others have 3"),
+        ("1 a\n2 b\n3c\n", "line 3 is not in the form of the others"),
+        ("1 a 1 2 3 0\n2 b 1 2 3 0\n3 c 1 2 x 0\n", "line 3 is not in the form of the others"),
         ("\0\0\0", "NUL"),
     ],
 )
