@@ -12,7 +12,9 @@ from typing import Any
 
 import typer
 
+from neuroxai.cohort.scans import entity
 from neuroxai.errors import InputError, one_of
+from neuroxai.io import named_path
 
 
 @dataclass
@@ -25,6 +27,7 @@ class Scans:
     single: bool = False
     datalist: str | None = None
     part: str | None = None
+    notes: Sequence[str] = ()
 
 
 def find_scans(
@@ -37,10 +40,13 @@ def find_scans(
     InputError
         If there is nothing to be found, or a datalist's classes are not those of the bundle's network.
     """
+    from neuroxai.cohort import check_distinct
+    from neuroxai.cohort import find_scans as find
+
     if source.is_file():
         if datalist or part:
             raise InputError(f"{source} is one scan; --datalist and --part go with a cohort's folder")
-        return Scans([_single(source)], source.resolve().parent, [], single=True)
+        return Scans([_single(source)], named_path(source).parent, [], single=True)
     if not source.is_dir():
         raise InputError(f"{source}: no such file or folder; give a NIfTI scan or a cohort's folder")
     if datalist or part:
@@ -49,9 +55,8 @@ def find_scans(
         classes = read_record(str(bundle / "models" / "model.pt")).get("classes")
         listed, chosen = str((datalist or source / "datalist.json").resolve()), part or "test"
         items = open_part(listed, chosen, str(source.resolve()), classes)
+        check_distinct(items)
         return Scans(items, source.resolve(), [], datalist=listed, part=chosen)
-    from neuroxai.cohort import find_scans as find
-
     found, left_out = find(source, **pattern)
     items = [
         {
@@ -65,7 +70,33 @@ def find_scans(
         {"participant_id": one.participant_id, "session_id": one.session_id or "", "error": one.reason}
         for one in left_out
     ]
-    return Scans(items, source.resolve(), failures)
+    check_distinct(items)
+    notes = _add_labels(items, source / "participants.tsv", classes_of(bundle))
+    return Scans(items, source.resolve(), failures, notes=notes)
+
+
+def _add_labels(items: list[dict[str, Any]], table: Path, classes: Sequence[str]) -> list[str]:
+    """Give the items the labels that participants.tsv knows of the network's classes; return what is to be said."""
+    from neuroxai.cohort import UNKNOWN, known_labels
+
+    if not table.is_file() or not items:
+        return []
+    labels, column = known_labels(
+        table, [(item["participant_id"], item["session_id"] or None) for item in items], classes
+    )
+    if not column:
+        return []
+    for item, label in zip(items, labels, strict=True):
+        item["label"] = label
+    known = sum(label != UNKNOWN for label in labels)
+    return [f"the true class of {known} of {len(items)} scans is known, from {column!r} in {table.name}"]
+
+
+def classes_of(bundle: Path) -> list[str]:
+    """Return the classes that a bundle's weights were trained on; none if there is no record."""
+    from neuroxai.components import read_record
+
+    return [str(name) for name in read_record(str(bundle / "models" / "model.pt")).get("classes") or []]
 
 
 def check_results(out: Path, inputs: Sequence[Path | None], explaining: bool = True) -> None:
@@ -92,12 +123,14 @@ def check_results(out: Path, inputs: Sequence[Path | None], explaining: bool = T
 
 def _single(path: Path) -> dict[str, Any]:
     name = path.name.removesuffix(".gz").removesuffix(".nii")
-    subject = re.match(r"(sub-[A-Za-z0-9]+)(?:_(ses-[A-Za-z0-9]+))?", name)
-    if subject:
-        participant, session = subject.group(1), subject.group(2) or ""
+    if re.match(r"sub-[A-Za-z0-9]+(?=_|$)", name):
+        found = {key: entity(name, key) for key in ("sub", "ses", "run")}
+        participant = f"sub-{found.pop('sub')}"
+        # two runs are two scans, whose results lie side by side
+        session = "_".join(f"{key}-{value}" for key, value in found.items() if value)
     else:
         participant, session = "sub-" + (re.sub(r"[^A-Za-z0-9]", "", name) or "scan"), ""
-    return {"image": str(path.resolve()), "participant_id": participant, "session_id": session}
+    return {"image": str(named_path(path)), "participant_id": participant, "session_id": session}
 
 
 def run_evaluator(evaluator: Any, total: int, quiet: bool) -> list[dict[str, str]]:
@@ -139,6 +172,8 @@ def finish(result: Path, scans: Scans, failed: Sequence[dict[str, str]], as_json
     if as_json:
         typer.echo(json.dumps({"result": str(result), "scans": asked, "done": done, "failed": list(failed)}))
     else:
+        for note in scans.notes:
+            typer.echo(note, err=True)
         for failure in failed:
             typer.echo(f"failed: {failure['participant_id']} {failure['session_id']}: {failure['error']}", err=True)
         typer.echo(f"{done} of {asked} scans done: {result}")

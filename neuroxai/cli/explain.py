@@ -20,6 +20,7 @@ from neuroxai.cli.predict import (
     JsonOption,
     OutOption,
     PartOption,
+    RunOption,
     SuffixOption,
 )
 
@@ -87,6 +88,7 @@ def explain(
     part: PartOption = None,
     suffix: SuffixOption = None,
     desc: DescOption = None,
+    run: RunOption = None,
     batch_size: BatchOption = 1,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
@@ -151,7 +153,7 @@ def explain(
         check_folder("--dicom-out", dicom_out, [bundle, out], apart=[source])
     if dicom is not None:
         source = take_series(dicom, series, arm, out, bundle, dicom_out)
-    scans = find_scans(source, datalist, part, {"suffix": suffix, "desc": desc}, bundle)
+    scans = find_scans(source, datalist, part, {"suffix": suffix, "desc": desc, "run": run}, bundle)
     options = MappingProxyType(parse_options(option or []))
     # the bundle's method comes with options of its own, which the user's replace
     choice = {"method": method, "method_options": options} if method else {"method_options": options} if option else {}

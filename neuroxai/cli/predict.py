@@ -14,6 +14,9 @@ DatalistOption = Annotated[Path | None, typer.Option(help="Datalist of `neuroxai
 PartOption = Annotated[str | None, typer.Option(help="Part of the datalist: test, validation or training.")]
 SuffixOption = Annotated[str | None, typer.Option(help="Scans of a folder: BIDS suffix, such as T1w.")]
 DescOption = Annotated[str | None, typer.Option(help="Scans of a folder: BIDS desc entity, such as brain.")]
+RunOption = Annotated[
+    str | None, typer.Option(help="Which of several runs of a scan: first, last or all; left out and named if left.")
+]
 BatchOption = Annotated[int, typer.Option(min=1, help="Scans at a time.")]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print a summary for machines, and no progress.")]
@@ -27,6 +30,7 @@ def predict(
     part: PartOption = None,
     suffix: SuffixOption = None,
     desc: DescOption = None,
+    run: RunOption = None,
     batch_size: BatchOption = 4,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
@@ -39,7 +43,7 @@ def predict(
     from neuroxai.components import open_bundle
 
     check_results(out, [bundle, source, datalist], explaining=False)
-    scans = find_scans(source, datalist, part, {"suffix": suffix, "desc": desc}, bundle)
+    scans = find_scans(source, datalist, part, {"suffix": suffix, "desc": desc, "run": run}, bundle)
     workflow = open_bundle(
         bundle,
         ["inference.json"],

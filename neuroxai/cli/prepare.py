@@ -47,6 +47,7 @@ def prepare(
     pattern: Annotated[
         str | None, typer.Option(help="Glob inside the BIDS folder, where several scans of a session match.")
     ] = None,
+    run: Annotated[str | None, typer.Option(help="Which of several runs of a scan: first or last.")] = None,
     participant: Annotated[str | None, typer.Option(help="Identifier of a single scan.")] = None,
     session: Annotated[str | None, typer.Option(help="Session of a single scan.")] = None,
     series: Annotated[str | None, typer.Option(help="Which DICOM series, where the folder holds several.")] = None,
@@ -95,7 +96,9 @@ def prepare(
     dicom = pattern is None and is_series(source)
     if dicom and source.is_dir():
         report_left_out(source, series)
-    sources, left_out = find_sources(source, options.modality, pattern, mask, lesions, participant, session, series)
+    sources, left_out = find_sources(
+        source, options.modality, pattern, mask, lesions, participant, session, series, run
+    )
     with progress_bar("preparing", quiet=as_json) as progress:
         progress(0, len(sources))
         summary = prepare_cohort(

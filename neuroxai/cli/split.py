@@ -51,6 +51,7 @@ def split(
     desc: Annotated[str | None, typer.Option(help="Which scans: desc-LABEL in the name.")] = None,
     space: Annotated[str | None, typer.Option(help="Which scans: space-LABEL in the name.")] = None,
     pattern: Annotated[str | None, typer.Option(help="Which scans: a glob inside the cohort's folder.")] = None,
+    run: Annotated[str | None, typer.Option(help="Which of several runs of a scan: first, last or all.")] = None,
     allow_missing: Annotated[
         bool, typer.Option("--allow-missing", help="Exit with 0 though participants were left out.")
     ] = False,
@@ -84,7 +85,7 @@ def split(
         test_sessions=test_sessions,  # type: ignore[arg-type]  # the constructor checks it
         **_age_bins(age_bins),
     )
-    table = read_cohort(cohort, suffix=suffix, desc=desc, space=space, pattern=pattern)
+    table = read_cohort(cohort, suffix=suffix, desc=desc, space=space, pattern=pattern, run=run)
     labelled = label_scans(table, target, classes.split(",") if classes is not None else None)
     lists = split_cohort(labelled, options)
     files = _files(out, options)

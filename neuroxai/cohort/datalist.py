@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import posixpath
+import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,8 @@ def load_datalist(
     Returns
     -------
     list of dict
-        The items, with ``image`` as an absolute path. All have the same keys, so that a batch can be collated: an
+        The items, with ``image`` as an absolute path and participant and session, if the list lacks them, from the
+        image's name. All have the same keys, so that a batch can be collated: an
         unknown age is NaN, a missing session an empty text, any other missing value ``"n/a"``.
 
     Raises
@@ -65,7 +67,10 @@ def load_datalist(
         raise LeakageError(f"{path}: {error}") from None
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
-    items = [dict(item, image=str(inside(base, item["image"], follow_links=False))) for item in datalist[part]]
+    items = [
+        {**item, **identity_of(item, f"{path}: {part}"), "image": str(inside(base, item["image"], follow_links=False))}
+        for item in datalist[part]
+    ]
     keys = list(dict.fromkeys(key for item in items for key in item))
     absent = {"age": math.nan, "session_id": ""}
     for item in items:
@@ -174,6 +179,45 @@ def subject_of(item: dict[str, Any], where: str) -> str:
     if named and subject != f"sub-{named}":
         raise InputError(f"{where}: participant_id is {given!r} but the image is {item['image']}; make them agree")
     return subject
+
+
+def identity_of(item: dict[str, Any], where: str) -> dict[str, str]:
+    """Return an item's participant and session, those of its image's name where the fields are absent or null.
+
+    Raises
+    ------
+    InputError
+        If a field is neither text nor a whole number.
+    """
+    found = {"participant_id": item.get("participant_id"), "session_id": item.get("session_id")}
+    for name, value in found.items():
+        if value is not None and (isinstance(value, bool) or not isinstance(value, str | int)):
+            raise InputError(f"{where}: {name} is {value!r}, expected text such as {name[:3]}-1; correct the datalist")
+    subject = found["participant_id"] if isinstance(found["participant_id"], str) else subject_of(item, where)
+    session = entity(item["image"], "ses")
+    visit = found["session_id"] if found["session_id"] is not None else f"ses-{session}" if session else ""
+    return {"participant_id": subject, **({"session_id": str(visit)} if visit != "" else {})}
+
+
+def check_distinct(items: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse two scans of one participant and session: the results of one would take the place of the other's.
+
+    Names that differ in capitals alone are one on many disks, as BIDS has it, and so are two spellings of an accent.
+
+    Raises
+    ------
+    InputError
+        If two items bear one name.
+    """
+    seen: dict[str, Mapping[str, Any]] = {}
+    for item in items:
+        who = " ".join(filter(None, (str(item["participant_id"]), str(item.get("session_id") or ""))))
+        other = seen.setdefault(unicodedata.normalize("NFC", who).casefold(), item)
+        if other is not item:
+            raise InputError(
+                f"{who}: {other['image']} and {item['image']} are scans of one name, so that one's results would "
+                "replace the other's; give them participant_id and session_id that differ, or choose with --run"
+            )
 
 
 def _check_files(datalist: Mapping[str, Any], parts: Sequence[str], base: Path) -> None:

@@ -7,11 +7,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from neuroxai.cohort.labels import CONTROLS
-from neuroxai.cohort.scans import LeftOut, Scan
-from neuroxai.cohort.table import _participants, _row_of, _sessions, _tidy, value_of
+from neuroxai.cohort.scans import LeftOut
+from neuroxai.cohort.table import _tidy, value_of
+from neuroxai.cohort.tables import People, numbered
 from neuroxai.errors import InputError, one_of
 
 if TYPE_CHECKING:
@@ -68,23 +69,27 @@ def describe(
     import pandas as pd
 
     path = Path(table)
-    people = _participants(path)
+    people = People(path)
+    people.expect(scans)
     rows, left_out = [], []
     for participant, session in scans:
-        key = _row_of(Scan(participant, session, ""), people)
-        if key is None:
-            left_out.append(LeftOut(participant, session, f"{path.name} has no row for it"))
+        found = people.row_of(participant, session)
+        if isinstance(found, str):
+            left_out.append(LeftOut(participant, session, found))
             continue
-        latest = _sessions(path.parent / participant / f"{participant}_sessions.tsv").get(session or "", {})
-        known = {name: value for name, value in latest.items() if value is not None}
-        rows.append({"participant_id": participant, "session_id": session, **people[key], **known})
+        rows.append({"participant_id": participant, "session_id": session, **found[1]})
     if not rows:
         raise InputError(
             f"{path}: knows none of the {len(scans)} scans (the first is {scans[0][0] if scans else 'not there'}, the "
-            f"first row {next(iter(people))[0]}); give the table of the same cohort"
+            f"first row {next(iter(people.table))[0]}); give the table of the same cohort"
         )
-    notes = _tidy(rows)
-    columns = [name for name in rows[0] if name not in ("participant_id", "session_id")]
+    numbered(rows)
+    notes = [*people.notes(), *_tidy(rows)]
+    columns = [
+        name
+        for name in dict.fromkeys(name for row in rows for name in row)
+        if name not in ("participant_id", "session_id")
+    ]
     chosen = target or next((name for name in ("diagnosis", "group") if name in columns), None)
     if chosen is None and need_class:
         raise InputError(f"{path}: no column 'diagnosis' or 'group'; name one with --target: {', '.join(columns)}")
@@ -95,6 +100,49 @@ def describe(
     values = [value_of(value) for value in frame[chosen]] if chosen is not None else [None] * len(frame)
     frame["class"] = pd.Series([None if v is None else str(v) for v in values], index=frame.index, dtype=object)
     return Described(frame, chosen or "", left_out, notes)
+
+
+#: The label of a scan whose class is not known, in a batch with others whose is.
+UNKNOWN = -1
+
+
+def known_labels(
+    table: str | os.PathLike[str], scans: Sequence[tuple[str, str | None]], classes: Sequence[str]
+) -> tuple[list[int], str]:
+    """Look up which of a network's classes each scan is of.
+
+    Parameters
+    ----------
+    table : path_like
+        participants.tsv.
+    scans : sequence of (str, str or None)
+        Participant and session.
+    classes : sequence of str
+        The network's classes; a label is a class's place.
+
+    Returns
+    -------
+    labels : list of int
+        `UNKNOWN` where the table has no row, no value or another class.
+    column : str
+        The first of diagnosis, group and sex that holds one of the classes; empty where none does.
+
+    Raises
+    ------
+    InputError
+        If the table, or a session table beside it, cannot be read.
+    """
+    people = People(table)
+    people.expect(scans)
+    found = [people.row_of(*scan) for scan in scans]
+    rows = [{} if isinstance(row, str) else row[1] for row in found]
+    _tidy(rows)
+    for column in ("diagnosis", "group", "sex"):
+        names = [row.get(column) for row in rows]
+        if any(name in classes for name in names):
+            numbers: dict[Any, int] = {name: number for number, name in enumerate(classes)}
+            return [numbers.get(name, UNKNOWN) for name in names], column
+    return [UNKNOWN] * len(scans), ""
 
 
 def two_groups(

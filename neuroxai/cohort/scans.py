@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from neuroxai.errors import InputError
+from neuroxai.errors import InputError, one_of
 
 #: Suffixes of anatomical contrasts (BIDS 1.9, anatomy): what counts as a scan when no suffix is asked for, so that
 #: masks, segmentations and heatmaps lying beside it do not.
 CONTRASTS = frozenset({"T1w", "T2w", "FLAIR", "PDw", "T2starw", "PDT2", "inplaneT1", "inplaneT2", "angio", "MPRAGE"})
 
+RUNS = ("first", "last", "all")
 CHOOSE = "choose one with --suffix, --desc, --space or --pattern"
 
 
@@ -86,6 +87,7 @@ def find_scans(
     space: str | None = None,
     pattern: str | None = None,
     choose: str | None = None,
+    run: str | None = None,
 ) -> tuple[list[Scan], list[LeftOut]]:
     """Find one scan a participant and session.
 
@@ -99,21 +101,26 @@ def find_scans(
         A glob relative to the cohort's folder that replaces the search in ``sub-*/[ses-*/]anat``.
     choose : str, optional
         The way out that messages tell, for a command with other options than --suffix, --desc, --space, --pattern.
+    run : {"first", "last", "all"}, optional
+        Which of several runs of a scan (``run-1``, ``run-2``); with "all" the run is part of the session's name
+        (``ses-1_run-2``). Without it, scans of several runs are left out.
 
     Returns
     -------
     scans : list of Scan
         Sorted by participant and session.
     left_out : list of LeftOut
-        Links whose target is absent (data not fetched).
+        Links whose target is absent (data not fetched), and scans of several runs where none is chosen.
 
     Raises
     ------
     InputError
-        If nothing matches, or several files match one participant and session.
+        If nothing matches, or several files that are no runs match one participant and session.
     """
     choose = CHOOSE if choose is None else choose
-    found: dict[tuple[str, str | None], str] = {}
+    if run not in (None, *RUNS):
+        raise one_of("choice for --run", str(run), RUNS)
+    found: dict[tuple[str, str | None], list[str]] = {}
     left_out = []
     seen: list[str] = []
     for path in _candidates(folder, pattern):
@@ -128,13 +135,39 @@ def find_scans(
         if not path.is_file():
             left_out.append(LeftOut(*key, f"{relative} is a link to a file that is not there; fetch the data first"))
             continue
-        if key in found:
-            names = " and ".join(sorted((found[key], relative)))
-            raise InputError(f"{' '.join(filter(None, key))}: several scans match ({names}), wanted one; {choose}")
-        found[key] = relative
-    if not found and not left_out:
+        found.setdefault(key, []).append(relative)
+    scans = []
+    for key in sorted(found, key=lambda k: (k[0], k[1] or "")):
+        chosen = _runs(*key, found[key], choose, run)
+        if isinstance(chosen, LeftOut):
+            left_out.append(chosen)
+        else:
+            scans += chosen
+    if found and not scans:
+        raise InputError(f"{folder}: {left_out[-1]}")
+    if not scans and not left_out:
         raise InputError(_nothing(folder, seen, choose, suffix, desc, space, pattern))
-    return [Scan(*key, found[key]) for key in sorted(found, key=lambda k: (k[0], k[1] or ""))], left_out
+    return scans, left_out
+
+
+def _runs(subject: str, session: str | None, images: list[str], choose: str, run: str | None) -> list[Scan] | LeftOut:
+    """Choose among the files of one participant and session, which may be runs of one scan."""
+    runs = {entity(image, "run") or "": image for image in images}
+    if len(images) > 1:
+        names = " and ".join(sorted(images))
+        if len(runs) < len(images) or len({re.sub(r"_run-[A-Za-z0-9+]+", "", image) for image in images}) > 1:
+            raise InputError(
+                f"{' '.join(filter(None, (subject, session)))}: several scans match ({names}), wanted one; {choose}"
+            )
+        if run is None:
+            return LeftOut(subject, session, f"several scans match ({names}), wanted one; --run first, last or all")
+    ordered = sorted(runs, key=lambda name: (int(name) if name.isdecimal() else -1, name))
+    if run == "all":
+        return [
+            Scan(subject, "_".join(filter(None, (session, f"run-{name}" if name else None))) or None, runs[name])
+            for name in ordered
+        ]
+    return [Scan(subject, session, runs[ordered[-1 if run == "last" else 0]])]
 
 
 def _candidates(folder: Path, pattern: str | None) -> Iterator[Path]:

@@ -229,6 +229,6 @@ def _item(row: dict[str, Any], target: str, group: str | None) -> dict[str, Any]
         # a missing cell is None or NaN, and NaN alone differs from itself
         if row[key] is not None and row[key] == row[key]:
             item[key] = row[key]
-    # "label" is the class's number in every datalist, whatever the column is called
-    named = "class" if target == "label" else target
+    # a column that bears a name of ours ("label" is the class's number in every datalist) does not take its place
+    named = "class" if target in item and target != "sex" else target
     return {**item, named: item["sex"] if target == "sex" else row["class"]}

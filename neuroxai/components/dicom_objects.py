@@ -182,8 +182,7 @@ def summary(facts: Mapping[str, Any], regions: Any = None) -> dict[str, str | fl
 
 
 def _source(facts: Mapping[str, Any]) -> Path:
-    source, folder = Path(facts["source"]), facts.get("source_folder")
-    return Path(folder) / source if folder and not source.is_absolute() else source
+    return io.source_of(facts, facts.get("source_folder")) or Path("")
 
 
 def _colour(value: int) -> tuple[int, int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,11 @@ RESEARCH_USE = "For research use only; not a medical device."
 
 
 def relative_source(source: str, dataset_dir: Path | None) -> str:
-    """Return a scan's path relative to the (resolved) cohort's folder where it lies inside."""
-    path = Path(source).resolve()
-    if dataset_dir and dataset_dir in path.parents:
-        return path.relative_to(dataset_dir).as_posix()
-    return str(path)
+    """Return a scan's path relative to the (resolved) cohort's folder where it is named inside, links or not."""
+    for path in (Path(os.path.abspath(source)), io.named_path(source)):
+        if dataset_dir and dataset_dir in path.parents:
+            return path.relative_to(dataset_dir).as_posix()
+    return str(io.named_path(source))
 
 
 def atlas_of(atlas: str | None, labels: str | None) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,22 +13,27 @@ from ignite.engine import Engine, Events
 from neuroxai import io
 from neuroxai.atlas import Atlas
 from neuroxai.attribution import start_of
+from neuroxai.cohort import check_distinct
 from neuroxai.cohort.seen import SeenScans
 from neuroxai.components.facts import hidden_facts, relative_source, run_facts
-from neuroxai.components.predictions import prediction_rows, write_predictions
+from neuroxai.components.predictions import class_of, prediction_rows, write_predictions
 from neuroxai.components.scores import Scores
 from neuroxai.components.shares import gathered, in_charge, own_share, write_regions
+from neuroxai.components.standing import check_source, names_digest, renamed, standing, written
 from neuroxai.components.weights import read_record
 from neuroxai.io.names import regions_of, sidecar_of
 from neuroxai.preprocess.native import native_of
 from neuroxai.space import Space, Volume
 
+_log = logging.getLogger("neuroxai")
+
 
 class HeatmapSaver:
     """Write heatmaps in the network's space and in the scan's own, with sidecar and region scores.
 
-    The network-space sidecar is written last: where it stands, a scan is finished, so that a rerun goes on where a
-    former one was stopped (`pending`). At the end come ``predictions.tsv``, ``regions.tsv`` and ``explain.json``.
+    The network-space sidecar is written last: where it and the files that it lists stand whole, a scan is finished, so
+    that a rerun goes on where a former one was stopped (`pending`). At the end come the folder's tables, with the rows
+    of scans that earlier calls explained: ``predictions.tsv``, ``regions.tsv`` and ``explain.json``.
     Heatmaps that start at a hidden layer or go through chosen channels have names of their own
     (``desc-lrpAlphaBetaPifP03F1``); their record is ``explain_lrpAlphaBetaPifP03F1.json``, and the tables of the folder
     stay as they are. Processes that torchrun started share the scans out; the first one writes the tables.
@@ -107,6 +113,9 @@ class HeatmapSaver:
         self.seen = SeenScans(read_record(checkpoint) if checkpoint else {}, self.dataset_dir)
         self.listed = {"datalist": self._relative(datalist) if datalist else None, "part": part if datalist else None}
         self._asked: list[dict[str, Any]] = []
+        self._folder = str(self.dataset_dir) if self.dataset_dir else None
+        self._atlas = None if self.scores.scorers is None else self.scores.scorers.atlas
+        self.names = names_digest(self._atlas)
         hidden = hidden_facts(layer, neuron, conditions)
         self.label = io.start_label(hidden["layer"], hidden["neuron"], hidden["conditions"])
         self.facts: dict[str, Any] = {
@@ -134,21 +143,31 @@ class HeatmapSaver:
 
         The tables at the end hold all of `items`, those that other processes explain too.
         """
+        check_distinct(items)
+        for item in items:
+            who, scan = _who(item), str(item["image"])
+            check_source(sidecar_of(self._path(*who, "network")), self._relative(scan), self._folder, Path(scan))
         self._asked = list(items)
         # shared out before anybody looks what is finished, since the others may be at work already
         return [item for item in own_share(items) if self._finished(item) is None]
 
     def _finished(self, item: dict[str, Any], content: bool = True) -> dict[str, Any] | None:
-        path = sidecar_of(self._path(str(item["participant_id"]), str(item.get("session_id") or ""), "network"))
-        if not path.is_file():
-            return None
-        sidecar: dict[str, Any] = io.read_json(path)
-        same = all(sidecar.get(key) == value for key, value in self.facts.items())
-        # the same identifier may stand for another file now, and the same path for another content
+        sidecar = self._standing(_who(item), content)
+        # the same path may stand for another content
         scan = Path(item["image"])
-        same = same and sidecar.get("source") == self._relative(str(scan)) and scan.is_file()
-        same = same and (not content or sidecar.get("source_sha256") == io.sha256(scan))
-        return sidecar if same else None
+        if sidecar is None or sidecar.get("source") != self._relative(str(scan)) or not scan.is_file():
+            return None
+        return sidecar if not content or sidecar.get("source_sha256") == io.sha256(scan) else None
+
+    def _standing(self, who: tuple[str, str], content: bool) -> dict[str, Any] | None:
+        """Return the sidecar of results that stand whole and were made with these settings; names are mended."""
+        heatmap = self._path(*who, "network")
+        sidecar = standing(sidecar_of(heatmap), content)
+        if sidecar is None or any(sidecar.get(key) != value for key, value in self.facts.items()):
+            return None
+        if sidecar.get("names_sha256") != self.names:
+            return renamed(heatmap, sidecar_of(heatmap), sidecar, self._atlas)
+        return sidecar
 
     def _finish(self, engine: Engine) -> None:
         own = [failure.__dict__ for failure in getattr(engine.data_loader, "failures", [])]
@@ -156,14 +175,17 @@ class HeatmapSaver:
         if not in_charge():
             return
         failed = {(one["participant_id"], one["session_id"]) for one in self.failures}
-        rows, regions = [], []
+        rows, regions = self._rows_before(failed | {_who(item) for item in self._asked})
         for item in self._asked:
-            who = str(item["participant_id"]), str(item.get("session_id") or "")
+            who = _who(item)
             # contents were compared when the work was shared out
             sidecar = self._finished(item, content=False) if who not in failed else None
             if sidecar is not None:
-                truth = self.classes[int(item["label"])] if "label" in item else None
-                rows.append({**sidecar["prediction"], "true": truth, "seen": sidecar.get("seen", "unknown")})
+                truth = class_of(item.get("label"), self.classes)
+                if truth is not None and sidecar["true"] != truth:
+                    sidecar = {**sidecar, "true": truth, "prediction": {**sidecar["prediction"], "true": truth}}
+                    io.write_json(sidecar_of(self._path(*who, "network")), sidecar)
+                rows.append({**sidecar["prediction"], "seen": sidecar.get("seen", "unknown")})
                 regions.append((*who, regions_of(self._path(*who, "network"))))
         if not self.label:  # the folder's tables belong to the explanation of a class
             write_predictions(self.output_dir / "predictions.tsv", rows, self.classes)
@@ -174,12 +196,39 @@ class HeatmapSaver:
             {
                 **self.facts,
                 "classes": self.classes,
-                "dataset_dir": str(self.dataset_dir) if self.dataset_dir else None,
+                "dataset_dir": self._folder,
                 **self.listed,
                 "scans": len(rows),
                 "failed": self.failures,
             },
         )
+
+    def _rows_before(self, now: set[tuple[str, str]]) -> tuple[list[dict[str, Any]], list[tuple[str, str, Path]]]:
+        """Return the folder's rows of scans explained by earlier calls and not by this one.
+
+        Those explained by the same network in another way keep their predictions alone.
+        """
+        table, record = self.output_dir / "predictions.tsv", self.output_dir / "explain.json"
+        if self.label or not table.is_file():
+            return [], []
+        former = io.read_json(record) if record.is_file() else {}
+        same_network = former.get("checkpoint_sha256") == self.facts["checkpoint_sha256"]
+        rows, regions, others = [], [], 0
+        for row in io.read_tsv(table, required=("participant_id",)).to_dict("records"):
+            given = row.get("session_id")
+            who = str(row["participant_id"]), given if isinstance(given, str) else ""
+            if who in now:
+                continue
+            if (sidecar := self._standing(who, content=False)) is not None:
+                rows.append({**sidecar["prediction"], "seen": sidecar.get("seen", "unknown")})
+                regions.append((*who, regions_of(self._path(*who, "network"))))
+            elif same_network and all(f"probability_{name}" in row for name in self.classes):
+                rows.append({str(name): value for name, value in row.items()} | {"session_id": who[1] or None})
+            else:
+                others += 1
+        if others:
+            _log.warning("%d scans that another network explained are left out of the tables now", others)
+        return rows, regions
 
     def _write(self, engine: Engine) -> None:
         output, batch = engine.state.output["pred"], engine.state.batch
@@ -215,32 +264,42 @@ class HeatmapSaver:
             "source": self._relative(source),
             "source_sha256": digest,
             "seen": self.seen.part(participant, digest),
-            "source_folder": str(self.dataset_dir) if self.dataset_dir else None,
+            "source_folder": self._folder,
+            "names_sha256": self.names,
             "relevance_sum": float(np.sum(heatmap, dtype=np.float64)),
         }
+        files: list[Path] = []
         if self.native:
             # interpolated for looking at (smoothed where the scan is coarser): sums are taken in the network's space
             native = network.resampled_to(scan)
             path = self._path(participant, session, "orig")
             io.write_volume(path, native, description=description)
             io.write_json(sidecar_of(path), {**sidecar, "space": scan.to_dict()})
-            self._write_scanner(participant, session, network, source, sidecar, description)
+            files += [
+                path,
+                sidecar_of(path),
+                *self._write_scanner(participant, session, network, source, sidecar, description),
+            ]
         path = self._path(participant, session, "network")
         if self.maps:
             io.write_volume(path, network, description=description)
+            files.append(path)
         if table is not None:
-            io.write_tsv(regions_of(path), table)
+            files.append(io.write_tsv(regions_of(path), table))
+        sidecar["files"] = written(sidecar_of(path), files)
         io.write_json(sidecar_of(path), {**sidecar, "space": self.space.to_dict()})
 
     def _write_scanner(
         self, participant: str, session: str, network: Volume, source: str, sidecar: dict[str, Any], description: str
-    ) -> None:
+    ) -> list[Path]:
         """Bring the heatmap of a prepared scan back to the scan as the scanner gave it, which the clinician knows."""
         scanner = native_of(source)
-        if scanner is not None:
-            path = self._path(participant, session, scanner.label)
-            io.write_volume(path, scanner(network), description=description)
-            io.write_json(sidecar_of(path), {**sidecar, "space": scanner.space.to_dict()})
+        if scanner is None:
+            return []
+        path = self._path(participant, session, scanner.label)
+        io.write_volume(path, scanner(network), description=description)
+        io.write_json(sidecar_of(path), {**sidecar, "space": scanner.space.to_dict()})
+        return [path, sidecar_of(path)]
 
     def _path(self, participant: str, session: str | None, space: str) -> Path:
         return io.inside(
@@ -253,3 +312,7 @@ class HeatmapSaver:
 
     def _relative(self, source: str) -> str:
         return relative_source(source, self.dataset_dir)
+
+
+def _who(item: Mapping[str, Any]) -> tuple[str, str]:
+    return str(item["participant_id"]), str(item.get("session_id") or "")

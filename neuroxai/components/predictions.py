@@ -88,13 +88,18 @@ def prediction_rows(
         row: dict[str, Any] = {
             "participant_id": str(batch["participant_id"][n]),
             "session_id": str(batch["session_id"][n]) or None,
-            "true": classes[int(labels[n])] if labels is not None else None,
+            "true": class_of(labels[n] if labels is not None else None, classes),
             "predicted": classes[int(share.argmax())],
         }
         row.update({f"probability_{name}": float(p) for name, p in zip(classes, share, strict=True)})
         row["score"] = float(logits[n, chosen if logits.shape[1] > 1 else 0])
         rows.append(row)
     return rows
+
+
+def class_of(label: Any, classes: Sequence[str]) -> str | None:
+    """Return the class of a label; None where it is absent or negative (`neuroxai.cohort.UNKNOWN`)."""
+    return None if label is None or int(label) < 0 else classes[int(label)]
 
 
 def write_predictions(path: Path, rows: Sequence[dict[str, Any]], classes: Sequence[str]) -> None:

@@ -1,6 +1,6 @@
 """The only room that opens files: NIfTI, DICOM, transforms, tables, JSON; written whole or not at all."""
 
-from neuroxai.io.derivative import claim
+from neuroxai.io.derivative import claim, source_of
 from neuroxai.io.dicom import (
     Description,
     Origin,
@@ -16,7 +16,7 @@ from neuroxai.io.dicom import (
     write_report,
     write_segmentation,
 )
-from neuroxai.io.files import atomic, content_sha256, copy_file, inside, is_temporary, sha256
+from neuroxai.io.files import atomic, content_sha256, copy_file, inside, is_temporary, named_path, sha256
 from neuroxai.io.names import group_name, heatmap_name, method_label, start_label, transform_name
 from neuroxai.io.nifti import read_labels, read_space, read_volume, write_volume
 from neuroxai.io.orientation import Orientation, read_orientation
@@ -46,6 +46,7 @@ __all__ = [
     "json_of",
     "list_series",
     "method_label",
+    "named_path",
     "read_affine",
     "read_json",
     "read_labels",
@@ -60,6 +61,7 @@ __all__ = [
     "read_volume",
     "read_warp",
     "sha256",
+    "source_of",
     "start_label",
     "table_of",
     "transform_name",

@@ -95,6 +95,16 @@ def copy_file(source: str | os.PathLike[str], target: str | os.PathLike[str]) ->
     return Path(target)
 
 
+def named_path(path: str | os.PathLike[str]) -> Path:
+    """Return a path made absolute; the folder's links are followed, the file's own is not.
+
+    Companions (a record, a mask, a table) lie beside a scan's name, wherever git-annex, datalad or a hand-made link
+    keep its content.
+    """
+    full = Path(os.path.abspath(path))
+    return full.parent.resolve() / full.name
+
+
 def inside(root: str | os.PathLike[str], path: str | os.PathLike[str], follow_links: bool = True) -> Path:
     """Resolve `path` below `root` and refuse one that leaves it.
 

@@ -26,7 +26,7 @@ def heatmap_name(participant: str, session: str | None, space: str, method: str,
     Parameters
     ----------
     participant, session : str
-        Identifiers as in participants.tsv; the session may be empty.
+        Identifiers as in participants.tsv; the session may be empty, and end in a run (``ses-1_run-2``).
     space : str
         ``"network"`` or ``"orig"``.
     method : str
@@ -41,7 +41,12 @@ def heatmap_name(participant: str, session: str | None, space: str, method: str,
     """
     parts = [part for part in (participant, session) if part]
     name = f"{'_'.join(parts)}_space-{space}_desc-{method_label(method)}{start}_heatmap.nii.gz"
-    return "/".join([*parts, "anat", name])
+    return "/".join([*(part for part in (participant, without_run(session)) if part), "anat", name])
+
+
+def without_run(session: str | None) -> str | None:
+    """Return the visit of a scan's session, to which its run may be added: ``ses-1`` of ``ses-1_run-2``."""
+    return re.sub(r"(?:^|_)run-[A-Za-z0-9+]+$", "", session or "") or None
 
 
 def sidecar_of(image: Path) -> Path:

@@ -56,6 +56,5 @@ def native_of(scan: str | os.PathLike[str]) -> Native | None:
         participant, session = str(facts["Participant"]), facts["Session"]
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{record}: does not tell the native scan ({error}); prepare the scan again") from None
-    return Native(
-        space, Mapping.load(path.resolve().parents[3 if session else 2], participant, session, label, target), label
-    )
+    folder = io.named_path(path).parents[3 if session else 2]
+    return Native(space, Mapping.load(folder, participant, session, label, target), label)

@@ -10,6 +10,7 @@ from pathlib import Path
 from neuroxai.cohort import LeftOut, find_scans
 from neuroxai.cohort.scans import entity, prefixed
 from neuroxai.errors import InputError
+from neuroxai.io import named_path
 from neuroxai.io.dicom import is_series
 
 _CHOOSE = "choose one with --pattern, such as --pattern 'sub-*/anat/*_run-1_T1w.nii.gz'"
@@ -63,6 +64,7 @@ def find_sources(
     participant: str | None = None,
     session: str | None = None,
     series: str | None = None,
+    run: str | None = None,
 ) -> tuple[list[Source], list[LeftOut]]:
     """Find the scans of a place.
 
@@ -80,13 +82,16 @@ def find_sources(
     participant, session, series : str, optional
         Of a single scan; without a participant its file's name tells.
 
+    run : {"first", "last"}, optional
+        Which of several runs of a scan; without it such scans are left out.
+
     Raises
     ------
     InputError
         If nothing is found, or an option does not go with the place.
     """
     if place.is_file():
-        path = place.resolve()
+        path = named_path(place)
         found = [Source(*_identifiers(path, participant, session), path)]
         left: list[LeftOut] = []
     elif not place.is_dir():
@@ -94,7 +99,7 @@ def find_sources(
     elif pattern is not None or (any(place.glob("sub-*")) and not is_series(place)):
         if participant or session or series:
             raise InputError(f"{place} is a cohort; --participant, --session and --series go with a single scan")
-        found, left = _bids(place.resolve(), modality, pattern)
+        found, left = _bids(place.resolve(), modality, pattern, run)
     else:
         path = place.resolve()
         _check_series(path, series)
@@ -120,8 +125,10 @@ def _check_series(folder: Path, series: str | None) -> None:
         raise error from None
 
 
-def _bids(folder: Path, modality: str, pattern: str | None) -> tuple[list[Source], list[LeftOut]]:
-    scans, left = find_scans(folder, suffix=None if pattern else modality, pattern=pattern, choose=_CHOOSE)
+def _bids(folder: Path, modality: str, pattern: str | None, run: str | None) -> tuple[list[Source], list[LeftOut]]:
+    if run == "all":
+        raise InputError("--run all: one scan of a session is prepared; take first, or last (into a folder of its own)")
+    scans, left = find_scans(folder, suffix=None if pattern else modality, pattern=pattern, choose=_CHOOSE, run=run)
     t1w: dict[tuple[str, str | None], Path] = {}
     if modality != "T1w":
         try:
@@ -129,6 +136,7 @@ def _bids(folder: Path, modality: str, pattern: str | None) -> tuple[list[Source
             companions, absent = find_scans(
                 folder,
                 suffix="T1w",
+                run=run,
                 choose=f"a {modality} scan is aligned to the T1w scan of its session, so leave one (in a copy of the "
                 "folder made of links, for example)",
             )

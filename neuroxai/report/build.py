@@ -11,6 +11,7 @@ from typing import Any
 from neuroxai.errors import InputError, one_of
 from neuroxai.evaluation import Estimate, RocCurve, classification_metrics, roc_points
 from neuroxai.io import check_folder, json_of, read_object, write_json, write_text
+from neuroxai.io import source_of as named_source
 from neuroxai.processes import check_jobs
 from neuroxai.report.cohort import Averages, cell_of, groups_of
 from neuroxai.report.context import Beside, Context
@@ -169,11 +170,7 @@ def source_of(item: Item, folder: ExplainFolder, dataset_dir: str | os.PathLike[
         sidecar = read_object(item.sidecar, "heatmap's sidecar", optional={"source": str, "source_folder": str})
     except InputError:
         return None
-    source = sidecar.get("source")
-    if not source:
-        return None
-    base = dataset_dir or sidecar.get("source_folder") or folder.record.get("dataset_dir")
-    return Path(base) / source if base else Path(source)
+    return named_source(sidecar, dataset_dir or sidecar.get("source_folder") or folder.record.get("dataset_dir"))
 
 
 def _chosen(folder: ExplainFolder, only: str | None) -> list[Item]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from neuroxai.atlas import Atlas, get
+from neuroxai.cohort.tables import People
 from neuroxai.errors import InputError, LeakageError
 from neuroxai.evaluation.calibration import Calibration
 from neuroxai.io import read_tsv
@@ -49,7 +50,7 @@ class Context:
 
     positive: str
     listed: Sequence[tuple[str, str]] = ()
-    people: Mapping[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
+    people: People | None = None
     controls: Controls | None = None
     no_controls: Sequence[str] = ()
     calibration: Calibration | None = None

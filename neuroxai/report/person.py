@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from neuroxai.errors import InputError
-from neuroxai.io import read_tsv
+from neuroxai.cohort.tables import People
 from neuroxai.preprocess.records import how
 from neuroxai.report.item import Item, text_of
 from neuroxai.space import Volume
@@ -15,23 +14,21 @@ from neuroxai.space import Volume
 _COLUMNS = {"age": "Age", "sex": "Sex", "diagnosis": "Diagnosis in the table", "group": "Group in the table"}
 
 
-def read_people(table: Path | None) -> Mapping[tuple[str, str], Mapping[str, Any]]:
-    """Read participants.tsv by participant and session (empty where it has none); empty where there is no table."""
-    if table is None or not table.is_file():
-        return {}
-    try:
-        frame = read_tsv(table, required=("participant_id",))
-    except InputError:
-        return {}
-    return {
-        (text_of(row["participant_id"]), text_of(row.get("session_id"))): {str(k): v for k, v in row.items()}
-        for row in frame.to_dict("records")
-    }
+def read_people(table: Path | None) -> People | None:
+    """Read participants.tsv; None where there is no table.
+
+    Raises
+    ------
+    InputError
+        If the table is there and cannot be read.
+    """
+    return None if table is None or not table.is_file() else People(table, merge=True)
 
 
-def row_of(people: Mapping[tuple[str, str], Mapping[str, Any]], item: Item) -> Mapping[str, Any]:
-    """Return a scan's row: that of its session, else of its participant, else an empty one."""
-    return people.get((item.participant_id, item.session_id)) or people.get((item.participant_id, ""), {})
+def row_of(people: People | None, item: Item) -> Mapping[str, Any]:
+    """Return a scan's row, as cohorts are read (`neuroxai.cohort.tables`); an empty one where there is none."""
+    found = "" if people is None else people.row_of(item.participant_id, item.session_id or None)
+    return {} if isinstance(found, str) else found[1]
 
 
 def person_facts(row: Mapping[str, Any], scan: Volume | None, record: dict[str, Any]) -> list[tuple[str, str]]:

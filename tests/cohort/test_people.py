@@ -36,7 +36,12 @@ def test_session_tables_have_the_last_word(table):
     (table.parent / "sub-1").mkdir()
     (table.parent / "sub-1" / "sub-1_sessions.tsv").write_text("session_id\tage\tdiagnosis\nses-9\t74\tn/a\n")
     found = describe(table, [("sub-1", "ses-9")])
-    assert (found.scans["age"][0], found.scans["class"][0]) == (74.0, "CN")
+    # the visit is blank: the class is unknown, not the one that participants.tsv has of another day
+    assert (found.scans["age"][0], found.scans["class"][0], found.scans["sex"][0]) == (74.0, None, "F")
+    assert (
+        "1 scans whose sessions.tsv leaves 'diagnosis' blank: unknown, not taken from participants.tsv "
+        "(the first: sub-1 ses-9)"
+    ) in found.notes
 
 
 def test_the_column_is_chosen(table):
