@@ -11,6 +11,7 @@ from neuroxai.deformation import Displacement, jacobian_determinant, sample, to_
 from neuroxai.errors import InputError, SpaceError
 from neuroxai.io import Orientation
 from neuroxai.preprocess import field_of_view, similarity
+from neuroxai.preprocess.mask_shape import far_shares, pieces_share
 from neuroxai.space import Volume
 
 Measure = float | str | None
@@ -54,6 +55,8 @@ def measure(
         - ``pearson``, ``mutual_information``, ``tissue_contrast``: likeness to the template inside its brain;
           ``dice``: overlap of the brain masks.
         - ``brain_ml``: brain volume in native space. ``brain_pieces_share``: share outside the largest piece.
+          ``brain_leak``, ``brain_missing``: share of the carried mask in its largest piece more than 10 mm outside the
+          template's, and of the template's in its largest piece more than 10 mm from the mask.
         - ``cut_left``, ``cut_right``, ``cut_posterior``, ``cut_anterior``, ``cut_inferior``, ``cut_superior``: share
           of the brain's surface on that face of the native grid. ``outside_scan``: share of the template's brain
           beyond the scan; ``outside_grid``: of the native brain beyond the output grid.
@@ -88,6 +91,7 @@ def measure(
         "brain_ml": float(inside.sum()) * brain.space.voxel_volume / 1000,
         "brain_pieces_share": 0.0,
     }
+    values["brain_leak"], values["brain_missing"] = far_shares(prepared_brain, template_brain)
     values |= {f"cut_{face}": share for face, share in field_of_view.cut_faces(brain).items()}
     values |= _affine(affine)
     values["outside_scan"] = field_of_view.outside_scan(template_brain, scan.space, affine, warp)
@@ -98,7 +102,7 @@ def measure(
     values["head_share"] = _head(scan.data, inside)
     # the brain's box alone: a large field of view would only cost time
     box = bounding_slices(inside)
-    values["brain_pieces_share"] = _pieces(inside[box])
+    values["brain_pieces_share"] = pieces_share(inside[box])
     values["noise"] = similarity.noise(scan.data[box], inside[box])
     return values
 
@@ -170,16 +174,6 @@ def _folded(warp: Displacement, template_brain: Volume) -> float:
     else:
         at = sample(jacobian, to_voxels(warp.space, template_brain.space.world(found).T), mode="nearest")
     return float((at <= 0).mean()) if len(found) else 0.0
-
-
-def _pieces(mask: NDArray[np.bool_]) -> float:
-    from scipy import ndimage
-
-    labels, count = ndimage.label(mask)
-    if count < 2:
-        return 0.0
-    sizes = np.bincount(labels.ravel())[1:]
-    return float(1 - sizes.max() / sizes.sum())
 
 
 def _head(data: NDArray[Any], inside: NDArray[np.bool_]) -> float | None:

@@ -41,7 +41,15 @@ class Thresholds:
     brain_least, brain_most : float or None
         Brain volume in ml [1339 to 1738]; masks of adults and schoolchildren, with fluid, lie within.
     pieces : float or None
-        Most of the mask outside its largest piece [0].
+        Most of the mask outside its largest piece [0; an eye .004, islands of 1 ml .0006].
+    leak : float or None
+        Most of the mask in one piece more than 10 mm outside the template's brain, where nose, eyes and throat are.
+        Chosen on every second of 49 masks of ds002748 [0 to .0017 where none leaks, .0040 and more where they reach
+        into the skull's base and throat; planted: nose .0039, throat .0062, an eye by its nerve .0028 and more]; held
+        against the others [0 to .0013, one of .0037; .0039, .0062 and .0028].
+    missing : float or None
+        Most of the template's brain in one piece more than 10 mm from the mask [0; a planted lack of a temporal pole
+        or the cerebellum more: ``scripts/experiments/brain_masks.py``].
     cut : float or None
         Most of the brain's surface on one face of the scan [0 to .014 where nothing visible is lost, .029 to .037 for
         slices that end in the brain; 5 mm off the top .024 to .042].
@@ -75,7 +83,9 @@ class Thresholds:
     contrast_most: float | None = None
     brain_least: float | None = 800.0
     brain_most: float | None = 2100.0
-    pieces: float | None = 0.01
+    pieces: float | None = 0.0005
+    leak: float | None = 0.0025
+    missing: float | None = 0.0025
     cut: float | None = 0.02
     outside_scan: float | None = 0.02
     outside_grid: float | None = 0.005
@@ -121,6 +131,8 @@ def thresholds(arm: str, modality: str = "T1w") -> Thresholds:
             pearson=None,
             mutual_information=None,
             dice=None,
+            leak=None,
+            missing=None,
             contrast_least=None,
             contrast_most=None,
             outside_scan=None,
@@ -177,7 +189,28 @@ _RULES = (
     _Rule("brain_small", "brain_ml", "brain_least", True, "brain volume in ml", form=".0f"),
     _Rule("brain_large", "brain_ml", "brain_most", False, "brain volume in ml", form=".0f"),
     _Rule(
-        "brain_in_pieces", "brain_pieces_share", "pieces", False, "share of the brain mask outside its largest piece"
+        "brain_in_pieces",
+        "brain_pieces_share",
+        "pieces",
+        False,
+        "share of the brain mask outside its largest piece",
+        form=".4f",
+    ),
+    _Rule(
+        "brain_leaks",
+        "brain_leak",
+        "leak",
+        False,
+        "share of the brain mask in one piece over 10 mm outside",
+        form=".4f",
+    ),
+    _Rule(
+        "brain_lacks",
+        "brain_missing",
+        "missing",
+        False,
+        "share of the template's brain in one piece over 10 mm off",
+        form=".4f",
     ),
     *(
         _Rule(f"cut_{face}", f"cut_{face}", "cut", False, f"share of the brain's surface on the scan's {face} face")
@@ -199,6 +232,19 @@ _ORIENTATIONS = {
     "mirrored": "sform and qform contradict each other about left and right; find out which is true",
     "differ": "sform and qform put a corner {distance:.1f} mm apart (at most 1.0); the sform was used where it is set",
 }
+
+
+def threshold_table() -> list[str]:
+    """Return the limits as lines of a Markdown table, which the docs print."""
+    columns = [thresholds(arm, modality) for modality in MODALITIES for arm in ("linear", "nonlinear")]
+    heads = [f"{modality}, {arm}" for modality in MODALITIES for arm in ("linear", "nonlinear")]
+    lines = [f"| flag | flagged where | {' | '.join(heads)} |", "|---" * (len(heads) + 2) + "|"]
+    for rule in _RULES:
+        side = "is below" if rule.below else "is above"
+        limits = (getattr(column, rule.limit) for column in columns)
+        shown = " | ".join("-" if limit is None else f"{limit:g}" for limit in limits)
+        lines.append(f"| `{rule.code}` | {rule.sentence.rstrip(':')} {side} | {shown} |")
+    return lines
 
 
 def flags(measures: Mapping[str, Measure], limits: Thresholds | None = None) -> list[Flag]:

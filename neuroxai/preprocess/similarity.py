@@ -55,15 +55,17 @@ def tissue_contrast(image: NDArray[Any], template: NDArray[Any], where: NDArray[
     """How much brighter white matter is than grey, as a share of the brain's median.
 
     Where they lie is taken from the T1w template: its brightest third inside the mask is mostly white matter, the
-    third below mostly grey. T1w scans are clearly positive, FLAIR and T2w scans about 0 or negative; None where the
-    median is not positive.
+    third below mostly grey. Voxels below half of the median are fluid, which is dark in both kinds of scan: in an
+    atrophied brain it fills much of the template's grey matter, and would make a FLAIR scan look like T1w. T1w scans
+    are clearly positive, FLAIR and T2w scans about 0 or negative; None where the median is not positive.
     """
     values, reference = _inside(image, template, where)
     low, high = np.quantile(reference, (1 / 3, 2 / 3))
     middle = float(np.median(values))
     if middle <= 0:
         return None
-    white, grey = values[reference > high], values[(reference > low) & (reference <= high)]
+    tissue = values > 0.5 * middle
+    white, grey = values[tissue & (reference > high)], values[tissue & (reference > low) & (reference <= high)]
     return (float(np.median(white)) - float(np.median(grey))) / middle if white.size and grey.size else None
 
 

@@ -22,6 +22,8 @@ MEANINGS = {
     "dice": "Overlap of the brain mask with the template's",
     "brain_ml": "Brain volume in the scan's own space, in ml",
     "brain_pieces_share": "Share of the brain mask outside its largest piece",
+    "brain_leak": "Share of the brain mask in its largest piece more than 10 mm outside the template's",
+    "brain_missing": "Share of the template's brain in its largest piece more than 10 mm from the brain mask",
     **{f"cut_{face}": _FACE for face in ("left", "right", "posterior", "anterior", "inferior", "superior")},
     "outside_scan": "Share of the template's brain outside the scan's field of view",
     "outside_grid": "Share of the brain cut off by the prepared scan's grid",
