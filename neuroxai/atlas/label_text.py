@@ -182,13 +182,18 @@ def _bodies(lines: list[Line]) -> list[list[Line]]:
 
 
 def _bare(rows: list[tuple[int, str, str]], pattern: re.Pattern[str], group: int) -> list[tuple[int, str, str]]:
-    """Drop what "1 Precentral_L 2001" has besides the index: a code of three digits or more, or a running number."""
+    """Drop what "1 Precentral_L 2001" has besides the index: a code of three digits or more, or a rising number.
+
+    A number that is the index again ("1 Precentral_L 1") goes too.
+    """
     found = [pattern.fullmatch(name) for _, _, name in rows]
     split = [(m[group], m[3 - group]) for m in found if m]
     if len(split) < len(rows) or any(len(name.split()) != 1 for name, _ in split):
         return rows
-    running = [int(number) for _, number in split] in (list(range(len(rows))), list(range(1, len(rows) + 1)))
-    if not (running if group == 2 else all(len(code) > 2 for _, code in split)):
+    codes = [int(code) for _, code in split]
+    again = codes == [int(index) for _, index, _ in rows]
+    code = codes == sorted(set(codes)) if group == 2 else all(len(code) > 2 for _, code in split)
+    if not (again or code):
         return rows
     if len({name for name, _ in split}) < len({index for _, index, _ in rows}):
         return rows

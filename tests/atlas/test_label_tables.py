@@ -61,6 +61,8 @@ READ = {
     "AAL, code": (AAL, {2001: "Precentral_L", 2002: "Precentral_R", 2101: "Frontal_Sup_L"}),
     "AAL, tabs": (AAL.replace(" ", "\t"), {2001: "Precentral_L", 2002: "Precentral_R", 2101: "Frontal_Sup_L"}),
     "AAL, in words": ("Anatomical-region-name(*) Gray-level\nX_L 2001\nX_R 2002\n", {2001: "X_L", 2002: "X_R"}),
+    "AAL3": ("1 X_L 1\n2 X_R 2\n4 Y_L 4\n", {1: "X_L", 2: "X_R", 4: "Y_L"}),
+    "AAL3 with gaps": ("1 X_L 1\n2 X_R 2\n37 Y_L 41\n", {1: "X_L", 2: "X_R", 41: "Y_L"}),
     "numbers are names": ("1 Area 44\n2 Area 45\n", {1: "Area 44", 2: "Area 45"}),
     "numbers belong to names": ("1 Vermis 3\n2 Crus 1\n", {1: "Vermis 3", 2: "Crus 1"}),
     "index last": ("Left A,1\nRight A,2\n", TWO),
