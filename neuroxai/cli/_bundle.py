@@ -122,7 +122,7 @@ def check_results(out: Path, inputs: Sequence[Path | None], explaining: bool = T
 
 
 def _single(path: Path) -> dict[str, Any]:
-    name = path.name.removesuffix(".gz").removesuffix(".nii")
+    name = re.sub(r"\.(nii|img|hdr|mgh|mgz)$", "", path.name.removesuffix(".gz"), flags=re.IGNORECASE)
     if re.match(r"sub-[A-Za-z0-9]+(?=_|$)", name):
         found = {key: entity(name, key) for key in ("sub", "ses", "run")}
         participant = f"sub-{found.pop('sub')}"

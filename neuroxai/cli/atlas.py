@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from neuroxai.cli._completion import atlases
+from neuroxai.cli._orientation import OrientationOption
 
 app = typer.Typer(no_args_is_help=True, help="List, show and check atlases of named brain regions.")
 NameArgument = Annotated[
@@ -55,6 +56,7 @@ def show(
     spm: SpmOption = None,
     fsl: FslOption = None,
     download: Annotated[bool, typer.Option("--download", help="Let nilearn fetch a missing atlas.")] = False,
+    orientation: OrientationOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Print the regions: index, name, voxels, volume and centre of mass in mm (MNI152, where the atlas is in it).
@@ -83,7 +85,12 @@ def show(
 
 
 @app.command()
-def check(image: NameArgument, labels: LabelsOption = None, as_json: JsonOption = False) -> None:
+def check(
+    image: NameArgument,
+    labels: LabelsOption = None,
+    orientation: OrientationOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Look for what would put scores under a wrong name; exit code 1 if something is found.
 
     Labels without names, names without voxels, duplicate names, a table that counts from 0, left and right swapped by

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from neuroxai.cli._completion import atlases, methods
+from neuroxai.cli._orientation import OrientationOption
 from neuroxai.cli.predict import (
     BatchOption,
     BundleArgument,
@@ -91,6 +92,7 @@ def explain(
     run: RunOption = None,
     batch_size: BatchOption = 1,
     device: DeviceOption = "auto",
+    orientation: OrientationOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Explain each scan: heatmap in the scan's and the network's space, region scores, probabilities.

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from neuroxai.cli._orientation import OrientationOption
+
 BundleArgument = Annotated[Path, typer.Argument(help="Folder of a trained bundle (its configurations run as code).")]
 InputArgument = Annotated[Path, typer.Argument(help="A cohort's folder, or one NIfTI scan.")]
 OutOption = Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")]
@@ -33,6 +35,7 @@ def predict(
     run: RunOption = None,
     batch_size: BatchOption = 4,
     device: DeviceOption = "auto",
+    orientation: OrientationOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Predict the class of each scan; writes OUT/predictions.tsv.

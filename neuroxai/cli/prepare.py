@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from neuroxai.cli._orientation import OrientationOption
+
 
 def prepare(
     source: Annotated[
@@ -58,6 +60,7 @@ def prepare(
     drop_flagged: Annotated[bool, typer.Option("--drop-flagged", help="Write no scan with a quality flag.")] = False,
     figures: Annotated[bool, typer.Option(help="Draw a quality figure for each scan.")] = True,
     seed: Annotated[int | None, typer.Option(help="Same seed, same result; 0 if left.")] = None,
+    orientation: OrientationOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Prepare scans for a network: bias field, brain, registration to MNI152, grid, intensities, quality checks.

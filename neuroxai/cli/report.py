@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from neuroxai.cli._orientation import OrientationOption
+
 
 def report(
     explain_dir: Annotated[Path, typer.Argument(help="Output folder of `neuroxai explain`.")],
@@ -35,6 +37,7 @@ def report(
         typer.Option(help="Output of `neuroxai explain` on the same scans by another training; repeatable."),
     ] = None,
     jobs: Annotated[int, typer.Option(help="Processes that draw the scans' pages; -1 for one per core.")] = 1,
+    orientation: OrientationOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print metrics.json instead of text.")] = False,
 ) -> None:
     """Write one HTML page a scan, one for the cohort (`index.html`) and all figures (`metrics.json`).

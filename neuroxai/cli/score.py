@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from neuroxai.cli._completion import atlases
+from neuroxai.cli._orientation import OrientationOption
 from neuroxai.cli.predict import JsonOption
 
 
@@ -24,6 +25,7 @@ def score(
     space: Annotated[str, typer.Option(help="Of a folder's heatmaps: those in space `orig` or `network`.")] = "network",
     merge: Annotated[bool, typer.Option("--merge-hemispheres", help="Add left and right of each region up.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    orientation: OrientationOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Sum up heatmaps over the regions of an atlas, which is brought to each map's grid; one row a map and region.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from neuroxai.cli._orientation import OrientationOption
 from neuroxai.cli._progress import progress_bar
 from neuroxai.errors import InputError
 
@@ -113,6 +114,7 @@ def simulate(
         float | None,
         typer.Option(help="Bias field of --raw in percent. [default: 30]", rich_help_panel=_MORE),
     ] = None,
+    orientation: OrientationOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Simulate a cohort whose truth is known: patients with a planted effect, and sham controls.

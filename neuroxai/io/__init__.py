@@ -18,8 +18,8 @@ from neuroxai.io.dicom import (
 )
 from neuroxai.io.files import atomic, content_sha256, copy_file, inside, is_temporary, named_path, sha256
 from neuroxai.io.names import group_name, heatmap_name, method_label, start_label, transform_name
-from neuroxai.io.nifti import read_labels, read_space, read_volume, write_volume
-from neuroxai.io.orientation import Orientation, read_orientation
+from neuroxai.io.nifti import read_labels, read_orientation, read_space, read_volume, write_volume
+from neuroxai.io.orientation import Orientation
 from neuroxai.io.outputs import check_file, check_folder, json_of, table_of
 from neuroxai.io.rows import delimited
 from neuroxai.io.tables import read_json, read_object, read_tsv, write_json, write_text, write_tsv

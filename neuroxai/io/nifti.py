@@ -5,21 +5,28 @@ from __future__ import annotations
 import gzip
 import os
 import warnings
-import zlib
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import DTypeLike, NDArray
 
-from neuroxai.errors import DimensionsError, InputError, SpaceError
+from neuroxai.errors import DimensionsError, InputError, NeuroxaiError, SpaceError
 from neuroxai.io.files import atomic
+from neuroxai.io.header import (
+    MOST_HEADER,
+    broken_qform,
+    check_kind,
+    check_most,
+    check_nifti,
+    check_size,
+    nifti_kind,
+    read_head,
+)
+from neuroxai.io.orientation import VARIABLE, Orientation, affine_of, contradiction, orientation_of
 from neuroxai.space import Space, Volume
-
-_BROKEN = (ImageFileError, HeaderDataError, OSError, EOFError, zlib.error, ValueError)
 
 
 def read_volume(path: str | os.PathLike[str], dtype: DTypeLike = np.float32, check_content: bool = True) -> Volume:
@@ -164,29 +171,64 @@ def _cast(values: NDArray[Any], dtype: np.dtype[Any], target: Path) -> NDArray[A
 
 
 def open_image(path: str | os.PathLike[str]) -> Any:
-    """Open an image lazily; refuse what is none, warn where left and right are a guess."""
+    """Open an image lazily; refuse what cannot be used, warn where its header contradicts itself or has no sides."""
     file = Path(path)
-    if not file.exists():
-        raise InputError(f"{file}: no such file; check the path and the cohort's folder")
-    if file.is_dir():
-        raise InputError(f"{file}: is a folder, wanted a NIfTI file (.nii or .nii.gz)")
+    check_kind(file)
     try:
-        image = nib.load(file)
-    except _BROKEN as error:
+        head = read_head(file)
+        kind = nifti_kind(head)
+        if kind is not None:
+            check_nifti(head, kind, file)
+        image = nib.load(file) if kind is None else kind.from_filename(file)
+        if not isinstance(image, nib.spatialimages.SpatialImage):
+            raise InputError(f"{file}: is a {type(image).__name__}, wanted an image of voxels such as NIfTI")
+        check_size(image, file)
+    except NeuroxaiError:
+        raise
+    except Exception as error:  # strangers' bytes make readers raise almost anything
         raise InputError(
             f"{file}: cannot be read as an image ({_first_line(error)}); copy or convert it again"
         ) from None
-    if isinstance(image, nib.Nifti1Pair) and not (image.header["sform_code"] or image.header["qform_code"]):
-        warnings.warn(
-            f"{file}: the header has neither sform nor qform, so left and right are a guess; "
-            "convert the scan again from its source",
-            stacklevel=3,
-        )
+    if kind is not None:
+        _warn(image, file)
     return image
 
 
+def _warn(image: Any, file: Path) -> None:
+    header = image.header
+    if not (header["sform_code"] or header["qform_code"]):
+        if not os.environ.get(VARIABLE):
+            warnings.warn(
+                f"{file}: the header has neither sform nor qform, so left and right are a guess; "
+                "convert the scan again from its source, or say how its axes run with --orientation",
+                stacklevel=4,
+            )
+    elif header["sform_code"] and header["qform_code"]:
+        broken = broken_qform(header)
+        shape = (*image.shape, 1, 1, 1)[:3]
+        told = f"{broken}" if broken else contradiction(orientation_of(image, shape))
+        if told:
+            warnings.warn(
+                f"{file}: the header's {told}; the sform is used, look whether left is left in it", stacklevel=4
+            )
+
+
+def read_orientation(path: str | os.PathLike[str]) -> Orientation:
+    """Read the affines of an image's header; of another format than NIfTI the one it has.
+
+    Raises
+    ------
+    InputError
+        If the file is absent or not an image.
+    SpaceError
+        If the image is not three-dimensional or its affine cannot be inverted.
+    """
+    image = open_image(path)
+    return orientation_of(image, space_of(image, path).shape)
+
+
 def space_of(image: Any, path: str | os.PathLike[str]) -> Space:
-    """Return the grid of an opened image; refuse more than three axes that are longer than one."""
+    """Return the grid of an opened image, in mm; refuse more than three axes that are longer than one."""
     shape = tuple(image.shape)
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
@@ -194,20 +236,25 @@ def space_of(image: Any, path: str | os.PathLike[str]) -> Space:
         raise DimensionsError(
             f"{path}: has {len(shape)} dimensions {shape}, wanted 3; extract one volume first (for example with fslroi)"
         )
+    affine = affine_of(image, path)
     try:
-        return Space(shape, image.affine)
+        return Space(shape, affine)
     except SpaceError as error:
         raise SpaceError(f"{path}: {error}") from None
 
 
 def image_data(image: Any, path: str | os.PathLike[str]) -> NDArray[Any]:
     """Read an opened image's data, scaling applied; `InputError` if they are damaged or no real numbers."""
+    file = Path(path)
+    check_most(image, file)
     try:
-        if os.fspath(path).endswith(".nii.gz"):
+        if file.name.lower().endswith((".nii.gz", ".mgz")):
             # nibabel stops before the checksum at the end; damaged voxels would come in unseen
-            image = type(image).from_bytes(gzip.decompress(Path(path).read_bytes()))
+            image = type(image).from_bytes(_unpacked(file, check_size(image, file)))
         data: NDArray[Any] = np.asanyarray(image.dataobj)
-    except _BROKEN as error:
+    except NeuroxaiError:
+        raise
+    except Exception as error:
         raise InputError(
             f"{path}: is truncated or damaged ({_first_line(error)}); copy it again from its source"
         ) from None
@@ -216,6 +263,18 @@ def image_data(image: Any, path: str | os.PathLike[str]) -> NDArray[Any]:
             f"{path}: holds {'colours' if data.dtype.fields else 'complex numbers'}, wanted one real number a voxel; "
             "export one channel, or the magnitude"
         )
+    return data
+
+
+def _unpacked(file: Path, needed: int) -> bytes:
+    """Unpack to the end, but not much beyond what the header describes."""
+    with gzip.open(file) as handle:
+        data = handle.read(needed + MOST_HEADER)
+        if handle.read(1):
+            raise InputError(
+                f"{file}: unpacks to more than {MOST_HEADER:,} bytes beyond the {needed:,} that its header describes; "
+                "copy it again from its source"
+            )
     return data
 
 

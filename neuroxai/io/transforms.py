@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from neuroxai.deformation import Displacement
 from neuroxai.errors import InputError, SpaceError
 from neuroxai.io.nifti import image_data, open_image, placed, save_image
+from neuroxai.io.orientation import millimetres
 from neuroxai.io.tables import write_text
 from neuroxai.space import Space
 
@@ -150,6 +151,10 @@ def read_warp(path: str | os.PathLike[str]) -> Displacement:
         raise InputError(
             f"{path}: NIfTI intent {intent}, wanted {_VECTOR} (vectors, LPS mm, as ANTs writes them); "
             "other programs' warps mean other axes: convert it to ITK's form"
+        )
+    if millimetres(image) != 1.0:
+        raise InputError(
+            f"{path}: the warp's header is not in mm; other programs' warps mean other lengths, convert it"
         )
     space = Space(shape[:3], image.affine)
     field = np.moveaxis(image_data(image, path)[:, :, :, 0, :], -1, 0).astype(np.float32)

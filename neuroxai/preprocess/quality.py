@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from neuroxai.deformation import Displacement, jacobian_determinant, sample, to_voxels
 from neuroxai.errors import InputError, SpaceError
 from neuroxai.io import Orientation
+from neuroxai.io.orientation import TOLERANCE
 from neuroxai.preprocess import field_of_view, similarity
 from neuroxai.preprocess.mask_shape import far_shares, pieces_share
 from neuroxai.space import Volume
@@ -162,8 +163,7 @@ def _orientation(orientation: Orientation | None) -> tuple[str, float | None]:
         return ("qform only" if orientation.sform is None else "sform only"), None
     if not orientation.same_handedness:
         return "mirrored", distance
-    # a quaternion in float32 is off by fractions of a millimetre at the corners
-    return ("agree" if distance <= 1.0 else "differ"), distance
+    return ("agree" if distance <= TOLERANCE else "differ"), distance
 
 
 def _folded(warp: Displacement, template_brain: Volume) -> float:

@@ -79,8 +79,8 @@ def work(job: Job, source: Source) -> Result:
         if record is not None:
             return Result(*who, record, kept=True)
         with warnings.catch_warnings():
-            # a quality flag says the same
-            warnings.filterwarnings("ignore", f"{re.escape(str(source.scan))}: the header has neither")
+            # quality flags say the same
+            warnings.filterwarnings("ignore", f"{re.escape(str(source.scan))}: the header")
             prepared = _prepared(job, source)
             try:
                 record = _written(job, source, prepared, files, inputs)

@@ -44,9 +44,11 @@ def test_one_or_none(tmp_path):
     assert not neither.known
 
 
-def test_other_formats_are_refused(tmp_path):
-    nib.MGHImage(np.zeros((2, 3, 4), np.float32), np.eye(4)).to_filename(tmp_path / "a.mgz")
-    with pytest.raises(InputError, match=r"MGHImage, wanted NIfTI"):
-        read_orientation(tmp_path / "a.mgz")
+def test_other_formats_have_one_affine(tmp_path):
+    nib.MGHImage(np.zeros((2, 3, 4), np.float32), AFFINE).to_filename(tmp_path / "a.mgz")
+    found = read_orientation(tmp_path / "a.mgz")
+    np.testing.assert_allclose(found.sform, AFFINE, atol=1e-5)
+    assert found.known
+    assert found.qform is None
     with pytest.raises(InputError, match="no such file"):
         read_orientation(tmp_path / "none.nii")
