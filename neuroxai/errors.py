@@ -97,8 +97,17 @@ def refused_by_the_system(error: BaseException) -> str | None:
     return f"{name}: {found.strerror}; {way_out}"
 
 
+def unwritable(name: str) -> str | None:
+    """Say why no table, page or configuration can hold a name: no UTF-8, or several lines; None where all can."""
+    if any("\ud800" <= sign <= "\udfff" for sign in name):
+        return f"{name!a} is no UTF-8; rename the file or folder"
+    if any(ord(sign) < 32 or ord(sign) == 127 for sign in name):
+        return f"{name!a} holds a line break or a control character; rename the file or folder"
+    return None
+
+
 def check_arguments(arguments: Iterable[str]) -> None:
-    """Refuse arguments of a command line that no table, page or configuration can hold: no UTF-8, or several lines.
+    """Refuse arguments of a command line that cannot be written down (`unwritable`).
 
     Raises
     ------
@@ -106,7 +115,14 @@ def check_arguments(arguments: Iterable[str]) -> None:
         Naming the first.
     """
     for argument in arguments:
-        if any("\ud800" <= sign <= "\udfff" for sign in argument):
-            raise InputError(f"argument {argument!a}: is no UTF-8; rename the file or folder")
-        if any(ord(sign) < 32 or ord(sign) == 127 for sign in argument):
-            raise InputError(f"argument {argument!a}: holds a line break or a control character; rename it")
+        reason = unwritable(argument)
+        if reason is not None:
+            raise InputError(f"argument {reason}")
+
+
+def disk_is_full(error: BaseException) -> bool:
+    """Whether a full disk is at the bottom of an error, which is no fault of the scan that was at work."""
+    found: BaseException | None = error
+    while found is not None and not (isinstance(found, OSError) and found.errno in _FULL):
+        found = found.__cause__
+    return found is not None

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from neuroxai.errors import InputError, one_of
+from neuroxai.errors import InputError, one_of, unwritable
 
 #: Suffixes of anatomical contrasts (BIDS 1.9, anatomy): what counts as a scan when no suffix is asked for, so that
 #: masks, segmentations and heatmaps lying beside it do not.
@@ -125,6 +125,10 @@ def find_scans(
     seen: list[str] = []
     for path in _candidates(folder, pattern):
         relative = path.relative_to(folder).as_posix()
+        reason = unwritable(relative)
+        if reason is not None:
+            left_out.append(LeftOut(ascii(relative.split("/")[0]).strip("'"), None, reason))
+            continue
         seen.append(relative)
         if not _wanted(path.name, suffix, desc, space, pattern):
             continue

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 
 from neuroxai.cohort import load_datalist
 from neuroxai.components.scan_cache import ScanCache
-from neuroxai.errors import InputError, one_of, ours, root_cause
+from neuroxai.errors import InputError, disk_is_full, one_of, ours, root_cause
 from neuroxai.io import read_object
 
 _log = logging.getLogger("neuroxai")
@@ -96,6 +96,8 @@ class ScanDataset(Dataset[Any]):
         try:
             return self.transform(item)
         except Exception as error:  # whatever is wrong with one scan must not end a cohort
+            if disk_is_full(error):
+                raise
             known = ours(error)
             # MONAI names the transform alone, and that by its address
             message = (

@@ -163,5 +163,9 @@ def write_json(path: str | os.PathLike[str], value: Any) -> Path:
 def write_text(path: str | os.PathLike[str], text: str) -> Path:
     """Write UTF-8 text atomically."""
     with atomic(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        try:
+            temporary.write_text(text, encoding="utf-8")
+        except UnicodeEncodeError as error:
+            place = text[max(error.start - 30, 0) : error.end + 30]
+            raise InputError(f"{path}: cannot hold {place!a}, which is no UTF-8; rename what bears it") from None
     return Path(path)

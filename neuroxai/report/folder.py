@@ -165,7 +165,7 @@ def _only_method(root: Path) -> str:
     found = {
         m.group(1)
         for p in root.glob("sub-*/**/*.nii.gz")
-        if (m := re.search(r"_space-network_desc-(\w+?)_heatmap", p.name))
+        if p.name[0] != "." and (m := re.search(r"_space-network_desc-(\w+?)_heatmap", p.name))
     }
     if len(found) != 1:
         names = ", ".join(sorted(found)) or "none"

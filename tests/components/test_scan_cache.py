@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import functools
 import json
 import logging
@@ -176,6 +177,26 @@ def test_a_broken_scan_is_left_out_of_a_cache_on_disk(scan, tmp_path):
     dataset = ScanDataset(data, Read(), cache="disk", cache_dir=str(tmp_path / "cache"))
     assert [one["participant_id"] for one in dataset.data] == ["sub-1", "sub-1"]
     assert [failure.participant_id for failure in dataset.failures] == ["sub-2"]
+
+
+def test_a_full_disk_loses_no_scan(scan, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device", "cache")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OSError, match="No space left"):
+        ScanDataset([item(scan)] * 2, Read(), cache="disk", cache_dir=str(tmp_path / "cache"))
+
+
+def test_an_error_names_the_file_and_the_cause(scan):
+    class Broken(Read):
+        def __call__(self, item):
+            raise ZeroDivisionError("division by zero")
+
+    with pytest.raises(InputError) as caught:
+        ScanDataset([item(scan)], Compose([Broken()]), cache="memory")
+    assert f"{scan}: cannot be used (ZeroDivisionError: division by zero)" in str(caught.value)
+    assert "object at 0x" not in str(caught.value)
 
 
 def test_an_unknown_cache_or_one_without_a_folder_is_refused(scan):

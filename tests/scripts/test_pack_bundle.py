@@ -91,6 +91,21 @@ def test_what_is_packed_comes_out(bundle, tmp_path):
     assert check.stdout.count(": OK") == len(wanted)
 
 
+def test_two_that_open_into_one_folder(packed, tmp_path, monkeypatch):
+    check = opening.check_weights
+
+    def meanwhile(folder, most_bytes):
+        (tmp_path / "new").mkdir()
+        (tmp_path / "new" / "other").touch()
+        return check(folder, most_bytes)
+
+    monkeypatch.setattr(opening, "check_weights", meanwhile)
+    with pytest.raises(InputError, match="was made by another process meanwhile"):
+        open_packed(packed, tmp_path / "new")
+    assert [p.name for p in tmp_path.iterdir()] == ["new"]
+    assert [p.name for p in (tmp_path / "new").iterdir()] == ["other"]
+
+
 def test_no_file_of_the_bundle_and_nothing_else_is_overwritten(bundle, tmp_path):
     before = files(bundle)
     for out in (bundle / WEIGHTS, bundle, bundle / "new.zip"):
