@@ -2,7 +2,7 @@
 
 from neuroxai.components.checkpoint import Checkpoints
 from neuroxai.components.command_line import plain_errors
-from neuroxai.components.data import ScanDataset, ScanLoader, open_part, prepare_scan
+from neuroxai.components.data import ScanDataset, ScanLoader, collate_whole, open_part, prepare_scan
 from neuroxai.components.distributed import (
     SharedBuffers,
     end_processes,
@@ -59,6 +59,7 @@ __all__ = [
     "balanced_accuracy",
     "check_options",
     "class_weights",
+    "collate_whole",
     "cross_entropy",
     "end_processes",
     "first_process",

@@ -201,3 +201,21 @@ def prepare_scan(
 def _collate(items: list[Any]) -> tuple[Any, list[Failure]]:
     good = [item for item in items if not isinstance(item, Failure)]
     return (list_data_collate(good) if good else None), [item for item in items if isinstance(item, Failure)]
+
+
+def collate_whole(items: list[Any]) -> Any:
+    """Put items together for training, which must not go on without a scan that it counts on.
+
+    Raises
+    ------
+    InputError
+        Naming the first scan that cannot be used.
+    """
+    batch, failures = _collate(items)
+    if failures:
+        first = failures[0]
+        raise InputError(
+            f"{first.participant_id}: {first.error}; take it out of the datalist, or train with --cache memory, which "
+            "leaves such scans out"
+        )
+    return batch

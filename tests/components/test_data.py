@@ -4,8 +4,10 @@ import logging
 
 import pytest
 import torch
+from monai.data import DataLoader
+from monai.transforms import Compose
 
-from neuroxai.components import ScanDataset, ScanLoader, open_part
+from neuroxai.components import LoadScand, ScanDataset, ScanLoader, collate_whole, open_part
 from neuroxai.errors import InputError, LeakageError
 from neuroxai.io import read_json, write_json
 
@@ -31,7 +33,7 @@ def test_a_broken_scan_is_named_and_the_rest_are_kept(caplog):
     assert [item["participant_id"] for item in dataset.data] == ["sub-0", "sub-1", "sub-4"]
     assert [(f.participant_id, f.error) for f in dataset.failures] == [
         ("sub-2", "broken: is truncated; copy it again"),
-        ("sub-3", "ZeroDivisionError: surprise"),
+        ("sub-3", "odd: cannot be used (ZeroDivisionError: surprise); look at the file"),
     ]
     assert "sub-2 is left out" in caplog.text
     assert len(dataset) == 3
@@ -87,3 +89,15 @@ def test_a_training_run_refuses_a_subject_in_two_parts(tiny_cohort, tmp_path):
     write_json(tmp_path / "leaky.json", datalist)
     with pytest.raises(LeakageError, match="sub-00"):
         open_part(str(tmp_path / "leaky.json"), "training", str(tiny_cohort))
+
+
+def test_training_without_a_cache_ends_with_the_broken_scan_s_name(tmp_path):
+    broken = tmp_path / "sub-2.nii.gz"
+    broken.write_bytes(b"no scan")
+    item = {"image": str(broken), "participant_id": "sub-2", "label": 0}
+    for transform in (LoadScand("image"), Compose([LoadScand("image")])):
+        loader = DataLoader(ScanDataset([item], transform), collate_fn=collate_whole)
+        with pytest.raises(InputError, match=r"^sub-2: .*sub-2.nii.gz.*--cache memory"):
+            next(iter(loader))
+    good = DataLoader(ScanDataset([item], lambda item: {"x": torch.ones(2)}), collate_fn=collate_whole)
+    assert next(iter(good))["x"].shape == (1, 2)
