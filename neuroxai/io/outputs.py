@@ -85,7 +85,7 @@ def check_folder(
     for name, known in (ours or {}).items():
         if (target / name).is_file() and not known(target / name):
             raise InputError(
-                f"{option} {target}: holds a {name} of somebody else, which would be lost; name a new folder"
+                f"{option} {target}: holds {name} of somebody else, which would be lost; name a new folder"
             )
 
 

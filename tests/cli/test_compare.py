@@ -171,7 +171,7 @@ def test_nothing_but_its_own_results_is_overwritten(explained, tmp_path):
     other.write_text("{}")
     for out, more, words in (
         (explained, (), "is an input of this command"),
-        (tmp_path, (), "holds a groups.tsv of somebody else"),
+        (tmp_path, (), "holds groups.tsv of somebody else"),
         (tmp_path / "new", ("--save-reference", explained / "explain.json"), "exists and is no reference"),
         (tmp_path / "new", ("--save-reference", other), "exists and is no reference"),
         (tmp_path / "new", ("--save-reference", tmp_path / "new" / "compare.json"), "is an input"),

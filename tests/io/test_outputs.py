@@ -65,7 +65,22 @@ def test_a_folder_among_the_inputs_is_refused(tmp_path):
 def test_a_folder_with_a_strange_file_of_a_name_of_ours_is_refused(tmp_path):
     check_folder("--out", tmp_path, [], {"predictions.tsv": OURS})
     (tmp_path / "predictions.tsv").write_text("my own\n")
-    with pytest.raises(InputError, match=r"holds a predictions.tsv of somebody else"):
+    with pytest.raises(InputError, match=r"holds predictions.tsv of somebody else"):
         check_folder("--out", tmp_path, [], {"predictions.tsv": OURS})
     with pytest.raises(InputError, match="is a file, wanted a folder"):
         check_folder("--out", tmp_path / "predictions.tsv", [])
+
+
+def test_a_report_removes_the_pages_of_its_own_that_it_no_longer_shows(tmp_path):
+    from neuroxai.report.build import _check_output, _remove_others
+
+    ours = '<p class="notice" role="note"><strong>research use</strong></p>'
+    for name in ("sub-1.html", "sub-2.html", "index.html", "other.html"):
+        (tmp_path / name).write_text(ours)
+    (tmp_path / "sub-3.html").write_text("my own page")
+    _remove_others(tmp_path, {"sub-1.html"})
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["index.html", "other.html", "sub-1.html", "sub-3.html"]
+    _check_output(tmp_path, [])
+    (tmp_path / "index.html").write_text("my own page")
+    with pytest.raises(InputError, match=r"holds index.html of somebody else"):
+        _check_output(tmp_path, [])
