@@ -30,6 +30,10 @@ class DimensionsError(SpaceError):
     """An image that is not three-dimensional."""
 
 
+class UnfitError(InputError):
+    """A scan that is far from those that a network was trained on."""
+
+
 class LeakageError(InputError):
     """One subject stands in two parts of a split."""
 

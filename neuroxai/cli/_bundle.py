@@ -6,7 +6,7 @@ import json
 import logging
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from neuroxai.io import named_path
 
 @dataclass
 class Scans:
-    """The scans asked for and the folder they belong to."""
+    """The scans asked for, the folder they belong to, and of those that were run how they fit the network."""
 
     items: list[dict[str, Any]]
     folder: Path
@@ -28,6 +28,8 @@ class Scans:
     datalist: str | None = None
     part: str | None = None
     notes: Sequence[str] = ()
+    unlike: list[dict[str, str]] = field(default_factory=list)
+    fit_known: bool = True
 
 
 def find_scans(
@@ -133,11 +135,13 @@ def _single(path: Path) -> dict[str, Any]:
     return {"image": str(named_path(path)), "participant_id": participant, "session_id": session}
 
 
-def run_evaluator(evaluator: Any, total: int, quiet: bool) -> list[dict[str, str]]:
-    """Run an evaluator with a progress bar on standard error; return the scans that failed."""
+def run_evaluator(evaluator: Any, total: int, quiet: bool, scans: Scans | None = None) -> list[dict[str, str]]:
+    """Run an evaluator with a progress bar on standard error; return the scans that failed, note in `scans` the fit."""
     from ignite.engine import Events
 
     from neuroxai.cli._progress import progress_bar
+    from neuroxai.components.fit import fit_columns
+    from neuroxai.evaluation.fit import FITS
 
     # failed scans are listed at the end
     logging.getLogger("neuroxai").addHandler(logging.NullHandler())
@@ -147,7 +151,16 @@ def run_evaluator(evaluator: Any, total: int, quiet: bool) -> list[dict[str, str
 
         def tell(engine: Any) -> None:
             nonlocal done
-            done += len(engine.state.batch["participant_id"])
+            batch = engine.state.batch
+            done += len(batch["participant_id"])
+            for n, who in enumerate(batch["participant_id"]):
+                if scans is None:
+                    break
+                fit = fit_columns(batch, n)
+                scans.fit_known = scans.fit_known and fit["fit"] is not None
+                if fit["fit"] not in (None, FITS):
+                    found = {"participant_id": str(who), "session_id": str(batch["session_id"][n])}
+                    scans.unlike.append({**found, "fit": fit["fit"], "unlike": fit["unlike"] or ""})
             progress(done, total)
 
         progress(done, total)
@@ -168,14 +181,25 @@ def finish(result: Path, scans: Scans, failed: Sequence[dict[str, str]], as_json
         raise InputError(failed[0]["error"])
     asked = len(scans.items) + len(scans.failures)
     failed = [*scans.failures, *failed]
+    if not scans.fit_known:
+        from neuroxai.components.fit import NOT_KNOWN
+
+        typer.echo(f"warning: {NOT_KNOWN}", err=True)
     done = asked - len(failed)
     if as_json:
-        typer.echo(json.dumps({"result": str(result), "scans": asked, "done": done, "failed": list(failed)}))
+        typer.echo(
+            json.dumps(
+                {"result": str(result), "scans": asked, "done": done, "failed": list(failed), "unlike": scans.unlike}
+            )
+        )
     else:
         for note in scans.notes:
             typer.echo(note, err=True)
         for failure in failed:
             typer.echo(f"failed: {failure['participant_id']} {failure['session_id']}: {failure['error']}", err=True)
+        for one in scans.unlike:
+            said = "fits nearly" if one["fit"] == "nearly" else "does not fit, accepted"
+            typer.echo(f"{said}: {one['participant_id']} {one['session_id']}: {one['unlike']}", err=True)
         typer.echo(f"{done} of {asked} scans done: {result}")
     if failed:
         raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""What `explain` does with a DICOM series: make a scan of it before, DICOM objects after."""
+"""Scans as the scanner left them: prepared on the way; a DICOM series gets DICOM objects after."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from neuroxai.errors import NeuroxaiError, one_of, refused_by_the_system
+from neuroxai.errors import InputError, NeuroxaiError, one_of, refused_by_the_system
 
 AS_IS = "as-is"
 
@@ -16,6 +16,32 @@ def is_series(source: Path) -> bool:
     from neuroxai.io.dicom import is_series
 
     return is_series(source)
+
+
+def prepared_on_the_way(source: Path, arm: str, out: Path, bundle: Path) -> Path:
+    """Prepare one NIfTI scan into ``OUT/prepared`` as the bundle's network takes it; return the prepared scan.
+
+    Raises
+    ------
+    InputError
+        If it is no single file, is prepared already, or cannot be prepared; for an unknown arm.
+    """
+    from neuroxai.components.preparation import preparation
+    from neuroxai.preprocess import prepare_one
+    from neuroxai.preprocess.native import native_of
+    from neuroxai.preprocess.quality_flags import ARMS
+
+    if arm not in ARMS:
+        raise one_of("--prepare", arm, ARMS)
+    if not source.is_file():
+        what = "is a folder" if source.is_dir() else "no such file"
+        raise InputError(f"{source}: {what}; --prepare takes one NIfTI scan, prepare a cohort with `neuroxai prepare`")
+    if native_of(source) is not None:
+        raise InputError(f"{source}: is prepared already; leave out --prepare")
+    prepared = prepare_one(source, out / "prepared", preparation(bundle, arm))
+    for flag in prepared.flags:
+        typer.echo(f"flagged: {flag}", err=True)
+    return prepared.path
 
 
 def report_left_out(source: Path, series: str | None) -> None:

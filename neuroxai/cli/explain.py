@@ -12,6 +12,7 @@ import typer
 from neuroxai.cli._completion import atlases, methods
 from neuroxai.cli._orientation import OrientationOption
 from neuroxai.cli.predict import (
+    AcceptOption,
     BatchOption,
     BundleArgument,
     DatalistOption,
@@ -21,6 +22,7 @@ from neuroxai.cli.predict import (
     JsonOption,
     OutOption,
     PartOption,
+    PrepareOption,
     RunOption,
     SuffixOption,
 )
@@ -93,11 +95,14 @@ def explain(
     batch_size: BatchOption = 1,
     device: DeviceOption = "auto",
     orientation: OrientationOption = None,
+    prepare: PrepareOption = None,
+    accept_unfit: AcceptOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Explain each scan: heatmap in the scan's and the network's space, region scores, probabilities.
 
-    A DICOM series (its folder, or one enhanced file) is prepared first, as the scanner left it.
+    A DICOM series (its folder, or one enhanced file) is prepared first, as the scanner left it; so is a NIfTI scan
+    with --prepare. A scan that is far from those that the network was trained on is refused.
 
     Finished scans are not redone; run the same command again to go on. Started by `torchrun --nproc_per_node=4 -m
     neuroxai explain ...` the processes share the scans out, one GPU each; the tables are those of a single process.
@@ -115,7 +120,7 @@ def explain(
         run_evaluator,
         target_of,
     )
-    from neuroxai.cli._series import is_series, take_series, write_objects
+    from neuroxai.cli._series import is_series, prepared_on_the_way, take_series, write_objects
     from neuroxai.components import end_processes, in_charge, join_shares, open_bundle, own_share, read_record
     from neuroxai.errors import InputError, one_of
     from neuroxai.io import check_folder
@@ -144,8 +149,10 @@ def explain(
             f"{source}: is no DICOM series, but --series, --arm, --dicom-out and --dicom-regions are about one; "
             "leave them out, or give the folder of a series"
         )
-    if dicom is not None and several:
-        raise InputError("a DICOM series is one scan; explain it in one process, without torchrun")
+    if prepare is not None and arm is not None:
+        raise InputError(f"--arm {arm} and --prepare {prepare} say the same of a DICOM series; leave one out")
+    if (dicom is not None or prepare is not None) and several:
+        raise InputError("what is prepared on the way is one scan; explain it in one process, without torchrun")
     if dicom_out is not None and (layer is not None or scores_only or not native):
         raise InputError(
             "--dicom-out writes a class's heatmap on the series' grid; leave out --layer, --scores-only and --no-native"
@@ -154,7 +161,9 @@ def explain(
     if dicom_out is not None:
         check_folder("--dicom-out", dicom_out, [bundle, out], apart=[source])
     if dicom is not None:
-        source = take_series(dicom, series, arm, out, bundle, dicom_out)
+        source = take_series(dicom, series, arm or prepare, out, bundle, dicom_out)
+    elif prepare is not None:
+        source = prepared_on_the_way(source, prepare, out, bundle)
     scans = find_scans(source, datalist, part, {"suffix": suffix, "desc": desc, "run": run}, bundle)
     options = MappingProxyType(parse_options(option or []))
     # the bundle's method comes with options of its own, which the user's replace
@@ -181,6 +190,7 @@ def explain(
         device=device_of(device),
         target=target_of(target, classes),
         atlas=where,
+        accept_unfit=accept_unfit,
         labels=str(labels.resolve()) if labels else None,
         **choice,
         **begin,
@@ -189,7 +199,7 @@ def explain(
     left, own = len(workflow.parser.get_parsed_content("items")), len(own_share(scans.items))
     if left < own and not as_json:
         typer.echo(f"{own - left} of {own} scans were finished before", err=True)
-    failed = run_evaluator(evaluator, left, quiet=as_json or not first)
+    failed = run_evaluator(evaluator, left, as_json or not first, scans)
     if several:
         failed = workflow.parser.get_parsed_content("heatmaps").failures
         end_processes()

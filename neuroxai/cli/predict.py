@@ -21,6 +21,16 @@ RunOption = Annotated[
 ]
 BatchOption = Annotated[int, typer.Option(min=1, help="Scans at a time.")]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+PrepareOption = Annotated[
+    str | None,
+    typer.Option(help="Prepare a scan as the scanner left it on the way, into OUT/prepared: linear, nonlinear, none."),
+]
+AcceptOption = Annotated[
+    bool,
+    typer.Option(
+        "--accept-unfit", help="Take scans that are far from those the network was trained on; they stay flagged."
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print a summary for machines, and no progress.")]
 
 
@@ -36,16 +46,21 @@ def predict(
     batch_size: BatchOption = 4,
     device: DeviceOption = "auto",
     orientation: OrientationOption = None,
+    prepare: PrepareOption = None,
+    accept_unfit: AcceptOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Predict the class of each scan; writes OUT/predictions.tsv.
+    """Predict the class of each scan; writes OUT/predictions.tsv, with how each scan fits the network.
 
     Example: `neuroxai predict bundle cohort --part test --out predictions`
     """
     from neuroxai.cli._bundle import check_results, device_of, find_scans, finish, run_evaluator
+    from neuroxai.cli._series import prepared_on_the_way
     from neuroxai.components import open_bundle
 
     check_results(out, [bundle, source, datalist], explaining=False)
+    if prepare is not None:
+        source = prepared_on_the_way(source, prepare, out, bundle)
     scans = find_scans(source, datalist, part, {"suffix": suffix, "desc": desc, "run": run}, bundle)
     workflow = open_bundle(
         bundle,
@@ -55,6 +70,7 @@ def predict(
         items=tuple(scans.items),
         batch_size=batch_size,
         device=device_of(device),
+        accept_unfit=accept_unfit,
     )
-    failed = run_evaluator(workflow.evaluator, len(scans.items), quiet=as_json)
+    failed = run_evaluator(workflow.evaluator, len(scans.items), as_json, scans)
     finish(out / "predictions.tsv", scans, failed, as_json)

@@ -13,6 +13,7 @@ from neuroxai.components.distributed import (
     start_processes,
 )
 from neuroxai.components.filters import FilterHeatmapSaver
+from neuroxai.components.fit import FitCheckd
 from neuroxai.components.handlers import EarlyStop, Reproducible
 from neuroxai.components.heatmaps import HeatmapSaver
 from neuroxai.components.inferer import AttributionInferer, FilterInferer
@@ -43,6 +44,7 @@ __all__ = [
     "EpochFigure",
     "FilterHeatmapSaver",
     "FilterInferer",
+    "FitCheckd",
     "HeatmapSaver",
     "InverseTimeDecay",
     "LoadScand",

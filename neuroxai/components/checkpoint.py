@@ -19,6 +19,7 @@ from neuroxai._version import __version__
 from neuroxai.cohort.seen import seen_record
 from neuroxai.components.data import ScanDataset
 from neuroxai.components.distributed import first_process, mean_over_processes, process_count, process_number
+from neuroxai.components.fit import fit_record
 from neuroxai.components.handlers import EarlyStop
 from neuroxai.components.weights import load_checkpoint, save, save_weights
 from neuroxai.errors import InputError
@@ -34,7 +35,8 @@ class Checkpoints:
     Written to `folder`, each file whole or not at all:
 
     - ``model.pt``: the network's plain state dict at the best validation (ties: later, as in Boehle 2019's code);
-    - ``model.json``: the record that prediction needs (space, classes, checksum, settings, the scans seen);
+    - ``model.json``: the record that prediction needs (space, classes, checksum, settings, the scans seen, and what the
+      training scans look like, so that a scan that does not fit is noticed);
     - ``last.pt``: everything a resumed run needs, after each epoch;
     - ``history.tsv``: the figures of each epoch;
     - ``times.tsv``: seconds and training steps of each epoch, apart, since they differ from run to run.
@@ -106,6 +108,7 @@ class Checkpoints:
         self._seen: dict[str, Any] = {}
         self._begun = False
         self._clock = 0.0
+        self._fit: dict[str, Any] | None = None
 
     def attach(self, engine: Engine) -> None:
         """Attach to the trainer."""
@@ -191,6 +194,7 @@ class Checkpoints:
             return
         weights = self.folder / "model.pt"
         save_weights(weights, self.network)
+        self._fit = self._fit or fit_record(self.dataset, self.space)
         write_json(
             self.folder / "model.json",
             {
@@ -201,6 +205,7 @@ class Checkpoints:
                 "validation": {k: _plain(v) for k, v in evaluator.state.metrics.items()},
                 "settings": self.settings,
                 **self._seen_scans(evaluator),
+                "fit": self._fit,
                 "left_out": [failure.__dict__ for failure in self.dataset.failures],
                 "versions": {"neuroxai": __version__, "torch": torch.__version__},
             },

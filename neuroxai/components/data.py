@@ -85,12 +85,16 @@ class ScanDataset(Dataset[Any]):
     def __getitem__(self, index: Any) -> Any:
         """Return an item by its number, or by a `Draw`, which seeds the random transforms."""
         number, seed = index if isinstance(index, tuple) else (index, None)
-        item = self._kept[number] if self._kept is not None else self._load(self.data[number])
+        item = self.prepared(number)
         if self.random_transform is None or isinstance(item, Failure):
             return item
         if seed is not None and hasattr(self.random_transform, "set_random_state"):
             self.random_transform.set_random_state(seed=seed)
         return self.random_transform(item)
+
+    def prepared(self, number: int) -> Any:
+        """Return an item as the deterministic transforms leave it, or the `Failure` that it is."""
+        return self._kept[number] if self._kept is not None else self._load(self.data[number])
 
     def _load(self, item: dict[str, Any]) -> Any:
         try:

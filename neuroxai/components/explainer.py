@@ -29,7 +29,7 @@ class Explained:
     Parameters
     ----------
     prediction : dict
-        Row of ``predictions.tsv``: predicted class, one probability a class, the target's logit as ``score``.
+        Row of ``predictions.tsv``: predicted class, one probability a class, the target's logit as ``score``, the fit.
     target : str
         The class that the heatmap is about.
     heatmap : Volume
@@ -101,6 +101,7 @@ class Explainer:
         options: Mapping[str, Any] | None = None,
         target: str | None = None,
         atlas: str | None = "builtin",
+        accept_unfit: bool = False,
     ) -> Explained:
         """Explain one scan.
 
@@ -114,17 +115,27 @@ class Explainer:
             A class's name, or ``"predicted"``; the second class if left out.
         atlas : str or None
             Name or path of an atlas for region scores; None for none.
+        accept_unfit : bool
+            Answer for a scan that is far from the training scans too; its prediction says so.
 
         Raises
         ------
         InputError
             If the scan cannot be used, or method, class or atlas are unknown.
+        UnfitError
+            If it is far from the training scans.
         """
         with self._lock:
-            return self._explain(Path(scan), method, dict(options or {}), target, atlas)
+            return self._explain(Path(scan), method, dict(options or {}), target, atlas, accept_unfit)
 
     def _explain(
-        self, scan: Path, method: str | None, options: dict[str, Any], target: str | None, atlas: str | None
+        self,
+        scan: Path,
+        method: str | None,
+        options: dict[str, Any],
+        target: str | None,
+        atlas: str | None,
+        accept_unfit: bool,
     ) -> Explained:
         model = self.model
         if method is None:
@@ -132,7 +143,12 @@ class Explainer:
         elif method == model.method:
             options = options or dict(model.options)
         chosen = _target(target, model.classes)
-        item = {"image": str(scan), "participant_id": scan.name, "session_id": ""}
+        item = {
+            "image": str(scan),
+            "participant_id": scan.name,
+            "session_id": "",
+            **({"accept_unfit": True} if accept_unfit else {}),
+        }
         batch = model.prepared(item)
         inferer, scores = self._inferer(model, batch.space, method, options, chosen, atlas)
         try:
@@ -148,7 +164,8 @@ class Explainer:
                 f"{self.bundle.name}: the network put out {tuple(logits.shape)}, wanted (1, {len(model.classes)}) "
                 "logits; it is no classifier of whole scans, or its metadata name other classes"
             )
-        (row,) = prediction_rows({"participant_id": [""], "session_id": [""]}, logits, model.classes, output["target"])
+        who = {"participant_id": [""], "session_id": [""], **{name: [value] for name, value in batch.fit.items()}}
+        (row,) = prediction_rows(who, logits, model.classes, output["target"])
         heatmap = Volume(output["heatmap"].float()[0, 0].cpu().numpy(), batch.space)
         native = heatmap.resampled_to(batch.scan)
         back = native_of(scan)

@@ -21,6 +21,7 @@ from neuroxai.components.scores import Scores
 from neuroxai.components.shares import gathered, in_charge, own_share, write_regions
 from neuroxai.components.standing import check_source, names_digest, renamed, standing, written
 from neuroxai.components.weights import read_record
+from neuroxai.evaluation.fit import FAR
 from neuroxai.io.names import regions_of, sidecar_of
 from neuroxai.preprocess.native import native_of
 from neuroxai.space import Space, Volume
@@ -77,6 +78,8 @@ class HeatmapSaver:
         which heatmap and atlas are brought.
     maps : bool
         False: write no maps, only tables and sidecars, for cohorts whose maps nobody will look at.
+    accept_unfit : bool
+        False: a scan far from the training scans that an earlier call accepted is not taken as finished.
     """
 
     def __init__(
@@ -101,6 +104,7 @@ class HeatmapSaver:
         layer: str | None = None,
         neuron: Any = None,
         conditions: Mapping[str, Any] | None = None,
+        accept_unfit: bool = False,
     ) -> None:
         self.output_dir = Path(output_dir)
         self.space = space
@@ -109,6 +113,7 @@ class HeatmapSaver:
         self.maps = maps
         self.failures: list[dict[str, str]] = []
         self.scores = Scores(atlas, labels, space, score_space)
+        self.accept_unfit = accept_unfit
         self.dataset_dir = Path(dataset_dir).resolve() if dataset_dir else None
         self.seen = SeenScans(read_record(checkpoint) if checkpoint else {}, self.dataset_dir)
         self.listed = {"datalist": self._relative(datalist) if datalist else None, "part": part if datalist else None}
@@ -164,6 +169,9 @@ class HeatmapSaver:
         heatmap = self._path(*who, "network")
         sidecar = standing(sidecar_of(heatmap), content)
         if sidecar is None or any(sidecar.get(key) != value for key, value in self.facts.items()):
+            return None
+        # explained before scans were compared with the training scans, or accepted then and not now
+        if (sidecar.get("prediction") or {}).get("fit", FAR) == FAR and not self.accept_unfit:
             return None
         if sidecar.get("names_sha256") != self.names:
             return renamed(heatmap, sidecar_of(heatmap), sidecar, self._atlas)

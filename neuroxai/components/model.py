@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from monai.bundle import ConfigParser
 
+from neuroxai.components.fit import COLUMNS
 from neuroxai.components.opening import literal, open_bundle
 from neuroxai.components.weights import load_checkpoint, misfits, read_record
 from neuroxai.errors import InputError, SpaceError, ours, root_cause
@@ -24,11 +25,12 @@ _METHOD = "lrp_epsilon"  # for bundles that name none
 
 @dataclass(frozen=True)
 class Batch:
-    """One scan as the network wants it: tensor (1, 1, *space.shape), its grid and the scan's own."""
+    """One scan as the network wants it: tensor (1, 1, *space.shape), its grid, the scan's own, and how it fits."""
 
     tensor: torch.Tensor
     space: Space
     scan: Space
+    fit: Mapping[str, Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +78,8 @@ class Model:
         Raises
         ------
         InputError
-            If the scan cannot be used: the reason of the transform that refused it.
+            If the scan cannot be used: the reason of the transform that refused it. With ``accept_unfit`` in the item,
+            one that is far from the training scans is not refused.
         """
         path = item["image"]
         scan = read_space(path)
@@ -96,7 +99,9 @@ class Model:
                 )
             space = Space(tuple(image.shape[1:]), np.asarray(affine, dtype=np.float64))
         tensor = image.as_tensor() if hasattr(image, "as_tensor") else torch.as_tensor(image)
-        return Batch(tensor[None].to(self.device), space, scan)
+        if not bool(torch.isfinite(tensor).all()):
+            raise InputError(f"{path}: the bundle's preprocessing gives values that are no finite numbers")
+        return Batch(tensor[None].to(self.device), space, scan, {name: data.get(name, "") for name in COLUMNS})
 
 
 def open_model(bundle: Path, device: str = "cpu") -> Model:
@@ -156,7 +161,8 @@ def _ours(bundle: Path, metadata: dict[str, Any], device: str) -> Model:
         method=content("method"),
         options=dict(content("method_options") or {}),
         start=content("start"),
-        transform=content("preprocessing"),
+        # bundles of earlier versions have no check of what they are given
+        transform=content("checked" if "checked" in workflow.parser else "preprocessing"),
         key="image",
         space=content("space"),
         device=device,

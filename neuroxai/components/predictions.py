@@ -12,13 +12,35 @@ import torch
 from ignite.engine import Engine, Events
 
 from neuroxai import io
+from neuroxai.components.fit import COLUMNS, fit_columns
 from neuroxai.components.metrics import probabilities
+from neuroxai.evaluation.fit import FAR, FAR_FROM, FITS, NEARLY, NEARLY_FROM
 
 _log = logging.getLogger("neuroxai")
 
 
+_MEANINGS: dict[str, dict[str, Any]] = {
+    "participant_id": {"Description": "Participant"},
+    "session_id": {"Description": "Session"},
+    "true": {"Description": "Class in the datalist"},
+    "predicted": {"Description": "Class of the highest probability"},
+    "score": {"Description": "Logit of the class explained"},
+    "seen": {"Description": "Whether the network had seen the scan: training, validation, held out, or unknown"},
+    "fit": {
+        "Description": "Whether the scan looks like the scans that the network was trained on; n/a: not known",
+        "Levels": {
+            FITS: f"distance below {NEARLY_FROM:g}",
+            NEARLY: f"distance below {FAR_FROM:g}: read the decision with care",
+            FAR: "the network was asked all the same; its decision says nothing about such a scan",
+        },
+    },
+    "fit_distance": {"Description": "Distance from the training scans, in their standard deviations"},
+    "unlike": {"Description": "What is unlike the training scans"},
+}
+
+
 class PredictionSaver:
-    """Write ``predictions.tsv``: one row a scan, one probability column a class.
+    """Write ``predictions.tsv``, one row a scan and one probability column a class, and what its columns mean.
 
     Parameters
     ----------
@@ -79,7 +101,7 @@ class MetricSaver:
 def prediction_rows(
     batch: dict[str, Any], logits: torch.Tensor, classes: Sequence[str], target: int | torch.Tensor = 1
 ) -> list[dict[str, Any]]:
-    """One row a scan of a batch: identifiers, true and predicted class, probabilities, the target's logit."""
+    """One row a scan of a batch: identifiers, true and predicted class, probabilities, the target's logit, the fit."""
     shares = probabilities(logits.detach().double()).cpu().numpy()
     rows = []
     for n, share in enumerate(shares):
@@ -93,6 +115,7 @@ def prediction_rows(
         }
         row.update({f"probability_{name}": float(p) for name, p in zip(classes, share, strict=True)})
         row["score"] = float(logits[n, chosen if logits.shape[1] > 1 else 0])
+        row.update(fit_columns(batch, n))
         rows.append(row)
     return rows
 
@@ -109,7 +132,10 @@ def write_predictions(path: Path, rows: Sequence[dict[str, Any]], classes: Seque
     import pandas as pd
 
     columns = ["participant_id", "session_id", "true", "predicted", *(f"probability_{c}" for c in classes), "score"]
+    columns += COLUMNS
     # explanations tell too whether the network had seen the scan
     columns += ["seen"] if any("seen" in row for row in rows) else []
     frame = pd.DataFrame(list(rows), columns=columns)
     io.write_tsv(path, frame.sort_values(["participant_id", "session_id"], kind="stable"))
+    meanings = {**_MEANINGS, **{f"probability_{c}": {"Description": f"Probability of {c}"} for c in classes}}
+    io.write_json(path.with_suffix(".json"), {name: meanings[name] for name in columns})

@@ -12,6 +12,7 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform, RandomizableTransform
 
 from neuroxai.errors import InputError, SpaceError, one_of
+from neuroxai.evaluation.fit_measures import plateaus_of
 from neuroxai.io import read_volume
 from neuroxai.space import Space, Volume
 
@@ -22,7 +23,7 @@ class LoadScand(MapTransform):
     """Read scans strictly (see `neuroxai.io.read_volume`) as tensors of shape (1, x, y, z) with their affine.
 
     The scan's own grid is kept beside the image as ``scan_shape`` (3,) and ``scan_affine`` (4, 4), so that heatmaps
-    find their way back, and the file's path as ``source``.
+    find their way back, the file's path as ``source``, and as ``plateaus`` the share of neighbours that are equal.
 
     Parameters
     ----------
@@ -38,6 +39,7 @@ class LoadScand(MapTransform):
             volume = read_volume(path)
             affine = torch.from_numpy(volume.space.affine.copy())
             result["source"] = path
+            result["plateaus"] = plateaus_of(volume.data)
             result["scan_shape"] = torch.tensor(volume.space.shape)
             result["scan_affine"] = affine
             result[key] = MetaTensor(torch.from_numpy(volume.data[None]), affine=affine)
@@ -98,6 +100,8 @@ class ToSpaced(MapTransform):
 class NormaliseScand(MapTransform):
     """Bring intensities to a common scale, each scan by itself (so that nothing leaks between scans).
 
+    What it makes of a 0 is kept beside the image as ``zero``: inside the brain, and where the background is 0.
+
     Parameters
     ----------
     keys : str or sequence of str
@@ -109,7 +113,7 @@ class NormaliseScand(MapTransform):
     Raises
     ------
     InputError
-        If the method is unknown, or a scan has no contrast left.
+        If the method is unknown, a scan has no contrast left, or values that are too large for it.
     """
 
     def __init__(self, keys: KeysCollection, method: str = "minmax") -> None:
@@ -127,12 +131,23 @@ class NormaliseScand(MapTransform):
             low, high = image.min(), image.max()
             if not bool(high > low) or (self.method == "zscore" and not bool(inside.std() > 0)):
                 raise InputError(f"{result.get('source', 'scan')}: has no contrast in the network's field of view")
+            # what became of a 0, for the comparison with the training scans
+            zero = (0.0, 0.0)
             if self.method == "minmax":
+                zero = (float(-low / (high - low)),) * 2
                 result[key] = (image - low) / (high - low)
             elif self.method == "maximum":
                 result[key] = image / high
             else:
+                zero = (float(-inside.mean() / inside.std()), 0.0)
                 result[key] = torch.where(image != 0, (image - inside.mean()) / inside.std(), torch.zeros_like(image))
+            result["zero"] = zero
+            if not bool(torch.isfinite(result[key]).all()) or not bool(result[key].max() > result[key].min()):
+                raise InputError(
+                    f"{result.get('source', 'scan')}: its values go from {float(low):.3g} to {float(high):.3g}, too "
+                    f"far for single precision: scaled by {self.method!r} they are no numbers. Look for single huge "
+                    "values"
+                )
         return result
 
 

@@ -16,6 +16,7 @@ from neuroxai import io
 from neuroxai.bands import Band, bands
 from neuroxai.components.explainer import Explained
 from neuroxai.components.facts import RESEARCH_USE
+from neuroxai.components.fit import COLUMNS
 from neuroxai.errors import InputError, one_of
 from neuroxai.space import Volume
 
@@ -47,8 +48,8 @@ def answer(
     Returns
     -------
     (Path, dict)
-        A temporary NIfTI file, which the caller removes, and values ready for JSON: ``prediction``, ``bands``,
-        ``label_names``, ``regions``, ``explanation``, ``research_use``.
+        A temporary NIfTI file, which the caller removes, and values ready for JSON: ``prediction``, ``fit``,
+        ``bands``, ``label_names``, ``regions``, ``explanation``, ``research_use``.
 
     Raises
     ------
@@ -75,6 +76,7 @@ def answer(
             "score": float(explained.prediction["score"]),
             "target": explained.target,
         },
+        "fit": {name: explained.prediction.get(name) for name in COLUMNS},
         "label_names": label_names(explained, probabilities, present),
         "bands": [
             {

@@ -25,6 +25,7 @@ from neuroxai.preprocess import PreparedScan, prepare_one
 
 _log = logging.getLogger(__name__)
 AS_IS = "as it is"
+REFUSE, ACCEPT = "refuse", "accept"  # scans that are far from those that the network was trained on
 _UNREADABLE = 400  # what was sent is no scan
 _REFUSED = 422  # a scan that the model cannot take, or options that do not exist
 
@@ -60,6 +61,7 @@ class ExplanationTask(InferTask):  # type: ignore[misc]
                 "atlas": ["builtin", *_at_hand(), "none"],
                 "heatmap": list(HEATMAPS),
                 "prepare": [AS_IS, *_arms()],
+                "unfit": [REFUSE, ACCEPT],
             },
         )
 
@@ -76,7 +78,8 @@ class ExplanationTask(InferTask):  # type: ignore[misc]
             400 for a file that is no scan, 422 for a scan or an option that cannot be used; with the reason.
         """
         begin = time.perf_counter()
-        chosen = {key: self._one(key, request.get(key)) for key in ("method", "target", "atlas", "heatmap", "prepare")}
+        keys = ("method", "target", "atlas", "heatmap", "prepare", "unfit")
+        chosen = {key: self._one(key, request.get(key)) for key in keys}
         try:
             scan = Path(str(request["image"]))
             if chosen["prepare"] == AS_IS:
@@ -104,6 +107,7 @@ class ExplanationTask(InferTask):  # type: ignore[misc]
             options_of(request),
             chosen["target"],
             None if chosen["atlas"] == "none" else chosen["atlas"],
+            chosen["unfit"] == ACCEPT,
         )
         return answer(explained, self.classes, chosen["heatmap"], scanner)
 

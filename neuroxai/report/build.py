@@ -123,7 +123,9 @@ def build_report(
             except InputError as error:
                 failures.append(Failure(item.title, str(error)))
         probability = item.probabilities[patients_class]
-        links[item.title] = ScanLink(item.title, page, item.true, item.predicted, probability, cell, shown.outside)
+        links[item.title] = ScanLink(
+            item.title, page, item.true, item.predicted, probability, cell, shown.outside, item.fit
+        )
         if on_scan is not None:
             on_scan(count + 1, len(folder.items))
     patients = [item for item in folder.items if links[item.title].cell in ("TP", "FN")]

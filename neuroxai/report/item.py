@@ -36,6 +36,9 @@ class Item:
         File name of the scan's page.
     seen : str
         Whether the network had seen the scan (see `neuroxai.cohort.seen`); "unknown" where no table tells.
+    fit, unlike : str
+        Whether the scan looks like the training scans (``"fits"``, ``"nearly"``, ``"far"``) and what does not; empty
+        where it is not known.
     """
 
     participant_id: str
@@ -47,6 +50,8 @@ class Item:
     heatmap: Path
     page: str
     seen: str = "unknown"
+    fit: str = ""
+    unlike: str = ""
 
     @property
     def title(self) -> str:
@@ -101,6 +106,8 @@ def read_item(root: Path, row: Mapping[Any, Any], classes: list[str], method: st
         inside(root, heatmap_name(participant, session, "network", method)),
         _page_name("_".join(parts), used),
         text_of(row.get("seen")) or "unknown",
+        text_of(row.get("fit")),
+        text_of(row.get("unlike")),
     )
 
 

@@ -81,6 +81,8 @@ def scan_values(
         notes=notes,
         outside=outside_brain(heatmap, scan),
         method=str(sidecar.get("method") or ""),
+        fit=item.fit,
+        unlike=item.unlike,
         **more,
     )
     return values, heatmap, scan, regions

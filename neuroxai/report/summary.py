@@ -8,6 +8,7 @@ from typing import Any
 from neuroxai.bands import limit_of
 from neuroxai.evaluation import Estimate, RocCurve
 from neuroxai.evaluation.calibration import brier, reliability
+from neuroxai.evaluation.fit import FAR
 from neuroxai.report import figures
 from neuroxai.report.cohort import GROUP_NAMES, Averages
 from neuroxai.report.fingerprints_figure import Fingerprints
@@ -65,6 +66,9 @@ def cohort_values(
     strange = sorted({item.true for item in folder.items if item.true and item.true not in folder.classes})
     if strange:
         notes.append(f"True labels that are no class of the network were taken as unknown: {', '.join(strange)}.")
+    unfit = [item.title for item in folder.items if item.fit == FAR]
+    if unfit:
+        notes.append(f"Scans that do not fit the network, whose decisions say nothing: {', '.join(unfit)}.")
     curve = reliability(*calibration) if calibration[0] else []
     points = sum(one.n >= figures.FEWEST_DRAWN for one in curve)
     prints, shown_regions = (None, 0) if fingerprints is None else fingerprints.figure(list(links.values()))
@@ -140,6 +144,7 @@ def metrics_record(values: CohortValues, averages: Averages) -> dict[str, Any]:
         "brier": values.brier,
         "reliability": [vars(one) for one in values.reliability],
         "flagged": {link.title: text for link, text in values.flagged},
+        "fit": {link.title: link.fit for link in values.links if link.fit} or None,
         "outside_brain": outside_brain(values.links),
         "failures": [{"scan": f.title, "error": f.error} for f in values.failures],
         "notes": list(values.notes),

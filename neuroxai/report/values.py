@@ -97,6 +97,8 @@ class ScanValues:
         The same scan explained by other trainings.
     viewer : str
         JSON for the page's viewer; empty for none.
+    fit, unlike : str
+        Whether the scan looks like the training scans, and what does not; empty where it is not known.
     """
 
     title: str
@@ -121,6 +123,8 @@ class ScanValues:
     controls: AgainstControls | None = None
     models: SeveralModels | None = None
     viewer: str = ""
+    fit: str = ""
+    unlike: str = ""
     research_use: str = RESEARCH_USE
 
 
@@ -138,7 +142,8 @@ class GroupMap:
 class ScanLink:
     """A line of the table of scans; `page` is relative and empty where no page could be made.
 
-    ``outside`` is the share of the relevance's magnitude outside the brain, None where it is unknown.
+    ``outside`` is the share of the relevance's magnitude outside the brain, None where it is unknown; ``fit`` says
+    whether the scan looks like the training scans, empty where it is unknown.
     """
 
     title: str
@@ -148,6 +153,7 @@ class ScanLink:
     probability: float
     cell: str
     outside: float | None = None
+    fit: str = ""
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from neuroxai import io
 from neuroxai.cohort import class_groups
 from neuroxai.components import ScanDataset, open_bundle, open_part
 from neuroxai.components.data import Failure
+from neuroxai.components.fit import COLUMNS
 from neuroxai.components.predictions import prediction_rows, write_predictions
 from neuroxai.errors import InputError
 from neuroxai.evaluation import classification_metrics
@@ -34,14 +35,16 @@ class Opened:
 
     def __init__(self, bundle: Path, facts: dict[str, Any]) -> None:
         self.facts = facts
-        self.workflow = open_bundle(bundle, ["inference.json"], dataset_dir=facts["cohort"], scans=())
+        self.workflow = open_bundle(
+            bundle, ["inference.json"], dataset_dir=facts["cohort"], scans=(), accept_unfit=True
+        )
         parser = self.workflow.parser
         self.network: torch.nn.Module = parser.get_parsed_content("network")
         self.space = parser.get_parsed_content("space")
         self.classes: list[str] = parser.get_parsed_content("classes")
         self.device: torch.device = parser.get_parsed_content("device")
         self.failures: dict[tuple[str, str], str] = {}
-        self._prepare = parser.get_parsed_content("preprocessing")
+        self._prepare = parser.get_parsed_content("checked" if "checked" in parser else "preprocessing")
 
     def items(self, part: str) -> list[dict[str, Any]]:
         """Return the items of a part of the split."""
@@ -61,12 +64,12 @@ class Opened:
                 continue
             image = loaded["image"]
             plain = image.as_tensor() if hasattr(image, "as_tensor") else image
-            yield item, plain[None].to(self.device)
+            yield {**item, **{name: loaded.get(name, "") for name in COLUMNS}}, plain[None].to(self.device)
 
     def row(self, item: dict[str, Any], logits: torch.Tensor) -> dict[str, Any]:
         """Return an item's row of ``predictions.tsv``."""
-        keys = ("participant_id", "session_id", "label")
-        return prediction_rows({key: [item[key]] for key in keys}, logits, self.classes)[0]
+        keys = ("participant_id", "session_id", "label", *COLUMNS)
+        return prediction_rows({key: [item[key]] for key in keys if key in item}, logits, self.classes)[0]
 
 
 def write_result(folder: Path, bundle: Path, facts: dict[str, Any]) -> None:

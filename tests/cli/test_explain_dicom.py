@@ -38,16 +38,17 @@ def explain(bundle, source, folder, *words):
 @pytest.mark.parametrize("plane", ["axial", "coronal", "sagittal", "enhanced"])
 def test_a_series_gets_the_heatmap_of_the_same_scan_as_nifti(tmp_path, trained_bundle, patient, plane):
     if plane == "enhanced":
-        # frames of this helper scale by themselves, so the scan is what the reader makes of it
+        # frames of this helper scale by themselves, so the scan is what the reader makes of it: its background is not 0
         source = write_enhanced(tmp_path / "e.dcm", patient)
         scan, _ = io.read_series(source)
     else:
         source, scan = tmp_path / "series", patient
         write_series(source, patient, plane)
     nifti = io.write_volume(tmp_path / "sub-1_T1w.nii.gz", scan)
-    result = run("explain", trained_bundle, nifti, "--out", tmp_path / "plain")
+    words = ["--accept-unfit"] if plane == "enhanced" else []
+    result = run("explain", trained_bundle, nifti, "--out", tmp_path / "plain", *words)
     assert result.code == 0, result.err
-    result = explain(trained_bundle, source, tmp_path)
+    result = explain(trained_bundle, source, tmp_path, *words)
     assert result.code == 0, result.err
     assert "3 DICOM objects" in result.out
     assert (tmp_path / "out" / "series" / "sub-series_T1w.nii.gz").is_file()
@@ -70,6 +71,10 @@ def test_a_real_scan_in_three_orientations_has_one_heatmap(tmp_path, trained_bun
     for plane in ("axial", "coronal", "sagittal"):
         write_series(tmp_path / plane / "series", scan, plane)
         words = ["--method", "gradient_x_input", *(["--dicom-regions"] if plane == "sagittal" else [])]
+        if plane == "axial":  # a head with its skull, where the network knows ellipsoids
+            refused = explain(trained_bundle, tmp_path / plane / "series", tmp_path / plane, *words)
+            assert (refused.code, "does not fit the network" in refused.err) == (2, True), refused.err
+        words.append("--accept-unfit")
         result = explain(trained_bundle, tmp_path / plane / "series", tmp_path / plane, *words)
         assert result.code == 0, result.err
         found = io.read_parametric_map(tmp_path / plane / "dicom" / "relevance_parametric-map.dcm")
