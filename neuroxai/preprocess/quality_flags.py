@@ -44,9 +44,9 @@ class Thresholds:
         Most of the mask outside its largest piece [0; an eye .004, islands of 1 ml .0006].
     leak : float or None
         Most of the mask in one piece more than 10 mm outside the template's brain, where nose, eyes and throat are.
-        Chosen on every second of 49 masks of ds002748 [0 to .0017 where none leaks, .0040 and more where they reach
+        Chosen on every second of 49 masks of ds002748 [0 to .0018 where none leaks, .0040 and more where they reach
         into the skull's base and throat; planted: nose .0039, throat .0062, an eye by its nerve .0028 and more]; held
-        against the others [0 to .0013, one of .0037; .0039, .0062 and .0028].
+        against the others [0 to .0018, three of .0026 to .0037; .0039, .0062 and .0028].
     missing : float or None
         Most of the template's brain in one piece more than 10 mm from the mask [0; a planted lack of a temporal pole
         or the cerebellum more: ``scripts/experiments/brain_masks.py``].

@@ -55,8 +55,11 @@ def flagged(real_data, template, name, change=None, modality="T1w"):
 
 
 def test_good_scans_have_no_flag_and_the_one_that_is_misregistered_has(real_data, template):
-    for name in ("sub-01", "sub-04", "sub-07", "sub-27", "sub-31", "sub-48", "sub-60", "sub-72"):
+    for name in ("sub-01", "sub-04", "sub-31", "sub-60", "sub-72"):
         assert flagged(real_data, template, name) == set()
+    # seen in their figures: the masks reach into the skull's base and the throat
+    for name in ("sub-07", "sub-27", "sub-48"):
+        assert flagged(real_data, template, name) == {"brain_leaks"}
     # remnants of skull and neck misled its registration; seen in its figure
     assert {"unlike_template", "brain_overlap"} <= flagged(real_data, template, "sub-45")
 
