@@ -29,6 +29,7 @@ class Scorers:
     def __init__(self, atlas: Any) -> None:
         self.atlas = atlas
         self._kept: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
+        self._contrasts: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
 
     def on(self, space: Space, device: torch.device) -> Any:
         """Return the `neuroxai.atlas.RegionScorer` of a grid, on a device."""
@@ -41,6 +42,18 @@ class Scorers:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(key)
         return self._kept[key].to(device)
+
+    def contrast_on(self, space: Space) -> Any:
+        """Return the `neuroxai.atlas.contrast.RegionContrast` of a grid."""
+        from neuroxai.atlas.contrast import RegionContrast
+
+        key = (space.shape, space.affine.tobytes())
+        if key not in self._contrasts:
+            atlas = self.on(space, torch.device("cpu")).atlas
+            self._contrasts[key] = RegionContrast(atlas.positions(), len(atlas.names))
+            if len(self._contrasts) > KEPT:
+                self._contrasts.popitem(last=False)
+        return self._contrasts[key]
 
 
 def scorers_of(atlas: str | None, labels: str | None, space: Space | None) -> Scorers | None:
@@ -91,8 +104,16 @@ class Scores:
             found = self.scorers.on(self.space, heatmaps.device)(heatmaps)
             frame, regions = found.to_frame(range(len(scans))), found.sum.shape[1]
             frame = frame.drop(columns="participant_id")
-            return [frame.iloc[n * regions : (n + 1) * regions] for n in range(len(scans))]
+            tables = [frame.iloc[n * regions : (n + 1) * regions] for n in range(len(scans))]
+            return [self._told(table, heatmaps[n], self.space) for n, table in enumerate(tables)]
+        own = [resampled(heatmaps[n : n + 1], self.space, scan) for n, scan in enumerate(scans)]
         return [
-            self.scorers.on(scan, heatmaps.device)(resampled(heatmaps[n : n + 1], self.space, scan)).to_frame()
-            for n, scan in enumerate(scans)
+            self._told(self.scorers.on(scan, heatmaps.device)(heatmap).to_frame(), heatmap[0], scan)
+            for heatmap, scan in zip(own, scans, strict=True)
         ]
+
+    def _told(self, table: Any, heatmap: torch.Tensor, space: Space) -> Any:
+        """Add how far each region stands out for its size, which is what regions are ranked by."""
+        assert self.scorers is not None
+        found = self.scorers.contrast_on(space)(heatmap[0].detach().cpu().numpy())
+        return table.assign(contrast=found)

@@ -104,15 +104,20 @@ class KnownTruth:
             for key, (order, mode) in self._orders(n, np.zeros(self.truths[n].shape)).items()
         }
 
-    def densities(self, heatmaps: NDArray[Any]) -> NDArray[np.float64] | None:
-        """Region densities of heatmaps (maps, *grid), shape (maps, regions); None without an atlas."""
-        import torch
+    def contrasts(self, heatmaps: NDArray[Any]) -> NDArray[np.float64] | None:
+        """How far regions of heatmaps (maps, *grid) stand out, shape (maps, regions); None without an atlas.
 
-        from neuroxai.atlas import RegionScorer
+        Densities would lead by a region's small size in noise, and the top regions of two uninformative maps agree by
+        more than chance.
+        """
+        from neuroxai.atlas.contrast import RegionContrast
 
         if self.atlas is None:
             return None
-        return np.asarray(RegionScorer(self.atlas)(torch.from_numpy(heatmaps)[:, None]).density.numpy())
+        contrast = RegionContrast(self.atlas.positions(), len(self.atlas.names))
+        found = np.array([contrast(heatmap) for heatmap in heatmaps])
+        # in a map of one value no region stands out
+        return np.where(np.isnan(found) & (contrast.voxels > 0), 0.0, found)
 
     def chance(self) -> dict[str, float]:
         """Mean over the scans of what a map that knows nothing gets."""

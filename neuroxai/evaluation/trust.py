@@ -153,7 +153,7 @@ def _rows(
         areas = test.areas(models[0], n, maps[0][n])
         row |= {key: areas[key] - random[n][key] for key in areas}
         if len(models) > 1:
-            found = agreement(list(maps[:, n]), test.brain(n), test.densities(maps[:, n]), test.top).means()
+            found = agreement(list(maps[:, n]), test.brain(n), test.contrasts(maps[:, n]), test.top).means()
             row["between_trainings"] = found["correlation"]
             row |= {"top_overlap": found["overlap"]} if "overlap" in found else {}
         row["noise_sensitivity"] = float(noise.greatest[n])

@@ -135,12 +135,14 @@ def gain(sums: Mapping[str, float | None], error: float = 0.0) -> float | None:
 
 
 def top_regions(regions: Sequence[Region], count: int = 10) -> dict[str, list[Region]]:
-    """Return the regions that speak most for and against the class, by sum and by density."""
+    """Return the regions that speak most for and against the class, by sum, and by density for their size."""
     if not regions:
         return {}
     result = {}
     for measure in ("sum", "density"):
-        ordered = sorted(regions, key=lambda r: (-getattr(r, measure), r.name))
+        # of densities, small regions lead by noise alone: they are ranked in standard errors
+        rank = "contrast" if measure == "density" else measure
+        ordered = sorted(regions, key=lambda r: (-getattr(r, rank), r.name))
         result[f"{measure} for"] = [r for r in ordered if getattr(r, measure) > 0][:count]
         result[f"{measure} against"] = [r for r in reversed(ordered) if getattr(r, measure) < 0][:count]
     return result

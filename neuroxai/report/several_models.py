@@ -31,9 +31,9 @@ class SeveralModels:
     voxels : float or None
         Mean correlation of the heatmaps over voxels, all pairs of models (Pearson).
     ranking : float or None
-        Mean rank correlation of the regions' densities, all pairs (Spearman).
+        Mean rank correlation of the regions' densities for their size, all pairs (Spearman).
     unstable : sequence of str
-        Of the ten regions with most relevance, those whose sign differs between models.
+        Of the ten regions that stand out most, those whose sign differs between models.
     """
 
     probabilities: Sequence[float]
@@ -93,7 +93,7 @@ class Models:
         others = [items[item.title] for items in self.items if item.title in items]
         if not others:
             return None
-        maps, tables = [heatmap.data.astype(np.float64).ravel()], [{r.name: r.density for r in regions}]
+        maps, tables = [heatmap.data.astype(np.float64).ravel()], [{r.name: r for r in regions}]
         for other in others:
             volume = read_volume(other.heatmap)
             if not volume.space.matches(heatmap.space):
@@ -101,15 +101,15 @@ class Models:
                     f"{other.heatmap}: lies on another grid than {item.heatmap}; compare models of one grid"
                 )
             maps.append(volume.data.astype(np.float64).ravel())
-            tables.append({r.name: r.density for r in read_regions(other.regions)} if other.regions.is_file() else {})
+            tables.append({r.name: r for r in read_regions(other.regions)} if other.regions.is_file() else {})
         names = [name for name in tables[0] if all(name in table for table in tables)]
-        densities = np.array([[table[name] for name in names] for table in tables])
-        top = sorted(names, key=lambda name: (-abs(tables[0][name]), name))[:_TOP]
+        contrasts = np.array([[table[name].contrast for name in names] for table in tables])
+        top = sorted(names, key=lambda name: (-abs(tables[0][name].contrast), name))[:_TOP]
         return SeveralModels(
             probabilities=[item.probabilities[self.positive], *(o.probabilities[self.positive] for o in others)],
             voxels=_pairwise(np.array(maps)),
-            ranking=_pairwise(densities.argsort(axis=1).argsort(axis=1).astype(float)) if len(names) > 2 else None,
-            unstable=[name for name in top if len({np.sign(table[name]) for table in tables}) > 1],
+            ranking=_pairwise(contrasts.argsort(axis=1).argsort(axis=1).astype(float)) if len(names) > 2 else None,
+            unstable=[name for name in top if len({np.sign(table[name].density) for table in tables}) > 1],
         )
 
 

@@ -27,6 +27,8 @@ class Region:
     sum: float
     density: float
     voxels: int
+    #: The density in standard errors for a region of this size (`neuroxai.atlas.contrast`), which ranks regions.
+    contrast: float = 0.0
 
 
 @dataclass(frozen=True)
