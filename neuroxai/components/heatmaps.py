@@ -13,7 +13,8 @@ from ignite.engine import Engine, Events
 from neuroxai import io
 from neuroxai.atlas import Atlas
 from neuroxai.attribution import start_of
-from neuroxai.cohort import check_distinct
+from neuroxai.bands import limit_of
+from neuroxai.cohort import check_distinct, class_groups
 from neuroxai.cohort.seen import SeenScans
 from neuroxai.components.facts import hidden_facts, relative_source, run_facts
 from neuroxai.components.predictions import class_of, prediction_rows, write_predictions
@@ -22,11 +23,15 @@ from neuroxai.components.shares import gathered, in_charge, own_share, write_reg
 from neuroxai.components.standing import check_source, names_digest, renamed, standing, written
 from neuroxai.components.weights import read_record
 from neuroxai.evaluation.fit import FAR
+from neuroxai.io import scales
 from neuroxai.io.names import regions_of, sidecar_of
 from neuroxai.preprocess.native import native_of
 from neuroxai.space import Space, Volume
 
 _log = logging.getLogger("neuroxai")
+
+# what heatmaps must have in common to share a scale
+SCALED_BY = ("method", "options", "start", "explained", "checkpoint_sha256", "network_space")
 
 
 class HeatmapSaver:
@@ -121,6 +126,7 @@ class HeatmapSaver:
         self._folder = str(self.dataset_dir) if self.dataset_dir else None
         self._atlas = None if self.scores.scorers is None else self.scores.scorers.atlas
         self.names = names_digest(self._atlas)
+        self._weights = Path(checkpoint).parent if checkpoint else None
         hidden = hidden_facts(layer, neuron, conditions)
         self.label = io.start_label(hidden["layer"], hidden["neuron"], hidden["conditions"])
         self.facts: dict[str, Any] = {
@@ -132,6 +138,9 @@ class HeatmapSaver:
             "maps": maps,
             "score_space": score_space,
         }
+
+        self._key = {k: v for k, v in self.facts.items() if k in SCALED_BY}
+        self._stored = None if self._weights is None or self.label else scales.stored_scale(self._weights, self._key)
 
     @property
     def regions(self) -> Atlas | None:
@@ -207,6 +216,7 @@ class HeatmapSaver:
                 "dataset_dir": self._folder,
                 **self.listed,
                 "scans": len(rows),
+                "scale": None if self.label else scales.scale_record(self._common_scale(regions)),
                 "failed": self.failures,
             },
         )
@@ -238,6 +248,30 @@ class HeatmapSaver:
             _log.warning("%d scans that another network explained are left out of the tables now", others)
         return rows, regions
 
+    def _common_scale(self, scans: Sequence[tuple[str, str, Path]]) -> scales.Scale | None:
+        """Settle one scale for all heatmaps of the folder, give it to their headers, and keep it with the bundle."""
+        _, patients = class_groups(self.classes)
+        found = [self._standing((participant, session), content=False) for participant, session, _ in scans]
+        sidecars = [one for one in found if one is not None]
+        own = scales.scale_of(
+            (one["relevance_limit"], one["relevance_absolute"], (one["true"] or one["predicted"]) == patients)
+            for one in sidecars
+            if one.get("relevance_limit") is not None
+        )
+        scale = scales.wider(own, self._stored)
+        if scale is None:
+            return None
+        for one in sidecars if self.maps else ():
+            row = one["prediction"]
+            note = sidecar_of(self._path(row["participant_id"], row["session_id"], "network"))
+            maps = [note.parent / name for name in one["files"] if name.endswith(".nii.gz")]
+            new = [scales.set_display(path, scale.limit) for path in maps]
+            if any(new):
+                io.write_json(note, {**one, "files": {**one["files"], **written(note, maps)}})
+        if own is not None and self._weights is not None:
+            scales.store_scale(self._weights, self._key, own)
+        return scale
+
     def _write(self, engine: Engine) -> None:
         output, batch = engine.state.output["pred"], engine.state.batch
         heatmaps = output["heatmap"].float()
@@ -263,6 +297,9 @@ class HeatmapSaver:
         participant, session = row["participant_id"], row["session_id"]
         description = f"neuroxai {self._description} of {explained['target'] or 'a hidden layer'}"
         network, digest = Volume(heatmap, self.space), io.sha256(source)
+        # that of all scans is known at the end (`_common_scale`)
+        limit = limit_of(heatmap)
+        shown = limit if self._stored is None else max(limit, self._stored.limit)
         sidecar = {
             **self.facts,
             **explained,
@@ -275,22 +312,24 @@ class HeatmapSaver:
             "source_folder": self._folder,
             "names_sha256": self.names,
             "relevance_sum": float(np.sum(heatmap, dtype=np.float64)),
+            "relevance_absolute": float(np.abs(heatmap).sum(dtype=np.float64)),
+            "relevance_limit": limit,
         }
         files: list[Path] = []
         if self.native:
             # interpolated for looking at (smoothed where the scan is coarser): sums are taken in the network's space
             native = network.resampled_to(scan)
             path = self._path(participant, session, "orig")
-            io.write_volume(path, native, description=description)
+            io.write_volume(path, native, description=description, display=shown)
             io.write_json(sidecar_of(path), {**sidecar, "space": scan.to_dict()})
             files += [
                 path,
                 sidecar_of(path),
-                *self._write_scanner(participant, session, network, source, sidecar, description),
+                *self._write_scanner(participant, session, network, source, sidecar, description, shown),
             ]
         path = self._path(participant, session, "network")
         if self.maps:
-            io.write_volume(path, network, description=description)
+            io.write_volume(path, network, description=description, display=shown)
             files.append(path)
         if table is not None:
             files.append(io.write_tsv(regions_of(path), table))
@@ -298,14 +337,21 @@ class HeatmapSaver:
         io.write_json(sidecar_of(path), {**sidecar, "space": self.space.to_dict()})
 
     def _write_scanner(
-        self, participant: str, session: str, network: Volume, source: str, sidecar: dict[str, Any], description: str
+        self,
+        participant: str,
+        session: str,
+        network: Volume,
+        source: str,
+        sidecar: dict[str, Any],
+        description: str,
+        shown: float,
     ) -> list[Path]:
         """Bring the heatmap of a prepared scan back to the scan as the scanner gave it, which the clinician knows."""
         scanner = native_of(source)
         if scanner is None:
             return []
         path = self._path(participant, session, scanner.label)
-        io.write_volume(path, scanner(network), description=description)
+        io.write_volume(path, scanner(network), description=description, display=shown)
         io.write_json(sidecar_of(path), {**sidecar, "space": scanner.space.to_dict()})
         return [path, sidecar_of(path)]
 

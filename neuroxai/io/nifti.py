@@ -94,7 +94,11 @@ def read_space(path: str | os.PathLike[str]) -> Space:
 
 
 def write_volume(
-    path: str | os.PathLike[str], volume: Volume, dtype: DTypeLike = np.float32, description: str = ""
+    path: str | os.PathLike[str],
+    volume: Volume,
+    dtype: DTypeLike = np.float32,
+    description: str = "",
+    display: float | None = None,
 ) -> Path:
     """Write a volume as NIfTI-1, atomically, unscaled, with the affine as sform and (where it can) qform.
 
@@ -108,6 +112,8 @@ def write_volume(
         Type on disk; values are cast, not rescaled. Truth values become unsigned bytes.
     description : str
         At most 79 characters, for the header's ``descrip``.
+    display : float, optional
+        Viewers show values from -display to display (the header's ``cal_min`` and ``cal_max``).
 
     Raises
     ------
@@ -120,6 +126,8 @@ def write_volume(
     data = _cast(volume.data, np.dtype(np.uint8 if np.dtype(dtype) == bool else dtype), target)
     image = placed(nib.Nifti1Image(data, volume.space.affine), volume.space)
     image.header["descrip"] = description.encode("ascii", "replace")[:79]
+    if display is not None:
+        image.header["cal_max"], image.header["cal_min"] = display, -display
     return save_image(target, image)
 
 

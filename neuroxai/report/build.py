@@ -90,7 +90,7 @@ def build_report(
         looked = next((p for p in sources.values() if p is not None), "no path in the sidecars")
         raise InputError(f"no scan of {folder.path} is found ({looked}); give the cohort's folder with --dataset-dir")
     failures: list[Failure] = []
-    context = Context.of(folder, _participants(folder, dataset_dir), beside or Beside())
+    context = Context.of(folder, _participants(folder, dataset_dir), beside or Beside(), broken)
     if only is not None:
         return _pages_alone(folder, chosen, sources, target, context, broken, failures)
     known = Truth(space)

@@ -12,12 +12,14 @@ from neuroxai.cohort.tables import People
 from neuroxai.errors import InputError, LeakageError
 from neuroxai.evaluation.calibration import Calibration
 from neuroxai.io import read_tsv
+from neuroxai.io.scales import Scale
 from neuroxai.preprocess.records import record_of
 from neuroxai.report.against_controls import Controls, trained_alone
 from neuroxai.report.folder import ExplainFolder
 from neuroxai.report.item import Item, text_of
 from neuroxai.report.person import flags_of, person_facts, read_people, row_of
 from neuroxai.report.several_models import Models
+from neuroxai.report.strength import Strength, common_scale
 from neuroxai.report.values import Calibrated, Region
 from neuroxai.report.viewer import Regions, viewer_data
 from neuroxai.space import Volume
@@ -51,6 +53,7 @@ class Context:
     positive: str
     listed: Sequence[tuple[str, str]] = ()
     people: People | None = None
+    scale: Scale | None = None
     controls: Controls | None = None
     no_controls: Sequence[str] = ()
     calibration: Calibration | None = None
@@ -58,7 +61,9 @@ class Context:
     regions: Regions | None = None
 
     @classmethod
-    def of(cls, folder: ExplainFolder, table: Path | None, beside: Beside) -> Context:
+    def of(
+        cls, folder: ExplainFolder, table: Path | None, beside: Beside, broken: Mapping[str, str] | None = None
+    ) -> Context:
         """Read what lies beside a folder.
 
         Raises
@@ -71,6 +76,7 @@ class Context:
         controls = Controls.of_report(folder) if beside.reference is None else Controls.stored(beside.reference, folder)
         return cls(
             positive=folder.positive,
+            scale=common_scale(folder, broken or {}),
             listed=[
                 (label, str(folder.record[key]))
                 for key, label in (("datalist", "Datalist"), ("part", "Part of the datalist"))
@@ -91,14 +97,14 @@ class Context:
         heatmap: Volume,
         scan: Volume | None,
         regions: Sequence[Region],
-        limit: float,
+        shown: Strength,
     ) -> tuple[dict[str, Any], list[str]]:
         """Return values for `ScanValues`, and what could not be had and why."""
         row, record, notes = row_of(self.people, item), record_of(source) if source else {}, list(self.no_controls)
         values: dict[str, Any] = {
             "person": person_facts(row, scan, record),
             "flags": flags_of(record),
-            "viewer": viewer_data(heatmap, scan, limit, self.regions),
+            "viewer": viewer_data(heatmap, scan, shown.limit, self.regions, shown.own),
         }
         if self.calibration is not None:
             value, low, high = self.calibration.probability(item.probabilities[self.positive])

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from neuroxai.bands import limit_of
 from neuroxai.errors import InputError, SpaceError
 from neuroxai.evaluation import outside_share
 from neuroxai.io import read_object, read_volume
@@ -18,6 +17,7 @@ from neuroxai.report.cohort import top_regions
 from neuroxai.report.context import Context
 from neuroxai.report.item import Item
 from neuroxai.report.scan_regions import read_regions
+from neuroxai.report.strength import strength
 from neuroxai.report.values import Failure, Region, ScanValues
 from neuroxai.space import Volume
 
@@ -55,12 +55,12 @@ def scan_values(
         notes.append(f"Region scores cannot be shown: {error}")
     shown, under = drawn(item, heatmap, scan)
     failures.extend(Failure(item.title, note) for note in notes)
-    limit = limit_of(shown.data)
+    strong = strength(heatmap.data, None if context is None else context.scale)
     largest = sorted(regions, key=lambda r: (-abs(r.sum), r.name))[:10]
     target = str(sidecar.get("target") or "the class explained")
     more: dict[str, Any] = {}
     if context is not None:
-        more, told = context.of_scan(item, source, heatmap, scan, regions, limit_of(heatmap.data))
+        more, told = context.of_scan(item, source, heatmap, scan, regions, strong)
         notes.extend(told)
     values = ScanValues(
         title=item.title,
@@ -70,9 +70,11 @@ def scan_values(
         target=target,
         score=item.score,
         start=str(sidecar.get("start") or "logit"),
-        mosaic=figures.mosaic(shown, under, limit),
+        mosaic=figures.mosaic(shown, under, strong.limit),
+        stretched=figures.mosaic(shown, under, strong.own) if strong.faint else None,
+        strength=strong,
         mosaic_space=shown.space.describe(),
-        limit=limit,
+        limit=strong.limit,
         regions=top_regions(regions),
         bars=figures.region_bars([r.name for r in largest], {target: [r.sum for r in largest]}, "sum of relevance")
         if largest

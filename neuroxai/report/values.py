@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from neuroxai.evaluation.calibration import Bin
     from neuroxai.report.against_controls import AgainstControls
     from neuroxai.report.several_models import SeveralModels
+    from neuroxai.report.strength import Strength
 
 RESEARCH_USE = (
     "For research use only. This is not a medical device: nothing on this page may be used to diagnose, treat or "
@@ -75,6 +76,10 @@ class ScanValues:
         Grid that is drawn.
     limit : float
         Of the colour scale.
+    strength : Strength or None
+        How strong the heatmap is beside others; None says that the scale is the scan's own.
+    stretched : bytes or None
+        PNG on the scan's own scale, where the map is faint on the common one.
     regions : mapping of str to sequence of Region
         Four lists: ``sum for``, ``sum against``, ``density for``, ``density against``; empty where no scores.
     bars : bytes or None
@@ -127,6 +132,8 @@ class ScanValues:
     viewer: str = ""
     fit: str = ""
     unlike: str = ""
+    strength: Strength | None = None
+    stretched: bytes | None = None
     research_use: str = RESEARCH_USE
 
 

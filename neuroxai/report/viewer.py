@@ -19,7 +19,9 @@ from neuroxai.space import Space, Volume
 MOST_VOXELS = 1_300_000  # 96 x 114 x 96 whole; finer grids are thinned out, so that a page stays small
 
 
-def viewer_data(heatmap: Volume, scan: Volume | None, limit: float, regions: Regions | None = None) -> str:
+def viewer_data(
+    heatmap: Volume, scan: Volume | None, limit: float, regions: Regions | None = None, own: float | None = None
+) -> str:
     """Pack one scan for ``viewer.js``; the same inputs give the same text.
 
     Parameters
@@ -30,6 +32,8 @@ def viewer_data(heatmap: Volume, scan: Volume | None, limit: float, regions: Reg
         On any grid; brought to that of the heatmap.
     limit : float
         Relevance that has the end colours.
+    own : float, optional
+        Relevance that has them where the map is stretched; `limit` by default.
     regions : Regions, optional
         Names what is under the crosshair.
 
@@ -41,7 +45,9 @@ def viewer_data(heatmap: Volume, scan: Volume | None, limit: float, regions: Reg
     upright = _thinned(heatmap.reoriented("RAS"))
     space = upright.space
     data = upright.data.astype(np.float64)
-    share = np.clip(data / limit, -1, 1) if limit > 0 else np.zeros(data.shape)
+    # packed on the smaller scale, so that a faint map keeps its steps; the page draws it on the larger one
+    fine = limit if own is None else min(own, limit)
+    share = np.clip(data / fine, -1, 1) if fine > 0 else np.zeros(data.shape)
     # 128 is no relevance, 1 and 255 the ends
     relevance = (np.rint(share * 127) + 128).astype(np.uint8)
     grey = np.zeros(space.shape, np.uint8)
@@ -54,7 +60,8 @@ def viewer_data(heatmap: Volume, scan: Volume | None, limit: float, regions: Reg
         "spacing": [round(float(v), 6) for v in space.spacing],
         "affine": [[round(float(v), 6) for v in row] for row in space.affine[:3]],
         "start": [int(n) for n in peak],
-        "limit": limit,
+        "limit": fine,
+        "scale": limit,
         "colours": colours.ravel().tolist(),
         "scan": _packed(grey),
         "relevance": _packed(relevance),

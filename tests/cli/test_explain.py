@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 
+import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
@@ -57,6 +58,18 @@ def test_the_report_says_which_scans_were_asked_for(explained, trained_bundle, t
     assert run("explain", trained_bundle, scan, "--out", tmp_path / "one", "--no-native").code == 0
     alone = io.read_json(tmp_path / "one" / "explain.json")
     assert (alone["datalist"], alone["part"]) == (None, None)
+
+
+def test_viewers_get_one_scale_for_all_scans(explained):
+    record = io.read_json(explained / "explain.json")
+    maps = [heatmap(explained, subject=f"sub-{n}").data for n in range(16, 20)]
+    widest = max(np.percentile(np.abs(m.astype(np.float64)), 99.9) for m in maps)
+    assert record["scale"]["limit"] == pytest.approx(widest, rel=1e-6)
+    totals = sorted(np.abs(maps[n].astype(np.float64)).sum() for n in (1, 3))  # the patients
+    np.testing.assert_allclose(record["scale"]["patients"], totals, rtol=1e-5)
+    for path in explained.glob("sub-*/anat/*_heatmap.nii.gz"):
+        header = nib.load(path).header
+        assert (header["cal_min"], header["cal_max"]) == (np.float32(-widest), np.float32(widest)), path
 
 
 def test_the_heatmap_is_what_the_python_call_gives(explained, trained_bundle, scan):

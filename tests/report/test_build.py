@@ -15,6 +15,7 @@ from neuroxai.errors import InputError, SpaceError
 from neuroxai.evaluation import classification_metrics
 from neuroxai.io import read_volume, write_volume
 from neuroxai.report import build_report, figures, scan_pages
+from neuroxai.report.page import number
 from neuroxai.space import Space, Volume
 
 NETWORK = "_space-network_desc-lrpAlphaBeta_heatmap.nii.gz"
@@ -401,3 +402,41 @@ def test_relevance_outside_the_brain_is_told(explained):
     other = (built.index.parent / "sub-0001.html").read_text()
     assert "Relevance outside the brain: 0.0 % of its magnitude" in other
     assert f"at most {100 * share:.1f} % (sub-0004)" in built.index.read_text()
+
+
+def test_a_faint_map_is_faint_beside_others_and_can_be_stretched(explained):
+    out = explained()
+    path = heatmap_of(out, "sub-0004")
+    volume = read_volume(path)
+    for name in (path, path.with_name(path.name.replace("-network_", "-orig_"))):
+        old = read_volume(name)
+        write_volume(name, Volume(old.data * np.float32(1e-5), old.space))
+    build_report(out)
+    faint, strong = ((out / "report" / f"sub-000{n}.html").read_text() for n in (4, 1))
+    own = [
+        np.percentile(np.abs(read_volume(heatmap_of(out, f"sub-000{n}")).data.astype(float)), 99.9) for n in range(1, 7)
+    ]
+    total = float(np.abs(volume.data * np.float32(1e-5)).sum(dtype=float))
+    assert f"total absolute relevance {number(total)}, weaker than 100 % of 3 patients" in faint
+    for page in (faint, strong):
+        assert f"from {number(-max(own))} to {number(max(own))}, that of the 6 scans explained together" in page
+    assert "The map is faint" in faint
+    assert f"{number(-own[3])} to {number(own[3])}</summary>" in faint
+    assert "<details>" not in strong
+    told = json.loads(re.search(r'id="viewer-data">(.*?)</script>', faint, re.DOTALL)[1])
+    assert (told["limit"], told["scale"]) == (pytest.approx(own[3]), pytest.approx(max(own)))
+
+
+def test_the_scale_that_the_run_noted_is_taken(explained):
+    out = explained(people=[("sub-0004", "", "CN", "CN", 0.2)])
+    scale = {"limit": 50.0, "source": "bundle", "scans": 9, "patients": [1.0, 1e9, 2e9, 3e9]}
+    edit_json(out / "explain.json", scale=scale)
+    build_report(out)
+    page = (out / "report" / "sub-0004.html").read_text()
+    assert "from \u221250 to 50, the bundle&#39;s, kept from 9 scans" in page
+    assert "weaker than 75 % of 4 patients (their median: 1.5e9)" in page
+    edit_json(out / "explain.json", scale=None)
+    build_report(out)
+    page = (out / "report" / "sub-0004.html").read_text()
+    assert "this scan&#39;s own" in page
+    assert "no patients are known to compare it with" in page

@@ -15,6 +15,7 @@
   const at = info.start.slice();
   let opacity = 1;
   let threshold = 0.05;
+  let factor = info.scale > 0 ? info.limit / info.scale : 1;
   let grey, heat, label;
 
   async function unpack(text) {
@@ -36,10 +37,10 @@
       v[plane.up] = h - 1 - row;
       for (let col = 0; col < w; col++) {
         v[plane.across] = col;
-        const n = index(v), share = (heat[n] - 128) / 127, base = 0.85 * grey[n];
+        const n = index(v), share = heat[n] ? (factor * (heat[n] - 128)) / 127 : 0, base = 0.85 * grey[n];
         const strength = Math.abs(share);
         const alpha = heat[n] && strength >= threshold ? opacity * Math.min(0.95, 1.3 * strength) : 0;
-        const c = 3 * heat[n], p = 4 * (row * w + col);
+        const c = 3 * (128 + Math.round(127 * share)), p = 4 * (row * w + col);
         for (let k = 0; k < 3; k++) image.data[p + k] = alpha * info.colours[c + k] + (1 - alpha) * base;
         image.data[p + 3] = 255;
       }
@@ -114,6 +115,9 @@
     });
     root.querySelector("#viewer-opacity").addEventListener("input", (event) => { opacity = event.target.value / 100; show(); });
     root.querySelector("#viewer-threshold").addEventListener("input", (event) => { threshold = event.target.value / 100; show(); });
+    const stretch = root.querySelector("#viewer-stretch");
+    stretch.addEventListener("change", () => { factor = stretch.checked || !info.scale ? 1 : info.limit / info.scale; show(); });
+    stretch.closest("label").hidden = !(info.limit < info.scale);
     document.querySelectorAll("[data-region]").forEach((cell) => {
       const place = info.places[cell.dataset.region];
       if (!place) return;

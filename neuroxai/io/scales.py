@@ -1,0 +1,128 @@
+"""The common scale of heatmaps: noted by an explain run, kept with the bundle, read by reports and viewers."""
+
+from __future__ import annotations
+
+import gzip
+import struct
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from neuroxai.errors import InputError
+from neuroxai.io.files import atomic
+from neuroxai.io.tables import read_json, write_json
+
+FILE = "heatmap_scales.json"
+"""Beside the weights that it belongs to."""
+FEWEST = 5  # scans of which a scale is kept with the bundle
+_SUMMARISED = 101  # totals kept of the patients, from the lowest to the highest
+_CAL = 124  # where a NIfTI-1 header has cal_max and cal_min
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Which relevance has the end colours, and how strong the maps are that it was taken from.
+
+    Parameters
+    ----------
+    limit : float
+        The largest of the scans' own limits (`neuroxai.bands.limit_of`).
+    source : {"cohort", "bundle"}
+        The scans of one explain run, or those that the bundle keeps, whose maps are stronger.
+    scans : int
+        Taken from.
+    patients : tuple of float
+        Total absolute relevance of the patients' maps, ascending; quantiles where they are many.
+    """
+
+    limit: float
+    source: str
+    scans: int
+    patients: tuple[float, ...] = ()
+
+    def weaker_than(self, total: float) -> float | None:
+        """Return the share of patients whose map is stronger; None without patients."""
+        return sum(one > total for one in self.patients) / len(self.patients) if self.patients else None
+
+
+def scale_of(maps: Iterable[tuple[float, float, bool]], source: str = "cohort") -> Scale | None:
+    """Return the scale of maps given as limit, total absolute relevance and whether it is a patient's; None of none."""
+    rows = [(float(limit), float(total), bool(patient)) for limit, total, patient in maps]
+    limit = max((row[0] for row in rows), default=0.0)
+    if limit <= 0:
+        return None
+    totals = sorted(total for _, total, patient in rows if patient)
+    if len(totals) > _SUMMARISED:
+        totals = [totals[round(n * (len(totals) - 1) / (_SUMMARISED - 1))] for n in range(_SUMMARISED)]
+    return Scale(limit, source, len(rows), tuple(totals))
+
+
+def wider(own: Scale | None, stored: Scale | None) -> Scale | None:
+    """Return the scale with the larger limit, and the patients of the run itself where they are enough."""
+    if own is None or stored is None:
+        return own or stored
+    patients = own.patients if len(own.patients) >= FEWEST or not stored.patients else stored.patients
+    return replace(own if own.limit >= stored.limit else stored, patients=patients)
+
+
+def read_scale(record: Mapping[str, Any]) -> Scale | None:
+    """Return the scale that a run's record notes; None where it notes none that can be used."""
+    noted: Any = record.get("scale")
+    try:
+        totals = tuple(float(one) for one in noted["patients"])
+        found = Scale(float(noted["limit"]), str(noted["source"]), int(noted["scans"]), totals)
+    except (TypeError, KeyError, ValueError):
+        return None
+    return found if 0 < found.limit < float("inf") else None
+
+
+def scale_record(scale: Scale | None) -> dict[str, Any] | None:
+    """Return a scale as a run's record notes it."""
+    return None if scale is None else {**asdict(scale), "patients": list(scale.patients)}
+
+
+def stored_scale(folder: Path, key: Mapping[str, Any]) -> Scale | None:
+    """Return the scale that a bundle keeps beside its weights for heatmaps made so; None where it keeps none."""
+    kept = next((one for one in _kept(folder) if one.get("key") == key), None)
+    return None if kept is None else read_scale(kept)
+
+
+def store_scale(folder: Path, key: Mapping[str, Any], scale: Scale) -> bool:
+    """Keep a scale of enough scans beside the weights, unless one of as many is there; a bundle may be read-only."""
+    there = stored_scale(folder, key)
+    if scale.scans < FEWEST or not scale.patients or (there is not None and there.scans >= scale.scans):
+        return False
+    others = [one for one in _kept(folder) if one.get("key") != key]
+    try:
+        kept = {"key": dict(key), "scale": scale_record(Scale(scale.limit, "bundle", scale.scans, scale.patients))}
+        write_json(folder / FILE, {"scales": [*others, kept]})
+    except OSError:
+        return False
+    return True
+
+
+def set_display(path: Path, limit: float) -> bool:
+    """Give a NIfTI-1 file that we wrote the range -limit to limit for viewers (cal_min, cal_max); say if it was new."""
+    payload = path.read_bytes()
+    packed = path.name.endswith(".gz")
+    content = bytearray(gzip.decompress(payload) if packed else payload)
+    wanted = struct.pack("<ff", limit, -limit)
+    if content[_CAL : _CAL + 8] == wanted:
+        return False
+    content[_CAL : _CAL + 8] = wanted
+    with atomic(path) as temporary:
+        # mtime 0: same data, same bytes
+        temporary.write_bytes(gzip.compress(bytes(content), compresslevel=4, mtime=0) if packed else bytes(content))
+    return True
+
+
+def _kept(folder: Path) -> list[dict[str, Any]]:
+    if not (folder / FILE).is_file():
+        return []
+    try:
+        found = read_json(folder / FILE)
+    except InputError:
+        return []
+    scales = found.get("scales") if isinstance(found, dict) else None
+    return [one for one in scales if isinstance(one, dict)] if isinstance(scales, list) else []
