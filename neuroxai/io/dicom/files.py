@@ -89,7 +89,9 @@ def is_dicom(place: str | os.PathLike[str]) -> bool:
 def is_series(place: str | os.PathLike[str]) -> bool:
     """Say whether a place is a DICOM file or a folder with some, and no cohort: that has scans in folders ``sub-*``."""
     path = Path(place)
-    if not path.exists() or next((file for folder in path.glob("sub-*") for file in folder.rglob("*.nii*")), None):
+    if not (path.is_file() or path.is_dir()) or next(
+        (file for folder in path.glob("sub-*") for file in folder.rglob("*.nii*")), None
+    ):
         return False
     return is_dicom(path)
 
