@@ -22,7 +22,7 @@ OWN = {
     "train": CHOICE
     | {"pretrained", "pretrained_head", "patience", "min_epochs", "ignored_epochs", "learning_rate"}
     | {"learning_rate_decay", "weight_decay", "l2", "dropout", "flip_probability", "shift_axis"}
-    | {"network", "optimizer", "settings", "train"},
+    | {"network", "optimizer", "options", "settings", "train"},
     "evaluate": CHOICE,
     "inference": CHOICE | {"classes"},
     "explain": {"method", "method_options", "start"},

@@ -82,7 +82,7 @@ def test_several_processes_write_the_same_bytes(explained, drawn):
     assert contents(out / "report") == first
     assert told[0] == told[1]
     assert done == [(n, 6) for n in range(1, 7)]
-    with pytest.raises(InputError, match="jobs is -2, wanted 1 or more"):
+    with pytest.raises(InputError, match="jobs is -2, wanted 1 to"):
         build_report(out, jobs=-2)
 
 
