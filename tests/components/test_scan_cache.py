@@ -142,7 +142,9 @@ def test_the_recipe_tells_values_of_every_kind_apart(name):
     assert json.dumps(recipe(one)) != json.dumps(recipe(other))
 
 
-@pytest.mark.parametrize("value", [np.random.default_rng(0), iter([1]), np.array([object()])], ids=str)
+@pytest.mark.parametrize(
+    "value", [np.random.default_rng(0), iter([1]), np.array([object()])], ids=lambda value: type(value).__name__
+)
 def test_what_cannot_be_described_is_refused(tmp_path, value):
     with pytest.raises(InputError, match=r"cannot be told from those of another.*--cache memory"):
         ScanCache(tmp_path / "cache", Read(value))
