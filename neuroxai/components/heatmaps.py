@@ -23,6 +23,7 @@ from neuroxai.components.shares import gathered, in_charge, own_share, write_reg
 from neuroxai.components.standing import check_source, names_digest, renamed, standing, written
 from neuroxai.components.weights import read_record
 from neuroxai.evaluation.fit import FAR
+from neuroxai.evaluation.held_out import keep_held_out, measure_held_out
 from neuroxai.io import scales
 from neuroxai.io.names import regions_of, sidecar_of
 from neuroxai.preprocess.native import native_of
@@ -216,6 +217,7 @@ class HeatmapSaver:
                 "dataset_dir": self._folder,
                 **self.listed,
                 "scans": len(rows),
+                "held_out": None if self.label else self._held_out(rows),
                 "scale": None if self.label else scales.scale_record(self._common_scale(regions)),
                 "failed": self.failures,
             },
@@ -247,6 +249,18 @@ class HeatmapSaver:
         if others:
             _log.warning("%d scans that another network explained are left out of the tables now", others)
         return rows, regions
+
+    def _held_out(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+        """Measure the network on the folder's held-out scans, and note it or what the bundle keeps of more."""
+        control, patients = class_groups(self.classes)
+        found = measure_held_out(
+            (row["true"] == patients, float(row[f"probability_{patients}"]), str(row["participant_id"]))
+            for row in rows
+            if row.get("seen") == "held out" and row.get("true") in (control, patients)
+        )
+        if self._weights is not None:
+            found = keep_held_out(self._weights, self.facts["checkpoint_sha256"], found)
+        return None if found is None else found.to_dict()
 
     def _common_scale(self, scans: Sequence[tuple[str, str, Path]]) -> scales.Scale | None:
         """Settle one scale for all heatmaps of the folder, give it to their headers, and keep it with the bundle."""

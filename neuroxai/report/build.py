@@ -137,7 +137,17 @@ def build_report(
     calibration = ([i.true == patients_class for i in labelled], [i.probabilities[patients_class] for i in labelled])
     before = [Failure(who, f"not explained: {error}") for who, error in folder.failed]
     values_all = cohort_values(
-        folder, averages, links, estimates, roc, found, [*before, *failures], calibration, fingerprints, flagged
+        folder,
+        averages,
+        links,
+        estimates,
+        roc,
+        found,
+        [*before, *failures],
+        calibration,
+        fingerprints,
+        flagged,
+        context.held_out,
     )
     record = metrics_record(values_all, averages)
     write_json(target / "metrics.json", record)

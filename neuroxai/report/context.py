@@ -11,6 +11,7 @@ from neuroxai.atlas import Atlas, get
 from neuroxai.cohort.tables import People
 from neuroxai.errors import InputError, LeakageError
 from neuroxai.evaluation.calibration import Calibration
+from neuroxai.evaluation.held_out import HeldOut, measure_held_out, read_held_out, sentence
 from neuroxai.io import read_tsv
 from neuroxai.io.scales import Scale
 from neuroxai.preprocess.records import record_of
@@ -54,6 +55,7 @@ class Context:
     listed: Sequence[tuple[str, str]] = ()
     people: People | None = None
     scale: Scale | None = None
+    held_out: str = ""
     controls: Controls | None = None
     no_controls: Sequence[str] = ()
     calibration: Calibration | None = None
@@ -77,6 +79,7 @@ class Context:
         return cls(
             positive=folder.positive,
             scale=common_scale(folder, broken or {}),
+            held_out=sentence(held_out_of(folder)),
             listed=[
                 (label, str(folder.record[key]))
                 for key, label in (("datalist", "Datalist"), ("part", "Part of the datalist"))
@@ -104,6 +107,7 @@ class Context:
         values: dict[str, Any] = {
             "person": person_facts(row, scan, record),
             "flags": flags_of(record),
+            "held_out": self.held_out,
             "viewer": viewer_data(heatmap, scan, shown.limit, self.regions, shown.own),
         }
         if self.calibration is not None:
@@ -120,6 +124,18 @@ class Context:
             except InputError as error:
                 notes.append(f"No comparison with other models: {error}")
         return values, notes
+
+
+def held_out_of(folder: ExplainFolder) -> HeldOut | None:
+    """Return how well the network does on unseen scans: as the run noted, else by the folder's own held-out scans."""
+    noted = read_held_out(folder.record.get("held_out"))
+    if noted is not None:
+        return noted
+    return measure_held_out(
+        (item.true == folder.patients, item.probabilities[folder.patients], item.participant_id)
+        for item in folder.items
+        if item.seen == "held out" and item.true in folder.groups
+    )
 
 
 def read_calibration(place: Path, folder: ExplainFolder) -> Calibration:

@@ -30,6 +30,7 @@ def cohort_values(
     calibration: tuple[Sequence[bool], Sequence[float]] = ((), ()),
     fingerprints: Fingerprints | None = None,
     flagged: Mapping[str, str] | None = None,
+    held_out: str = "",
 ) -> CohortValues:
     """Fill the cohort's page from what was gathered; draws the group maps, the ROC curve and the bars."""
     cells: dict[str, list[ScanLink]] = {cell: [] for cell in ("TP", "FP", "TN", "FN")}
@@ -79,6 +80,7 @@ def cohort_values(
         positive=folder.patients,
         controls=folder.groups[0],
         explained=folder.positive,
+        held_out=held_out,
         scans=len(folder.items),
         participants=len({item.participant_id for item in folder.items}),
         labelled=labelled,
@@ -131,6 +133,7 @@ def metrics_record(values: CohortValues, averages: Averages) -> dict[str, Any]:
         "positive": values.positive,
         "controls": values.controls,
         "explained": values.explained,
+        "held_out": values.held_out,
         "scans": values.scans,
         "participants": values.participants,
         "labelled": values.labelled,

@@ -133,6 +133,7 @@ class ScanValues:
     fit: str = ""
     unlike: str = ""
     strength: Strength | None = None
+    held_out: str = ""
     stretched: bytes | None = None
     research_use: str = RESEARCH_USE
 
@@ -222,6 +223,7 @@ class CohortValues:
     provenance: Sequence[tuple[str, str]]
     controls: str = ""
     explained: str = ""
+    held_out: str = ""
     notes: Sequence[str] = field(default_factory=tuple)
     outside: Mapping[str, Any] | None = None
     reliability: Sequence[Bin] = ()

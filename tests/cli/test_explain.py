@@ -67,6 +67,8 @@ def test_viewers_get_one_scale_for_all_scans(explained):
     assert record["scale"]["limit"] == pytest.approx(widest, rel=1e-6)
     totals = sorted(np.abs(maps[n].astype(np.float64)).sum() for n in (1, 3))  # the patients
     np.testing.assert_allclose(record["scale"]["patients"], totals, rtol=1e-5)
+    # all four held-out scans are told right
+    assert (record["held_out"]["roc_auc"], record["held_out"]["scans"]) == (1.0, 4)
     for path in explained.glob("sub-*/anat/*_heatmap.nii.gz"):
         header = nib.load(path).header
         assert (header["cal_min"], header["cal_max"]) == (np.float32(-widest), np.float32(widest)), path
