@@ -39,7 +39,7 @@ def test_predictions_name_classes_and_probabilities(explained):
     table = pd.read_csv(explained / "predictions.tsv", sep="\t", keep_default_na=False)
     assert list(table) == [
         "participant_id", "session_id", "true", "predicted", "probability_CN", "probability_AD", "score",
-        "fit", "fit_distance", "unlike",
+        "fit", "fit_distance", "unlike", "seen",
     ]  # fmt: skip
     assert list(table["participant_id"]) == ["sub-16", "sub-17", "sub-18", "sub-19"]
     assert list(table["true"]) == ["CN", "AD", "CN", "AD"]
