@@ -15,10 +15,11 @@ from neuroxai.errors import InputError
 CHECKSUMS = "checksums.txt"  # of all other files, as sha256sum writes and reads it
 WEIGHTS, RECORD = "models/model.pt", "models/model.json"
 REFERENCE = "models/reference.json"  # of healthy controls, if there is one (`neuroxai compare --save-reference`)
+KEPT = ("models/heatmap_scales.json", "models/held_out.json")  # of earlier explanations: counts and figures, nobody's name
 EXPORTS = ("models/model.pt2", "models/model.ts")
 NEEDED = ("configs/metadata.json", "configs/inference.json", "docs/README.md", "LICENSE", WEIGHTS, RECORD)
 SUFFIXES = {"configs": (".json", ".conf"), "docs": (".md", ".txt", ".png", ".jpg", ".svg")}
-ALONE = ("LICENSE", "large_files.yml", WEIGHTS, RECORD, REFERENCE, CHECKSUMS, *EXPORTS)
+ALONE = ("LICENSE", "large_files.yml", WEIGHTS, RECORD, REFERENCE, *KEPT, CHECKSUMS, *EXPORTS)
 MOST_BYTES = 2 * 2**30  # of all files together
 PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")  # of a path: no "..", no hidden file, no drive, no backslash
 

@@ -26,7 +26,8 @@ from bundle_zip.packing import pack
 from helpers.bundles import AD, copy_of
 from neuroxai.components import load_weights
 from neuroxai.errors import InputError
-from neuroxai.io import read_json, sha256, write_json
+from neuroxai.evaluation import held_out
+from neuroxai.io import read_json, scales, sha256, write_json
 from neuroxai.networks import ad_cnn
 from neuroxai.space import mni152
 
@@ -120,11 +121,12 @@ def test_no_file_of_the_bundle_and_nothing_else_is_overwritten(bundle, tmp_path)
     pack(bundle, tmp_path / "a.zip")
 
 
-def test_a_reference_of_controls_goes_with_it(bundle, tmp_path):
-    (bundle / REFERENCE).write_text("{}")
+@pytest.mark.parametrize("name", [REFERENCE, f"models/{scales.FILE}", f"models/{held_out.FILE}"])
+def test_what_explanations_keep_beside_the_weights_goes_with_it(bundle, tmp_path, name):
+    (bundle / name).write_text("{}")
     pack(bundle, tmp_path / "file.zip")
     open_packed(tmp_path / "file.zip", tmp_path / "opened")
-    assert (tmp_path / "opened" / REFERENCE).read_text() == "{}"
+    assert (tmp_path / "opened" / name).read_text() == "{}"
 
 
 def test_metadata_name_the_version_the_grid_and_the_range_of_the_weights(packed, tmp_path):
