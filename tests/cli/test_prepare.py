@@ -343,12 +343,12 @@ def test_a_participants_folder_in_place_of_the_cohorts(two, tmp_path):
 
 def test_inputs_are_never_overwritten(bids, tmp_path):
     before = tree(bids)
-    refused("is the folder of the scans", bids, bids)
-    refused("lies in a participant's folder", bids, bids / "sub-01")
-    refused("lies in a participant's folder", bids, bids / "sub-01/anat/out")
-    refused("lies in a participant's folder", bids, bids / "sub-03")
+    refused("is an input of this command", bids, bids)
+    refused("lies among the inputs", bids, bids / "sub-01")
+    refused("lies among the inputs", bids, bids / "sub-01/anat/out")
+    refused("lies among the inputs", bids, bids / "sub-03")
     (tmp_path / "link").symlink_to(bids)
-    refused("is the folder of the scans", bids, tmp_path / "link")
+    refused("is an input of this command", bids, tmp_path / "link")
     refused("holds", bids, tmp_path)
     refused("holds", first(bids), bids)
     assert tree(bids) == before
@@ -358,7 +358,7 @@ def test_inputs_are_never_overwritten(bids, tmp_path):
     assert before.items() <= tree(bids).items()
     # prepared scans are scans: their names would be those of the results
     prepared = bids / "derivatives/prepared"
-    refused("is the folder of the scans", prepared, prepared)
+    refused("is an input of this command", prepared, prepared)
     refused("could be overwritten", scan_of(prepared, "sub-01"), prepared)
     mask = str(prepared / "{participant}/anat/{participant}_space-T1w_desc-brain_mask.nii.gz")
     refused("could be overwritten", bids, prepared, "--mask", mask)
