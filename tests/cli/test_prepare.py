@@ -413,9 +413,14 @@ def test_sessions_and_runs(bids, tmp_path):
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(first(bids), target)
     shutil.rmtree(bids / "sub-01/anat")
-    told = refused("several scans match", bids, tmp_path / "out").err
-    assert "--pattern" in told
-    assert "--suffix" not in told  # which this command has not
+    runs = prepare(bids, tmp_path / "runs")
+    assert runs.code == 1
+    assert "sub-01 ses-a: several scans match" in runs.err
+    assert "--run first" in runs.err
+    assert "2 of 3 scans" in runs.out
+    result = prepare(bids, tmp_path / "last", "--run", "last")
+    assert result.code == 0
+    assert io.read_json(tmp_path / f"last/sub-01/ses-a/anat/sub-01_ses-a_{HEAD}_T1w.json")["Sources"]["scan"].count("run-2")
     result = prepare(bids, tmp_path / "out", "--pattern", "sub-*/ses-*/anat/*run-2_T1w.nii.gz")
     assert result.code == 0
     (bids / "sub-01/ses-a/anat/sub-01_ses-a_run-1_T1w.nii.gz").unlink()
