@@ -51,6 +51,8 @@ class ScanDataset(Dataset[Any]):
     turn : (int, int)
         Number of this process and of all: each begins with its own share of the cohort, so that several fill a cache
         on disk together.
+    check : callable, optional
+        Takes a transformed item and returns it, or raises where the network should not be asked about it.
 
     Raises
     ------
@@ -66,6 +68,7 @@ class ScanDataset(Dataset[Any]):
         cache: str = "none",
         cache_dir: str | None = None,
         turn: tuple[int, int] = (0, 1),
+        check: Callable[[Any], Any] | None = None,
     ) -> None:
         if cache not in CACHES:
             raise one_of("cache", cache, CACHES)
@@ -74,6 +77,7 @@ class ScanDataset(Dataset[Any]):
         self.data = list(data)
         self.transform = ScanCache(cache_dir, transform) if cache == "disk" and cache_dir else transform
         self.random_transform = random_transform
+        self.check = check
         self.failures: list[Failure] = []
         self._kept: list[Any] | None = None
         if cache != "none":
@@ -98,7 +102,8 @@ class ScanDataset(Dataset[Any]):
 
     def _load(self, item: dict[str, Any]) -> Any:
         try:
-            return self.transform(item)
+            found = self.transform(item)
+            return found if self.check is None else self.check(found)
         except Exception as error:  # whatever is wrong with one scan must not end a cohort
             if disk_is_full(error):
                 raise

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from monai.bundle import ConfigParser
+from monai.transforms import Compose
 
 from neuroxai.components.fit import COLUMNS
 from neuroxai.components.opening import literal, open_bundle
@@ -162,7 +163,7 @@ def _ours(bundle: Path, metadata: dict[str, Any], device: str) -> Model:
         options=dict(content("method_options") or {}),
         start=content("start"),
         # bundles of earlier versions have no check of what they are given
-        transform=content("checked" if "checked" in workflow.parser else "preprocessing"),
+        transform=Compose([content(name) for name in ("preprocessing", "fit_check") if name in workflow.parser]),
         key="image",
         space=content("space"),
         device=device,

@@ -137,6 +137,7 @@ def _finished(record_file: Path, wanted: list[Path], inputs: dict[str, str]) -> 
 def _link(source: Path, target: Path) -> None:
     """Give a file a second name, or copy it where the disk cannot."""
     with io.atomic(target) as temporary:
+        temporary.unlink()  # a link takes a name that is free
         try:
             os.link(source.resolve(), temporary)
         except OSError:

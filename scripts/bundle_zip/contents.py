@@ -15,7 +15,10 @@ from neuroxai.errors import InputError
 CHECKSUMS = "checksums.txt"  # of all other files, as sha256sum writes and reads it
 WEIGHTS, RECORD = "models/model.pt", "models/model.json"
 REFERENCE = "models/reference.json"  # of healthy controls, if there is one (`neuroxai compare --save-reference`)
-KEPT = ("models/heatmap_scales.json", "models/held_out.json")  # of earlier explanations: counts and figures, nobody's name
+KEPT = (
+    "models/heatmap_scales.json",
+    "models/held_out.json",
+)  # of earlier explanations: counts and figures, nobody's name
 EXPORTS = ("models/model.pt2", "models/model.ts")
 NEEDED = ("configs/metadata.json", "configs/inference.json", "docs/README.md", "LICENSE", WEIGHTS, RECORD)
 SUFFIXES = {"configs": (".json", ".conf"), "docs": (".md", ".txt", ".png", ".jpg", ".svg")}

@@ -183,7 +183,7 @@ def test_what_objects_cannot_bear_is_found_before_anything_is_computed(tmp_path,
     write_series(tmp_path / "sound", patient)
     result = explain(trained_bundle, tmp_path / "sound", tmp_path)
     assert result.code == 2
-    assert "dicom: is a file, expected a folder" in result.err
+    assert "dicom: is a file, wanted a folder" in result.err
     assert not (tmp_path / "out").exists()
 
 

@@ -115,7 +115,7 @@ def test_values_that_half_cannot_hold_are_refused():
 
 def test_gradient_methods_still_refuse_half():
     with pytest.raises(InputError, match="float32 or float64 is wanted"):
-        attribution.create("saliency", network().half()).attribute(scans().half(), 1, start="logit")
+        attribution.create("saliency", network().half()).attribute(scans().half(), 1)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])

@@ -129,6 +129,7 @@ def _link(source: Path, target: Path) -> None:
     if target.is_file() and (os.path.samefile(real, target) or target.stat().st_size == real.stat().st_size):
         return
     with io.atomic(target) as temporary:
+        temporary.unlink()  # a link takes a name that is free
         try:
             os.link(real, temporary)
         except OSError:
