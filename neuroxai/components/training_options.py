@@ -39,6 +39,8 @@ def _axes(value: Any) -> bool:
 
 
 def _patch(value: Any) -> bool:
+    if value is None:  # what the record of a network without patches says
+        return True
     sides = value if isinstance(value, list | tuple) else [value] * 3
     return len(sides) == 3 and all(type(side) is int and side >= 1 for side in sides)
 

@@ -88,8 +88,8 @@ def fill_lesions(
 def lesion_mask(space: Space, lesions: Volume, variant: str = "valverde", dilation: float = 0.0) -> NDArray[np.bool_]:
     """Voxels that `fill_lesions` replaces.
 
-    A mask on another grid is carried over by world coordinates (`neuroxai.masks.mask_in_space`): a voxel is a lesion
-    if lesions fill most of it, and a lesion too small for that takes the voxels that its own voxels' centres lie in.
+    A mask on another grid is carried over by world coordinates (`neuroxai.masks.mask_in_space`): the voxels
+    that lesions fill most, as many as keep their volume, and no small lesion is lost.
 
     Parameters
     ----------
@@ -155,7 +155,7 @@ def _carried(space: Space, mask: Volume) -> NDArray[np.bool_]:
             f"{mask.space.describe()}, the scan {space.describe()}; give the mask that was drawn on this scan, or "
             "carry it to the scan first"
         )
-    return mask_in_space(mask, space)
+    return mask_in_space(mask, space, keep_small=True)
 
 
 def _white_matter(space: Space, white_matter: Volume | NDArray[Any]) -> NDArray[np.bool_]:

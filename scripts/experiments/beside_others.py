@@ -28,7 +28,7 @@ def networks() -> dict[str, torch.nn.Module]:
 
 def ours(network: torch.nn.Module, scan: torch.Tensor) -> torch.Tensor:
     """Relevance by this package."""
-    return LRP(network, composites.epsilon_plus_flat()).attribute(scan, target=1)
+    return LRP(network, composites.epsilon_plus_flat()).attribute(scan, target=1, start="logit")
 
 
 def zennits(network: torch.nn.Module, scan: torch.Tensor) -> torch.Tensor:

@@ -25,7 +25,7 @@ from neuroxai.errors import InputError
         ("flip_probability", [1.01, "half"], [0.0, 1]),
         ("max_shift", [-1, 1.5], [0, 2]),
         ("shift_axis", [3, [0, 0], [], "x", True], [0, [0, 1], (2,)]),
-        ("patch_shape", [0, [5, 5], 2.5], [5, [5, 4, 3]]),
+        ("patch_shape", [0, [5, 5], 2.5], [5, [5, 4, 3], None]),
         ("l2", [{"conv3": -1}, 0.01, {3: 0.1}], [{}, {"conv3": 0.01}]),
         ("class_balance", ["weights", None], ["none", "loss", "sampling"]),
         ("normalisation", ["z", 1], ["zscore"]),

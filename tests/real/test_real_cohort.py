@@ -51,7 +51,7 @@ def test_a_native_scan_gets_its_heatmap_on_its_own_grid(trained, real_data, tmp_
     scan = real_data / "t1w" / "ds002748" / "sub-01_T1w.nii.gz"
     atlas = real_data / "atlases" / "HarvardOxford-sub-maxprob-thr25-2mm.nii.gz"
     names = real_data / "atlases" / "HarvardOxford-Subcortical.xml"
-    result = run("explain", bundle, scan, "--out", tmp_path, "--atlas", atlas, "--labels", names)
+    result = run("explain", bundle, scan, "--out", tmp_path, "--atlas", atlas, "--labels", names, "--accept-unfit")
     assert result.code == 0, result.err
     native = io.read_volume(tmp_path / "sub-01" / "anat" / "sub-01_space-orig_desc-lrpAlphaBeta_heatmap.nii.gz")
     assert native.space.matches(io.read_space(scan))
