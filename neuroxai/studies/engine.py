@@ -167,7 +167,9 @@ class _Engine:
         path = self.out / "runs" / run.identifier / RESULT
         if not path.is_file():
             return None
-        value = io.read_object(path, "result of a run", {"validation_score": (int, float)})["validation_score"]
+        value = io.read_object(path, "result of a run", optional={"validation_score": (int, float)}).get(
+            "validation_score"
+        )
         return 0.0 if value is None else float(value)
 
     def _explain(self) -> None:
