@@ -19,7 +19,7 @@ from neuroxai.space import Space
 
 DEFINITION = (
     "Effect: voxels of the network's grid that belong to the effect in at least half of the patients with a mask, "
-    "each where its mask fills most of the voxel. Brain: voxels where the mean of the scans, each scaled to 0 to 1, "
+    "where its mask fills most, its volume kept. Brain: voxels where the mean of the scans, each scaled to 0 to 1, "
     "is above zero. Density ratio: mean positive part of the group's mean heatmap inside the effect, over that in the "
     "rest of the brain. "
     "Relevance mass: share of a scan's positive relevance inside its own mask for patients, inside the effect for "
