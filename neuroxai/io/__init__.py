@@ -16,7 +16,7 @@ from neuroxai.io.dicom import (
     write_report,
     write_segmentation,
 )
-from neuroxai.io.files import atomic, content_sha256, copy_file, inside, is_temporary, named_path, sha256
+from neuroxai.io.files import atomic, content_sha256, copy_file, inside, is_temporary, link_file, named_path, sha256
 from neuroxai.io.names import group_name, heatmap_name, method_label, start_label, transform_name
 from neuroxai.io.nifti import read_labels, read_orientation, read_space, read_volume, write_volume
 from neuroxai.io.orientation import Orientation
@@ -44,6 +44,7 @@ __all__ = [
     "is_dicom",
     "is_temporary",
     "json_of",
+    "link_file",
     "list_series",
     "method_label",
     "named_path",

@@ -95,6 +95,18 @@ def copy_file(source: str | os.PathLike[str], target: str | os.PathLike[str]) ->
     return Path(target)
 
 
+def link_file(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> Path:
+    """Give a file a second name atomically, or copy it where the disk cannot."""
+    real = Path(source).resolve(strict=True)
+    with atomic(target) as temporary:
+        temporary.unlink()  # a link takes a name that is free
+        try:
+            os.link(real, temporary)
+        except OSError:
+            temporary.write_bytes(real.read_bytes())
+    return Path(target)
+
+
 def named_path(path: str | os.PathLike[str]) -> Path:
     """Return a path made absolute; the folder's links are followed, the file's own is not.
 

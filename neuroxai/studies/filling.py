@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -105,7 +104,7 @@ def _one(source: Path, folder: Path, scan: Scan, mask: Path | None, variant: str
         return
     record_file.unlink(missing_ok=True)
     if mask and beside:
-        _link(mask, target.with_name(mask.name))
+        io.link_file(mask, target.with_name(mask.name))
     drawn = io.read_labels(mask) if mask else None
     voxels = 0
     if drawn is not None and drawn.data.any():
@@ -118,7 +117,7 @@ def _one(source: Path, folder: Path, scan: Scan, mask: Path | None, variant: str
         voxels = int(lesion_mask(volume.space, drawn, variant).sum())
         io.write_volume(target, filled, dtype=np.float32, description="lesions filled, for research use only")
     else:
-        _link(image, target)
+        io.link_file(image, target)
     sizes = {path.name: path.stat().st_size for path in wanted}
     before = io.read_object(sidecar_of(image), "scan's sidecar") if sidecar_of(image).is_file() else {}
     facts = {"Sources": [scan.image], "LesionFilling": variant if voxels else "none", "FilledVoxels": voxels}
@@ -132,16 +131,6 @@ def _finished(record_file: Path, wanted: list[Path], inputs: dict[str, str]) -> 
         return bool(same and all(p.is_file() and p.stat().st_size == record["Bytes"][p.name] for p in wanted))
     except (InputError, KeyError, TypeError):
         return False
-
-
-def _link(source: Path, target: Path) -> None:
-    """Give a file a second name, or copy it where the disk cannot."""
-    with io.atomic(target) as temporary:
-        temporary.unlink()  # a link takes a name that is free
-        try:
-            os.link(source.resolve(), temporary)
-        except OSError:
-            temporary.write_bytes(source.read_bytes())
 
 
 def _title(scan: Scan) -> str:

@@ -128,9 +128,4 @@ def _link(source: Path, target: Path) -> None:
     real = source.resolve(strict=True)
     if target.is_file() and (os.path.samefile(real, target) or target.stat().st_size == real.stat().st_size):
         return
-    with io.atomic(target) as temporary:
-        temporary.unlink()  # a link takes a name that is free
-        try:
-            os.link(real, temporary)
-        except OSError:
-            temporary.write_bytes(real.read_bytes())
+    io.link_file(real, target)
