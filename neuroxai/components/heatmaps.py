@@ -16,6 +16,7 @@ from neuroxai.attribution import start_of
 from neuroxai.bands import limit_of
 from neuroxai.cohort import check_distinct, class_groups
 from neuroxai.cohort.seen import SeenScans
+from neuroxai.components.cohort_figures import display, held_out_of, settled
 from neuroxai.components.facts import hidden_facts, relative_source, run_facts
 from neuroxai.components.predictions import class_of, prediction_rows, write_predictions
 from neuroxai.components.scores import Scores
@@ -23,7 +24,6 @@ from neuroxai.components.shares import gathered, in_charge, own_share, write_reg
 from neuroxai.components.standing import check_source, names_digest, renamed, standing, written
 from neuroxai.components.weights import read_record
 from neuroxai.evaluation.fit import FAR
-from neuroxai.evaluation.held_out import keep_held_out, measure_held_out
 from neuroxai.io import scales
 from neuroxai.io.names import regions_of, sidecar_of
 from neuroxai.preprocess.native import native_of
@@ -205,6 +205,7 @@ class HeatmapSaver:
                     io.write_json(sidecar_of(self._path(*who, "network")), sidecar)
                 rows.append({**sidecar["prediction"], "seen": sidecar.get("seen", "unknown")})
                 regions.append((*who, regions_of(self._path(*who, "network"))))
+        checkpoint = self.facts["checkpoint_sha256"]
         if not self.label:  # the folder's tables belong to the explanation of a class
             write_predictions(self.output_dir / "predictions.tsv", rows, self.classes)
             if self.scores.scorers is not None:
@@ -217,7 +218,7 @@ class HeatmapSaver:
                 "dataset_dir": self._folder,
                 **self.listed,
                 "scans": len(rows),
-                "held_out": None if self.label else self._held_out(rows),
+                "held_out": None if self.label else held_out_of(rows, self.classes, self._weights, checkpoint),
                 "scale": None if self.label else scales.scale_record(self._common_scale(regions)),
                 "failed": self.failures,
             },
@@ -250,38 +251,15 @@ class HeatmapSaver:
             _log.warning("%d scans that another network explained are left out of the tables now", others)
         return rows, regions
 
-    def _held_out(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-        """Measure the network on the folder's held-out scans, and note it or what the bundle keeps of more."""
-        control, patients = class_groups(self.classes)
-        found = measure_held_out(
-            (row["true"] == patients, float(row[f"probability_{patients}"]), str(row["participant_id"]))
-            for row in rows
-            if row.get("seen") == "held out" and row.get("true") in (control, patients)
-        )
-        if self._weights is not None:
-            found = keep_held_out(self._weights, self.facts["checkpoint_sha256"], found)
-        return None if found is None else found.to_dict()
-
     def _common_scale(self, scans: Sequence[tuple[str, str, Path]]) -> scales.Scale | None:
-        """Settle one scale for all heatmaps of the folder, give it to their headers, and keep it with the bundle."""
-        _, patients = class_groups(self.classes)
+        """Settle one scale for all heatmaps of the folder."""
         found = [self._standing((participant, session), content=False) for participant, session, _ in scans]
         sidecars = [one for one in found if one is not None]
-        own = scales.scale_of(
-            (one["relevance_limit"], one["relevance_absolute"], (one["true"] or one["predicted"]) == patients)
-            for one in sidecars
-            if one.get("relevance_limit") is not None
-        )
-        scale = scales.wider(own, self._stored)
-        if scale is None:
-            return None
-        for one in sidecars if self.maps else ():
-            row = one["prediction"]
-            note = sidecar_of(self._path(row["participant_id"], row["session_id"], "network"))
-            maps = [note.parent / name for name in one["files"] if name.endswith(".nii.gz")]
-            new = [scales.set_display(path, scale.limit) for path in maps]
-            if any(new):
-                io.write_json(note, {**one, "files": {**one["files"], **written(note, maps)}})
+        own, scale = settled(sidecars, self._stored, class_groups(self.classes)[1])
+        if scale is not None and self.maps:
+            for one in sidecars:
+                row = one["prediction"]
+                display(one, sidecar_of(self._path(row["participant_id"], row["session_id"], "network")), scale)
         if own is not None and self._weights is not None:
             scales.store_scale(self._weights, self._key, own)
         return scale
