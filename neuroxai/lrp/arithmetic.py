@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from neuroxai.lrp.parts import Rule, Term
-from neuroxai.lrp.propagate import Kept, part_signals, piece_of
+from neuroxai.lrp.propagate import Saved, part_signals, piece_of
 from neuroxai.lrp.steps import CallStep, Step, Values
 
 
@@ -72,7 +72,9 @@ class SumStep(Step):
             inside = [] if piece is None or self.rule.bias == "ignore" else [piece]
             sums.append(added([*summands, *inside]))
         empty = relevance.new_zeros(0)
-        signals = part_signals(self.rule, Kept(empty, empty, None, False, sums, self._output(tensors, bias)), relevance)
+        signals = part_signals(
+            self.rule, Saved(empty, empty, None, False, sums, self._output(tensors, bias)), relevance
+        )
         shared: Any = 0.0
         if self.rule.bias == "distribute":
             shared = sum(s * p for p, s in zip(pieces, signals, strict=True) if p is not None) / len(tensors)

@@ -1,4 +1,4 @@
-"""Steps of functional calls and tensor methods."""
+"""Steps of recorded calls, by operation."""
 
 from __future__ import annotations
 
@@ -6,134 +6,205 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor, fx
 
 from neuroxai.errors import UnsupportedLayerError
+from neuroxai.graph.operations import OPERATIONS, arguments, kind_of
+from neuroxai.graph.record import label
 from neuroxai.lrp import axes, norms
-from neuroxai.lrp import operations as known
-from neuroxai.lrp.combining import of_negative, of_product, of_quotient, of_sum
-from neuroxai.lrp.context import Context, with_input
-from neuroxai.lrp.makers import SOFTMAX, call_options, mix, norm, pad
+from neuroxai.lrp.combining import of_matrix_product, of_negative, of_product, of_quotient, of_sum
+from neuroxai.lrp.context import Context, sign_of, with_input
+from neuroxai.lrp.linear import FixedNorm, LinearStep
+from neuroxai.lrp.makers import SOFTMAX, call_options, mix, norm
 from neuroxai.lrp.norms import Statistics
+from neuroxai.lrp.operators import Conv, Dense, Operator, Scale
+from neuroxai.lrp.parts import Rule
+from neuroxai.lrp.patchwise import PatchStep
 from neuroxai.lrp.pooling import AdaptiveMaxPool, MaxPool
-from neuroxai.lrp.routes import RouteStep
-from neuroxai.lrp.steps import CatStep, PassStep, PermuteStep, PoolStep, ReshapeStep, Step, Values
-from neuroxai.lrp.trace import label
+from neuroxai.lrp.rules import Pass
+from neuroxai.lrp.steps import MoveStep, PassStep, PoolStep, Step, Values, WinnerStep
+from neuroxai.lrp.transposed import ConvTranspose
 
 
 def of_call(context: Context, node: fx.Node) -> Step:
-    """Return the step of a functional call or tensor method.
+    """Return the step of a call.
 
     Raises
     ------
     UnsupportedLayerError
         If it has no rule.
     """
-    maker = _MAKERS.get(known.operation(node) or "")
+    operation = node.meta["operation"]
+    maker = _MAKERS.get(operation) or _KINDS.get(kind_of(node))
     if maker is None:
         raise context.refuse(node)
     return maker(context, node)
 
 
-def _pad(context: Context, node: fx.Node) -> Step:
-    mode = context.argument(node, 2, "mode", "constant")
-    sides = context.argument(node, 1, "pad")
-    if not isinstance(sides, list | tuple) or mode not in ("constant", "reflect", "replicate", "circular"):
-        raise context.refuse(node)
-    return pad(context, node, sides, mode)
+def _rule(context: Context, node: fx.Node) -> Rule:
+    rule = context.rule_for(node)
+    if isinstance(rule, Pass):
+        raise context.refuse(node, "Pass is no rule for a layer that mixes its inputs; use another")
+    return rule
+
+
+def _filter(make: Callable[[dict[str, Any]], Operator], context: Context, node: fx.Node) -> Step:
+    """Return the step of a convolution or linear layer, whose weights may be made by other calls."""
+    source, given = context.only_input(node), arguments(node)
+    weight, bias = given["weight"], given.get("bias")
+    given["kernel_size"] = weight.meta["shape"][2:]
+    try:
+        operator = make(given)
+    except UnsupportedLayerError as error:
+        raise context.refuse(node, str(error)) from error
+    parameters = {"weight": weight.name, "bias": None if bias is None else bias.name}
+    return LinearStep(
+        node.name, (source.name,), (label(node),), **parameters, rule=_rule(context, node), operator=operator
+    )
+
+
+def _patches(context: Context, node: fx.Node) -> Step:
+    source: Any = node.args[0]
+    module = context.record.root.get_submodule(str(node.target))
+    conserve = context.composite.strains == "sum"
+    return PatchStep(
+        node.name, (source.name,), (label(node),), module=module, rule=_rule(context, node), conserve=conserve
+    )
+
+
+def _batch_norm(context: Context, node: fx.Node) -> Step:
+    given = arguments(node)
+    source = context.only_input(node)
+    if given.get("training") or given.get("running_mean") is None:
+        raise context.refuse(node, "it takes its statistics from the batch (no running statistics, or training=True)")
+    return _fixed_norm(context, node, source, given, context.rule_for(node))
+
+
+def _fixed_norm(context: Context, node: fx.Node, source: fx.Node, given: dict[str, Any], rule: Rule) -> Step:
+    if isinstance(rule, Pass):
+        return PassStep(**call_options(context, node))
+    fixed = FixedNorm(
+        *(None if given.get(key) is None else given[key].name
+          for key in ("running_mean", "running_var", "weight", "bias")), given.get("eps", 1e-5)
+    )  # fmt: skip
+    return LinearStep(node.name, (source.name,), (label(node),), rule=rule, operator=Scale(), fixed=fixed)
+
+
+def _instance_norm(context: Context, node: fx.Node) -> Step:
+    given = arguments(node)
+    if given.get("use_input_stats", True):
+        return norm(context, node, with_input(norms.instance_norm, node))
+    rule = context.chosen_rule(node) or context.composite.find("", torch.nn.BatchNorm3d) or context.composite.sums
+    return _fixed_norm(context, node, context.only_input(node), given, rule)
+
+
+def _normalisation(make: Callable[..., Statistics], context: Context, node: fx.Node) -> Step:
+    return norm(context, node, with_input(make, node))
 
 
 def _activation(context: Context, node: fx.Node) -> Step:
-    gives = known.ACTIVATION_NAMES[str(known.operation(node))]
-    return PassStep(**call_options(context, node), gives=gives)
+    known = OPERATIONS[node.meta["operation"]]
+    return PassStep(**call_options(context, node), gives=known.sign, offset=known.offset)
+
+
+def _cast(context: Context, node: fx.Node) -> Step:
+    return PassStep(**call_options(context, node), gives="keeps")
 
 
 def _softmax(context: Context, node: fx.Node) -> Step:
     raise context.refuse(node, SOFTMAX)
 
 
-def _dropout(context: Context, node: fx.Node) -> Step:
-    options = call_options(context, node)
-    (source,) = options["inputs"]
-    return PassStep(**{**options, "call": lambda values: values[source]}, gives="keeps")
-
-
-def _calls(kind: Any, context: Context, node: fx.Node) -> Step:
-    step: Step = kind(**call_options(context, node))
-    return step
-
-
-def _expand_as(context: Context, node: fx.Node) -> Step:
-    source: Any = node.args[0]
-    return RouteStep(**call_options(context, node, source))  # of the other tensor it reads the shape only
+def _move(context: Context, node: fx.Node) -> Step:
+    """Return the step of an operation that moves or copies values, with all tensors whose values it moves."""
+    if kind_of(node.args[0]) == "pieces" if node.args and isinstance(node.args[0], fx.Node) else False:
+        return _piece(context, node)
+    if node.args and isinstance(node.args[0], fx.Node) and node.args[0].meta["operation"] == "max":
+        return _maximum(context, node)
+    tensors = context.tensors(node)
+    names = tuple(dict.fromkeys(t.name for t in tensors))
+    gives = "keeps" if sign_of(node) == "keeps" and not context.others(node, *tensors) else "any"
+    return MoveStep(node.name, names, (label(node),), context.caller(node), context.others(node, *tensors), gives=gives)
 
 
 def _piece(context: Context, node: fx.Node) -> Step:
-    """Index a tensor, or pick from a tuple of pieces of one."""
+    """Return the step of picking from a tuple of pieces of a tensor."""
     source: Any = node.args[0]
-    if known.operation(source) not in known.PIECES:
-        return RouteStep(**call_options(context, node))
     cut, at = context.caller(source), node.args[1]
     whole = context.only_input(source)
     reads = context.others(source, whole)
-    if not isinstance(at, int):
-        raise context.refuse(node)
-    return RouteStep(node.name, (whole.name,), (label(node),), lambda values: cut(values)[at], reads)
+    return MoveStep(node.name, (whole.name,), (label(node),), lambda values: cut(values)[at], reads, gives="keeps")
 
 
-def _cat(context: Context, node: fx.Node) -> Step:
-    listed = context.argument(node, 0, "tensors")
-    axis = context.argument(node, 1, "dim", node.kwargs.get("axis", 0))
-    if not isinstance(listed, list | tuple) or not isinstance(axis, int):
-        raise context.refuse(node)
-    tensors = tuple(n for n in listed if n not in context.constants)
-    others = context.others(node, *tensors)
-    stacks = known.operation(node) == "stack"
-    names, parts = tuple(n.name for n in tensors), tuple(n.name for n in listed)
-    keeps = "any" if others else "keeps"
-    return CatStep(
-        node.name, names, (label(node),), also_reads=others, gives=keeps, axis=axis, parts=parts, stacks=stacks
-    )
-
-
-def _max_pool(kind: Any, count: int, context: Context, node: fx.Node) -> Step:
-    options = call_options(context, node)
-    if options["also_reads"]:
-        raise context.refuse(node, "its geometry depends on the input's shape; give it as numbers")
+def _window_maximum(kind: Any, count: int, context: Context, node: fx.Node) -> Step:
+    given = {name: value for name, value in arguments(node).items() if not name.startswith("_")}
+    source = context.only_input(node)
+    del given["input"]
     try:
-        pool = kind.of(count, *node.args[1:], **node.kwargs)
+        pool = kind.of(count, **given)
     except (TypeError, UnsupportedLayerError) as error:
         raise context.refuse(node, str(error)) from error
-    return PoolStep(options["name"], options["inputs"], options["labels"], pool)
+    return PoolStep(node.name, (source.name,), (label(node),), pool)
+
+
+def _maximum(context: Context, node: fx.Node) -> Step:
+    """Return the step of the maximum over axes, or of two tensors: the winner takes all."""
+    whole: Any = node.args[0] if node.meta["operation"] == "getitem" else node
+    given = arguments(whole)
+    if len(context.tensors(whole)) == 2 or (whole.meta["operation"] == "maximum") or (
+        isinstance(given.get("dim"), fx.Node)
+    ):  # fmt: skip
+        tensors = context.tensors(whole)
+        others = context.others(whole, *tensors)
+        return WinnerStep(node.name, tuple(t.name for t in tensors), (label(node),), context.caller(whole), others)
+    source, dim = context.only_input(whole), given.get("dim")
+    axes_of = tuple(dim) if isinstance(dim, list | tuple) else () if dim is None else (int(dim),)
+    if not axes_of or 0 in axes_of:
+        raise context.refuse(whole, f"a maximum over the axes {dim} mixes the samples of a batch; name other axes")
+    if whole is not node and node.args[1] != 0:
+        raise context.refuse(node, "where a maximum lies has no relevance rule")
+    return WinnerStep(
+        node.name, (source.name,), (label(node),), context.caller(node if whole is node else whole), (),
+        gives="keeps", dims=axes_of, keepdim=bool(given.get("keepdim", False)),
+    )  # fmt: skip
 
 
 def _averaging(make: Callable[..., axes.AxesMap], context: Context, node: fx.Node) -> Step:
     return mix(context, node, with_input(make, node))
 
 
-def _normalisation(make: Callable[..., Statistics], context: Context, node: fx.Node) -> Step:
-    if context.argument(node, 5, "use_input_stats", True) is not True and known.operation(node) == "instance_norm":
-        raise context.refuse(node, "running statistics in a functional call; use torch.nn.InstanceNorm")
-    return norm(context, node, with_input(make, node))
+def _pad(context: Context, node: fx.Node) -> Step:
+    given = arguments(node)
+    mode = given.get("mode", "constant")
+    if mode == "constant" or node.meta["operation"] == "constant_pad_nd":
+        return _move(context, node)
+    if mode not in ("reflect", "replicate", "circular"):
+        raise context.refuse(node)
+    return mix(context, node, lambda x, values: axes.copying_pad(x, given["pad"], mode), copies=True)
 
 
 def _interpolate(context: Context, node: fx.Node) -> Step:
-    mode = context.argument(node, 3, "mode", "nearest")
-    if mode not in (*axes.LINEAR_MODES, *axes.NEAREST_MODES) or node.kwargs.get("antialias"):
+    given = arguments(node)
+    mode = given.get("mode", "nearest")
+    if mode not in (*axes.LINEAR_MODES, *axes.NEAREST_MODES) or given.get("antialias"):
         raise context.refuse(node, f"up-sampling in mode {mode!r} has no relevance rule; use a linear or nearest mode")
 
-    def make(x: Tensor, *args: Any, antialias: bool = False, **kwargs: Any) -> axes.AxesMap:
-        return axes.interpolate(x, *args[:5], **kwargs)
+    def make(x: Tensor, values: Values) -> axes.AxesMap:
+        names = ("size", "scale_factor", "mode", "align_corners", "recompute_scale_factor")
+        return axes.interpolate(x, **{name: given[name] for name in names if name in given})
 
-    return mix(context, node, with_input(make, node), copies=mode in axes.NEAREST_MODES)
+    return mix(context, node, make, copies=mode in axes.NEAREST_MODES)
 
 
 def _mean(total: bool, context: Context, node: fx.Node) -> Step:
-    dims = context.argument(node, 1, "dim", node.kwargs.get("axis"))
+    given = arguments(node)
+    dims = given.get("dim")
+    rank = node.args[0].meta.get("rank", 0) if isinstance(node.args[0], fx.Node) else 0
     listed = dims if isinstance(dims, list | tuple) else [dims]
-    if dims is None or 0 in listed:
+    if dims is None or any(d % rank == 0 if rank else d == 0 for d in listed):
         raise context.refuse(node, f"a mean or sum over the axes {dims} mixes the samples of a batch; name other axes")
-    if node.kwargs.get("dtype") is not None:
+    if given.get("dtype") is not None:
         raise context.refuse(node, "it changes the number type")
 
     def make(x: Tensor, values: Values) -> axes.AxesMap:
@@ -142,34 +213,51 @@ def _mean(total: bool, context: Context, node: fx.Node) -> Step:
     return mix(context, node, make)
 
 
-_MAKERS: dict[str, Callable[[Context, fx.Node], Step]] = {
-    **dict.fromkeys(known.ACTIVATION_NAMES, _activation),
-    **dict.fromkeys(("softmax", "log_softmax"), _softmax),
-    **dict.fromkeys({known.NAMED[f] for f in known.DROPOUT_FUNCTIONS} | known.SAME, _dropout),
-    **dict.fromkeys(known.CASTS, partial(_calls, PassStep)),
-    **dict.fromkeys(known.RESHAPES, partial(_calls, ReshapeStep)),
-    **dict.fromkeys(known.PERMUTES, partial(_calls, PermuteStep)),
-    **dict.fromkeys(known.PICKS, partial(_calls, RouteStep)),
-    "expand_as": _expand_as,
-    "getitem": _piece,
-    "cat": _cat,
-    "stack": _cat,
-    "pad": _pad,
-    **{known.NAMED[f]: partial(_max_pool, MaxPool, n) for f, n in known.POOL_FUNCTIONS.items()},
-    **{name: partial(_max_pool, AdaptiveMaxPool, n) for name, n in known.MAXIMA.items()},
-    **{name: partial(_averaging, axes.average_pool) for name in known.AVERAGES if "adaptive" not in name},
-    **{name: partial(_averaging, axes.adaptive_average_pool) for name in known.AVERAGES if "adaptive" in name},
-    "interpolate": _interpolate,
+def _conv(count: int, given: dict[str, Any]) -> Operator:
+    return Conv.of(count, given)
+
+
+def _conv_transpose(count: int, given: dict[str, Any]) -> Operator:
+    return ConvTranspose.of(count, given)
+
+
+Maker = Callable[[Context, fx.Node], Step]
+_MAKERS: dict[str, Maker] = {
+    **{f"conv{n}d": partial(_filter, partial(_conv, n)) for n in (1, 2, 3)},
+    **{f"conv_transpose{n}d": partial(_filter, partial(_conv_transpose, n)) for n in (1, 2, 3)},
+    "linear": partial(_filter, lambda given: Dense()),
+    "patch_individual_filter": _patches,
+    "batch_norm": _batch_norm,
+    "instance_norm": _instance_norm,
+    "group_norm": partial(_normalisation, norms.group_norm),
+    "layer_norm": partial(_normalisation, norms.layer_norm),
+    "rms_norm": partial(_normalisation, norms.rms_norm),
+    **{f"max_pool{n}d": partial(_window_maximum, MaxPool, n) for n in (1, 2, 3)},
+    **{f"adaptive_max_pool{n}d": partial(_window_maximum, AdaptiveMaxPool, n) for n in (1, 2, 3)},
+    **{f"avg_pool{n}d": partial(_averaging, axes.average_pool) for n in (1, 2, 3)},
+    **{f"adaptive_avg_pool{n}d": partial(_averaging, axes.adaptive_average_pool) for n in (1, 2, 3)},
     "mean": partial(_mean, False),
     "sum": partial(_mean, True),
-    "layer_norm": partial(_normalisation, norms.layer_norm),
-    "group_norm": partial(_normalisation, norms.group_norm),
-    "instance_norm": partial(_normalisation, norms.instance_norm),
-    "rms_norm": partial(_normalisation, norms.rms_norm),
+    "amax": _maximum,
+    "maximum": _maximum,
+    "max": _maximum,
+    "pad": _pad,
     "add": partial(of_sum, 1.0),
     "sub": partial(of_sum, -1.0),
     "rsub": partial(of_sum, -1.0),
     "mul": of_product,
     "div": of_quotient,
+    "rdiv": of_quotient,
     "neg": of_negative,
+    "as_memory": _move,
+    "as_strided_scatter": _move,
+}
+_KINDS: dict[str, Maker] = {
+    "activation": _activation,
+    "softmax": _softmax,
+    "cast": _cast,
+    "same": _cast,
+    "resize": _interpolate,
+    "bilinear": of_matrix_product,
+    **dict.fromkeys(("reshape", "permute", "pick", "cat"), _move),
 }

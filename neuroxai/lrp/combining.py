@@ -7,26 +7,29 @@ from typing import Any
 
 from torch import fx
 
-from neuroxai.lrp import operations as known
+from neuroxai.graph.operations import arguments
+from neuroxai.graph.record import label
 from neuroxai.lrp.arithmetic import FactorStep, SumStep
 from neuroxai.lrp.context import Context
+from neuroxai.lrp.held import HeldStep
+from neuroxai.lrp.linear import LinearStep
 from neuroxai.lrp.makers import call_options
+from neuroxai.lrp.operators import Dense
+from neuroxai.lrp.rules import Epsilon, Pass
 from neuroxai.lrp.steps import PassStep, Step, Values
-from neuroxai.lrp.trace import label
 
 
 def of_sum(sign: float, context: Context, node: fx.Node) -> Step:
     """Return the step of ``a + b`` or ``a - b``, either of which may be a constant."""
-    if len(node.args) != 2 or set(node.kwargs) - {"alpha"}:
-        raise context.refuse(node)
-    alpha: Any = node.kwargs.get("alpha", 1)
+    given = arguments(node)
+    alpha: Any = given.get("alpha", 1)
     if not isinstance(alpha, int | float):
         raise context.refuse(node, "alpha must be a number")
-    operands = list(zip(node.args, (1.0, sign * alpha), strict=True))
-    if known.operation(node) == "rsub":
-        operands = [(node.args[0], -1.0 * alpha), (node.args[1], 1.0)]
-    tensors = [(a, w) for a, w in operands if isinstance(a, fx.Node) and a not in context.constants]
-    constants = [(a, w) for a, w in operands if not isinstance(a, fx.Node) or a in context.constants]
+    operands = [(given["input"], 1.0), (given["other"], sign * alpha)]
+    if node.meta["operation"] == "rsub":
+        operands = [(given["input"], -1.0 * alpha), (given["other"], 1.0)]
+    tensors = [(a, w) for a, w in operands if context.depends(a)]
+    constants = [(a, w) for a, w in operands if not context.depends(a)]
     if any(isinstance(c, int | float) and c == 0 for c, _ in constants) and tensors[0][1] == 1:
         return PassStep(**call_options(context, node, tensors[0][0]), gives="keeps")  # sum() begins with 0 + x
     step = SumStep(node.name, tuple(t.name for t, _ in tensors), (label(node),), context.composite.sums)
@@ -44,30 +47,64 @@ def of_sum(sign: float, context: Context, node: fx.Node) -> Step:
 
 
 def of_product(context: Context, node: fx.Node) -> Step:
-    """Return the step of a product: constants pass, of a signal and a gate the signal takes all."""
+    """Return the step of a product: constants pass, of a signal and a gate the signal takes all, of two each half."""
     tensors = context.tensors(node)
-    if len(node.args) != 2 or node.kwargs:
-        raise context.refuse(node)
-    if len(tensors) == 1 and node.args[0] is not node.args[1]:
+    factors = [value for value in node.args[:2] if context.depends(value)]
+    if len(tensors) == 1 and len(factors) == 1:
         return FactorStep(**call_options(context, node, tensors[0]))
-    signals = [a for a in node.args if isinstance(a, fx.Node) and not context.is_gate(a)]
-    if len(tensors) != 2 or len(signals) != 1:
-        what = "neither" if signals else "each"
-        raise context.refuse(
-            node,
-            f"a product of two tensors has a relevance rule where one of them is a gate (comes out of a sigmoid or "
-            f"softmax); {what} of these is",
-        )
-    return FactorStep(**call_options(context, node, signals[0]))
+    signals = [factor for factor in factors if not context.is_gate(factor)]
+    if len(tensors) == 2 and len(signals) == 1:
+        return FactorStep(**call_options(context, node, signals[0]))
+    if len(signals) != len(factors):
+        raise context.refuse(node, "both factors are gates, and neither is a signal that could take relevance")
+    return _held(context, node)
 
 
 def of_quotient(context: Context, node: fx.Node) -> Step:
-    """Return the step of a division by a constant."""
-    if node.kwargs:
-        raise context.refuse(node)
-    return FactorStep(**call_options(context, node))
+    """Return the step of a division: what is divided by is held constant."""
+    given = arguments(node)
+    signal = given["other"] if node.meta["operation"] == "rdiv" else given["input"]
+    if not context.depends(signal):
+        raise context.refuse(node, "a constant divided by a signal has no relevance rule, unless it is a gate")
+    if given.get("rounding_mode") is not None:
+        raise context.refuse(node, "a division that rounds has no relevance rule")
+    return FactorStep(**call_options(context, node, signal))
 
 
 def of_negative(context: Context, node: fx.Node) -> Step:
     """Return the step of a change of sign."""
     return FactorStep(**call_options(context, node))
+
+
+def of_matrix_product(context: Context, node: fx.Node) -> Step:
+    """Return the step of a matrix product: with a parameter it is a linear layer, with attention weights they are held.
+
+    Sums of more than two factors, and other products with constants, follow the epsilon rule as well.
+    """
+    tensors = context.tensors(node)
+    if node.meta["operation"] in ("matmul", "mm") and len(tensors) == 1 and tensors[0] is node.args[0]:
+        other: Any = node.args[1] if len(node.args) > 1 else arguments(node)["other"]
+        if other.meta.get("rank") == 2:
+            rule = context.rule_for(node)
+            if isinstance(rule, Pass):
+                raise context.refuse(node, "Pass is no rule for a layer that mixes its inputs; use another")
+            return LinearStep(
+                node.name, (tensors[0].name,), (label(node),), weight=other.name, rule=rule, operator=Dense(),
+                turned=True,
+            )  # fmt: skip
+    return _held(context, node)
+
+
+def _held(context: Context, node: fx.Node) -> Step:
+    """Return the step of a product that is linear in each factor."""
+    tensors = list(dict.fromkeys(context.tensors(node)))
+    signals = [tensor for tensor in tensors if not context.is_gate(tensor)] or tensors
+    twice = sum(node.args.count(tensor) for tensor in signals) > len(signals)
+    sums = context.composite.sums
+    others = context.others(node, *signals)
+    if twice:  # a square: each of its two factors takes half, so that all goes to the one tensor
+        return FactorStep(node.name, (signals[0].name,), (label(node),), context.caller(node), others)
+    return HeldStep(
+        node.name, tuple(s.name for s in signals), (label(node),), context.caller(node), others,
+        rule=Epsilon(sums.epsilon),
+    )  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Literal
@@ -32,7 +32,8 @@ WEIGHTED: tuple[type[nn.Module], ...] = (
 class Composite:
     """Rules by layer name, position or type; the more specific key wins.
 
-    A name pattern goes before a position, a position before a type; among types the nearest base class wins.
+    A name goes before a pattern, a longer pattern before a shorter, a pattern before a position, a position before a
+    type; among types the nearest base class wins.
 
     Parameters
     ----------
@@ -95,15 +96,15 @@ class Composite:
             if isinstance(key, int) and not -positions <= key < positions:
                 raise InputError(f"composite position {key}: the network has {positions} layers with weights")
 
-    def rule_for(self, name: str, module: nn.Module, position: int | None = None, positions: int = 0) -> Rule:
+    def rule_for(self, name: str, module: nn.Module | type[nn.Module], position: int | None = None, positions: int = 0) -> Rule:
         """Return the rule of one layer.
 
         Parameters
         ----------
         name : str
             Qualified name.
-        module : torch.nn.Module
-            The layer.
+        module : torch.nn.Module or type
+            The layer, or its type.
         position : int, optional
             Its position among the `positions` layers with weights.
 
@@ -112,19 +113,22 @@ class Composite:
         UnsupportedLayerError
             If no key fits.
         """
-        rule = self.find(name, type(module), position, positions)
+        layer = module if isinstance(module, type) else type(module)
+        rule = self.find(name, layer, position, positions)
         if rule is not None:
             return rule
-        kind = type(module).__name__
+        kind = layer.__name__
         raise UnsupportedLayerError(
             f"the composite has no rule for layer {name!r} ({kind}); add one, for example {{nn.{kind}: Epsilon()}}"
         )
 
     def find(self, name: str, kind: type[nn.Module], position: int | None = None, positions: int = 0) -> Rule | None:
         """Return the rule that a key gives to a layer of this name, type and position; None if no key fits."""
-        for key, rule in self.rules.items():
-            if isinstance(key, str) and fnmatchcase(name, key):
-                return rule
+        if isinstance(self.rules.get(name), Rule):
+            return self.rules[name]
+        patterns = [key for key in self.rules if isinstance(key, str) and fnmatchcase(name, key)]
+        if patterns:  # of several, the longest says most
+            return self.rules[max(patterns, key=len)]
         for key, rule in self.rules.items():
             if isinstance(key, int) and position is not None and key % positions == position:
                 return rule
@@ -219,3 +223,36 @@ def boehle2019(beta: float = 0.0) -> Composite:
     """
     rule = AlphaBeta(beta=beta, bias="ignore", one_signed="keep")
     return Composite({**dict.fromkeys(WEIGHTED, rule), _BatchNorm: Pass()}, sums=rule)
+
+
+PRESETS: dict[str, Callable[..., Composite]] = {
+    maker.__name__: maker
+    for maker in (
+        epsilon, eitel2019, alpha_beta, z_plus, epsilon_plus_flat, epsilon_gamma_box, deep_taylor, boehle2019,
+    )
+}  # fmt: skip
+
+
+def named_composite(composite: object) -> Composite:
+    """Return a composite that is given as such, by a preset's name, as a dict of rules, or not at all.
+
+    Raises
+    ------
+    InputError
+        For any other value, or a preset that needs options.
+    """
+    if composite is None:
+        return epsilon_plus_flat()
+    if isinstance(composite, Composite):
+        return composite
+    if isinstance(composite, Mapping):
+        return Composite(composite)
+    if isinstance(composite, str):
+        if composite not in PRESETS:
+            raise one_of("composite", composite, PRESETS)
+        if composite == "epsilon_gamma_box":
+            raise InputError("composite 'epsilon_gamma_box' needs bounds: composites.epsilon_gamma_box(low, high)")
+        return PRESETS[composite]()
+    raise InputError(
+        f"composite is {composite!r}, expected a Composite, a dict of rules or one of {', '.join(PRESETS)}"
+    )

@@ -1,8 +1,7 @@
-"""What the makers of steps know of the traced network around a node."""
+"""What the makers of steps know of the recorded network around a call."""
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -10,171 +9,147 @@ from typing import Any
 from torch import Tensor, fx, nn
 
 from neuroxai.errors import UnsupportedLayerError
-from neuroxai.lrp import operations as known
-from neuroxai.lrp.composites import WEIGHTED, Composite
+from neuroxai.graph.operations import GATES, OPERATIONS, arguments, kind_of
+from neuroxai.graph.record import Record, describe, label
+from neuroxai.layers import PatchIndividualFilter
+from neuroxai.lrp.composites import Composite
 from neuroxai.lrp.parts import Rule
 from neuroxai.lrp.steps import Values
-from neuroxai.lrp.trace import bound, describe, label
 
 _WAY_OUT = (
-    "it has no relevance rule. Supported: convolutions and transposed convolutions, Linear, PatchIndividualFilter, "
-    "normalisations, pooling, up-sampling, padding, activations, dropout, reshaping, slicing, sums and concatenations "
-    "of tensors, products with constants or gates"
+    "it has no relevance rule. Supported: convolutions and transposed convolutions, linear layers, "
+    "PatchIndividualFilter, normalisations, pooling, maxima, up-sampling, padding, activations, dropout, reshaping, "
+    "indexing, sums, products, matrix products and attention. A gradient method explains this network: "
+    "neuroxai.attribution.create('integrated_gradients', model)"
 )
-_NOT_IN_PLACE: dict[Any, Any] = {
-    operator.iadd: operator.add,
-    operator.isub: operator.sub,
-    operator.imul: operator.mul,
-    operator.itruediv: operator.truediv,
-}
-_THROUGH = {*known.RESHAPES, *known.PERMUTES, *known.SAME, *known.CASTS, *known.PICKS, "interpolate", "getitem"}
+# of a call that is no layer of torch: the layer that would make it
+_LAYERS: dict[str, type[nn.Module]] = {
+    **{f"{name.lower()}{n}d": getattr(nn, f"{name}{n}d") for name in ("Conv",) for n in (1, 2, 3)},
+    **{f"conv_transpose{n}d": getattr(nn, f"ConvTranspose{n}d") for n in (1, 2, 3)},
+    "linear": nn.Linear, "matmul": nn.Linear, "mm": nn.Linear, "patch_individual_filter": PatchIndividualFilter,
+    "batch_norm": nn.BatchNorm3d, "instance_norm": nn.InstanceNorm3d, "group_norm": nn.GroupNorm,
+    "layer_norm": nn.LayerNorm, "rms_norm": nn.RMSNorm,
+}  # fmt: skip
+_THROUGH = {"reshape", "permute", "pick", "pieces", "same", "cast", "resize", "sum", "cat"}
 
 
 @dataclass
 class Context:
-    """A traced network and its composite.
+    """A record and a composite.
 
     Attributes
     ----------
-    graph, modules
-        From `neuroxai.lrp.trace.trace`.
+    record : Record
+        The network.
     composite : Composite
         Which layer gets which rule.
     """
 
-    graph: fx.Graph
-    modules: dict[str, nn.Module]
+    record: Record
     composite: Composite
 
     def __post_init__(self) -> None:
-        calls = [node for node in self.graph.nodes if node.op == "call_module"]
-        weighted = [node for node in calls if isinstance(self.modules[node.target], WEIGHTED)]
+        calls = [node for node in self.record.graph.nodes if node.meta["depends"] and node.op.startswith("call_")]
+        weighted = [node for node in calls if self.is_weighted(node)]
         self.positions = {node: index for index, node in enumerate(weighted)}
-        self.composite.check([label(node) for node in calls], len(weighted))
-        self.constants: set[fx.Node] = set()
-        for node in self.graph.nodes:
-            if self._is_constant(node):
-                self.constants.add(node)
+        named = [label(node) for node in calls if self.has_name(node)]
+        self.composite.check(named, len(weighted))
 
-    def _is_constant(self, node: fx.Node) -> bool:
-        """Whether a node's value depends on shapes and parameters only, not on the values of the input."""
-        if node.op in ("get_attr", "placeholder", "output"):
-            return node.op == "get_attr"
-        if node.op == "call_method" and node.target in known.SIZES:
+    def is_weighted(self, node: fx.Node) -> bool:
+        """Whether a call is a layer with weights: a filter, or a matrix product with a parameter."""
+        if kind_of(node) == "filter":
             return True
-        if node.op == "call_function" and node.target is getattr and node.args[1] in known.ATTRIBUTES:
-            return True
-        if node.op == "call_function" and node.target in known.LIKES:
-            return True
-        random = "rand" in str(getattr(node.target, "__name__", "")) or node.target in ("normal", "bernoulli")
-        return node.op != "call_module" and not random and all(n in self.constants for n in node.all_input_nodes)
+        return node.meta["operation"] in ("matmul", "mm") and len(self.tensors(node)) == 1
+
+    def has_name(self, node: fx.Node) -> bool:
+        """Whether a composite may name a call: it is a layer, or a filter of a layer that is the user's own."""
+        return label(node) == node.meta["layer"] or node.meta["layer"] == "" or self.is_weighted(node)
 
     def refuse(self, node: fx.Node, why: str = _WAY_OUT) -> UnsupportedLayerError:
-        """Return the error that names a node."""
-        return UnsupportedLayerError(f"{describe(node, self.modules)}: {why}")
+        """Return the error that names a call."""
+        return UnsupportedLayerError(f"{describe(node)}: {why}")
+
+    def depends(self, value: Any) -> bool:
+        """Whether an argument is a call's value that depends on the input."""
+        return isinstance(value, fx.Node) and bool(value.meta["depends"])
 
     def tensors(self, node: fx.Node) -> list[fx.Node]:
-        """Return the inputs of a node that depend on the network's input."""
-        return [n for n in node.all_input_nodes if n not in self.constants]
+        """Return the calls that a call reads whose values depend on the input and may take relevance."""
+        return [n for n in node.all_input_nodes if n.meta["depends"] and n.meta.get("floats", True)]
 
     def others(self, node: fx.Node, *relevant: fx.Node) -> tuple[str, ...]:
-        """Return the names of the inputs of a node that take no relevance."""
+        """Return the names of the inputs of a call that take no relevance."""
         return tuple(n.name for n in node.all_input_nodes if n not in relevant)
 
     def only_input(self, node: fx.Node) -> fx.Node:
-        """Return a node's first argument, where nothing else in its call depends on the network's input."""
+        """Return a call's first argument, where nothing else in it depends on the network's input."""
         tensors = self.tensors(node)
-        if len(tensors) != 1 or not node.args or tensors[0] is not node.args[0]:
+        first = arguments(node).get("input") if node.op == "call_function" else node.args[0]
+        if len(tensors) != 1 or tensors[0] is not first:
             raise self.refuse(node)
         return tensors[0]
 
+    def type_of(self, node: fx.Node) -> type[nn.Module]:
+        """Return the type of the layer that a call is, or would be."""
+        own = node.meta["type"]
+        if label(node) == node.meta["layer"] and own is not None:
+            return own  # type: ignore[no-any-return]
+        return _LAYERS.get(node.meta["operation"], nn.Module)
+
     def rule_for(self, node: fx.Node) -> Rule:
         """Return the composite's rule for a layer with weights or a batch normalisation."""
-        return self.composite.rule_for(
-            label(node), self.modules[str(node.target)], self.positions.get(node), len(self.positions)
-        )
+        return self.composite.rule_for(label(node), self.type_of(node), self.positions.get(node), len(self.positions))
 
     def chosen_rule(self, node: fx.Node) -> Rule | None:
-        """Return the rule that the composite names for a layer, or None; functional calls have no name."""
-        if node.op != "call_module":
-            return None
-        return self.composite.find(label(node), type(self.modules[str(node.target)]))
-
-    def argument(self, node: fx.Node, place: int, name: str, default: Any = None) -> Any:
-        """Return a call's argument as it was recorded, by place (0 is the tensor) or name."""
-        return node.args[place] if len(node.args) > place else node.kwargs.get(name, default)
+        """Return the rule that the composite names for a call without weights, or None."""
+        return self.composite.find(label(node) if self.has_name(node) else "", self.type_of(node))
 
     def caller(self, node: fx.Node) -> Callable[[Values], Any]:
-        """Return a call that runs a node as the network wrote it, but never writes into its inputs."""
+        """Return a call that runs a node as the network did."""
         target: Any = node.target
-        args, kwargs = node.args, dict(node.kwargs)
         if node.op == "get_attr":
             owner, _, name = str(target).rpartition(".")
-            home = self.modules[owner]
+            home = self.record.root.get_submodule(owner)
             return lambda values: getattr(home, name)
         if node.op == "call_module":
-            return _recorded(self.modules[str(target)], args, kwargs)
-        written = False
-        if node.op == "call_function":
-            target = _NOT_IN_PLACE.get(target, target)
-            written = _writes(getattr(target, "__name__", ""))
-            if "inplace" in bound(node)[1]:
-                first, kwargs = bound(node)
-                args, kwargs = first, {**kwargs, "inplace": False}
-            function = target
-        else:
-            written = _writes(target)
+            target = self.record.root.get_submodule(str(target))
+        args, kwargs = node.args, dict(node.kwargs)
 
-            def function(x: Any, *rest: Any, **named: Any) -> Any:
-                return getattr(x, target)(*rest, **named)
+        def call(values: Values) -> Any:
+            def pick(read: fx.Node) -> Any:
+                return values[read.name]
 
-        if not written:
-            return _recorded(function, args, kwargs)
-        return _recorded(lambda x, *rest, **named: function(x.clone(), *rest, **named), args, kwargs)
+            return target(*fx.node.map_arg(args, pick), **fx.node.map_arg(kwargs, pick))
+
+        return call
 
     def is_gate(self, value: Any) -> bool:
-        """Whether a value comes out of a sigmoid or softmax, through shapes, copies and arithmetic with constants."""
-        while isinstance(value, fx.Node) and value not in self.constants:
-            if value.op == "call_module":
-                module: Any = self.modules[str(value.target)]
-                if isinstance(module, nn.Sigmoid | nn.Hardsigmoid | nn.Softmax):
-                    return True
-                through = isinstance(module, (*known.INACTIVE, *known.RESHAPE_MODULES, nn.Upsample))
-            else:
-                operation = known.operation(value)
-                if operation in known.GATES:
-                    return True
-                through = operation in _THROUGH or value.target in known.DROPOUT_FUNCTIONS
-                through = through or (operation in known.ARITHMETIC and operation != "div")
+        """Whether a value only scales: it comes out of a sigmoid, a softmax or a deviation of the sample."""
+        while self.depends(value):
+            operation, kind = value.meta["operation"], kind_of(value)
+            if operation in GATES or kind == "deviation":
+                return True
             tensors = self.tensors(value)
-            if not through or len(tensors) != 1:
-                return False
+            constant_factor = kind == "product" and operation != "rdiv"
+            passes = kind in _THROUGH or constant_factor or operation in ("rdiv", "clamp", "clamp_min", "pow", "amax")
+            if not passes or len(tensors) != 1:
+                return operation == "var"
             value = tensors[0]
         return False
 
 
-def _writes(name: str) -> bool:
-    return name.endswith("_") and not name.endswith("__")
-
-
-def _recorded(function: Callable[..., Any], args: Any, kwargs: Any) -> Callable[[Values], Any]:
-    """Return a call of `function` with recorded arguments, whose nodes stand for values."""
-
-    def call(values: Values) -> Any:
-        def pick(node: fx.Node) -> Any:
-            return values[node.name]
-
-        return function(*fx.node.map_arg(args, pick), **fx.node.map_arg(kwargs, pick))
-
-    return call
-
-
 def with_input(make: Callable[..., Any], node: fx.Node) -> Callable[[Tensor, Values], Any]:
-    """Return a call of `make` with the input given and the node's other recorded arguments."""
-    call = _recorded(lambda *args, **kwargs: (args, kwargs), node.args[1:], dict(node.kwargs))
+    """Return a call of `make` with the input given and the call's other arguments by name."""
+    named = {name: value for name, value in arguments(node).items() if name != "input" and not name.startswith("_")}
 
     def made(x: Tensor, values: Values) -> Any:
-        args, kwargs = call(values)
-        return make(x, *args, **kwargs)
+        given: Any = fx.node.map_arg(named, lambda read: values[read.name])
+        return make(x, **given)
 
     return made
+
+
+def sign_of(node: fx.Node) -> str:
+    """Return what is known of the sign of a call's output."""
+    known = OPERATIONS.get(node.meta["operation"])
+    return "any" if known is None else known.sign

@@ -65,7 +65,7 @@ def explained_each(
         neurons = all_neurons(modules.get(layer.partition(":")[0]), output.shape[1])
     for neuron in neurons:
         # a network may stack the patches of each scan in the batch
-        with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
+        with torch.inference_mode(False), torch.no_grad(), torch.autocast(x.device.type, enabled=False):
             seed = Start(layer=layer, neuron=neuron).seed(output, None, None, model)
             hidden = Hidden(neuron, seed.reshape(len(x), -1).sum(1), backward(plan, dict(kept), seed, x))
         yield hidden

@@ -2,54 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal, overload
 
 import torch
 from captum.attr import Attribution
 from torch import Tensor, nn
 
-from neuroxai.errors import InputError
-from neuroxai.lrp.composites import Composite
+from neuroxai.errors import InputError, UnsupportedLayerError
+from neuroxai.graph.eval_copy import HALF, eval_copy, in_single, unwrapped, warn_if_training
+from neuroxai.graph.record import record
+from neuroxai.lrp.composites import Composite, named_composite
 from neuroxai.lrp.concepts import Arrivals, Conditions, Probe, Ranking, check_order, conditioned, masked, ranked
 from neuroxai.lrp.each import Hidden, explained_each
-from neuroxai.lrp.plan import Plan, fused, make_plan
-from neuroxai.lrp.precision import HALF, in_single
+from neuroxai.lrp.parts import Rule
+from neuroxai.lrp.plan import Plan, check_scores, fused, make_plan, own_output
 from neuroxai.lrp.report import Conservation, Ledger
-from neuroxai.lrp.run import Watch, backward, check_own, forward, own_scores
-from neuroxai.lrp.shadow import shadow, unwrapped, warn_if_training
+from neuroxai.lrp.run import Watch, backward, forward
 from neuroxai.lrp.starts import Neuron, Start, layer_names, numbered
 from neuroxai.lrp.targets import Target, checked_input
 
 Beginning = Literal["logit", "probability"]
+_MOST_RECORDS = 8  # shapes of input that are kept
 
 
 class LRP(Attribution):  # type: ignore[misc]  # captum is untyped
     """Layer-wise relevance propagation (Bach 2015) through any supported network.
 
-    The model is traced once, here, so that layers without a rule are refused before anything runs. Its weights are read
-    at each call; replaced layers need a new `LRP`. The model is never changed, and one instance serves many threads.
+    What the network computes is recorded at the first call for each shape of input, by running it once
+    (`neuroxai.graph.record`); layers without a rule are refused then, before anything is explained. Weights are read
+    at each call. The model is never changed, and one instance serves many threads.
 
     Parameters
     ----------
     model : torch.nn.Module
         Takes (batch, channels, *spatial) or (batch, features) and returns (batch, classes): logits, or probabilities
         by a softmax or sigmoid at its very end, which is looked through.
-    composite : Composite
-        Which layer gets which rule; see `neuroxai.lrp.composites`.
-
-    Attributes
-    ----------
-    layers : tuple of str
-        The layers that relevance reaches, in the order they run, as `attribute` and `rank` take them. A layer that runs
-        several times has a name a run ("name", "name:2", ...).
+    composite : Composite, str or dict, optional
+        Which layer gets which rule; see `neuroxai.lrp.composites`. A name of a preset, or rules by layer type, name or
+        position. By default `composites.epsilon_plus_flat`.
 
     Raises
     ------
     UnsupportedLayerError
-        Naming the layer or operation that has no rule.
+        If the model cannot be copied; when called, naming the layer or operation that has no rule.
     InputError
-        If `model` or `composite` is of another kind, or a pattern of the composite matches no layer.
+        If `model` or `composite` is of another kind; when called, if a pattern of the composite matches no layer.
 
     Examples
     --------
@@ -60,16 +60,28 @@ class LRP(Attribution):  # type: ignore[misc]  # captum is untyped
     torch.Size([3, 1, 2, 2, 2])
     """
 
-    def __init__(self, model: nn.Module, composite: Composite) -> None:
-        if not isinstance(composite, Composite):
-            raise InputError(f"composite is {composite!r}; use neuroxai.lrp.composites or Composite(...)")
+    def __init__(self, model: nn.Module, composite: Composite | str | Mapping[Any, Rule] | None = None) -> None:
+        self.composite = named_composite(composite)
+        eval_copy(model)  # refuse what cannot be copied now, not at the first call
         super().__init__(model)
         self.model = model
-        self.composite = composite
-        self._plan = numbered(make_plan(shadow(unwrapped(model)), composite))
-        self._fused = fused(self._plan)
-        self._verified = False
-        self.layers = layer_names(self._plan)
+        self._known: OrderedDict[tuple[Any, ...], _Known] = OrderedDict()
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The layers that relevance reaches, in the order they run, as `attribute` and `rank` take them.
+
+        A layer that runs several times has a name a run ("name", "name:2", ...). Known once a scan was recorded.
+        """
+        if not self._known:
+            raise InputError("the layers are known once a scan was recorded: call record(inputs) or attribute first")
+        return layer_names(next(reversed(self._known.values())).plan)
+
+    def record(self, inputs: Tensor) -> LRP:
+        """Record what the network computes for inputs of this shape, and refuse what has no rule; returns itself."""
+        warn_if_training(self.model)
+        self._network(checked_input(inputs, self.model, half=True))
+        return self
 
     @overload
     def attribute(
@@ -167,7 +179,7 @@ class LRP(Attribution):  # type: ignore[misc]  # captum is untyped
         """
         warn_if_training(self.model)
         x = checked_input(inputs, self.model, half=True)
-        with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
+        with torch.inference_mode(False), torch.no_grad(), torch.autocast(x.device.type, enabled=False):
             plan, x, output, kept = self._forward(x, Start(layer=layer), conditions)
         # not inside the block: a caller would run in its modes between two neurons
         yield from explained_each(plan, x, output, kept, layer, neurons, unwrapped(self.model))
@@ -211,7 +223,7 @@ class LRP(Attribution):  # type: ignore[misc]  # captum is untyped
         """Explain; `watch` sees the way back step by step, or behind the layer `probe` with all else fused."""
         x = checked_input(inputs, self.model, half=True)
         indices = begin.indices(x)
-        with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
+        with torch.inference_mode(False), torch.no_grad(), torch.autocast(x.device.type, enabled=False):
             plan, x, output, kept = self._forward(x, begin, conditions, watch, probe)
             seed = begin.seed(output, indices, plan.link, unwrapped(self.model))
             return backward(plan, kept, seed, x, watch)
@@ -220,24 +232,63 @@ class LRP(Attribution):  # type: ignore[misc]  # captum is untyped
         self, x: Tensor, begin: Start, conditions: Conditions, watch: Watch | None = None, probe: str | None = None
     ) -> tuple[Plan, Tensor, Tensor, dict[str, Any]]:
         """Run the network up to where relevance starts: the plan, its input, its result, what the way back needs."""
-        plan, double = self._plan, None
-        if x.dtype in HALF:
-            x, double = x.float(), in_single(shadow(unwrapped(self.model)))
-            plan = numbered(make_plan(double, self.composite))
-        whole = plan
-        plan = conditioned(begin.cut(plan), conditions)
+        x = x.clone() if x.is_inference() else x
+        known = self._network(x)
+        x = x.float() if x.dtype in HALF else x
+        plan = conditioned(begin.cut(known.plan), conditions)
         plan = plan if probe is None else masked(plan, probe, None)
         if watch is None or probe is not None:
-            plan = self._fused if plan is self._plan else fused(plan)
-        own = None
-        if not self._verified:  # first, while nothing is kept for the way back
-            double = shadow(unwrapped(self.model)) if double is None else double
-            own = own_scores(double, x[:1])
+            plan = known.fused if plan is known.plan else fused(plan)
+        if known.output is not None and begin.layer is not None:
+            known.verify(forward(known.fused, x)[0], x)
         output, kept = forward(plan, x)
-        if double is not None and not self._verified:
-            own = (
-                double(x[:1].clone()) if own is None else own
-            )  # says what is wrong, where only the plan can take the input
-            check_own(output[:1] if begin.layer is None else forward(whole, x[:1])[0], own, whole.link)
-            self._verified = True
+        if known.output is not None:
+            known.verify(output, x)
         return plan, x, output, kept
+
+    def _network(self, x: Tensor) -> _Known:
+        """Return the plan for inputs of this shape; record the network where there is none yet."""
+        model = unwrapped(self.model)
+        tensors = (*model.parameters(), *model.buffers())
+        key = (x.shape, x.dtype, x.device, tuple(map(id, tensors)))
+        known = self._known.get(key)
+        if known is None:
+            copy = eval_copy(self.model)
+            found = record(in_single(copy) if x.dtype in HALF else copy, (x.float() if x.dtype in HALF else x,))
+            known = _Known(numbered(make_plan(found, self.composite)), found.output)
+            # a record that belongs to this scan, or to weights that were cast, serves this call alone
+            if not found.of_one_scan and x.dtype not in HALF:
+                self._known[key] = known
+                while len(self._known) > _MOST_RECORDS:
+                    self._known.popitem(last=False)
+        return known
+
+
+@dataclass
+class _Known:
+    """What is known of the network for one shape of input.
+
+    Attributes
+    ----------
+    plan, fused : Plan
+        Its steps; the same in less memory.
+    output : torch.Tensor or None
+        What the model put out, until the plan's output was held against it.
+    """
+
+    plan: Plan
+    output: Tensor | None
+    fused: Plan = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.fused = fused(self.plan)
+
+    def verify(self, scores: Tensor, x: Tensor) -> None:
+        """Hold the plan's output against the model's own."""
+        reference, self.output = self.output, None
+        if reference is not None:
+            try:
+                check_scores(own_output(self.plan, scores, x), reference)
+            except UnsupportedLayerError:
+                self.output = reference  # the next call is refused, too
+                raise

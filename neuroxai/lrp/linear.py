@@ -4,19 +4,52 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from neuroxai.errors import UnsupportedLayerError
-from neuroxai.lrp.operators import Conv, Dense, Operator, Scale
+from neuroxai.lrp.operators import Conv, Dense, Operator
 from neuroxai.lrp.parts import Rule
 from neuroxai.lrp.phases import PooledConv
 from neuroxai.lrp.pooling import MaxPool, Winners
-from neuroxai.lrp.propagate import Kept, collect, share_out
+from neuroxai.lrp.propagate import Saved, collect, share_out
 from neuroxai.lrp.steps import PassStep, Step, Values
 from neuroxai.lrp.transposed import scaled
+
+
+@dataclass(frozen=True)
+class FixedNorm:
+    """A normalisation by running statistics: names of the values it reads.
+
+    Attributes
+    ----------
+    mean, variance : str
+        Running statistics, (channels,).
+    weight, bias : str or None
+        Its own parameters.
+    eps : float
+        Added to the variance.
+    """
+
+    mean: str
+    variance: str
+    weight: str | None
+    bias: str | None
+    eps: float
+
+    def reads(self) -> tuple[str, ...]:
+        """Return the names of all values it reads."""
+        return tuple(name for name in (self.mean, self.variance, self.weight, self.bias) if name is not None)
+
+    def as_scale(self, values: Values) -> tuple[Tensor, Tensor]:
+        """Return factor and offset, both (channels,)."""
+        factor = torch.rsqrt(values[self.variance] + self.eps)
+        if self.weight is not None:
+            factor = factor * values[self.weight]
+        offset = -values[self.mean] * factor
+        return factor, offset if self.bias is None else offset + values[self.bias]
 
 
 @dataclass(frozen=True)
@@ -25,14 +58,31 @@ class LinearStep(Step):
 
     With `pool`, the elementwise steps of `between` run on the full grid, the pooling picks its winners, and only the
     winners' denominators are kept; the result is the same as step by step, in less memory.
+
+    Attributes
+    ----------
+    weight, bias : str or None
+        Names of the values that hold them; a normalisation on its own has none.
+    turned : bool
+        The weight stands on the right of a matrix product, (inputs, outputs).
+    fixed : FixedNorm or None
+        A normalisation folded in, or on its own.
     """
 
-    module: nn.Module = field(default_factory=nn.Identity)
+    weight: str | None = None
+    bias: str | None = None
     rule: Rule = field(default_factory=Rule)
     operator: Operator = field(default=Dense())
-    norm: nn.Module | None = None
+    turned: bool = False
+    fixed: FixedNorm | None = None
     between: tuple[PassStep, ...] = ()
     pool: MaxPool | None = None
+
+    def reads(self) -> tuple[str, ...]:
+        """Return the input and what holds its parameters."""
+        parameters = [name for name in (self.weight, self.bias) if name is not None]
+        fixed = () if self.fixed is None else self.fixed.reads()
+        return (*self.inputs, *parameters, *fixed, *(name for step in self.between for name in step.also_reads))
 
     def nonnegative(self, inputs: Sequence[bool]) -> bool:
         """As the steps behind it say."""
@@ -41,14 +91,15 @@ class LinearStep(Step):
             sign = step.nonnegative((sign,))
         return sign
 
-    def parameters(self) -> tuple[Tensor, Tensor | None]:
+    def parameters(self, values: Values) -> tuple[Tensor, Tensor | None]:
         """Return weight and bias with the normalisation folded in (new tensors; the layers keep theirs)."""
-        if isinstance(self.operator, Scale):
-            return normalisation_as_scale(self.module)
-        layer: Any = self.module
-        weight, bias = layer.weight, layer.bias
-        if self.norm is not None:
-            factor, offset = normalisation_as_scale(self.norm)
+        if self.weight is None and self.fixed is not None:
+            return self.fixed.as_scale(values)
+        weight: Tensor = values[str(self.weight)]
+        weight = weight.T if self.turned else weight
+        bias: Tensor | None = None if self.bias is None else values[self.bias]
+        if self.fixed is not None:
+            factor, offset = self.fixed.as_scale(values)
             weight = scaled(self.operator, weight, factor)
             bias = offset if bias is None else bias * factor + offset
         return weight, bias
@@ -62,18 +113,13 @@ class LinearStep(Step):
             If the normalisation folded into a linear layer does not act on its features.
         """
         x = values[self.inputs[0]]
-        if self.norm is not None and isinstance(self.operator, Dense) and x.ndim > 2:
-            raise UnsupportedLayerError(
-                f"layer {self.labels[0]!r} (Linear) makes a tensor of {x.ndim} axes for {self.labels[-1]!r} "
-                f"({type(self.norm).__name__}), which normalises along axis 1 and cannot be folded into it; "
-                "flatten before the linear layer, or name Pass for the normalisation"
-            )
-        weight, bias = self.parameters()
+        weight, bias = self.parameters(values)
         self.operator.check(x, weight)
         if self.pool is not None and isinstance(self.operator, Conv):
             phases = PooledConv.of(self.operator, weight, self.pool, self.rule)
             if phases is not None:
-                output, kept, index = phases.share_out(self.rule, x, weight, bias, nonnegative[0], self._between)
+                between = partial(self._between, values)
+                output, kept, index = phases.share_out(self.rule, x, weight, bias, nonnegative[0], between)
                 return output, (kept, (phases, index))
         if isinstance(self.operator, Conv) and x.ndim == 5:
             x = x.contiguous(memory_format=torch.channels_last_3d)
@@ -81,19 +127,19 @@ class LinearStep(Step):
         output, kept = share_out(self.rule, self.operator, x, weight, bias, nonnegative[0])
         if self.pool is None:
             return output, (kept, None)
-        pooled, winners = self.pool(self._between(output))
+        pooled, winners = self.pool(self._between(values, output))
         kept.denominators = [winners.gather(d) for d in kept.denominators]
         kept.output = None if kept.output is None else winners.gather(kept.output)
         return pooled, (kept, winners)
 
-    def _between(self, output: Tensor) -> Tensor:
+    def _between(self, values: Values, output: Tensor) -> Tensor:
         for step in self.between:
-            output = step.call(dict.fromkeys(step.inputs, output))
+            output = step.call({**{name: values[name] for name in step.also_reads}, step.inputs[0]: output})
         return output
 
     def backward(self, kept: Any, relevance: Tensor) -> Sequence[Tensor]:
         """Apply the rule."""
-        of_layer: Kept = kept[0]
+        of_layer: Saved = kept[0]
         if isinstance(kept[1], tuple):
             phases, index = kept[1]
             return (phases.collect(self.rule, of_layer, index, relevance),)
@@ -105,12 +151,3 @@ class LinearStep(Step):
             return winners.scatter(stacked, self.operator.stack([winners.indices] * count))
 
         return (collect(self.rule, self.operator, of_layer, relevance, spread),)
-
-
-def normalisation_as_scale(norm: Any) -> tuple[Tensor, Tensor]:
-    """Return factor and offset, both (channels,), of a batch normalisation with running statistics."""
-    factor = torch.rsqrt(norm.running_var + norm.eps)
-    if norm.weight is not None:
-        factor = factor * norm.weight
-    offset = -norm.running_mean * factor
-    return factor, offset if norm.bias is None else offset + norm.bias

@@ -1,4 +1,4 @@
-"""What steps of layers and of functional calls have in common: fixed maps, normalisations, padding."""
+"""What the makers of steps have in common: fixed maps and normalisations."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ from typing import Any
 
 from torch import Tensor, fx
 
-from neuroxai.lrp import axes
+from neuroxai.graph.record import label
 from neuroxai.lrp.context import Context
 from neuroxai.lrp.mixing import MixStep
 from neuroxai.lrp.norms import NormStep, Statistics
-from neuroxai.lrp.routes import PadStep
 from neuroxai.lrp.rules import Epsilon, Pass, Zero
 from neuroxai.lrp.steps import PassStep, Step, Values
-from neuroxai.lrp.trace import label
 
 Make = Callable[[Tensor, Values], Any]
 SOFTMAX = "a softmax inside the network has no relevance rule, unless it is a gate (a factor of a product)"
@@ -49,14 +47,3 @@ def norm(context: Context, node: fx.Node, make: Callable[[Tensor, Values], Stati
             "the rules Epsilon, Zero and Pass; name one of these, or none (Epsilon, then)",
         )
     return NormStep(**call_options(context, node), make=make, rule=rule)
-
-
-def pad(context: Context, node: fx.Node, sides: Any, mode: str) -> Step:
-    """Return the step of a padding; `sides` as ``torch.nn.functional.pad`` takes them, nodes for values allowed."""
-
-    def read(values: Values) -> list[int]:
-        return [int(values[side.name]) if isinstance(side, fx.Node) else int(side) for side in sides]
-
-    if mode == "constant":
-        return PadStep(**call_options(context, node), sides=read)
-    return mix(context, node, lambda x, values: axes.copying_pad(x, read(values), mode), copies=True)

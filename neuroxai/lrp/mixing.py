@@ -12,7 +12,7 @@ from torch import Tensor
 from neuroxai.lrp.arithmetic import added
 from neuroxai.lrp.axes import AxesMap
 from neuroxai.lrp.parts import Piece, Rule
-from neuroxai.lrp.propagate import Kept, part_signals, piece_of
+from neuroxai.lrp.propagate import Saved, part_signals, piece_of
 from neuroxai.lrp.steps import CallStep, Values
 
 
@@ -44,7 +44,7 @@ class MixStep(CallStep):
             sums.append(added(found) if found else mixing.forward(x) * 0)
         whole = mixing.forward(x) if any(part.where != "always" for part in self.rule.parts) else None
         sums = [s.expand(len(x), *s.shape[1:]) for s in sums]
-        kept = Kept(x, x.new_zeros(0), None, nonnegative[0], sums, whole)
+        kept = Saved(x, x.new_zeros(0), None, nonnegative[0], sums, whole)
         return output, (mixing, sums[0].shape[1:] if sums else output.shape[1:], kept)
 
     def backward(self, kept: Any, relevance: Tensor) -> Sequence[Tensor]:

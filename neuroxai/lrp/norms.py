@@ -15,7 +15,7 @@ from torch import Tensor
 
 from neuroxai.errors import InputError
 from neuroxai.lrp.parts import Rule
-from neuroxai.lrp.propagate import Kept, part_signals
+from neuroxai.lrp.propagate import Saved, part_signals
 from neuroxai.lrp.rules import Epsilon
 from neuroxai.lrp.steps import CallStep, Values
 
@@ -139,7 +139,7 @@ class NormStep(CallStep):
         z = statistics.centre(x) * scale
         if bias is not None and self.rule.bias != "ignore":
             z = z + bias
-        (signal,) = part_signals(self.rule, Kept(x, scale, bias, False, [z]), relevance)
+        (signal,) = part_signals(self.rule, Saved(x, scale, bias, False, [z]), relevance)
         back = x * statistics.centre(signal * scale)
         if bias is not None and self.rule.bias == "distribute":  # a neuron reads the values of its group
             back = back + (statistics.mean(signal * bias) if statistics.centred else signal * bias)

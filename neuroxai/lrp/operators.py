@@ -6,15 +6,15 @@ the output channels, so that one convolution does the work of all of them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from neuroxai.errors import InputError, UnsupportedLayerError
+from neuroxai.errors import InputError
 
 
 class Operator(Protocol):
@@ -83,32 +83,20 @@ class Conv:
     uneven: tuple[int, ...] | None = None  # as torch.nn.functional.pad takes it, last axis first
 
     @classmethod
-    def of(cls, module: nn.Module) -> Conv:
-        """Read the geometry of a ``torch.nn.Conv1d``, ``Conv2d`` or ``Conv3d``.
-
-        Raises
-        ------
-        UnsupportedLayerError
-            For a padding mode other than zeros.
-        """
-        layer: Any = module
-        if layer.padding_mode != "zeros":
-            raise UnsupportedLayerError(
-                f"padding_mode {layer.padding_mode!r} has no relevance rule; use zeros, or a padding layer before it"
-            )
-        axes = len(layer.kernel_size)
-        geometry = (tuple(layer.stride), tuple(layer.dilation), int(layer.groups))
-        if layer.padding == "valid":
-            padding: tuple[int, ...] = (0,) * axes
-        elif layer.padding == "same":
-            total = [d * (k - 1) for d, k in zip(layer.dilation, layer.kernel_size, strict=True)]
+    def of(cls, axes: int, given: Mapping[str, Any]) -> Conv:
+        """Take the arguments of ``torch.nn.functional.conv1d``, ``conv2d`` or ``conv3d`` over `axes` axes."""
+        stride, dilation = each(given.get("stride", 1), axes), each(given.get("dilation", 1), axes)
+        padding, groups = given.get("padding", 0), int(given.get("groups", 1))
+        if padding == "valid":
+            return cls(stride, (0,) * axes, dilation, groups)
+        if padding == "same":
+            kernel = given["kernel_size"]
+            total = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
             if any(t % 2 for t in total):
                 uneven = [side for t in reversed(total) for side in (t // 2, t - t // 2)]
-                return cls(geometry[0], (0,) * axes, geometry[1], geometry[2], tuple(uneven))
-            padding = tuple(t // 2 for t in total)
-        else:
-            padding = tuple(layer.padding)
-        return cls(geometry[0], padding, geometry[1], geometry[2])
+                return cls(stride, (0,) * axes, dilation, groups, tuple(uneven))
+            return cls(stride, tuple(t // 2 for t in total), dilation, groups)
+        return cls(stride, each(padding, axes), dilation, groups)
 
     def check(self, x: Tensor, weight: Tensor) -> None:
         """Refuse other dimensions, channels, or a grid smaller than the kernel."""
@@ -167,6 +155,12 @@ class Conv:
         if self.uneven:
             out = F.pad(out, [-p for p in self.uneven])
         return out
+
+
+def each(value: Any, axes: int) -> tuple[int, ...]:
+    """Return one number for each axis, as torch reads a single one."""
+    numbers = tuple(int(v) for v in value) if isinstance(value, list | tuple) else (int(value),)
+    return numbers * axes if len(numbers) == 1 else numbers
 
 
 def stack_channels(signals: Sequence[Tensor], groups: int) -> Tensor:

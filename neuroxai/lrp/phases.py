@@ -23,7 +23,7 @@ from torch import Tensor
 from neuroxai.lrp.operators import Conv
 from neuroxai.lrp.parts import Rule
 from neuroxai.lrp.pooling import MaxPool
-from neuroxai.lrp.propagate import Kept, collect, share_out
+from neuroxai.lrp.propagate import Saved, collect, share_out
 
 MOST_CHANNELS = 4  # of the input; with more, the ordinary convolution is as fast
 SLAB_VALUES = 2_000_000  # of the layer's output in one slab
@@ -213,7 +213,7 @@ class PooledConv:
         bias: Tensor | None,
         nonnegative: bool,
         between: Callable[[Tensor], Tensor],
-    ) -> tuple[Tensor, Kept, Tensor]:
+    ) -> tuple[Tensor, Saved, Tensor]:
         """Run layer and pooling.
 
         Parameters
@@ -227,7 +227,7 @@ class PooledConv:
         -------
         output : torch.Tensor
             Pooled.
-        kept : Kept
+        kept : Saved
             With the winners' denominators.
         offsets : torch.Tensor
             Where in its window each winner lay.
@@ -250,16 +250,16 @@ class PooledConv:
             if kept.output is not None:
                 own = room(x.dtype) if own is None else own
                 own[sample, :, rows] = winners.gather(kept.output)[0]
-        return output, Kept(padded, weight, bias, nonnegative, denominators, own), offsets
+        return output, Saved(padded, weight, bias, nonnegative, denominators, own), offsets
 
-    def collect(self, rule: Rule, kept: Kept, offsets: Tensor, relevance: Tensor) -> Tensor:
+    def collect(self, rule: Rule, kept: Saved, offsets: Tensor, relevance: Tensor) -> Tensor:
         """Take relevance of the pooled output back to the input."""
         total = torch.zeros_like(kept.x)
         for sample, rows, slab in self.slabs(kept.x, len(kept.weight) * max(1, len(rule.parts))):
             one = slice(sample, sample + 1)
             here = offsets[one, :, rows]
             own = None if kept.output is None else kept.output[one, :, rows]
-            inside = Kept(
+            inside = Saved(
                 slab, kept.weight, kept.bias, kept.nonnegative, [d[one, :, rows] for d in kept.denominators], own
             )
 

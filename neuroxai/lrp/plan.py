@@ -1,22 +1,24 @@
-"""Turn a traced network into steps; refuse by name what has no rule."""
+"""Turn a recorded network into steps; refuse by name what has no rule."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from typing import Any
 
-from torch import Tensor, fx, nn
+import torch
+from torch import Tensor, fx
 
 from neuroxai.errors import UnsupportedLayerError
-from neuroxai.lrp import operations as known
+from neuroxai.graph.operations import arguments, kind_of
+from neuroxai.graph.record import Record, describe, label
 from neuroxai.lrp.calls import of_call
 from neuroxai.lrp.composites import Composite
 from neuroxai.lrp.context import Context
 from neuroxai.lrp.fold import fold_norms, fuse_pools
-from neuroxai.lrp.inplace import refuse_shared_writes
-from neuroxai.lrp.layers import of_layer
 from neuroxai.lrp.steps import FreeStep, Step
-from neuroxai.lrp.trace import describe, label, trace
+
+_LINKS = {"softmax": "softmax", "log_softmax": "softmax", "sigmoid": "sigmoid", "logsigmoid": "sigmoid"}
+_LOOKED_THROUGH = {"reshape", "permute", "cast", "same"}
 
 
 @dataclass(frozen=True)
@@ -30,92 +32,128 @@ class Plan:
     source, result : str
         Names of the input's and the scores' values.
     link : {"softmax", "sigmoid", None}
-        What the network puts on its scores to make probabilities; left out of the steps.
+        The output activation: what the network puts on its scores to make probabilities; left out of the steps.
+    tail : tuple of Step
+        From the scores to the network's own output: the output activation and what follows it.
+    end : str
+        Name of the output's value.
     """
 
     steps: tuple[Step, ...]
     source: str
     result: str
     link: str | None
+    tail: tuple[Step, ...] = ()
+    end: str = ""
 
 
-def make_plan(double: nn.Module, composite: Composite) -> Plan:
-    """Trace a model's evaluation-mode double and make its steps.
+def make_plan(record: Record, composite: Composite) -> Plan:
+    """Make the steps of a record.
 
     Raises
     ------
     UnsupportedLayerError
         Naming the layer or operation that has no rule.
     """
-    graph, modules = trace(double)
-    refuse_shared_writes(graph, modules)
-    for module in modules.values():  # of the double: steps keep their inputs, so nothing may write into them
-        if "inplace" in vars(module):
-            vars(module)["inplace"] = False
-    source, end = _ends(graph)
-    link = _without_probabilities(graph, end, modules)
-    for node in reversed(graph.nodes):  # what nobody reads needs no rule; writes that matter were refused above
-        if not node.users and node.op.startswith(("call_", "get_attr")):
-            graph.erase_node(node)
-    steps = _steps(Context(graph, modules, composite), end.args[0])
-    result: Any = end.args[0]
-    return Plan(tuple(fold_norms(steps)), source.name, result.name, link)
+    scores, link = _scores(record)
+    context = Context(record, composite)
+    steps = _steps(context, scores)
+    ranks = {node.name: node.meta.get("rank", 2) for node in record.graph.nodes}
+    before = {step.name for step in steps} | {node.name for node in record.inputs}
+    tail = () if link is None else tuple(
+        _free(context, node) for node in record.graph.nodes
+        if node.op not in ("placeholder", "output") and node.name not in before
+    )  # fmt: skip
+    (source, *_) = record.inputs
+    return Plan(tuple(fold_norms(steps, ranks)), source.name, scores.name, link, tail, record.result.name)
 
 
-def _steps(context: Context, result: Any) -> list[Step]:
+def _free(context: Context, node: fx.Node) -> FreeStep:
+    reads = tuple(n.name for n in node.all_input_nodes)
+    return FreeStep(node.name, (), (label(node),), call=context.caller(node), also_reads=reads)
+
+
+def _steps(context: Context, result: fx.Node) -> list[Step]:
     """Make the steps, from the result back: what relevance does not reach only runs, and needs no rule."""
-    nodes = {node.name: node for node in context.graph.nodes}
-    reached, trouble = {result}, None
+    nodes = {node.name: node for node in context.record.graph.nodes}
+    reached, read, trouble = {result}, {result.name}, None
     steps: list[Step] = []
-    for node in reversed(context.graph.nodes):
-        if node.op in ("placeholder", "output"):
+    for node in reversed(context.record.graph.nodes):
+        if node.op in ("placeholder", "output") or node.name not in read:
             continue
         if node not in reached:
-            reads = tuple(n.name for n in node.all_input_nodes)
-            steps.append(FreeStep(node.name, (), (label(node),), call=context.caller(node), also_reads=reads))
-            continue
-        try:
-            step = _step(context, node)
-        except UnsupportedLayerError as error:
-            trouble = error  # the first in the order they run is told
-            reached.update(context.tensors(node))
-            continue
+            step: Step = _free(context, node)
+        else:
+            try:
+                step = _step(context, node)
+            except UnsupportedLayerError as error:
+                trouble = error  # the first in the order they run is reported
+                reached.update(context.tensors(node))
+                read.update(n.name for n in node.all_input_nodes)
+                continue
         steps.append(step)
-        reached.update(nodes[name] for name in step.inputs)
+        read.update(step.reads())
+        if not isinstance(step, FreeStep):
+            reached.update(nodes[name] for name in step.inputs)
     if trouble is not None:
         raise trouble
     return steps[::-1]
 
 
 def _step(context: Context, node: fx.Node) -> Step:
-    if node in context.constants:
+    if not node.meta["depends"]:
         raise context.refuse(node, "the scores do not depend on the input")
     try:
-        return of_layer(context, node) if node.op == "call_module" else of_call(context, node)
+        return of_call(context, node)
     except UnsupportedLayerError as error:
-        if describe(node, context.modules) in str(error) or repr(label(node)) in str(error):
+        if describe(node) in str(error) or repr(label(node)) in str(error):
             raise
         raise context.refuse(node, str(error)) from error
 
 
-def _ends(graph: fx.Graph) -> tuple[fx.Node, fx.Node]:
-    source = next(n for n in graph.nodes if n.op == "placeholder")
-    end = next(n for n in graph.nodes if n.op == "output")
-    if not isinstance(end.args[0], fx.Node):
-        kind = type(end.args[0]).__name__
-        raise UnsupportedLayerError(f"the network returns a {kind}; wrap it so that it returns one tensor of scores")
-    return source, end
+def _scores(record: Record) -> tuple[fx.Node, str | None]:
+    """Find the scores: in front of the softmax or sigmoid that ends the network, whatever gives it another shape."""
+    node = record.result
+    while True:
+        operation = node.meta["operation"]
+        if operation in _LINKS and len(node.all_input_nodes) == 1:
+            source = node.all_input_nodes[0]
+            return source, _LINKS[operation]
+        pair = _pair_of(node)
+        if pair is not None:
+            return _opposites(record.graph, pair, node), "sigmoid"
+        sources = [n for n in node.all_input_nodes if n.meta["depends"]]
+        scales = operation in ("mul", "div") and isinstance(node.args[1], int | float) and node.args[1] > 0
+        if len(sources) != 1 or not (kind_of(node) in _LOOKED_THROUGH or scales):
+            return record.result, None
+        node = sources[0]
 
 
-def _without_probabilities(graph: fx.Graph, end: fx.Node, modules: dict[str, nn.Module]) -> str | None:
-    """Take the softmax or sigmoid at the end (also before a reshape) out of the graph and say which it was."""
-    node: Any = end.args[0]
-    while node.op.startswith("call_") and known.reshapes(node, modules) and len(node.users) == 1:
-        node = node.args[0]
-    link = known.probability(node, modules) if node.op.startswith("call_") and len(node.users) == 1 else None
-    if link is not None:
-        node.replace_all_uses_with(node.args[0])
-    return link
+def _pair_of(node: fx.Node) -> fx.Node | None:
+    """Return z of ``cat([1 - p, p], 1)`` with p = sigmoid(z), (batch, 1)."""
+    if node.meta["operation"] != "cat":
+        return None
+    given = arguments(node)
+    parts: Any = given.get("tensors", node.args[0])
+    if given.get("dim", 0) not in (1, -1) or len(parts) != 2:
+        return None
+    other, p = parts
+    if p.meta["operation"] != "sigmoid" or other.meta["operation"] not in ("rsub", "sub"):
+        return None
+    named = arguments(other)
+    minus, plus = (named["input"], named["other"]) if other.meta["operation"] == "rsub" else (
+        named["other"], named["input"])  # fmt: skip
+    return p.all_input_nodes[0] if minus is p and plus in (1, 1.0) else None
+
+
+def _opposites(graph: fx.Graph, z: fx.Node, before: fx.Node) -> fx.Node:
+    """Return a call that puts -z and z side by side: sigmoids of these are 1 - p and p."""
+    with graph.inserting_before(before):
+        negative = graph.call_function(torch.neg, (z,))
+        negative.meta = {**z.meta, "operation": "neg", "label": negative.name}
+        both = graph.call_function(torch.cat, ([negative, z], 1))
+        both.meta = {**z.meta, "operation": "cat", "label": both.name}
+    return both
 
 
 def fused(plan: Plan) -> Plan:
@@ -123,18 +161,30 @@ def fused(plan: Plan) -> Plan:
     return replace(plan, steps=tuple(fuse_pools(plan.steps, plan.result)))
 
 
+def own_output(plan: Plan, scores: Tensor, x: Tensor) -> Tensor:
+    """Return what the network makes of its scores: its own output."""
+    values: dict[str, Any] = {plan.result: scores, plan.source: x}
+    for step in plan.tail:
+        if step.name != plan.result and all(name in values for name in step.reads()):
+            values[step.name] = step.forward(values, ())[0]
+    output: Tensor = values.get(plan.end, scores)
+    return output
+
+
 def check_scores(scores: Tensor, reference: Tensor) -> None:
-    """Hold the steps' scores against the model's own.
+    """Hold a record's output against the model's own, relative to the spread of the model's.
 
     Raises
     ------
     UnsupportedLayerError
-        If they differ: the model does something that tracing does not see.
+        If they differ: the model does something that recording does not see.
     """
-    scale = float(reference.abs().max()) + 1.0
-    off = float((scores - reference).abs().max())
-    if off > 1e-3 * scale:
+    size = float(reference.abs().max())
+    spread = float((reference - reference.mean(-1, keepdim=True)).abs().max()) if reference.shape[-1] > 1 else size
+    off = float((scores.reshape(reference.shape) - reference).abs().max())
+    if off > 1e-3 * spread + 1e-5 * size + 1e-12:
         raise UnsupportedLayerError(
-            f"the traced network's output differs from the model's by {off:.3g}: its forward writes into shared "
-            "tensors or depends on something that torch.fx does not see; rewrite it with torch.nn layers"
+            f"the recorded network's output differs from the model's by {off:.3g} (its outputs spread over "
+            f"{spread:.3g}): its forward depends on something that recording does not see; rewrite it with functions "
+            "of torch, or use a gradient method"
         )

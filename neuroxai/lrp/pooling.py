@@ -6,16 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from neuroxai.errors import InputError, UnsupportedLayerError
-
-POOLS: dict[type[nn.Module], int] = {nn.MaxPool1d: 1, nn.MaxPool2d: 2, nn.MaxPool3d: 3}
-ADAPTIVE_POOLS: dict[type[nn.Module], int] = {
-    nn.AdaptiveMaxPool1d: 1,
-    nn.AdaptiveMaxPool2d: 2,
-    nn.AdaptiveMaxPool3d: 3,
-}
 
 
 def _per_axis(value: Any, axes: int) -> tuple[int, ...]:

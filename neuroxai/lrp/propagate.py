@@ -27,7 +27,7 @@ class Slot:
 
 
 @dataclass
-class Kept:
+class Saved:
     """What the way back needs of one layer's forward pass."""
 
     x: Tensor
@@ -69,7 +69,7 @@ def slots(rule: Rule, nonnegative: bool) -> dict[Piece, list[Slot]]:
 
 def share_out(
     rule: Rule, operator: Operator, x: Tensor, weight: Tensor, bias: Tensor | None, nonnegative: bool
-) -> tuple[Tensor, Kept]:
+) -> tuple[Tensor, Saved]:
     """Run a layer forward and keep the denominators of the rule's parts.
 
     Parameters
@@ -87,7 +87,7 @@ def share_out(
     -------
     output : torch.Tensor
         The layer's output, bias included.
-    kept : Kept
+    kept : Saved
         For `collect`.
     """
     rule.check(x)
@@ -123,7 +123,7 @@ def share_out(
     else:
         output = sums[None]
     gated = any(part.where != "always" for part in parts)
-    return output, Kept(x, weight, bias, nonnegative, denominators, output if gated else None)
+    return output, Saved(x, weight, bias, nonnegative, denominators, output if gated else None)
 
 
 def operator_bias(operator: Operator, bias: Tensor, like: Tensor) -> Tensor:
@@ -142,7 +142,7 @@ def stabilised(denominator: Tensor, epsilon: float) -> Tensor:
 def collect(
     rule: Rule,
     operator: Operator,
-    kept: Kept,
+    kept: Saved,
     relevance: Tensor,
     spread: Callable[[Tensor, int], Tensor] | None = None,
 ) -> Tensor:
@@ -152,7 +152,7 @@ def collect(
     ----------
     rule, operator
         As given to `share_out`.
-    kept : Kept
+    kept : Saved
         From `share_out`; its denominators may have been reduced to a pooling's winners.
     relevance : torch.Tensor
         Shaped like the denominators.
@@ -192,7 +192,7 @@ def collect(
     return total
 
 
-def part_signals(rule: Rule, kept: Kept, relevance: Tensor) -> list[Tensor]:
+def part_signals(rule: Rule, kept: Saved, relevance: Tensor) -> list[Tensor]:
     """Return ``share * R / stabilised denominator`` for each part."""
     parts, signals = rule.parts, []
     for index, part in enumerate(parts):

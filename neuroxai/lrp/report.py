@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from neuroxai.lrp.linear import LinearStep
-from neuroxai.lrp.propagate import Kept, operator_bias, part_signals
+from neuroxai.lrp.propagate import Saved, operator_bias, part_signals
 from neuroxai.lrp.steps import Step
 
 
@@ -115,7 +115,7 @@ def _to_bias(step: Step, kept: Any, arrived: Tensor) -> Tensor:
     nothing = torch.zeros(len(arrived), dtype=torch.float64, device=arrived.device)
     if not isinstance(step, LinearStep) or step.rule.bias != "absorb":
         return nothing
-    of_layer: Kept = kept[0]
+    of_layer: Saved = kept[0]
     if of_layer.bias is None:
         return nothing
     for part, signal in zip(step.rule.parts, part_signals(step.rule, of_layer, arrived), strict=True):

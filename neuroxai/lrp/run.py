@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from neuroxai.errors import InputError, UnsupportedLayerError
-from neuroxai.lrp.plan import Plan, check_scores
+from neuroxai.lrp.plan import Plan
 from neuroxai.lrp.steps import Step
-from neuroxai.lrp.targets import class_scores, out_of_memory, probabilities
+from neuroxai.lrp.targets import out_of_memory
 
 # Sees each step on the way back: the step, what it kept, the relevance of its output, the relevance of its inputs.
 # Returns True to end the way back there.
@@ -98,46 +98,3 @@ def backward(plan: Plan, kept: dict[str, Any], seed: Tensor, x: Tensor, watch: W
         del shares  # nothing may outlive the step that needs it: memory counts on whole-brain grids
     found = relevance.get(plan.source)
     return torch.zeros_like(x) if found is None else found.contiguous()
-
-
-def own_scores(double: nn.Module, x: Tensor) -> Tensor | None:
-    """Return the scores of the model itself, or None where it cannot take the input (the plan then names the layer).
-
-    Parameters
-    ----------
-    double : torch.nn.Module
-        The model's evaluation-mode double.
-    x : torch.Tensor
-        The input.
-    """
-    try:
-        scores: Tensor = double(x.clone())
-    except (RuntimeError, ValueError, IndexError) as error:
-        if out_of_memory(error):
-            raise
-        return None
-    return scores
-
-
-def check_own(ours: Tensor, own: Tensor, link: str | None) -> None:
-    """Hold a plan's scores against those of the model itself.
-
-    Parameters
-    ----------
-    ours : torch.Tensor
-        Scores by the whole plan.
-    own : torch.Tensor
-        Scores by the model.
-    link : {"softmax", "sigmoid", None}
-        What the model puts on its scores.
-
-    Raises
-    ------
-    UnsupportedLayerError
-        If they differ.
-    """
-    ours = ours.reshape(own.shape)
-    if link is not None:  # compare behind the probabilities, whichever form the network gives them
-        own, ours = own.exp() if bool((own < 0).any()) else own, probabilities(class_scores(ours), link)
-        ours = ours.reshape(own.shape)
-    check_scores(ours, own)

@@ -140,11 +140,11 @@ def truncated(plan: Plan, layer: str) -> Plan:
     end = find(plan, layer)
     last = end
     if layer != end.labels[-1]:
-        if not isinstance(end, LinearStep) or end.norm is None or layer != end.labels[0]:
+        if not isinstance(end, LinearStep) or end.fixed is None or layer != end.labels[0]:
             raise UnsupportedLayerError(
                 f"layer {layer!r} is merged with {end.labels[-1]!r} and has no output of its own; start there"
             )
-        last = replace(end, norm=None, labels=end.labels[:1])
+        last = replace(end, fixed=None, labels=end.labels[:1])
     wanted, steps = {end.name}, []
     for step in reversed(plan.steps):
         if step.name in wanted:

@@ -73,22 +73,31 @@ class CallStep(Step):
 class PassStep(CallStep):
     """Activations, dropout, identity: relevance goes through unchanged.
 
+    An activation that does not vanish at 0 has a share f(0) that comes from nowhere, a bias; what is passed on is
+    ``R (f(z) - f(0)) / f(z)``, which keeps the signs.
+
     Attributes
     ----------
     local : bool
         Whether each output depends on the input value at its place (and channel) only, so that the step may run on a
         piece of the grid.
+    offset : float
+        f(0).
     """
 
     local: bool = True
+    offset: float = 0.0
 
     def forward(self, values: Values, nonnegative: Sequence[bool]) -> tuple[Any, Any]:
-        """Run it; nothing is kept."""
-        return self.call(values), None
+        """Run it; nothing is kept where f(0) is 0."""
+        output = self.call(values)
+        return output, output if self.offset else None
 
     def backward(self, kept: Any, relevance: Tensor) -> Sequence[Tensor]:
         """Pass."""
-        return (relevance,)
+        if not self.offset:
+            return (relevance,)
+        return (torch.where(kept == 0, 0, relevance * (kept - self.offset) / kept),)
 
 
 class FreeStep(CallStep):
@@ -103,62 +112,30 @@ class FreeStep(CallStep):
         return ()
 
 
-class ReshapeStep(CallStep):
-    """Flatten, view, squeeze: relevance gets the input's shape back."""
+class MoveStep(CallStep):
+    """Values moved, copied, left out or put side by side: each takes back the relevance of all its copies.
 
-    def forward(self, values: Values, nonnegative: Sequence[bool]) -> tuple[Any, Any]:
-        """Run it; the shape is kept."""
-        return self.call(values), values[self.inputs[0]].shape
-
-    def backward(self, kept: Any, relevance: Tensor) -> Sequence[Tensor]:
-        """Reshape."""
-        return (relevance.reshape(kept),)
-
-
-class PermuteStep(CallStep):
-    """Permute and transpose: the axes go back."""
-
-    def forward(self, values: Values, nonnegative: Sequence[bool]) -> tuple[Any, Any]:
-        """Run it; the order of axes is found by permuting a tensor whose axes are numbered by their sizes."""
-        x = values[self.inputs[0]]
-        numbered = torch.empty(tuple(range(1, x.ndim + 1)), device="meta")
-        moved = self.call({**values, self.inputs[0]: numbered})
-        return self.call(values), [size - 1 for size in moved.shape]
-
-    def backward(self, kept: Any, relevance: Tensor) -> Sequence[Tensor]:
-        """Permute back."""
-        return (relevance.permute([kept.index(axis) for axis in range(len(kept))]),)
-
-
-@dataclass(frozen=True)
-class CatStep(CallStep):
-    """Concatenation or stacking: relevance is split at the seams; constants take none.
-
-    Attributes
-    ----------
-    axis : int
-        The axis of the output.
-    parts : tuple of str
-        Names of all tensors in order; those that are no `inputs` are constants.
-    stacks : bool
-        Whether the axis is new.
+    That is the vector-Jacobian product of a map whose entries are 0 and 1, which torch computes for every operation of
+    the kind: reshaping, permuting, indexing, splitting, expanding, padding, concatenating.
     """
 
-    axis: int = 0
-    parts: tuple[str, ...] = ()
-    stacks: bool = False
-
     def forward(self, values: Values, nonnegative: Sequence[bool]) -> tuple[Any, Any]:
-        """Concatenate; the widths are kept."""
-        tensors = [values[name] for name in self.parts]
-        if self.stacks:
-            return torch.stack(tensors, self.axis), [1] * len(tensors)
-        return torch.cat(tensors, self.axis), [t.shape[self.axis] for t in tensors]
+        """Run it; layouts are kept, and what else it reads."""
+        layouts = [(x.shape, x.stride(), x.dtype, x.device) for x in (values[name] for name in self.inputs)]
+        return self.call(values), (layouts, {name: values[name] for name in self.also_reads})
 
     def backward(self, kept: Any, relevance: Tensor) -> Sequence[Tensor]:
-        """Split."""
-        pieces = relevance.unbind(self.axis) if self.stacks else torch.split(relevance, kept, self.axis)
-        return [piece for name, piece in zip(self.parts, pieces, strict=True) if name not in self.also_reads]
+        """Add up what comes back to each place."""
+        layouts, others = kept
+        with torch.enable_grad():  # of the inputs the layout alone matters
+            stand_ins = [
+                torch.empty_strided(shape, stride, dtype=dtype, device=device, requires_grad=True)
+                for shape, stride, dtype, device in layouts
+            ]
+            moved = self.call({**others, **dict(zip(self.inputs, stand_ins, strict=True))})
+            return torch.autograd.grad(
+                moved, stand_ins, relevance.reshape(moved.shape).to(moved.dtype), materialize_grads=True
+            )
 
 
 @dataclass(frozen=True)
@@ -178,3 +155,43 @@ class PoolStep(Step):
     def backward(self, kept: Any, relevance: Tensor) -> Sequence[Tensor]:
         """Give all to the winners."""
         return (kept.scatter(relevance),)
+
+
+@dataclass(frozen=True)
+class WinnerStep(CallStep):
+    """The maximum over axes, or of two tensors place by place: the winner takes all, of equals the first.
+
+    Attributes
+    ----------
+    dims : tuple of int
+        The axes; empty for a maximum of two tensors.
+    keepdim : bool
+        Whether the output keeps them, with size 1.
+    """
+
+    dims: tuple[int, ...] = ()
+    keepdim: bool = False
+
+    def forward(self, values: Values, nonnegative: Sequence[bool]) -> tuple[Any, Any]:
+        """Run it; what it read is kept."""
+        output = self.call(values)
+        if self.dims and not isinstance(output, Tensor):
+            output = output[0]
+        return output, {name: values[name] for name in self.reads()}
+
+    def backward(self, kept: Any, relevance: Tensor) -> Sequence[Tensor]:
+        """Give all to the winners."""
+        if not self.dims:
+            first, *second = (kept[name] for name in self.reads())
+            wins = first >= second[0] if second else torch.ones_like(first, dtype=torch.bool)
+            shares = [torch.where(wins, relevance, 0), torch.where(wins, 0, relevance)]
+            return [share.sum_to_size(kept[name].shape) for share, name in zip(shares, self.inputs, strict=False)]
+        x = kept[self.inputs[0]]
+        axes = sorted(axis % x.ndim for axis in self.dims)
+        rest = [axis for axis in range(x.ndim) if axis not in axes]
+        lines = x.permute(*rest, *axes)
+        flat = lines.reshape(*lines.shape[: len(rest)], -1)
+        winners = flat.argmax(-1, keepdim=True)
+        spread = torch.zeros_like(flat).scatter_(-1, winners, relevance.reshape(winners.shape))
+        order = [*rest, *axes]
+        return (spread.reshape(lines.shape).permute([order.index(axis) for axis in range(x.ndim)]),)

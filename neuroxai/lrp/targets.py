@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from neuroxai.errors import InputError
-from neuroxai.lrp.precision import HALF
+from neuroxai.graph.eval_copy import HALF
 
 Target = int | Sequence[int] | Tensor | None
 

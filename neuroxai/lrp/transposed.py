@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from neuroxai.errors import InputError
-from neuroxai.lrp.operators import Operator, split_channels, stack_channels
+from neuroxai.lrp.operators import Operator, each, split_channels, stack_channels
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,11 @@ class ConvTranspose:
     groups: int
 
     @classmethod
-    def of(cls, module: nn.Module) -> ConvTranspose:
-        """Read the geometry of a ``torch.nn.ConvTranspose1d``, ``ConvTranspose2d`` or ``ConvTranspose3d``."""
-        layer: Any = module
-        stride, padding, extra, dilation = layer.stride, layer.padding, layer.output_padding, layer.dilation
-        return cls(tuple(stride), tuple(padding), tuple(extra), tuple(dilation), int(layer.groups))
+    def of(cls, axes: int, given: Mapping[str, Any]) -> ConvTranspose:
+        """Take the arguments of ``torch.nn.functional.conv_transpose1d``, ``2d`` or ``3d`` over `axes` axes."""
+        names = {"stride": 1, "padding": 0, "output_padding": 0, "dilation": 1}
+        stride, padding, extra, dilation = (each(given.get(name, least), axes) for name, least in names.items())
+        return cls(stride, padding, extra, dilation, int(given.get("groups", 1)))
 
     def check(self, x: Tensor, weight: Tensor) -> None:
         """Refuse other dimensions or channels."""

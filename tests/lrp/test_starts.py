@@ -156,7 +156,7 @@ class Until(nn.Module):
 def test_layers_that_run_several_times():
     torch.manual_seed(3)
     model, x = Runs().double().eval(), torch.randn(2, 1, 5, 6, dtype=torch.float64)
-    lrp = LRP(model, composites.alpha_beta(1.0))
+    lrp = LRP(model, composites.alpha_beta(1.0)).record(x)
     assert lrp.layers[:7] == ("first", "act", "twice", "act:2", "twice:2", "act:3", "add")
     relevance, layers = lrp.attribute(x, 1, return_layers=True, start="logit")
     assert tuple(layers) == ("input", *lrp.layers)
@@ -219,9 +219,11 @@ def test_unknown_layers_name_close_ones():
         def forward(self, x):
             return self.head(self.features(x))
 
-    lrp = LRP(Named().eval(), composites.epsilon())
-    assert lrp.layers == ("features.0", "features.1", "head")
     x = torch.ones(1, 2)
+    lrp = LRP(Named().eval(), composites.epsilon())
+    with pytest.raises(InputError, match="known once a scan was recorded"):
+        lrp.layers  # noqa: B018
+    assert lrp.record(x).layers == ("features.0", "features.1", "head")
     with pytest.raises(InputError, match=r"unknown layer 'feature\.1'; choose one of: features\.0, features\.1\. LRP"):
         lrp.attribute(x, layer="feature.1")
     with pytest.raises(InputError, match=r"unknown layer 'features'; choose one of: features\.0, features\.1\."):
@@ -277,7 +279,7 @@ class Gated(nn.Module):
 def test_layers_of_a_gate_carry_no_relevance():
     torch.manual_seed(0)
     lrp, x = LRP(Gated().double().eval(), composites.epsilon()), torch.randn(1, 1, 5, 6, dtype=torch.float64)
-    assert "conv" in lrp.layers
+    assert "conv" in lrp.record(x).layers
     assert "excite" not in lrp.layers
     with pytest.raises(InputError, match="layer 'excite': no relevance reaches it"):
         lrp.attribute(x, layer="excite")

@@ -1,0 +1,43 @@
+"""Say why a call cannot take what arrives, in the words of scans and layers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether an error of torch tells of too little memory rather than of a tensor that does not fit."""
+    return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
+
+
+def misfit(operation: str, args: Any, kwargs: Any) -> str:
+    """Return what a call was given and what it expects, as far as its operation tells.
+
+    Parameters
+    ----------
+    operation : str
+        Its name, see `neuroxai.graph.operations`.
+    args, kwargs
+        Its arguments.
+    """
+    tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
+    shapes = ", ".join(str(tuple(t.shape)) for t in tensors[:1])
+    if len(tensors) > 1 and operation == "linear" and tensors[0].shape[-1] != tensors[1].shape[1]:
+        return (
+            f"{tensors[0].shape[-1]} features arrive, expected {tensors[1].shape[1]}; the network was made for another "
+            "grid (check the shape of the scan against the network's in_shape)"
+        )
+    if len(tensors) > 1 and operation.startswith("conv") and operation[-2:-1].isdigit():
+        axes = int(operation[-2])
+        groups = kwargs.get("groups", args[6] if len(args) > 6 else 1)
+        inputs = tensors[1].shape[0] if "transpose" in operation else tensors[1].shape[1] * int(groups)
+        if tensors[0].ndim != axes + 2 or tensors[0].shape[1] != inputs:
+            return f"a tensor of shape {shapes} arrives, expected (batch, {inputs}, {', '.join('xyz'[:axes])})"
+        return (
+            f"the grid {tuple(tensors[0].shape[2:])} that arrives is smaller than what the filter "
+            f"{tuple(tensors[1].shape[2:])} reaches; give a larger scan, or a network with padding"
+        )
+    return f"{operation} cannot take a tensor of shape {shapes}"

@@ -1,0 +1,106 @@
+"""Functions of torch that do several things at once, opened up into those that the methods know.
+
+Written from the documented formulas of torch 2.13. What they call is recorded in their place.
+"""
+
+from __future__ import annotations
+
+import math
+import types
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def attention(
+    query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0,
+    is_causal: bool = False, scale: float | None = None, enable_gqa: bool = False,
+) -> Tensor:  # fmt: skip
+    """Scaled dot-product attention (Vaswani 2017, equation 1); dropout is off."""
+    factor = 1 / math.sqrt(query.size(-1)) if scale is None else scale
+    if enable_gqa:
+        key = key.repeat_interleave(query.size(-3) // key.size(-3), -3)
+        value = value.repeat_interleave(query.size(-3) // value.size(-3), -3)
+    scores = query @ key.transpose(-2, -1) * factor
+    if is_causal:
+        allowed = torch.ones(query.size(-2), key.size(-2), dtype=torch.bool, device=query.device).tril()
+        scores = scores.masked_fill(~allowed, -math.inf)
+    if attn_mask is not None:
+        scores = scores.masked_fill(~attn_mask, -math.inf) if attn_mask.dtype == torch.bool else scores + attn_mask
+    return torch.softmax(scores, -1) @ value
+
+
+def _glu(x: Tensor, dim: int = -1) -> Tensor:
+    signal, gate = x.chunk(2, dim)
+    return signal * torch.sigmoid(gate)
+
+
+def _addmm(x: Tensor, first: Tensor, second: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
+    product = first @ second
+    return (x if beta == 1 else x * beta) + (product if alpha == 1 else product * alpha)
+
+
+def _addcmul(x: Tensor, first: Tensor, second: Tensor, *, value: float = 1) -> Tensor:
+    return x + first * second * value
+
+
+def _addcdiv(x: Tensor, first: Tensor, second: Tensor, *, value: float = 1) -> Tensor:
+    return x + first / second * value
+
+
+def _lerp(start: Tensor, end: Tensor, weight: Any) -> Tensor:
+    return start + (end - start) * weight
+
+
+def _square(x: Tensor) -> Tensor:
+    return x * x
+
+
+def _std_mean(x: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+    return x.std(*args, **kwargs), x.mean(*(a for a in args[:1]), keepdim=bool(kwargs.get("keepdim", False)))
+
+
+def _var_mean(x: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+    return x.var(*args, **kwargs), x.mean(*(a for a in args[:1]), keepdim=bool(kwargs.get("keepdim", False)))
+
+
+def _reciprocal(x: Tensor) -> Tensor:
+    return 1 / x
+
+
+DECOMPOSITIONS: dict[str, Callable[..., Any]] = {
+    "scaled_dot_product_attention": attention,
+    "glu": _glu,
+    "addmm": _addmm,
+    "baddbmm": _addmm,
+    "addcmul": _addcmul,
+    "addcdiv": _addcdiv,
+    "lerp": _lerp,
+    "square": _square,
+    "std_mean": _std_mean,
+    "var_mean": _var_mean,
+    "reciprocal": _reciprocal,
+}
+
+
+def _never(*_: Any) -> bool:
+    return False
+
+
+def opened(function: Any) -> Callable[..., Any] | None:
+    """Return a Python function of torch with its body laid open to a function mode, or None if it has none.
+
+    Such a function asks first whether somebody wants to run it in its place; this copy of it does not ask.
+    """
+    if not isinstance(function, types.FunctionType) or function.__module__ not in (F.__name__, "torch.functional"):
+        return None
+    asks = {name: _never for name in function.__globals__ if name.startswith("has_torch_function")}
+    copy = types.FunctionType(
+        function.__code__, {**function.__globals__, **asks}, function.__name__, function.__defaults__,
+        function.__closure__,
+    )  # fmt: skip
+    copy.__kwdefaults__ = function.__kwdefaults__
+    return copy

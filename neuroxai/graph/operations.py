@@ -1,0 +1,175 @@
+"""The one table of torch's operations: what kind each is, for all methods.
+
+A layer, a function, a tensor's method, an operator, a method that writes in place and an ATen call of the same name are
+one operation here: ``nn.ReLU()(x)``, ``F.relu(x)``, ``x.relu_()`` and ``torch.ops.aten.relu(x)`` are "relu".
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import fx
+
+
+@dataclass(frozen=True)
+class Operation:
+    """What is known of one operation.
+
+    Attributes
+    ----------
+    kind : str
+        Operations of one kind are treated alike: "filter" (convolutions, linear layers), "bilinear" (matrix products),
+        "norm", "activation", "softmax", "max", "average", "resize", "reshape", "permute", "pick" (values copied or
+        moved), "pieces" (tuples of such), "cat", "pad", "same" (the values as they are), "cast", "sum", "product",
+        "deviation" (of a sample: standard deviations, lengths and their like) and "values" (what is taken out of a
+        tensor into Python).
+    arguments : str
+        Names of the arguments by place, separated by blanks.
+    sign : {"nonnegative", "keeps", "any"}
+        Sign of the output: >= 0, >= 0 wherever the input is, or not known.
+    offset : float
+        An activation's value at 0.
+    """
+
+    kind: str
+    arguments: str = "input"
+    sign: str = "any"
+    offset: float = 0.0
+
+
+_ACTIVATIONS = {
+    "nonnegative": "relu relu6 sigmoid hardsigmoid softplus",
+    "keeps": "elu selu celu leaky_relu gelu silu mish tanh hardswish softsign threshold atan asinh expm1 tanhshrink "
+    "softshrink hardshrink rrelu abs",
+    "any": "hardtanh logsigmoid prelu clamp clamp_min clamp_max clip",
+}
+_OFFSETS = {"sigmoid": 0.5, "hardsigmoid": 0.5, "softplus": 0.6931471805599453, "logsigmoid": -0.6931471805599453}
+_CONVOLUTION = "input weight bias stride padding dilation groups"
+_TRANSPOSED = "input weight bias stride padding output_padding groups dilation"
+_WINDOWS = "input kernel_size stride padding"
+_SAMPLE_NORM = "input weight bias running_mean running_var use_input_stats momentum eps"
+_BATCH_NORM = "input weight bias running_mean running_var training momentum eps"
+
+
+def _table() -> dict[str, Operation]:
+    table: dict[str, Operation] = {}
+
+    def add(kind: str, names: str, arguments: str = "input", sign: str = "any") -> None:
+        table.update({name: Operation(kind, arguments, sign, _OFFSETS.get(name, 0.0)) for name in names.split()})
+
+    for axes in (1, 2, 3):
+        add("filter", f"conv{axes}d", _CONVOLUTION)
+        add("filter", f"conv_transpose{axes}d", _TRANSPOSED)
+        add("max", f"max_pool{axes}d", f"{_WINDOWS} dilation ceil_mode return_indices", "keeps")
+        add("max", f"adaptive_max_pool{axes}d", "input output_size return_indices", "keeps")
+        add("average", f"avg_pool{axes}d", f"{_WINDOWS} ceil_mode count_include_pad divisor_override", "keeps")
+        add("average", f"adaptive_avg_pool{axes}d", "input output_size", "keeps")
+    add("filter", "linear", "input weight bias")
+    add("filter", "patch_individual_filter")
+    add("bilinear", "matmul bmm mm mv einsum", "input other")
+    add("norm", "batch_norm", _BATCH_NORM)
+    add("norm", "instance_norm", _SAMPLE_NORM)
+    add("norm", "group_norm", "input num_groups weight bias eps")
+    add("norm", "layer_norm", "input normalized_shape weight bias eps")
+    add("norm", "rms_norm", "input normalized_shape weight eps")
+    for sign, names in _ACTIVATIONS.items():
+        add("activation", names, "input", sign)
+    add("softmax", "softmax log_softmax softmin", "input dim", "nonnegative")
+    add("average", "mean sum", "input dim keepdim dtype", "keeps")
+    add("max", "amax", "input dim keepdim", "keeps")
+    add("max", "max", "input dim keepdim", "keeps")
+    add("max", "maximum", "input other", "keeps")
+    add("resize", "interpolate upsample", "input size scale_factor mode align_corners recompute_scale_factor antialias")
+    add("reshape", "flatten view reshape squeeze unsqueeze unflatten view_as reshape_as ravel", "input", "keeps")
+    add("permute", "permute transpose movedim moveaxis swapaxes swapdims t T mT H mH adjoint", "input", "keeps")
+    add(
+        "pick",
+        "getitem narrow select index_select expand expand_as broadcast_to repeat tile repeat_interleave flip roll "
+        "rot90 unfold pixel_shuffle pixel_unshuffle channel_shuffle diagonal gather take_along_dim slice select_scatter "
+        "slice_scatter index_put setitem masked_fill where fill copy zero tril triu as_strided diag_embed cumulated",
+        "input",
+        "any",
+    )
+    add("pieces", "chunk split tensor_split unbind split_with_sizes unsafe_chunk unsafe_split hsplit vsplit dsplit")
+    add("cat", "cat stack hstack vstack", "tensors dim", "keeps")
+    add("pad", "pad constant_pad_nd", "input pad mode value")
+    add("same", "contiguous clone detach alias dropout dropout1d dropout2d dropout3d feature_dropout alpha_dropout "
+        "feature_alpha_dropout lift_fresh requires_grad cpu cuda identity", "input p training", "keeps")  # fmt: skip
+    add("cast", "to type_as float double half bfloat16 type", "input", "keeps")
+    add("sum", "add sub rsub", "input other alpha")
+    add("sum", "neg")
+    add("product", "mul div rdiv", "input other")
+    add("deviation", "std var norm linalg_norm linalg_vector_norm vector_norm rsqrt sqrt", "input dim")
+    add("values", "item tolist numpy bool int float_ index_ is_nonzero equal allclose nonzero unique array contains "
+        "masked_select argwhere", "input")  # fmt: skip
+    return table
+
+
+OPERATIONS = _table()
+GATES = {"sigmoid", "hardsigmoid", "softmax"}
+_SAME_OPERATION = {
+    "multiply": "mul", "divide": "div", "true_divide": "div", "truediv": "div", "negative": "neg", "subtract": "sub",
+    "concat": "cat", "concatenate": "cat", "radd": "add", "rmul": "mul", "rtruediv": "rdiv", "iadd": "add",
+    "isub": "sub", "imul": "mul", "itruediv": "div", "idiv": "div", "data": "detach", "_unsafe_view": "view",
+    "_softmax": "softmax", "_log_softmax": "log_softmax", "upsample": "interpolate", "float": "float_",
+    "special_softmax": "softmax", "special_expit": "sigmoid", "expit": "sigmoid", "_adaptive_avg_pool2d":
+    "adaptive_avg_pool2d", "_adaptive_avg_pool3d": "adaptive_avg_pool3d", "row_stack": "vstack", "log_sigmoid":
+    "logsigmoid", "arctan": "atan", "arcsinh": "asinh", "_to_copy": "to", "constant_pad_nd": "pad",
+    "resolve_conj": "same", "resolve_neg": "same", "tensordot": "tensordot", "rmatmul": "rmatmul",
+}  # fmt: skip
+
+
+@functools.lru_cache(maxsize=4096)
+def name_of(function: Callable[..., Any]) -> str:
+    """Return the one name of an operation, however it is called."""
+    if isinstance(function, torch._ops.OpOverload | torch._ops.OpOverloadPacket):
+        name = str(function.overloadpacket if isinstance(function, torch._ops.OpOverload) else function)
+        name = name.rpartition(".")[2]
+    else:
+        name = str(getattr(function, "__name__", type(function).__name__))
+        if name == "__get__":  # a tensor's attribute
+            name = str(getattr(getattr(function, "__self__", None), "__name__", name))
+    if name.startswith("__") and name.endswith("__"):
+        name = name.strip("_")
+        name = {"float": "float_", "index": "index_"}.get(name, name)
+    elif name == "float" and function is torch.Tensor.float:
+        return "float"
+    else:
+        name = name.rstrip("_") or name
+    return _SAME_OPERATION.get(name, name)
+
+
+def kind_of(node: fx.Node) -> str:
+    """Return the kind of a recorded call, or "" if it is not known."""
+    known = OPERATIONS.get(node.meta.get("operation", ""))
+    return "" if known is None else known.kind
+
+
+def arguments(node: fx.Node) -> dict[str, Any]:
+    """Return a recorded call's arguments by their names: "input", "weight", "dim", ..."""
+    names = _names(node.target) or tuple(OPERATIONS[node.meta["operation"]].arguments.split())
+    found = dict(zip(names, node.args, strict=False))
+    found.update(node.kwargs)
+    return {_RENAMED.get(name, name): value for name, value in found.items()}
+
+
+_RENAMED = {"self": "input", "axis": "dim", "tensor": "input", "vec2": "other", "mat2": "other", "x": "input"}
+
+
+@functools.lru_cache(maxsize=4096)
+def _names(function: Any) -> tuple[str, ...] | None:
+    """Return the names of a function's arguments by place, where it tells them."""
+    function = getattr(function, "function", function)  # one that writes into no tensor
+    if isinstance(function, torch._ops.OpOverload):
+        return tuple(argument.name for argument in function._schema.arguments)
+    if not inspect.isfunction(function):
+        return None
+    parameters = inspect.signature(function).parameters.values()
+    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
+        return None
+    return tuple(p.name for p in parameters)
