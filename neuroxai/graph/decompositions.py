@@ -71,9 +71,15 @@ def _reciprocal(x: Tensor) -> Tensor:
     return 1 / x
 
 
+def _bilinear(first: Tensor, second: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    product = torch.einsum("...i,oij,...j->...o", first, weight, second)
+    return product if bias is None else product + bias
+
+
 DECOMPOSITIONS: dict[str, Callable[..., Any]] = {
     "scaled_dot_product_attention": attention,
     "glu": _glu,
+    "bilinear": _bilinear,
     "addmm": _addmm,
     "baddbmm": _addmm,
     "addcmul": _addcmul,
@@ -95,7 +101,9 @@ def opened(function: Any) -> Callable[..., Any] | None:
 
     Such a function asks first whether somebody wants to run it in its place; this copy of it does not ask.
     """
-    if not isinstance(function, types.FunctionType) or function.__module__ not in (F.__name__, "torch.functional"):
+    if not isinstance(function, types.FunctionType):
+        return None
+    if function.__globals__.get("__name__") not in (F.__name__, "torch.functional"):
         return None
     asks = {name: _never for name in function.__globals__ if name.startswith("has_torch_function")}
     copy = types.FunctionType(

@@ -83,7 +83,7 @@ def eval_copy(model: nn.Module, inplace: bool = True) -> nn.Module:
         if any(is_lazy(p) for p in module._parameters.values()):
             raise InputError(f"layer {name!r} has uninitialised parameters; run the model once before explaining it")
         hooks = [*module._forward_hooks.values(), *module._forward_pre_hooks.values()]
-        if any(not isinstance(hook, _WEIGHTS_BY_HOOK) for hook in hooks):
+        if any(not isinstance(hook, _WEIGHTS_BY_HOOK) and not _of_export(hook) for hook in hooks):
             hooked.append(name or "the model itself")
     if hooked:
         warnings.warn(
@@ -112,7 +112,7 @@ class _Copier:
                 )
             self.done[id(module)] = module
             return module
-        copy = module.__class__.__new__(module.__class__)
+        copy = object.__new__(module.__class__)  # some classes make another class for each instance
         own = copy.__dict__
         own.update(module.__dict__)
         self.done[id(module)] = copy
@@ -153,11 +153,16 @@ class _Copier:
             forward = module._old_forward
         if isinstance(forward, types.MethodType) and forward.__self__ is module:
             copy.__dict__["forward"] = types.MethodType(forward.__func__, copy)
-        elif self.training:
+        elif self.training and list(module.children()):
             raise UnsupportedLayerError(
                 f"the forward of {name or 'the model'!r} ({type(module).__name__}) was replaced on the instance, and "
                 "would run the model in training mode; call model.eval() first"
             )
+
+
+def _of_export(hook: Any) -> bool:
+    """Whether a hook only checks or unpacks the inputs of an exported program."""
+    return str(getattr(hook, "__module__", "")).startswith("torch.export")
 
 
 def _holds_modules(value: Any) -> bool:

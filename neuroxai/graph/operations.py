@@ -90,20 +90,27 @@ def _table() -> dict[str, Operation]:
     add(
         "pick",
         "getitem narrow select index_select expand expand_as broadcast_to repeat tile repeat_interleave flip roll "
-        "rot90 unfold pixel_shuffle pixel_unshuffle channel_shuffle diagonal gather take_along_dim slice select_scatter "
-        "slice_scatter index_put setitem masked_fill where fill copy zero tril triu as_strided diag_embed cumulated",
+        "rot90 unfold pixel_shuffle pixel_unshuffle channel_shuffle diagonal gather take_along_dim slice "
+        "select_scatter slice_scatter index_put setitem masked_fill where fill copy zero tril triu as_strided "
+        "diag_embed as_memory as_strided_scatter im2col",
         "input",
         "any",
     )
     add("pieces", "chunk split tensor_split unbind split_with_sizes unsafe_chunk unsafe_split hsplit vsplit dsplit")
     add("cat", "cat stack hstack vstack", "tensors dim", "keeps")
     add("pad", "pad constant_pad_nd", "input pad mode value")
-    add("same", "contiguous clone detach alias dropout dropout1d dropout2d dropout3d feature_dropout alpha_dropout "
-        "feature_alpha_dropout lift_fresh requires_grad cpu cuda identity", "input p training", "keeps")  # fmt: skip
+    add(
+        "same",
+        "contiguous clone detach alias dropout dropout1d dropout2d dropout3d feature_dropout alpha_dropout "
+        "feature_alpha_dropout same lift_fresh requires_grad cpu cuda identity",
+        "input p training",
+        "keeps",
+    )
     add("cast", "to type_as float double half bfloat16 type", "input", "keeps")
     add("sum", "add sub rsub", "input other alpha")
     add("sum", "neg")
     add("product", "mul div rdiv", "input other")
+    add("power", "pow float_power", "input exponent")
     add("deviation", "std var norm linalg_norm linalg_vector_norm vector_norm rsqrt sqrt", "input dim")
     add("values", "item tolist numpy bool int float_ index_ is_nonzero equal allclose nonzero unique array contains "
         "masked_select argwhere", "input")  # fmt: skip
@@ -169,7 +176,10 @@ def _names(function: Any) -> tuple[str, ...] | None:
         return tuple(argument.name for argument in function._schema.arguments)
     if not inspect.isfunction(function):
         return None
-    parameters = inspect.signature(function).parameters.values()
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except ValueError:  # a wrapper about a built-in function
+        return None
     if any(p.kind is p.VAR_POSITIONAL for p in parameters):
         return None
     return tuple(p.name for p in parameters)

@@ -19,7 +19,7 @@ from torch import Tensor, fx, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakIdKeyDictionary
 
-from neuroxai.errors import InputError, NeuroxaiError, UnsupportedLayerError
+from neuroxai.errors import InputError, NeuroxaiError, SpaceError, UnsupportedLayerError
 from neuroxai.graph.checks import misfit, out_of_memory
 from neuroxai.graph.decompositions import DECOMPOSITIONS, opened
 from neuroxai.graph.operations import OPERATIONS, name_of
@@ -27,11 +27,23 @@ from neuroxai.graph.writes import Memory, OutOfPlace
 from neuroxai.layers import PatchIndividualFilter
 
 LEAVES = (PatchIndividualFilter,)  # layers that are one operation
-_LAYERS = ("torch.nn.", "neuroxai.layers")  # their output bears the layer's name
 # of a tensor they read the shape and type alone
 _LIKE = ("zeros_like", "ones_like", "full_like", "empty_like", "new_zeros", "new_ones", "new_full", "new_empty",
          "new_tensor")  # fmt: skip
-_RANDOM = ("rand_like", "randn_like", "randint_like", "rand", "randn", "randint", "randperm", "normal", "bernoulli", "multinomial", "poisson", "uniform")
+_RANDOM = (
+    "rand_like",
+    "randn_like",
+    "randint_like",
+    "rand",
+    "randn",
+    "randint",
+    "randperm",
+    "normal",
+    "bernoulli",
+    "multinomial",
+    "poisson",
+    "uniform",
+)
 _RANDOM_IN_TRAINING = ("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout",
                        "feature_dropout", "rrelu")  # fmt: skip
 _NOT_THE_USERS = ("/torch/", "/neuroxai/graph/", "/neuroxai/lrp/", "/neuroxai/attribution/")
@@ -173,7 +185,7 @@ class Recorder(TorchFunctionMode):
         _prune(self.graph)
         for call in self.graph.nodes:
             if call.meta["operation"] == "random":
-                raise UnsupportedLayerError(f"{describe(call)}: it draws random numbers; the record would not repeat")
+                raise UnsupportedLayerError(f"{at_line(call)}: it draws random numbers; the record would not repeat")
         return Record(self.graph, self.root, sources, node, output, self.books.of_one_scan)
 
     # the function mode
@@ -251,7 +263,7 @@ class Recorder(TorchFunctionMode):
         node = call()
         kind = OPERATIONS.get(node.meta["operation"])
         if kind is not None and kind.kind == "values" and node.meta["depends"] and not self.books.of_one_scan:
-            self.books.of_one_scan = describe(node)
+            self.books.of_one_scan = at_line(node)
         self.graph.erase_node(node)
 
     def _outputs(self, node: fx.Node, output: Any, tensors: Sequence[Tensor]) -> None:
@@ -259,6 +271,7 @@ class Recorder(TorchFunctionMode):
             if not any(output is other for other in tensors):
                 self.memory.made(output, node)
         elif isinstance(output, tuple | list):
+            node.meta["many"] = True
             for index, item in enumerate(output):
                 if isinstance(item, Tensor | tuple | list):
                     picked = self._node("call_function", _pick, (node, index), {}, "getitem")
@@ -327,8 +340,12 @@ class Recorder(TorchFunctionMode):
     def _left(self, name: str) -> Callable[..., None]:
         def leave(module: nn.Module, inputs: Any, output: Any) -> None:
             frame = self.stack.pop()
+            if output is None and sys.exc_info()[0] is not None:  # it failed, the innermost first
+                self.books.misfit = self.books.misfit or f"layer {name!r} ({type(module).__name__})"
+                return
+            self.books.misfit = ""
             made = list(_tensors(output))
-            leaf = type(module).__module__.startswith(_LAYERS) and not module._modules
+            leaf = not module._modules
             if leaf and len(made) == 1 and any(made[0] is given for given in _tensors(inputs)):
                 self._passed(name, module, made[0])
             if frame.tracked and made and not any(t in self.nodes for t in made):
@@ -355,8 +372,11 @@ class Recorder(TorchFunctionMode):
         own = type(module).forward
 
         def forward(x: Tensor) -> Any:
-            with torch._C.DisableTorchFunction():
-                output = own(module, x)
+            try:
+                with torch._C.DisableTorchFunction():
+                    output = own(module, x)
+            except SpaceError as error:
+                raise SpaceError(f"layer {name!r}: {error}") from error
             if x not in self.nodes:
                 return output
             self.stack.append(_Frame(name, module))
@@ -371,16 +391,20 @@ class Recorder(TorchFunctionMode):
 
 
 def describe(node: fx.Node) -> str:
-    """Name a call for a message: what it is, where it stands and the line that makes it."""
+    """Name a call for a message: what it is and where it stands."""
     layer, kind, operation = node.meta["layer"], node.meta["type"], node.meta["operation"]
-    line = f", {node.meta['line']}" if node.meta.get("line") else ""
     if node.meta["label"] == layer and layer:
-        return f"layer {layer!r} ({kind.__name__}){line}"
+        return f"layer {layer!r} ({kind.__name__})"
     if operation == "get_attr":
         return f"tensor {node.meta['label']!r}"
     place = f"in module {layer!r} ({kind.__name__})" if layer else "in the network" if kind is None else (
         f"in {kind.__name__}")  # fmt: skip
-    return f"operation {operation!r} (node {node.name!r}) {place}{line}"
+    return f"operation {operation!r} (node {node.name!r}) {place}"
+
+
+def at_line(node: fx.Node) -> str:
+    """Name a call for a message, with the line of the user's code that makes it."""
+    return f"{describe(node)}, {node.meta['line']}" if node.meta.get("line") else describe(node)
 
 
 def label(node: fx.Node) -> str:
@@ -442,7 +466,7 @@ def _training(args: Any, kwargs: dict[str, Any], func: Callable[..., Any]) -> bo
 def _line_of_the_user() -> str:
     """Return the line of code outside torch and the package that runs now."""
     frame: Any = sys._getframe(2)
-    while frame is not None:
+    while frame is not None and frame.f_code is not Recorder.run.__code__:
         file = frame.f_code.co_filename
         if not any(part in file for part in _NOT_THE_USERS) and not file.startswith("<"):
             text = linecache.getline(file, frame.f_lineno).strip()

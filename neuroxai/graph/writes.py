@@ -140,11 +140,16 @@ def _memory(x: Tensor, order: Sequence[int]) -> Tensor:
     return x.permute(*order).reshape(-1).clone()
 
 
+def _places(flat: Tensor, size: Sequence[int], stride: Sequence[int], offset: int) -> Tensor:
+    """Return where in a flat tensor the values of a view stand."""
+    return torch.arange(flat.numel(), device=flat.device).as_strided(size, stride, offset).reshape(-1)
+
+
 def _view(flat: Tensor, size: Sequence[int], stride: Sequence[int], offset: int) -> Tensor:
     """Return a view of a flat tensor."""
-    return flat.as_strided(size, stride, offset)
+    return flat[_places(flat, size, stride, offset)].reshape(size)
 
 
 def _write(flat: Tensor, value: Tensor, size: Sequence[int], stride: Sequence[int], offset: int) -> Tensor:
-    """Return a flat tensor with a view of it replaced."""
-    return torch.as_strided_scatter(flat, value.expand(size), size, stride, offset)
+    """Return a flat tensor with a view of it replaced (the gradient of torch's as_strided_scatter is wrong in 2.13)."""
+    return flat.index_copy(0, _places(flat, size, stride, offset), value.expand(size).reshape(-1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -108,6 +109,13 @@ def _activation(context: Context, node: fx.Node) -> Step:
     return PassStep(**call_options(context, node), gives=known.sign, offset=known.offset)
 
 
+def _power(context: Context, node: fx.Node) -> Step:
+    exponent = arguments(node).get("exponent")
+    if not isinstance(exponent, int | float) or exponent <= 0 or not context.depends(node.args[0]):
+        raise context.refuse(node, f"a power of {exponent} has no relevance rule; a positive number has")
+    return PassStep(**call_options(context, node))
+
+
 def _cast(context: Context, node: fx.Node) -> Step:
     return PassStep(**call_options(context, node), gives="keeps")
 
@@ -118,14 +126,24 @@ def _softmax(context: Context, node: fx.Node) -> Step:
 
 def _move(context: Context, node: fx.Node) -> Step:
     """Return the step of an operation that moves or copies values, with all tensors whose values it moves."""
-    if kind_of(node.args[0]) == "pieces" if node.args and isinstance(node.args[0], fx.Node) else False:
-        return _piece(context, node)
-    if node.args and isinstance(node.args[0], fx.Node) and node.args[0].meta["operation"] == "max":
-        return _maximum(context, node)
+    if node.args and isinstance(node.args[0], fx.Node) and node.args[0].meta.get("many"):
+        return _picked(context, node, node.args[0])
     tensors = context.tensors(node)
     names = tuple(dict.fromkeys(t.name for t in tensors))
     gives = "keeps" if sign_of(node) == "keeps" and not context.others(node, *tensors) else "any"
     return MoveStep(node.name, names, (label(node),), context.caller(node), context.others(node, *tensors), gives=gives)
+
+
+def _picked(context: Context, node: fx.Node, source: fx.Node) -> Step:
+    """Return the step of picking from what an operation with several outputs put out."""
+    kind = kind_of(source)
+    if kind == "pieces":
+        return _piece(context, node)
+    if kind != "max" or node.args[1] != 0:
+        raise context.refuse(source)
+    if source.meta["operation"] == "max":
+        return _maximum(context, node)
+    return replace(of_call(context, source), name=node.name)
 
 
 def _piece(context: Context, node: fx.Node) -> Step:
@@ -141,6 +159,7 @@ def _window_maximum(kind: Any, count: int, context: Context, node: fx.Node) -> S
     given = {name: value for name, value in arguments(node).items() if not name.startswith("_")}
     source = context.only_input(node)
     del given["input"]
+    given.pop("return_indices", None)  # who reads them is another matter
     try:
         pool = kind.of(count, **given)
     except (TypeError, UnsupportedLayerError) as error:
@@ -249,8 +268,7 @@ _MAKERS: dict[str, Maker] = {
     "div": of_quotient,
     "rdiv": of_quotient,
     "neg": of_negative,
-    "as_memory": _move,
-    "as_strided_scatter": _move,
+    "pow": _power,
 }
 _KINDS: dict[str, Maker] = {
     "activation": _activation,

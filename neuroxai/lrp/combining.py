@@ -99,12 +99,10 @@ def _held(context: Context, node: fx.Node) -> Step:
     """Return the step of a product that is linear in each factor."""
     tensors = list(dict.fromkeys(context.tensors(node)))
     signals = [tensor for tensor in tensors if not context.is_gate(tensor)] or tensors
-    twice = sum(node.args.count(tensor) for tensor in signals) > len(signals)
-    sums = context.composite.sums
-    others = context.others(node, *signals)
-    if twice:  # a square: each of its two factors takes half, so that all goes to the one tensor
-        return FactorStep(node.name, (signals[0].name,), (label(node),), context.caller(node), others)
+    flat: list[Any] = []
+    fx.node.map_aggregate(node.args, flat.append)
     return HeldStep(
-        node.name, tuple(s.name for s in signals), (label(node),), context.caller(node), others,
-        rule=Epsilon(sums.epsilon),
+        node.name, tuple(s.name for s in signals), (label(node),), context.caller(node),
+        context.others(node, *signals), rule=Epsilon(context.composite.sums.epsilon),
+        factors=sum(flat.count(signal) for signal in signals),
     )  # fmt: skip

@@ -96,7 +96,9 @@ class Composite:
             if isinstance(key, int) and not -positions <= key < positions:
                 raise InputError(f"composite position {key}: the network has {positions} layers with weights")
 
-    def rule_for(self, name: str, module: nn.Module | type[nn.Module], position: int | None = None, positions: int = 0) -> Rule:
+    def rule_for(
+        self, name: str, module: nn.Module | type[nn.Module], position: int | None = None, positions: int = 0
+    ) -> Rule:
         """Return the rule of one layer.
 
         Parameters

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, fx, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.instancenorm import _InstanceNorm
 
 from neuroxai.errors import UnsupportedLayerError
 from neuroxai.graph.operations import GATES, OPERATIONS, arguments, kind_of
@@ -27,7 +29,7 @@ _LAYERS: dict[str, type[nn.Module]] = {
     **{f"{name.lower()}{n}d": getattr(nn, f"{name}{n}d") for name in ("Conv",) for n in (1, 2, 3)},
     **{f"conv_transpose{n}d": getattr(nn, f"ConvTranspose{n}d") for n in (1, 2, 3)},
     "linear": nn.Linear, "matmul": nn.Linear, "mm": nn.Linear, "patch_individual_filter": PatchIndividualFilter,
-    "batch_norm": nn.BatchNorm3d, "instance_norm": nn.InstanceNorm3d, "group_norm": nn.GroupNorm,
+    "batch_norm": _BatchNorm, "instance_norm": _InstanceNorm, "group_norm": nn.GroupNorm,
     "layer_norm": nn.LayerNorm, "rms_norm": nn.RMSNorm,
 }  # fmt: skip
 _THROUGH = {"reshape", "permute", "pick", "pieces", "same", "cast", "resize", "sum", "cat"}
@@ -67,7 +69,8 @@ class Context:
 
     def refuse(self, node: fx.Node, why: str = _WAY_OUT) -> UnsupportedLayerError:
         """Return the error that names a call."""
-        return UnsupportedLayerError(f"{describe(node)}: {why}")
+        line = f" ({node.meta['line']})" if node.meta.get("line") else ""
+        return UnsupportedLayerError(f"{describe(node)}: {why}{line}")
 
     def depends(self, value: Any) -> bool:
         """Whether an argument is a call's value that depends on the input."""
@@ -91,10 +94,9 @@ class Context:
 
     def type_of(self, node: fx.Node) -> type[nn.Module]:
         """Return the type of the layer that a call is, or would be."""
-        own = node.meta["type"]
-        if label(node) == node.meta["layer"] and own is not None:
-            return own  # type: ignore[no-any-return]
-        return _LAYERS.get(node.meta["operation"], nn.Module)
+        base = _LAYERS.get(node.meta["operation"], nn.Module)
+        own: type[nn.Module] | None = node.meta["type"]
+        return own if own is not None and label(node) == node.meta["layer"] and issubclass(own, base) else base
 
     def rule_for(self, node: fx.Node) -> Rule:
         """Return the composite's rule for a layer with weights or a batch normalisation."""

@@ -28,9 +28,12 @@ class HeldStep(CallStep):
     ----------
     rule : Epsilon or Zero
         Stabiliser of the denominators.
+    factors : int
+        How many factors share the relevance; a tensor that enters twice counts twice.
     """
 
     rule: Rule = field(default_factory=Epsilon)
+    factors: int = 1
 
     def forward(self, values: Values, nonnegative: Sequence[bool]) -> tuple[Any, Any]:
         """Run it; what it read and put out is kept."""
@@ -38,7 +41,7 @@ class HeldStep(CallStep):
         return output, ({name: values[name] for name in self.reads()}, output)
 
     def backward(self, kept: Any, relevance: Tensor) -> Sequence[Tensor]:
-        """Return ``x_i (dz/dx_i)^T (R / z) / n`` for each of the n inputs."""
+        """Return ``x_i (dz/dx_i)^T (R / z) / n`` for each input of n factors."""
         values, z = kept
         empty = relevance.new_zeros(0)
         (signal,) = part_signals(self.rule, Saved(empty, empty, None, False, [z]), relevance)
@@ -48,5 +51,5 @@ class HeldStep(CallStep):
                 x = values[name].detach().requires_grad_(True)
                 output = self.call({**values, name: x})
                 (back,) = torch.autograd.grad(output, x, signal)
-            shares.append(x.detach() * back / len(self.inputs))
+            shares.append(x.detach() * back / self.factors)
         return shares

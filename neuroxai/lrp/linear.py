@@ -113,6 +113,9 @@ class LinearStep(Step):
             If the normalisation folded into a linear layer does not act on its features.
         """
         x = values[self.inputs[0]]
+        if x.ndim == 1:  # a network that lets go of the axis of the batch
+            output, kept = self.forward({**values, self.inputs[0]: x[None]}, nonnegative)
+            return output[0], ("alone", kept)
         weight, bias = self.parameters(values)
         self.operator.check(x, weight)
         if self.pool is not None and isinstance(self.operator, Conv):
@@ -139,6 +142,8 @@ class LinearStep(Step):
 
     def backward(self, kept: Any, relevance: Tensor) -> Sequence[Tensor]:
         """Apply the rule."""
+        if kept[0] == "alone":
+            return (self.backward(kept[1], relevance[None])[0][0],)
         of_layer: Saved = kept[0]
         if isinstance(kept[1], tuple):
             phases, index = kept[1]

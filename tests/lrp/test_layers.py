@@ -199,7 +199,7 @@ def test_a_named_rule_goes_before_the_rule_of_sums():
     for key in (nn.AvgPool2d, "layer"):
         check(nn.AvgPool2d(2), Composite({key: ZPlus()}), rule, x, 0)
     with pytest.raises(UnsupportedLayerError, match=r"'layer' \(AvgPool2d\): Pass is no rule for a layer that mixes"):
-        LRP(Scores(nn.AvgPool2d(2)), Composite({nn.AvgPool2d: Pass()}))
+        LRP(Scores(nn.AvgPool2d(2)), Composite({nn.AvgPool2d: Pass()})).record(x)
 
 
 COPIES = {
@@ -265,9 +265,9 @@ def test_adaptive_maxima_win_all(axes, functional):
         for sample in range(2):  # all values differ: the winner is where the output's value stands
             winners[sample] = torch.where(x[sample] == out[sample, target], x[sample], 0.0)
         torch.testing.assert_close(got, winners)
-    refused = Call(lambda x: pool(x, size, return_indices=True)[0])
-    with pytest.raises(UnsupportedLayerError, match=r"indices|adaptive_max_pool"):
-        LRP(Scores(refused).eval(), composites.epsilon())
+    with_indices = Scores(Call(lambda x: pool(x, size, return_indices=True)[0])).eval()
+    got = LRP(with_indices, composites.z_plus()).attribute(x, 0, start="logit")
+    assert torch.equal(got, LRP(Scores(layer).eval(), composites.z_plus()).attribute(x, 0, start="logit"))
 
 
 def test_conservation_through_every_layer():
@@ -294,7 +294,11 @@ def test_conservation_through_every_layer():
 @pytest.mark.parametrize(
     ("layer", "shape", "message"),
     [
-        (nn.ConvTranspose3d(2, 1, 2), (1, 1, 3, 3, 3), r"'layer': .*\(1, 1, 3, 3, 3\) arrives; \(batch, 2, x, y, z\)"),
+        (
+            nn.ConvTranspose3d(2, 1, 2),
+            (1, 1, 3, 3, 3),
+            r"'layer' .*\(1, 1, 3, 3, 3\) arrives, expected \(batch, 2, x, y, z\)",
+        ),
         (nn.AvgPool3d(2), (1, 2, 3), "layer 'layer'"),
         (nn.AdaptiveAvgPool3d(1), (1, 2), "layer 'layer'"),
     ],

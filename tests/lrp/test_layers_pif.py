@@ -82,7 +82,11 @@ def test_the_mean_of_the_strains_halves_and_the_sum_conserves(reassemble):
     x = torch.randn(2, 1, 6, 7, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     logit = model(x)[:, 1].detach()
     rules = {kind: Epsilon(0) for kind in (nn.Conv3d, nn.Linear, PatchIndividualFilter)}
-    mean = LRP(model, Composite(rules)).attribute(x, 1, start="logit")
+    mean = (
+        LRP(model, Composite(rules))
+        .record(torch.rand(1, 1, 6, 7, 6, dtype=torch.float64))
+        .attribute(x, 1, start="logit")
+    )
     total = LRP(model, Composite(rules, strains="sum")).attribute(x, 1, start="logit")
     torch.testing.assert_close(total.flatten(1).sum(1), logit, rtol=1e-10, atol=0)
     torch.testing.assert_close(mean, total / 2, rtol=1e-10, atol=0)
@@ -109,10 +113,10 @@ def test_presets_layers_and_positions():
 def test_refused():
     model = network(reassemble=False)
     lrp = LRP(model, composites.epsilon())
-    with pytest.raises(InputError, match=r"layer '2': .*\(batch, 2, 4, 5, 4\) is wanted: the layer's patches belong"):
+    with pytest.raises(InputError, match=r"layer '2': .* wanted \(batch, 2, 4, 5, 4\); its patches belong"):
         lrp.attribute(torch.rand(1, 1, 7, 7, 6, dtype=torch.float64), 0, start="logit")
     rules = {**composites.epsilon().rules, PatchIndividualFilter: Pass()}
     with pytest.raises(UnsupportedLayerError, match=r"layer '2' \(PatchIndividualFilter\): Pass is no rule"):
-        LRP(model, Composite(rules))
+        LRP(model, Composite(rules)).record(torch.rand(1, 1, 6, 7, 6, dtype=torch.float64))
     with pytest.raises(InputError, match="unknown way to put strains together 'max'"):
         Composite({}, strains="max")
