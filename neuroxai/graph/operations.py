@@ -148,6 +148,7 @@ def name_of(function: Callable[..., Any]) -> str:
         return "float"
     else:
         name = name.rstrip("_") or name
+    name = name.removesuffix("_with_indices")
     return _SAME_OPERATION.get(name, name)
 
 

@@ -174,7 +174,10 @@ class Recorder(TorchFunctionMode):
             )
         node = self.memory.node_of(output) if output in self.nodes else None
         if node is None or not node.meta["depends"]:
-            hidden = f" through {self.books.opaque[0]}" if self.books.opaque else ""
+            scripted = [f"layer {name!r} ({type(module).__name__})" for name, module in
+                        self.root.model.named_modules() if isinstance(module, torch.jit.ScriptModule)]  # fmt: skip
+            opaque = [*scripted, *self.books.opaque]
+            hidden = f" through {opaque[0]}" if opaque else ""
             why = (
                 "what runs there cannot be seen (a scripted module or an operation from outside torch); rewrite it in "
                 "Python, or use a gradient method" if hidden else "the scores do not depend on the input"

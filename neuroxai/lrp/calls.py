@@ -16,6 +16,7 @@ from neuroxai.graph.record import label
 from neuroxai.lrp import axes, norms
 from neuroxai.lrp.combining import of_matrix_product, of_negative, of_product, of_quotient, of_sum
 from neuroxai.lrp.context import Context, sign_of, with_input
+from neuroxai.lrp.held import SoftmaxStep
 from neuroxai.lrp.linear import FixedNorm, LinearStep
 from neuroxai.lrp.makers import SOFTMAX, call_options, mix, norm
 from neuroxai.lrp.norms import Statistics
@@ -121,6 +122,8 @@ def _cast(context: Context, node: fx.Node) -> Step:
 
 
 def _softmax(context: Context, node: fx.Node) -> Step:
+    if context.composite.attention == "attn_lrp" and node.meta["operation"] == "softmax":
+        return SoftmaxStep(**call_options(context, node), axis=int(arguments(node)["dim"]))
     raise context.refuse(node, SOFTMAX)
 
 

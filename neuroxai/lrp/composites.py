@@ -51,6 +51,10 @@ class Composite:
         How the relevance of the two strains of a `neuroxai.layers.PatchIndividualFilter` with overlap is put together:
         averaged as in Eitel 2021, where half of it goes on, or added up, which conserves it.
 
+    attention : {"cp_lrp", "attn_lrp"}
+        How relevance passes an attention: through the values alone, its weights held constant (Ali et al. 2022), or
+        through the softmax as well, each factor of a matrix product taking half (Achtibat et al. 2024).
+
     Raises
     ------
     InputError
@@ -66,6 +70,7 @@ class Composite:
     rules: Mapping[Key, Rule]
     sums: Rule = field(default_factory=Epsilon)
     strains: Literal["mean", "sum"] = "mean"
+    attention: Literal["cp_lrp", "attn_lrp"] = "cp_lrp"
 
     def __post_init__(self) -> None:
         for key, rule in self.rules.items():
@@ -78,6 +83,8 @@ class Composite:
             raise InputError("sums cannot pass relevance through: it would be doubled; use Epsilon()")
         if self.strains not in ("mean", "sum"):
             raise one_of("way to put strains together", self.strains, ("mean", "sum"))
+        if self.attention not in ("cp_lrp", "attn_lrp"):
+            raise one_of("way through an attention", self.attention, ("cp_lrp", "attn_lrp"))
         object.__setattr__(self, "rules", dict(self.rules))
 
     def check(self, names: Sequence[str], positions: int) -> None:

@@ -129,6 +129,8 @@ class Context:
         """Whether a value only scales: it comes out of a sigmoid, a softmax or a deviation of the sample."""
         while self.depends(value):
             operation, kind = value.meta["operation"], kind_of(value)
+            if operation == "softmax":
+                return self.composite.attention == "cp_lrp"
             if operation in GATES or kind == "deviation":
                 return True
             tensors = self.tensors(value)

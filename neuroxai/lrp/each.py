@@ -67,5 +67,5 @@ def explained_each(
         # a network may stack the patches of each scan in the batch
         with torch.inference_mode(False), torch.no_grad(), torch.autocast(x.device.type, enabled=False):
             seed = Start(layer=layer, neuron=neuron).seed(output, None, None, model)
-            hidden = Hidden(neuron, seed.reshape(len(x), -1).sum(1), backward(plan, dict(kept), seed, x))
+            hidden = Hidden(neuron, seed.reshape(len(x), -1).sum(1), backward(plan, dict(kept), seed, (x,))[0])
         yield hidden

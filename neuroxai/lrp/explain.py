@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, overload
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 import torch
 from captum.attr import Attribution
 from torch import Tensor, nn
 
-from neuroxai.errors import InputError, UnsupportedLayerError
+from neuroxai.errors import InputError
 from neuroxai.graph.eval_copy import HALF, eval_copy, in_single, unwrapped, warn_if_training
 from neuroxai.graph.record import record
 from neuroxai.lrp.composites import Composite, named_composite
@@ -19,12 +21,13 @@ from neuroxai.lrp.concepts import Arrivals, Conditions, Probe, Ranking, check_or
 from neuroxai.lrp.each import Hidden, explained_each
 from neuroxai.lrp.parts import Rule
 from neuroxai.lrp.plan import Plan, check_scores, fused, make_plan, own_output
-from neuroxai.lrp.report import Conservation, Ledger
+from neuroxai.lrp.report import Conservation, ConservationWarning, Ledger, total
 from neuroxai.lrp.run import Watch, backward, forward
 from neuroxai.lrp.starts import Neuron, Start, layer_names, numbered
 from neuroxai.lrp.targets import Target, checked_input
 
-Beginning = Literal["logit", "probability"]
+Beginning = Literal["logit", "probability"] | Tensor | Callable[[Tensor], Tensor]
+Inputs = Tensor | tuple[Tensor, ...]
 _MOST_RECORDS = 8  # shapes of input that are kept
 
 
@@ -65,7 +68,9 @@ class LRP(Attribution):  # type: ignore[misc]  # captum is untyped
         eval_copy(model)  # refuse what cannot be copied now, not at the first call
         super().__init__(model)
         self.model = model
-        self._known: OrderedDict[tuple[Any, ...], _Known] = OrderedDict()
+        self.conserved: float | None = None
+        self._known: OrderedDict[tuple[Any, ...] | None, _Known] = OrderedDict()
+        self._last: _Known | None = None
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -73,51 +78,53 @@ class LRP(Attribution):  # type: ignore[misc]  # captum is untyped
 
         A layer that runs several times has a name a run ("name", "name:2", ...). Known once a scan was recorded.
         """
-        if not self._known:
+        if self._last is None:
             raise InputError("the layers are known once a scan was recorded: call record(inputs) or attribute first")
-        return layer_names(next(reversed(self._known.values())).plan)
+        return layer_names(self._last.plan)
 
-    def record(self, inputs: Tensor) -> LRP:
+    def __repr__(self) -> str:
+        """Name the model and, once something was explained, how much relevance was conserved."""
+        share = "" if self.conserved is None else f", of the last start {self.conserved:.1%} arrived at the input"
+        return f"LRP({type(unwrapped(self.model)).__name__}, {len(self.composite.rules)} rules{share})"
+
+    def record(self, inputs: Inputs, additional_forward_args: Any = None) -> LRP:
         """Record what the network computes for inputs of this shape, and refuse what has no rule; returns itself."""
         warn_if_training(self.model)
-        self._network(checked_input(inputs, self.model, half=True))
+        given = Given.of(inputs, self.model, additional_forward_args)
+        with calm(given.device):
+            self._forward(given, Start(), None)
         return self
-
-    @overload
-    def attribute(
-        self, inputs: Tensor, target: Target = ..., *, start: Beginning | None = ..., layer: str | None = ...,
-        neuron: Neuron = ..., conditions: Conditions = ..., return_layers: Literal[False] = ...,
-    ) -> Tensor: ...  # fmt: skip
-
-    @overload
-    def attribute(
-        self, inputs: Tensor, target: Target = ..., *, start: Beginning | None = ..., layer: str | None = ...,
-        neuron: Neuron = ..., conditions: Conditions = ..., return_layers: Literal[True],
-    ) -> tuple[Tensor, dict[str, Tensor]]: ...  # fmt: skip
 
     def attribute(
         self,
-        inputs: Tensor,
+        inputs: Inputs,
         target: Target = None,
+        additional_forward_args: Any = None,
         *,
         start: Beginning | None = None,
         layer: str | None = None,
         neuron: Neuron = None,
         conditions: Conditions = None,
         return_layers: bool = False,
-    ) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
+        return_convergence_delta: bool = False,
+    ) -> Any:
         """Compute the relevance of each input value for one class, or for neurons of a hidden layer.
 
         Parameters
         ----------
-        inputs : torch.Tensor
-            (batch, channels, *spatial) or (batch, features), of the model's dtype, finite. A model in float16 or
-            bfloat16 is explained in float32 (its weights cast, the model itself left as it is).
+        inputs : torch.Tensor or tuple of torch.Tensor
+            (batch, channels, *spatial) or (batch, features), of the model's dtype, finite; several where the model
+            takes several. A model in float16 or bfloat16 is explained in float32 (its weights cast, the model itself
+            left as it is).
         target : int, sequence of int or torch.Tensor, optional
             Class index, one for all or one a sample. May be None (or 0) where the network has one output.
-        start : {"probability", "logit"}, optional
-            Relevance of the target at the output: its probability (softmax over several outputs, sigmoid of one), as
-            the code of Boehle 2019 does and by default, or its logit. A logit below 0 turns the sign of the whole map.
+        additional_forward_args : any, optional
+            What else the model's forward takes, one value or a tuple; no relevance is returned for it.
+        start : {"probability", "logit"}, torch.Tensor or callable, optional
+            Initial relevance: of the target its probability (softmax over several outputs, sigmoid of one), as the
+            code of Boehle 2019 does and by default, or its logit. A logit below 0 turns the sign of the whole map. Or
+            the relevance of each output, (batch, classes), or a function that makes it of the logits, such as
+            ``lambda z: torch.stack([-z[:, 0], z[:, 1]], 1)`` for the difference of two; `target` is None then.
         layer : str, optional
             Start at the output of this layer (one of `layers`) instead: its values are the relevance, and the layers
             behind it, a normalisation among them, are not run (but for the check of the first call). `target` is None.
@@ -128,13 +135,17 @@ class LRP(Attribution):  # type: ignore[misc]  # captum is untyped
             Concept relevance (Achtibat 2023): at these layers' outputs only the named channels keep their relevance.
         return_layers : bool
             Also return the relevance of each layer's output, by the layer's qualified name, and of the ``"input"``.
+        return_convergence_delta : bool
+            Also return what was lost, as captum names it: (batch,), initial relevance minus that of the inputs.
 
         Returns
         -------
-        relevance : torch.Tensor
+        relevance : torch.Tensor or tuple of torch.Tensor
             Shaped like `inputs`, same device and dtype (float32 for float16 and bfloat16).
         layers : dict of str to torch.Tensor
             Only with `return_layers`; the keys are names of `layers`.
+        delta : torch.Tensor
+            Only with `return_convergence_delta`.
 
         Raises
         ------
@@ -144,15 +155,24 @@ class LRP(Attribution):  # type: ignore[misc]  # captum is untyped
         Warns
         -----
         UserWarning
-            If the model is in training mode; it is explained as in evaluation mode.
+            If the model is in training mode; it is explained as in evaluation mode. If less than a tenth or more than
+            ten times the initial relevance arrives at the inputs (`neuroxai.lrp.report.ConservationWarning`), once for
+            each `LRP`.
         """
-        warn_if_training(self.model)
         begin = Start(target, start, layer, neuron)
-        if not return_layers:
-            return self._run(inputs, begin, conditions)
         arrivals = Arrivals()
-        relevance = self._run(inputs, begin, conditions, arrivals.watch)
-        return relevance, {"input": relevance, **dict(reversed(arrivals.found.items()))}
+        watch = arrivals.watch if return_layers else None
+        relevance, delta = self._run(inputs, begin, conditions, watch, more=additional_forward_args)
+        found: list[Any] = [relevance]
+        if return_layers:
+            found.append({"input": relevance, **dict(reversed(arrivals.found.items()))})
+        if return_convergence_delta:
+            found.append(delta)
+        return tuple(found) if len(found) > 1 else relevance
+
+    def has_convergence_delta(self) -> bool:
+        """Tell captum that `attribute` takes `return_convergence_delta`."""
+        return True
 
     def attribute_each(
         self, inputs: Tensor, *, layer: str, neurons: Sequence[Neuron] | None = None, conditions: Conditions = None,
@@ -178,11 +198,11 @@ class LRP(Attribution):  # type: ignore[misc]  # captum is untyped
             As `attribute`, when the first neuron is asked for.
         """
         warn_if_training(self.model)
-        x = checked_input(inputs, self.model, half=True)
-        with torch.inference_mode(False), torch.no_grad(), torch.autocast(x.device.type, enabled=False):
-            plan, x, output, kept = self._forward(x, Start(layer=layer), conditions)
+        given = Given.of(inputs, self.model)
+        with calm(given.device):
+            plan, given, output, kept = self._forward(given, Start(layer=layer), conditions)
         # not inside the block: a caller would run in its modes between two neurons
-        yield from explained_each(plan, x, output, kept, layer, neurons, unwrapped(self.model))
+        yield from explained_each(plan, given.tensors[0], output, kept, layer, neurons, unwrapped(self.model))
 
     def report(
         self, inputs: Tensor, target: Target = None, *, start: Beginning | None = None, layer: str | None = None,
@@ -192,9 +212,9 @@ class LRP(Attribution):  # type: ignore[misc]  # captum is untyped
 
         Takes what `attribute` takes.
         """
-        warn_if_training(self.model)
         books = Ledger()
-        return books.closed(self._run(inputs, Start(target, start, layer, neuron), conditions, books.watch))
+        relevance, _ = self._run(inputs, Start(target, start, layer, neuron), conditions, books.watch)
+        return books.closed(relevance)
 
     def rank(
         self, inputs: Tensor, target: Target = None, *, layer: str, by: Literal["absolute", "signed"] = "absolute",
@@ -211,84 +231,167 @@ class LRP(Attribution):  # type: ignore[misc]  # captum is untyped
         by : {"absolute", "signed"}
             By the size of a channel's summed relevance, or by its value (what speaks for the class first).
         """
-        warn_if_training(self.model)
         check_order(by)
         probe = Probe()
         self._run(inputs, Start(target, start), conditions, probe.watch, layer)
         return ranked(layer, probe.relevance, by)
 
     def _run(
-        self, inputs: Tensor, begin: Start, conditions: Conditions, watch: Watch | None = None, probe: str | None = None
-    ) -> Tensor:
-        """Explain; `watch` sees the way back step by step, or behind the layer `probe` with all else fused."""
-        x = checked_input(inputs, self.model, half=True)
-        indices = begin.indices(x)
-        with torch.inference_mode(False), torch.no_grad(), torch.autocast(x.device.type, enabled=False):
-            plan, x, output, kept = self._forward(x, begin, conditions, watch, probe)
+        self, inputs: Inputs, begin: Start, conditions: Conditions, watch: Watch | None = None,
+        probe: str | None = None, more: Any = None,
+    ) -> tuple[Any, Tensor]:  # fmt: skip
+        """Explain; `watch` sees the backward pass step by step, or behind the layer `probe` with all else fused."""
+        warn_if_training(self.model)
+        given = Given.of(inputs, self.model, more)
+        indices = begin.indices(given.tensors[0])
+        with calm(given.device):
+            plan, given, output, kept = self._forward(given, begin, conditions, watch, probe)
             seed = begin.seed(output, indices, plan.link, unwrapped(self.model))
-            return backward(plan, kept, seed, x, watch)
+            relevance = backward(plan, kept, seed, given.tensors, watch)[: given.explained]
+            delta = total(seed.reshape(len(given.tensors[0]), -1)) - sum(map(total, relevance))
+        if probe is None:
+            self._note_conserved(float(total(seed).sum()), float(delta.sum()))
+        return (relevance[0] if isinstance(inputs, Tensor) else tuple(relevance)), delta
+
+    def _note_conserved(self, start: float, lost: float) -> None:
+        if start == 0:
+            return
+        first, self.conserved = self.conserved is None, (start - lost) / start
+        if first and not 0.1 <= self.conserved <= 10:
+            warnings.warn(
+                f"of the initial relevance {self.conserved:.3g} times as much arrives at the inputs: biases or the "
+                "rules absorb the rest; report() tells which layers, and another composite conserves more",
+                ConservationWarning,
+                stacklevel=4,
+            )
 
     def _forward(
-        self, x: Tensor, begin: Start, conditions: Conditions, watch: Watch | None = None, probe: str | None = None
-    ) -> tuple[Plan, Tensor, Tensor, dict[str, Any]]:
+        self, given: Given, begin: Start, conditions: Conditions, watch: Watch | None = None, probe: str | None = None
+    ) -> tuple[Plan, Given, Tensor, dict[str, Any]]:
         """Run the network up to where relevance starts: the plan, its input, its result, what the way back needs."""
-        x = x.clone() if x.is_inference() else x
-        known = self._network(x)
-        x = x.float() if x.dtype in HALF else x
+        known = self._known.get(given.key(self.model))
+        fresh = None
+        if known is None:
+            known, fresh = self._recorded(given)
+        given = given.in_single()
         plan = conditioned(begin.cut(known.plan), conditions)
         plan = plan if probe is None else masked(plan, probe, None)
         if watch is None or probe is not None:
             plan = known.fused if plan is known.plan else fused(plan)
-        if known.output is not None and begin.layer is not None:
-            known.verify(forward(known.fused, x)[0], x)
-        output, kept = forward(plan, x)
-        if known.output is not None:
-            known.verify(output, x)
-        return plan, x, output, kept
+        if fresh is not None and begin.layer is not None:
+            fresh = fresh(forward(known.fused, given.tensors)[0])
+        output, kept = forward(plan, given.tensors)
+        if fresh is not None:
+            fresh(output)
+        return plan, given, output, kept
 
-    def _network(self, x: Tensor) -> _Known:
-        """Return the plan for inputs of this shape; record the network where there is none yet."""
-        model = unwrapped(self.model)
-        tensors = (*model.parameters(), *model.buffers())
-        key = (x.shape, x.dtype, x.device, tuple(map(id, tensors)))
-        known = self._known.get(key)
-        if known is None:
-            copy = eval_copy(self.model)
-            found = record(in_single(copy) if x.dtype in HALF else copy, (x.float() if x.dtype in HALF else x,))
-            known = _Known(numbered(make_plan(found, self.composite)), found.output)
+    def _recorded(self, given: Given) -> tuple[_Known, Callable[[Tensor], None]]:
+        """Record the network, and return what keeps the record once its output was held against the model's."""
+        copy, key, half = eval_copy(self.model), given.key(self.model), given.half
+        given = given.in_single()
+        found = record(in_single(copy) if half else copy, given.arguments())
+        known = _Known(numbered(make_plan(found, self.composite)))
+        reference = found.output
+
+        def verified(scores: Tensor) -> None:
+            check_scores(own_output(known.plan, scores, given.tensors), reference)
             # a record that belongs to this scan, or to weights that were cast, serves this call alone
-            if not found.of_one_scan and x.dtype not in HALF:
+            if key is not None and not found.of_one_scan and not half:
                 self._known[key] = known
                 while len(self._known) > _MOST_RECORDS:
                     self._known.popitem(last=False)
-        return known
+            self._last = known
+
+        return known, verified
 
 
 @dataclass
 class _Known:
-    """What is known of the network for one shape of input.
-
-    Attributes
-    ----------
-    plan, fused : Plan
-        Its steps; the same in less memory.
-    output : torch.Tensor or None
-        What the model put out, until the plan's output was held against it.
-    """
+    """The network's steps for one shape of input, and the same in less memory."""
 
     plan: Plan
-    output: Tensor | None
     fused: Plan = field(init=False)
 
     def __post_init__(self) -> None:
         self.fused = fused(self.plan)
 
-    def verify(self, scores: Tensor, x: Tensor) -> None:
-        """Hold the plan's output against the model's own."""
-        reference, self.output = self.output, None
-        if reference is not None:
-            try:
-                check_scores(own_output(self.plan, scores, x), reference)
-            except UnsupportedLayerError:
-                self.output = reference  # the next call is refused, too
-                raise
+
+@dataclass(frozen=True)
+class Given:
+    """What the model is called with.
+
+    Attributes
+    ----------
+    tensors : tuple of torch.Tensor
+        The inputs that are explained, then all other tensors.
+    explained : int
+        How many are explained.
+    rest : tuple
+        The model's arguments, with the numbers of tensors in their places.
+    """
+
+    tensors: tuple[Tensor, ...]
+    explained: int
+    rest: tuple[Any, ...]
+
+    @classmethod
+    def of(cls, inputs: Inputs, model: nn.Module, more: Any = None) -> Given:
+        """Check the inputs and put them in order."""
+        several = inputs if isinstance(inputs, tuple) else (inputs,)
+        if not several:
+            raise InputError("inputs are an empty tuple, expected a tensor or a tuple of tensors")
+        checked = tuple(checked_input(x, model, half=True) for x in several)
+        if len({len(x) for x in checked}) > 1:
+            raise InputError(f"inputs hold {[len(x) for x in checked]} samples, expected as many in each")
+        others = more if isinstance(more, tuple) else () if more is None else (more,)
+        extra = [value.detach() for value in others if isinstance(value, Tensor)]
+        numbers = iter(range(len(checked), len(checked) + len(extra)))
+        rest = tuple(_Place(next(numbers)) if isinstance(value, Tensor) else value for value in others)
+        tensors = tuple(x.clone() if x.is_inference() else x for x in (*checked, *extra))
+        return cls(tensors, len(checked), rest)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the inputs are."""
+        return self.tensors[0].device
+
+    @property
+    def half(self) -> bool:
+        """Whether the inputs are in half precision."""
+        return self.tensors[0].dtype in HALF
+
+    def in_single(self) -> Given:
+        """Return the same in single precision, where it is in half."""
+        if not self.half:
+            return self
+        return replace(self, tensors=tuple(x.float() if x.dtype in HALF else x for x in self.tensors))
+
+    def arguments(self) -> tuple[Any, ...]:
+        """Return the arguments of the model's forward."""
+        rest = (self.tensors[value.number] if isinstance(value, _Place) else value for value in self.rest)
+        return (*self.tensors[: self.explained], *rest)
+
+    def key(self, model: nn.Module) -> tuple[Any, ...] | None:
+        """Return what a record belongs to: shapes, types, devices, parameters; None where that cannot be told."""
+        model = unwrapped(model)
+        shapes = tuple((x.shape, x.dtype, x.device) for x in self.tensors)
+        key = (shapes, self.rest, tuple(map(id, (*model.parameters(), *model.buffers()))))
+        try:
+            hash(key)
+        except TypeError:
+            return None
+        return key
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a tensor stands among the arguments."""
+
+    number: int
+
+
+@contextmanager
+def calm(device: torch.device) -> Iterator[None]:
+    """Run without gradients, autocast or inference mode, whatever the caller runs in."""
+    with torch.inference_mode(False), torch.no_grad(), torch.autocast(device.type, enabled=False):
+        yield

@@ -53,3 +53,27 @@ class HeldStep(CallStep):
                 (back,) = torch.autograd.grad(output, x, signal)
             shares.append(x.detach() * back / self.factors)
         return shares
+
+
+@dataclass(frozen=True)
+class SoftmaxStep(CallStep):
+    """A softmax opened by its Taylor expansion: ``R_i = x_i (R_i - s_i sum_j R_j)`` (Achtibat 2024, equation 14).
+
+    Attributes
+    ----------
+    axis : int
+        The axis that sums to one.
+    """
+
+    axis: int = -1
+
+    def forward(self, values: Values, nonnegative: Sequence[bool]) -> tuple[Any, Any]:
+        """Run it; logits and weights are kept."""
+        output = self.call(values)
+        return output, (values[self.inputs[0]], output)
+
+    def backward(self, kept: Any, relevance: Tensor) -> Sequence[Tensor]:
+        """Apply the rule; what is masked out takes nothing."""
+        logits, weights = kept
+        shares = relevance - weights * relevance.sum(self.axis, keepdim=True)
+        return (torch.where(torch.isfinite(logits), logits, 0) * shares,)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,8 +30,10 @@ class Plan:
     ----------
     steps : tuple of Step
         In the order they run.
-    source, result : str
-        Names of the input's and the scores' values.
+    sources : tuple of str
+        Names of the inputs' values.
+    result : str
+        Name of the scores' value.
     link : {"softmax", "sigmoid", None}
         The output activation: what the network puts on its scores to make probabilities; left out of the steps.
     tail : tuple of Step
@@ -40,7 +43,7 @@ class Plan:
     """
 
     steps: tuple[Step, ...]
-    source: str
+    sources: tuple[str, ...]
     result: str
     link: str | None
     tail: tuple[Step, ...] = ()
@@ -55,7 +58,7 @@ def make_plan(record: Record, composite: Composite) -> Plan:
     UnsupportedLayerError
         Naming the layer or operation that has no rule.
     """
-    scores, link = _scores(record)
+    scores, link, end = _scores(record)
     context = Context(record, composite)
     steps = _steps(context, scores)
     ranks = {node.name: node.meta.get("rank", 2) for node in record.graph.nodes}
@@ -64,8 +67,8 @@ def make_plan(record: Record, composite: Composite) -> Plan:
         _free(context, node) for node in record.graph.nodes
         if node.op not in ("placeholder", "output") and node.name not in before
     )  # fmt: skip
-    (source, *_) = record.inputs
-    return Plan(tuple(fold_norms(steps, ranks)), source.name, scores.name, link, tail, record.result.name)
+    sources = tuple(node.name for node in record.inputs)
+    return Plan(tuple(fold_norms(steps, ranks)), sources, scores.name, link, tail, end.name)
 
 
 def _free(context: Context, node: fx.Node) -> FreeStep:
@@ -111,21 +114,31 @@ def _step(context: Context, node: fx.Node) -> Step:
         raise context.refuse(node, str(error)) from error
 
 
-def _scores(record: Record) -> tuple[fx.Node, str | None]:
-    """Find the scores: in front of the softmax or sigmoid that ends the network, whatever gives it another shape."""
+def _scores(record: Record) -> tuple[fx.Node, str | None, fx.Node]:
+    """Find the scores, in front of the softmax or sigmoid that ends the network, whatever gives it another shape.
+
+    Returns
+    -------
+    scores : torch.fx.Node
+        What relevance starts from.
+    link : {"softmax", "sigmoid", None}
+        The output activation.
+    end : torch.fx.Node
+        The network's output.
+    """
     node = record.result
     while True:
         operation = node.meta["operation"]
         if operation in _LINKS and len(node.all_input_nodes) == 1:
-            source = node.all_input_nodes[0]
-            return source, _LINKS[operation]
+            return node.all_input_nodes[0], _LINKS[operation], record.result
         pair = _pair_of(node)
         if pair is not None:
-            return _opposites(record.graph, pair, node), "sigmoid"
+            scores, probabilities = _opposites(record.graph, pair, node)
+            return scores, "sigmoid", probabilities if node is record.result else record.result
         sources = [n for n in node.all_input_nodes if n.meta["depends"]]
         scales = operation in ("mul", "div") and isinstance(node.args[1], int | float) and node.args[1] > 0
         if len(sources) != 1 or not (kind_of(node) in _LOOKED_THROUGH or scales):
-            return record.result, None
+            return record.result, None, record.result
         node = sources[0]
 
 
@@ -141,19 +154,25 @@ def _pair_of(node: fx.Node) -> fx.Node | None:
     if p.meta["operation"] != "sigmoid" or other.meta["operation"] not in ("rsub", "sub"):
         return None
     named = arguments(other)
-    minus, plus = (named["input"], named["other"]) if other.meta["operation"] == "rsub" else (
-        named["other"], named["input"])  # fmt: skip
-    return p.all_input_nodes[0] if minus is p and plus in (1, 1.0) else None
+    minus: Any = named["input"] if other.meta["operation"] == "rsub" else named["other"]
+    plus: Any = named["other"] if other.meta["operation"] == "rsub" else named["input"]
+    if not isinstance(minus, fx.Node) or minus.meta["operation"] != "sigmoid" or plus != 1:
+        return None
+    (z,) = p.all_input_nodes
+    return z if minus.all_input_nodes == [z] else None
 
 
-def _opposites(graph: fx.Graph, z: fx.Node, before: fx.Node) -> fx.Node:
-    """Return a call that puts -z and z side by side: sigmoids of these are 1 - p and p."""
-    with graph.inserting_before(before):
+def _opposites(graph: fx.Graph, z: fx.Node, pair: fx.Node) -> tuple[fx.Node, fx.Node]:
+    """Put sigmoids of -z and z, which are 1 - p and p, in the place of a pair of them."""
+    with graph.inserting_before(pair):
         negative = graph.call_function(torch.neg, (z,))
         negative.meta = {**z.meta, "operation": "neg", "label": negative.name}
         both = graph.call_function(torch.cat, ([negative, z], 1))
-        both.meta = {**z.meta, "operation": "cat", "label": both.name}
-    return both
+        both.meta = {**pair.meta, "operation": "cat", "label": both.name}
+        probabilities = graph.call_function(torch.sigmoid, (both,))
+        probabilities.meta = {**pair.meta, "operation": "sigmoid", "label": probabilities.name}
+    pair.replace_all_uses_with(probabilities)
+    return both, probabilities
 
 
 def fused(plan: Plan) -> Plan:
@@ -161,9 +180,9 @@ def fused(plan: Plan) -> Plan:
     return replace(plan, steps=tuple(fuse_pools(plan.steps, plan.result)))
 
 
-def own_output(plan: Plan, scores: Tensor, x: Tensor) -> Tensor:
+def own_output(plan: Plan, scores: Tensor, inputs: Sequence[Tensor]) -> Tensor:
     """Return what the network makes of its scores: its own output."""
-    values: dict[str, Any] = {plan.result: scores, plan.source: x}
+    values: dict[str, Any] = {**dict(zip(plan.sources, inputs, strict=True)), plan.result: scores}
     for step in plan.tail:
         if step.name != plan.result and all(name in values for name in step.reads()):
             values[step.name] = step.forward(values, ())[0]

@@ -14,6 +14,10 @@ from neuroxai.lrp.propagate import Saved, operator_bias, part_signals
 from neuroxai.lrp.steps import Step
 
 
+class ConservationWarning(UserWarning):
+    """Little of the relevance that an explanation started with arrived at the input, or far more."""
+
+
 @dataclass(frozen=True)
 class Entry:
     """One step of the way back; all figures (batch,), float64.

@@ -12,7 +12,7 @@ Boehle et al. (2019), Frontiers in Aging Neuroscience 11: 194 (beta rule).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from torch import Tensor
@@ -71,29 +71,40 @@ class AlphaBeta(Rule):
     Parameters
     ----------
     beta : float
-        Weight of the negative contributions, >= 0.
+        Weight of the negative contributions, >= 0. By name, like `alpha`: a lone number could mean either.
+    alpha : float, optional
+        Weight of the positive contributions, 1 + beta; either may be left out.
     one_signed : {"scale", "keep"}
         A neuron with contributions of one sign only: "scale" applies alpha or -beta as to any other (the published
         formula), "keep" divides the factor out, so that the neuron's relevance is conserved (Boehle's code). With
         beta = 0 nothing is divided out of the negative contributions: a neuron that has no others passes nothing on.
     """
 
-    beta: float = 0.0
-    one_signed: Literal["scale", "keep"] = "scale"
+    beta: float | None = field(default=None, kw_only=True)
+    alpha: float | None = field(default=None, kw_only=True)
+    one_signed: Literal["scale", "keep"] = field(default="scale", kw_only=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        at_least_zero(self, "beta", self.beta)
+        for name in ("alpha", "beta"):
+            if getattr(self, name) is not None:
+                at_least_zero(self, name, getattr(self, name))
+        alpha = 1.0 + (self.beta or 0.0) if self.alpha is None else self.alpha
+        beta = alpha - 1 if self.beta is None else self.beta
+        if beta < 0 or abs(alpha - beta - 1) > 1e-6:
+            raise InputError(f"AlphaBeta: alpha is {alpha}, beta is {beta}; alpha - beta must be 1, and beta >= 0")
+        object.__setattr__(self, "alpha", alpha)
+        object.__setattr__(self, "beta", beta)
         if self.one_signed not in ("scale", "keep"):
             raise one_of("treatment of one-signed neurons", self.one_signed, ("scale", "keep"))
 
     @property
     def parts(self) -> tuple[Part, ...]:
         """Positive contributions with share alpha, negative contributions with share -beta."""
-        alone = 1.0 if self.one_signed == "keep" else None
-        if self.beta == 0:
+        alone, beta = 1.0 if self.one_signed == "keep" else None, float(self.beta or 0.0)
+        if beta == 0:
             return (_positive(1.0),)
-        return _positive(1 + self.beta, alone), _negative(-self.beta, alone)
+        return _positive(1 + beta, alone), _negative(-beta, alone)
 
 
 @dataclass(frozen=True)

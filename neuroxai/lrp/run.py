@@ -18,15 +18,15 @@ from neuroxai.lrp.targets import out_of_memory
 Watch = Callable[[Step, Any, Tensor, Sequence[Tensor]], bool]
 
 
-def forward(plan: Plan, x: Tensor) -> tuple[Tensor, dict[str, Any]]:
+def forward(plan: Plan, inputs: Sequence[Tensor]) -> tuple[Tensor, dict[str, Any]]:
     """Run all steps; values that nobody reads again are let go.
 
     Parameters
     ----------
     plan : Plan
         The network.
-    x : torch.Tensor
-        Its input.
+    inputs : sequence of torch.Tensor
+        Its inputs.
 
     Returns
     -------
@@ -42,8 +42,8 @@ def forward(plan: Plan, x: Tensor) -> tuple[Tensor, dict[str, Any]]:
     UnsupportedLayerError
         Naming the layer that has no rule for it.
     """
-    values: dict[str, Any] = {plan.source: x}
-    nonnegative = {plan.source: bool(x.amin() >= 0)}
+    values: dict[str, Any] = dict(zip(plan.sources, inputs, strict=True))
+    nonnegative = {name: bool(x.amin() >= 0) for name, x in values.items()}
     last = {name: index for index, step in enumerate(plan.steps) for name in step.reads()}
     kept: dict[str, Any] = {}
     for index, step in enumerate(plan.steps):
@@ -64,7 +64,9 @@ def forward(plan: Plan, x: Tensor) -> tuple[Tensor, dict[str, Any]]:
     return values[plan.result], kept
 
 
-def backward(plan: Plan, kept: dict[str, Any], seed: Tensor, x: Tensor, watch: Watch | None = None) -> Tensor:
+def backward(
+    plan: Plan, kept: dict[str, Any], seed: Tensor, inputs: Sequence[Tensor], watch: Watch | None = None
+) -> list[Tensor]:
     """Take the relevance back step by step, adding up where a value was read several times.
 
     Parameters
@@ -75,15 +77,15 @@ def backward(plan: Plan, kept: dict[str, Any], seed: Tensor, x: Tensor, watch: W
         From `forward`; emptied on the way.
     seed : torch.Tensor
         Relevance of the plan's result.
-    x : torch.Tensor
-        The input.
+    inputs : sequence of torch.Tensor
+        Its inputs.
     watch : callable, optional
         Sees every step; see `Watch`.
 
     Returns
     -------
-    torch.Tensor
-        Relevance of the input, shaped like `x`; zero where the way back was ended before it.
+    list of torch.Tensor
+        Relevance of the inputs, shaped like them; zero where the way back was ended before them.
     """
     relevance: dict[str, Tensor] = {plan.result: seed}
     for step in reversed(plan.steps):
@@ -96,5 +98,5 @@ def backward(plan: Plan, kept: dict[str, Any], seed: Tensor, x: Tensor, watch: W
         for name, share in zip(step.inputs, shares, strict=True):
             relevance[name] = relevance[name] + share if name in relevance else share
         del shares  # nothing may outlive the step that needs it: memory counts on whole-brain grids
-    found = relevance.get(plan.source)
-    return torch.zeros_like(x) if found is None else found.contiguous()
+    found = zip(plan.sources, inputs, strict=True)
+    return [relevance[name].contiguous() if name in relevance else torch.zeros_like(x) for name, x in found]

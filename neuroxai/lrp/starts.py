@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Literal
@@ -34,13 +34,18 @@ class Start:
     """
 
     target: Target = None
-    start: Literal["logit", "probability"] | None = None
+    start: Literal["logit", "probability"] | Tensor | Callable[[Tensor], Tensor] | None = None
     layer: str | None = None
     neuron: Neuron = None
 
     def __post_init__(self) -> None:
-        if self.start is not None and self.start not in STARTS:
-            raise one_of("start", self.start, STARTS)
+        given = isinstance(self.start, Tensor) or callable(self.start)
+        if self.start is not None and not given and self.start not in STARTS:
+            raise one_of("start", self.start, STARTS, "Or a tensor (batch, classes), or a function of the logits.")
+        if given and (self.target is not None or self.layer is not None):
+            raise InputError(
+                "start is the relevance of all outputs, so it goes without target and layer; put it into the tensor"
+            )
         if self.layer is None:
             if self.neuron is not None:
                 raise InputError(f"neuron is {self.neuron!r} but layer is None; name the layer that the neuron is in")
@@ -50,7 +55,7 @@ class Start:
                 f"both target ({self.target!r}) and layer ({self.layer!r}) are given; relevance starts at one of them. "
                 "To explain a class through chosen channels of a layer use conditions={layer: channels}"
             )
-        if self.start == "probability":
+        if isinstance(self.start, str) and self.start == "probability":
             raise InputError(f"start is {self.start!r}, but relevance that starts at a layer starts from its values")
 
     def indices(self, x: Tensor) -> Tensor | None:
@@ -72,11 +77,24 @@ class Start:
         if self.layer is not None:
             return _of_neurons(output, self.neuron, self.layer, model)
         scores = class_scores(output)
+        if isinstance(self.start, Tensor) or callable(self.start):
+            return _given(self.start, scores).reshape(output.shape)
         indices = torch.zeros(len(scores), dtype=torch.long, device=scores.device) if indices is None else indices
         check_target(self.target, indices, scores.shape[1])
-        values = scores if (self.start or DEFAULT_START) == "logit" else probabilities(scores, link)
+        values = scores if self.start == "logit" else probabilities(scores, link)
         chosen = indices[:, None]
         return torch.zeros_like(scores).scatter_(1, chosen, values.gather(1, chosen)).reshape(output.shape)
+
+
+def _given(start: Tensor | Callable[[Tensor], Tensor], scores: Tensor) -> Tensor:
+    """Return an initial relevance that is a tensor, or made of the logits."""
+    found = start if isinstance(start, Tensor) else start(scores)
+    if not isinstance(found, Tensor) or found.shape not in (scores.shape, scores.shape[1:]):
+        got = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+        raise InputError(f"start gives {got}, expected a tensor of shape {tuple(scores.shape)}, (batch, classes)")
+    if not bool(torch.isfinite(found).all()):
+        raise InputError("start holds values that are NaN or infinite, expected finite relevance of each output")
+    return found.to(scores).expand(scores.shape)
 
 
 def numbered(plan: Plan) -> Plan:

@@ -16,6 +16,7 @@ from torch import nn
 from helpers.layers import randomised
 from neuroxai.errors import InputError, UnsupportedLayerError
 from neuroxai.lrp import LRP, AlphaBeta, Composite, Epsilon, Flat, Gamma, Pass, WSquare, ZBox, Zero, ZPlus, composites
+from neuroxai.lrp.report import ConservationWarning
 from oracles.lrp_zero import lrp_zero
 
 PRESETS = {
@@ -78,6 +79,7 @@ def test_model_stays_bit_identical_and_second_call_is_identical(preset, training
     assert isinstance(lrp, captum.attr.Attribution)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore" if training else "error")
+        warnings.simplefilter("ignore", ConservationWarning)
         first, second = lrp.attribute(x, target=1, start="logit"), lrp.attribute(x, target=1, start="logit")
     assert torch.equal(first, second)
     assert torch.equal(first, evaluated)
@@ -553,8 +555,15 @@ def test_rules_refuse_bad_numbers(make):
 
 
 def test_a_rules_own_parameter_stands_first():
-    # AlphaBeta(1.0) must never be alpha-beta with beta 0 and a stabiliser of 1
-    assert AlphaBeta(1.0) == AlphaBeta(beta=1.0)
+    # a lone number could be alpha, beta or the stabiliser
+    for numbers in ((1.0,), (2.0, 1.0)):
+        with pytest.raises(TypeError):
+            AlphaBeta(*numbers)
+    assert AlphaBeta(alpha=2.0) == AlphaBeta(beta=1.0) == AlphaBeta(alpha=2.0, beta=1.0)
+    with pytest.raises(InputError, match=r"alpha is 2.0, beta is 2.0; alpha - beta must be 1"):
+        AlphaBeta(alpha=2.0, beta=2.0)
+    with pytest.raises(InputError, match=r"alpha is 0.5, beta is -0.5; alpha - beta must be 1, and beta >= 0"):
+        AlphaBeta(alpha=0.5)
     assert Gamma(0.5) == Gamma(gamma=0.5)
     assert ZBox(-1.0, 2.0) == ZBox(low=-1.0, high=2.0)
     assert Epsilon(1e-3, "ignore") == Epsilon(epsilon=1e-3, bias="ignore")

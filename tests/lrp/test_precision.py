@@ -12,6 +12,7 @@ from torch import nn
 from neuroxai import attribution
 from neuroxai.errors import InputError
 from neuroxai.lrp import LRP, composites
+from neuroxai.lrp.report import ConservationWarning
 
 
 def network(seed=0):
@@ -91,6 +92,7 @@ def test_parametrised_and_tied_weights():
     model, x = model.half().eval(), torch.randn(2, 4).half()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        warnings.simplefilter("ignore", ConservationWarning)
         got = LRP(model, composites.epsilon()).attribute(x, 1, start="logit")
     assert torch.equal(
         got, LRP(copy.deepcopy(model).float(), composites.epsilon()).attribute(x.float(), 1, start="logit")
