@@ -74,7 +74,7 @@ METHODS: dict[str, Method] = {
     "smooth_grad": Method(
         "Mean gradient over noisy copies of the scan.",
         "Smilkov et al. 2017, arXiv:1706.03825",
-        "neuroxai.attribution.smooth_grad:smooth_grad",
+        f"{_GRADIENTS}:smooth_grad",
     ),
     "grad_cam": Method(
         "The last feature maps with a grid, weighted by their mean gradient; coarse.",
