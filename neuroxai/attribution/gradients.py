@@ -138,7 +138,9 @@ def missed(delta: Tensor, score: Tensor, start: Tensor) -> str:
     if beyond[worst] <= 0:
         return ""
     total = float(delta[worst] + difference[worst])
-    return f"of sample {worst} add up to {total:.4g}, but the score differs from the baseline's by {difference[worst]:.4g}"
+    return (
+        f"of sample {worst} add up to {total:.4g}, but the score differs from the baseline's by {difference[worst]:.4g}"
+    )
 
 
 def plain_gradients(copy: nn.Module, given: Given) -> tuple[Tensor, ...]:
