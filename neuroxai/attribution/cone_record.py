@@ -157,7 +157,8 @@ class _Run:
         """Whether a node treats each voxel on its own, all on one grid."""
         if {map_.shape[1:] for map_ in sources} != {value.shape[2:]}:
             return False
-        kind, given = kind_of(node), arguments(node) if node.op == "call_function" else {}
+        kind = kind_of(node)
+        given = arguments(node) if kind in ("norm", "cat") else {}
         static = [self.static[i] for i in node.all_input_nodes if i in self.static]
         if node.meta["operation"] == "batch_norm":
             return not given.get("training") and given.get("running_mean") is not None

@@ -114,7 +114,7 @@ class CompleteMethod(Method):
             warnings.warn(
                 f"the attributions {worst}: read them with care, and take more n_steps or another baseline or method",
                 UserWarning,
-                stacklevel=2,
+                stacklevel=3,
             )
         return (given.formatted(found), delta) if return_convergence_delta else given.formatted(found)
 

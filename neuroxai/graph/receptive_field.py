@@ -49,7 +49,7 @@ def window_of(node: fx.Node) -> Window | None:
     """Return the window that a recorded call slides over its input's grid, or None for any other call."""
     operation, kind = node.meta["operation"], kind_of(node)
     rank = node.meta.get("rank", 0)
-    if node.op != "call_function" or rank < 3:
+    if node.op != "call_function" or rank < 3 or kind not in ("filter", "max", "average", "pad"):
         return None
     axes, given = rank - 2, arguments(node)
 

@@ -191,6 +191,7 @@ def test_threads(name):
     method, x = create(name, network()), scans(2)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", message="the attributions of sample")  # of few steps
         wanted = [method.attribute(x, target=t) for t in (0, 1)]
         random = torch.get_rng_state()
         with ThreadPoolExecutor(3) as pool:
