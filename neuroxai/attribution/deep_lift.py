@@ -21,13 +21,14 @@ from neuroxai.lrp.pooling import MaxPool
 from neuroxai.lrp.targets import class_scores
 
 _WAY_OUT = (
-    "deep_lift has no rule for it: it knows linear layers, batch norm with running statistics, elementwise activations, "
-    "max-pooling, products and sums; anything else would break the sum of the contributions. Use integrated_gradients "
-    "for this network"
+    "deep_lift has no rule for it: it knows linear layers, batch norm with running statistics, elementwise "
+    "activations, max-pooling, products and sums; anything else would break the sum of the contributions. Use "
+    "integrated_gradients for this network"
 )
 _SMALLEST = {torch.float32: 1e-6, torch.float64: 1e-10}  # below it a quotient of differences is rounding
-# Of the values of a call for the scans and for the baselines: the call with the rule's gradient.
-Rule = Callable[..., Callable[..., Any]]
+# Takes what a call reads and puts out for the baselines, and what it reads for the scans; returns what it puts out for
+# the scans, with the rule's multipliers for gradients.
+Rule = Callable[..., Any]
 
 
 def deep_lift(model: nn.Module, *, baselines: Baselines = 0.0) -> CompleteMethod:

@@ -58,8 +58,8 @@ class GradCam(Method):
         Parameters
         ----------
         inputs, target, additional_forward_args
-            As any method takes them. Of several inputs, those without a grid, or that do not reach the layer, get
-            zeros.
+            As any method takes them. Each of several inputs is explained by a layer of its own; one without a grid,
+            or that does not reach the layer named, gets zeros.
         return_coarse : bool
             Also return the map on the layer's own grid.
 
@@ -68,7 +68,7 @@ class GradCam(Method):
         fine : torch.Tensor or tuple of torch.Tensor
             Shaped like `inputs`, same dtype and device; the same in each channel.
         coarse : torch.Tensor
-            Only with `return_coarse`: (batch, 1, *grid).
+            Only with `return_coarse`: (batch, 1, *grid), one per input.
 
         Raises
         ------
@@ -82,10 +82,22 @@ class GradCam(Method):
             given = given.own()
             with torch.no_grad():
                 network = Recorded.of(eval_copy(self.model), given)
-            layer = cam_layer(network, self.model, max(given.tensors, key=lambda x: x.ndim), self.layer)
-            coarse = self._coarse(network, layer, given)
-            fine = [self._fine(network, layer, coarse, x, n) for x, n in zip(given.tensors, network.record.inputs)]  # noqa: B905
-        return (given.formatted(fine), coarse) if return_coarse else given.formatted(fine)
+            maps = [
+                self._map(network, given, *pair) for pair in zip(given.tensors, network.record.inputs, strict=False)
+            ]
+        fine, coarse = (given.formatted(each) for each in zip(*maps, strict=True))
+        return (fine, coarse) if return_coarse else fine
+
+    def _map(self, network: Recorded, given: Given, x: Tensor, source: fx.Node) -> tuple[Tensor, Tensor]:
+        """Return the map of one input, on its grid and on the layer's."""
+        network = network.of_input(source)
+        if x.ndim < 3 and len(given.tensors) > 1:
+            return torch.zeros_like(x), torch.zeros_like(x)
+        layer = cam_layer(network, self.model, x, self.layer)
+        if layer.cells is not source and layer.cells not in network.calls:
+            return torch.zeros_like(x), torch.zeros_like(x[:, :1])
+        coarse = self._coarse(network, layer, given)
+        return self._fine(network, layer, coarse, x, source), coarse
 
     def _coarse(self, network: Recorded, layer: CamLayer, given: Given) -> Tensor:
         """Selvaraju 2017, equations 1 and 2."""
@@ -109,8 +121,6 @@ class GradCam(Method):
         return found.relu() if self.relu else found
 
     def _fine(self, network: Recorded, layer: CamLayer, coarse: Tensor, x: Tensor, source: fx.Node) -> Tensor:
-        if x.ndim != coarse.ndim or not _reaches(network, source, layer.cells):
-            return torch.zeros_like(x)
         shape = x.shape[2:]
         if self.placement == "stretch":
             fine = F.interpolate(coarse, shape, mode=_MODES[len(shape)], align_corners=False)
@@ -122,14 +132,6 @@ class GradCam(Method):
                     f'layer {layer.name!r}: {error}; use another layer, or placement="stretch"'
                 ) from error
         return fine.expand(x.shape).contiguous()
-
-
-def _reaches(network: Recorded, source: fx.Node, node: fx.Node) -> bool:
-    reached = {source}
-    for call in network.record.graph.nodes:
-        if not reached.isdisjoint(call.all_input_nodes):
-            reached.add(call)
-    return node in reached
 
 
 def grad_cam(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor, fx, nn
 
 from neuroxai.attribution.base import Given
@@ -18,22 +17,6 @@ _WAY_OUT = (
     "guided_backprop knows ReLU and ELU as the only activations; any other would keep its plain gradient. Use saliency "
     "or an lrp method for this network"
 )
-
-
-class _Positive(torch.autograd.Function):
-    """The identity; of what comes back, only the positive part passes."""
-
-    @staticmethod
-    def forward(x: Tensor) -> Tensor:
-        return x.view_as(x)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        """Nothing is kept."""
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
-        return gradient.clamp(min=0)
 
 
 def guided_backprop(model: nn.Module, *, absolute: bool = False) -> GradientMethod:
@@ -60,7 +43,13 @@ def _rule(network: Recorded, node: fx.Node) -> Callable[..., Any] | None:
     """Return how an activation is run; None for a call that keeps its gradient."""
     if node.meta["operation"] in ("relu", "elu"):
         call = call_of(network.record, node)
-        return lambda *values: _Positive.apply(call(*values))
+
+        def positive(*values: Any) -> Any:
+            out = call(*values)
+            out.register_hook(lambda gradient: gradient.clamp(min=0))
+            return out
+
+        return positive
     if not network.is_linear(node) and kind_of(node) not in ("norm", "max"):
         raise network.refuse(node, _WAY_OUT)
     return None

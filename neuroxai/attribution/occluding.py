@@ -124,8 +124,8 @@ class _Network:
                 raise
         if self.record is not None and self.record.of_one_scan and recompute == "cone":
             raise UnsupportedLayerError(
-                f"{self.record.of_one_scan}: what the network computes depends on values taken out of the scan, so that "
-                "an occluded scan may take another branch; use recompute='auto'"
+                f"{self.record.of_one_scan}: what the network computes depends on values taken out of the scan, so "
+                "that an occluded scan may take another branch; use recompute='auto'"
             )
 
     def cones(self, tensors: Sequence[Tensor], more: Sequence[Any], place: int, recompute: str) -> Any:

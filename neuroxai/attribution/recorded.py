@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor, fx, nn
@@ -56,19 +56,14 @@ class Recorded:
         found = record(copy, (*given.tensors, *given.more))
         given.scores(found.output)
         scores, _ = _scores(found)
-        needed = {scores}
-        for node in reversed(found.graph.nodes):
-            if node in needed:
-                needed.update(node.all_input_nodes)
-        reached = set(found.inputs[: len(given.tensors)])
-        calls = []
-        for node in found.graph.nodes:
-            if node.op.startswith("call_") and not reached.isdisjoint(node.all_input_nodes):
-                reached.add(node)
-                if node in needed:
-                    calls.append(node)
         more = tuple(value for value in given.more if isinstance(value, Tensor))
-        return cls(found, (*given.tensors, *more), scores, tuple(calls), frozenset(reached))
+        calls, reached = _between(found, found.inputs[: len(given.tensors)], scores)
+        return cls(found, (*given.tensors, *more), scores, calls, reached)
+
+    def of_input(self, source: fx.Node) -> Recorded:
+        """Return the same as seen from one input."""
+        calls, reached = _between(self.record, [source], self.scores)
+        return replace(self, calls=calls, reached=reached)
 
     def sources(self, node: fx.Node) -> list[fx.Node]:
         """Return the calls that a call reads and that depend on the inputs explained."""
@@ -125,3 +120,18 @@ class Recorded:
         if check:
             check_scores(class_scores(executor.kept[self.record.result].detach()), class_scores(self.record.output))
         return class_scores(executor.kept[self.scores]), executor.kept
+
+
+def _between(
+    record: Record, sources: Sequence[fx.Node], scores: fx.Node
+) -> tuple[tuple[fx.Node, ...], frozenset[fx.Node]]:
+    """Return the calls that lead from inputs to the scores, and all values that depend on the inputs."""
+    needed, reached = {scores}, set(sources)
+    for node in reversed(record.graph.nodes):
+        if node in needed:
+            needed.update(node.all_input_nodes)
+    for node in record.graph.nodes:
+        if node.op.startswith("call_") and not reached.isdisjoint(node.all_input_nodes):
+            reached.add(node)
+    calls = (node for node in record.graph.nodes if node in reached and node in needed and node.op != "placeholder")
+    return tuple(calls), frozenset(reached)
