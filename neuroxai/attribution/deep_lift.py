@@ -1,112 +1,153 @@
-"""DeepLIFT by the rescale rule, for any elementwise activation and any max-pooling."""
+"""DeepLIFT by the rescale rule, for any elementwise activation, any max-pooling and products."""
 
 from __future__ import annotations
 
-import warnings
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-import captum.attr
 import torch
-from captum._utils.common import _register_backward_hook
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
-from neuroxai.attribution.gradients import GradientMethod, Scores
-from neuroxai.attribution.options import baseline_for, check_baseline
-from neuroxai.attribution.traced import Knowledge, Nonlinear
-from neuroxai.lrp import operations as known
+from neuroxai.attribution.base import Given
+from neuroxai.attribution.gradients import CompleteMethod, gap, missed
+from neuroxai.attribution.options import Baselines, baselines_for, check_baselines
+from neuroxai.attribution.recorded import Recorded
+from neuroxai.errors import UnsupportedLayerError
+from neuroxai.graph.execute import call_of
+from neuroxai.graph.operations import arguments, kind_of
+from neuroxai.lrp.plan import check_scores
+from neuroxai.lrp.pooling import MaxPool
+from neuroxai.lrp.targets import class_scores
 
-_LAYERS = {kind.__name__.lower() for kind in known.ACTIVATIONS}
-_KNOWN = Knowledge(
-    "deep_lift",
-    activations=_LAYERS | set(known.ACTIVATION_NAMES) | {"foreign"},
-    pools=True,
-    layers=(),
-    link="skip",
-    way_out=(
-        "has no rule for it: it knows linear layers, batch norm with running statistics, elementwise activations, "
-        "max-pooling and sums; anything else would break the sum of the contributions. Use integrated_gradients for "
-        "this network"
-    ),
+_WAY_OUT = (
+    "deep_lift has no rule for it: it knows linear layers, batch norm with running statistics, elementwise "
+    "activations, max-pooling, products and sums; anything else would break the sum of the contributions. Use "
+    "integrated_gradients for this network"
 )
 _SMALLEST = {torch.float32: 1e-6, torch.float64: 1e-10}  # below it a quotient of differences is rounding
+# Takes what a call reads and puts out for the baselines, and what it reads for the scans; returns what it puts out for
+# the scans, with the rule's multipliers for gradients.
+Rule = Callable[..., Any]
 
 
-def deep_lift(model: nn.Module, *, baseline: float | Tensor = 0.0) -> GradientMethod:
+def deep_lift(model: nn.Module, *, baselines: Baselines = 0.0) -> CompleteMethod:
     """DeepLIFT's rescale rule (Shrikumar 2017): what each value contributes to the difference from a baseline.
 
-    The contributions add up to the score of the scan minus that of the baseline. A softmax or sigmoid at the very end
-    is looked through (Shrikumar 2017, section 3.6). Where an activation's input does not differ from the baseline's,
-    its gradient stands in for the quotient, the mean of both.
+    The contributions add up to the score of the scan minus that of the baseline; where they do not, the network is
+    refused. A softmax or sigmoid at the very end is looked through (Shrikumar 2017, section 3.6). Where an activation's
+    input does not differ from the baseline's, its gradient stands in for the quotient, the mean of both. A product
+    gives each factor the mean of the other one.
 
     Parameters
     ----------
     model : torch.nn.Module
         The network.
-    baseline : float or torch.Tensor
-        A constant image, or one image, shape (channels, *spatial), for all samples.
+    baselines : float, torch.Tensor or tuple of these
+        A constant image, or one image, shape (channels, *spatial), for all samples; a tuple of one per input for
+        several inputs.
 
     Raises
     ------
-    UnsupportedLayerError
-        If the network has a layer or operation without a rule, or cannot be traced.
     InputError
-        If `baseline` is not a finite number or image.
+        If `baselines` is not a finite number or image.
+    UnsupportedLayerError
+        When called, if the network has a call without a rule, or the contributions do not add up.
     """
-    check_baseline(baseline)
-    survey = _KNOWN.survey(model)
+    check_baselines(baselines)
 
-    def run(scores: Scores, x: Tensor, target: Tensor) -> Tensor:
-        method = _DeepLift(scores, eps=_SMALLEST[x.dtype])
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Setting forward, backward hooks")
-            found: Tensor = method.attribute(x, baselines=baseline_for(x, baseline), target=target)
-        return found
+    def run(copy: nn.Module, given: Given) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
+        network = Recorded.of(copy, given)
+        rules = {node: rule for node in network.calls if (rule := _rule(network, node)) is not None}
+        start = baselines_for(given.tensors, baselines)
+        with torch.no_grad():
+            others = network.inputs[len(start) :]
+            read = {source for node in rules for source in node.all_input_nodes}
+            before, kept = network.run(*start, *others, keep=read | set(rules))
+            if network.record.of_one_scan:  # the baselines may take another branch
+                theirs = class_scores(copy(*start, *given.more))
+                check_scores(class_scores(kept[network.record.result]), theirs)
+        replaced = {}
+        for node, rule in rules.items():
+            replaced[node] = partial(rule, [kept[n] for n in node.all_input_nodes], kept[node])
+        after, _ = network.run(*network.inputs, replaced=replaced, check=True)
+        gradients = given.gradients(after)
+        found = tuple(g * (x - x0) for g, x, x0 in zip(gradients, given.tensors, start, strict=True))
+        ends = [scores.gather(1, given.indices[:, None])[:, 0].detach() for scores in (after, before)]
+        worst = missed(gap(found, *ends), *ends)
+        if worst:
+            raise UnsupportedLayerError(
+                f"deep_lift's contributions {worst}: a call of the network mixes samples, or breaks the rule of the "
+                "sum otherwise. Use integrated_gradients for this network"
+            )
+        return found, ends[0], ends[1]
 
-    return GradientMethod(model, run, rewired=survey.of)
-
-
-class _DeepLift(captum.attr.DeepLift):  # type: ignore[misc]  # captum is untyped
-    """Captum's, with its rules on what tracing found, and a rule for max-pooling that loses nothing.
-
-    Captum 0.9 overwrites contributions where pooling windows overlap, and where an input equals its baseline takes the
-    first sample's gradient for all. Both rules here give the scan's half of the batch and the baseline's the same
-    multipliers, which the rescale rule rests on.
-    """
-
-    def _register_hooks(self, module: nn.Module, attribute_to_layer_input: bool = True) -> None:
-        if not isinstance(module, Nonlinear):
-            return
-        self.forward_handles.append(module.register_forward_pre_hook(self._forward_pre_hook))
-        self.forward_handles.append(module.register_forward_hook(self._forward_hook))
-        self.backward_handles.extend(_register_backward_hook(module, self._backward_hook, self))
-
-    def _backward_hook(self, module: Any, grad_input: Tensor, grad_output: Tensor) -> Tensor:
-        difference, ours = _difference(module.input), _mean(grad_input)
-        if module.pool is None:
-            arrived = _mean(grad_output) * _difference(module.output)
-        else:
-            arrived = _pooled(module, grad_output)
-        near = difference.abs() < self.eps
-        multipliers = torch.where(near, ours, arrived / torch.where(near, torch.ones_like(difference), difference))
-        del module.input, module.output
-        return torch.cat([multipliers, multipliers])
+    return CompleteMethod(model, run)
 
 
-def _difference(both: Tensor) -> Tensor:
-    scan, baseline = both.chunk(2)
-    return scan - baseline
+def _rule(network: Recorded, node: fx.Node) -> Rule | None:
+    """Return the rule of a call; None for one that is linear."""
+    kind, sources, reads = kind_of(node), network.sources(node), node.all_input_nodes
+    call = call_of(network.record, node)
+    if node.meta["operation"] == "detach":  # contributions pass it
+        return lambda values, out, x: x
+    if network.is_linear(node):
+        return None
+    square = node.meta["operation"] == "mul" and len(sources) == 1
+    if square or (kind == "activation" and len(sources) == 1 and sources[0] is arguments(node)["input"]):
+        return partial(_rescaled, call, reads.index(sources[0]))
+    if kind in ("product", "bilinear") and len(sources) == 2 and "div" not in node.meta["operation"]:
+        return partial(_shared, call, [reads.index(n) for n in sources])
+    if node.meta["operation"] in ("max_pool1d", "max_pool2d", "max_pool3d"):
+        given = arguments(node)
+        del given["input"]
+        if not given.get("return_indices"):
+            return partial(_pooled, MaxPool.of(int(node.meta["operation"][-2]), **given))
+    raise network.refuse(node, _WAY_OUT)
 
 
-def _mean(both: Tensor) -> Tensor:
-    scan, baseline = both.chunk(2)
-    return (scan + baseline) / 2
+def _linearised(out: Tensor, *terms: tuple[Tensor, Tensor]) -> Tensor:
+    """Return values whose gradient by each x is its multiplier, of pairs (multiplier, x)."""
+    return sum((m * (x - x.detach()) for m, x in terms), start=out.detach())
 
 
-def _pooled(module: Any, grad_output: Tensor) -> Tensor:
+def _quotient(difference: Tensor, over: Tensor, instead: Any) -> Tensor:
+    near = over.abs() < _SMALLEST.get(over.dtype, 1e-6)
+    return torch.where(near, instead, difference / torch.where(near, torch.ones_like(over), over))
+
+
+def _rescaled(call: Any, place: int, values: list[Any], start: Tensor, *now: Any) -> Tensor:
+    """Rescale rule: the quotient of an activation's differences."""
+    x, x0 = now[place].detach(), values[place]
+
+    def slope(at: Tensor) -> Tensor:
+        leaf = at.detach().clone().requires_grad_(True)
+        return torch.autograd.grad(call(*now[:place], leaf, *now[place + 1 :]).sum(), leaf)[0]
+
+    out = call(*now[:place], x, *now[place + 1 :])
+    multiplier = _quotient(out - start, x - x0, (slope(x) + slope(x0)) / 2)
+    return _linearised(out, (multiplier, now[place]))
+
+
+def _pooled(pool: MaxPool, values: list[Any], start: Tensor, x: Tensor) -> Tensor:
     """Share each window's difference between the scan's winner and the baseline's, by who is larger."""
-    _, winners = module.pool(module.input)
-    scan, baseline = module.output.chunk(2)
-    larger = torch.maximum(scan, baseline)
-    gradient = _mean(grad_output)
-    parts = torch.cat([gradient * (larger - baseline), gradient * (scan - larger)])
-    return torch.stack(winners.scatter(parts).chunk(2)).sum(dim=0)
+    x0 = values[0]
+    scan, ours = pool(x.detach())
+    _, theirs = pool(x0)
+    larger, change = torch.maximum(scan, start), x.detach() - x0
+    half = torch.full_like(scan, 0.5)
+    first = _quotient(larger - start, ours.gather(change), half)
+    second = _quotient(scan - larger, theirs.gather(change), half)
+    return _linearised(scan, (first, ours.gather(x)), (second, theirs.gather(x)))
+
+
+def _shared(call: Any, places: list[int], values: list[Any], start: Tensor, *now: Any) -> Any:
+    """Give each factor of a product the mean of the other, for the scan and for the baseline."""
+    means = [(now[i].detach() + values[i]) / 2 for i in places]
+    linear = 0.0
+    for index, place in enumerate(places):
+        terms = list(now)
+        terms[place] = now[place] - now[place].detach()
+        terms[places[1 - index]] = means[1 - index]
+        linear = linear + call(*terms)
+    return call(*(v.detach() if isinstance(v, Tensor) else v for v in now)) + linear

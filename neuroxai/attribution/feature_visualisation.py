@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from neuroxai.attribution.options import nonnegative_number, positive_integer
 from neuroxai.errors import InputError, one_of
-from neuroxai.lrp.shadow import shadow, unwrapped, warn_if_training
+from neuroxai.graph.eval_copy import eval_copy, warn_if_training
 from neuroxai.lrp.starts import neuron_index
 from neuroxai.lrp.targets import out_of_memory
 
@@ -105,7 +105,7 @@ def visualise(
     if bounds is not None and not (len(bounds) == 2 and bounds[0] < bounds[1]):
         raise InputError(f"bounds are {bounds!r}; (smallest, largest) is wanted")
     warn_if_training(model)
-    value_of = _Neuron(shadow(unwrapped(model), inplace=False), layer, neuron)
+    value_of = _Neuron(eval_copy(model, inplace=False), layer, neuron)
     like = next((p for p in model.parameters()), torch.empty(0))
     if like.dtype not in (torch.float32, torch.float64):
         raise InputError(f"the model is {like.dtype}; float32 or float64 is wanted: model.float()")
@@ -144,13 +144,13 @@ class _Reached(Exception):
 
 
 class _Neuron:
-    """The value of a neuron, or the mean over a filter, of a network's evaluation-mode double."""
+    """The value of a neuron, or the mean over a filter, of a network's evaluation-mode copy."""
 
-    def __init__(self, double: nn.Module, layer: str, neuron: Any) -> None:
-        modules = dict(double.named_modules(remove_duplicate=False))
+    def __init__(self, copy: nn.Module, layer: str, neuron: Any) -> None:
+        modules = dict(copy.named_modules(remove_duplicate=False))
         if layer not in modules or not layer:
             raise one_of("layer", layer, [name for name in modules if name])
-        self._double, self._layer, self._neuron = double, layer, neuron
+        self._copy, self._layer, self._neuron = copy, layer, neuron
         self._out: Any = None
         modules[layer].register_forward_hook(self._keep)
 
@@ -161,7 +161,7 @@ class _Neuron:
     def __call__(self, image: Tensor) -> Tensor:
         self._out = None
         try:
-            self._double(image)
+            self._copy(image)
         except _Reached:
             pass
         except RuntimeError as error:
@@ -171,7 +171,7 @@ class _Neuron:
         if not isinstance(self._out, Tensor):
             kind = "nothing: it does not run" if self._out is None else f"a {type(self._out).__name__}"
             raise InputError(f"layer {self._layer!r} puts out {kind}; one that puts out a tensor is wanted")
-        index = neuron_index(self._neuron, tuple(self._out.shape[1:]), self._layer, self._double)
+        index = neuron_index(self._neuron, tuple(self._out.shape[1:]), self._layer, self._copy)
         return self._out[(0, *index)].mean()
 
 

@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Literal, overload
+from typing import Any, Literal
 
-import captum.attr
 import torch
 import torch.nn.functional as F
-from captum.attr import Attribution
 from torch import Tensor, fx, nn
 
-from neuroxai.attribution.fields import Places, field_centres, placed
-from neuroxai.attribution.gradients import GradientMethod, Scores
-from neuroxai.attribution.grid_layers import check_name, grid_layer
+from neuroxai.attribution.base import Given, Inputs, Method, captum_call, differentiable
+from neuroxai.attribution.cam_layer import CamLayer, cam_layer, check_name
 from neuroxai.attribution.guided import guided_backprop
+from neuroxai.attribution.recorded import Recorded
 from neuroxai.errors import UnsupportedLayerError, one_of
-from neuroxai.lrp.plan import check_scores
-from neuroxai.lrp.shadow import shadow, unwrapped
-from neuroxai.lrp.targets import Target, class_scores
-from neuroxai.lrp.trace import trace
+from neuroxai.graph.eval_copy import eval_copy
+from neuroxai.graph.execute import call_of
+from neuroxai.graph.receptive_field import field_centres, placed
+from neuroxai.lrp.targets import Target
 
 Placement = Literal["fields", "stretch"]
 PLACEMENTS = ("fields", "stretch")
 _MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 
-class GradCam(GradientMethod):
+class GradCam(Method):
     """Grad-CAM (Selvaraju 2017): a layer's feature maps, weighted by their mean gradient.
 
     Parameters
@@ -43,86 +41,97 @@ class GradCam(GradientMethod):
     def __init__(
         self, model: nn.Module, layer: str | None = None, relu: bool = True, placement: Placement = "fields"
     ) -> None:
-        super().__init__(model, self._coarse, rewired=lambda double: double)
+        super().__init__(model)
         if placement not in PLACEMENTS:
             raise one_of("placement", placement, PLACEMENTS)
         if layer is not None:
             check_name(model, layer)
         self.layer, self.relu, self.placement = layer, relu, placement
-        self._graph = _graph_of(model) if placement == "fields" else None
-        self._found: dict[torch.Size, tuple[str, Places]] = {}  # layer and places, by the inputs' shape
 
-    @overload
-    def attribute(self, inputs: Tensor, target: Target = ..., *, return_coarse: Literal[False] = ...) -> Tensor: ...
-
-    @overload
+    @captum_call
     def attribute(
-        self, inputs: Tensor, target: Target = ..., *, return_coarse: Literal[True]
-    ) -> tuple[Tensor, Tensor]: ...
-
-    def attribute(
-        self, inputs: Tensor, target: Target = None, *, return_coarse: bool = False
-    ) -> Tensor | tuple[Tensor, Tensor]:
-        """Compute the map of one class.
+        self, inputs: Inputs, target: Target = None, additional_forward_args: Any = None, *,
+        return_coarse: bool = False,
+    ) -> Any:  # fmt: skip
+        """Compute the map of one class; see `neuroxai.attribution.gradients.GradientMethod.attribute`.
 
         Parameters
         ----------
-        inputs : torch.Tensor
-            (batch, channels, *spatial), float32 or float64, finite.
-        target : int, sequence of int or torch.Tensor, optional
-            Class index, one for all or one a sample. May be None (or 0) where the network has one output.
+        inputs, target, additional_forward_args
+            As any method takes them. Each of several inputs is explained by a layer of its own; one without a grid,
+            or that does not reach the layer named, gets zeros.
         return_coarse : bool
             Also return the map on the layer's own grid.
 
         Returns
         -------
-        fine : torch.Tensor
+        fine : torch.Tensor or tuple of torch.Tensor
             Shaped like `inputs`, same dtype and device; the same in each channel.
         coarse : torch.Tensor
-            Only with `return_coarse`: (batch, 1, *grid).
+            Only with `return_coarse`: (batch, 1, *grid), one per input.
 
         Raises
         ------
         InputError
             For inputs or targets that do not fit the network, or a layer without a grid.
-
-        Warns
-        -----
-        UserWarning
-            If the model is in training mode; it is explained as in evaluation mode.
+        UnsupportedLayerError
+            If the network cannot be recorded, or where the layer's cells lie not be followed.
         """
-        coarse = super().attribute(inputs, target)
-        shape = inputs.shape[2:]
+        given = Given.of(self.model, inputs, target, additional_forward_args)
+        with differentiable(given.tensors[0].device):
+            given = given.own()
+            with torch.no_grad():
+                network = Recorded.of(eval_copy(self.model), given)
+            maps = [
+                self._map(network, given, *pair) for pair in zip(given.tensors, network.record.inputs, strict=False)
+            ]
+        fine, coarse = (given.formatted(each) for each in zip(*maps, strict=True))
+        return (fine, coarse) if return_coarse else fine
+
+    def _map(self, network: Recorded, given: Given, x: Tensor, source: fx.Node) -> tuple[Tensor, Tensor]:
+        """Return the map of one input, on its grid and on the layer's."""
+        network = network.of_input(source)
+        if x.ndim < 3 and len(given.tensors) > 1:
+            return torch.zeros_like(x), torch.zeros_like(x)
+        layer = cam_layer(network, self.model, x, self.layer)
+        if layer.cells is not source and layer.cells not in network.calls:
+            return torch.zeros_like(x), torch.zeros_like(x[:, :1])
+        coarse = self._coarse(network, layer, given)
+        return self._fine(network, layer, coarse, x, source), coarse
+
+    def _coarse(self, network: Recorded, layer: CamLayer, given: Given) -> Tensor:
+        """Selvaraju 2017, equations 1 and 2."""
+
+        def leaf(node: fx.Node) -> Any:
+            call = call_of(network.record, node)
+            return lambda *values: call(*values).detach().requires_grad_(True)
+
+        ends = {layer.node, layer.cells} - set(network.record.inputs)
+        keep = ends if layer.embedding is None else {*ends, layer.cells, layer.embedding}
+        inputs = [x.detach().requires_grad_(layer.embedding is not None) for x in network.inputs]
+        _, kept = network.run(*inputs, replaced={n: leaf(n) for n in ends}, keep=keep, check=True)
+        chosen = given.scores(kept[network.record.result]).gather(1, given.indices[:, None]).sum()
+        (gradient,) = torch.autograd.grad(chosen, kept[layer.node], allow_unused=True, retain_graph=True)
+        features = kept[layer.node].detach()
+        gradient = torch.zeros_like(features) if gradient is None else gradient
+        tokens = None if layer.embedding is None else layer.token_of(kept[layer.cells], kept[layer.embedding])
+        features, gradient = layer.on_grid(features, tokens), layer.on_grid(gradient, tokens)
+        weights = gradient.mean(tuple(range(2, gradient.ndim)), keepdim=True)
+        found = (weights * features).sum(1, keepdim=True)
+        return found.relu() if self.relu else found
+
+    def _fine(self, network: Recorded, layer: CamLayer, coarse: Tensor, x: Tensor, source: fx.Node) -> Tensor:
+        shape = x.shape[2:]
         if self.placement == "stretch":
             fine = F.interpolate(coarse, shape, mode=_MODES[len(shape)], align_corners=False)
         else:
-            fine = placed(coarse, self._found[inputs.shape[1:]][1], shape)
-        fine = fine.expand(inputs.shape).contiguous()
-        return (fine, coarse) if return_coarse else fine
-
-    def _coarse(self, scores: Scores, x: Tensor, target: Tensor) -> Tensor:
-        if x.shape[1:] not in self._found:
-            self._check_double(scores, x)
-            name = grid_layer(scores, x, self.layer)
-            places = [] if self._graph is None else field_centres(self._graph, scores.network, x[:1], name)
-            self._found[x.shape[1:]] = name, places
-        layer = scores.network.get_submodule(self._found[x.shape[1:]][0])
-        method = captum.attr.LayerGradCam(scores, layer)
-        found: Tensor = method.attribute(x, target=target, relu_attributions=self.relu)
-        return found
-
-    def _check_double(self, scores: Scores, x: Tensor) -> None:
-        """Hold the double, whose activations write into no tensor, against the model as it is."""
-        with torch.no_grad():
-            ours = scores(x[:1])
-            check_scores(ours, class_scores(shadow(unwrapped(self.model))(x[:1].clone())))
-
-
-def _graph_of(model: nn.Module) -> fx.Graph:
-    try:
-        return trace(shadow(unwrapped(model)))[0]
-    except UnsupportedLayerError as error:
-        raise UnsupportedLayerError(f'{error}. Or use grad_cam with placement="stretch"') from error
+            try:
+                fine = placed(coarse, field_centres(network.record, layer.cells, source), shape)
+            except UnsupportedLayerError as error:
+                raise UnsupportedLayerError(
+                    f'layer {layer.name!r}: {error}; use another layer, or placement="stretch"'
+                ) from error
+        return fine.expand(x.shape).contiguous()
 
 
 def grad_cam(
@@ -131,12 +140,13 @@ def grad_cam(
     """Grad-CAM (Selvaraju 2017), up-sampled linearly to the scan's grid.
 
     The layer is found by default: the last convolution whose output still has a grid of more than one cell, and from
-    there the last layer with that same grid, so that its norm, its activation and a residual sum count in. The coarse
-    map comes with ``attribute(..., return_coarse=True)``.
+    there the last layer with that same grid, so that its norm, its activation and a residual sum count in. Where that
+    convolution only cuts the patches of a transformer, it is the last normalisation of tokens in front of an attention,
+    on the grid of the patches. The coarse map comes with ``attribute(..., return_coarse=True)``.
 
     The paper stretches the coarse map over the whole scan, which puts its cells off their receptive fields where
-    convolutions do not pad, or pad and stride (`neuroxai.attribution.fields`). Here each cell is put where its field's
-    centre is; ``placement="stretch"`` is the paper's.
+    convolutions do not pad, or pad and stride (`neuroxai.graph.receptive_field`). Here each cell is put where its
+    field's centre is; ``placement="stretch"`` is the paper's.
 
     Parameters
     ----------
@@ -145,7 +155,7 @@ def grad_cam(
     layer : str, optional
         Qualified name of another layer.
     relu : bool
-        Keep positive values only, as in the paper (eq. 2); False shows what spoke against the class, too.
+        Keep positive values only, as in the paper (eq. 2); False shows what speaks against the class, too.
     placement : {"fields", "stretch"}
         Put the cells at the centres of their receptive fields, or stretch the map over the scan.
 
@@ -153,13 +163,11 @@ def grad_cam(
     ------
     InputError
         If the model has no layer of that name, or the placement is unknown.
-    UnsupportedLayerError
-        With ``placement="fields"``, if the network cannot be traced or, when called, the layer not be followed.
     """
     return GradCam(model, layer, relu, placement)
 
 
-def guided_grad_cam(model: nn.Module, *, layer: str | None = None, placement: Placement = "fields") -> Attribution:
+def guided_grad_cam(model: nn.Module, *, layer: str | None = None, placement: Placement = "fields") -> Method:
     """Guided back-propagation times Grad-CAM (Selvaraju 2017, section 3.2).
 
     Parameters
@@ -175,20 +183,23 @@ def guided_grad_cam(model: nn.Module, *, layer: str | None = None, placement: Pl
     ------
     InputError
         If the model has no layer of that name.
-    UnsupportedLayerError
-        If guided back-propagation cannot explain the network.
     """
     return GuidedGradCam(model, layer, placement)
 
 
-class GuidedGradCam(Attribution):  # type: ignore[misc]  # captum is untyped
+class GuidedGradCam(Method):
     """Guided back-propagation times Grad-CAM; see `guided_grad_cam`."""
 
     def __init__(self, model: nn.Module, layer: str | None = None, placement: Placement = "fields") -> None:
         super().__init__(model)
-        self.model = model
         self._guided, self._cam = guided_backprop(model), GradCam(model, layer, placement=placement)
 
-    def attribute(self, inputs: Tensor, target: Target = None) -> Tensor:
+    @captum_call
+    def attribute(self, inputs: Inputs, target: Target = None, additional_forward_args: Any = None) -> Inputs:
         """Compute the attribution of each input value to one class; see `GradientMethod.attribute`."""
-        return self._guided.attribute(inputs, target) * self._cam.attribute(inputs, target)
+        guided = self._guided.attribute(inputs, target, additional_forward_args)
+        cam = self._cam.attribute(inputs, target, additional_forward_args)
+        if isinstance(guided, tuple):
+            return tuple(a * b for a, b in zip(guided, cam, strict=True))
+        product: Tensor = guided * cam
+        return product

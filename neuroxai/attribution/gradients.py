@@ -1,82 +1,59 @@
-"""Gradient methods, done by Captum on an evaluation-mode double of the model.
-
-The double shares the parameters but has its own hooks and training flags, so nothing that Captum attaches reaches the
-model, BatchNorm's running statistics never move, and one instance serves many threads.
-"""
+"""Gradient methods, on an evaluation-mode copy of the model."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import captum.attr
 import torch
 from torch import Tensor, nn
 
-from neuroxai.attribution.options import baseline_for, check_baseline, positive_integer
-from neuroxai.errors import InputError
-from neuroxai.lrp.shadow import shadow, unwrapped, warn_if_training
-from neuroxai.lrp.targets import Target, check_target, checked_input, class_scores, out_of_memory, target_indices
+from neuroxai.attribution.base import Given, Inputs, Method, Scores, captum_call, differentiable
+from neuroxai.attribution.options import Baselines, baselines_for, check_baselines, nonnegative_number, positive_integer
+from neuroxai.graph.eval_copy import eval_copy
+from neuroxai.lrp.targets import Target
 
-Run = Callable[["Scores", Tensor, Tensor], Tensor]
-
-
-class Scores(nn.Module):
-    """The double's scores, (batch, classes), with the target held against their number."""
-
-    def __init__(self, double: nn.Module, target: Target, indices: Tensor) -> None:
-        super().__init__()
-        self.network = double
-        self._target, self._indices = target, indices
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the scores."""
-        try:
-            outputs = self.network(x)
-        except RuntimeError as error:
-            if out_of_memory(error):
-                raise
-            raise InputError(f"the network cannot take an input of shape {tuple(x.shape)}: {error}") from error
-        scores = class_scores(outputs)
-        if len(scores) != len(x):
-            raise InputError(f"the network makes {len(scores)} scores of {len(x)} samples; (batch, classes) is wanted")
-        check_target(self._target, self._indices, scores.shape[1])
-        return scores
+Run = Callable[[nn.Module, Given], tuple[Tensor, ...]]
+# Returns the attributions, and the classes' scores of the inputs and of the baselines, (batch,) each.
+CompleteRun = Callable[[nn.Module, Given], tuple[tuple[Tensor, ...], Tensor, Tensor]]
+GAP = 0.05  # part of the score's difference that attributions may miss without a word
 
 
-class GradientMethod(captum.attr.Attribution):  # type: ignore[misc]  # captum is untyped
-    """A Captum method that leaves the model as it is.
+class GradientMethod(Method):
+    """A method that takes gradients.
 
     Parameters
     ----------
     model : torch.nn.Module
         The network.
     run : callable
-        Takes the scores module, inputs and target indices, and returns Captum's attribution.
-    rewired : callable, optional
-        Takes the double, whose activations then never write into their input, and returns the network that Captum sees;
-        the double as it is if left out.
+        Takes an evaluation-mode copy of it and the inputs, and returns the attribution of each.
     """
 
-    def __init__(self, model: nn.Module, run: Run, rewired: Callable[[nn.Module], nn.Module] | None = None) -> None:
-        shadow(unwrapped(model))  # refuse what cannot be doubled now, not at the first call
+    def __init__(self, model: nn.Module, run: Run) -> None:
         super().__init__(model)
-        self.model = model
-        self._run, self._rewired = run, rewired
+        self._run = run
 
-    def attribute(self, inputs: Tensor, target: Target = None) -> Tensor:
+    @captum_call
+    def attribute(self, inputs: Inputs, target: Target = None, additional_forward_args: Any = None) -> Inputs:
         """Compute the attribution of each input value to one class.
 
         Parameters
         ----------
-        inputs : torch.Tensor
-            (batch, channels, *spatial) or (batch, features), float32 or float64, finite.
+        inputs : torch.Tensor or tuple of torch.Tensor
+            (batch, channels, *spatial) or (batch, features), float32 or float64, finite; several where the model's
+            forward takes several.
         target : int, sequence of int or torch.Tensor, optional
-            Class index, one for all or one a sample. May be None (or 0) where the network has one output.
+            Class index, one for all or one per sample. May be None (or 0) where the network has one output.
+        additional_forward_args : any or tuple, optional
+            Further arguments of the model's forward, which are not explained.
 
         Returns
         -------
-        torch.Tensor
+        torch.Tensor or tuple of torch.Tensor
             Shaped like `inputs`, same dtype and device.
 
         Raises
@@ -89,26 +66,94 @@ class GradientMethod(captum.attr.Attribution):  # type: ignore[misc]  # captum i
         UserWarning
             If the model is in training mode; it is explained as in evaluation mode.
         """
-        return self._attribute(inputs, target, self._run)
+        given = Given.of(self.model, inputs, target, additional_forward_args)
+        with differentiable(given.tensors[0].device):
+            return given.formatted(self._run(eval_copy(self.model), given.own()))
 
-    def _attribute(self, inputs: Tensor, target: Target, run: Run) -> Tensor:
-        warn_if_training(self.model)
-        x = checked_input(inputs, self.model)
-        indices = target_indices(target, len(x), x.device)
-        network = shadow(unwrapped(self.model), inplace=self._rewired is None)
-        if self._rewired is not None:
-            network = self._rewired(network)
-        with torch.inference_mode(False), torch.enable_grad(), torch.autocast(x.device.type, enabled=False):
-            x, indices = x.clone().requires_grad_(True), indices.clone()  # the caller's may be inference tensors
-            return run(Scores(network, target, indices), x, indices).detach()
+
+class CompleteMethod(Method):
+    """A gradient method whose attributions add up to the score's difference from a baseline, and which says how nearly.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        The network.
+    run : callable
+        As `GradientMethod` takes it; returns the scores of the inputs and of the baselines, too.
+    """
+
+    def __init__(self, model: nn.Module, run: CompleteRun) -> None:
+        super().__init__(model)
+        self._run = run
+
+    @captum_call
+    def attribute(
+        self, inputs: Inputs, target: Target = None, additional_forward_args: Any = None, *,
+        return_convergence_delta: bool = False,
+    ) -> Any:  # fmt: skip
+        """Compute the attribution of each input value to one class; see `GradientMethod.attribute`.
+
+        Parameters
+        ----------
+        inputs, target, additional_forward_args
+            As `GradientMethod.attribute` takes them.
+        return_convergence_delta : bool
+            Also return, for each sample, the sum of its attributions less the score's difference from the baseline.
+
+        Warns
+        -----
+        UserWarning
+            If the sum misses more than 5 % of the score's difference; if the model is in training mode.
+        """
+        given = Given.of(self.model, inputs, target, additional_forward_args)
+        with differentiable(given.tensors[0].device):
+            found, score, start = self._run(eval_copy(self.model), given.own())
+            delta = gap(found, score, start)
+            worst = missed(delta, score, start)
+        if worst:
+            warnings.warn(
+                f"the attributions {worst}: read them with care, and take more n_steps or another baseline or method",
+                UserWarning,
+                stacklevel=3,
+            )
+        return (given.formatted(found), delta) if return_convergence_delta else given.formatted(found)
+
+    def has_convergence_delta(self) -> bool:
+        """Whether ``attribute`` takes `return_convergence_delta`."""
+        return True
+
+
+def gap(found: tuple[Tensor, ...], score: Tensor, start: Tensor) -> Tensor:
+    """Return by how much each sample's attributions miss the score's difference from the baseline, (batch,)."""
+    total = torch.stack([one.flatten(1).sum(1) for one in found]).sum(0)
+    return (total - (score - start)).detach()
+
+
+def missed(delta: Tensor, score: Tensor, start: Tensor) -> str:
+    """Say how far attributions are from adding up, or "" where they do but for 5 % and rounding."""
+    difference = (score - start).detach()
+    rounding = 1e-4 * torch.maximum(score.abs(), start.abs()).detach()
+    beyond = delta.abs() - GAP * difference.abs() - rounding
+    worst = int(beyond.argmax())
+    if beyond[worst] <= 0:
+        return ""
+    total = float(delta[worst] + difference[worst])
+    return (
+        f"of sample {worst} add up to {total:.4g}, but the score differs from the baseline's by {difference[worst]:.4g}"
+    )
+
+
+def plain_gradients(copy: nn.Module, given: Given) -> tuple[Tensor, ...]:
+    """Return the gradients of the classes' scores."""
+    return given.gradients(Scores(copy, given)(*given.tensors, *given.more))
 
 
 def saliency(model: nn.Module, *, absolute: bool = True) -> GradientMethod:
     """Gradient of the class score (Simonyan 2014); `absolute`: its size only."""
 
-    def run(scores: Scores, x: Tensor, target: Tensor) -> Tensor:
-        found: Tensor = captum.attr.Saliency(scores).attribute(x, target=target, abs=absolute)
-        return found
+    def run(copy: nn.Module, given: Given) -> tuple[Tensor, ...]:
+        found = plain_gradients(copy, given)
+        return tuple(one.abs() for one in found) if absolute else found
 
     return GradientMethod(model, run)
 
@@ -116,37 +161,91 @@ def saliency(model: nn.Module, *, absolute: bool = True) -> GradientMethod:
 def gradient_x_input(model: nn.Module) -> GradientMethod:
     """Gradient times input (Shrikumar 2016)."""
 
-    def run(scores: Scores, x: Tensor, target: Tensor) -> Tensor:
-        found: Tensor = captum.attr.InputXGradient(scores).attribute(x, target=target)
-        return found
+    def run(copy: nn.Module, given: Given) -> tuple[Tensor, ...]:
+        return tuple(g * x for g, x in zip(plain_gradients(copy, given), given.tensors, strict=True))
 
     return GradientMethod(model, run)
 
 
-def integrated_gradients(model: nn.Module, *, steps: int = 50, baseline: float | Tensor = 0.0) -> GradientMethod:
-    """Integrated gradients (Sundararajan 2017) from a baseline; runs `steps` passes of the batch, one at a time.
+def smooth_grad(
+    model: nn.Module, *, nt_samples: int = 25, stdevs: float = 0.15, seed: int = 0, absolute: bool = False
+) -> GradientMethod:
+    """Mean gradient over noisy copies of the scan (Smilkov 2017).
+
+    Noise comes from a generator of its own, drawn on the CPU in float32, so that torch's random stream stays where it
+    is and a seed means the same noise on every device. All scans of a batch see the same noise, each at its own level;
+    so do a cohort's scans, and a scan's map does not depend on its company. One noisy copy of the batch is in memory
+    at a time.
 
     Parameters
     ----------
     model : torch.nn.Module
         The network.
-    steps : int
-        Points of the path at which the gradient is taken.
-    baseline : float or torch.Tensor
-        Where the path starts: a constant image, or one image, shape (channels, *spatial), for all samples.
+    nt_samples : int
+        Noisy copies.
+    stdevs : float
+        Standard deviation of the noise, as a part of each scan's range (largest minus smallest value); Smilkov 2017
+        takes .1 to .2.
+    seed : int
+        Seed of the noise.
+    absolute : bool
+        Return the size of the mean gradient only.
 
     Raises
     ------
     InputError
-        If `steps` is not a positive integer or `baseline` not a finite number or image.
+        If an option's value does not fit.
     """
-    positive_integer("steps", steps)
-    check_baseline(baseline)
+    positive_integer("nt_samples", nt_samples)
+    nonnegative_number("stdevs", stdevs)
+    positive_integer("seed", seed, least=0)
 
-    def run(scores: Scores, x: Tensor, target: Tensor) -> Tensor:
-        options: dict[str, Any] = {"n_steps": steps, "internal_batch_size": len(x)}
-        options["baselines"] = baseline_for(x, baseline)
-        found: Tensor = captum.attr.IntegratedGradients(scores).attribute(x, target=target, **options)
-        return found
+    def run(copy: nn.Module, given: Given) -> tuple[Tensor, ...]:
+        generator = torch.Generator().manual_seed(seed)
+        levels = [stdevs * (x.flatten(1).amax(1) - x.flatten(1).amin(1)).detach() for x in given.tensors]
+        total = [torch.zeros_like(x) for x in given.tensors]
+        for _ in range(nt_samples):
+            noisy = []
+            for x, level in zip(given.tensors, levels, strict=True):
+                noise = torch.randn(x.shape[1:], generator=generator, dtype=torch.float32).to(x)
+                noisy.append(x.detach() + level.view(-1, *[1] * (x.ndim - 1)) * noise)
+            leaves = replace(given, tensors=tuple(x.requires_grad_(True) for x in noisy))
+            total = [a + b for a, b in zip(total, plain_gradients(copy, leaves), strict=True)]
+        found = tuple(one / nt_samples for one in total)
+        return tuple(one.abs() for one in found) if absolute else found
 
     return GradientMethod(model, run)
+
+
+def integrated_gradients(model: nn.Module, *, n_steps: int = 50, baselines: Baselines = 0.0) -> CompleteMethod:
+    """Integrated gradients (Sundararajan 2017) from a baseline; runs `n_steps` passes of the batch, one at a time.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        The network.
+    n_steps : int
+        Points of the path at which the gradient is taken.
+    baselines : float, torch.Tensor or tuple of these
+        Where the path starts: a constant image, or one image, shape (channels, *spatial), for all samples; a tuple of
+        one per input for several inputs.
+
+    Raises
+    ------
+    InputError
+        If `n_steps` is not a positive integer or `baselines` not a finite number or image.
+    """
+    positive_integer("n_steps", n_steps)
+    check_baselines(baselines)
+
+    def run(copy: nn.Module, given: Given) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
+        scores, start = Scores(copy, given), baselines_for(given.tensors, baselines)
+        with torch.no_grad():
+            ends = [scores(*x, *given.more).gather(1, given.indices[:, None])[:, 0] for x in (given.tensors, start)]
+        found = captum.attr.IntegratedGradients(scores).attribute(
+            given.tensors, baselines=start, target=given.indices, additional_forward_args=given.more or None,
+            n_steps=n_steps, internal_batch_size=len(given.indices),
+        )  # fmt: skip
+        return found, ends[0], ends[1]
+
+    return CompleteMethod(model, run)

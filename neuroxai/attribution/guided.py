@@ -1,38 +1,22 @@
-"""Guided back-propagation through ReLU and ELU, as layers, functions or methods."""
+"""Guided back-propagation through ReLU and ELU, however they are called."""
 
 from __future__ import annotations
 
-import warnings
+from collections.abc import Callable
+from typing import Any
 
-import captum.attr
-from captum._utils.common import _register_backward_hook
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
-from neuroxai.attribution.gradients import GradientMethod, Scores
-from neuroxai.attribution.traced import Knowledge, Nonlinear
-from neuroxai.lrp.pooling import POOLS
+from neuroxai.attribution.base import Given
+from neuroxai.attribution.gradients import GradientMethod
+from neuroxai.attribution.recorded import Recorded
+from neuroxai.graph.execute import call_of
+from neuroxai.graph.operations import kind_of
 
-_NORMS = (nn.modules.instancenorm._InstanceNorm, nn.GroupNorm, nn.LayerNorm)
-_MAXIMA = (*POOLS, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d)
-_KNOWN = Knowledge(
-    "guided_backprop",
-    activations=("relu", "elu"),
-    pools=False,
-    layers=(*_NORMS, *_MAXIMA),
-    link="keep",
-    way_out=(
-        "knows ReLU and ELU as the only activations; any other would keep its plain gradient. Use saliency or an lrp "
-        "method for this network"
-    ),
+_WAY_OUT = (
+    "guided_backprop knows ReLU and ELU as the only activations; any other would keep its plain gradient. Use saliency "
+    "or an lrp method for this network"
 )
-
-
-class _Guided(captum.attr.GuidedBackprop):  # type: ignore[misc]  # captum is untyped
-    """Captum's, with its rule on the activations that tracing found instead of on ``nn.ReLU`` layers."""
-
-    def _register_hooks(self, module: nn.Module) -> None:
-        if isinstance(module, Nonlinear):
-            self.backward_hooks.extend(_register_backward_hook(module, self._backward_hook, self))
 
 
 def guided_backprop(model: nn.Module, *, absolute: bool = False) -> GradientMethod:
@@ -40,19 +24,32 @@ def guided_backprop(model: nn.Module, *, absolute: bool = False) -> GradientMeth
 
     At each activation the gradient becomes ``f'(x) max(gradient, 0)``. For ReLU this is Springenberg's rule; for ELU,
     whose slope is positive everywhere, it is that rule with ELU's own slope in place of ReLU's 0 or 1: what comes back
-    must be positive, but a unit below zero is dimmed instead of shut.
-
-    Raises
-    ------
-    UnsupportedLayerError
-        If the network has other activations, or cannot be traced.
+    must be positive, but a unit below zero is dimmed instead of shut. The calls are found by running the network once
+    (`neuroxai.graph.record`); other activations are refused when ``attribute`` is called. A softmax or sigmoid at the
+    very end keeps its gradient.
     """
-    survey = _KNOWN.survey(model)
 
-    def run(scores: Scores, x: Tensor, target: Tensor) -> Tensor:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Setting backward hooks")
-            found: Tensor = _Guided(scores).attribute(x, target=target)
-        return found.abs() if absolute else found
+    def run(copy: nn.Module, given: Given) -> tuple[Tensor, ...]:
+        network = Recorded.of(copy, given)
+        replaced = {node: rule for node in network.calls if (rule := _rule(network, node)) is not None}
+        _, kept = network.run(*network.inputs, replaced=replaced, check=True)
+        found = given.gradients(kept[network.record.result])
+        return tuple(one.abs() for one in found) if absolute else found
 
-    return GradientMethod(model, run, rewired=survey.of)
+    return GradientMethod(model, run)
+
+
+def _rule(network: Recorded, node: fx.Node) -> Callable[..., Any] | None:
+    """Return how an activation is run; None for a call that keeps its gradient."""
+    if node.meta["operation"] in ("relu", "elu"):
+        call = call_of(network.record, node)
+
+        def positive(*values: Any) -> Any:
+            out = call(*values)
+            out.register_hook(lambda gradient: gradient.clamp(min=0))
+            return out
+
+        return positive
+    if not network.is_linear(node) and kind_of(node) not in ("norm", "max"):
+        raise network.refuse(node, _WAY_OUT)
+    return None

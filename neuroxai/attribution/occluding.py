@@ -1,7 +1,7 @@
 """What patch and region occlusion share: the drop of a class score for each part of the input that is replaced.
 
-Only the receptive cone of a part is recomputed (`neuroxai.attribution.cone`) where the network can be traced and that
-saves work; otherwise whole inputs are run, several at a time. Both give the same numbers.
+Only what a part can reach is recomputed (`neuroxai.attribution.cone`) where the network can be recorded and that saves
+work; otherwise whole inputs are run. Both give the same numbers, and neither depends on how many parts share a pass.
 """
 
 from __future__ import annotations
@@ -9,160 +9,244 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, Protocol, TypeVar
 
-import captum.attr
 import torch
 from torch import Tensor, fx, nn
 
+from neuroxai.attribution.base import Given, Inputs, Method, run_network
 from neuroxai.attribution.cone import Cones
 from neuroxai.attribution.cone_boxes import Boxes, windows
-from neuroxai.attribution.cone_record import record
-from neuroxai.attribution.gradients import Scores
-from neuroxai.attribution.occlusion_parts import Options, P, Parts, groups
-from neuroxai.attribution.traced import Traced, _link
-from neuroxai.errors import InputError, UnsupportedLayerError
-from neuroxai.lrp.inplace import refuse_shared_writes
-from neuroxai.lrp.operations import probability
-from neuroxai.lrp.shadow import shadow, unwrapped, warn_if_training
-from neuroxai.lrp.targets import Target, checked_input, class_scores, probabilities, target_indices
-from neuroxai.lrp.trace import trace
+from neuroxai.attribution.cone_record import cones_of
+from neuroxai.attribution.options import positive_integer
+from neuroxai.errors import InputError, UnsupportedLayerError, one_of
+from neuroxai.graph.eval_copy import eval_copy
+from neuroxai.graph.execute import Executor
+from neuroxai.graph.record import Record, record
+from neuroxai.lrp.plan import _scores, check_scores
+from neuroxai.lrp.starts import STARTS
+from neuroxai.lrp.targets import Target, class_scores, probabilities
 
+Recompute = Literal["auto", "cone", "all"]
+_RECOMPUTE = ("auto", "cone", "all")
+_SLACK = 1.5  # how much larger than needed a box may be so that it is computed together with others
 _WORTH_IT = 0.6  # share of the network's operations above which whole inputs are run
 _NUMBERS = 2**22  # held at once by default, about: 16 MiB in float32
 
 
+class Parts(Protocol):
+    """Parts of the input that are occluded one at a time."""
+
+    @property
+    def low(self) -> Tensor:
+        """First voxel of each part's bounding box, (parts, axes)."""
+
+    @property
+    def high(self) -> Tensor:
+        """One past its last voxel, (parts, axes)."""
+
+    def mask(self, which: Tensor, start: Tensor, size: Sequence[int]) -> Tensor:
+        """Return which voxels of windows belong to the parts `which`, (parts, 1, *size)."""
+
+
+P = TypeVar("P", bound=Parts)
+
+
 @dataclass(frozen=True)
-class _Traces:
-    """The network as written, and up to its logits: without the softmax or sigmoid at its end, if it has one."""
-
-    whole: nn.Module
-    bare: nn.Module
-    graph: fx.Graph
-    modules: dict[str, nn.Module]
-    result: fx.Node
-    link: str | None
-
-    @classmethod
-    def of(cls, double: nn.Module) -> _Traces:
-        (whole, modules), (bare, _) = trace(double), trace(double)
-        refuse_shared_writes(whole, modules)
-        link = _link(bare, modules)
-        kind = None if link is None else probability(link, modules)
-        if link is not None:
-            link.replace_all_uses_with(link.all_input_nodes[0])
-        result: Any = next(n for n in bare.nodes if n.op == "output").args[0]
-        if not isinstance(result, fx.Node):
-            raise UnsupportedLayerError("the network returns something else than one tensor")
-        return cls(Traced(double, whole, (), None), Traced(double, bare, (), None), bare, modules, result, kind)
-
-
-class _Recording(nn.Module):
-    def __init__(self, traces: _Traces) -> None:
-        super().__init__()
-        self._traces = traces
-        self.cones: Cones
-
-    def forward(self, x: Tensor) -> Any:
-        output, self.cones = record(self._traces.graph, self._traces.modules, self._traces.result, x)
-        return output
-
-
-class OccludedNetwork:
-    """The double of a model, ready to be run on inputs with parts replaced.
-
-    Parameters
-    ----------
-    model : torch.nn.Module
-        Left untouched.
-    options : Options
-        How parts are occluded.
+class Options:
+    """Options that patch and region occlusion share.
 
     Raises
     ------
-    UnsupportedLayerError
-        If `options.recompute` is "cone" and the network cannot be traced.
+    InputError
+        Naming the option that does not fit.
     """
 
-    def __init__(self, model: nn.Module, options: Options) -> None:
-        self._double = shadow(unwrapped(model))
-        self._options = options
-        self._traces: _Traces | None = None
+    value: float | str
+    score: str
+    positive: bool
+    perturbations_per_eval: int | None
+    recompute: str
+
+    def __post_init__(self) -> None:
+        number = isinstance(self.value, int | float) and not isinstance(self.value, bool) and math.isfinite(self.value)
+        if not number and self.value != "mean":
+            raise InputError(f"value is {self.value!r}; a finite number or 'mean' (of each scan) is expected")
+        if self.score not in STARTS:
+            raise one_of("score", self.score, STARTS)
+        if not isinstance(self.positive, bool):
+            raise InputError(f"positive is {self.positive!r}; true or false is expected")
+        if self.perturbations_per_eval is not None:
+            positive_integer("perturbations_per_eval", self.perturbations_per_eval)
+        if self.recompute not in _RECOMPUTE:
+            raise one_of("recompute", self.recompute, _RECOMPUTE)
+
+    def fill(self, x: Tensor) -> Tensor:
+        """Return what replaces the voxels of one input (1, channels, *grid): (channels, 1, ...)."""
+        axes = tuple(range(2, x.ndim))
+        if isinstance(self.value, str):
+            return x.mean(axes, keepdim=True)[0]
+        return x.new_full((1,) * (x.ndim - 1), self.value)
+
+
+def groups(parts: Parts, which: Tensor) -> list[Tensor]:
+    """Sort parts into groups whose boxes are of about one size, so that little is computed in vain."""
+    sizes = (parts.high - parts.low)[which]
+    order = sizes.prod(1).argsort(descending=True, stable=True)
+    found: list[list[int]] = []
+    largest: list[int] = []
+    for part, size in zip(which[order].tolist(), sizes[order].tolist(), strict=True):
+        together = [max(a, b) for a, b in zip(largest or size, size, strict=True)]
+        if not found or math.prod(together) > _SLACK * math.prod(size):
+            found.append([])
+            together = size
+        found[-1].append(part)
+        largest = together
+    return [torch.tensor(group) for group in found]
+
+
+class _Network:
+    """A model as one call of ``attribute`` runs it: recorded on one sample where that can be, and as it is."""
+
+    def __init__(self, model: nn.Module, given: Given, recompute: str) -> None:
+        self.given, self.copy = given, eval_copy(model)
+        self.record: Record | None = None
+        self.scores: fx.Node | None = None
+        self.link: str | None = None
         self._checked = False
+        self._independent: bool | None = None
+        tensors, more = given.sample(0)
         try:
-            self._traces = _Traces.of(self._double)
+            self.record = record(eval_copy(model), (*tensors, *more))
+            self.scores, self.link = _scores(self.record)
         except UnsupportedLayerError:
-            if options.recompute == "cone":
+            if recompute == "cone":
                 raise
+        if self.record is not None and self.record.of_one_scan and recompute == "cone":
+            raise UnsupportedLayerError(
+                f"{self.record.of_one_scan}: what the network computes depends on values taken out of the scan, so "
+                "that an occluded scan may take another branch; use recompute='auto'"
+            )
 
-    def drops(self, x: Tensor, parts: Parts, target: Target, indices: Tensor, sample: int) -> Tensor:
-        """Return by how much the score of one sample falls when each part is replaced.
+    def cones(self, tensors: Sequence[Tensor], more: Sequence[Any], place: int, recompute: str) -> Any:
+        """Return one sample's scores, and its cones or None."""
+        found, scores = self.record, self.scores
+        if found is None or scores is None or found.of_one_scan or recompute == "all":
+            return self.run(tensors, more, place, tensors[place]), None
+        inputs = (*tensors, *(v for v in more if isinstance(v, Tensor)))
+        ours, output, cones = cones_of(found, scores, inputs, place)
+        if not self._checked:
+            try:
+                check_scores(class_scores(output), class_scores(found.output))
+            except UnsupportedLayerError:
+                if recompute == "cone":
+                    raise
+                self.record = self.scores = self.link = None
+                return self.cones(tensors, more, place, recompute)
+            self._checked = True
+        return class_scores(ours), cones
 
-        Parameters
-        ----------
-        x : torch.Tensor, shape (batch, channels, *grid)
-            The inputs.
-        parts : Parts
-            What is replaced, one at a time.
-        target : int, sequence or torch.Tensor
-            As the caller gave it, for messages.
-        indices : torch.Tensor, shape (batch,)
-            The classes of all samples.
-        sample : int
-            Which sample.
+    def run(self, tensors: Sequence[Tensor], more: Sequence[Any], place: int, items: Tensor) -> Tensor:
+        """Return the scores of whole inputs, of which one is replaced by each of several."""
+        if self.link is None and (len(items) == 1 or self._batches(tensors, more, place)):
+            return self._scores(self._outputs(tensors, more, place, items), len(items))
+        return torch.cat([self._one(tensors, more, place, items[n : n + 1]) for n in range(len(items))])
 
-        Returns
-        -------
-        torch.Tensor, shape (parts,)
-            Zero without a run for parts that hold the replacing value already.
-        """
-        with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
-            x, index = x[sample : sample + 1], int(indices[sample])
-            outputs, cones = self._whole(x, target, indices)
-            score = self._score(outputs, index)
-            drops = x.new_zeros(len(parts.low))
-            for which, places in self._passes(x, parts, cones):
-                if cones is not None and places is not None:
-                    boxes = places[cones.source]
-                    outputs = cones.scores(places, self._occluded(x, parts, which, boxes.start, boxes.size))
-                else:
-                    outputs = self._network()(self._everywhere(x, parts, which))
-                drops[which.to(x.device)] = score - self._score(outputs, index)
-            return drops.clamp(min=0) if self._options.positive else drops
+    def _one(self, tensors: Sequence[Tensor], more: Sequence[Any], place: int, item: Tensor) -> Tensor:
+        if self.link is None:
+            return self._scores(self._outputs(tensors, more, place, item), 1)
+        found, scores = self.record, self.scores
+        args = [*tensors, *more]
+        args[place] = item
+        if found is not None and found.of_one_scan:  # each item may take another branch
+            found = record(eval_copy(self.copy), args)
+            scores, _ = _scores(found)
+        assert found is not None and scores is not None  # there is a link  # noqa: PT018
+        executor = Executor(found, keep=(scores,))
+        executor.run(*(v for v in args if isinstance(v, Tensor)))
+        return self._scores(executor.kept[scores], 1)
 
-    def _whole(self, x: Tensor, target: Target, indices: Tensor) -> tuple[Tensor, Cones | None]:
-        """Run the input as it is; copies, for the network may write into what it is given."""
-        if self._traces is not None and not self._checked:
-            self._check(self._traces, x, target, indices)
-        traces = self._traces
-        if traces is None or self._options.recompute == "all":
-            return Scores(self._network(), target, indices)(x.clone()), None
-        recording = _Recording(traces)
-        return Scores(recording, target, indices)(x), recording.cones
+    def _outputs(self, tensors: Sequence[Tensor], more: Sequence[Any], place: int, items: Tensor) -> Any:
+        def each(value: Any) -> Any:
+            alone = isinstance(value, Tensor) and value.ndim and len(value) == 1
+            return value.expand(len(items), *value.shape[1:]) if alone else value
 
-    def _network(self) -> nn.Module:
-        """Return the network that gives logits for whole inputs."""
-        traces = self._traces
-        return self._double if traces is None else traces.bare
+        args = [each(v) for v in (*tensors, *more)]
+        args[place] = items.clone()  # the network may write into it
+        return run_network(self.copy, args)
 
-    def _check(self, traces: _Traces, x: Tensor, target: Target, indices: Tensor) -> None:
-        """On the first call, hold the traced network against the model's own output."""
-        own = Scores(self._double, target, indices)(x.clone())
-        traced = class_scores(traces.whole(x.clone()))
-        if not torch.allclose(own, traced, rtol=1e-3, atol=1e-3):
-            if self._options.recompute == "cone":
-                raise UnsupportedLayerError(
-                    f"the traced network gives {traced.flatten()[0]:.6g}, the model {own.flatten()[0]:.6g}: its "
-                    "forward depends on something that torch.fx does not see; use recompute='auto'"
+    def _scores(self, outputs: object, items: int) -> Tensor:
+        scores = self.given.scores(outputs)
+        if len(scores) != items:
+            raise InputError(f"the network makes {len(scores)} scores of {items} samples; (batch, classes) is expected")
+        return scores
+
+    def _batches(self, tensors: Sequence[Tensor], more: Sequence[Any], place: int) -> bool:
+        """Whether a sample's scores do not depend on its company: held against one of opposite contrast."""
+        if self.record is not None and self.record.of_one_scan:
+            return False  # it decides for a whole batch at once
+        if self._independent is None:
+            x = tensors[place]
+            alone = class_scores(self._outputs(tensors, more, place, x))
+            try:
+                both = class_scores(self._outputs(tensors, more, place, torch.cat([x, 1 - x])))
+            except (InputError, UnsupportedLayerError):
+                both = alone[:0]
+            limit = 1e-5 * float(alone.abs().max()) + 1e-12
+            self._independent = len(both) == 2 and bool(((both[:1] - alone).abs() <= limit).all())
+        return self._independent
+
+
+class OcclusionMethod(Method):
+    """What the two occlusion methods do with a batch."""
+
+    def __init__(self, model: nn.Module, options: Options) -> None:
+        super().__init__(model)
+        self._options = options
+
+    def _drops(
+        self, inputs: Inputs, target: Target, more: Any, parts: Callable[[Tensor], P]
+    ) -> tuple[Given, list[tuple[Tensor, P]]]:
+        """Return, for each input, the drop of each sample's score for each part, (batch, parts), and the parts."""
+        given = Given.of(self.model, inputs, target, more)
+        for x in given.tensors:
+            if x.ndim < 3:
+                raise InputError(
+                    f"inputs have shape {tuple(x.shape)}; occlusion expects (batch, channels, *spatial). Give values "
+                    "without a grid as additional_forward_args"
                 )
-            self._traces = None
-        self._checked = True
+        with torch.inference_mode(False), torch.no_grad(), torch.autocast(given.tensors[0].device.type, enabled=False):
+            given = given.own()
+            what = [parts(x) for x in given.tensors]
+            network = _Network(self.model, given, self._options.recompute)
+            rows: list[list[Tensor]] = [[] for _ in what]
+            for sample in range(len(given.indices)):
+                for place, one in enumerate(what):
+                    rows[place].append(self._sample(network, given, sample, place, one))
+        return given, [(torch.stack(found), one) for found, one in zip(rows, what, strict=True)]
 
-    def _score(self, outputs: Tensor, index: int) -> Tensor:
-        scores = class_scores(outputs)
-        if self._options.score == "probability":
-            scores = probabilities(scores, None if self._traces is None else self._traces.link)
-        return scores[:, index]
+    def _sample(self, network: _Network, given: Given, sample: int, place: int, parts: Parts) -> Tensor:
+        """Return by how much the score of one sample falls when each part of one input is replaced, (parts,).
+
+        Zero without a run for parts that hold the replacing value already.
+        """
+        tensors, more = given.sample(sample)
+        tensors = tuple(x.detach() for x in tensors)
+        x, index = tensors[place], int(given.indices[sample])
+        outputs, cones = network.cones(tensors, more, place, self._options.recompute)
+        score = self._score(given.scores(outputs), network.link)[:, index]
+        drops = x.new_zeros(len(parts.low))
+        for which, places in self._passes(x, parts, cones):
+            if places is None:
+                outputs = network.run(tensors, more, place, self._everywhere(x, parts, which))
+            else:
+                boxes = places[cones.source]
+                outputs = class_scores(cones.scores(places, self._occluded(x, parts, which, boxes.start, boxes.size)))
+            drops[which.to(x.device)] = score - self._score(outputs, network.link)[:, index]
+        return drops.clamp(min=0) if self._options.positive else drops
+
+    def _score(self, scores: Tensor, link: str | None) -> Tensor:
+        return probabilities(scores, link) if self._options.score == "probability" else scores
 
     def _passes(self, x: Tensor, parts: Parts, cones: Cones | None) -> Iterator[tuple[Tensor, Any]]:
         """Sort the parts that matter into passes; a pass without places runs whole inputs."""
@@ -176,7 +260,7 @@ class OccludedNetwork:
                     many = max(_NUMBERS // cones.numbers(places), 1)
                 else:
                     places = None
-            for which in torch.split(group, self._options.per_pass or many):
+            for which in torch.split(group, self._options.perturbations_per_eval or many):
                 if places is not None and cones is not None:
                     places = cones.places(Boxes.within(parts.low[which], parts.high[which], grid))
                 yield which, places
@@ -201,24 +285,3 @@ class OccludedNetwork:
     def _everywhere(self, x: Tensor, parts: Parts, which: Tensor) -> Tensor:
         start = torch.zeros(len(which), x.ndim - 2, dtype=torch.long)
         return self._occluded(x, parts, which, start, x.shape[2:])
-
-
-class OcclusionMethod(captum.attr.Attribution):  # type: ignore[misc]  # captum is untyped
-    """What the two occlusion methods do with a batch."""
-
-    def __init__(self, model: nn.Module, options: Options) -> None:
-        network = OccludedNetwork(model, options)  # refuse what cannot be doubled now, not at the first call
-        super().__init__(model)
-        self.model = model
-        self._network = network
-
-    def _drops(self, inputs: Tensor, target: Target, parts: Callable[[Tensor], P]) -> tuple[Tensor, P]:
-        """Return the drop of each sample's score for each part, (batch, parts), and the parts, made for the inputs."""
-        warn_if_training(self.model)
-        x = checked_input(inputs, self.model)
-        if x.ndim < 3:
-            raise InputError(f"inputs have shape {tuple(x.shape)}; occlusion wants (batch, channels, *spatial)")
-        indices = target_indices(target, len(x), x.device)
-        what = parts(x)
-        rows = [self._network.drops(x, what, target, indices, n) for n in range(len(x))]
-        return torch.stack(rows), what

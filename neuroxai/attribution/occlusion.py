@@ -6,13 +6,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from neuroxai.attribution.occluding import OcclusionMethod
-from neuroxai.attribution.occlusion_parts import Options, Recompute
+from neuroxai.attribution.base import Inputs, captum_call
+from neuroxai.attribution.occluding import OcclusionMethod, Options, Recompute
 from neuroxai.attribution.options import positive_integer
 from neuroxai.errors import InputError
 from neuroxai.lrp.targets import Target
@@ -68,19 +68,19 @@ class Occlusion(OcclusionMethod):
         super().__init__(model, options)
         self._patch, self._stride = patch, patch if stride is None else stride
 
-    def attribute(self, inputs: Tensor, target: Target = None) -> Tensor:
+    @captum_call
+    def attribute(self, inputs: Inputs, target: Target = None, additional_forward_args: Any = None) -> Inputs:
         """Compute the drop of one class's score for each patch, painted over its voxels.
 
         Parameters
         ----------
-        inputs : torch.Tensor
-            (batch, channels, *spatial), float32 or float64, finite. A patch covers all channels.
-        target : int, sequence of int or torch.Tensor, optional
-            Class index, one for all or one a sample. May be None (or 0) where the network has one output.
+        inputs, target, additional_forward_args
+            As `neuroxai.attribution.gradients.GradientMethod.attribute` takes them; each input has a grid. A patch
+            covers all channels; of several inputs, one is occluded at a time.
 
         Returns
         -------
-        torch.Tensor
+        torch.Tensor or tuple of torch.Tensor
             Shaped like `inputs`, same dtype and device; what overlapping patches say of a voxel is averaged.
 
         Raises
@@ -93,10 +93,12 @@ class Occlusion(OcclusionMethod):
         UserWarning
             If the model is in training mode; it is explained as in evaluation mode.
         """
-        drops, patches = self._drops(inputs, target, self._patches)
-        grid = inputs.shape[2:]
-        maps = torch.stack([patches.painted(row, grid) for row in drops])
-        return maps[:, None].expand(inputs.shape).clone()
+        given, found = self._drops(inputs, target, additional_forward_args, self._patches)
+        maps = []
+        for x, (drops, patches) in zip(given.tensors, found, strict=True):
+            painted = torch.stack([patches.painted(row, x.shape[2:]) for row in drops])
+            maps.append(painted[:, None].expand(x.shape).clone())
+        return given.formatted(maps)
 
     def _patches(self, x: Tensor) -> Patches:
         grid = tuple(x.shape[2:])
@@ -117,7 +119,7 @@ def _per_axis(name: str, value: Sizes, grid: Sequence[int]) -> tuple[int, ...]:
     if len(value) != len(grid):
         raise InputError(
             f"{name} is {tuple(value)}; one integer, or one for each of the {len(grid)} axes of the grid "
-            f"{tuple(grid)}, is wanted"
+            f"{tuple(grid)}, is expected"
         )
     return tuple(value)
 
@@ -132,7 +134,7 @@ def _check_sizes(name: str, value: object) -> None:
 
 def occlusion(
     model: nn.Module, *, patch: Sizes = 12, stride: Sizes | None = None, value: float | Literal["mean"] = 0.0,
-    score: Literal["logit", "probability"] = "logit", positive: bool = False, per_pass: int | None = None,
+    score: Literal["logit", "probability"] = "logit", positive: bool = False, perturbations_per_eval: int | None = None,
     recompute: Recompute = "auto",
 ) -> Occlusion:  # fmt: skip
     """Patch occlusion (Zeiler 2014): the drop of the class score when a patch of the scan is replaced.
@@ -156,7 +158,7 @@ def occlusion(
         Which score's drop is taken. The logit is what goes into a softmax or sigmoid at the network's end.
     positive : bool
         Clip drops below zero (patches that speak against the class), as Eitel & Ritter 2019 did.
-    per_pass : int, optional
+    perturbations_per_eval : int, optional
         Patches run at once; by default as many as keep memory small.
     recompute : {"auto", "cone", "all"}
         What is run for each patch: the voxels of each layer that it reaches, the whole network, or whichever is less.
@@ -167,9 +169,9 @@ def occlusion(
     InputError
         If an option does not fit.
     UnsupportedLayerError
-        If `recompute` is "cone" and the network cannot be traced.
+        When called, if `recompute` is "cone" and the network cannot be recorded.
     """
-    options = Options(value, score, positive, per_pass, recompute)
+    options = Options(value, score, positive, perturbations_per_eval, recompute)
     _check_sizes("patch", patch)
     if stride is not None:
         _check_sizes("stride", stride)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from neuroxai.atlas import Atlas
+from neuroxai.attribution.base import Inputs, captum_call
 from neuroxai.attribution.cone_boxes import windows
-from neuroxai.attribution.occluding import OcclusionMethod
-from neuroxai.attribution.occlusion_parts import Options, Recompute
+from neuroxai.attribution.occluding import OcclusionMethod, Options, Recompute
 from neuroxai.errors import InputError, SpaceError
 from neuroxai.lrp.targets import Target
 
@@ -80,7 +80,9 @@ class RegionOcclusion(OcclusionMethod):
         super().__init__(model, options)
         self._regions, self._density = regions, density
 
-    def scores(self, inputs: Tensor, target: Target = None) -> tuple[Tensor, tuple[int, ...]]:
+    def scores(
+        self, inputs: Tensor, target: Target = None, additional_forward_args: Any = None
+    ) -> tuple[Tensor, tuple[int, ...]]:
         """Compute the drop of one class's score for each region.
 
         Parameters
@@ -88,7 +90,9 @@ class RegionOcclusion(OcclusionMethod):
         inputs : torch.Tensor
             (batch, channels, *grid of the labels), float32 or float64, finite. A region covers all channels.
         target : int, sequence of int or torch.Tensor, optional
-            Class index, one for all or one a sample. May be None (or 0) where the network has one output.
+            Class index, one for all or one per sample. May be None (or 0) where the network has one output.
+        additional_forward_args : any or tuple, optional
+            Further arguments of the model's forward.
 
         Returns
         -------
@@ -104,19 +108,21 @@ class RegionOcclusion(OcclusionMethod):
         InputError
             For inputs or targets that do not fit the network.
         """
-        return self._drops(inputs, target, self._on)[0], self._regions.values
+        _, ((drops, regions),) = self._drops(inputs, target, additional_forward_args, self._on)
+        return drops, regions.values
 
-    def attribute(self, inputs: Tensor, target: Target = None) -> Tensor:
+    @captum_call
+    def attribute(self, inputs: Inputs, target: Target = None, additional_forward_args: Any = None) -> Inputs:
         """Compute the drop of one class's score for each region, painted over its voxels.
 
         Parameters
         ----------
-        inputs, target
-            As for `scores`.
+        inputs, target, additional_forward_args
+            As for `scores`; of several inputs, one is occluded at a time.
 
         Returns
         -------
-        torch.Tensor
+        torch.Tensor or tuple of torch.Tensor
             Shaped like `inputs`, same dtype and device; 0 outside the regions.
 
         Raises
@@ -131,39 +137,41 @@ class RegionOcclusion(OcclusionMethod):
         UserWarning
             If the model is in training mode; it is explained as in evaluation mode.
         """
-        drops, _ = self.scores(inputs, target)
-        if self._density:
-            drops = drops / self._regions.voxels().clamp(min=1).to(drops)
-        painted = nn.functional.pad(drops, (1, 0))[:, self._regions.numbers.to(drops.device)]  # 0 is the background
-        return painted[:, None].expand(inputs.shape).clone()
+        given, found = self._drops(inputs, target, additional_forward_args, self._on)
+        maps = []
+        for x, (drops, regions) in zip(given.tensors, found, strict=True):
+            each = drops / regions.voxels().clamp(min=1).to(drops) if self._density else drops
+            painted = nn.functional.pad(each, (1, 0))[:, regions.numbers.to(each.device)]  # 0 is the background
+            maps.append(painted[:, None].expand(x.shape).clone())
+        return given.formatted(maps)
 
     def _on(self, x: Tensor) -> Regions:
-        grid, wanted = tuple(x.shape[2:]), tuple(self._regions.numbers.shape)
-        if grid != wanted:
+        grid, expected = tuple(x.shape[2:]), tuple(self._regions.numbers.shape)
+        if grid != expected:
             raise SpaceError(
-                f"inputs of shape {tuple(x.shape)} have the grid {grid}, the labels of region_occlusion {wanted}; "
+                f"inputs of shape {tuple(x.shape)} have the grid {grid}, the labels of region_occlusion {expected}; "
                 "bring the atlas to the network's grid with atlas.resampled_to(space)"
             )
         return self._regions
 
 
 def _integers(labels: object) -> NDArray[np.integer]:
-    wanted = "an integer array on the network's grid (0 = background) or a neuroxai.atlas.Atlas is wanted"
+    expected = "an integer array on the network's grid (0 = background) or a neuroxai.atlas.Atlas is expected"
     if not isinstance(labels, Tensor | np.ndarray):
-        raise InputError(f"labels are {'not given' if labels is None else f'a {type(labels).__name__}'}; {wanted}")
+        raise InputError(f"labels are {'not given' if labels is None else f'a {type(labels).__name__}'}; {expected}")
     array = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else labels
     if not np.issubdtype(array.dtype, np.integer):
-        raise InputError(f"labels are of type {array.dtype}; {wanted}: round them first")
+        raise InputError(f"labels are of type {array.dtype}; {expected}: round them first")
     if array.size == 0 or array.min() < 0:
         least = f"the least is {array.min()}" if array.size else "there is none"
-        raise InputError(f"labels must be 0 (background) or above, {least}; {wanted}")
+        raise InputError(f"labels must be 0 (background) or above, {least}; {expected}")
     return array
 
 
 def region_occlusion(
     model: nn.Module, *, labels: Labels | None = None, value: float | Literal["mean"] = 0.0,
     score: Literal["logit", "probability"] = "logit", positive: bool = False, density: bool = False,
-    per_pass: int | None = None, recompute: Recompute = "auto",
+    perturbations_per_eval: int | None = None, recompute: Recompute = "auto",
 ) -> RegionOcclusion:  # fmt: skip
     """Atlas-region occlusion (Rieke 2018): the drop of the class score when a region of an atlas is replaced.
 
@@ -181,7 +189,7 @@ def region_occlusion(
         Clip drops below zero (regions that speak against the class).
     density : bool
         Divide the drop that is painted over a region by its number of voxels.
-    per_pass : int, optional
+    perturbations_per_eval : int, optional
         Regions run at once; by default as many as keep memory small.
     recompute : {"auto", "cone", "all"}
         What is run for each region: the voxels of each layer that its bounding box reaches, the whole network, or
@@ -192,11 +200,11 @@ def region_occlusion(
     InputError
         If an option does not fit.
     UnsupportedLayerError
-        If `recompute` is "cone" and the network cannot be traced.
+        When called, if `recompute` is "cone" and the network cannot be recorded.
     """
-    options = Options(value, score, positive, per_pass, recompute)
+    options = Options(value, score, positive, perturbations_per_eval, recompute)
     if not isinstance(model, nn.Module):
-        raise InputError(f"model is a {type(model).__name__}; a torch.nn.Module is wanted")
+        raise InputError(f"model is a {type(model).__name__}; a torch.nn.Module is expected")
     if not isinstance(density, bool):
-        raise InputError(f"density is {density!r}; true or false is wanted")
+        raise InputError(f"density is {density!r}; true or false is expected")
     return RegionOcclusion(model, options, Regions.of(labels), density)  # type: ignore[arg-type]  # None is refused

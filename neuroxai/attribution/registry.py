@@ -43,6 +43,9 @@ class Method:
 _RELEVANCE = "neuroxai.attribution.relevance"
 _GRADIENTS = "neuroxai.attribution.gradients"
 _GRAD_CAM = "neuroxai.attribution.grad_cam"
+# names that options had before they took captum's
+_RENAMED = {"steps": "n_steps", "baseline": "baselines", "noise": "stdevs", "samples": "nt_samples",
+            "per_pass": "perturbations_per_eval"}  # fmt: skip
 _BACH = "Bach et al. 2015, PLoS ONE 10: e0130140"
 
 METHODS: dict[str, Method] = {
@@ -74,7 +77,7 @@ METHODS: dict[str, Method] = {
     "smooth_grad": Method(
         "Mean gradient over noisy copies of the scan.",
         "Smilkov et al. 2017, arXiv:1706.03825",
-        "neuroxai.attribution.smooth_grad:smooth_grad",
+        f"{_GRADIENTS}:smooth_grad",
     ),
     "grad_cam": Method(
         "The last feature maps with a grid, weighted by their mean gradient; coarse.",
@@ -207,6 +210,7 @@ def create(name: str, model: nn.Module, **options: Any) -> Attribution:
     torch.Size([1, 1, 2, 2, 2])
     """
     factory = _method(name).load()
+    options = {_RENAMED.get(option, option): value for option, value in options.items()}
     allowed = [p.name for p in inspect.signature(factory).parameters.values() if p.kind is p.KEYWORD_ONLY]
     for option in options:
         if option not in allowed:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from torch import Tensor, fx
@@ -19,22 +19,47 @@ class Executor(fx.Interpreter):
         What is run.
     replaced : mapping of torch.fx.Node to callable, optional
         Takes the values of the nodes that a call reads, and returns its value.
+    keep : collection of torch.fx.Node
+        Calls whose values are in `kept` after a run.
     """
 
-    def __init__(self, record: Record, replaced: Mapping[fx.Node, Callable[..., Any]] | None = None) -> None:
+    def __init__(
+        self,
+        record: Record,
+        replaced: Mapping[fx.Node, Callable[..., Any]] | None = None,
+        keep: Collection[fx.Node] = (),
+    ) -> None:
         super().__init__(record.root, graph=record.graph)
         self.extra_traceback = False  # errors are reported by the caller
         self.submodules = dict(record.root.named_modules(remove_duplicate=False))  # shared layers have several names
         self.replaced = replaced or {}
+        self.keep = set(keep)
+        self.kept: dict[fx.Node, Any] = {}
 
     def run_node(self, n: fx.Node) -> Any:
         """Run one call."""
         if n in self.replaced:
-            return self.replaced[n](*(self.env[source] for source in n.all_input_nodes))
-        return super().run_node(n)
+            value = self.replaced[n](*(self.env[source] for source in n.all_input_nodes))
+        else:
+            value = super().run_node(n)
+        if n in self.keep:
+            self.kept[n] = value
+        return value
 
 
 def execute(record: Record, *inputs: Tensor) -> Tensor:
     """Return a record's output for other inputs."""
     output: Tensor = Executor(record).run(*inputs)
     return output
+
+
+def call_of(record: Record, node: fx.Node) -> Callable[..., Any]:
+    """Return a call as a function of the values of the nodes that it reads, in the order of ``all_input_nodes``."""
+    target: Any = node.target if node.op == "call_function" else record.root.get_submodule(str(node.target))
+    sources = node.all_input_nodes
+
+    def call(*values: Any) -> Any:
+        value_of = dict(zip(sources, values, strict=True)).__getitem__
+        return target(*fx.node.map_arg(node.args, value_of), **fx.node.map_arg(node.kwargs, value_of))
+
+    return call

@@ -69,6 +69,8 @@ class Record:
         What the model put out.
     of_one_scan : str
         Where a value was taken out of a tensor into Python, so that the record belongs to this input; "" if nowhere.
+    layers : tuple of (str, torch.fx.Node)
+        Which call made the output of which layer, in the order the layers end; one entry for each run of a layer.
     """
 
     graph: fx.Graph
@@ -77,6 +79,7 @@ class Record:
     result: fx.Node
     output: Tensor
     of_one_scan: str = ""
+    layers: tuple[tuple[str, fx.Node], ...] = ()
 
 
 def record(copy: nn.Module, inputs: Sequence[Any], keywords: dict[str, Any] | None = None) -> Record:
@@ -116,6 +119,7 @@ class _Books:
     of_one_scan: str = ""
     opaque: list[str] = field(default_factory=list)
     misfit: str = ""
+    layers: list[tuple[str, fx.Node]] = field(default_factory=list)
 
 
 class Recorder(TorchFunctionMode):
@@ -189,7 +193,9 @@ class Recorder(TorchFunctionMode):
         for call in self.graph.nodes:
             if call.meta["operation"] == "random":
                 raise UnsupportedLayerError(f"{at_line(call)}: it draws random numbers; the record would not repeat")
-        return Record(self.graph, self.root, sources, node, output, self.books.of_one_scan)
+        kept = set(self.graph.nodes)
+        layers = tuple((name, made) for name, made in self.books.layers if made in kept)
+        return Record(self.graph, self.root, sources, node, output, self.books.of_one_scan, layers)
 
     # the function mode
 
@@ -357,6 +363,8 @@ class Recorder(TorchFunctionMode):
                 node = self.nodes[made[0]][0]
                 if node.meta["layer"] == name and node.op == "call_function":
                     node.meta["label"] = name or "model"
+            if len(made) == 1 and made[0] in self.nodes and self.nodes[made[0]][0] is not None:
+                self.books.layers.append((name, self.nodes[made[0]][0]))
 
         return leave
 
@@ -388,6 +396,7 @@ class Recorder(TorchFunctionMode):
             self.stack.pop()
             node.meta["label"] = name or "model"
             self.memory.made(output, node)
+            self.books.layers.append((name, node))
             return output
 
         module.__dict__["forward"] = forward

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from neuroxai import attribution
-from neuroxai.errors import InputError, UnsupportedLayerError
+from neuroxai.errors import InputError
 
 
 class Net(nn.Module):
@@ -158,7 +158,7 @@ def test_stretched_as_published():
     torch.testing.assert_close(fine, attribution.create("grad_cam", model).attribute(x, 1))
 
 
-def test_networks_that_cannot_be_followed_are_refused_with_a_way_out():
+def test_the_branch_that_a_scan_takes_is_explained():
     class Branching(nn.Module):
         def __init__(self):
             super().__init__()
@@ -167,7 +167,8 @@ def test_networks_that_cannot_be_followed_are_refused_with_a_way_out():
         def forward(self, x):
             return self.fc(self.conv(x if x.sum() > 0 else -x).flatten(1))
 
-    model, x = Branching().eval(), torch.randn(1, 1, 10)
-    with pytest.raises(UnsupportedLayerError, match=r'cannot be traced .* placement="stretch"'):
-        attribution.create("grad_cam", model)
-    assert attribution.create("grad_cam", model, placement="stretch").attribute(x, 1).shape == x.shape
+    model, x = Branching().eval(), torch.rand(1, 1, 10)
+    for scan in (x, -x):
+        found = attribution.create("grad_cam", model, relu=False).attribute(scan, 1, return_coarse=True)[1]
+        features, weight = model.conv(x).detach(), model.fc.weight[1].view(3, 8).mean(1)
+        torch.testing.assert_close(found, (features * weight[:, None]).sum(1, keepdim=True).detach())

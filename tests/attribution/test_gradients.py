@@ -38,7 +38,7 @@ def test_saliency_and_gradient_x_input():
 def test_integrated_gradients_add_up_to_the_difference(image):
     model = network()
     baseline = torch.linspace(-1, 1, 720, dtype=torch.float64).reshape(1, 8, 9, 10) if image else 0.5
-    found = attribution.create("integrated_gradients", model, steps=200, baseline=baseline).attribute(X, 1)
+    found = attribution.create("integrated_gradients", model, n_steps=200, baselines=baseline).attribute(X, 1)
     start = baseline[None].expand_as(X) if image else torch.full_like(X, 0.5)
     drop = model(X)[:, 1] - model(start)[:, 1]
     torch.testing.assert_close(found.flatten(1).sum(1), drop.detach(), rtol=0.02, atol=0.01)
@@ -49,14 +49,14 @@ def test_integrated_gradients_by_the_midpoint_sum():
     x, start = torch.randn(2, 4, dtype=torch.float64), 0.25
     points = torch.arange(400, dtype=torch.float64).add(0.5).div(400)
     wanted = sum(gradient(model, start + p * (x - start), 0) for p in points) / 400 * (x - start)
-    found = attribution.create("integrated_gradients", model, steps=60, baseline=start).attribute(x, 0)
+    found = attribution.create("integrated_gradients", model, n_steps=60, baselines=start).attribute(x, 0)
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["integrated_gradients", "deep_lift"])
 def test_a_baseline_of_another_grid_is_refused(name):
-    method = attribution.create(name, network(), baseline=torch.zeros(1, 8, 9, 9))
-    with pytest.raises(InputError, match=r"baseline has shape \(1, 8, 9, 9\); .* \(1, 8, 9, 10\) are wanted"):
+    method = attribution.create(name, network(), baselines=torch.zeros(1, 8, 9, 9))
+    with pytest.raises(InputError, match=r"baselines have shape \(1, 8, 9, 9\); .* \(1, 8, 9, 10\) are expected"):
         method.attribute(X, 1)
 
 

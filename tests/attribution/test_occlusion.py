@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from neuroxai import io
+from neuroxai.attribution import occluding
 from neuroxai.attribution.occlusion import occlusion
-from neuroxai.errors import InputError, UnsupportedLayerError
+from neuroxai.errors import InputError
 from neuroxai.space import Volume, mni152
 from oracles.occlusion import one_by_one
 
@@ -103,13 +104,14 @@ def test_finds_the_patch_that_decides_on_an_asymmetric_grid():
     assert torch.equal(found, wanted)
 
 
-def test_a_patch_that_holds_the_value_already_is_exactly_zero_and_not_run():
+def test_a_patch_that_holds_the_value_already_is_exactly_zero_and_not_run(monkeypatch):
     model, x = network(), scans()
     x[..., :5] = 0
     runs = []
-    method = occlusion(model, patch=(11, 8, 5), recompute="all", per_pass=1)
+    method = occlusion(model, patch=(11, 8, 5), recompute="all", perturbations_per_eval=1)
     method.attribute(x, 1)
-    method._network._score, plain = lambda *a: runs.append(1) or plain(*a), method._network._score
+    plain = occluding._Network.run
+    monkeypatch.setattr(occluding._Network, "run", lambda *a: runs.append(1) or plain(*a))
     got = method.attribute(x, 1)
     assert len(runs) == 2  # the whole input, and the one patch that is not empty
     assert not got[..., :5].any()
@@ -119,9 +121,11 @@ def test_a_patch_that_holds_the_value_already_is_exactly_zero_and_not_run():
 def test_passes_do_not_change_the_result():
     model, x = network(), scans(2)
     whole = occlusion(model, patch=3, stride=2).attribute(x, 1)
-    for per_pass in (1, 7):
+    for perturbations_per_eval in (1, 7):
         for recompute in ("cone", "all"):
-            few = occlusion(model, patch=3, stride=2, per_pass=per_pass, recompute=recompute).attribute(x, 1)
+            few = occlusion(
+                model, patch=3, stride=2, perturbations_per_eval=perturbations_per_eval, recompute=recompute
+            ).attribute(x, 1)
             torch.testing.assert_close(whole, few, rtol=0, atol=1e-12)
 
 
@@ -149,7 +153,7 @@ def test_fewer_axes(axes):
         ({"value": float("nan")}, "value is nan"),
         ({"score": "loss"}, "unknown score 'loss'; choose one of: logit, probability"),
         ({"positive": 1}, "positive is 1; true or false"),
-        ({"per_pass": 0}, "per_pass is 0"),
+        ({"perturbations_per_eval": 0}, "perturbations_per_eval is 0"),
         ({"recompute": "some"}, "unknown recompute 'some'; choose one of: all, auto, cone"),
     ],
 )
@@ -164,17 +168,120 @@ def test_bad_sizes_and_inputs():
     with pytest.raises(InputError, match=r"stride \(3, 3, 3\) is larger than patch \(2, 2, 2\) along axis 0"):
         occlusion(network(), patch=2, stride=3).attribute(scans(), 1)
     occlusion(network(), patch=(11, 2, 9), stride=(20, 2, 10)).attribute(scans(), 1)  # one patch along an axis: no gap
-    with pytest.raises(InputError, match=r"inputs have shape \(4, 3\); occlusion wants"):
+    with pytest.raises(InputError, match=r"inputs have shape \(4, 3\); occlusion expects"):
         occlusion(nn.Linear(3, 2).eval()).attribute(torch.ones(4, 3), 1)
-    with pytest.raises(InputError, match="the network cannot take an input of shape"):
+    with pytest.raises(InputError, match="36 features arrive, expected 108"):
         occlusion(network()).attribute(scans()[..., :4], 1)
-    with pytest.raises(UnsupportedLayerError, match="cannot be traced"):
-        occlusion(nn.Sequential(Iterating()), recompute="cone")
 
 
 class Iterating(nn.Module):
+    """Python that runs over the batch."""
+
     def forward(self, x):
         return torch.stack([v.flatten()[:2] for v in x])
+
+
+class Company(nn.Module):
+    """A scan's scores depend on the others of its batch."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.norm, self.fc = nn.BatchNorm3d(1, track_running_stats=False), nn.Linear(792, 2)
+
+    def forward(self, x):
+        return self.fc((self.norm(x) * (x - x.mean(0))).flatten(1) + self.norm(x).flatten(1))
+
+
+class Squeezed(nn.Module):
+    """Takes one scan as no batch at all."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.fc = nn.Conv3d(1, 2, 3), nn.Linear(2 * 9 * 6 * 7, 2)
+
+    def forward(self, x):
+        return self.fc(self.conv(x).squeeze().reshape(1, -1))
+
+
+class Reached(nn.Module):
+    """A map with constants of its own on the grid."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.fc = nn.Conv3d(2, 2, 3), nn.Linear(2, 2)
+        self.place = nn.Parameter(torch.randn(1, 1, *GRID))
+
+    def forward(self, x):
+        return self.fc(self.conv(torch.cat([x * self.place, self.place.expand(len(x), *self.place.shape[1:])], 1))
+                       .relu().amax((2, 3, 4)))  # fmt: skip
+
+
+@pytest.mark.parametrize("recompute", ["auto", "cone", "all"])
+@pytest.mark.parametrize("kind", [Iterating, Company, Squeezed, Reached])
+def test_a_scan_does_not_depend_on_what_shares_its_pass(kind, recompute):
+    model, x = kind().double().eval(), scans(2)
+    with torch.no_grad():
+        wanted = torch.cat([one_by_one(lambda v: model(v)[:, 1], one[None], (5, 4, 4), (5, 4, 4)) for one in x])
+    for many in (None, 1, 5):
+        got = occlusion(model, patch=(5, 4, 4), recompute=recompute, perturbations_per_eval=many).attribute(x, 1)
+        torch.testing.assert_close(got, wanted, rtol=0, atol=1e-12)
+
+
+class Ended(nn.Module):
+    """A branch that the scan decides, and a softmax."""
+
+    def __init__(self, end):
+        super().__init__()
+        torch.manual_seed(0)
+        self.fc, self.end = nn.Linear(792, 2), end
+
+    def forward(self, x):
+        return self.end(self.fc(x.flatten(1)) * (1 if x.sum() > 0 else -2))
+
+
+def test_the_branch_that_an_occluded_scan_takes():
+    x = scans()
+    x = x - x.mean() + 0.01
+    bare, ended = (Ended(end).double().eval() for end in (nn.Identity(), nn.Softmax(1)))
+    with torch.no_grad():
+        wanted = one_by_one(lambda v: bare(v)[:, 1], x, (5, 4, 4), (5, 4, 4))
+    for model in (bare, ended):
+        torch.testing.assert_close(occlusion(model, patch=(5, 4, 4)).attribute(x, 1), wanted, rtol=0, atol=1e-12)
+
+
+class Two(nn.Module):
+    """Two scans on grids of their own, and an age."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.a, self.b, self.fc = nn.Conv3d(1, 2, 3), nn.Conv3d(1, 2, 2), nn.Linear(5, 2)
+
+    def forward(self, x, y, age):
+        maps = [self.a(x).relu().mean((2, 3, 4)), self.b(y).relu().mean((2, 3, 4)), age]
+        return self.fc(torch.cat(maps, 1)).tanh()
+
+
+def test_several_inputs():
+    model, x, y = Two().double().eval(), scans(2), scans(2)[..., :6]
+    age = torch.tensor([[0.3], [1.2]], dtype=torch.float64)
+    for recompute in ("cone", "all"):
+        got = occlusion(model, patch=3, recompute=recompute).attribute((x, y), 1, (age,))
+        for n in range(2):
+            with torch.no_grad():
+                first = one_by_one(
+                    lambda v, n=n: model(v, y[n : n + 1], age[n : n + 1])[:, 1], x[n : n + 1], *2 * [(3, 3, 3)]
+                )
+                second = one_by_one(
+                    lambda v, n=n: model(x[n : n + 1], v, age[n : n + 1])[:, 1], y[n : n + 1], *2 * [(3, 3, 3)]
+                )
+            torch.testing.assert_close(got[0][n : n + 1], first, rtol=0, atol=1e-12)
+            torch.testing.assert_close(got[1][n : n + 1], second, rtol=0, atol=1e-12)
+    with pytest.raises(InputError, match="Give values without a grid as additional_forward_args"):
+        occlusion(model).attribute((x, y, age), 1)
 
 
 @pytest.mark.real

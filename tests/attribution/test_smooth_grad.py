@@ -31,12 +31,12 @@ def test_by_hand():
         noise = torch.randn(1, 10, generator=generator).double()
         level = torch.stack([0.2 * (x.max() - x.min()) for x in X]).view(-1, 1, 1)  # each scan's own range
         wanted = wanted + plain(X + level * noise) / 5
-    torch.testing.assert_close(smooth(samples=5, noise=0.2, seed=4), wanted)
-    torch.testing.assert_close(smooth(samples=5, noise=0.2, seed=4, absolute=True), wanted.abs())
+    torch.testing.assert_close(smooth(nt_samples=5, stdevs=0.2, seed=4), wanted)
+    torch.testing.assert_close(smooth(nt_samples=5, stdevs=0.2, seed=4, absolute=True), wanted.abs())
 
 
 def test_no_noise_is_the_gradient():
-    torch.testing.assert_close(smooth(noise=0.0, samples=3), plain(X))
+    torch.testing.assert_close(smooth(stdevs=0.0, nt_samples=3), plain(X))
 
 
 def test_the_seed_decides():
@@ -54,8 +54,8 @@ def test_torchs_random_stream_stays_where_it_is():
 
 
 def test_more_samples_approach_the_mean():
-    truth = smooth(samples=600, seed=9)
-    errors = [float((smooth(samples=n, seed=1) - truth).norm()) for n in (2, 200)]
+    truth = smooth(nt_samples=600, seed=9)
+    errors = [float((smooth(nt_samples=n, seed=1) - truth).norm()) for n in (2, 200)]
     assert errors[1] < errors[0] / 3  # a tenth is expected, and the truth's own error
 
 
@@ -74,5 +74,5 @@ def test_one_noisy_copy_at_a_time():
             seen.append(len(x))
             return x
 
-    attribution.create("smooth_grad", nn.Sequential(Watch(), model).eval(), samples=6).attribute(X, 1)
+    attribution.create("smooth_grad", nn.Sequential(Watch(), model).eval(), nt_samples=6).attribute(X, 1)
     assert seen == [2] * 6

@@ -19,9 +19,9 @@ RELEVANCE = tuple(name for name in METHODS if name.startswith("lrp_") or name ==
 TRACED = (*RELEVANCE, "guided_backprop", "grad_cam", "guided_grad_cam", "deep_lift")
 RECTIFIED = ("grad_cam", "guided_grad_cam")  # zero where nothing speaks for the class
 OPTIONS = {
-    "smooth_grad": {"samples": 4},
+    "smooth_grad": {"nt_samples": 4},
     "occlusion": {"patch": 4},
-    "integrated_gradients": {"steps": 8},
+    "integrated_gradients": {"n_steps": 8},
     "lrp_boehle2019": {"beta": 0.5},  # with beta 0, a score whose contributions are all negative passes nothing on
     "lrp_alpha_beta": {"beta": 0.5},
 }
@@ -191,6 +191,7 @@ def test_threads(name):
     method, x = create(name, network()), scans(2)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", message="the attributions of sample")  # of few steps
         wanted = [method.attribute(x, target=t) for t in (0, 1)]
         random = torch.get_rng_state()
         with ThreadPoolExecutor(3) as pool:

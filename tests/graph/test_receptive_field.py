@@ -11,17 +11,17 @@ from hypothesis import strategies as st
 from torch import nn
 
 from neuroxai import attribution
-from neuroxai.attribution.fields import field_centres, placed
 from neuroxai.errors import UnsupportedLayerError
+from neuroxai.graph.eval_copy import eval_copy
+from neuroxai.graph.receptive_field import field_centres, placed
+from neuroxai.graph.record import record
 from neuroxai.layers import PatchIndividualFilter
-from neuroxai.lrp.shadow import shadow
-from neuroxai.lrp.trace import trace
 from neuroxai.networks import ad_cnn
 
 
 def centres(model, shape, layer):
-    double = shadow(model.eval())
-    return field_centres(trace(double)[0], double, torch.zeros(1, 1, *shape), layer)
+    found = record(eval_copy(model.eval()), (torch.zeros(1, 1, *shape),))
+    return field_centres(found, dict(found.layers)[layer])
 
 
 def reached(model, size, cell):
@@ -112,7 +112,7 @@ class Turned(nn.Module):
 
 
 def test_what_moves_voxels_about_is_refused_by_name():
-    with pytest.raises(UnsupportedLayerError, match=r"layer 'b': .* behind operation 'flip'"):
+    with pytest.raises(UnsupportedLayerError, match=r"cannot be followed behind operation 'flip'"):
         centres(Turned(), (20,), "b")
 
 

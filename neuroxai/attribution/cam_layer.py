@@ -1,0 +1,178 @@
+"""Which layer Grad-CAM explains by: the last with a grid, or a transformer's last tokens."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, fx, nn
+
+from neuroxai.attribution.recorded import Recorded
+from neuroxai.errors import InputError, UnsupportedLayerError, one_of
+from neuroxai.graph.operations import kind_of
+from neuroxai.graph.record import label
+
+_ADVICE = "name one that puts out (batch, channels, *grid) with layer=, or use another method"
+
+
+@dataclass(frozen=True)
+class CamLayer:
+    """What Grad-CAM explains by.
+
+    Attributes
+    ----------
+    name : str
+        The layer's qualified name.
+    node : torch.fx.Node
+        The call that makes its output.
+    cells : torch.fx.Node
+        The call (or input) whose grid the map is on: the same where the layer has one, else the patches.
+    embedding : torch.fx.Node or None
+        The call that first puts out a transformer's tokens; None for a layer with a grid.
+    """
+
+    name: str
+    node: fx.Node
+    cells: fx.Node
+    embedding: fx.Node | None = None
+
+    def on_grid(self, values: Tensor, tokens: Tensor | None) -> Tensor:
+        """Return values of the layer as (batch, channels, *grid); `tokens` are those of the cells, from `token_of`."""
+        return values if tokens is None else values[:, tokens].movedim(-1, 1)
+
+    def token_of(self, cells: Tensor, embedding: Tensor) -> Tensor:
+        """Find which token each cell went into, (*grid), by the gradient of the tokens' numbers.
+
+        Raises
+        ------
+        UnsupportedLayerError
+            If a cell reaches several tokens.
+        """
+        weights = torch.rand(embedding.shape[-1], generator=torch.Generator().manual_seed(0)).to(embedding) + 0.5
+        each = (embedding[:1] * weights).sum(-1)
+        number = torch.arange(1, each.shape[1] + 1).to(each)
+        ones, found = (torch.autograd.grad(v.sum(), cells, retain_graph=True)[0][0] for v in (each, each * number))
+        place = (found / ones).nan_to_num(-1.0)
+        index = place.mean(0).round()
+        if bool((index < 1).any()) or bool(((place - index).abs() > 0.01).any()):
+            raise UnsupportedLayerError(f"layer {self.name!r}: its tokens are not patches of the input; {_ADVICE}")
+        return index.long() - 1
+
+
+def check_name(model: nn.Module, name: str) -> None:
+    """Refuse a layer that is not there.
+
+    Raises
+    ------
+    InputError
+        Naming the layers that are.
+    """
+    names = [known for known, _ in model.named_modules(remove_duplicate=False) if known]
+    if name not in names:
+        raise one_of("layer", name, names)
+
+
+def cam_layer(network: Recorded, model: nn.Module, x: Tensor, name: str | None = None) -> CamLayer:
+    """Return the layer to explain by: the one named, or the last with the grid of the last convolution that has one.
+
+    In a transformer, whose last convolution only cuts the patches, it is the last normalisation of tokens in front of
+    an attention.
+
+    Parameters
+    ----------
+    network : Recorded
+        The network.
+    model : torch.nn.Module
+        The model, for the names of its layers.
+    x : torch.Tensor
+        (batch, channels, *spatial).
+    name : str, optional
+        Qualified name of a layer; it must run once and put out a grid or tokens.
+
+    Raises
+    ------
+    InputError
+        If the layer named does not fit, or the network keeps no grid behind any convolution.
+    UnsupportedLayerError
+        If a transformer's tokens do not stand for patches.
+    """
+    calls = list(network.calls)
+    convolutions = [n for n in calls if _convolves(n) and math.prod(_grid(n, x)) > 1]
+    anchor = convolutions[-1] if convolutions else None
+    attentions = [n for n in calls if _attends(network, n)]
+    if name is not None:
+        node = _named(network, model, name)
+        if _grid(node, x):
+            return CamLayer(name, node, node)
+        tokens = _tokens(network, calls, anchor, [node], name) if attentions else None
+        if tokens is None:
+            raise InputError(
+                f"layer {name!r} puts out {node.meta.get('shape')}; (batch, channels, *grid of {x.ndim - 2} axes) is "
+                "expected"
+            )
+        return tokens
+    if attentions and (anchor is None or anchor is next(n for n in calls if kind_of(n) == "filter")):
+        before = calls[: calls.index(attentions[-1])]
+        tokens = _tokens(network, calls, anchor, [n for n in before if n.meta["operation"] == "layer_norm"])
+        if tokens is None:
+            raise UnsupportedLayerError(f"Grad-CAM finds no layer of {type(model).__name__} with a grid: {_ADVICE}")
+        return tokens
+    if anchor is None:
+        raise InputError(
+            f"no convolution of {type(model).__name__} has a grid of more than one cell for inputs of shape "
+            f"{tuple(x.shape)}; Grad-CAM needs one. Use another method, or larger inputs"
+        )
+    times = Counter(known for known, _ in network.record.layers)
+    behind = set(calls[calls.index(anchor) :])
+    fits = [(known, n) for known, n in network.record.layers if known and times[known] == 1]
+    fits = fits or [(label(n), n) for n in calls]  # a network of functions
+    fits = [(known, n) for known, n in fits if n in behind and _grid(n, x) == _grid(anchor, x)]
+    if not fits:
+        raise InputError("the last convolution with a grid runs several times; name another layer with layer=")
+    return CamLayer(*fits[-1], fits[-1][1])
+
+
+def _named(network: Recorded, model: nn.Module, name: str) -> fx.Node:
+    layer = model.get_submodule(name)
+    names = {known for known, module in model.named_modules(remove_duplicate=False) if module is layer}
+    runs = [node for known, node in network.record.layers if known in names]
+    if len(runs) != 1:
+        raise InputError(
+            f"layer {name!r} runs {len(runs)} times on the way to the scores; one that runs once is expected"
+        )
+    return runs[0]
+
+
+def _tokens(
+    network: Recorded, calls: list[fx.Node], anchor: fx.Node | None, norms: Sequence[fx.Node], name: str | None = None
+) -> CamLayer | None:
+    """Return the last of some calls that puts out tokens (batch, tokens, channels), with where they come from."""
+    cells = network.record.inputs[0] if anchor is None else anchor
+    for node in reversed(norms):
+        shape = node.meta.get("shape", ())
+        first = calls.index(cells) if cells in calls else -1
+        alike = [n for n in calls[first + 1 :] if len(shape) == 3 and n.meta.get("shape", ())[:2] == shape[:2]]
+        alike = [n for n in alike if n.meta["rank"] == 3]
+        if alike and (anchor is None or shape[1] >= math.prod(anchor.meta["shape"][2:])):
+            named = [known for known, n in network.record.layers if n is node and known]
+            return CamLayer(name or (named[0] if named else label(node)), node, cells, alike[0])
+    return None
+
+
+def _attends(network: Recorded, node: fx.Node) -> bool:
+    """Whether a call is a product of two values for several queries: an attention, but no pooling by attention."""
+    shape = node.meta.get("shape", ())
+    return kind_of(node) == "bilinear" and len(network.sources(node)) == 2 and len(shape) > 2 and shape[-2] > 1
+
+
+def _grid(node: fx.Node, x: Tensor) -> tuple[int, ...]:
+    shape = node.meta.get("shape", ())
+    return tuple(shape[2:]) if len(shape) == x.ndim and x.ndim > 2 and node.meta.get("floats", True) else ()
+
+
+def _convolves(node: fx.Node) -> bool:
+    """Whether a call has filters with a spatial extent."""
+    return kind_of(node) == "filter" and node.meta["operation"] != "linear"

@@ -1,0 +1,137 @@
+"""A recorded network of which some calls are run in another way: what DeepLIFT and guided back-propagation stand on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import Tensor, fx, nn
+
+from neuroxai.attribution.base import Given
+from neuroxai.errors import UnsupportedLayerError
+from neuroxai.graph.execute import Executor
+from neuroxai.graph.operations import arguments, kind_of
+from neuroxai.graph.record import Record, describe, record
+from neuroxai.lrp.plan import _scores, check_scores
+from neuroxai.lrp.targets import class_scores
+
+_LINEAR = {"reshape", "permute", "pick", "pieces", "cat", "pad", "same", "cast", "resize", "average", "sum"}
+_MEMORY = {"as_memory", "as_strided_scatter"}
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What a network does with a batch, up to its scores.
+
+    Attributes
+    ----------
+    record : Record
+        What it does.
+    inputs : tuple of torch.Tensor
+        All tensors that its forward takes: those to be explained first.
+    scores : torch.fx.Node
+        The scores: in front of a softmax or sigmoid that ends the network.
+    calls : tuple of torch.fx.Node
+        The calls that lead from the inputs that are explained to the scores, in the order they run.
+    reached : frozenset of torch.fx.Node
+        All values that depend on the inputs that are explained.
+    """
+
+    record: Record
+    inputs: tuple[Tensor, ...]
+    scores: fx.Node
+    calls: tuple[fx.Node, ...]
+    reached: frozenset[fx.Node]
+
+    @classmethod
+    def of(cls, copy: nn.Module, given: Given) -> Recorded:
+        """Record a copy of the model, of no other use afterwards.
+
+        Raises
+        ------
+        UnsupportedLayerError
+            If the scores cannot be followed back to the inputs.
+        """
+        found = record(copy, (*given.tensors, *given.more))
+        given.scores(found.output)
+        scores, _ = _scores(found)
+        more = tuple(value for value in given.more if isinstance(value, Tensor))
+        calls, reached = _between(found, found.inputs[: len(given.tensors)], scores)
+        return cls(found, (*given.tensors, *more), scores, calls, reached)
+
+    def of_input(self, source: fx.Node) -> Recorded:
+        """Return the same as seen from one input."""
+        calls, reached = _between(self.record, [source], self.scores)
+        return replace(self, calls=calls, reached=reached)
+
+    def sources(self, node: fx.Node) -> list[fx.Node]:
+        """Return the calls that a call reads and that depend on the inputs explained."""
+        return [n for n in node.all_input_nodes if n in self.reached]
+
+    def is_linear(self, node: fx.Node) -> bool:
+        """Whether a call is linear (but for a constant) in what depends on the inputs."""
+        kind, sources = kind_of(node), self.sources(node)
+        if not all(n.meta.get("floats", True) for n in sources):
+            return False  # where something lies, or a mask, depends on them
+        if kind in _LINEAR or node.meta["operation"] in _MEMORY or node.op == "call_module":
+            return True
+        places = [v for v in (*node.args, *node.kwargs.values()) if isinstance(v, fx.Node) and v in self.reached]
+        if len(places) != 1:
+            return False
+        if kind == "norm":
+            given = arguments(node)
+            fixed = node.meta["operation"] == "batch_norm" and not given.get("training")
+            return fixed and given.get("running_mean") is not None
+        if kind == "product":
+            divides = node.meta["operation"] == "div" and places[0] is node.args[0]
+            return node.meta["operation"] == "mul" or divides
+        return kind == "bilinear" or (kind == "filter" and places[0] is arguments(node)["input"])
+
+    def refuse(self, node: fx.Node, why: str) -> UnsupportedLayerError:
+        """Return the error that names a call."""
+        line = f" ({node.meta['line']})" if node.meta.get("line") else ""
+        return UnsupportedLayerError(f"{describe(node)}: {why}{line}")
+
+    def run(
+        self, *inputs: Tensor, replaced: Mapping[fx.Node, Callable[..., Any]] | None = None,
+        keep: Collection[fx.Node] = (), check: bool = False,
+    ) -> tuple[Tensor, dict[fx.Node, Any]]:  # fmt: skip
+        """Run the record up to its scores: these and the values of the calls to be kept.
+
+        Parameters
+        ----------
+        *inputs : torch.Tensor
+            As many as `inputs`, of their shapes.
+        replaced : mapping, optional
+            As `neuroxai.graph.execute.Executor` takes it.
+        keep : collection of torch.fx.Node
+            Calls whose values are returned.
+        check : bool
+            Hold the output against what the model put out when it was recorded.
+
+        Raises
+        ------
+        UnsupportedLayerError
+            If the record does not reproduce the model.
+        """
+        executor = Executor(self.record, replaced, {*keep, self.scores, self.record.result})
+        executor.run(*inputs)
+        if check:
+            check_scores(class_scores(executor.kept[self.record.result].detach()), class_scores(self.record.output))
+        return class_scores(executor.kept[self.scores]), executor.kept
+
+
+def _between(
+    record: Record, sources: Sequence[fx.Node], scores: fx.Node
+) -> tuple[tuple[fx.Node, ...], frozenset[fx.Node]]:
+    """Return the calls that lead from inputs to the scores, and all values that depend on the inputs."""
+    needed, reached = {scores}, set(sources)
+    for node in reversed(record.graph.nodes):
+        if node in needed:
+            needed.update(node.all_input_nodes)
+    for node in record.graph.nodes:
+        if node.op.startswith("call_") and not reached.isdisjoint(node.all_input_nodes):
+            reached.add(node)
+    calls = (node for node in record.graph.nodes if node in reached and node in needed and node.op != "placeholder")
+    return tuple(calls), frozenset(reached)

@@ -1,0 +1,193 @@
+"""Where the cells of a feature map lie on the network's input: the centres of their receptive fields.
+
+Stretching a coarse map over the whole input puts its cells elsewhere: convolutions without padding never look past the
+border, and strided ones with padding lean towards the first voxel. In the Alzheimer's network the outer cells of the
+last feature map would be some 20 voxels off.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, fx
+
+from neuroxai.errors import UnsupportedLayerError
+from neuroxai.graph.operations import arguments, kind_of
+from neuroxai.graph.record import Record, describe
+from neuroxai.layers import PatchIndividualFilter
+
+Places = list[NDArray[np.float64]]  # for each axis, the centre of each cell in voxels of the input
+_KEEPING = {"norm", "activation", "softmax", "same", "cast", "sum", "product", "cat"}
+
+
+@dataclass(frozen=True)
+class Window:
+    """The geometry of a convolution, a pooling or a padding with a constant; one number per axis.
+
+    Attributes
+    ----------
+    kernel, stride, dilation, padding : tuple of int
+        `padding` is that before the first voxel.
+    fill : float
+        What is padded with.
+    """
+
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    dilation: tuple[int, ...]
+    padding: tuple[int, ...]
+    fill: float = 0.0
+
+
+def window_of(node: fx.Node) -> Window | None:
+    """Return the window that a recorded call slides over its input's grid, or None for any other call."""
+    operation, kind = node.meta["operation"], kind_of(node)
+    rank = node.meta.get("rank", 0)
+    if node.op != "call_function" or rank < 3 or kind not in ("filter", "max", "average", "pad"):
+        return None
+    axes, given = rank - 2, arguments(node)
+
+    def per_axis(value: Any) -> tuple[int, ...]:
+        listed = (value,) * axes if isinstance(value, int) else tuple(int(v) for v in value)
+        return listed * axes if len(listed) == 1 else listed
+
+    if operation in ("pad", "constant_pad_nd"):
+        pads = given["pad"]
+        if given.get("mode", "constant") != "constant" or len(pads) > 2 * axes or min(pads) < 0:
+            return None
+        before = [*pads[::2], *(0,) * (axes - len(pads) // 2)][::-1]  # the last axis comes first
+        one = (1,) * axes
+        return Window(one, one, one, tuple(before), float(given.get("value") or 0))
+    if operation == f"conv{axes}d":
+        kernel = tuple(given["weight"].meta["shape"][2:])
+        dilation, padding = per_axis(given.get("dilation", 1)), given.get("padding", 0)
+        if isinstance(padding, str):  # of "same", an odd voxel goes behind
+            padding = [d * (k - 1) // 2 if padding == "same" else 0 for k, d in zip(kernel, dilation, strict=True)]
+        return Window(kernel, per_axis(given.get("stride", 1)), dilation, per_axis(padding))
+    if kind in ("max", "average") and operation in (f"max_pool{axes}d", f"avg_pool{axes}d"):
+        kernel, stride = per_axis(given["kernel_size"]), given.get("stride")
+        stride = kernel if stride is None or stride == [] or stride == () else per_axis(stride)
+        fill = -math.inf if kind == "max" else 0.0
+        return Window(kernel, stride, per_axis(given.get("dilation", 1)), per_axis(given.get("padding", 0)), fill)
+    return None
+
+
+def field_centres(record: Record, at: fx.Node, source: fx.Node | None = None) -> Places:
+    """Return the centres of the receptive fields of the cells that a call puts out.
+
+    Parameters
+    ----------
+    record : Record
+        The network.
+    at : torch.fx.Node
+        A call that puts out (batch, channels, *grid), with as many axes as the input.
+    source : torch.fx.Node, optional
+        The input; the first by default.
+
+    Returns
+    -------
+    list of ndarray
+        One per axis, in voxels; they may lie outside the scan where a layer pads.
+
+    Raises
+    ------
+    UnsupportedLayerError
+        If the place of the cells cannot be followed.
+    """
+    source = record.inputs[0] if source is None else source
+    grid = source.meta["shape"][2:]
+    places: dict[fx.Node, Places] = {source: [np.arange(size, dtype=np.float64) for size in grid]}
+    lost: dict[fx.Node, Any] = {}
+    for node in record.graph.nodes:
+        if node is at and node in places:
+            break
+        shape = node.meta.get("shape", ())
+        if node is source or len(shape) != len(grid) + 2:
+            continue
+        found = _places(record, node, places, lost)
+        if found is not None and tuple(map(len, found)) == tuple(shape[2:]):
+            places[node] = found
+        elif any(n in places or n in lost for n in node.all_input_nodes):
+            lost[node] = shape[2:]
+    if at not in places:
+        behind = f" behind {describe(next(iter(lost)))}" if lost else ""
+        raise UnsupportedLayerError(f"where its cells lie on the scan cannot be followed{behind}")
+    return places[at]
+
+
+def placed(coarse: Tensor, places: Places, shape: Sequence[int]) -> Tensor:
+    """Interpolate a map linearly between its cells' places; beyond the outermost cells their values go on.
+
+    Parameters
+    ----------
+    coarse : torch.Tensor
+        (batch, channels, *cells).
+    places : list of ndarray
+        The cells' places, one array per axis.
+    shape : sequence of int
+        The grid, one number of voxels per axis.
+
+    Returns
+    -------
+    torch.Tensor
+        (batch, channels, *shape).
+    """
+    fine = coarse
+    for axis, (centres, voxels) in enumerate(zip(places, shape, strict=True), start=2):
+        cell = np.interp(np.arange(voxels), centres, np.arange(len(centres)))
+        hat = np.maximum(0, 1 - np.abs(cell[:, None] - np.arange(len(centres))))  # (voxels, cells)
+        fine = (fine.movedim(axis, -1) @ torch.from_numpy(hat.T).to(coarse)).movedim(-1, axis)
+    return fine.contiguous()
+
+
+def _places(record: Record, node: fx.Node, places: dict[fx.Node, Places], lost: dict[fx.Node, Any]) -> Places | None:
+    sources = [places[n] for n in node.all_input_nodes if n in places]
+    cells = node.meta["shape"][2:]
+    if not sources or any(lost.get(n) == cells for n in node.all_input_nodes):
+        return None  # a lost value on a grid of its own, such as a channel's gate, does no harm
+    axes = range(len(cells))
+    window = window_of(node)
+    if window is not None:
+        return [_windows(sources[0][axis], window, axis, cells[axis]) for axis in axes]
+    if node.op == "call_module":
+        layer = record.root.get_submodule(str(node.target))
+        if isinstance(layer, PatchIndividualFilter):
+            return [_patches(sources[0][axis], layer, axis, cells[axis]) for axis in axes]
+    if node.meta["operation"].startswith("adaptive_"):
+        return [_adaptive(sources[0][axis], cells[axis]) for axis in axes]
+    if kind_of(node) not in _KEEPING:
+        return None
+    return next((found for found in sources if tuple(map(len, found)) == tuple(cells)), None)
+
+
+def _windows(centres: NDArray[np.float64], window: Window, axis: int, cells: int) -> NDArray[np.float64]:
+    reach = window.dilation[axis] * (window.kernel[axis] - 1)
+    first = np.arange(cells, dtype=np.float64) * window.stride[axis] - window.padding[axis]
+    return _at(centres, first + reach / 2)
+
+
+def _adaptive(centres: NDArray[np.float64], cells: int) -> NDArray[np.float64]:
+    cell, size = np.arange(cells), len(centres)
+    return _at(centres, (cell * size // cells - (-(cell + 1) * size // cells) - 1) / 2)
+
+
+def _patches(centres: NDArray[np.float64], layer: PatchIndividualFilter, axis: int, cells: int) -> NDArray[np.float64]:
+    strain = layer.strains[0]
+    patch, inside = np.divmod(np.arange(cells), strain.outputs.patch[axis])
+    first = patch * strain.inputs.patch[axis] - strain.before[axis]
+    return _at(centres, first + inside * strain.stride[axis] + (layer.kernel_size[axis] - 1) / 2)
+
+
+def _at(centres: NDArray[np.float64], index: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Read centres between cells, and beyond the last ones as far apart as those."""
+    if len(centres) == 1:
+        return np.full(len(index), centres[0])
+    low = np.clip(np.floor(index).astype(int), 0, len(centres) - 2)
+    read: NDArray[np.float64] = centres[low] + (index - low) * (centres[low + 1] - centres[low])
+    return read
