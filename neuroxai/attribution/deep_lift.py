@@ -14,9 +14,9 @@ from neuroxai.attribution.gradients import CompleteMethod, gap, missed
 from neuroxai.attribution.options import Baselines, baselines_for, check_baselines
 from neuroxai.attribution.recorded import Recorded
 from neuroxai.errors import UnsupportedLayerError
+from neuroxai.graph.checks import check_scores
 from neuroxai.graph.execute import call_of
 from neuroxai.graph.operations import arguments, kind_of
-from neuroxai.lrp.plan import check_scores
 from neuroxai.lrp.pooling import MaxPool
 from neuroxai.lrp.targets import class_scores
 

@@ -20,10 +20,11 @@ from neuroxai.attribution.cone_boxes import Boxes, windows
 from neuroxai.attribution.cone_record import cones_of
 from neuroxai.attribution.options import positive_integer
 from neuroxai.errors import InputError, UnsupportedLayerError, one_of
+from neuroxai.graph.checks import check_scores
 from neuroxai.graph.eval_copy import eval_copy
 from neuroxai.graph.execute import Executor
+from neuroxai.graph.output_activation import scores_of
 from neuroxai.graph.record import Record, record
-from neuroxai.lrp.plan import _scores, check_scores
 from neuroxai.lrp.starts import STARTS
 from neuroxai.lrp.targets import Target, class_scores, probabilities
 
@@ -118,7 +119,7 @@ class _Network:
         tensors, more = given.sample(0)
         try:
             self.record = record(eval_copy(model), (*tensors, *more))
-            self.scores, self.link = _scores(self.record)
+            self.scores, self.link, _ = scores_of(self.record)
         except UnsupportedLayerError:
             if recompute == "cone":
                 raise
@@ -160,7 +161,7 @@ class _Network:
         args[place] = item
         if found is not None and found.of_one_scan:  # each item may take another branch
             found = record(eval_copy(self.copy), args)
-            scores, _ = _scores(found)
+            scores, *_ = scores_of(found)
         assert found is not None and scores is not None  # there is a link  # noqa: PT018
         executor = Executor(found, keep=(scores,))
         executor.run(*(v for v in args if isinstance(v, Tensor)))

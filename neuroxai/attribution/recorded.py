@@ -10,10 +10,11 @@ from torch import Tensor, fx, nn
 
 from neuroxai.attribution.base import Given
 from neuroxai.errors import UnsupportedLayerError
+from neuroxai.graph.checks import check_scores
 from neuroxai.graph.execute import Executor
 from neuroxai.graph.operations import arguments, kind_of
+from neuroxai.graph.output_activation import scores_of
 from neuroxai.graph.record import Record, describe, record
-from neuroxai.lrp.plan import _scores, check_scores
 from neuroxai.lrp.targets import class_scores
 
 _LINEAR = {"reshape", "permute", "pick", "pieces", "cat", "pad", "same", "cast", "resize", "average", "sum"}
@@ -55,7 +56,7 @@ class Recorded:
         """
         found = record(copy, (*given.tensors, *given.more))
         given.scores(found.output)
-        scores, _ = _scores(found)
+        scores, *_ = scores_of(found)
         more = tuple(value for value in given.more if isinstance(value, Tensor))
         calls, reached = _between(found, found.inputs[: len(given.tensors)], scores)
         return cls(found, (*given.tensors, *more), scores, calls, reached)

@@ -1,4 +1,4 @@
-"""Say why a call cannot take what arrives, in the words of scans and layers."""
+"""Hold a record against its model, and say why a call cannot take what arrives."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+from neuroxai.errors import UnsupportedLayerError
 
 
 def out_of_memory(error: Exception) -> bool:
@@ -41,3 +43,22 @@ def misfit(operation: str, args: Any, kwargs: Any) -> str:
             f"{tuple(tensors[1].shape[2:])} reaches; give a larger scan, or a network with padding"
         )
     return f"{operation} cannot take a tensor of shape {shapes}"
+
+
+def check_scores(scores: Tensor, reference: Tensor) -> None:
+    """Hold a record's output against the model's own, relative to the spread of the model's.
+
+    Raises
+    ------
+    UnsupportedLayerError
+        If they differ: the model does something that recording does not see.
+    """
+    size = float(reference.abs().max())
+    spread = float((reference - reference.mean(-1, keepdim=True)).abs().max()) if reference.shape[-1] > 1 else size
+    off = float((scores.reshape(reference.shape) - reference).abs().max())
+    if off > 1e-3 * spread + 1e-5 * size + 1e-12:
+        raise UnsupportedLayerError(
+            f"the recorded network's output differs from the model's by {off:.3g} (its outputs spread over "
+            f"{spread:.3g}): its forward depends on something that recording does not see; rewrite it with functions "
+            "of torch, or use a gradient method"
+        )

@@ -52,19 +52,25 @@ def _addcdiv(x: Tensor, first: Tensor, second: Tensor, *, value: float = 1) -> T
 
 
 def _lerp(start: Tensor, end: Tensor, weight: Any) -> Tensor:
-    return start + (end - start) * weight
+    moved: Tensor = start + (end - start) * weight
+    return moved
 
 
 def _square(x: Tensor) -> Tensor:
     return x * x
 
 
+def _mean_beside(x: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    dim = kwargs.get("dim", args[0] if args else None)
+    return x.mean(dim, keepdim=bool(kwargs.get("keepdim", args[2] if len(args) > 2 else False)))
+
+
 def _std_mean(x: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-    return x.std(*args, **kwargs), x.mean(*(a for a in args[:1]), keepdim=bool(kwargs.get("keepdim", False)))
+    return x.std(*args, **kwargs), _mean_beside(x, args, kwargs)
 
 
 def _var_mean(x: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-    return x.var(*args, **kwargs), x.mean(*(a for a in args[:1]), keepdim=bool(kwargs.get("keepdim", False)))
+    return x.var(*args, **kwargs), _mean_beside(x, args, kwargs)
 
 
 def _reciprocal(x: Tensor) -> Tensor:

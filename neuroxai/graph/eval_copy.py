@@ -130,9 +130,9 @@ class _Copier:
             key: None if child is None else self.copy(child, f"{name}.{key}" if name else key)
             for key, child in module._modules.items()
         }
-        for key, value in module.__dict__.items():  # layers that the model keeps in lists or dictionaries of its own
-            if key not in ("_modules", "_parameters", "_buffers") and _holds_modules(value):
-                own[key] = self._held(value, f"{name}.{key}" if name else key)
+        for attribute, value in module.__dict__.items():  # layers that the model keeps in lists of its own
+            if attribute not in ("_modules", "_parameters", "_buffers") and _holds_modules(value):
+                own[attribute] = self._held(value, f"{name}.{attribute}" if name else attribute)
         return copy
 
     def _held(self, value: Any, name: str) -> Any:

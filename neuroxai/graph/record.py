@@ -128,8 +128,8 @@ class Recorder(TorchFunctionMode):
     def __init__(self, copy: nn.Module) -> None:
         super().__init__()
         self.root = nn.Module()
-        self.root.model = copy
-        self.graph = fx.Graph(self.root)
+        self.root.model = self.model = copy
+        self.graph = fx.Graph()
         self.nodes: Any = WeakIdKeyDictionary()  # tensor -> its node
         self.memory = Memory(self)
         self.books = _Books()
@@ -179,7 +179,7 @@ class Recorder(TorchFunctionMode):
         node = self.memory.node_of(output) if output in self.nodes else None
         if node is None or not node.meta["depends"]:
             scripted = [f"layer {name!r} ({type(module).__name__})" for name, module in
-                        self.root.model.named_modules() if isinstance(module, torch.jit.ScriptModule)]  # fmt: skip
+                        self.model.named_modules() if isinstance(module, torch.jit.ScriptModule)]  # fmt: skip
             opaque = [*scripted, *self.books.opaque]
             hidden = f" through {opaque[0]}" if opaque else ""
             why = (

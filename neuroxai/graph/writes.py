@@ -68,6 +68,7 @@ class Memory:
                 nodes[tensor] = (None, -1)  # an alias that no call was seen to make
             else:
                 self.made(tensor, self.recorder.stored(tensor))
+        node: fx.Node
         node, clock = nodes[tensor]
         now = self.clocks.get(storage, 0)
         if clock != now:
@@ -114,7 +115,8 @@ class Memory:
         return tensor if base is None else base
 
     def _flat(self, tensor: Tensor, node: fx.Node) -> fx.Node:
-        order = sorted(range(tensor.ndim), key=lambda axis: (-tensor.stride(axis), axis))
+        strides = tensor.stride()
+        order = sorted(range(tensor.ndim), key=lambda axis: (-strides[axis], axis))
         return self.recorder._node("call_function", _memory, (node, order), {}, "as_memory")
 
 
@@ -132,7 +134,7 @@ def _covers(tensor: Tensor) -> bool:
 
 
 def _geometry(tensor: Tensor) -> tuple[list[int], list[int], int]:
-    return list(tensor.shape), list(tensor.stride()), tensor.storage_offset()
+    return list(tensor.shape), list(tensor.stride()), int(tensor.storage_offset())
 
 
 def _memory(x: Tensor, order: Sequence[int]) -> Tensor:

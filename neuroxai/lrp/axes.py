@@ -33,6 +33,10 @@ class AxesMap:
 
     matrices: dict[int, Tensor]
 
+    def shape(self, x: Tensor) -> tuple[int, ...]:
+        """Return the output's shape."""
+        return tuple(len(self.matrices[a]) if a in self.matrices else size for a, size in enumerate(x.shape))
+
     def forward(self, x: Tensor) -> Tensor:
         """Apply the map."""
         for axis, matrix in self.matrices.items():
@@ -141,14 +145,6 @@ def copying_pad(x: Tensor, pad: Sequence[int], mode: str) -> AxesMap:
 
 
 def average(x: Tensor, dim: Any = None, keepdim: bool = False, *, total: bool = False) -> AxesMap:
-    """Return the map of ``torch.mean`` (`total`: ``torch.sum``) over axes of `x` that are kept with size one.
-
-    Raises
-    ------
-    InputError
-        If the axes are not named or the batch is among them: samples would be mixed.
-    """
-    listed = [] if dim is None else [int(d) % x.ndim for d in _each(dim, 1)]
-    if not listed or 0 in listed:
-        raise InputError(f"a mean or sum over the axes {dim} mixes the samples of a batch; name the other axes")
+    """Return the map of ``torch.mean`` (`total`: ``torch.sum``) over axes of `x` that are kept with size one."""
+    listed = [int(d) % x.ndim for d in _each(dim, 1)]
     return AxesMap({a: x.new_full((1, x.shape[a]), 1.0 if total else 1.0 / x.shape[a]) for a in listed})

@@ -86,10 +86,8 @@ def _batch_norm(context: Context, node: fx.Node) -> Step:
 def _fixed_norm(context: Context, node: fx.Node, source: fx.Node, given: dict[str, Any], rule: Rule) -> Step:
     if isinstance(rule, Pass):
         return PassStep(**call_options(context, node))
-    fixed = FixedNorm(
-        *(None if given.get(key) is None else given[key].name
-          for key in ("running_mean", "running_var", "weight", "bias")), given.get("eps", 1e-5)
-    )  # fmt: skip
+    weight, bias = (None if given.get(key) is None else given[key].name for key in ("weight", "bias"))
+    fixed = FixedNorm(given["running_mean"].name, given["running_var"].name, weight, bias, given.get("eps", 1e-5))
     return LinearStep(node.name, (source.name,), (label(node),), rule=rule, operator=Scale(), fixed=fixed)
 
 
@@ -181,9 +179,7 @@ def _maximum(context: Context, node: fx.Node) -> Step:
         others = context.others(whole, *tensors)
         return WinnerStep(node.name, tuple(t.name for t in tensors), (label(node),), context.caller(whole), others)
     source, dim = context.only_input(whole), given.get("dim")
-    axes_of = tuple(dim) if isinstance(dim, list | tuple) else () if dim is None else (int(dim),)
-    if not axes_of or 0 in axes_of:
-        raise context.refuse(whole, f"a maximum over the axes {dim} mixes the samples of a batch; name other axes")
+    axes_of = context.check_axes(whole, source, dim)
     if whole is not node and node.args[1] != 0:
         raise context.refuse(node, "where a maximum lies has no relevance rule")
     return WinnerStep(
@@ -222,10 +218,7 @@ def _interpolate(context: Context, node: fx.Node) -> Step:
 def _mean(total: bool, context: Context, node: fx.Node) -> Step:
     given = arguments(node)
     dims = given.get("dim")
-    rank = node.args[0].meta.get("rank", 0) if isinstance(node.args[0], fx.Node) else 0
-    listed = dims if isinstance(dims, list | tuple) else [dims]
-    if dims is None or any(d % rank == 0 if rank else d == 0 for d in listed):
-        raise context.refuse(node, f"a mean or sum over the axes {dims} mixes the samples of a batch; name other axes")
+    context.check_axes(node, context.only_input(node), dims)
     if given.get("dtype") is not None:
         raise context.refuse(node, "it changes the number type")
 

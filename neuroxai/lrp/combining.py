@@ -49,7 +49,7 @@ def of_sum(sign: float, context: Context, node: fx.Node) -> Step:
 def of_product(context: Context, node: fx.Node) -> Step:
     """Return the step of a product: constants pass, of a signal and a gate the signal takes all, of two each half."""
     tensors = context.tensors(node)
-    factors = [value for value in node.args[:2] if context.depends(value)]
+    factors: list[Any] = [value for value in node.args[:2] if context.depends(value)]
     if len(tensors) == 1 and len(factors) == 1:
         return FactorStep(**call_options(context, node, tensors[0]))
     signals = [factor for factor in factors if not context.is_gate(factor)]

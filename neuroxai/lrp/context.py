@@ -92,6 +92,18 @@ class Context:
             raise self.refuse(node)
         return tensors[0]
 
+    def check_axes(self, node: fx.Node, source: fx.Node, dims: Any) -> tuple[int, ...]:
+        """Return the axes that a call reduces, after refusing those that mix samples.
+
+        Where the first axis is as long as the batch it is taken for that of the samples.
+        """
+        shape = source.meta["shape"]
+        listed = tuple(dims) if isinstance(dims, list | tuple) else () if dims is None else (int(dims),)
+        batch = self.record.inputs[0].meta["shape"][0]
+        if not listed or any(d % len(shape) == 0 and shape[0] == batch for d in listed):
+            raise self.refuse(node, f"over the axes {dims} it mixes the samples of a batch; name other axes")
+        return listed
+
     def type_of(self, node: fx.Node) -> type[nn.Module]:
         """Return the type of the layer that a call is, or would be."""
         base = _LAYERS.get(node.meta["operation"], nn.Module)
@@ -137,7 +149,7 @@ class Context:
             constant_factor = kind == "product" and operation != "rdiv"
             passes = kind in _THROUGH or constant_factor or operation in ("rdiv", "clamp", "clamp_min", "pow", "amax")
             if not passes or len(tensors) != 1:
-                return operation == "var"
+                return bool(operation == "var")
             value = tensors[0]
         return False
 

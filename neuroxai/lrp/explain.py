@@ -14,13 +14,14 @@ from captum.attr import Attribution
 from torch import Tensor, nn
 
 from neuroxai.errors import InputError
+from neuroxai.graph.checks import check_scores
 from neuroxai.graph.eval_copy import HALF, eval_copy, in_single, unwrapped, warn_if_training
 from neuroxai.graph.record import record
 from neuroxai.lrp.composites import Composite, named_composite
 from neuroxai.lrp.concepts import Arrivals, Conditions, Probe, Ranking, check_order, conditioned, masked, ranked
 from neuroxai.lrp.each import Hidden, explained_each
 from neuroxai.lrp.parts import Rule
-from neuroxai.lrp.plan import Plan, check_scores, fused, make_plan, own_output
+from neuroxai.lrp.plan import Plan, fused, make_plan, own_output
 from neuroxai.lrp.report import Conservation, ConservationWarning, Ledger, total
 from neuroxai.lrp.run import Watch, backward, forward
 from neuroxai.lrp.starts import Neuron, Start, layer_names, numbered

@@ -37,20 +37,20 @@ class MixStep(CallStep):
         mixing = self.make(x, values)
         output = self.call(values)
         if self.rule is None:
-            return output, (mixing, mixing.forward(x[:0]).shape[1:], None)
+            return output, (mixing, mixing.shape(x), None)
         sums = []
         for part in range(len(self.rule.parts)):
             found = [mapped.forward(source) * f for mapped, source, f in self._terms(part, mixing, x, nonnegative[0])]
             sums.append(added(found) if found else mixing.forward(x) * 0)
         whole = mixing.forward(x) if any(part.where != "always" for part in self.rule.parts) else None
-        sums = [s.expand(len(x), *s.shape[1:]) for s in sums]
+        sums = [s.expand(mixing.shape(x)) for s in sums]
         kept = Saved(x, x.new_zeros(0), None, nonnegative[0], sums, whole)
-        return output, (mixing, sums[0].shape[1:] if sums else output.shape[1:], kept)
+        return output, (mixing, mixing.shape(x), kept)
 
     def backward(self, kept: Any, relevance: Tensor) -> Sequence[Tensor]:
         """Share out in proportion to the contributions."""
         mixing, shape, state = kept
-        relevance = relevance.reshape(len(relevance), *shape)  # means may have dropped their axes
+        relevance = relevance.reshape(shape)  # means may have dropped their axes
         if self.rule is None:
             return (mixing.transpose(relevance),)
         signals = part_signals(self.rule, state, relevance)

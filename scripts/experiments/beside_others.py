@@ -28,7 +28,8 @@ def networks() -> dict[str, torch.nn.Module]:
 
 def ours(network: torch.nn.Module, scan: torch.Tensor) -> torch.Tensor:
     """Relevance by this package."""
-    return LRP(network, composites.epsilon_plus_flat()).attribute(scan, target=1, start="logit")
+    found: torch.Tensor = LRP(network, composites.epsilon_plus_flat()).attribute(scan, target=1, start="logit")
+    return found
 
 
 def zennits(network: torch.nn.Module, scan: torch.Tensor) -> torch.Tensor:
