@@ -1,0 +1,311 @@
+"""A record does what the network did: on this scan, on others, with other weights, in threads."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import threading
+import types
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from neuroxai.errors import InputError, UnsupportedLayerError
+from neuroxai.graph.eval_copy import eval_copy
+from neuroxai.graph.execute import execute
+from neuroxai.graph.operations import kind_of, name_of
+from neuroxai.graph.record import record
+from neuroxai.networks import ad_cnn, model_a_pif
+
+
+class Network(nn.Module):
+    """A network written as a function of itself and its input."""
+
+    def __init__(self, function, **parts):
+        super().__init__()
+        self.function = function
+        for name, part in parts.items():
+            setattr(self, name, part)
+
+    def forward(self, *inputs, **named):
+        return self.function(self, *inputs, **named)
+
+
+def small(**more):
+    return {"conv": nn.Conv3d(1, 4, 3), "norm": nn.BatchNorm3d(4), "fc": nn.Linear(256, 2), **more}
+
+
+def scans(batch=2, seed=0):
+    return torch.randn(batch, 1, 6, 6, 6, generator=torch.Generator().manual_seed(seed))
+
+
+def recorded(model, *inputs, **named):
+    """Record, and hold the record against the model on these inputs."""
+    model.eval()
+    found = record(eval_copy(model), inputs, named)
+    with torch.no_grad():
+        assert torch.equal(found.output, model(*inputs, **named))
+        torch.testing.assert_close(execute(found, *inputs, *named.values()), found.output, rtol=1e-12, atol=0)
+    return found
+
+
+def python_in_forward(m, x):
+    assert isinstance(x, torch.Tensor)
+    assert x.ndim == 5
+    assert len(x)
+    h = nn.ReLU()(m.norm(m.conv(x))).contiguous()
+    h = h + torch.ones(1, h.size(1), 1, 1, 1)
+    parts = [h[:, i : i + 2] for i in range(0, h.shape[1], 2)]
+    h = torch.cat(parts, dim=1)
+    return m.fc(h.view(*h.shape[:1], -1))
+
+
+def read_after_a_write(m, x):
+    h = m.conv(x)
+    first, kept = h[:, :2], h.flatten(1)
+    first += 1
+    h.relu_()
+    h[:, 3] = h[:, 0] * 2
+    z = torch.zeros(h.shape)
+    z[..., 1:] = h[..., :-1]
+    return m.fc((h + z).flatten(1) + kept)
+
+
+def behind_the_back_of_autograd(m, x):
+    h = m.conv(x)
+    h.data.clamp_(min=0)
+    with torch.no_grad():
+        h = h * 2
+    return m.fc(h.flatten(1))
+
+
+FORWARDS = {
+    "python": python_in_forward,
+    "writes": read_after_a_write,
+    "data": behind_the_back_of_autograd,
+    "functional": lambda m, x: F.linear(
+        F.batch_norm(F.conv3d(x, m.conv.weight), m.norm.running_mean, m.norm.running_var).relu().flatten(1),
+        m.fc.weight,
+    ),
+    "checkpoint": lambda m, x: m.fc(checkpoint(lambda y: m.conv(y).relu(), x, use_reentrant=False).flatten(1)),
+    "reentrant": lambda m, x: m.fc(checkpoint(lambda y: m.conv(y).relu(), x, use_reentrant=True).flatten(1)),
+    "twice": lambda m, x: m.fc((m.norm(m.norm(m.conv(x)))).flatten(1)),
+    "pieces": lambda m, x: m.fc(torch.stack(m.conv(x).relu().chunk(2, 1)[::-1]).sum(0).repeat(1, 2, 1, 1, 1)
+                                 .flatten(1)),
+    "index": lambda m, x: m.fc(m.conv(x)[:, [3, 2, 1, 0]].flatten(1)),
+    "where": lambda m, x: (lambda h: m.fc(torch.where(h > 0, h, h * 0.1).masked_fill(h > 2, 2.0)
+                                                         .flatten(1)))(m.conv(x)),
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")
+@pytest.mark.parametrize("name", FORWARDS)
+def test_a_record_repeats_the_network_on_other_scans(name):
+    torch.manual_seed(0)
+    model = Network(FORWARDS[name], **small())
+    model.norm.running_mean.normal_()
+    found = recorded(model, scans())
+    other = scans(seed=1)
+    with torch.no_grad():
+        assert torch.equal(execute(found, other), model(other))
+    assert not found.of_one_scan
+
+
+def test_sizes_are_numbers_and_layers_bear_their_names():
+    found = recorded(Network(python_in_forward, **small()), scans())
+    labels = {node.meta["label"]: node.meta["operation"] for node in found.graph.nodes if node.op == "call_function"}
+    assert (labels["conv"], labels["norm"], labels["fc"]) == ("conv3d", "batch_norm", "linear")
+    assert "size" not in labels.values()
+    line = next(node.meta["line"] for node in found.graph.nodes if node.meta["operation"] == "cat")
+    assert line.endswith("test_record.py: h = torch.cat(parts, dim=1)")
+
+
+@pytest.mark.parametrize("make", [lambda: ad_cnn((96, 114, 96)), lambda: model_a_pif((96, 114, 96))])
+def test_published_networks(make):
+    found = recorded(make(), torch.randn(1, 1, 96, 114, 96))
+    kinds = [kind_of(node) for node in found.graph.nodes if node.op.startswith("call_")]
+    assert kinds.count("filter") >= 4
+
+
+@pytest.mark.parametrize(
+    ("spelled", "name"),
+    [
+        (F.relu, "relu"), (torch.relu_, "relu"), (torch.Tensor.relu_, "relu"), (torch.ops.aten.relu.default, "relu"),
+        (torch.Tensor.__add__, "add"), (torch.Tensor.__iadd__, "add"), (torch.Tensor.__radd__, "add"),
+        (torch.Tensor.__rsub__, "rsub"), (torch.Tensor.__rtruediv__, "rdiv"), (torch.true_divide, "div"),
+        (torch.concat, "cat"), (torch.Tensor.__getitem__, "getitem"), (torch.Tensor.data.__get__, "detach"),
+        (torch.Tensor.T.__get__, "T"), (F.max_pool3d, "max_pool3d"), (F.max_pool3d_with_indices, "max_pool3d"),
+        (torch.Tensor.float, "float"), (torch.Tensor.__float__, "float_"), (torch.Tensor.__matmul__, "matmul"),
+    ],
+)  # fmt: skip
+def test_one_name_for_each_operation(spelled, name):
+    assert name_of(spelled) == name
+
+
+def test_later_weights_are_read_anew():
+    model = Network(python_in_forward, **small(conv=nn.utils.parametrizations.weight_norm(nn.Conv3d(1, 4, 3))))
+    found, x = recorded(model, scans()), scans()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(1.5)
+        model.norm.running_mean.add_(1)
+        assert torch.equal(execute(found, x), model(x))
+
+
+def test_a_value_taken_out_of_a_tensor_ties_the_record_to_the_scan():
+    for function in (
+        lambda m, x: x.flatten(1) if x.sum() > 0 else -x.flatten(1),
+        lambda m, x: x.flatten(1) * x.max().item(),
+        lambda m, x: x.flatten(1) * float(x[0, 0, 0, 0, 0]),
+        lambda m, x: x.flatten(1) * x.mean().tolist(),
+    ):
+        assert "test_record.py" in recorded(Network(function), scans()).of_one_scan
+    assert not recorded(Network(lambda m, x: x.flatten(1) * m.scale.item(), scale=torch.ones(())), scans()).of_one_scan
+
+
+def test_several_inputs_and_names():
+    model = Network(lambda m, x, age, scale=None: m.fc(m.conv(x).flatten(1)) * scale + age, **small())
+    found = recorded(model, scans(), torch.rand(2, 1), scale=torch.rand(2, 1))
+    assert len(found.inputs) == 3
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=6))
+def test_any_order_of_writes_and_views_is_read_as_it_ran(program):
+    """Six kinds of writes into views of one tensor, in any order, read through views made before and after."""
+
+    def run(m, x):
+        h = m.conv(x)
+        views = [h, h[:, 1:3], h.transpose(1, 2), h.flatten(1)]
+        for kind, at, other in program:
+            view = views[at]
+            if kind == 0:
+                view.mul_(1.25)
+            elif kind == 1:
+                view += views[other].sum()
+            elif kind == 2:
+                view[:, :1] = view[:, -1:] * 0.5
+            elif kind == 3:
+                view.data.clamp_(-1, 1)
+            elif kind == 4:
+                F.relu(view, inplace=True)
+            else:
+                views.append(h[:, :, 1:])
+        return sum(view.reshape(len(view), -1).sum(1, keepdim=True) * (i + 1) for i, view in enumerate(views))
+
+    torch.manual_seed(0)
+    model = Network(run, conv=nn.Conv3d(1, 4, 3)).double()
+    found, other = recorded(model, scans().double()), scans(seed=1).double()
+    with torch.no_grad():  # sums add up in another order where the layout is another
+        torch.testing.assert_close(execute(found, other), model(other), rtol=1e-10, atol=1e-10)
+
+
+def test_what_cannot_be_followed_is_refused_by_name():
+    scripted = nn.Sequential(torch.jit.script(nn.Conv3d(1, 1, 1)), nn.Flatten()).eval()
+    with pytest.raises(UnsupportedLayerError, match=r"layer '0' \(RecursiveScriptModule\): what runs there cannot be"):
+        record(eval_copy(scripted), (scans(),))
+    noisy = Network(lambda m, x: (x + torch.rand(1)).flatten(1)).eval()
+    with pytest.raises(UnsupportedLayerError, match="draws random numbers"):
+        record(eval_copy(noisy), (scans(),))
+    dropped = Network(lambda m, x: F.dropout(x).flatten(1)).eval()  # its dropout is on in evaluation, too
+    with pytest.raises(UnsupportedLayerError, match="draws random numbers"):
+        record(eval_copy(dropped), (scans(),))
+    pair = Network(lambda m, x: (x, x)).eval()
+    with pytest.raises(UnsupportedLayerError, match="returns a tuple; wrap it"):
+        record(eval_copy(pair), (scans(),))
+    constant = Network(lambda m, x: m.bias + torch.zeros_like(x).flatten(1), bias=nn.Parameter(torch.ones(1))).eval()
+    with pytest.raises(UnsupportedLayerError, match="do not depend on the input"):
+        record(eval_copy(constant), (scans(),))
+    wrong = nn.Sequential(nn.Conv3d(1, 1, 1), nn.Flatten(), nn.Linear(7, 2)).eval()
+    with pytest.raises(InputError, match=r"layer '2' \(Linear\): 216 features arrive, expected 7"):
+        record(eval_copy(wrong), (scans(),))
+
+
+def wrappers():
+    """The same network, wrapped and patched as its users' tools do."""
+    torch.manual_seed(0)
+    plain = nn.Sequential(nn.Conv3d(1, 2, 3), nn.BatchNorm3d(2), nn.ReLU(), nn.Flatten(), nn.Linear(128, 2))
+    plain[1].running_mean.normal_()
+    found = {name: copy.deepcopy(plain) for name in ("plain", "in place", "patched", "offloaded", "training")}
+    found["in place"].compile()
+    found["patched"].forward = types.MethodType(lambda self, x: nn.Sequential.forward(self, x), found["patched"])
+    conv = found["offloaded"][0]  # as accelerate does
+    conv._old_forward, conv._hf_hook = conv.forward, object()
+    conv.forward = functools.update_wrapper(
+        functools.partial(lambda module, *a, **k: module._old_forward(*a, **k), conv), conv.forward
+    )
+    found["compiled part"] = copy.deepcopy(plain)
+    found["compiled part"][0] = torch.compile(found["compiled part"][0])
+    found["parallel part"] = copy.deepcopy(plain)
+    found["parallel part"][0] = nn.DataParallel(found["parallel part"][0])
+    found["compiled"] = torch.compile(copy.deepcopy(plain))
+    found["parallel"] = nn.DataParallel(copy.deepcopy(plain))
+    found["exported"] = torch.export.export(copy.deepcopy(plain).eval(), (scans(),)).module()
+    found["graph"] = torch.fx.symbolic_trace(copy.deepcopy(plain))
+    kept = copy.deepcopy(plain)
+    found["in a list"] = Network(lambda m, x: functools.reduce(lambda h, part: part(h), m.parts, x), parts=list(kept))
+    return plain.eval(), found
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_wrapped_and_patched_models_are_seen_through_and_left_alone():
+    plain, models = wrappers()
+    with torch.no_grad():
+        wanted = plain(scans())
+    for name, model in models.items():  # all of them in training mode, but for what was exported
+        before = {key: value.clone() for key, value in model.state_dict().items()}
+        modes = [module.training for module in model.modules()]
+        if name == "in a list":
+            before |= {f"kept {i}": value.clone() for i, value in enumerate(model.parts[1].buffers())}
+        found = record(eval_copy(model), (scans(),))
+        torch.testing.assert_close(found.output, wanted, msg=name)
+        torch.testing.assert_close(execute(found, scans()), wanted, msg=name)
+        after = dict(model.state_dict())
+        if name == "in a list":
+            after |= {f"kept {i}": value for i, value in enumerate(model.parts[1].buffers())}
+        assert all(torch.equal(before[key], after[key]) for key in before), name
+        assert modes == [module.training for module in model.modules()], name
+
+
+def test_a_forward_that_would_train_is_refused():
+    model = nn.Sequential(nn.Sequential(nn.BatchNorm3d(1)), nn.Flatten())
+    inner = model[0]
+    inner.forward = lambda x: inner[0](x)
+    with pytest.raises(
+        UnsupportedLayerError, match=r"forward of '0' \(Sequential\) was replaced.*call model.eval"
+    ):
+        eval_copy(model)
+    assert recorded(model, scans())
+
+
+def test_records_are_made_while_others_infer():
+    torch.manual_seed(0)
+    model, x = Network(read_after_a_write, **small()).eval(), scans()
+    with torch.no_grad():
+        wanted = model(x)
+    stop, wrong = threading.Event(), []
+
+    def infer():
+        while not stop.is_set():
+            with torch.no_grad():
+                if not torch.equal(model(x), wanted):
+                    wrong.append(1)
+
+    threads = [threading.Thread(target=infer) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            found = list(pool.map(lambda _: record(eval_copy(model), (x,)).output, range(40)))
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert not wrong
+    assert all(torch.equal(output, wanted) for output in found)
