@@ -127,6 +127,21 @@ METHODS: dict[str, Method] = {
         "Montavon et al. 2017, Pattern Recognition 65: 211-222",
         f"{_RELEVANCE}:deep_taylor",
     ),
+    "lrp_epsilon_plus_flat": Method(
+        "Flat in the first layer, z+ in the other convolutions, epsilon in linear layers.",
+        "Kohlbrenner et al. 2020, IJCNN, arXiv:1910.09840",
+        f"{_RELEVANCE}:lrp_epsilon_plus_flat",
+    ),
+    "lrp_epsilon_gamma_box": Method(
+        "z-box in the first layer, gamma in the other convolutions, epsilon in linear layers; needs the scan's bounds.",
+        "Montavon et al. 2019, Explainable AI, LNCS 11700: 193-209",
+        f"{_RELEVANCE}:lrp_epsilon_gamma_box",
+    ),
+    "lrp_eitel2019": Method(
+        "Epsilon rule as in the multiple sclerosis study: epsilon is .001.",
+        "Eitel et al. 2019, NeuroImage: Clinical 24: 102003",
+        f"{_RELEVANCE}:lrp_eitel2019",
+    ),
     "lrp_boehle2019": Method(
         "Alpha-beta as in the Alzheimer's study's code: BatchNorm passes, biases are ignored.",
         "Boehle et al. 2019, Front. Aging Neurosci. 11: 194",

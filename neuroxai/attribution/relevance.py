@@ -46,6 +46,33 @@ def deep_taylor(model: nn.Module, *, low: float | None = None, high: float | Non
     return LRP(model, composites.deep_taylor(low, high))
 
 
+def lrp_epsilon_plus_flat(model: nn.Module, *, epsilon: float = 1e-6) -> LRP:
+    """Flat rule in the first layer, z+ in the other convolutions, epsilon in linear layers (Kohlbrenner 2020)."""
+    return LRP(model, composites.epsilon_plus_flat(epsilon))
+
+
+def lrp_epsilon_gamma_box(
+    model: nn.Module, *, low: float = 0.0, high: float = 1.0, epsilon: float = 1e-6, gamma: float = 0.25
+) -> LRP:
+    """z-box in the first layer, gamma in the other convolutions, epsilon in linear layers (Montavon 2019).
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        The network.
+    low, high : float
+        Bounds of the scan's intensities; 0 and 1 for a scan scaled to its maximum.
+    epsilon, gamma : float
+        Stabiliser, and by how much positive contributions are favoured.
+    """
+    return LRP(model, composites.epsilon_gamma_box(low, high, epsilon, gamma))
+
+
+def lrp_eitel2019(model: nn.Module) -> LRP:
+    """Epsilon rule with epsilon = .001, as in the multiple sclerosis study of Eitel 2019."""
+    return LRP(model, composites.eitel2019())
+
+
 def lrp_boehle2019(model: nn.Module, *, beta: float = 0.0) -> LRP:
     """Beta rule as in the code of Boehle 2019."""
     return LRP(model, composites.boehle2019(beta))

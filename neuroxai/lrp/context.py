@@ -54,8 +54,20 @@ class Context:
         calls = [node for node in self.record.graph.nodes if node.meta["depends"] and node.op.startswith("call_")]
         weighted = [node for node in calls if self.is_weighted(node)]
         self.positions = {node: index for index, node in enumerate(weighted)}
+        self.first = self._first(weighted)
         named = [label(node) for node in calls if self.has_name(node)]
         self.composite.check(named, len(weighted))
+
+    def _first(self, weighted: list[fx.Node]) -> set[fx.Node]:
+        """Return the layers with weights that read an input without another such layer between."""
+        layers, behind, first = set(weighted), set[fx.Node](), set[fx.Node]()
+        for node in self.record.graph.nodes:
+            if any(source in behind for source in self.tensors(node)):
+                behind.add(node)
+            elif node in layers:
+                first.add(node)
+                behind.add(node)
+        return first
 
     def is_weighted(self, node: fx.Node) -> bool:
         """Whether a call is a layer with weights: a filter, or a matrix product with a parameter."""
@@ -112,7 +124,11 @@ class Context:
 
     def rule_for(self, node: fx.Node) -> Rule:
         """Return the composite's rule for a layer with weights or a batch normalisation."""
-        return self.composite.rule_for(label(node), self.type_of(node), self.positions.get(node), len(self.positions))
+        position, count = self.positions.get(node), len(self.positions)
+        named = position is not None and not {position, position - count}.isdisjoint(self.composite.rules)
+        if node in self.first and not named:
+            position = 0  # both halves of a shared encoder read the scan
+        return self.composite.rule_for(label(node), self.type_of(node), position, count)
 
     def chosen_rule(self, node: fx.Node) -> Rule | None:
         """Return the rule that the composite names for a call without weights, or None."""

@@ -1,4 +1,4 @@
-"""The steps of a traced network: each runs forward and takes relevance back.
+"""The steps of a recorded network: each runs forward and takes relevance back.
 
 A step holds no tensors of a call, so one plan serves any number of threads.
 """

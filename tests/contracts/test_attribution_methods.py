@@ -13,6 +13,7 @@ from torch import nn
 
 from neuroxai import attribution
 from neuroxai.errors import InputError, UnsupportedLayerError
+from neuroxai.lrp.report import ConservationWarning
 
 METHODS = attribution.names()
 RELEVANCE = tuple(name for name in METHODS if name.startswith("lrp_") or name == "deep_taylor")
@@ -24,6 +25,7 @@ OPTIONS = {
     "integrated_gradients": {"n_steps": 8},
     "lrp_boehle2019": {"beta": 0.5},  # with beta 0, a score whose contributions are all negative passes nothing on
     "lrp_alpha_beta": {"beta": 0.5},
+    "lrp_epsilon_gamma_box": {"low": -10.0, "high": 10.0},
 }
 GRIDS = {1: (30,), 2: (9, 10), 3: (8, 9, 10)}
 
@@ -192,6 +194,7 @@ def test_threads(name):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warnings.filterwarnings("ignore", message="the attributions of sample")  # of few steps
+        warnings.simplefilter("ignore", ConservationWarning)  # of weights drawn at random
         wanted = [method.attribute(x, target=t) for t in (0, 1)]
         random = torch.get_rng_state()
         with ThreadPoolExecutor(3) as pool:
