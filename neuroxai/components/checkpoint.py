@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import math
@@ -109,6 +110,7 @@ class Checkpoints:
         self._begun = False
         self._clock = 0.0
         self._fit: dict[str, Any] | None = None
+        self._lock: int | None = None
 
     def attach(self, engine: Engine) -> None:
         """Attach to the trainer."""
@@ -118,11 +120,15 @@ class Checkpoints:
         self.evaluator.add_event_handler(Events.COMPLETED, self._keep_best, engine)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._keep_last)
         engine.add_event_handler(Events.COMPLETED, self._end)
+        engine.add_event_handler(Events.EXCEPTION_RAISED, self._fail)
+        # first, since the engine calls no further one after one that raises, and MONAI's StatsHandler raises too
+        engine._event_handlers[Events.EXCEPTION_RAISED].insert(0, engine._event_handlers[Events.EXCEPTION_RAISED].pop())
 
     def _start(self, trainer: Engine) -> None:
         if first_process():
             self.folder.mkdir(parents=True, exist_ok=True)
-            _take(self.folder)
+            if self._lock is None:
+                self._lock = _take(self.folder)
         if self._begun:
             return
         self._begun = True
@@ -254,9 +260,18 @@ class Checkpoints:
         _log.info("  ".join(f"{k} {v:.4g}" for k, v in figures.items()))
 
     def _end(self, trainer: Engine) -> None:
-        if first_process():
-            _leave(self.folder)
+        self._leave()
         _log.info("%s", self._kept())
+
+    def _fail(self, trainer: Engine, error: BaseException) -> None:
+        """Free the folder: the process of a notebook lives on after a training that failed."""
+        self._leave()
+        raise error
+
+    def _leave(self) -> None:
+        if self._lock is not None:
+            _free(self._lock)
+        self._lock = None
 
     def _kept(self) -> str:
         if self.best_epoch == 0:
@@ -264,17 +279,10 @@ class Checkpoints:
         return f"best {self.key_metric} {self.best:.4g} at epoch {self.best_epoch}: {self.folder / 'model.pt'}"
 
 
-# folders of trainings of this process, each with its lock, which the system frees when the process ends
-_taken: dict[str, int] = {}
-
-
-def _take(folder: Path) -> None:
-    """Lock a folder against other processes, or say that one is at work in it; nothing where locks are unknown."""
+def _take(folder: Path) -> int:
+    """Lock a folder until `_free`, or say that another training is at work in it; nothing where locks are unknown."""
     import fcntl
 
-    name = str(folder.resolve())
-    if name in _taken:
-        return
     handle = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -285,13 +293,16 @@ def _take(folder: Path) -> None:
         ) from None
     except OSError:
         _log.warning("%s: its file system knows no locks; start no other training in this folder", folder)
-    _taken[name] = handle
+    return handle
 
 
-def _leave(folder: Path) -> None:
-    handle = _taken.pop(str(folder.resolve()), None)
-    if handle is not None:
-        os.close(handle)
+def _free(handle: int) -> None:
+    """Unlock: closing alone would leave the lock to the processes that read scans, which inherit the handle."""
+    import fcntl
+
+    with contextlib.suppress(OSError):  # no locks on this file system
+        fcntl.flock(handle, fcntl.LOCK_UN)
+    os.close(handle)
 
 
 def _scaler(trainer: Engine) -> Any:
