@@ -205,26 +205,6 @@ def finish(result: Path, scans: Scans, failed: Sequence[dict[str, str]], as_json
         raise typer.Exit(1)
 
 
-def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
-    """Turn ``["beta=0.5", "start=logit"]`` into a dict; values are JSON where they can be.
-
-    Raises
-    ------
-    InputError
-        If an entry has no equals sign.
-    """
-    options = {}
-    for pair in pairs:
-        name, sign, value = pair.partition("=")
-        if not sign or not name:
-            raise InputError(f"option {pair!r} is not NAME=VALUE, such as beta=1")
-        try:
-            options[name.strip()] = json.loads(value)
-        except json.JSONDecodeError:
-            options[name.strip()] = value
-    return options
-
-
 def target_of(name: str | None, classes: Sequence[str]) -> int | str:
     """Return the index of a class name, ``"predicted"`` as it is, and 1 where none is named."""
     if name is None:

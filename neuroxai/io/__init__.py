@@ -22,7 +22,16 @@ from neuroxai.io.nifti import read_labels, read_orientation, read_space, read_vo
 from neuroxai.io.orientation import Orientation
 from neuroxai.io.outputs import check_file, check_folder, json_of, table_of
 from neuroxai.io.rows import delimited
-from neuroxai.io.tables import read_json, read_object, read_tsv, write_json, write_text, write_tsv
+from neuroxai.io.tables import (
+    parse_json,
+    parse_pairs,
+    read_json,
+    read_object,
+    read_tsv,
+    write_json,
+    write_text,
+    write_tsv,
+)
 from neuroxai.io.transforms import read_affine, read_warp, write_affine, write_warp
 
 __all__ = [
@@ -48,6 +57,8 @@ __all__ = [
     "list_series",
     "method_label",
     "named_path",
+    "parse_json",
+    "parse_pairs",
     "read_affine",
     "read_json",
     "read_labels",

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from neuroxai.errors import InputError
+from neuroxai.io.tables import read_json
 
 _LONGEST_HEADER = 1 << 20  # bytes
 Place = str | os.PathLike[str]
@@ -117,8 +117,8 @@ def json_of(*keys: str) -> Callable[[Path], bool]:
 
     def known(path: Path) -> bool:
         try:
-            value = json.loads(path.read_text(encoding="utf-8-sig"))
-        except (ValueError, RecursionError):
+            value = read_json(path)
+        except InputError:
             return False
         return isinstance(value, dict) and all(key in value for key in keys)
 

@@ -7,7 +7,7 @@ import io
 import json
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -99,15 +99,66 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     Raises
     ------
     InputError
-        If the file is absent or is not JSON.
+        If the file is absent, is not JSON, or gives one key two values.
     """
     file = Path(path)
     if not file.is_file():
         raise InputError(f"{file}: no such file; give the path of a JSON file")
     try:
-        return json.loads(file.read_text(encoding="utf-8-sig"))
-    except (ValueError, RecursionError) as error:
+        return parse_json(file.read_text(encoding="utf-8-sig"))
+    except ValueError as error:
         raise InputError(f"{file}: is not valid JSON ({error})") from None
+
+
+def parse_json(text: str) -> Any:
+    """Turn JSON into plain values; no key may stand twice in one object, of which Python would keep the last alone.
+
+    Raises
+    ------
+    json.JSONDecodeError
+        If it is no JSON.
+    InputError
+        If it is JSON that cannot be taken: a key twice, brackets nested too deeply, a number too long.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_unique)
+    except (json.JSONDecodeError, InputError):
+        raise
+    except (ValueError, RecursionError) as error:
+        raise InputError(str(error)) from None
+
+
+def parse_pairs(pairs: Iterable[str], what: str) -> dict[str, Any]:
+    """Turn ``["beta=0.5", "start=logit"]`` into a dict; values are JSON where they can be, else texts.
+
+    Raises
+    ------
+    InputError
+        If an entry has no equals sign, a name is given twice, or a value is JSON that cannot be taken.
+    """
+    found: dict[str, Any] = {}
+    for pair in pairs:
+        name, sign, value = pair.partition("=")
+        name = name.strip()
+        if not sign or not name:
+            raise InputError(f"{what} {pair!r} is not NAME=VALUE, such as beta=1")
+        if name in found:
+            raise InputError(f"{what} {name!r} is given twice, expected once; leave one out")
+        try:
+            found[name] = parse_json(value)
+        except json.JSONDecodeError:
+            found[name] = value
+        except InputError as error:
+            raise InputError(f"{what} {name!r}: {error}") from None
+    return found
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        key, count = Counter(key for key, _ in pairs).most_common(1)[0]
+        raise InputError(f"key {key!r} stands {count} times in one object, expected once; delete all but one")
+    return found
 
 
 def read_object(

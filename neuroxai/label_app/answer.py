@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import tempfile
@@ -131,13 +130,4 @@ def options_of(request: Mapping[str, Any]) -> dict[str, Any]:
         return dict(given)
     if not isinstance(given, str):
         raise InputError(f"method_options is {given!r}, wanted a mapping or text such as 'beta=1'")
-    options: dict[str, Any] = {}
-    for pair in given.split():
-        name, sign, value = pair.partition("=")
-        if not sign or not name:
-            raise InputError(f"method_options has {pair!r}, wanted NAME=VALUE such as beta=1")
-        try:
-            options[name] = json.loads(value)
-        except json.JSONDecodeError:
-            options[name] = value
-    return options
+    return io.parse_pairs(given.split(), "method_options:")
