@@ -28,7 +28,7 @@ _GLUED = (
 # sides that only the name of the other side proves: "lPreCG" and "rPreCG", "InsulaL" and "InsulaR"
 _LETTERS = (
     re.compile(r"(?P<side>[lr])(?=[A-Z0-9])(?P<rest>.+)"),
-    re.compile(r"(?P<side>[LR])(?=[A-Z][a-z])(?P<rest>.+)"),
+    re.compile(r"(?P<side>[LR])(?=[A-Z][a-z]|[0-9])(?P<rest>.+)"),
     re.compile(r"(?P<side>[lr]h)(?=[A-Za-z])(?P<rest>.+)"),
     re.compile(r"(?P<rest>.*[^\W_])(?P<side>[LR])"),
 )
@@ -96,7 +96,7 @@ def hemispheres(names: Iterable[str]) -> dict[str, tuple[str, str]]:
     """Split all names of an atlas, so that the names of one side explain those of the other.
 
     Beside what `split_side` reads, a letter l or r in the midst of a name (``SFG_L_a``, ``af_l``, ``lPreCG``,
-    ``InsulaL``) is a side where the same name with the other letter is there too.
+    ``InsulaL``), or all that the name is, is a side where the same name with the other letter is there too.
 
     Parameters
     ----------
@@ -168,7 +168,7 @@ def _without(text: str, words: list[re.Match[str]], places: set[int]) -> str:
 def _by_letter(name: str) -> Iterator[tuple[int, str, str]]:
     words = list(_WORD.finditer(name))
     for place, word in enumerate(words):
-        if word[0] in ("L", "R", "l", "r") and len(words) > 1:
+        if word[0] in ("L", "R", "l", "r"):
             yield 0, "left" if word[0] in "Ll" else "right", _without(name, words, {place})
 
 
