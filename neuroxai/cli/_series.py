@@ -87,14 +87,10 @@ def take_series(
 
         for remark in check_dicom(source, objects, series):
             typer.echo(f"note: {remark}", err=True)
-    if arm == AS_IS or source.is_file():
+    if arm == AS_IS:
         volume, _ = read_series(source, series)
         modality = modality_of(classifier_metadata(bundle))
-        scan = write_volume(inside(out, Path("series", f"sub-series_{modality}.nii.gz")), volume)
-        if arm == AS_IS:
-            return scan
-        # one file with all images: `prepare` takes folders
-        source, series = scan, None
+        return write_volume(inside(out, Path("series", f"sub-series_{modality}.nii.gz")), volume)
     prepared = prepare_one(source, out / "prepared", preparation(bundle, arm), participant="sub-series", series=series)
     for flag in prepared.flags:
         typer.echo(f"flagged: {flag}", err=True)

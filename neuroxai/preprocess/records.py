@@ -120,7 +120,7 @@ def how(record: dict[str, Any]) -> str:
 def inputs_of(source: Source) -> dict[str, Any]:
     """Return the checksum of every file that a result depends on, by role."""
     found: dict[str, Any] = {role: io.sha256(path) for role, path in sorted(source.files().items())}
-    if source.scan.is_dir():
+    if source.dicom:
         found["scan"] = series_digest(source.scan, source.series)
     return found
 

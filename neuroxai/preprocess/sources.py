@@ -11,7 +11,7 @@ from neuroxai.cohort import LeftOut, find_scans
 from neuroxai.cohort.scans import entity, prefixed
 from neuroxai.errors import InputError
 from neuroxai.io import named_path
-from neuroxai.io.dicom import is_series
+from neuroxai.io.dicom import is_dicom, is_series
 
 _CHOOSE = "choose one with --pattern, such as --pattern 'sub-*/anat/*_run-1_T1w.nii.gz'"
 
@@ -27,7 +27,7 @@ class Source:
     session_id : str or None
         With its prefix.
     scan : pathlib.Path
-        A NIfTI file, or the folder of a DICOM series.
+        A NIfTI file, the folder of a DICOM series, or one enhanced DICOM file.
     t1w : pathlib.Path or None
         T1w scan of the same session, for FLAIR.
     mask, lesions : pathlib.Path or None
@@ -48,6 +48,11 @@ class Source:
     def title(self) -> str:
         """Participant and session in one phrase."""
         return " ".join(filter(None, (self.participant_id, self.session_id)))
+
+    @property
+    def dicom(self) -> bool:
+        """Whether the scan is a DICOM series."""
+        return self.scan.is_dir() or is_dicom(self.scan)
 
     def files(self) -> dict[str, Path]:
         """Name every file that the result depends on, without a DICOM folder's."""
@@ -71,7 +76,7 @@ def find_sources(
     Parameters
     ----------
     place : pathlib.Path
-        A BIDS folder, one NIfTI file, or a folder with DICOM files.
+        A BIDS folder, one NIfTI file, a folder with DICOM files, or one enhanced DICOM file.
     modality : str
         Suffix of the scans in a BIDS folder.
     pattern : str, optional
@@ -81,7 +86,6 @@ def find_sources(
         of lesions is absent has none; one whose brain mask is absent is left out.
     participant, session, series : str, optional
         Of a single scan; without a participant its file's name tells.
-
     run : {"first", "last"}, optional
         Which of several runs of a scan; without it such scans are left out.
 
@@ -92,7 +96,11 @@ def find_sources(
     """
     if place.is_file():
         path = named_path(place)
-        found = [Source(*_identifiers(path, participant, session), path)]
+        if is_dicom(path):
+            _check_series(path, series)
+        elif series is not None:
+            raise InputError(f"{place} is one file, no DICOM; --series chooses in a DICOM folder")
+        found = [Source(*_identifiers(path, participant, session), path, series=series)]
         left: list[LeftOut] = []
     elif not place.is_dir():
         raise InputError(f"{place}: no such file or folder; give a BIDS folder, a NIfTI scan or a DICOM folder")
@@ -104,22 +112,20 @@ def find_sources(
         path = place.resolve()
         _check_series(path, series)
         found, left = [Source(*_identifiers(path, participant, session), path, series=series)], []
-    if series is not None and place.is_file():
-        raise InputError(f"{place} is one file; --series chooses in a DICOM folder")
     return _with_masks(found, left, mask, lesions)
 
 
-def _check_series(folder: Path, series: str | None) -> None:
-    """Refuse at once a folder in which no one series can be meant: nothing is written then."""
+def _check_series(place: Path, series: str | None) -> None:
+    """Refuse at once a place in which no one series can be meant: nothing is written then."""
     from neuroxai.io.dicom import list_series
     from neuroxai.io.dicom.series import chosen
 
     try:
-        chosen(list_series(folder), series, folder)
+        chosen(list_series(place), series, place)
     except InputError as error:
-        if any(path.name.endswith((".nii", ".nii.gz")) for path in folder.rglob("*.nii*")):
+        if any(path.name.endswith((".nii", ".nii.gz")) for path in place.rglob("*.nii*")):
             raise InputError(
-                f"{folder}: holds NIfTI files, but no folder sub-* and no DICOM series to be prepared; give the BIDS "
+                f"{place}: holds NIfTI files, but no folder sub-* and no DICOM series to be prepared; give the BIDS "
                 "folder that holds sub-*, one file, or --pattern"
             ) from None
         raise error from None

@@ -201,7 +201,7 @@ def _judged(
         affine=mapping.affine,
         warp=mapping.warp,
         inverse_warp=mapping.inverse_warp,
-        orientation=None if source.scan.is_dir() else io.read_orientation(source.scan),
+        orientation=None if source.dicom else io.read_orientation(source.scan),
     )
     limits = thresholds(options.arm, options.modality)
     if prepared.head.how == "stripped":  # seen, and dealt with

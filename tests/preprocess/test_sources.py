@@ -74,7 +74,7 @@ def test_refusals(bids, tmp_path):
         find_sources(tmp_path / "absent")
     with pytest.raises(InputError, match="is a cohort"):
         find_sources(bids, participant="1")
-    with pytest.raises(InputError, match="is one file"):
+    with pytest.raises(InputError, match="is one file, no DICOM"):
         find_sources(bids / "sub-2/anat/sub-2_FLAIR.nii.gz", series="3")
     with pytest.raises(InputError, match="not valid in BIDS"):
         find_sources(bids / "sub-2/anat/sub-2_FLAIR.nii.gz", participant="a/../b")
