@@ -34,6 +34,10 @@ class UnfitError(InputError):
     """A scan that is far from those that a network was trained on."""
 
 
+class NoScanError(InputError):
+    """A folder in which no file is a scan of the kind asked for."""
+
+
 class LeakageError(InputError):
     """One subject stands in two parts of a split."""
 

@@ -52,7 +52,7 @@ def prepare(
     pattern: Annotated[
         str | None, typer.Option(help="Glob inside the BIDS folder, where several scans of a session match.")
     ] = None,
-    run: Annotated[str | None, typer.Option(help="Which of several runs of a scan: first or last.")] = None,
+    run: Annotated[str | None, typer.Option(help="Which of several runs of a scan: first, last or all.")] = None,
     participant: Annotated[str | None, typer.Option(help="Identifier of a single scan.")] = None,
     session: Annotated[str | None, typer.Option(help="Session of a single scan.")] = None,
     series: Annotated[str | None, typer.Option(help="Which DICOM series, where the folder holds several.")] = None,

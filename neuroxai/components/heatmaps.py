@@ -172,7 +172,10 @@ class HeatmapSaver:
         scan = Path(item["image"])
         if sidecar is None or sidecar.get("source") != self._relative(str(scan)) or not scan.is_file():
             return None
-        return sidecar if not content or sidecar.get("source_sha256") == io.sha256(scan) else None
+        if not content:
+            return sidecar
+        same = sidecar.get("orientation") == io.told_orientation(scan)
+        return sidecar if same and sidecar.get("source_sha256") == io.sha256(scan) else None
 
     def _standing(self, who: tuple[str, str], content: bool) -> dict[str, Any] | None:
         """Return the sidecar of results that stand whole and were made with these settings; names are mended."""
@@ -302,6 +305,7 @@ class HeatmapSaver:
             "source_sha256": digest,
             "seen": self.seen.part(participant, digest),
             "source_folder": self._folder,
+            "orientation": io.told_orientation(source),
             "names_sha256": self.names,
             "relevance_sum": float(np.sum(heatmap, dtype=np.float64)),
             "relevance_absolute": float(np.abs(heatmap).sum(dtype=np.float64)),

@@ -19,7 +19,7 @@ from neuroxai.io.dicom import (
 from neuroxai.io.files import atomic, content_sha256, copy_file, inside, is_temporary, link_file, named_path, sha256
 from neuroxai.io.names import group_name, heatmap_name, method_label, start_label, transform_name
 from neuroxai.io.nifti import read_labels, read_orientation, read_space, read_volume, write_volume
-from neuroxai.io.orientation import Orientation
+from neuroxai.io.orientation import Orientation, told_orientation
 from neuroxai.io.outputs import check_file, check_folder, json_of, table_of
 from neuroxai.io.rows import delimited
 from neuroxai.io.tables import (
@@ -76,6 +76,7 @@ __all__ = [
     "source_of",
     "start_label",
     "table_of",
+    "told_orientation",
     "transform_name",
     "write_affine",
     "write_json",

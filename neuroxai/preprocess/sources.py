@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from neuroxai.cohort import LeftOut, find_scans
+from neuroxai.cohort import LeftOut, Scan, find_scans
 from neuroxai.cohort.scans import entity, prefixed
-from neuroxai.errors import InputError
+from neuroxai.errors import InputError, NoScanError
 from neuroxai.io import named_path
 from neuroxai.io.dicom import is_dicom, is_series
+from neuroxai.io.names import filled_in, without_run
 
 _CHOOSE = "choose one with --pattern, such as --pattern 'sub-*/anat/*_run-1_T1w.nii.gz'"
 
@@ -25,7 +26,7 @@ class Source:
     participant_id : str
         With its prefix, ``sub-01``.
     session_id : str or None
-        With its prefix.
+        With its prefix; it may end in a run.
     scan : pathlib.Path
         A NIfTI file, the folder of a DICOM series, or one enhanced DICOM file.
     t1w : pathlib.Path or None
@@ -82,12 +83,13 @@ def find_sources(
     pattern : str, optional
         A glob inside the BIDS folder, where several scans of a session match.
     mask, lesions : str, optional
-        Paths of masks, in which ``{participant}`` and ``{session}`` stand for the identifiers. A participant whose file
-        of lesions is absent has none; one whose brain mask is absent is left out.
+        Paths of masks, in which ``{participant}``, ``{session}`` and ``{run}`` stand for the identifiers. A participant
+        whose file of lesions is absent has none; one whose brain mask is absent is left out.
     participant, session, series : str, optional
         Of a single scan; without a participant its file's name tells.
-    run : {"first", "last"}, optional
-        Which of several runs of a scan; without it such scans are left out.
+    run : {"first", "last", "all"}, optional
+        Which of several runs of a scan; without it such scans are left out. A run prepared beside others is part of the
+        session's name (``ses-1_run-2``).
 
     Raises
     ------
@@ -132,33 +134,41 @@ def _check_series(place: Path, series: str | None) -> None:
 
 
 def _bids(folder: Path, modality: str, pattern: str | None, run: str | None) -> tuple[list[Source], list[LeftOut]]:
-    if run == "all":
-        raise InputError("--run all: one scan of a session is prepared; take first, or last (into a folder of its own)")
     scans, left = find_scans(folder, suffix=None if pattern else modality, pattern=pattern, choose=_CHOOSE, run=run)
-    t1w: dict[tuple[str, str | None], Path] = {}
-    if modality != "T1w":
-        try:
-            # several T1w scans of one session are told: which one a FLAIR belongs to would be a guess
-            companions, absent = find_scans(
-                folder,
-                suffix="T1w",
-                run=run,
-                choose=f"a {modality} scan is aligned to the T1w scan of its session, so leave one (in a copy of the "
-                "folder made of links, for example)",
+    if modality == "T1w":
+        return [Source(s.participant_id, s.session_id, folder / s.image) for s in scans], left
+    try:
+        # several T1w scans of one session are told: which one a FLAIR belongs to would be a guess
+        companions, absent = find_scans(
+            folder,
+            suffix="T1w",
+            run=run,
+            choose=f"a {modality} scan is aligned to the T1w scan of its session, so leave one (in a copy of the "
+            "folder made of links, for example)",
+        )
+    except NoScanError:
+        companions, absent = [], []
+    t1w: dict[tuple[str, str | None], list[Scan]] = {}
+    for one in companions:
+        t1w.setdefault((one.participant_id, without_run(one.session_id)), []).append(one)
+    # without its T1w a scan would be prepared in another way than the others
+    missing = {(one.participant_id, without_run(one.session_id)): one for one in absent}
+    sources = []
+    for scan in scans:
+        key = scan.participant_id, without_run(scan.session_id)
+        beside = t1w.get(key, [])
+        beside = [one for one in beside if one.session_id == scan.session_id] or beside
+        if len(beside) > 1:
+            names = " and ".join(one.image for one in beside)
+            reason = (
+                f"{scan.image}: which T1w scan it goes with is not known ({names}); choose with --run first or last"
             )
-        except InputError as error:
-            if "several scans" in str(error):
-                raise
-            companions, absent = [], []
-        t1w = {(one.participant_id, one.session_id): folder / one.image for one in companions}
-        missing = {(one.participant_id, one.session_id): one for one in absent}
-        # without its T1w a scan would be prepared in another way than the others
-        left = left + [missing[key] for s in scans if (key := (s.participant_id, s.session_id)) in missing]
-        scans = [s for s in scans if (s.participant_id, s.session_id) not in missing]
-    sources = [
-        Source(s.participant_id, s.session_id, folder / s.image, t1w.get((s.participant_id, s.session_id)))
-        for s in scans
-    ]
+            left.append(LeftOut(scan.participant_id, scan.session_id, reason))
+        elif not beside and key in missing:
+            left.append(missing[key])
+        else:
+            image = folder / beside[0].image if beside else None
+            sources.append(Source(scan.participant_id, scan.session_id, folder / scan.image, image))
     return sources, left
 
 
@@ -174,7 +184,8 @@ def _identifiers(path: Path, participant: str | None, session: str | None) -> tu
     for identifier in filter(None, (subject, visit)):
         if not re.fullmatch(r"(sub|ses)-[A-Za-z0-9+]+", identifier):
             raise InputError(f"identifier {identifier!r} is not valid in BIDS; use letters and digits alone")
-    return subject, visit
+    run = entity(path.name, "run")  # two runs are two scans
+    return subject, "_".join(filter(None, (visit, f"run-{run}" if run else None))) or None
 
 
 def _with_masks(
@@ -198,12 +209,4 @@ def _with_masks(
 
 
 def _filled(pattern: str | None, source: Source, option: str) -> Path | None:
-    if pattern is None:
-        return None
-    names = {"participant": source.participant_id, "session": source.session_id or ""}
-    text = pattern
-    for name, value in names.items():
-        text = text.replace(f"{{{name}}}", value)
-    if "{" in text or "}" in text:
-        raise InputError(f"{option} is {pattern!r}, wanted {{participant}} or {{session}} alone in braces")
-    return Path(text).expanduser().resolve()
+    return None if pattern is None else filled_in(pattern, source.participant_id, source.session_id, option)

@@ -152,7 +152,7 @@ def _scans(study: Study, arm: Arm, given: dict[str, Path]) -> int:
     folder = given.get(arm.cohort) or (Path(source.path).expanduser() if source.path else None)
     if folder is None:
         return int(source.simulate["subjects"])
-    table = read_cohort(folder, suffix=source.suffix, desc=source.desc)
+    table = read_cohort(folder, suffix=source.suffix, desc=source.desc, run=source.run)
     return len(label_scans(table, source.target, source.classes).scans)
 
 
@@ -219,7 +219,7 @@ def _prepare(study: Study, arm: Arm, given: dict[str, Path], out: Path) -> tuple
             replace(study, cohorts={"raw": replace(source, simulate=simulate)}), "raw", None, out, 1
         ).folder
     options = choose(**arm.prepare)
-    sources, _ = find_sources(folder, options.modality)
+    sources, _ = find_sources(folder, options.modality, run=source.run)
     begun = time.perf_counter()
     prepare_cohort(out / "prepared", sources[:1], options)
     return time.perf_counter() - begun, _bytes(out / "prepared")
