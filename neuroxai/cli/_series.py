@@ -104,7 +104,7 @@ def write_objects(
 
     Where they cannot be written, it is said what stands, and the exit code is 1.
     """
-    from neuroxai.components.dicom_objects import one_explained, write_dicom
+    from neuroxai.components.dicom_objects import one_explained, remove_objects, write_dicom
     from neuroxai.components.facts import atlas_of
 
     try:
@@ -112,6 +112,7 @@ def write_objects(
         regions = None if atlas is None else atlas_of(atlas, str(labels) if labels else None)
         return write_dicom(heatmap, network, source, folder, series, regions)
     except (NeuroxaiError, OSError) as error:
+        remove_objects(folder)  # of an earlier call, which would be taken for this scan's
         typer.echo(
             f"error: the scan is explained, and its results stand in {out}, but no DICOM object was written to "
             f"{folder}: {refused_by_the_system(error) or error}. Run the same command again when that is mended",

@@ -105,6 +105,12 @@ def write_dicom(
     return [out / name for name in made]
 
 
+def remove_objects(out: Path) -> None:
+    """Remove the objects that an earlier call has written."""
+    for name in _NAMES.values():
+        (out / name).unlink(missing_ok=True)
+
+
 def check_dicom(series: str | Path, out: Path, choice: str | None = None) -> list[str]:
     """Write objects of an empty map beside a series, and take them away again: what fails then costs no minutes.
 

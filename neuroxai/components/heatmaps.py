@@ -21,7 +21,7 @@ from neuroxai.components.facts import hidden_facts, relative_source, run_facts
 from neuroxai.components.predictions import class_of, prediction_rows, write_predictions
 from neuroxai.components.scores import Scores
 from neuroxai.components.shares import gathered, in_charge, own_share, write_regions
-from neuroxai.components.standing import check_source, names_digest, renamed, standing, written
+from neuroxai.components.standing import check_source, drop_changed, names_digest, renamed, standing, written
 from neuroxai.components.weights import read_record
 from neuroxai.evaluation.fit import FAR
 from neuroxai.io import scales
@@ -199,6 +199,8 @@ class HeatmapSaver:
         rows, regions = self._rows_before(failed | {_who(item) for item in self._asked})
         for item in self._asked:
             who = _who(item)
+            if who in failed:
+                drop_changed(sidecar_of(self._path(*who, "network")), Path(item["image"]))
             # contents were compared when the work was shared out
             sidecar = self._finished(item, content=False) if who not in failed else None
             if sidecar is not None:

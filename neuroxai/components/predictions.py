@@ -126,8 +126,10 @@ def class_of(label: Any, classes: Sequence[str]) -> str | None:
 
 
 def write_predictions(path: Path, rows: Sequence[dict[str, Any]], classes: Sequence[str]) -> None:
-    """Write the table of predictions, sorted by participant and session; nothing where there is no row."""
+    """Write the table of predictions, sorted by participant and session; none is left where there is no row."""
     if not rows:
+        for stale in (path, path.with_suffix(".json")):
+            stale.unlink(missing_ok=True)
         return
     import pandas as pd
 

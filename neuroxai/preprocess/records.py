@@ -152,6 +152,17 @@ def check_source(record: Path, scan: Path, inputs: dict[str, Any]) -> None:
         )
 
 
+def drop_changed(files: dict[str, Path], inputs: dict[str, Any]) -> None:
+    """Remove a scan's results if they are of other inputs: should it fail now, they would be taken for its own."""
+    try:
+        same = io.read_json(files["record"])["Inputs"] == inputs
+    except (InputError, KeyError, TypeError):
+        return
+    if not same:
+        for path in files.values():
+            path.unlink(missing_ok=True)
+
+
 def finished(files: dict[str, Path], inputs: dict[str, Any], drop_flagged: bool) -> dict[str, Any] | None:
     """Return a scan's record if its inputs are unchanged and all that it lists is there, whole; else None."""
     try:
