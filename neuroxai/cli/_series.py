@@ -106,11 +106,14 @@ def write_objects(
     """
     from neuroxai.components.dicom_objects import one_explained, remove_objects, write_dicom
     from neuroxai.components.facts import atlas_of
+    from neuroxai.io import read_object
+    from neuroxai.io.scales import read_scale
 
     try:
         heatmap, network = one_explained(out)
         regions = None if atlas is None else atlas_of(atlas, str(labels) if labels else None)
-        return write_dicom(heatmap, network, source, folder, series, regions)
+        scale = read_scale(read_object(out / "explain.json", "record of `neuroxai explain`"))
+        return write_dicom(heatmap, network, source, folder, series, regions, scale)
     except (NeuroxaiError, OSError) as error:
         remove_objects(folder)  # of an earlier call, which would be taken for this scan's
         typer.echo(

@@ -13,6 +13,8 @@ import pytest
 from helpers.command import run
 from helpers.dicom import write_enhanced, write_series
 from neuroxai import io
+from neuroxai.components.dicom_objects import write_dicom
+from neuroxai.io.scales import Scale
 from neuroxai.space import Volume
 
 
@@ -106,6 +108,29 @@ def test_the_summary_says_what_was_found(tmp_path, trained_bundle, patient):
     table = io.read_tsv(next((tmp_path / "out").glob("sub-series/anat/*_regions.tsv")))
     assert table.sort_values("sum")["name"].iloc[-1] in lines["Regions with most relevance for the class (sums)"]
     assert report.VerificationFlag == "UNVERIFIED"
+
+
+def test_bands_are_shares_of_the_scale_of_the_run(tmp_path, trained_bundle, patient):
+    """On a scale a thousand times the scan's own nothing reaches the lowest band, and the summary says so."""
+    write_series(tmp_path / "series", patient)
+    assert explain(trained_bundle, tmp_path / "series", tmp_path).code == 0
+    sidecar = json.loads(next((tmp_path / "out").glob("sub-series/anat/*space-network*_heatmap.json")).read_text())
+    own = sidecar["relevance_limit"]
+    assert said(tmp_path, "Bands") == f"shares of relevance {own:.4g} (common to 1 scans)"
+    record = json.loads((tmp_path / "out" / "explain.json").read_text())
+    network = next((tmp_path / "out").glob("sub-series/anat/*space-network*_heatmap.nii.gz"))
+    heatmap = next((tmp_path / "out").glob("sub-series/anat/*space-orig*_heatmap.nii.gz"))
+    wide = Scale(1000 * own, "bundle", 30, (1.0,))
+    written = write_dicom(heatmap, network, tmp_path / "series", tmp_path / "wide", scale=wide)
+    assert record["scale"]["limit"] == own
+    assert "relevance_bands_seg.dcm" not in [path.name for path in written]
+    text = f"shares of relevance {1000 * own:.4g} (common to 30 scans); too weak for any"
+    assert said(tmp_path, "Bands", "wide") == text
+
+
+def said(folder, name, place="dicom"):
+    items = pydicom.dcmread(folder / place / "summary_sr.dcm").ContentSequence
+    return next(item.TextValue for item in items if item.ConceptNameCodeSequence[0].CodeMeaning == name)
 
 
 def test_run_again_it_writes_the_same_bytes(tmp_path, trained_bundle, patient):
