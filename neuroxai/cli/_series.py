@@ -26,7 +26,9 @@ def prepared_on_the_way(source: Path, arm: str, out: Path, bundle: Path) -> Path
     InputError
         If it is no single file, is prepared already, or cannot be prepared; for an unknown arm.
     """
+    from neuroxai.components.fit import SIMULATED
     from neuroxai.components.preparation import preparation
+    from neuroxai.components.weights import read_record
     from neuroxai.preprocess import prepare_one
     from neuroxai.preprocess.native import native_of
     from neuroxai.preprocess.quality_flags import ARMS
@@ -38,6 +40,8 @@ def prepared_on_the_way(source: Path, arm: str, out: Path, bundle: Path) -> Path
         raise InputError(f"{source}: {what}; --prepare takes one NIfTI scan, prepare a cohort with `neuroxai prepare`")
     if native_of(source) is not None:
         raise InputError(f"{source}: is prepared already; leave out --prepare")
+    if read_record(str(bundle / "models" / "model.pt")).get("simulated") is True:
+        typer.echo(f"note: {SIMULATED[0].lower()}{SIMULATED[1:]}; most likely this one does not fit", err=True)
     prepared = prepare_one(source, out / "prepared", preparation(bundle, arm))
     for flag in prepared.flags:
         typer.echo(f"flagged: {flag}", err=True)

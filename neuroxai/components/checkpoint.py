@@ -20,8 +20,8 @@ from neuroxai._version import __version__
 from neuroxai.cohort.seen import seen_record
 from neuroxai.components.data import ScanDataset
 from neuroxai.components.distributed import first_process, mean_over_processes, process_count, process_number
-from neuroxai.components.fit import fit_record
 from neuroxai.components.handlers import EarlyStop
+from neuroxai.components.training_scans import look_at
 from neuroxai.components.weights import load_checkpoint, save, save_weights
 from neuroxai.errors import InputError
 from neuroxai.io import read_tsv, sha256, write_json, write_tsv
@@ -70,11 +70,13 @@ class Checkpoints:
         Validation figure to maximise.
     resume : bool
         Go on from ``last.pt`` where there is one; False begins anew.
+    accept_unfit : bool
+        Train even if most scans are no brains in MNI152 space.
 
     Raises
     ------
     InputError
-        If `folder` holds a run of other settings, or another process trains in it.
+        If `folder` holds a run of other settings, another process trains in it, or most training scans are no brains.
     """
 
     def __init__(
@@ -90,6 +92,7 @@ class Checkpoints:
         settings: dict[str, Any],
         key_metric: str = "balanced_accuracy",
         resume: bool = True,
+        accept_unfit: bool = False,
     ) -> None:
         self.folder = Path(folder)
         self.network = network
@@ -109,7 +112,8 @@ class Checkpoints:
         self._seen: dict[str, Any] = {}
         self._begun = False
         self._clock = 0.0
-        self._fit: dict[str, Any] | None = None
+        self._looks: dict[str, Any] = {}
+        self.accept_unfit = accept_unfit
         self._lock: int | None = None
 
     def attach(self, engine: Engine) -> None:
@@ -135,6 +139,8 @@ class Checkpoints:
         if first_process():
             for leftover in self.folder.glob(".*.tmp.*"):
                 leftover.unlink()  # of a run that was killed while writing
+            judged = getattr(getattr(self.evaluator, "data_loader", None), "dataset", None)
+            self._looks = look_at(self.dataset, judged, self.space, self.accept_unfit)
         last = self.folder / "last.pt"
         if not self._agreed(last):
             return
@@ -200,7 +206,6 @@ class Checkpoints:
             return
         weights = self.folder / "model.pt"
         save_weights(weights, self.network)
-        self._fit = self._fit or fit_record(self.dataset, self.space)
         write_json(
             self.folder / "model.json",
             {
@@ -211,7 +216,7 @@ class Checkpoints:
                 "validation": {k: _plain(v) for k, v in evaluator.state.metrics.items()},
                 "settings": self.settings,
                 **self._seen_scans(evaluator),
-                "fit": self._fit,
+                **self._looks,
                 "left_out": [failure.__dict__ for failure in self.dataset.failures],
                 "versions": {"neuroxai": __version__, "torch": torch.__version__},
             },

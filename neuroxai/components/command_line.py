@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import logging
 import os
 import re
 import sys
@@ -15,6 +16,7 @@ from neuroxai.components.distributed import from_command_line, lost_process
 from neuroxai.errors import InputError, check_arguments, ours, refused_by_the_system
 from neuroxai.io import read_object
 
+_log = logging.getLogger("neuroxai")
 _INTERRUPTED = 130  # as shells have it: 128 and the signal
 # what MONAI's experiment tracking takes beside a configuration's own ids
 _TRACKING = frozenset({"output_dir", "tracking_uri", "experiment_name", "run_name", "save_execute_config"})
@@ -37,6 +39,16 @@ def plain_errors() -> None:
     _check_paths(sys.argv[1:])
     if sys.argv[1:2] == ["run"]:
         check_ids(sys.argv[2:])
+
+
+def end_with_failures(failures: Sequence[object]) -> None:
+    """End MONAI's command line with exit code 1 where scans were left out, as `neuroxai` does; they were named before.
+
+    Bundles call it at the end of ``run``. It changes nothing where a bundle is used as a library.
+    """
+    if failures and from_command_line("monai.bundle"):
+        _log.error("scans left out: %d", len(failures))
+        sys.exit(1)
 
 
 def _check_paths(arguments: Sequence[str]) -> None:

@@ -142,12 +142,12 @@ def measures_of(
     scan: ScanSummary, presence: NDArray[Any], image: NDArray[Any], quantiles: NDArray[Any], pose: CoarsePose
 ) -> dict[str, float]:
     """Return the figures of one scan against the mean training scan's maps, quantiles and pose."""
-    core, rim, place = presence > _CORE, presence < _RIM, presence > _PLACE
+    core, place = presence > _CORE, presence > _PLACE
     width = float(quantiles[-1] - quantiles[0])
     turned, shifted = pose([scan.presence, scan.image])
     return {
         "missing": float(1 - scan.presence[core].mean(dtype=np.float64)) if core.any() else 0.0,
-        "outside": float(scan.presence[rim].sum(dtype=np.float64) / scan.presence.sum(dtype=np.float64)),
+        "outside": outside_of(scan, presence),
         "turned": turned,
         "shifted": shifted,
         "background": scan.background,
@@ -157,6 +157,16 @@ def measures_of(
         "detail": scan.detail,
         "plateaus": scan.plateaus,
     }
+
+
+def outside_of(scan: ScanSummary, presence: NDArray[Any]) -> float:
+    """Return the share of a scan's signal that lies where `presence` has none."""
+    return float(scan.presence[presence < _RIM].sum(dtype=np.float64) / scan.presence.sum(dtype=np.float64))
+
+
+def presence_of(brain: NDArray[np.bool_], spacing: Sequence[float]) -> Array:
+    """Return the share of each block that a mask fills, as `ScanSummary.presence` has it."""
+    return _blocks(brain.astype(np.float32), block_of(spacing))
 
 
 def block_of(spacing: Sequence[float]) -> tuple[int, ...]:

@@ -11,6 +11,7 @@ import numpy as np
 from neuroxai import io
 from neuroxai.errors import InputError
 from neuroxai.io import read_json, write_json, write_tsv, write_volume
+from neuroxai.io.names import sidecar_of
 from neuroxai.simulate.effect import Effect
 from neuroxai.simulate.extras import Extras
 from neuroxai.simulate.meanings import meaning
@@ -142,6 +143,16 @@ def write_subject(
     head = {"SkullStripped": scan.bias is None, "Simulated": True, **pose, **(record or {})}
     write_json(files["sidecar"], {**head, "Participant": row, "Bytes": sizes})
     return row
+
+
+def from_template(scan: Path) -> bool:
+    """Whether a scan was simulated in the template's anatomy, which no real scan looks like."""
+    sidecar = sidecar_of(scan)
+    try:
+        record = read_json(sidecar) if sidecar.is_file() else {}
+    except InputError:
+        return False
+    return isinstance(record, dict) and record.get("Simulated") is True and "Source" not in record
 
 
 def write_participants(folder: Path, rows: list[dict[str, Any]]) -> None:
