@@ -2,7 +2,7 @@
 
 from neuroxai.components.checkpoint import Checkpoints
 from neuroxai.components.command_line import end_with_failures, plain_errors
-from neuroxai.components.data import ScanDataset, ScanLoader, collate_whole, open_part, prepare_scan
+from neuroxai.components.data import ScanDataset, ScanLoader, WholeLoader, collate_whole, open_part, prepare_scan
 from neuroxai.components.distributed import (
     SharedBuffers,
     end_processes,
@@ -58,6 +58,7 @@ __all__ = [
     "ScanSampler",
     "SharedBuffers",
     "ToSpaced",
+    "WholeLoader",
     "balanced_accuracy",
     "check_options",
     "class_weights",

@@ -17,7 +17,7 @@ from neuroxai.bands import limit_of
 from neuroxai.cohort import check_distinct, class_groups
 from neuroxai.cohort.seen import SeenScans
 from neuroxai.components.cohort_figures import display, held_out_of, settled
-from neuroxai.components.facts import hidden_facts, relative_source, run_facts
+from neuroxai.components.facts import hidden_facts, prepared_facts, relative_source, run_facts
 from neuroxai.components.predictions import class_of, prediction_rows, write_predictions
 from neuroxai.components.scores import Scores
 from neuroxai.components.shares import gathered, in_charge, own_share, write_regions
@@ -296,6 +296,7 @@ class HeatmapSaver:
             "seen": self.seen.part(participant, digest),
             "source_folder": self._folder,
             "orientation": io.told_orientation(source),
+            "prepared": prepared_facts(source),
             "names_sha256": self.names,
             "relevance_sum": float(np.sum(heatmap, dtype=np.float64)),
             "relevance_absolute": float(np.abs(heatmap).sum(dtype=np.float64)),
