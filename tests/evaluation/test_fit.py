@@ -152,7 +152,7 @@ def test_a_record_comes_back_from_json(record):
 @pytest.mark.parametrize(
     "change",
     [
-        {"format": 2}, {"presence": None}, {"image": {"low": 0, "high": 1, "bytes": "AAAA"}}, {"centre": {}},
+        {"format": 3}, {"presence": None}, {"image": {"low": 0, "high": 1, "bytes": "AAAA"}}, {"centre": {}},
         {"quantiles": [1]}, {"shape": [1, 1]}, {"spacing": [0, 0, 0]}, {"scans": "many"},
     ],
 )  # fmt: skip
