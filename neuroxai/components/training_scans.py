@@ -16,6 +16,7 @@ from neuroxai.components.fit import summary_of
 from neuroxai.errors import UnfitError
 from neuroxai.evaluation.fit import FAR, MOST_SCANS, FitRecord
 from neuroxai.evaluation.fit_measures import ScanSummary, outside_of, presence_of
+from neuroxai.io import read_beside
 from neuroxai.preprocess.template import load_template
 from neuroxai.simulate.records import from_template
 from neuroxai.space import Space, mni152
@@ -24,7 +25,7 @@ _log = logging.getLogger("neuroxai")
 
 OUTSIDE = 0.17
 """Share of a scan's signal outside the template's brain from which it is no brain in MNI152 space: prepared ones have
-up to .14, brains that were not registered, only centred, up to .12, heads with their skull .19 to .51."""
+up to .14, turned by 20 degrees .13, only centred .12, shifted by 20 mm .16 to .23, heads with skull .19 to .51."""
 _NAMED = 3  # scans that a message names
 
 
@@ -60,7 +61,7 @@ def look_at(training: ScanDataset, validation: ScanDataset | None, space: Space,
     record = FitRecord.of([summary for _, summary in scans], space.spacing)
     # only the package's own grid is known to lie in MNI152 space
     brain = _template_brain(space.spacing[0]) if space.matches(mni152(space.spacing[0])) else None
-    shares = [0.0 if brain is None else outside_of(summary, brain) for _, summary in scans]
+    shares = [_share_outside(item, summary, brain) for item, summary in scans]
     if median(shares) >= OUTSIDE and not accept:
         worst = scans[shares.index(max(shares))][0]["image"]
         raise UnfitError(
@@ -79,6 +80,12 @@ def _template_brain(spacing: float) -> NDArray[Any]:
     return presence_of(load_template(spacing=spacing).brain.data, (spacing,) * 3)
 
 
+def _share_outside(item: dict[str, Any], summary: ScanSummary, brain: NDArray[Any] | None) -> float:
+    # a brain alone, as its sidecar says, may lie elsewhere by intent: without registration
+    stripped = read_beside(Path(item["image"])).get("SkullStripped") is True
+    return 0.0 if brain is None or stripped else outside_of(summary, brain)
+
+
 def _measured(dataset: ScanDataset | None, space: Space) -> list[tuple[dict[str, Any], ScanSummary]]:
     if dataset is None:
         return []
@@ -93,7 +100,7 @@ def _name_the_odd(
     """Warn of scans that are unlike the rest: a network learns from them, or is chosen by them, as from the others."""
     odd = []
     for item, summary in scans:
-        share = 0.0 if brain is None else outside_of(summary, brain)
+        share = _share_outside(item, summary, brain)
         fit = record.compare(summary)
         if share >= OUTSIDE:
             odd.append((item, f"{share:.0%} of its signal lies outside the template's brain"))

@@ -25,6 +25,7 @@ from neuroxai.io.rows import delimited
 from neuroxai.io.tables import (
     parse_json,
     parse_pairs,
+    read_beside,
     read_json,
     read_object,
     read_tsv,
@@ -60,6 +61,7 @@ __all__ = [
     "parse_json",
     "parse_pairs",
     "read_affine",
+    "read_beside",
     "read_json",
     "read_labels",
     "read_object",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from neuroxai.errors import InputError
 from neuroxai.io.files import atomic
+from neuroxai.io.names import sidecar_of
 from neuroxai.io.rows import even_rows, guarded, unguarded
 
 if TYPE_CHECKING:
@@ -91,6 +92,16 @@ def write_tsv(path: str | os.PathLike[str], frame: pd.DataFrame) -> Path:
 
 def _guarded(value: Any) -> Any:
     return guarded(value) if isinstance(value, str) else value
+
+
+def read_beside(image: Path) -> dict[str, Any]:
+    """Return what the JSON file beside an image says; empty where there is none that can be used."""
+    sidecar = sidecar_of(image)
+    try:
+        facts = read_json(sidecar) if sidecar.is_file() else {}
+    except InputError:
+        return {}
+    return facts if isinstance(facts, dict) else {}
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:

@@ -12,7 +12,7 @@ from neuroxai._version import __version__
 from neuroxai.cohort.scans import entity
 from neuroxai.errors import InputError
 from neuroxai.io.dicom import series_digest
-from neuroxai.io.names import anatomy_folder, sidecar_of
+from neuroxai.io.names import anatomy_folder
 from neuroxai.preprocess.engine import Engine
 from neuroxai.preprocess.options import PrepareOptions
 from neuroxai.preprocess.sources import Source
@@ -99,14 +99,8 @@ def records_in(folder: Path) -> dict[tuple[str, str], dict[str, Any]]:
 
 def record_of(scan: Path) -> dict[str, Any]:
     """Return the record that stands beside a prepared scan; empty where `neuroxai prepare` did not write the scan."""
-    file = sidecar_of(scan)
-    if not file.is_file():
-        return {}
-    try:
-        record = io.read_json(file)
-    except InputError:
-        return {}
-    return record if isinstance(record, dict) and record.keys() >= _MARKS else {}
+    record = io.read_beside(scan)
+    return record if record.keys() >= _MARKS else {}
 
 
 def how(record: dict[str, Any]) -> str:

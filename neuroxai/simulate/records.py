@@ -10,8 +10,7 @@ import numpy as np
 
 from neuroxai import io
 from neuroxai.errors import InputError
-from neuroxai.io import read_json, write_json, write_tsv, write_volume
-from neuroxai.io.names import sidecar_of
+from neuroxai.io import read_beside, read_json, write_json, write_tsv, write_volume
 from neuroxai.simulate.effect import Effect
 from neuroxai.simulate.extras import Extras
 from neuroxai.simulate.meanings import meaning
@@ -147,12 +146,8 @@ def write_subject(
 
 def from_template(scan: Path) -> bool:
     """Whether a scan was simulated in the template's anatomy, which no real scan looks like."""
-    sidecar = sidecar_of(scan)
-    try:
-        record = read_json(sidecar) if sidecar.is_file() else {}
-    except InputError:
-        return False
-    return isinstance(record, dict) and record.get("Simulated") is True and "Source" not in record
+    record = read_beside(scan)
+    return record.get("Simulated") is True and "Source" not in record
 
 
 def write_participants(folder: Path, rows: list[dict[str, Any]]) -> None:

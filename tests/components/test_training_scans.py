@@ -86,6 +86,16 @@ def test_scans_of_the_template_s_anatomy_are_known_by_their_sidecars(tmp_path, b
         io.write_json(tmp_path / f"{item['participant_id']}_T1w.json", {"Simulated": True})
     scans.transform = lambda item: {**item, "image": keep[item["old"]]}
     assert look_at(scans, None, SPACE, accept=False)["simulated"] is True
+    # brains that their sidecars call so may lie elsewhere by intent, as without registration
+    heads = brains(brain, 3, head=range(3))
+    for item, known in zip(heads.data, scans.data, strict=True):
+        item["image"] = known["image"]
+    keep.update({item["old"]: heads.transform({**item, "image": item["old"]})["image"] for item in scans.data})
+    with pytest.raises(UnfitError):
+        look_at(scans, None, SPACE, accept=False)
+    for name in ("sub-0", "sub-1", "sub-2"):
+        io.write_json(tmp_path / f"{name}_T1w.json", {"Simulated": True, "SkullStripped": True})
+    assert look_at(scans, None, SPACE, accept=False)["simulated"] is True
     # an effect planted in a real scan leaves a real scan
     io.write_json(tmp_path / "sub-1_T1w.json", {"Simulated": True, "Source": {"scan": "0"}})
     assert look_at(scans, None, SPACE, accept=False)["simulated"] is False
