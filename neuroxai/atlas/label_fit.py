@@ -10,7 +10,8 @@ from neuroxai.atlas.label_places import Places, settled
 from neuroxai.atlas.sides import is_no_region, split_side
 from neuroxai.errors import InputError
 
-_WHOLE = re.compile(r"\+?\d+(\.0*)?", re.ASCII)
+_WHOLE = re.compile(r"\+?\d{1,18}(\.0*)?", re.ASCII)
+_LONGEST_NAME = 1000  # letters
 LARGEST = 2**31 - 1
 
 
@@ -169,8 +170,16 @@ def _numbered(rows: Sequence[Row]) -> tuple[dict[int, str], dict[int, int]]:
     for place, row in enumerate(rows):
         text = re.sub(r"\s+", " ", row.name).strip()
         where = f"line {row.line}: " if row.line else ""
+        if len(text) > _LONGEST_NAME:
+            raise InputError(
+                f"{where}the name {text[:40]!r} ... has {len(text)} letters, expected at most {_LONGEST_NAME}; "
+                "shorten it"
+            )
         if not _WHOLE.fullmatch(row.index.strip()):
-            raise InputError(f"{where}index {row.index!r} (named {text!r}) is not a whole number from 0; correct it")
+            raise InputError(
+                f"{where}index {row.index[:40]!r} (named {text!r}) is not a whole number from 0 to {LARGEST}; "
+                "correct it"
+            )
         value = int(row.index.strip().split(".")[0])
         if value > LARGEST:
             raise InputError(f"{where}index {value} (named {text!r}) is above {LARGEST}, the largest label; correct it")

@@ -18,7 +18,7 @@ from neuroxai.errors import InputError
 __all__ = ["LabelTable", "read_table", "some"]
 
 # FreeSurfer's table of all that it knows has 0.1 MB
-MOST_BYTES = 2**24
+MOST_BYTES = 2**22
 _KNOWN = (
     "FSL XML, SPM XML, Julich-Brain XML, tables with a header (BIDS dseg.tsv, CAT12, FastSurfer, Slicer), colour "
     "tables of FreeSurfer, FSLeyes, MRtrix and Slicer, ITK-SNAP and workbench lists, "

@@ -19,6 +19,7 @@ _LEFT = ("left", "links", "izquierdo", "izquierda", "sinistro", "sinistra", "sin
 _RIGHT = ("right", "rechts", "derecho", "derecha", "destro", "destra", "dexter", "dextrum")
 _SIDES = ({**dict.fromkeys(_LEFT, "left"), **dict.fromkeys(_RIGHT, "right")}, {"lh": "left", "rh": "right"})
 _HEMISPHERE = frozenset({"hemisphere", "hemispheric", "hemi", "hem", "side"})
+_LONGEST = 1000
 _WORD = re.compile(r"[^\W_]+")
 _BETWEEN = " \t_.,;:/|\\-"  # also within the brackets of a pattern
 _GLUED = (
@@ -75,6 +76,8 @@ def split_side(name: str) -> tuple[str, str]:
     ('', 'Brain-Stem')
     """
     text = name.strip()
+    if len(text) > _LONGEST:  # no name, and the search takes its square
+        return "", text
     words = list(_WORD.finditer(text))
     for table in _SIDES:
         found = {place: table[word[0].lower()] for place, word in enumerate(words) if word[0].lower() in table}

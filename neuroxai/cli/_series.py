@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from neuroxai.errors import InputError, NeuroxaiError, one_of, refused_by_the_system
+
+if TYPE_CHECKING:
+    from neuroxai.space import Volume
 
 AS_IS = "as-is"
 
@@ -78,7 +82,7 @@ def take_series(
     """
     from neuroxai.components.model import classifier_metadata, modality_of
     from neuroxai.components.preparation import preparation
-    from neuroxai.io import inside, read_series, write_volume
+    from neuroxai.io import inside, read_series
     from neuroxai.preprocess import prepare_one
     from neuroxai.preprocess.quality_flags import ARMS
 
@@ -94,11 +98,25 @@ def take_series(
     if arm == AS_IS:
         volume, _ = read_series(source, series)
         modality = modality_of(classifier_metadata(bundle))
-        return write_volume(inside(out, Path("series", f"sub-series_{modality}.nii.gz")), volume)
+        return _as_it_lies(inside(out, Path("series", f"sub-series_{modality}.nii.gz")), volume, source)
     prepared = prepare_one(source, out / "prepared", preparation(bundle, arm), participant="sub-series", series=series)
     for flag in prepared.flags:
         typer.echo(f"flagged: {flag}", err=True)
     return prepared.path
+
+
+def _as_it_lies(path: Path, volume: Volume, source: Path) -> Path:
+    """Write a series as NIfTI, unless another one stands there already, whose results would be lost."""
+    import numpy as np
+
+    from neuroxai.io import read_volume, write_volume
+
+    if path.is_file():
+        former = read_volume(path, check_content=False)
+        if not former.space.matches(volume.space) or not np.array_equal(former.data, volume.data, equal_nan=True):
+            raise InputError(f"{source}: {path} is another series, whose results would be lost; name another --out")
+        return path
+    return write_volume(path, volume)
 
 
 def write_objects(

@@ -182,7 +182,11 @@ def _candidates(folder: Path, pattern: str | None) -> Iterator[Path]:
             raise InputError(
                 f"--pattern {pattern!r}: wanted a glob inside the cohort's folder, such as 'sub-*/anat/*.nii'"
             )
-        yield from sorted(p for p in folder.glob(pattern) if p.name.endswith((".nii", ".nii.gz")) and p.name[0] != ".")
+        try:
+            found = list(folder.glob(pattern))
+        except (ValueError, NotImplementedError) as error:
+            raise InputError(f"--pattern {pattern!r}: is no glob ({error}); see --help") from None
+        yield from sorted(p for p in found if p.name.endswith((".nii", ".nii.gz")) and p.name[0] != ".")
         return
     for subject in sorted(folder.glob("sub-*")):
         for anat in (subject / "anat", *sorted(subject.glob("ses-*/anat"))):

@@ -319,7 +319,7 @@ def _times_before(path: Path, epoch: int) -> list[dict[str, float]]:
     """Return the times of the epochs that a resumed run need not repeat; none where they were not kept."""
     if not path.is_file():
         return []
-    rows: list[dict[str, float]] = read_tsv(path).to_dict("records")  # type: ignore[assignment]
+    rows: list[dict[str, float]] = read_tsv(path, numbers=("epoch",)).to_dict("records")  # type: ignore[assignment]
     return [row for row in rows if row["epoch"] <= epoch]
 
 

@@ -101,7 +101,7 @@ def write_dicom(
             segments = [io.Segment(value, name, _colour(value)) for value, name in atlas.names.items() if value]
             io.write_segmentation(here / _NAMES["regions"], regions, segments, origin, about, kind="regions")
         table = regions_of(network)
-        rows = io.read_tsv(table) if table.is_file() else None
+        rows = io.read_tsv(table, required=("name",), numbers=("sum",)) if table.is_file() else None
         whose = "the scan's own" if scale is None or scale.limit < limit else f"common to {scale.scans} scans"
         lines = summary(facts, rows) | {
             "Bands": f"shares of relevance {limit:.4g} ({whose})" + ("" if labels.any() else "; too weak for any")

@@ -66,7 +66,7 @@ def renamed(heatmap: Path, sidecar: Path, facts: dict[str, Any], atlas: Any) -> 
     """
     names: Mapping[int, str] = atlas.names
     path = regions_of(heatmap)
-    table = io.read_tsv(path, required=("index", "name"))
+    table = io.read_tsv(path, required=("name",), numbers=("index",))
     if sorted(int(index) for index in table["index"]) != sorted(names):
         return None
     table["name"] = [names[int(index)] for index in table["index"]]

@@ -41,6 +41,8 @@ def check_file(
     _not_an_input(option, target, inputs)
     if target.is_dir():
         raise InputError(f"{option} {target}: is a folder, wanted a file for the {what}; add a file's name")
+    if target.exists() and not target.is_file():
+        raise InputError(f"{option} {target}: is a pipe, a socket or a device, wanted a file for the {what}; name one")
     if target.exists() and not ours(target):
         raise InputError(
             f"{option} {target}: exists and is no {what}, and would be lost; name a new file, or delete that one first"

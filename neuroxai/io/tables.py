@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -24,7 +25,9 @@ _MISSING = ["", "n/a", "N/A", "N/a", "n/A", "nan", "NaN", "NAN"]
 _NAMES = ("participant_id", "session_id", "name", "true", "predicted")
 
 
-def read_tsv(path: str | os.PathLike[str], required: Sequence[str] = (), text: bool = False) -> pd.DataFrame:
+def read_tsv(
+    path: str | os.PathLike[str], required: Sequence[str] = (), text: bool = False, numbers: Sequence[str] = ()
+) -> pd.DataFrame:
     """Read a tab-separated table; identifiers stay text, ``n/a``, ``NaN`` and empty cells are missing values.
 
     A row is one line, see `neuroxai.io.rows`. An apostrophe that `write_tsv` put before what a spreadsheet would
@@ -38,12 +41,14 @@ def read_tsv(path: str | os.PathLike[str], required: Sequence[str] = (), text: b
         Columns that must be there.
     text : bool
         Leave all cells as they are written: ``01`` and ``1`` are two labels.
+    numbers : sequence of str
+        Columns that must be there and hold finite numbers, or nothing.
 
     Raises
     ------
     InputError
-        If the file is absent, is not a table (an unclosed quote, more or fewer cells than the header), or lacks a
-        column.
+        If the file is absent, is not a table (an unclosed quote, more or fewer cells than the header), lacks a
+        column, or holds something else where numbers are expected.
     """
     import pandas as pd
 
@@ -59,7 +64,7 @@ def read_tsv(path: str | os.PathLike[str], required: Sequence[str] = (), text: b
     twice = [name for name, count in Counter(columns).items() if count > 1]
     if twice:
         raise InputError(f"{file}: column {twice[0]!r} stands twice, wanted once; rename or delete one")
-    missing = [c for c in required if c not in columns]
+    missing = [c for c in (*required, *numbers) if c not in columns]
     if missing:
         raise InputError(f"{file}: column {missing[0]!r} is absent; the table has {', '.join(columns)[:1000]}")
     canonical = io.StringIO(newline="")
@@ -67,7 +72,7 @@ def read_tsv(path: str | os.PathLike[str], required: Sequence[str] = (), text: b
         [columns, *([unguarded(cell) for cell in row] for row in rows)]
     )
     canonical.seek(0)
-    return pd.read_csv(
+    frame = pd.read_csv(
         canonical,
         sep="\t",
         na_values=_MISSING,
@@ -76,6 +81,17 @@ def read_tsv(path: str | os.PathLike[str], required: Sequence[str] = (), text: b
         index_col=False,
         skip_blank_lines=False,
     )
+    for name in numbers:
+        values = pd.to_numeric(frame[name], errors="coerce")
+        bad = frame[name].notna() & ~values.between(-sys.float_info.max, sys.float_info.max)
+        if bad.any():
+            row = int(bad.to_numpy().argmax())
+            raise InputError(
+                f"{file}: column {name!r} holds {str(frame[name][row])[:60]!r} in row {row + 1}, expected a finite "
+                "number; make the table again"
+            )
+        frame[name] = values
+    return frame
 
 
 def write_tsv(path: str | os.PathLike[str], frame: pd.DataFrame) -> Path:

@@ -123,7 +123,11 @@ def _costs(study: Study, given: dict[str, Path], out: Path) -> list[Cost]:
         visits = scans * (parts["training"] * arm.share + parts["validation"] * arm.share)
         epochs = _epochs(study, arm) if arm.train else 0
         here = PROBE * 0.8
-        training = float(io.read_tsv(times)["seconds"].sum()) / here * visits * epochs if times.is_file() else 0.0
+        training = (
+            float(io.read_tsv(times, numbers=("seconds",))["seconds"].sum()) / here * visits * epochs
+            if times.is_file()
+            else 0.0
+        )
         explained = _explaining(probe) / max(facts["test"]["scans"], 1)
         cells = study.split.repeats * study.repetitions
         runs = cells * max(study.search.draws if arm.train else 1, 1)

@@ -179,6 +179,8 @@ def test_a_shift_is_reported(tmp_path):
         ('{"1": {"name": "a"}}', "JSON gives no name"),
         ('{"1": "a", "1": "b"}', "index 1 has two names"),
         ("1 a\n2 b\n99999999999 c\n", "above 2147483647"),
+        ("9" * 5000 + " a\n2 b\n", "line 1: index '9999.* is not a whole number from 0 to 2147483647"),
+        ("1 " + "L_" * 20000 + "\n2 b\n", r"line 1: the name 'L_L_.* has 40000 letters, expected at most 1000"),
         ("1_0 a\n2 b\n", "no known format"),
         ("a\nb\n", "no known format"),
         ("index\t" + "name\t" * 1000 + "\n1\ta\n", "names 1002 columns"),

@@ -13,9 +13,11 @@ import pytest
 from helpers.command import run
 from helpers.dicom import write_enhanced, write_series
 from neuroxai import io
+from neuroxai.cli._series import _as_it_lies
 from neuroxai.components.dicom_objects import write_dicom
+from neuroxai.errors import InputError
 from neuroxai.io.scales import Scale
-from neuroxai.space import Volume
+from neuroxai.space import Space, Volume
 
 
 def whole_numbers(volume: Volume) -> Volume:
@@ -141,6 +143,20 @@ def test_run_again_it_writes_the_same_bytes(tmp_path, trained_bundle, patient):
     assert result.code == 0
     assert "finished before" in result.err
     assert {path.name: path.read_bytes() for path in (tmp_path / "dicom").iterdir()} == first
+
+
+def test_another_series_does_not_take_the_place_of_the_first(tmp_path):
+    data = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    path, first = tmp_path / "series" / "sub-series_T1w.nii.gz", Volume(data, Space(data.shape, np.eye(4)))
+    assert _as_it_lies(path, first, tmp_path / "a") == path
+    before = path.read_bytes()
+    assert _as_it_lies(path, first, tmp_path / "a") == path
+    for other in (Volume(data + 1, first.space), Volume(data, Space(data.shape, np.diag([1.0, 1, 2, 1])))):
+        with pytest.raises(
+            InputError, match=r"b: .*is another series, whose results would be lost; name another --out"
+        ):
+            _as_it_lies(path, other, tmp_path / "b")
+    assert path.read_bytes() == before
 
 
 def test_which_of_several_series_is_told(tmp_path, trained_bundle, patient):
