@@ -16,7 +16,7 @@ from neuroxai.attribution import start_of
 from neuroxai.bands import limit_of
 from neuroxai.cohort import check_distinct, class_groups
 from neuroxai.cohort.seen import SeenScans
-from neuroxai.components.cohort_figures import display, held_out_of, settled
+from neuroxai.components.cohort_figures import display, held_out_of, own_scale
 from neuroxai.components.facts import hidden_facts, prepared_facts, relative_source, run_facts
 from neuroxai.components.predictions import class_of, prediction_rows, write_predictions
 from neuroxai.components.scores import Scores
@@ -251,13 +251,16 @@ class HeatmapSaver:
         """Settle one scale for all heatmaps of the folder."""
         found = [self._standing((participant, session), content=False) for participant, session, _ in scans]
         sidecars = [one for one in found if one is not None]
-        own, scale = settled(sidecars, self._stored, class_groups(self.classes)[1])
+        patients = class_groups(self.classes)[1]
+        scale = scales.wider(own_scale(sidecars, patients), self._stored)
         if scale is not None and self.facts["maps"]:
             for one in sidecars:
                 row = one["prediction"]
                 display(one, sidecar_of(self._path(row["participant_id"], row["session_id"], "network")), scale)
-        if own is not None and self._weights is not None:
-            scales.store_scale(self._weights, self.facts, own)
+        # as with the AUC, what comes with the bundle is of scans that the network has not learned by heart
+        unseen = own_scale([one for one in sidecars if one.get("seen") != "training"], patients)
+        if unseen is not None and self._weights is not None:
+            scales.store_scale(self._weights, self.facts, unseen)
         return scale
 
     def _write(self, engine: Engine) -> None:
