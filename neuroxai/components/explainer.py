@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from neuroxai.atlas.named import find, is_name
-from neuroxai.components.facts import run_facts
+from neuroxai.components.facts import choices, run_facts
 from neuroxai.components.inferer import AttributionInferer
 from neuroxai.components.model import Model, open_model
 from neuroxai.components.predictions import prediction_rows
@@ -180,7 +180,7 @@ class Explainer:
             "start": inferer.start,
             "explained": chosen,
         }
-        scale = stored_scale(model.checkpoint.parent, facts)
+        scale = stored_scale(model.checkpoint.parent, choices(facts))
         return Explained(row, model.classes[int(output["target"][0])], heatmap, native, scanner, regions, facts, scale)
 
     def _inferer(

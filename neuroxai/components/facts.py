@@ -68,6 +68,13 @@ def run_facts(
     }
 
 
+def choices(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is noted of a run with all options of its method, so that defaults left out are no other choice."""
+    from neuroxai.attribution import complete
+
+    return {**facts, "options": complete(facts["method"], facts["options"])}
+
+
 def hidden_facts(layer: str | None, neuron: Any, conditions: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return a hidden start as JSON gives it back: lists, plain dicts."""
     one = isinstance(neuron, Mapping)

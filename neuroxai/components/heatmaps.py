@@ -17,7 +17,7 @@ from neuroxai.bands import limit_of
 from neuroxai.cohort import check_distinct, class_groups
 from neuroxai.cohort.seen import SeenScans
 from neuroxai.components.cohort_figures import display, held_out_of, own_scale
-from neuroxai.components.facts import hidden_facts, prepared_facts, relative_source, run_facts
+from neuroxai.components.facts import choices, hidden_facts, prepared_facts, relative_source, run_facts
 from neuroxai.components.predictions import class_of, prediction_rows, write_predictions
 from neuroxai.components.scores import Scores
 from neuroxai.components.shares import gathered, in_charge, own_share, write_regions
@@ -132,7 +132,8 @@ class HeatmapSaver:
             "score_space": score_space,
         }
         self._weights = Path(checkpoint).parent if checkpoint else None
-        self._stored = None if self._weights is None or self.label else scales.stored_scale(self._weights, self.facts)
+        self._key = choices(self.facts)
+        self._stored = None if self._weights is None or self.label else scales.stored_scale(self._weights, self._key)
 
     @property
     def regions(self) -> Atlas | None:
@@ -182,8 +183,7 @@ class HeatmapSaver:
         return sidecar
 
     def _finish(self, engine: Engine) -> None:
-        own = [failure.__dict__ for failure in getattr(engine.data_loader, "failures", [])]
-        self.failures = gathered(own, self.output_dir)
+        self.failures = gathered([one.__dict__ for one in getattr(engine.data_loader, "failures", [])], self.output_dir)
         if not in_charge():
             return
         failed = {(one["participant_id"], one["session_id"]) for one in self.failures}
@@ -249,8 +249,7 @@ class HeatmapSaver:
 
     def _common_scale(self, scans: Sequence[tuple[str, str, Path]]) -> scales.Scale | None:
         """Settle one scale for all heatmaps of the folder."""
-        found = [self._standing((participant, session), content=False) for participant, session, _ in scans]
-        sidecars = [one for one in found if one is not None]
+        sidecars = [one for *who, _ in scans if (one := self._standing((who[0], who[1]), content=False)) is not None]
         patients = class_groups(self.classes)[1]
         scale = scales.wider(own_scale(sidecars, patients), self._stored)
         if scale is not None and self.facts["maps"]:
@@ -260,7 +259,7 @@ class HeatmapSaver:
         # as with the AUC, what comes with the bundle is of scans that the network has not learned by heart
         unseen = own_scale([one for one in sidecars if one.get("seen") != "training"], patients)
         if unseen is not None and self._weights is not None:
-            scales.store_scale(self._weights, self.facts, unseen)
+            scales.store_scale(self._weights, self._key, unseen)
         return scale
 
     def _write(self, engine: Engine) -> None:

@@ -309,9 +309,17 @@ def fitting_reference(path: str | os.PathLike[str], facts: Mapping[str, Any], me
     reference = read_reference(path)
     for name, own in {**facts, **({"measure": measure} if measure else {})}.items():
         wanted = reference.measure if name == "measure" else reference.facts.get(name)
-        if wanted is not None and wanted != own:
+        if wanted is not None and wanted != own and not (name == "options" and _same_options(facts, wanted)):
             raise InputError(
                 f"{path}: was made with {name} {wanted!r}, these scores with {own!r}; explain and compare in the same "
                 "way, or use another reference"
             )
     return reference
+
+
+def _same_options(facts: Mapping[str, Any], wanted: Any) -> bool:
+    """Say whether options are the same choices: a default may be given or left out."""
+    from neuroxai.attribution import complete
+
+    method, own = str(facts["method"]), facts["options"]
+    return isinstance(wanted, Mapping) and complete(method, own) == complete(method, wanted)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from neuroxai.components import HeatmapSaver
+from neuroxai.components.facts import choices
 from neuroxai.io.scales import FILE, stored_scale
 from neuroxai.space import mni152
 
@@ -27,7 +28,7 @@ def test_the_scale_kept_is_that_of_scans_not_trained_on(tmp_path, unseen, limit)
     saver._standing = lambda who, content: sidecars[who[0]]
     own = saver._common_scale([(name, "", tmp_path) for name in sidecars])
     assert (own.limit, own.scans) == (9.0, 10)
-    kept = stored_scale(tmp_path, saver.facts)
+    kept = stored_scale(tmp_path, choices(saver.facts))
     assert (kept and kept.limit) == limit
     assert (tmp_path / FILE).is_file() == (limit is not None)
     if kept is not None:
