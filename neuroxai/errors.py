@@ -12,6 +12,7 @@ from collections.abc import Iterable
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _LONG = (errno.ENAMETOOLONG,)
 _LOCKED = (errno.EACCES, errno.EPERM, errno.EROFS)
+_LOOP = (errno.ELOOP,)
 
 
 class NeuroxaiError(Exception):
@@ -32,6 +33,10 @@ class DimensionsError(SpaceError):
 
 class UnfitError(InputError):
     """A scan that is far from those that a network was trained on."""
+
+
+class NoScanError(InputError):
+    """A folder in which no file is a scan of the kind asked for."""
 
 
 class LeakageError(InputError):
@@ -90,13 +95,17 @@ def refused_by_the_system(error: BaseException) -> str | None:
     Looked for in the chain of causes, since MONAI and ignite wrap what the system raises.
     """
     found: BaseException | None = error
-    while found is not None and not (isinstance(found, OSError) and found.errno in _FULL + _LOCKED + _LONG):
-        found = found.__cause__
+    while found is not None and not (isinstance(found, OSError) and found.errno in _FULL + _LOCKED + _LONG + _LOOP):
+        # before Python 3.13 pathlib hides a circle of links in another error
+        loop = isinstance(found, RuntimeError) and getattr(found.__context__, "errno", None) in _LOOP
+        found = found.__context__ if loop else found.__cause__
     if not isinstance(found, OSError):
         return None
     name = str(found.filename or "the disk")
     if found.errno in _LONG:
         return f"{name[:60]} ...: {found.strerror} ({len(name)} letters); choose a shorter name"
+    if found.errno in _LOOP:
+        return f"{name}: is a link that leads back to itself; link it to the file that is meant"
     way_out = "make room" if found.errno in _FULL else "change its rights, or choose another"
     return f"{name}: {found.strerror}; {way_out}"
 

@@ -44,6 +44,11 @@ def test_names_are_listed_and_found_on_first_use():
 
 
 def test_the_systems_refusals_are_told_and_bugs_are_not():
+    assert "leads back to itself" in (refused_by_the_system(OSError(40, "Too many levels of links", "a")) or "")
+    loop = RuntimeError("Symlink loop")
+    loop.__context__ = OSError(40, "Too many levels of links", "a")
+    assert refused_by_the_system(loop) == ("a: is a link that leads back to itself; link it to the file that is meant")
+    assert refused_by_the_system(RuntimeError("bug")) is None
     assert refused_by_the_system(PermissionError(13, "Permission denied", "a.nii")) == (
         "a.nii: Permission denied; change its rights, or choose another"
     )

@@ -35,6 +35,15 @@ affines = st.builds(
     flips=st.tuples(*[st.sampled_from([-1, 1])] * 3),
     order=st.permutations(range(3)),
 )
+
+
+def runs_one_way(affine):
+    """Whether one order of the axes fits better than any other: of two that fit equally, rounding chooses."""
+    cosines = np.abs(affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0))
+    fits = sorted((sum(chosen := cosines[list(order), range(3)]), min(chosen)) for order in permutations(range(3)))
+    return bool(fits[-1][0] - fits[-2][0] > 1e-6 and fits[-1][1] > 1e-6)
+
+
 gently_turned = st.builds(
     oblique,
     degrees=st.tuples(*[st.floats(-15, 15)] * 3),
@@ -115,7 +124,7 @@ def test_matches_measures_at_the_corners():
 
 
 @settings(max_examples=80, deadline=None)
-@given(affine=affines, code=st.sampled_from(CODES))
+@given(affine=affines.filter(runs_one_way), code=st.sampled_from(CODES))
 def test_reorienting_moves_no_voxel_in_the_world(affine, code):
     volume = Volume(noise(), Space(SHAPE, affine))
     turned = volume.reoriented(code)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from neuroxai.atlas.label_fit import Reading, Row, is_whole, some
 from neuroxai.atlas.sides import split_side
@@ -34,6 +34,7 @@ _COLOURS = _words(
     "hex opacity"
 )
 _SIDES = {"l": "left", "left": "left", "lh": "left", "r": "right", "right": "right", "rh": "right"}
+_NO_SIDE = (*_words("b both bilateral m mid midline medial median none n/a na -"), "")
 COMMENT = ("#", "%", "//")
 MOST_COLUMNS = 1000
 # the columns of a BIDS dseg.tsv
@@ -183,7 +184,7 @@ def _columns(header: list[str], rows: list[tuple[int, list[str]]], line: int) ->
         short = [number for number, cells in rows if len(cells) <= max(at, name_at)]
         if short:
             raise InputError(f"line {short[0]} has fewer columns than the header ({', '.join(header)})")
-        names = _told_apart([cells[name_at] for _, cells in rows], header, rows)
+        names = _told_apart([cells[name_at] for _, cells in rows], (at, name_at), rows)
         listed = tuple(Row(cells[at], name, number) for (number, cells), name in zip(rows, names, strict=True))
         rank = 0 if header[at] in _INDEX else 1 if header[at] in _INDEX_TOO else 2
         bids = (header[at], header[name_at]) == ("index", "name")
@@ -221,27 +222,43 @@ def _name_column(header: list[str], rows: list[tuple[int, list[str]]], index: in
     )
 
 
-def _told_apart(names: list[str], header: list[str], rows: list[tuple[int, list[str]]]) -> list[str]:
-    """Add the side that a column of hemispheres gives, where names would not tell the two sides apart."""
-    at = next((at for at, cell in enumerate(header) if cell in _SIDE), None)
-    folded = [name.casefold() for name in names]
-    if at is None or len(set(folded)) == len(folded):
+def _told_apart(names: list[str], taken: Collection[int], rows: list[tuple[int, list[str]]]) -> list[str]:
+    """Add the side that a column of sides gives to the names that say none.
+
+    Raises
+    ------
+    InputError
+        If name and column say different sides; the line is named.
+    """
+    columns = [at for at in range(max(len(cells) for _, cells in rows)) if at not in taken and _of_sides(rows, at)]
+    if len(columns) != 1:
         return names
-    sides = [_SIDES.get(cells[at].lower() if at < len(cells) else "", "") for _, cells in rows]
-    return [
-        f"{name} ({side})" if side and name and folded.count(name.casefold()) > 1 and not split_side(name)[0] else name
-        for name, side in zip(names, sides, strict=True)
-    ]
+    told = []
+    for name, (number, cells) in zip(names, rows, strict=True):
+        side = _SIDES.get(cells[columns[0]].lower(), "") if columns[0] < len(cells) else ""
+        own = split_side(name)[0]
+        if side and own not in ("", side):
+            raise InputError(
+                f"line {number}: {name!r} says {own}, its column of sides says {side}; correct one of them"
+            )
+        told.append(f"{name} ({side})" if side and name and not own else name)
+    return told
+
+
+def _of_sides(rows: list[tuple[int, list[str]]], at: int) -> bool:
+    found = {cells[at].lower() for _, cells in rows if at < len(cells)}
+    return bool(found & set(_SIDES)) and found <= {*_SIDES, *_NO_SIDE}
 
 
 def _names(rows: list[tuple[int, list[str]]], columns: list[int], joined: bool) -> list[str]:
     """Take the column of names that no header names: the one that tells rows apart, of several the longest."""
+    columns = [at for at in columns if not _of_sides(rows, at)] or columns
     cells = {at: [row[at] for _, row in rows] for at in columns}
     apart = [at for at in columns if len(set(cells[at])) == len(rows)]
     if len(columns) > 1 and (joined or not apart):
         return [", ".join(cell for cell in row if cell) for row in zip(*cells.values(), strict=True)]
     best = max(apart or columns, key=lambda at: sum(map(len, cells[at])))
-    return cells[best]
+    return _told_apart(cells[best], columns, rows)
 
 
 def _is_number(cell: str) -> bool:

@@ -6,10 +6,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from neuroxai.atlas.label_places import Places, settled
 from neuroxai.atlas.sides import is_no_region, split_side
 from neuroxai.errors import InputError
 
-_WHOLE = re.compile(r"\+?\d+(\.0*)?", re.ASCII)
+_WHOLE = re.compile(r"\+?\d{1,18}(\.0*)?", re.ASCII)
+_LONGEST_NAME = 1000  # letters
 LARGEST = 2**31 - 1
 
 
@@ -59,12 +61,15 @@ class Fit:
         See `Reading`.
     shifted : bool
         Whether values are the indices plus 1.
+    by_places : bool
+        Whether the places of the labels settled it, and not their values.
     """
 
     names: dict[int, str]
     words: str
     general: bool = False
     shifted: bool = False
+    by_places: bool = False
     rank: int = 0
     region_at_0: bool = False
     places: dict[int, int] = field(default_factory=dict)
@@ -79,8 +84,8 @@ class Fit:
         return tuple(self.places.get(value) for value in values)
 
 
-def fit(readings: Sequence[Reading], values: Sequence[int]) -> Fit:
-    """Choose the reading that the image's values prove.
+def fit(readings: Sequence[Reading], values: Sequence[int], places: Places = dict) -> Fit:
+    """Choose the reading that the image's values prove, or else the places of its labels.
 
     A table whose index 0 names a region counts from 0 (value = index + 1), unless 0 is the background under an unusual
     name (value = index); both ways are tried.
@@ -91,6 +96,8 @@ def fit(readings: Sequence[Reading], values: Sequence[int]) -> Fit:
         At least one.
     values : sequence of int
         The image's values above 0.
+    places : callable, optional
+        Gives the centre of each label in mm.
 
     Raises
     ------
@@ -101,16 +108,24 @@ def fit(readings: Sequence[Reading], values: Sequence[int]) -> Fit:
     errors: list[tuple[tuple[int, int], InputError]] = []
     for turn, reading in enumerate(readings):
         try:
-            names, places = _numbered(reading.rows)
+            names, rows = _numbered(reading.rows)
         except InputError as error:
             errors.append(((reading.rank, turn), error))
             continue
         region = 0 in names and not is_no_region(names[0])
-        as_is = Fit(names, _words(reading, "value = index"), reading.general, False, reading.rank, region, places, turn)
+        as_is = Fit(
+            names,
+            _words(reading, "value = index"),
+            reading.general,
+            rank=reading.rank,
+            region_at_0=region,
+            places=rows,
+            turn=turn,
+        )
         fits.append(as_is)
         if region:
             up = {index + 1: name for index, name in names.items()}
-            moved = {index + 1: place for index, place in places.items()}
+            moved = {index + 1: place for index, place in rows.items()}
             fits.append(
                 replace(as_is, names=up, places=moved, words=_words(reading, "value = index + 1"), shifted=True)
             )
@@ -122,18 +137,18 @@ def fit(readings: Sequence[Reading], values: Sequence[int]) -> Fit:
     if broken:
         raise broken[0]
     if not covering:
-        return _best_of(fits, values)
+        return _best_of(fits, values, places)
     rank = min(one.rank for one in covering)
     rivals = [one for one in fits if one.rank < rank and 2 * len(one.unnamed(values)) <= len(values)]
     if rivals:
-        raise _undecided([rivals[0], covering[0]], values)
+        return _settled([rivals[0], covering[0]], values, places)
     best = [one for one in covering if one.rank == rank]
     # 0 is the image's background: what gives it a region's name yields to what does not
     best = [one for one in best if not one.region_at_0] or best
     if len({one.on(values) for one in best}) > 1 and not any(one.region_at_0 for one in best):
         best = [one for one in best if set(one.names) - {0} == set(values)] or best
     if len({one.on(values) for one in best}) > 1:
-        raise _undecided(best, values)
+        return _settled(best, values, places)
     return best[0]
 
 
@@ -155,18 +170,42 @@ def _numbered(rows: Sequence[Row]) -> tuple[dict[int, str], dict[int, int]]:
     for place, row in enumerate(rows):
         text = re.sub(r"\s+", " ", row.name).strip()
         where = f"line {row.line}: " if row.line else ""
+        if len(text) > _LONGEST_NAME:
+            raise InputError(
+                f"{where}the name {text[:40]!r} ... has {len(text)} letters, expected at most {_LONGEST_NAME}; "
+                "shorten it"
+            )
         if not _WHOLE.fullmatch(row.index.strip()):
-            raise InputError(f"{where}index {row.index!r} (named {text!r}) is not a whole number from 0; correct it")
+            raise InputError(
+                f"{where}index {row.index[:40]!r} (named {text!r}) is not a whole number from 0 to {LARGEST}; "
+                "correct it"
+            )
         value = int(row.index.strip().split(".")[0])
         if value > LARGEST:
             raise InputError(f"{where}index {value} (named {text!r}) is above {LARGEST}, the largest label; correct it")
         if value not in names:
             places[value], names[value] = place, text
         elif names[value] != text and not _synonyms(rows[places[value]], row):
-            raise InputError(f"{where}index {value} has two names, {names[value]!r} and {text!r}; remove one")
+            raise InputError(
+                f"{where}index {value} has two names, {names[value]!r} and {text!r}; {_joined(rows) or 'remove one'}"
+            )
     if not names:
         raise InputError("lists no label; is the table empty?")
     return names, places
+
+
+def _joined(rows: Sequence[Row]) -> str:
+    """Give the way out for a table that tells which labels were joined: several indices have several names each."""
+    named: dict[str, set[str]] = {}
+    for row in rows:
+        named.setdefault(row.index.strip(), set()).add(row.name.strip())
+    several = sum(len(names) > 1 for names in named.values())
+    if several < 3:
+        return ""
+    return (
+        f"{several} indices have several names each, as in a table by which labels are joined (MRtrix's "
+        "*_convert.txt): give the names of the joined labels (*_labels.txt)"
+    )
 
 
 def is_whole(cell: str) -> bool:
@@ -184,32 +223,43 @@ def _words(reading: Reading, rule: str) -> str:
 
 
 def _synonyms(first: Row, second: Row) -> bool:
-    # "L.TH Left-Thalamus" and "L.TH Left-Thalamus-Proper": one abbreviation, or one name that the other only extends
+    # "L.TH Left-Thalamus" and "L.TH Left-Thalamus-Proper": one abbreviation, or one name that the other only extends;
+    # or cuts short, as in "Left-Accumbens-a"
     if first.short and first.short == second.short:
         return True
     short, long = sorted((first.name.casefold(), second.name.casefold()), key=len)
     same_side = split_side(first.name)[0] == split_side(second.name)[0]
-    return same_side and len(short) > 3 and re.match(rf"{re.escape(short)}[\s_.-]", long) is not None
+    cut = short[-1:].isalpha() and long[len(short) : len(short) + 1].isalpha() and " " not in long[len(short) :]
+    extended = re.match(r"[\s_.-]", long[len(short) :]) is not None
+    return same_side and len(short) > 3 and long.startswith(short) and (extended or (cut and len(short) > 6))
 
 
-def _best_of(fits: Sequence[Fit], values: Sequence[int]) -> Fit:
+def _best_of(fits: Sequence[Fit], values: Sequence[int], places: Places) -> Fit:
     least = min(len(one.unnamed(values)) for one in fits)
     if least == len(values):
         return min(fits, key=lambda one: one.rank)
     best = [one for one in fits if len(one.unnamed(values)) == least]
     best = [one for one in best if one.rank == min(b.rank for b in best)]
     if any(one.region_at_0 for one in best):
-        raise _undecided([one for one in fits if one.region_at_0][:2], values)
+        return _settled([one for one in fits if one.region_at_0][:2], values, places)
     if len({one.on(values) for one in best}) > 1:
-        raise _undecided(best, values)
+        return _settled(best, values, places)
     return best[0]
 
 
-def _undecided(fits: Sequence[Fit], values: Sequence[int]) -> InputError:
+def _settled(fits: Sequence[Fit], values: Sequence[int], places: Places) -> Fit:
+    """Choose among readings that fit the image's values equally well by where its labels lie, or refuse them."""
     seen: dict[tuple[int | None, ...], Fit] = {}
     for one in fits:
         seen.setdefault(one.on(values), one)
-    two = list(seen.values())[:2]
+    different = list(seen.values())
+    proven = settled([one.names for one in different], places())
+    if proven is not None:
+        return replace(different[proven], by_places=True)
+    raise _undecided(different[:2], values)
+
+
+def _undecided(two: Sequence[Fit], values: Sequence[int]) -> InputError:
     told = " or ".join(_told(one, values) for one in two)
     if any(one.region_at_0 for one in two):
         first = next(one for one in two if one.region_at_0)

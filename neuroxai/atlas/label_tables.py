@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from neuroxai.atlas.label_fit import Fit, Reading, Row, fit, some
+from neuroxai.atlas.label_places import Places
 from neuroxai.atlas.label_text import readings_of
 from neuroxai.atlas.label_xml import read_xml
 from neuroxai.errors import InputError
@@ -17,7 +18,7 @@ from neuroxai.errors import InputError
 __all__ = ["LabelTable", "read_table", "some"]
 
 # FreeSurfer's table of all that it knows has 0.1 MB
-MOST_BYTES = 2**24
+MOST_BYTES = 2**22
 _KNOWN = (
     "FSL XML, SPM XML, Julich-Brain XML, tables with a header (BIDS dseg.tsv, CAT12, FastSurfer, Slicer), colour "
     "tables of FreeSurfer, FSLeyes, MRtrix and Slicer, ITK-SNAP and workbench lists, "
@@ -39,15 +40,18 @@ class LabelTable:
         The table names what any image might hold (a FreeSurfer colour table), not this atlas alone.
     shifted : bool
         The table turned out to count from 0 where the image counts from 1.
+    by_places : bool
+        The places of the labels settled how the table is read, and not their values.
     """
 
     names: dict[int, str]
     rule: str
     general: bool = False
     shifted: bool = False
+    by_places: bool = False
 
 
-def read_table(path: str | os.PathLike[str], values: list[int]) -> LabelTable:
+def read_table(path: str | os.PathLike[str], values: list[int], places: Places = dict) -> LabelTable:
     """Read a label table of any known format.
 
     Parameters
@@ -56,6 +60,8 @@ def read_table(path: str | os.PathLike[str], values: list[int]) -> LabelTable:
         The table.
     values : list of int
         The image's values above 0, sorted; they settle which column is the index and whether it counts from 0 or 1.
+    places : callable, optional
+        Gives the centre of each label in mm: what the values leave open, the sides that names say may settle.
 
     Raises
     ------
@@ -72,25 +78,25 @@ def read_table(path: str | os.PathLike[str], values: list[int]) -> LabelTable:
             "give the table of names"
         )
     try:
-        form, chosen = _read(_decoded(file.read_bytes()), values)
+        form, chosen = _read(_decoded(file.read_bytes()), values, places)
     except InputError as error:
         raise InputError(f"{file}: {error}") from None
-    return LabelTable(chosen.names, f"{form}, {chosen.words}", chosen.general, chosen.shifted)
+    return LabelTable(chosen.names, f"{form}, {chosen.words}", chosen.general, chosen.shifted, chosen.by_places)
 
 
-def _read(text: str, values: list[int]) -> tuple[str, Fit]:
-    found = read_xml(text, values)
+def _read(text: str, values: list[int], places: Places) -> tuple[str, Fit]:
+    found = read_xml(text, values, places)
     if found:
         return found
     if text.lstrip().startswith("{"):
-        return "JSON", fit([_json(text)], values)
+        return "JSON", fit([_json(text)], values, places)
     form, readings = readings_of(text, values)
     if not form:
         raise InputError(
             f"is in no known format of label tables; known are {_KNOWN}. "
             "The simplest is text with an index and a name a line"
         )
-    return form, fit(readings, values)
+    return form, fit(readings, values, places)
 
 
 def _decoded(raw: bytes) -> str:

@@ -190,6 +190,8 @@ def _bare(rows: list[tuple[int, str, str]], pattern: re.Pattern[str], group: int
     split = [(m[group], m[3 - group]) for m in found if m]
     if len(split) < len(rows) or any(len(name.split()) != 1 for name, _ in split):
         return rows
+    if not all(is_whole(code) for _, code in split) or not all(is_whole(index) for _, index, _ in rows):
+        return rows  # numbers too long to be one
     codes = [int(code) for _, code in split]
     again = codes == [int(index) for _, index, _ in rows]
     code = codes == sorted(set(codes)) if group == 2 else all(len(code) > 2 for _, code in split)

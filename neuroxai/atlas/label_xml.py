@@ -6,11 +6,12 @@ import re
 from xml.etree import ElementTree
 
 from neuroxai.atlas.label_fit import Fit, Reading, Row, fit, names_of, some
+from neuroxai.atlas.label_places import Places
 from neuroxai.atlas.sides import is_background, is_no_region
 from neuroxai.errors import InputError
 
 
-def read_xml(text: str, values: list[int]) -> tuple[str, Fit] | None:
+def read_xml(text: str, values: list[int], places: Places = dict) -> tuple[str, Fit] | None:
     """Read a table of labels in XML.
 
     Parameters
@@ -19,6 +20,8 @@ def read_xml(text: str, values: list[int]) -> tuple[str, Fit] | None:
         The whole file.
     values : list of int
         The image's values above 0, sorted.
+    places : callable, optional
+        Gives the centre of each label in mm.
 
     Returns
     -------
@@ -34,12 +37,12 @@ def read_xml(text: str, values: list[int]) -> tuple[str, Fit] | None:
         return None
     if "<label" in text and "<index>" in text:
         rows = [Row(e.findtext("index", ""), e.findtext("name", "")) for e in _root(text).iter("label")]
-        return "SPM XML", fit([Reading(tuple(rows))], values)
+        return "SPM XML", fit([Reading(tuple(rows))], values, places)
     if re.search(r"<label[^>]*\sindex=", text):
         return "FSL XML", _fsl(_root(text), values)
     if re.search(r"<Structure[^>]*\sgrayvalue=", text):
         rows = [Row(e.get("grayvalue", ""), "".join(e.itertext())) for e in _root(text).iter("Structure")]
-        return "Julich-Brain XML", fit([Reading(tuple(rows))], values)
+        return "Julich-Brain XML", fit([Reading(tuple(rows))], values, places)
     return None
 
 

@@ -9,6 +9,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from neuroxai.atlas.atlas import Atlas
 from neuroxai.atlas.label_tables import LabelTable, read_table, some
@@ -71,8 +72,9 @@ def load(image: str | os.PathLike[str], labels: str | os.PathLike[str] | None = 
     Warns
     -----
     AtlasWarning
-        If labels have no name, names occur twice, the table counts from 0 where the image counts from 1, or the labels
-        lie outside the brain's place in MNI152 space.
+        If labels have no name or are called background, names occur twice, the table counts from 0 where the image
+        counts from 1, the sides of names settled how it is read, or the labels lie outside the brain's place in MNI152
+        space.
 
     Notes
     -----
@@ -89,8 +91,19 @@ def load(image: str | os.PathLike[str], labels: str | os.PathLike[str] | None = 
     if not values:
         raise InputError(f"{image}: every voxel is 0, so there is no region; export or convert the label image again")
     table_path = Path(labels) if labels is not None else _beside(Path(image))
-    table = LabelTable({}, "no label table, named by value") if table_path is None else read_table(table_path, values)
-    if table.shifted:
+    table = (
+        LabelTable({}, "no label table, named by value")
+        if table_path is None
+        else (read_table(table_path, values, lambda: _places(volume)))
+    )
+    if table.by_places:
+        text = (
+            f"{table_path}: can be read in two ways; taken is {table.rule}, since by that alone the labels of {image} "
+            f"lie on the sides that their names say ({table.names.get(values[0])!r} is label {values[0]}). "
+            "Correct the table to be sure"
+        )
+        warnings.warn(AtlasWarning("table read by sides", text), stacklevel=2)
+    elif table.shifted:
         text = (
             f"{table_path}: counts from 0 while the labels of {image} count from 1, which the image's values prove: "
             f"{table.names[values[0]]!r} is label {values[0]}. Add 1 to every index of the table to be sure"
@@ -100,6 +113,16 @@ def load(image: str | os.PathLike[str], labels: str | os.PathLike[str] | None = 
     background = [v for v, n in table.names.items() if is_background(n)]
     data = np.where(np.isin(volume.data, background), 0, volume.data) if background else volume.data
     present = set(values) - set(background)
+    if not present:
+        raise InputError(f"{table_path}: calls every label of {image} background, so there is no region; correct it")
+    nothing = sorted(set(values) & set(background))
+    if nothing:
+        text = (
+            f"{table_path}: {len(nothing)} labels of the image are called background (labels {some(nothing)}: "
+            f"{some([table.names[v] for v in nothing])}), and their {np.isin(volume.data, nothing).sum()} voxels are "
+            "in no region; rename them if they are regions"
+        )
+        warnings.warn(AtlasWarning("labels taken for background", text), stacklevel=2)
     nameless = sorted(v for v in present if _is_empty(names.get(v, "")))
     if nameless and table_path is not None:
         if len(nameless) == len(present):
@@ -150,6 +173,15 @@ def _read_image(path: str | os.PathLike[str]) -> Volume:
         raise DimensionsError(
             f"{error}. A probabilistic atlas has one map a region: use its maximum-probability image ({example})"
         ) from None
+
+
+def _places(volume: Volume) -> dict[int, NDArray[np.float64]]:
+    """Return the centre of each label in world mm."""
+    inside = np.argwhere(volume.data > 0)
+    values, place = np.unique(volume.data[tuple(inside.T)], return_inverse=True)
+    counts = np.bincount(place)
+    centres = np.stack([np.bincount(place, inside[:, axis]) / counts for axis in range(3)], axis=-1)
+    return dict(zip(map(int, values), volume.space.world(centres), strict=True))
 
 
 def _refuse_per_cent(volume: Volume, image: str | os.PathLike[str], nameless: bool) -> None:

@@ -19,6 +19,7 @@ _LEFT = ("left", "links", "izquierdo", "izquierda", "sinistro", "sinistra", "sin
 _RIGHT = ("right", "rechts", "derecho", "derecha", "destro", "destra", "dexter", "dextrum")
 _SIDES = ({**dict.fromkeys(_LEFT, "left"), **dict.fromkeys(_RIGHT, "right")}, {"lh": "left", "rh": "right"})
 _HEMISPHERE = frozenset({"hemisphere", "hemispheric", "hemi", "hem", "side"})
+_LONGEST = 1000
 _WORD = re.compile(r"[^\W_]+")
 _BETWEEN = " \t_.,;:/|\\-"  # also within the brackets of a pattern
 _GLUED = (
@@ -28,7 +29,7 @@ _GLUED = (
 # sides that only the name of the other side proves: "lPreCG" and "rPreCG", "InsulaL" and "InsulaR"
 _LETTERS = (
     re.compile(r"(?P<side>[lr])(?=[A-Z0-9])(?P<rest>.+)"),
-    re.compile(r"(?P<side>[LR])(?=[A-Z][a-z])(?P<rest>.+)"),
+    re.compile(r"(?P<side>[LR])(?=[A-Z][a-z]|[0-9])(?P<rest>.+)"),
     re.compile(r"(?P<side>[lr]h)(?=[A-Za-z])(?P<rest>.+)"),
     re.compile(r"(?P<rest>.*[^\W_])(?P<side>[LR])"),
 )
@@ -75,6 +76,8 @@ def split_side(name: str) -> tuple[str, str]:
     ('', 'Brain-Stem')
     """
     text = name.strip()
+    if len(text) > _LONGEST:  # no name, and the search takes its square
+        return "", text
     words = list(_WORD.finditer(text))
     for table in _SIDES:
         found = {place: table[word[0].lower()] for place, word in enumerate(words) if word[0].lower() in table}
@@ -96,7 +99,7 @@ def hemispheres(names: Iterable[str]) -> dict[str, tuple[str, str]]:
     """Split all names of an atlas, so that the names of one side explain those of the other.
 
     Beside what `split_side` reads, a letter l or r in the midst of a name (``SFG_L_a``, ``af_l``, ``lPreCG``,
-    ``InsulaL``) is a side where the same name with the other letter is there too.
+    ``InsulaL``), or all that the name is, is a side where the same name with the other letter is there too.
 
     Parameters
     ----------
@@ -168,7 +171,7 @@ def _without(text: str, words: list[re.Match[str]], places: set[int]) -> str:
 def _by_letter(name: str) -> Iterator[tuple[int, str, str]]:
     words = list(_WORD.finditer(name))
     for place, word in enumerate(words):
-        if word[0] in ("L", "R", "l", "r") and len(words) > 1:
+        if word[0] in ("L", "R", "l", "r"):
             yield 0, "left" if word[0] in "Ll" else "right", _without(name, words, {place})
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -189,6 +189,23 @@ def start_of(name: str, start: str | None = None) -> str | None:
     from neuroxai.lrp.starts import DEFAULT_START
 
     return (start or DEFAULT_START) if takes_start(name) else None
+
+
+def complete(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a method's options with the defaults of those that are not given: the same choices, the same mapping.
+
+    Raises
+    ------
+    InputError
+        If the name is unknown.
+    """
+    known = inspect.signature(_method(name).load()).parameters.values()
+    defaults = {p.name: p.default for p in known if p.kind is p.KEYWORD_ONLY and p.default is not p.empty}
+    return {name: value for name, value in defaults.items() if _is_plain(value)} | dict(options)
+
+
+def _is_plain(value: object) -> bool:
+    return value is None or isinstance(value, bool | int | float | str)
 
 
 def create(name: str, model: nn.Module, **options: Any) -> Attribution:

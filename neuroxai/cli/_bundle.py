@@ -179,6 +179,7 @@ def finish(result: Path, scans: Scans, failed: Sequence[dict[str, str]], as_json
     """
     if scans.single and failed:
         raise InputError(failed[0]["error"])
+    notes = [*scans.notes, *_seen(result if result.is_file() else result / "predictions.tsv", scans.items)]
     asked = len(scans.items) + len(scans.failures)
     failed = [*scans.failures, *failed]
     if not scans.fit_known:
@@ -189,11 +190,18 @@ def finish(result: Path, scans: Scans, failed: Sequence[dict[str, str]], as_json
     if as_json:
         typer.echo(
             json.dumps(
-                {"result": str(result), "scans": asked, "done": done, "failed": list(failed), "unlike": scans.unlike}
+                {
+                    "result": str(result),
+                    "scans": asked,
+                    "done": done,
+                    "failed": list(failed),
+                    "unlike": scans.unlike,
+                    "notes": notes,
+                }
             )
         )
     else:
-        for note in scans.notes:
+        for note in notes:
             typer.echo(note, err=True)
         for failure in failed:
             typer.echo(f"failed: {failure['participant_id']} {failure['session_id']}: {failure['error']}", err=True)
@@ -205,24 +213,17 @@ def finish(result: Path, scans: Scans, failed: Sequence[dict[str, str]], as_json
         raise typer.Exit(1)
 
 
-def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
-    """Turn ``["beta=0.5", "start=logit"]`` into a dict; values are JSON where they can be.
+def _seen(table: Path, items: Sequence[dict[str, Any]]) -> list[str]:
+    """Say how many of the scans the network had seen: how well it does on those says nothing of new ones."""
+    from neuroxai.io import read_tsv
 
-    Raises
-    ------
-    InputError
-        If an entry has no equals sign.
-    """
-    options = {}
-    for pair in pairs:
-        name, sign, value = pair.partition("=")
-        if not sign or not name:
-            raise InputError(f"option {pair!r} is not NAME=VALUE, such as beta=1")
-        try:
-            options[name.strip()] = json.loads(value)
-        except json.JSONDecodeError:
-            options[name.strip()] = value
-    return options
+    if not table.is_file():
+        return []
+    frame = read_tsv(table)
+    asked = {item["participant_id"] for item in items}
+    parts = frame["seen"][frame["participant_id"].isin(asked)].tolist() if "seen" in frame else []
+    said = [f"{number} {part}" for part in ("training", "validation") if (number := parts.count(part))]
+    return [f"{' and '.join(said)} scans of the network: they do not show how it does on new ones"] if said else []
 
 
 def target_of(name: str | None, classes: Sequence[str]) -> int | str:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from neuroxai.errors import InputError, NeuroxaiError, one_of, refused_by_the_system
+
+if TYPE_CHECKING:
+    from neuroxai.space import Volume
 
 AS_IS = "as-is"
 
@@ -26,7 +30,9 @@ def prepared_on_the_way(source: Path, arm: str, out: Path, bundle: Path) -> Path
     InputError
         If it is no single file, is prepared already, or cannot be prepared; for an unknown arm.
     """
+    from neuroxai.components.fit import SIMULATED
     from neuroxai.components.preparation import preparation
+    from neuroxai.components.weights import read_record
     from neuroxai.preprocess import prepare_one
     from neuroxai.preprocess.native import native_of
     from neuroxai.preprocess.quality_flags import ARMS
@@ -38,6 +44,8 @@ def prepared_on_the_way(source: Path, arm: str, out: Path, bundle: Path) -> Path
         raise InputError(f"{source}: {what}; --prepare takes one NIfTI scan, prepare a cohort with `neuroxai prepare`")
     if native_of(source) is not None:
         raise InputError(f"{source}: is prepared already; leave out --prepare")
+    if read_record(str(bundle / "models" / "model.pt")).get("simulated") is True:
+        typer.echo(f"note: {SIMULATED[0].lower()}{SIMULATED[1:]}; most likely this one does not fit", err=True)
     prepared = prepare_one(source, out / "prepared", preparation(bundle, arm))
     for flag in prepared.flags:
         typer.echo(f"flagged: {flag}", err=True)
@@ -74,7 +82,7 @@ def take_series(
     """
     from neuroxai.components.model import classifier_metadata, modality_of
     from neuroxai.components.preparation import preparation
-    from neuroxai.io import inside, read_series, write_volume
+    from neuroxai.io import inside, read_series
     from neuroxai.preprocess import prepare_one
     from neuroxai.preprocess.quality_flags import ARMS
 
@@ -87,18 +95,28 @@ def take_series(
 
         for remark in check_dicom(source, objects, series):
             typer.echo(f"note: {remark}", err=True)
-    if arm == AS_IS or source.is_file():
+    if arm == AS_IS:
         volume, _ = read_series(source, series)
         modality = modality_of(classifier_metadata(bundle))
-        scan = write_volume(inside(out, Path("series", f"sub-series_{modality}.nii.gz")), volume)
-        if arm == AS_IS:
-            return scan
-        # one file with all images: `prepare` takes folders
-        source, series = scan, None
+        return _as_it_lies(inside(out, Path("series", f"sub-series_{modality}.nii.gz")), volume, source)
     prepared = prepare_one(source, out / "prepared", preparation(bundle, arm), participant="sub-series", series=series)
     for flag in prepared.flags:
         typer.echo(f"flagged: {flag}", err=True)
     return prepared.path
+
+
+def _as_it_lies(path: Path, volume: Volume, source: Path) -> Path:
+    """Write a series as NIfTI, unless another one stands there already, whose results would be lost."""
+    import numpy as np
+
+    from neuroxai.io import read_volume, write_volume
+
+    if path.is_file():
+        former = read_volume(path, check_content=False)
+        if not former.space.matches(volume.space) or not np.array_equal(former.data, volume.data, equal_nan=True):
+            raise InputError(f"{source}: {path} is another series, whose results would be lost; name another --out")
+        return path
+    return write_volume(path, volume)
 
 
 def write_objects(
@@ -108,14 +126,18 @@ def write_objects(
 
     Where they cannot be written, it is said what stands, and the exit code is 1.
     """
-    from neuroxai.components.dicom_objects import one_explained, write_dicom
+    from neuroxai.components.dicom_objects import one_explained, remove_objects, write_dicom
     from neuroxai.components.facts import atlas_of
+    from neuroxai.io import read_object
+    from neuroxai.io.scales import read_scale
 
     try:
         heatmap, network = one_explained(out)
         regions = None if atlas is None else atlas_of(atlas, str(labels) if labels else None)
-        return write_dicom(heatmap, network, source, folder, series, regions)
+        scale = read_scale(read_object(out / "explain.json", "record of `neuroxai explain`"))
+        return write_dicom(heatmap, network, source, folder, series, regions, scale)
     except (NeuroxaiError, OSError) as error:
+        remove_objects(folder)  # of an earlier call, which would be taken for this scan's
         typer.echo(
             f"error: the scan is explained, and its results stand in {out}, but no DICOM object was written to "
             f"{folder}: {refused_by_the_system(error) or error}. Run the same command again when that is mended",

@@ -116,14 +116,13 @@ def explain(
         find_scans,
         finish,
         located,
-        parse_options,
         run_evaluator,
         target_of,
     )
     from neuroxai.cli._series import is_series, prepared_on_the_way, take_series, write_objects
     from neuroxai.components import end_processes, in_charge, join_shares, open_bundle, own_share, read_record
     from neuroxai.errors import InputError, one_of
-    from neuroxai.io import check_folder
+    from neuroxai.io import check_folder, parse_pairs
 
     if method is not None and method not in attribution.names():
         raise one_of("attribution method", method, attribution.names())
@@ -165,7 +164,7 @@ def explain(
     elif prepare is not None:
         source = prepared_on_the_way(source, prepare, out, bundle)
     scans = find_scans(source, datalist, part, {"suffix": suffix, "desc": desc, "run": run}, bundle)
-    options = MappingProxyType(parse_options(option or []))
+    options = MappingProxyType(parse_pairs(option or [], "option"))
     # the bundle's method comes with options of its own, which the user's replace
     choice = {"method": method, "method_options": options} if method else {"method_options": options} if option else {}
     classes = read_record(str(bundle / "models" / "model.pt")).get("classes", ["0", "1"])

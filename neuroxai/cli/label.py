@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from neuroxai.cli._orientation import OrientationOption
+
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
@@ -42,6 +44,7 @@ def start(
         list[str] | None,
         typer.Option(help="Web page that may speak to the server, such as http://localhost:3000; repeatable."),
     ] = None,
+    orientation: OrientationOption = None,
     work: Annotated[Path | None, typer.Option(help="Folder of the server's logs; one in ~/.cache if left out.")] = None,
 ) -> None:
     """Start a MONAI Label server that lists every trained bundle of a folder; stop it with Ctrl-C.

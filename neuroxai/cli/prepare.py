@@ -12,7 +12,10 @@ from neuroxai.cli._orientation import OrientationOption
 
 def prepare(
     source: Annotated[
-        Path, typer.Argument(help="BIDS folder, one NIfTI scan, or a folder with the DICOM files of one series.")
+        Path,
+        typer.Argument(
+            help="BIDS folder, one NIfTI scan, a folder with the DICOM files of one series, or one enhanced DICOM file."
+        ),
     ],
     out: Annotated[Path, typer.Argument(help="Folder of the prepared scans: new, or of an interrupted run.")],
     arm: Annotated[
@@ -49,7 +52,7 @@ def prepare(
     pattern: Annotated[
         str | None, typer.Option(help="Glob inside the BIDS folder, where several scans of a session match.")
     ] = None,
-    run: Annotated[str | None, typer.Option(help="Which of several runs of a scan: first or last.")] = None,
+    run: Annotated[str | None, typer.Option(help="Which of several runs of a scan: first, last or all.")] = None,
     participant: Annotated[str | None, typer.Option(help="Identifier of a single scan.")] = None,
     session: Annotated[str | None, typer.Option(help="Session of a single scan.")] = None,
     series: Annotated[str | None, typer.Option(help="Which DICOM series, where the folder holds several.")] = None,
@@ -97,7 +100,7 @@ def prepare(
         raise InputError(f"--preset {preset} fills lesions; name their masks with --lesions, or choose another preset")
     check_folder("OUT", out, [source, template, template_mask])
     dicom = pattern is None and is_series(source)
-    if dicom and source.is_dir():
+    if dicom:
         report_left_out(source, series)
     sources, left_out = find_sources(
         source, options.modality, pattern, mask, lesions, participant, session, series, run

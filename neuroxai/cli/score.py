@@ -30,7 +30,8 @@ def score(
 ) -> None:
     """Sum up heatmaps over the regions of an atlas, which is brought to each map's grid; one row a map and region.
 
-    Any map in the atlas's world space will do. Exit code 1 if some maps could not be scored; they are named.
+    Any map in the atlas's world space will do; one that its name puts into the participant's own space (`space-T1w`) is
+    refused where the atlas lies in MNI152 space. Exit code 1 if some maps could not be scored; they are named.
 
     Example: `neuroxai score explained --atlas builtin --out regions.tsv`
     """
@@ -42,7 +43,9 @@ def score(
     from rich.progress import track
 
     from neuroxai import io
+    from neuroxai.atlas.named import is_name
     from neuroxai.cli._bundle import device_of, located
+    from neuroxai.cli._place import check_place, doubt_of
     from neuroxai.components.facts import atlas_of
     from neuroxai.components.scores import Scorers
     from neuroxai.errors import InputError, NeuroxaiError
@@ -56,9 +59,14 @@ def score(
     regions = atlas_of(located(atlas), str(labels) if labels else None)
     scorers = Scorers(regions.merged_hemispheres() if merge else regions)
     where, frames, failed = device_of(device), [], []
+    doubts: list[str] = []
+    in_mni = atlas is None or is_name(atlas)
     for file in track(files, "scores", console=Console(stderr=True), transient=True, disable=as_json):
         try:
+            if in_mni:
+                check_place(file)
             volume = io.read_volume(file)
+            doubts += filter(None, [doubt_of(file, volume)] if in_mni else [])
             values = torch.from_numpy(volume.data)[None, None].to(where)
             frames.append(named(scorers.on(volume.space, where)(values).to_frame(), file))
         except NeuroxaiError as error:  # one bad map must not end a cohort
@@ -67,8 +75,12 @@ def score(
         raise InputError(f"none of {len(files)} maps can be scored; the first: {failed[0]['error']}")
     io.write_tsv(out, pd.concat(frames, ignore_index=True))
     if as_json:
-        typer.echo(json.dumps({"result": str(out), "maps": len(files), "done": len(frames), "failed": failed}))
+        typer.echo(
+            json.dumps({"result": str(out), "maps": len(files), "done": len(frames), "failed": failed, "notes": doubts})
+        )
     else:
+        for doubt in doubts:
+            typer.echo(f"warning: {doubt}", err=True)
         for one in failed:
             typer.echo(f"failed: {one['error']}", err=True)
         typer.echo(f"{len(frames)} of {len(files)} maps scored: {out}")
@@ -107,8 +119,8 @@ def named(frame: Any, file: Path) -> Any:
     """Put a map's participant and session (n/a where its name has none) and its file in front of its scores."""
     import re
 
-    match = re.match(r"(sub-[A-Za-z0-9]+)(?:_(ses-[A-Za-z0-9]+))?", file.name)
+    match = re.match(r"(sub-[A-Za-z0-9]+)(?:_((?:ses-[A-Za-z0-9]+)?_?(?:run-[A-Za-z0-9]+)?)(?=_))?", file.name)
     frame.insert(0, "participant_id", match.group(1) if match else None)
-    frame.insert(1, "session_id", match.group(2) if match else None)
+    frame.insert(1, "session_id", (match.group(2) or None) if match else None)
     frame.insert(2, "file", str(file))
     return frame

@@ -27,6 +27,7 @@ _ONLY_OWN = (
     "label_maps",
     "suffix",
     "desc",
+    "run",
     "flair_pairs",
 )
 
@@ -81,6 +82,9 @@ def simulate(
     ] = None,
     suffix: Annotated[str | None, typer.Option(help="Which scans. [default: T1w]", rich_help_panel=_OWN)] = None,
     desc: Annotated[str | None, typer.Option(help="Which scans: desc-LABEL.", rich_help_panel=_OWN)] = None,
+    run: Annotated[
+        str | None, typer.Option(help="Which of several runs of a scan: first, last or all.", rich_help_panel=_OWN)
+    ] = None,
     flair_pairs: Annotated[
         Path | None,
         typer.Option(
@@ -219,6 +223,7 @@ def _on_scans(given: dict[str, Any], extras: Extras | None) -> CohortSummary:
         given["suffix"] or "T1w",
         given["desc"],
         label_maps=given["label_maps"],
+        run=given["run"],
     )
     for note in [*sources.notes, *(f"left out: {item}" for item in sources.left_out)]:
         typer.echo(note, err=True)

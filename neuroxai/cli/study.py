@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from neuroxai.cli import _completion
+from neuroxai.cli._orientation import OrientationOption
 from neuroxai.cli.predict import JsonOption
 
 app = typer.Typer(
@@ -69,6 +70,10 @@ def run(
     source: SourceArgument,
     out: Annotated[Path, typer.Option(help="Folder of the study: new, or to go on with.")],
     cohort: CohortOption = None,
+    which: Annotated[
+        str | None,
+        typer.Option("--run", help="Which of several runs of a scan in your cohorts: first, last or all."),
+    ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="The small version that runs in minutes.")] = False,
     jobs: Annotated[int, typer.Option(help="Runs at a time; -1 for one per core.")] = 1,
     gpus: Annotated[
@@ -82,6 +87,7 @@ def run(
         bool,
         typer.Option("--dry-run", help="Count the runs and estimate time and disk from a timed probe; run nothing."),
     ] = False,
+    orientation: OrientationOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Run a study: simulate or take cohorts, prepare, split, train, explain, test, and write a report.
@@ -93,6 +99,7 @@ def run(
     Example: `neuroxai study run boehle2019 --cohort ADNI --out study1 --gpus 0,1`
     """
     import json
+    from dataclasses import replace
 
     from neuroxai.cli._progress import progress_bar
     from neuroxai.io import check_folder
@@ -100,6 +107,8 @@ def run(
     from neuroxai.studies.launch import gpus_of
 
     study = read_study(source, quick)
+    if which is not None:
+        study = replace(study, cohorts={name: replace(one, run=which) for name, one in study.cohorts.items()})
     folders = _cohorts(cohort)
     if dry_run:
         from neuroxai.studies.estimate import estimate

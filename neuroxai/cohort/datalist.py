@@ -189,7 +189,8 @@ def identity_of(item: dict[str, Any], where: str) -> dict[str, str]:
     InputError
         If a field is neither text nor a whole number.
     """
-    found = {"participant_id": item.get("participant_id"), "session_id": item.get("session_id")}
+    found = {name: item.get(name) for name in ("participant_id", "session_id")}
+    found = {name: value.strip() if isinstance(value, str) else value for name, value in found.items()}
     for name, value in found.items():
         if value is not None and (isinstance(value, bool) or not isinstance(value, str | int)):
             raise InputError(f"{where}: {name} is {value!r}, expected text such as {name[:3]}-1; correct the datalist")

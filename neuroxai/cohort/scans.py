@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from neuroxai.errors import InputError, one_of, unwritable
+from neuroxai.errors import InputError, NoScanError, one_of, unwritable
 
 #: Suffixes of anatomical contrasts (BIDS 1.9, anatomy): what counts as a scan when no suffix is asked for, so that
 #: masks, segmentations and heatmaps lying beside it do not.
@@ -114,8 +114,10 @@ def find_scans(
 
     Raises
     ------
+    NoScanError
+        If nothing matches.
     InputError
-        If nothing matches, or several files that are no runs match one participant and session.
+        If several files that are no runs match one participant and session, or no scan is left.
     """
     choose = CHOOSE if choose is None else choose
     if run not in (None, *RUNS):
@@ -150,7 +152,7 @@ def find_scans(
     if found and not scans:
         raise InputError(f"{folder}: {left_out[-1]}")
     if not scans and not left_out:
-        raise InputError(_nothing(folder, seen, choose, suffix, desc, space, pattern))
+        raise NoScanError(_nothing(folder, seen, choose, suffix, desc, space, pattern))
     return scans, left_out
 
 
@@ -180,7 +182,11 @@ def _candidates(folder: Path, pattern: str | None) -> Iterator[Path]:
             raise InputError(
                 f"--pattern {pattern!r}: wanted a glob inside the cohort's folder, such as 'sub-*/anat/*.nii'"
             )
-        yield from sorted(p for p in folder.glob(pattern) if p.name.endswith((".nii", ".nii.gz")) and p.name[0] != ".")
+        try:
+            found = list(folder.glob(pattern))
+        except (ValueError, NotImplementedError) as error:
+            raise InputError(f"--pattern {pattern!r}: is no glob ({error}); see --help") from None
+        yield from sorted(p for p in found if p.name.endswith((".nii", ".nii.gz")) and p.name[0] != ".")
         return
     for subject in sorted(folder.glob("sub-*")):
         for anat in (subject / "anat", *sorted(subject.glob("ses-*/anat"))):

@@ -1,8 +1,8 @@
 """What bundle configurations name by ``_target_``: thin adapters between MONAI and the rest of the package."""
 
 from neuroxai.components.checkpoint import Checkpoints
-from neuroxai.components.command_line import plain_errors
-from neuroxai.components.data import ScanDataset, ScanLoader, collate_whole, open_part, prepare_scan
+from neuroxai.components.command_line import end_with_failures, plain_errors
+from neuroxai.components.data import ScanDataset, ScanLoader, WholeLoader, collate_whole, open_part, prepare_scan
 from neuroxai.components.distributed import (
     SharedBuffers,
     end_processes,
@@ -58,12 +58,14 @@ __all__ = [
     "ScanSampler",
     "SharedBuffers",
     "ToSpaced",
+    "WholeLoader",
     "balanced_accuracy",
     "check_options",
     "class_weights",
     "collate_whole",
     "cross_entropy",
     "end_processes",
+    "end_with_failures",
     "first_process",
     "flag",
     "in_charge",

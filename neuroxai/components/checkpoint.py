@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import math
@@ -19,8 +20,8 @@ from neuroxai._version import __version__
 from neuroxai.cohort.seen import seen_record
 from neuroxai.components.data import ScanDataset
 from neuroxai.components.distributed import first_process, mean_over_processes, process_count, process_number
-from neuroxai.components.fit import fit_record
 from neuroxai.components.handlers import EarlyStop
+from neuroxai.components.training_scans import look_at
 from neuroxai.components.weights import load_checkpoint, save, save_weights
 from neuroxai.errors import InputError
 from neuroxai.io import read_tsv, sha256, write_json, write_tsv
@@ -69,11 +70,13 @@ class Checkpoints:
         Validation figure to maximise.
     resume : bool
         Go on from ``last.pt`` where there is one; False begins anew.
+    accept_unfit : bool
+        Train even if most scans are no brains in MNI152 space.
 
     Raises
     ------
     InputError
-        If `folder` holds a run of other settings, or another process trains in it.
+        If `folder` holds a run of other settings, another process trains in it, or most training scans are no brains.
     """
 
     def __init__(
@@ -89,6 +92,7 @@ class Checkpoints:
         settings: dict[str, Any],
         key_metric: str = "balanced_accuracy",
         resume: bool = True,
+        accept_unfit: bool = False,
     ) -> None:
         self.folder = Path(folder)
         self.network = network
@@ -108,7 +112,9 @@ class Checkpoints:
         self._seen: dict[str, Any] = {}
         self._begun = False
         self._clock = 0.0
-        self._fit: dict[str, Any] | None = None
+        self._looks: dict[str, Any] = {}
+        self.accept_unfit = accept_unfit
+        self._lock: int | None = None
 
     def attach(self, engine: Engine) -> None:
         """Attach to the trainer."""
@@ -118,17 +124,23 @@ class Checkpoints:
         self.evaluator.add_event_handler(Events.COMPLETED, self._keep_best, engine)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._keep_last)
         engine.add_event_handler(Events.COMPLETED, self._end)
+        engine.add_event_handler(Events.EXCEPTION_RAISED, self._fail)
+        # first, since the engine calls no further one after one that raises, and MONAI's StatsHandler raises too
+        engine._event_handlers[Events.EXCEPTION_RAISED].insert(0, engine._event_handlers[Events.EXCEPTION_RAISED].pop())
 
     def _start(self, trainer: Engine) -> None:
         if first_process():
             self.folder.mkdir(parents=True, exist_ok=True)
-            _take(self.folder)
+            if self._lock is None:
+                self._lock = _take(self.folder)
         if self._begun:
             return
         self._begun = True
         if first_process():
             for leftover in self.folder.glob(".*.tmp.*"):
                 leftover.unlink()  # of a run that was killed while writing
+            judged = getattr(getattr(self.evaluator, "data_loader", None), "dataset", None)
+            self._looks = look_at(self.dataset, judged, self.space, self.accept_unfit)
         last = self.folder / "last.pt"
         if not self._agreed(last):
             return
@@ -194,7 +206,6 @@ class Checkpoints:
             return
         weights = self.folder / "model.pt"
         save_weights(weights, self.network)
-        self._fit = self._fit or fit_record(self.dataset, self.space)
         write_json(
             self.folder / "model.json",
             {
@@ -205,7 +216,7 @@ class Checkpoints:
                 "validation": {k: _plain(v) for k, v in evaluator.state.metrics.items()},
                 "settings": self.settings,
                 **self._seen_scans(evaluator),
-                "fit": self._fit,
+                **self._looks,
                 "left_out": [failure.__dict__ for failure in self.dataset.failures],
                 "versions": {"neuroxai": __version__, "torch": torch.__version__},
             },
@@ -254,9 +265,18 @@ class Checkpoints:
         _log.info("  ".join(f"{k} {v:.4g}" for k, v in figures.items()))
 
     def _end(self, trainer: Engine) -> None:
-        if first_process():
-            _leave(self.folder)
+        self._leave()
         _log.info("%s", self._kept())
+
+    def _fail(self, trainer: Engine, error: BaseException) -> None:
+        """Free the folder: the process of a notebook lives on after a training that failed."""
+        self._leave()
+        raise error
+
+    def _leave(self) -> None:
+        if self._lock is not None:
+            _free(self._lock)
+        self._lock = None
 
     def _kept(self) -> str:
         if self.best_epoch == 0:
@@ -264,17 +284,10 @@ class Checkpoints:
         return f"best {self.key_metric} {self.best:.4g} at epoch {self.best_epoch}: {self.folder / 'model.pt'}"
 
 
-# folders of trainings of this process, each with its lock, which the system frees when the process ends
-_taken: dict[str, int] = {}
-
-
-def _take(folder: Path) -> None:
-    """Lock a folder against other processes, or say that one is at work in it; nothing where locks are unknown."""
+def _take(folder: Path) -> int:
+    """Lock a folder until `_free`, or say that another training is at work in it; nothing where locks are unknown."""
     import fcntl
 
-    name = str(folder.resolve())
-    if name in _taken:
-        return
     handle = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -285,13 +298,16 @@ def _take(folder: Path) -> None:
         ) from None
     except OSError:
         _log.warning("%s: its file system knows no locks; start no other training in this folder", folder)
-    _taken[name] = handle
+    return handle
 
 
-def _leave(folder: Path) -> None:
-    handle = _taken.pop(str(folder.resolve()), None)
-    if handle is not None:
-        os.close(handle)
+def _free(handle: int) -> None:
+    """Unlock: closing alone would leave the lock to the processes that read scans, which inherit the handle."""
+    import fcntl
+
+    with contextlib.suppress(OSError):  # no locks on this file system
+        fcntl.flock(handle, fcntl.LOCK_UN)
+    os.close(handle)
 
 
 def _scaler(trainer: Engine) -> Any:
@@ -303,7 +319,7 @@ def _times_before(path: Path, epoch: int) -> list[dict[str, float]]:
     """Return the times of the epochs that a resumed run need not repeat; none where they were not kept."""
     if not path.is_file():
         return []
-    rows: list[dict[str, float]] = read_tsv(path).to_dict("records")  # type: ignore[assignment]
+    rows: list[dict[str, float]] = read_tsv(path, numbers=("epoch",)).to_dict("records")  # type: ignore[assignment]
     return [row for row in rows if row["epoch"] <= epoch]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,16 +40,13 @@ def held_out_of(
     return None if found is None else found.to_dict()
 
 
-def settled(
-    sidecars: Sequence[Mapping[str, Any]], stored: scales.Scale | None, patients: str
-) -> tuple[scales.Scale | None, scales.Scale | None]:
-    """Return the scale of a folder's own heatmaps, and the one that they get: that or the bundle's, if it is wider."""
-    own = scales.scale_of(
+def own_scale(sidecars: Iterable[Mapping[str, Any]], patients: str) -> scales.Scale | None:
+    """Return the scale of the heatmaps that sidecars tell of; None of none."""
+    return scales.scale_of(
         (one["relevance_limit"], one["relevance_absolute"], (one["true"] or one["predicted"]) == patients)
         for one in sidecars
         if one.get("relevance_limit") is not None
     )
-    return own, scales.wider(own, stored)
 
 
 def display(sidecar: Mapping[str, Any], note: Path, scale: scales.Scale) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import logging
 import os
 import re
 import sys
@@ -13,7 +14,9 @@ from torch import distributed
 
 from neuroxai.components.distributed import from_command_line, lost_process
 from neuroxai.errors import InputError, check_arguments, ours, refused_by_the_system
+from neuroxai.io import read_object
 
+_log = logging.getLogger("neuroxai")
 _INTERRUPTED = 130  # as shells have it: 128 and the signal
 # what MONAI's experiment tracking takes beside a configuration's own ids
 _TRACKING = frozenset({"output_dir", "tracking_uri", "experiment_name", "run_name", "save_execute_config"})
@@ -38,6 +41,16 @@ def plain_errors() -> None:
         check_ids(sys.argv[2:])
 
 
+def end_with_failures(failures: Sequence[object]) -> None:
+    """End MONAI's command line with exit code 1 where scans were left out, as `neuroxai` does; they were named before.
+
+    Bundles call it at the end of ``run``. It changes nothing where a bundle is used as a library.
+    """
+    if failures and from_command_line("monai.bundle"):
+        _log.error("scans left out: %d", len(failures))
+        sys.exit(1)
+
+
 def _check_paths(arguments: Sequence[str]) -> None:
     """Refuse paths that MONAI's command line and configurations would take for others, before anything is made.
 
@@ -48,15 +61,19 @@ def _check_paths(arguments: Sequence[str]) -> None:
     """
     for number, argument in enumerate(arguments):
         name, sign, value = argument.partition("=")
-        value = value if sign else next(iter(arguments[number + 1 : number + 2]), "")
-        if not name.startswith("--") or name.lstrip("-") not in _PATHS or value.startswith("$"):
-            continue
-        bad = next((s for s in ("#", "@::", "%::") if s in value), value[0] if value[:1] in ("@", "%") else None)
-        if bad is not None:
-            raise InputError(
-                f"{name} {value}: MONAI's configurations take {bad!r} in a path for another sign, and files would lie "
-                "elsewhere; rename the folder, or run the command inside it with a relative path"
-            )
+        if name.startswith("--"):
+            _check_path(name.lstrip("-"), value if sign else next(iter(arguments[number + 1 : number + 2]), ""))
+
+
+def _check_path(name: str, value: object) -> None:
+    if name not in _PATHS or not isinstance(value, str) or value.startswith("$"):
+        return
+    bad = next((s for s in ("#", "@::", "%::") if s in value), value[0] if value[:1] in ("@", "%") else None)
+    if bad is not None:
+        raise InputError(
+            f"--{name} {value}: MONAI's configurations take {bad!r} in a path for another sign, and files would lie "
+            "elsewhere; rename the folder, or run the command inside it with a relative path"
+        )
 
 
 def _catch() -> None:
@@ -84,6 +101,8 @@ def _catch() -> None:
 def check_ids(arguments: Sequence[str]) -> None:
     """Refuse an option of ``python -m monai.bundle run`` that neither MONAI nor the configuration knows.
 
+    The user's own files are held to the same: a key that stands twice, or a path that MONAI would take for another.
+
     Parameters
     ----------
     arguments : sequence of str
@@ -92,7 +111,7 @@ def check_ids(arguments: Sequence[str]) -> None:
     Raises
     ------
     InputError
-        Naming the option and those that are like it.
+        Naming the option and those that are like it; or the file, and what it holds.
     """
     import inspect
 
@@ -101,7 +120,14 @@ def check_ids(arguments: Sequence[str]) -> None:
     given = dict(_flags(arguments))
     own = set(inspect.signature(run).parameters) - {"override"}
     values = update_kwargs(_value(given["args_file"]) if "args_file" in given else None, **given)
-    config = ConfigParser.load_config_files(_value(values.get("config_file")))
+    files = _value(values.get("config_file"))
+    for file in [given.get("args_file"), *(files if isinstance(files, list | tuple) else [files])]:
+        if isinstance(file, str) and file.endswith(".json"):
+            read_object(file, "configuration")
+    config = ConfigParser.load_config_files(files)
+    for name, value in {**config, **values}.items():
+        if not str(value).startswith(("@", "%")):  # a reference or macro of a configuration, where it is meant
+            _check_path(name, value)
     known = own | set(config) | (_TRACKING if "tracking" in values else set())
     for name in values:
         top = re.split(r"#|::", name.lstrip("+"), maxsplit=1)[0]

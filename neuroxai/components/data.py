@@ -220,7 +220,25 @@ def collate_whole(items: list[Any]) -> Any:
     InputError
         Naming the first scan that cannot be used.
     """
-    batch, failures = _collate(items)
+    return _whole(_collate(items))
+
+
+class WholeLoader(DataLoader):
+    """Batches for training, in which no scan may be missing: the first that cannot be used ends it (`collate_whole`).
+
+    The error is raised in this process: what a worker process raises comes with its traceback as the message.
+    """
+
+    def __init__(self, dataset: ScanDataset, num_workers: int = 0, **options: Any) -> None:
+        super().__init__(dataset, num_workers, collate_fn=_collate, **options)
+
+    def __iter__(self) -> Iterator[Any]:
+        """Yield the batches; raises InputError naming the first scan that cannot be used."""
+        return map(_whole, super().__iter__())
+
+
+def _whole(found: tuple[Any, list[Failure]]) -> Any:
+    batch, failures = found
     if failures:
         first = failures[0]
         raise InputError(

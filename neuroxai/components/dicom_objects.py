@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 
 from neuroxai import io
-from neuroxai.bands import bands
+from neuroxai.bands import bands, limit_of
 from neuroxai.components.facts import RESEARCH_USE
 from neuroxai.errors import InputError
 from neuroxai.io.names import regions_of, sidecar_of
+from neuroxai.io.scales import Scale, common_limit
 from neuroxai.preprocess.native import native_of
 from neuroxai.space import Volume
 
@@ -36,6 +37,7 @@ def write_dicom(
     out: Path,
     choice: str | None = None,
     atlas: Any = None,
+    scale: Scale | None = None,
 ) -> list[Path]:
     """Write Parametric Map, Segmentation of bands and summary of one explained scan: all of them, or none.
 
@@ -53,11 +55,13 @@ def write_dicom(
         Which series, where the folder holds several.
     atlas : Atlas, optional
         In the network's space; its regions are then written on the series' grid as a Segmentation too.
+    scale : Scale, optional
+        The common one of heatmaps made so, whose limit is 100 % of the bands; the scan's own by default.
 
     Returns
     -------
     list of Path
-        What was written; objects of an earlier call are replaced. A heatmap without any relevance has no bands, and
+        What was written; objects of an earlier call are replaced. A heatmap too weak for the lowest band has none, and
         none are written.
 
     Raises
@@ -70,16 +74,19 @@ def write_dicom(
     # NIfTI keeps the affine in float32: the series' own is meant
     volume = Volume(volume.data, origin.space) if volume.space.matches(origin.space) else volume
     target = str(facts.get("target") or "a hidden layer")
+    limit = common_limit(scale, float(facts.get("relevance_limit") or limit_of(volume.data)))
     about = io.Description(
         label=f"{facts['method']} for {target}",
         method=str(facts["method"]),
         options=facts.get("options") or {},
         target=target,
-        seed=json.dumps([facts[key] for key in sorted(facts) if key not in ("source", "source_folder")], default=str),
+        seed=json.dumps(
+            [limit, *(facts[key] for key in sorted(facts) if key not in ("source", "source_folder"))], default=str
+        ),
     )
     with _workshop(out) as here:
         io.write_parametric_map(here / _NAMES["map"], volume, origin, about)
-        labels, found = bands(volume.data)
+        labels, found = bands(volume.data, limit=limit)
         if labels.any():
             segments = [io.Segment(band.value, band.name(target), band.colour) for band in found]
             io.write_segmentation(here / _NAMES["bands"], Volume(labels, origin.space), segments, origin, about)
@@ -94,8 +101,12 @@ def write_dicom(
             segments = [io.Segment(value, name, _colour(value)) for value, name in atlas.names.items() if value]
             io.write_segmentation(here / _NAMES["regions"], regions, segments, origin, about, kind="regions")
         table = regions_of(network)
-        rows = io.read_tsv(table) if table.is_file() else None
-        io.write_report(here / _NAMES["summary"], origin, about, summary(facts, rows))
+        rows = io.read_tsv(table, required=("name",), numbers=("sum",)) if table.is_file() else None
+        whose = "the scan's own" if scale is None or scale.limit < limit else f"common to {scale.scans} scans"
+        lines = summary(facts, rows) | {
+            "Bands": f"shares of relevance {limit:.4g} ({whose})" + ("" if labels.any() else "; too weak for any")
+        }
+        io.write_report(here / _NAMES["summary"], origin, about, lines)
         out.mkdir(parents=True, exist_ok=True)
         made = [name for name in _NAMES.values() if (here / name).is_file()]
         for name in made:
@@ -103,6 +114,12 @@ def write_dicom(
         for name in set(_NAMES.values()) - set(made):
             (out / name).unlink(missing_ok=True)
     return [out / name for name in made]
+
+
+def remove_objects(out: Path) -> None:
+    """Remove the objects that an earlier call has written."""
+    for name in _NAMES.values():
+        (out / name).unlink(missing_ok=True)
 
 
 def check_dicom(series: str | Path, out: Path, choice: str | None = None) -> list[str]:

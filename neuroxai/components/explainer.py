@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from neuroxai.atlas.named import find, is_name
-from neuroxai.components.facts import run_facts
+from neuroxai.components.facts import choices, run_facts
 from neuroxai.components.inferer import AttributionInferer
 from neuroxai.components.model import Model, open_model
 from neuroxai.components.predictions import prediction_rows
 from neuroxai.components.scores import Scores
 from neuroxai.errors import InputError, one_of, ours
+from neuroxai.io.scales import Scale, stored_scale
 from neuroxai.preprocess.native import native_of
 from neuroxai.space import Space, Volume
 
@@ -42,6 +43,8 @@ class Explained:
         Region scores, None without atlas.
     facts : dict
         Method, options, checkpoint's checksum, versions; ready for JSON.
+    scale : Scale or None
+        That which the bundle keeps for such heatmaps.
     """
 
     prediction: dict[str, Any]
@@ -51,6 +54,7 @@ class Explained:
     scanner: Volume | None
     regions: Any
     facts: dict[str, Any]
+    scale: Scale | None = None
 
 
 class Explainer:
@@ -174,8 +178,10 @@ class Explainer:
         facts = {
             **run_facts(method, options, str(model.checkpoint), model.name, atlas, batch.space),
             "start": inferer.start,
+            "explained": chosen,
         }
-        return Explained(row, model.classes[int(output["target"][0])], heatmap, native, scanner, regions, facts)
+        scale = stored_scale(model.checkpoint.parent, choices(facts))
+        return Explained(row, model.classes[int(output["target"][0])], heatmap, native, scanner, regions, facts, scale)
 
     def _inferer(
         self, model: Model, space: Space, method: str, options: dict[str, Any], target: int | str, atlas: str | None

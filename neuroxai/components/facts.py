@@ -11,6 +11,7 @@ import torch
 
 from neuroxai import io
 from neuroxai._version import __version__
+from neuroxai.preprocess.records import record_of
 from neuroxai.space import Space
 
 RESEARCH_USE = "For research use only; not a medical device."
@@ -22,6 +23,15 @@ def relative_source(source: str, dataset_dir: Path | None) -> str:
         if dataset_dir and dataset_dir in path.parents:
             return path.relative_to(dataset_dir).as_posix()
     return str(io.named_path(source))
+
+
+def prepared_facts(scan: str) -> dict[str, Any] | None:
+    """Return how a scan was prepared, and from which file; None where `neuroxai prepare` did not write it."""
+    record = record_of(Path(scan))
+    if not record:
+        return None
+    kept: dict[str, Any] = {key: record[key] for key in ("Parameters", "BrainFrom", "Inputs", "Flags") if key in record}
+    return {**kept, "Sources": {role: Path(file).name for role, file in record.get("Sources", {}).items()}}
 
 
 def atlas_of(atlas: str | None, labels: str | None) -> Any:
@@ -56,6 +66,13 @@ def run_facts(
         "versions": {"neuroxai": __version__, "torch": torch.__version__},
         "ResearchUse": RESEARCH_USE,
     }
+
+
+def choices(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is noted of a run with all options of its method, so that defaults left out are no other choice."""
+    from neuroxai.attribution import complete
+
+    return {**facts, "options": complete(facts["method"], facts["options"])}
 
 
 def hidden_facts(layer: str | None, neuron: Any, conditions: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Hashable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from monai.config import KeysCollection
 from monai.transforms import MapTransform
 
 from neuroxai.errors import NeuroxaiError, UnfitError
-from neuroxai.evaluation.fit import FAR, FAR_FROM, MOST_SCANS, Fit, FitRecord
+from neuroxai.evaluation.fit import FAR, FAR_FROM, Fit, FitRecord
 from neuroxai.evaluation.fit_measures import ScanSummary, summarise
 from neuroxai.preprocess.native import native_of
-
-if TYPE_CHECKING:
-    from neuroxai.components.data import ScanDataset
-    from neuroxai.space import Space
+from neuroxai.simulate.records import from_template
 
 _log = logging.getLogger("neuroxai")
 
@@ -25,6 +23,7 @@ NOT_KNOWN = (
     "fit not known: this bundle keeps no record of what its training scans look like, so a scan that does not fit "
     "the network is not noticed; train the bundle again for one"
 )
+SIMULATED = "The network was trained on simulated scans, which no real scan looks like, prepared or not"
 COLUMNS = ("fit", "fit_distance", "unlike")
 
 
@@ -54,6 +53,7 @@ class FitCheckd(MapTransform):
         super().__init__(keys)
         self.record = dict(record.get("fit") or {})
         self.accept = accept
+        self._simulated = record.get("simulated") is True
         self._known = FitRecord.from_dict(self.record) if self.record else None
         if self._known is None:
             _log.warning(NOT_KNOWN)
@@ -72,14 +72,16 @@ class FitCheckd(MapTransform):
             except UnfitError as error:
                 raise UnfitError(f"{source}: {error}") from None
             if fit.level == FAR and not accept:
-                raise UnfitError(refusal(source, fit))
+                raise UnfitError(refusal(source, fit, self._simulated))
             result.update(fit=fit.level, fit_distance=f"{fit.distance:.3g}", unlike="; ".join(fit.unlike))
         return result
 
 
-def refusal(source: str, fit: Fit) -> str:
-    """Say why a scan is refused, and the ways out."""
-    if _is_prepared(source):
+def refusal(source: str, fit: Fit, simulated: bool = False) -> str:
+    """Say why a scan is refused, and the ways out; `simulated`: whether all training scans were."""
+    if simulated and not from_template(Path(source)):
+        way_out = f"{SIMULATED}: train it on scans like this one"
+    elif _is_prepared(source):
         way_out = "It is prepared, so the network was trained on scans of another kind: train it on scans like this one"
     else:
         way_out = (
@@ -98,20 +100,6 @@ def _is_prepared(source: str) -> bool:
         return native_of(source) is not None
     except NeuroxaiError:
         return True
-
-
-def fit_record(dataset: ScanDataset, space: Space) -> dict[str, Any] | None:
-    """Describe the training scans of a data set, before augmentation; None where fewer than two can be read.
-
-    Of more than `MOST_SCANS` every so many is measured.
-    """
-    every = -(-len(dataset) // MOST_SCANS)
-    found = []
-    for number in range(0, len(dataset), every):
-        item = dataset.prepared(number)
-        if isinstance(item, Mapping):
-            found.append(summary_of(item, "image", space.spacing))
-    return FitRecord.of(found, space.spacing).to_dict() if len(found) > 1 else None
 
 
 def summary_of(item: Mapping[Any, Any], key: str, spacing: Sequence[float]) -> ScanSummary:

@@ -16,12 +16,12 @@ from neuroxai.attribution import start_of
 from neuroxai.bands import limit_of
 from neuroxai.cohort import check_distinct, class_groups
 from neuroxai.cohort.seen import SeenScans
-from neuroxai.components.cohort_figures import display, held_out_of, settled
-from neuroxai.components.facts import hidden_facts, relative_source, run_facts
+from neuroxai.components.cohort_figures import display, held_out_of, own_scale
+from neuroxai.components.facts import choices, hidden_facts, prepared_facts, relative_source, run_facts
 from neuroxai.components.predictions import class_of, prediction_rows, write_predictions
 from neuroxai.components.scores import Scores
 from neuroxai.components.shares import gathered, in_charge, own_share, write_regions
-from neuroxai.components.standing import check_source, names_digest, renamed, standing, written
+from neuroxai.components.standing import check_source, drop_changed, names_digest, renamed, standing, written
 from neuroxai.components.weights import read_record
 from neuroxai.evaluation.fit import FAR
 from neuroxai.io import scales
@@ -30,9 +30,6 @@ from neuroxai.preprocess.native import native_of
 from neuroxai.space import Space, Volume
 
 _log = logging.getLogger("neuroxai")
-
-# what heatmaps must have in common to share a scale
-SCALED_BY = ("method", "options", "start", "explained", "checkpoint_sha256", "network_space")
 
 
 class HeatmapSaver:
@@ -112,22 +109,17 @@ class HeatmapSaver:
         conditions: Mapping[str, Any] | None = None,
         accept_unfit: bool = False,
     ) -> None:
-        self.output_dir = Path(output_dir)
-        self.space = space
-        self.classes = list(classes)
-        self.native = native and maps
-        self.maps = maps
-        self.failures: list[dict[str, str]] = []
-        self.scores = Scores(atlas, labels, space, score_space)
+        self.output_dir, self.space, self.classes = Path(output_dir), space, list(classes)
         self.accept_unfit = accept_unfit
-        self.dataset_dir = Path(dataset_dir).resolve() if dataset_dir else None
-        self.seen = SeenScans(read_record(checkpoint) if checkpoint else {}, self.dataset_dir)
-        self.listed = {"datalist": self._relative(datalist) if datalist else None, "part": part if datalist else None}
+        self.failures: list[dict[str, str]] = []
         self._asked: list[dict[str, Any]] = []
+        self.dataset_dir = Path(dataset_dir).resolve() if dataset_dir else None
         self._folder = str(self.dataset_dir) if self.dataset_dir else None
+        self.listed = {"datalist": self._relative(datalist) if datalist else None, "part": part if datalist else None}
+        self.seen = SeenScans(read_record(checkpoint) if checkpoint else {}, self.dataset_dir)
+        self.scores = Scores(atlas, labels, space, score_space)
         self._atlas = None if self.scores.scorers is None else self.scores.scorers.atlas
         self.names = names_digest(self._atlas)
-        self._weights = Path(checkpoint).parent if checkpoint else None
         hidden = hidden_facts(layer, neuron, conditions)
         self.label = io.start_label(hidden["layer"], hidden["neuron"], hidden["conditions"])
         self.facts: dict[str, Any] = {
@@ -135,18 +127,18 @@ class HeatmapSaver:
             "start": start_of(method, start) if layer is None else None,
             "explained": target if layer is None else None,
             **hidden,
-            "native": self.native,
+            "native": native and maps,
             "maps": maps,
             "score_space": score_space,
         }
-
-        self._key = {k: v for k, v in self.facts.items() if k in SCALED_BY}
+        self._weights = Path(checkpoint).parent if checkpoint else None
+        self._key = choices(self.facts)
         self._stored = None if self._weights is None or self.label else scales.stored_scale(self._weights, self._key)
 
     @property
     def regions(self) -> Atlas | None:
         """The atlas on the network's grid, or None where no regions are scored."""
-        return None if self.scores.scorers is None else self.scores.scorers.atlas.resampled_to(self.space)
+        return None if self._atlas is None else self._atlas.resampled_to(self.space)
 
     def attach(self, engine: Engine) -> None:
         """Attach to an evaluator whose inferer is an `AttributionInferer` (``decollate`` off)."""
@@ -172,7 +164,10 @@ class HeatmapSaver:
         scan = Path(item["image"])
         if sidecar is None or sidecar.get("source") != self._relative(str(scan)) or not scan.is_file():
             return None
-        return sidecar if not content or sidecar.get("source_sha256") == io.sha256(scan) else None
+        if not content:
+            return sidecar
+        same = sidecar.get("orientation") == io.told_orientation(scan)
+        return sidecar if same and sidecar.get("source_sha256") == io.sha256(scan) else None
 
     def _standing(self, who: tuple[str, str], content: bool) -> dict[str, Any] | None:
         """Return the sidecar of results that stand whole and were made with these settings; names are mended."""
@@ -188,14 +183,15 @@ class HeatmapSaver:
         return sidecar
 
     def _finish(self, engine: Engine) -> None:
-        own = [failure.__dict__ for failure in getattr(engine.data_loader, "failures", [])]
-        self.failures = gathered(own, self.output_dir)
+        self.failures = gathered([one.__dict__ for one in getattr(engine.data_loader, "failures", [])], self.output_dir)
         if not in_charge():
             return
         failed = {(one["participant_id"], one["session_id"]) for one in self.failures}
         rows, regions = self._rows_before(failed | {_who(item) for item in self._asked})
         for item in self._asked:
             who = _who(item)
+            if who in failed:
+                drop_changed(sidecar_of(self._path(*who, "network")), Path(item["image"]))
             # contents were compared when the work was shared out
             sidecar = self._finished(item, content=False) if who not in failed else None
             if sidecar is not None:
@@ -253,15 +249,17 @@ class HeatmapSaver:
 
     def _common_scale(self, scans: Sequence[tuple[str, str, Path]]) -> scales.Scale | None:
         """Settle one scale for all heatmaps of the folder."""
-        found = [self._standing((participant, session), content=False) for participant, session, _ in scans]
-        sidecars = [one for one in found if one is not None]
-        own, scale = settled(sidecars, self._stored, class_groups(self.classes)[1])
-        if scale is not None and self.maps:
+        sidecars = [one for *who, _ in scans if (one := self._standing((who[0], who[1]), content=False)) is not None]
+        patients = class_groups(self.classes)[1]
+        scale = scales.wider(own_scale(sidecars, patients), self._stored)
+        if scale is not None and self.facts["maps"]:
             for one in sidecars:
                 row = one["prediction"]
                 display(one, sidecar_of(self._path(row["participant_id"], row["session_id"], "network")), scale)
-        if own is not None and self._weights is not None:
-            scales.store_scale(self._weights, self._key, own)
+        # as with the AUC, what comes with the bundle is of scans that the network has not learned by heart
+        unseen = own_scale([one for one in sidecars if one.get("seen") != "training"], patients)
+        if unseen is not None and self._weights is not None:
+            scales.store_scale(self._weights, self._key, unseen)
         return scale
 
     def _write(self, engine: Engine) -> None:
@@ -288,10 +286,7 @@ class HeatmapSaver:
     ) -> None:
         participant, session = row["participant_id"], row["session_id"]
         description = f"neuroxai {self._description} of {explained['target'] or 'a hidden layer'}"
-        network, digest = Volume(heatmap, self.space), io.sha256(source)
-        # that of all scans is known at the end (`_common_scale`)
-        limit = limit_of(heatmap)
-        shown = limit if self._stored is None else max(limit, self._stored.limit)
+        limit, digest = limit_of(heatmap), io.sha256(source)
         sidecar = {
             **self.facts,
             **explained,
@@ -302,50 +297,39 @@ class HeatmapSaver:
             "source_sha256": digest,
             "seen": self.seen.part(participant, digest),
             "source_folder": self._folder,
+            "orientation": io.told_orientation(source),
+            "prepared": prepared_facts(source),
             "names_sha256": self.names,
             "relevance_sum": float(np.sum(heatmap, dtype=np.float64)),
             "relevance_absolute": float(np.abs(heatmap).sum(dtype=np.float64)),
             "relevance_limit": limit,
         }
         files: list[Path] = []
-        if self.native:
-            # interpolated for looking at (smoothed where the scan is coarser): sums are taken in the network's space
-            native = network.resampled_to(scan)
-            path = self._path(participant, session, "orig")
-            io.write_volume(path, native, description=description, display=shown)
-            io.write_json(sidecar_of(path), {**sidecar, "space": scan.to_dict()})
-            files += [
-                path,
-                sidecar_of(path),
-                *self._write_scanner(participant, session, network, source, sidecar, description, shown),
-            ]
+        for space, volume in self._grids(Volume(heatmap, self.space), scan, source).items():
+            path = self._path(participant, session, space)
+            # the limit of all scans is known at the end (`_common_scale`)
+            shown = scales.common_limit(self._stored, limit)
+            files.append(io.write_volume(path, volume, description=description, display=shown))
+            if space != "network":
+                files.append(io.write_json(sidecar_of(path), {**sidecar, "space": volume.space.to_dict()}))
         path = self._path(participant, session, "network")
-        if self.maps:
-            io.write_volume(path, network, description=description, display=shown)
-            files.append(path)
         if table is not None:
             files.append(io.write_tsv(regions_of(path), table))
         sidecar["files"] = written(sidecar_of(path), files)
         io.write_json(sidecar_of(path), {**sidecar, "space": self.space.to_dict()})
 
-    def _write_scanner(
-        self,
-        participant: str,
-        session: str,
-        network: Volume,
-        source: str,
-        sidecar: dict[str, Any],
-        description: str,
-        shown: float,
-    ) -> list[Path]:
-        """Bring the heatmap of a prepared scan back to the scan as the scanner gave it, which the clinician knows."""
-        scanner = native_of(source)
-        if scanner is None:
-            return []
-        path = self._path(participant, session, scanner.label)
-        io.write_volume(path, scanner(network), description=description, display=shown)
-        io.write_json(sidecar_of(path), {**sidecar, "space": scanner.space.to_dict()})
-        return [path, sidecar_of(path)]
+    def _grids(self, network: Volume, scan: Space, source: str) -> dict[str, Volume]:
+        """Return a heatmap on each grid that it is written on, by the label of its space.
+
+        Off the network's grid it is interpolated for looking at (smoothed where the scan is coarser). The map of a
+        prepared scan goes back to the scan as the scanner gave it, which the clinician knows.
+        """
+        found = {"network": network} if self.facts["maps"] else {}
+        if self.facts["native"]:
+            found["orig"] = network.resampled_to(scan)
+            if (scanner := native_of(source)) is not None:
+                found[scanner.label] = scanner(network)
+        return found
 
     def _path(self, participant: str, session: str | None, space: str) -> Path:
         return io.inside(

@@ -12,8 +12,10 @@ import torch
 from ignite.engine import Engine, Events
 
 from neuroxai import io
+from neuroxai.cohort.seen import SeenScans
 from neuroxai.components.fit import COLUMNS, fit_columns
 from neuroxai.components.metrics import probabilities
+from neuroxai.components.weights import read_record
 from neuroxai.evaluation.fit import FAR, FAR_FROM, FITS, NEARLY, NEARLY_FROM
 
 _log = logging.getLogger("neuroxai")
@@ -50,12 +52,19 @@ class PredictionSaver:
         Class names in the order of labels.
     target : int
         Class whose logit is the score (for two logits); 1 as a rule.
+    checkpoint, dataset_dir : str
+        The weights' path and the cohort's folder, by which is told whether the network had seen a scan; without the
+        former it is not.
     """
 
-    def __init__(self, output_dir: str, classes: Sequence[str], target: int = 1) -> None:
+    def __init__(
+        self, output_dir: str, classes: Sequence[str], target: int = 1, checkpoint: str = "", dataset_dir: str = ""
+    ) -> None:
         self.path = Path(output_dir) / "predictions.tsv"
         self.classes = list(classes)
         self.target = target
+        folder = Path(dataset_dir).resolve() if dataset_dir else None
+        self.seen = SeenScans(read_record(checkpoint), folder) if checkpoint else None
         self.rows: list[dict[str, Any]] = []
 
     def attach(self, engine: Engine) -> None:
@@ -65,7 +74,12 @@ class PredictionSaver:
         engine.add_event_handler(Events.COMPLETED, self._write)
 
     def _collect(self, engine: Engine) -> None:
-        self.rows.extend(prediction_rows(engine.state.batch, engine.state.output["pred"], self.classes, self.target))
+        batch = engine.state.batch
+        rows = prediction_rows(batch, engine.state.output["pred"], self.classes, self.target)
+        if self.seen is not None:
+            for row, source in zip(rows, batch["source"], strict=True):
+                row["seen"] = self.seen.part(row["participant_id"], io.sha256(source))
+        self.rows.extend(rows)
 
     def _write(self, engine: Engine) -> None:
         write_predictions(self.path, self.rows, self.classes)
@@ -82,6 +96,8 @@ class MetricSaver:
         Part of the datalist that is evaluated.
     checkpoint : str
         The weights' path, for the checksum.
+
+    The file says over how many scans the figures are taken, and which were left out.
     """
 
     def __init__(self, output_dir: str, part: str, checkpoint: str) -> None:
@@ -93,8 +109,12 @@ class MetricSaver:
         engine.add_event_handler(Events.COMPLETED, self._write)
 
     def _write(self, engine: Engine) -> None:
+        # the data set of a bundle's evaluation knows the scans that it left out
+        dataset = getattr(engine.data_loader, "dataset", None)
+        left_out = [one.__dict__ for one in getattr(dataset, "failures", ())]
+        scans = {} if dataset is None else {"scans": len(dataset), "left_out": left_out}
         figures = {k: float(v) if math.isfinite(v) else None for k, v in engine.state.metrics.items()}
-        io.write_json(self.path, {**self.facts, **figures})
+        io.write_json(self.path, {**self.facts, **scans, **figures})
         _log.info("  ".join(f"{k} {v:.4g}" for k, v in engine.state.metrics.items()))
 
 
@@ -126,14 +146,16 @@ def class_of(label: Any, classes: Sequence[str]) -> str | None:
 
 
 def write_predictions(path: Path, rows: Sequence[dict[str, Any]], classes: Sequence[str]) -> None:
-    """Write the table of predictions, sorted by participant and session; nothing where there is no row."""
+    """Write the table of predictions, sorted by participant and session; none is left where there is no row."""
     if not rows:
+        for stale in (path, path.with_suffix(".json")):
+            stale.unlink(missing_ok=True)
         return
     import pandas as pd
 
     columns = ["participant_id", "session_id", "true", "predicted", *(f"probability_{c}" for c in classes), "score"]
     columns += COLUMNS
-    # explanations tell too whether the network had seen the scan
+    # where the weights are known, so is whether the network had seen the scan
     columns += ["seen"] if any("seen" in row for row in rows) else []
     frame = pd.DataFrame(list(rows), columns=columns)
     io.write_tsv(path, frame.sort_values(["participant_id", "session_id"], kind="stable"))

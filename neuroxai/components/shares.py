@@ -62,7 +62,7 @@ def gathered(failures: Sequence[dict[str, str]], folder: Path) -> list[dict[str,
 
 
 def write_regions(path: Path, tables: Sequence[tuple[str, str, Path]]) -> None:
-    """Write the region scores of all scans as one table, by participant and session; nothing where there is none.
+    """Write the region scores of all scans as one table, by participant and session; none is left where there is none.
 
     Parameters
     ----------
@@ -81,3 +81,5 @@ def write_regions(path: Path, tables: Sequence[tuple[str, str, Path]]) -> None:
         frames.append(frame)
     if frames:
         io.write_tsv(path, pd.concat(frames, ignore_index=True))
+    else:
+        path.unlink(missing_ok=True)

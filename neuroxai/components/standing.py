@@ -42,6 +42,16 @@ def standing(sidecar: Path, content: bool = True) -> dict[str, Any] | None:
     return facts
 
 
+def drop_changed(sidecar: Path, scan: Path) -> None:
+    """Remove what stands of a scan that could not be explained now, if it is of a content that the scan has no more."""
+    facts = standing(sidecar, content=False)
+    if facts is None or not scan.is_file() or facts.get("source_sha256") == io.sha256(scan):
+        return
+    for name in facts["files"]:
+        io.inside(sidecar.parent, name).unlink(missing_ok=True)
+    sidecar.unlink()
+
+
 def names_digest(atlas: Any) -> str | None:
     """Return a checksum of an atlas's names, by which a corrected table of labels is noticed; None without atlas."""
     if atlas is None:
@@ -56,7 +66,7 @@ def renamed(heatmap: Path, sidecar: Path, facts: dict[str, Any], atlas: Any) -> 
     """
     names: Mapping[int, str] = atlas.names
     path = regions_of(heatmap)
-    table = io.read_tsv(path, required=("index", "name"))
+    table = io.read_tsv(path, required=("name",), numbers=("index",))
     if sorted(int(index) for index in table["index"]) != sorted(names):
         return None
     table["name"] = [names[int(index)] for index in table["index"]]

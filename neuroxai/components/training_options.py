@@ -87,6 +87,7 @@ CHECKS: dict[str, Check] = {
     "checkpointing": _TEXT_FLAG,
     "compile": _TEXT_FLAG,
     "tensorboard": _TEXT_FLAG,
+    "accept_unfit": _TEXT_FLAG,
 }
 
 

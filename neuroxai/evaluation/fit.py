@@ -37,7 +37,8 @@ NEARLY_FROM, FAR_FROM = 3.0, 6.0
 """Distances from the training scans, in their standard deviations, from which a scan fits nearly, and not at all."""
 
 MOST_SCANS = 100  # training scans measured; more would hardly change medians and spreads
-_FORMAT = 1
+_FORMAT = 2
+_LATER = {"contrast"}  # measures that records of format 1 do not have
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,8 @@ class FitRecord:
             raise SpaceError(f"the scan is on a grid of {scan.shape} voxels, the training scans on {self.shape}")
         measures = measures_of(scan, self.presence, self.image, self.quantiles, self._pose)
         beyond = {}
-        for name, measure in MEASURES.items():
+        for name in self.centre:
+            measure = MEASURES[name]
             deviation = (linear(name, measures[name]) - self.centre[name]) / self.spread[name]
             beyond[name] = abs(deviation) if measure.side == 0 else max(0.0, measure.side * deviation)
         distance = math.sqrt(sum(value**2 for value in beyond.values()))
@@ -160,7 +162,7 @@ class FitRecord:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; the maps as compressed bytes of 8 bit."""
         return {
-            "format": _FORMAT,
+            "format": _FORMAT if self.centre.keys() == MEASURES.keys() else 1,
             "scans": self.scans,
             "shape": list(self.shape),
             "spacing": list(self.spacing),
@@ -181,12 +183,13 @@ class FitRecord:
             If it is none, or of a later version.
         """
         try:
-            if values["format"] != _FORMAT:
+            if values["format"] not in (1, _FORMAT):
                 raise InputError(
-                    f"what training scans look like is kept in format {values['format']!r}, expected {_FORMAT}; "
+                    f"what training scans look like is kept in format {values['format']!r}, expected {_FORMAT} or 1; "
                     "update neuroxai, or train the bundle again"
                 )
             shape, spacing = tuple(map(int, values["shape"])), tuple(map(float, values["spacing"]))
+            names = [name for name in MEASURES if values["format"] > 1 or name not in _LATER]
             coarse = tuple(-(-n // size) for n, size in zip(shape, block_of(spacing), strict=True))
             return cls(
                 int(values["scans"]),
@@ -195,8 +198,8 @@ class FitRecord:
                 _unpacked(values["presence"], coarse),
                 _unpacked(values["image"], coarse),
                 np.array([float(value) for value in values["quantiles"]]).reshape(QUANTILES.shape),
-                {name: float(values["centre"][name]) for name in MEASURES},
-                {name: float(values["spread"][name]) for name in MEASURES},
+                {name: float(values["centre"][name]) for name in names},
+                {name: float(values["spread"][name]) for name in names},
             )
         except (KeyError, TypeError, ValueError, ZeroDivisionError, zlib.error) as error:
             if isinstance(error, InputError):

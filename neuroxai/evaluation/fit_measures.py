@@ -16,7 +16,10 @@ from neuroxai.evaluation.coarse_pose import CoarsePose
 BLOCK = 8.0  # mm; where the brain lies and the mean image are kept at this resolution
 QUANTILES = np.linspace(0.05, 0.95, 10)
 _CORE, _PLACE, _RIM = 0.95, 0.5, 0.05
-_ALIKE = 0.95
+_ALIKE = {"likeness": 0.95, "contrast": 0.7}
+"""Correlations from which scans are alike enough. Simulated ones come so near to 1 that a degree would tell. Brains of
+one contrast, of whatever scanner, stand in one order of brightness by .6 or more (most by .7), of two by .45 at most.
+"""
 _RATIOS = ("detail", "range")
 _WEAK, _FULL = 0.5, 0.4  # of the upper quartile: darker voxels are no tissue (or a rim); from it a block is full
 
@@ -49,6 +52,8 @@ MEASURES: Mapping[str, Measure] = {
     "shifted": Measure(2.0, 1, "it lies {value:.0f} mm from the mean training scan (there {usual:.0f})"),
     "background": Measure(0.08, 0, "{value:.0%} of its voxels are exactly 0 (in training scans {usual:.0%})"),
     "likeness": Measure(0.15, -1, "its correlation with the mean training scan is {value:.2f} (there {usual:.2f})"),
+    "contrast": Measure(0.06, -1, "its tissues are bright in another order, by a rank correlation of {value:.2f} with "
+                                 "the mean training scan (there {usual:.2f} or more): another kind of scan?"),
     "intensity": Measure(0.03, 1, "its intensities are distributed otherwise, by {value:.2f} (there {usual:.2f})"),
     "range": Measure(0.35, 0, "its intensities span {value:.2f} times the range that training scans span"),
     "detail": Measure(0.4, 0, "values change by {value:.3f} of their range from voxel to voxel (there {usual:.3f})"),
@@ -142,21 +147,33 @@ def measures_of(
     scan: ScanSummary, presence: NDArray[Any], image: NDArray[Any], quantiles: NDArray[Any], pose: CoarsePose
 ) -> dict[str, float]:
     """Return the figures of one scan against the mean training scan's maps, quantiles and pose."""
-    core, rim, place = presence > _CORE, presence < _RIM, presence > _PLACE
+    core, place = presence > _CORE, presence > _PLACE
     width = float(quantiles[-1] - quantiles[0])
+    ranks = (np.argsort(np.argsort(values[core], kind="stable"), kind="stable") for values in (scan.image, image))
     turned, shifted = pose([scan.presence, scan.image])
     return {
         "missing": float(1 - scan.presence[core].mean(dtype=np.float64)) if core.any() else 0.0,
-        "outside": float(scan.presence[rim].sum(dtype=np.float64) / scan.presence.sum(dtype=np.float64)),
+        "outside": outside_of(scan, presence),
         "turned": turned,
         "shifted": shifted,
         "background": scan.background,
         "likeness": _correlation(scan.image[place], image[place]),
+        "contrast": _correlation(*ranks),
         "intensity": float(np.abs(_shape(scan.quantiles) - _shape(quantiles)).mean()),
         "range": float(scan.quantiles[-1] - scan.quantiles[0]) / width if width > 0 else 1.0,
         "detail": scan.detail,
         "plateaus": scan.plateaus,
     }
+
+
+def outside_of(scan: ScanSummary, presence: NDArray[Any]) -> float:
+    """Return the share of a scan's signal that lies where `presence` has none."""
+    return float(scan.presence[presence < _RIM].sum(dtype=np.float64) / scan.presence.sum(dtype=np.float64))
+
+
+def presence_of(brain: NDArray[np.bool_], spacing: Sequence[float]) -> Array:
+    """Return the share of each block that a mask fills, as `ScanSummary.presence` has it."""
+    return _blocks(brain.astype(np.float32), block_of(spacing))
 
 
 def block_of(spacing: Sequence[float]) -> tuple[int, ...]:
@@ -171,15 +188,14 @@ def pose_of(presence: Array, image: Array, spacing: Sequence[float]) -> CoarsePo
 
 def linear(name: str, value: float) -> float:
     """Bring a measure to a scale on which scans vary evenly: Fisher's transform for a correlation, else a logarithm."""
-    if name == "likeness":
-        # above it scans are alike enough: simulated ones come so near to 1 that a degree would tell
-        return math.atanh(min(max(value, -_ALIKE), _ALIKE))
+    if name in _ALIKE:
+        return math.atanh(min(max(value, -0.95), _ALIKE[name]))
     return math.log(max(value, 1e-4)) if name in _RATIOS else value
 
 
 def from_linear(name: str, linear: float) -> float:
     """Undo `linear`."""
-    return math.tanh(linear) if name == "likeness" else math.exp(linear) if name in _RATIOS else linear
+    return math.tanh(linear) if name in _ALIKE else math.exp(linear) if name in _RATIOS else linear
 
 
 def _shape(quantiles: NDArray[Any]) -> NDArray[np.float64]:

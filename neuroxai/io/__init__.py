@@ -19,10 +19,20 @@ from neuroxai.io.dicom import (
 from neuroxai.io.files import atomic, content_sha256, copy_file, inside, is_temporary, link_file, named_path, sha256
 from neuroxai.io.names import group_name, heatmap_name, method_label, start_label, transform_name
 from neuroxai.io.nifti import read_labels, read_orientation, read_space, read_volume, write_volume
-from neuroxai.io.orientation import Orientation
+from neuroxai.io.orientation import Orientation, told_orientation
 from neuroxai.io.outputs import check_file, check_folder, json_of, table_of
 from neuroxai.io.rows import delimited
-from neuroxai.io.tables import read_json, read_object, read_tsv, write_json, write_text, write_tsv
+from neuroxai.io.tables import (
+    parse_json,
+    parse_pairs,
+    read_beside,
+    read_json,
+    read_object,
+    read_tsv,
+    write_json,
+    write_text,
+    write_tsv,
+)
 from neuroxai.io.transforms import read_affine, read_warp, write_affine, write_warp
 
 __all__ = [
@@ -48,7 +58,10 @@ __all__ = [
     "list_series",
     "method_label",
     "named_path",
+    "parse_json",
+    "parse_pairs",
     "read_affine",
+    "read_beside",
     "read_json",
     "read_labels",
     "read_object",
@@ -65,6 +78,7 @@ __all__ = [
     "source_of",
     "start_label",
     "table_of",
+    "told_orientation",
     "transform_name",
     "write_affine",
     "write_json",

@@ -41,12 +41,35 @@ def heatmap_name(participant: str, session: str | None, space: str, method: str,
     """
     parts = [part for part in (participant, session) if part]
     name = f"{'_'.join(parts)}_space-{space}_desc-{method_label(method)}{start}_heatmap.nii.gz"
-    return "/".join([*(part for part in (participant, without_run(session)) if part), "anat", name])
+    return f"{anatomy_folder(participant, session)}/{name}"
 
 
 def without_run(session: str | None) -> str | None:
     """Return the visit of a scan's session, to which its run may be added: ``ses-1`` of ``ses-1_run-2``."""
     return re.sub(r"(?:^|_)run-[A-Za-z0-9+]+$", "", session or "") or None
+
+
+def filled_in(template: str, participant: str, session: str | None, what: str) -> Path:
+    """Return a path in which ``{participant}``, ``{session}`` and ``{run}`` stand for a scan's identifiers.
+
+    Raises
+    ------
+    InputError
+        If something else stands in braces; `what` names the option.
+    """
+    visit = without_run(session) or ""
+    run = (session or "").removeprefix(visit).strip("_")
+    text = template
+    for name, value in {"participant": participant, "session": visit, "run": run}.items():
+        text = text.replace(f"{{{name}}}", value)
+    if "{" in text or "}" in text:
+        raise InputError(f"{what} is {template!r}, wanted {{participant}}, {{session}} or {{run}} alone in braces")
+    return Path(text).expanduser().resolve()
+
+
+def anatomy_folder(participant: str, session: str | None) -> str:
+    """Return the folder of a scan's files relative to its derivative's: runs of a visit lie side by side."""
+    return "/".join([*(part for part in (participant, without_run(session)) if part), "anat"])
 
 
 def sidecar_of(image: Path) -> Path:
@@ -74,7 +97,7 @@ def transform_name(participant: str, session: str | None, source: str, target: s
     Parameters
     ----------
     participant, session : str
-        Identifiers as in participants.tsv; the session may be empty.
+        Identifiers as in participants.tsv; the session may be empty, and end in a run.
     source, target : str
         Labels of the images: the transform carries the source's image to the target's grid.
     kind : {"affine", "warp"}
@@ -97,7 +120,7 @@ def transform_name(participant: str, session: str | None, source: str, target: s
             raise InputError(f"label {label!r} of a transform, wanted letters and digits alone, such as 'T1w'")
     parts = [part for part in (participant, session) if part]
     name = f"{'_'.join(parts)}_from-{source}_to-{target}_mode-image_desc-{kind}_xfm{_ENDINGS[kind]}"
-    return "/".join([*parts, "anat", name])
+    return f"{anatomy_folder(participant, session)}/{name}"
 
 
 def start_label(layer: str | None, neuron: Any = None, conditions: Mapping[str, Sequence[int]] | None = None) -> str:

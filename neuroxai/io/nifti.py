@@ -14,6 +14,7 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import DTypeLike, NDArray
 
 from neuroxai.errors import DimensionsError, InputError, NeuroxaiError, SpaceError
+from neuroxai.io.dicom.files import is_dicom
 from neuroxai.io.files import atomic
 from neuroxai.io.header import (
     MOST_HEADER,
@@ -194,6 +195,10 @@ def open_image(path: str | os.PathLike[str]) -> Any:
     except NeuroxaiError:
         raise
     except Exception as error:  # strangers' bytes make readers raise almost anything
+        if is_dicom(file):
+            raise InputError(
+                f"{file}: is DICOM, expected NIfTI; `neuroxai prepare` and `neuroxai explain` take a DICOM series"
+            ) from None
         raise InputError(
             f"{file}: cannot be read as an image ({_first_line(error)}); copy or convert it again"
         ) from None

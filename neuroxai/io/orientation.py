@@ -9,6 +9,7 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+from nibabel.filebasedimages import ImageFileError
 from numpy.typing import NDArray
 
 from neuroxai.errors import InputError, SpaceError
@@ -104,6 +105,21 @@ def affine_of(image: Any, path: str | os.PathLike[str]) -> NDArray[np.float64]:
                 f"{extent:.3g} mm long, wanted 1 to 10,000; if its numbers are millimetres, set xyzt_units to mm"
             )
     return affine
+
+
+def told_orientation(path: str | os.PathLike[str]) -> str | None:
+    """Return the axis codes that the user gave (``--orientation``) if they are what this image is read by.
+
+    None where the image's header says it itself, or nothing was given.
+    """
+    codes = os.environ.get(VARIABLE)
+    if not codes or not Path(path).is_file():
+        return None
+    try:
+        image: Any = nib.load(path)
+    except (ImageFileError, OSError, ValueError):
+        return None  # is refused where it is read
+    return None if _oriented(image, Path(path)) else check_codes(codes)
 
 
 def millimetres(image: Any) -> float:

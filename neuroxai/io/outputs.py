@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from neuroxai.errors import InputError
+from neuroxai.io.tables import read_json
 
 _LONGEST_HEADER = 1 << 20  # bytes
 Place = str | os.PathLike[str]
@@ -41,6 +41,8 @@ def check_file(
     _not_an_input(option, target, inputs)
     if target.is_dir():
         raise InputError(f"{option} {target}: is a folder, wanted a file for the {what}; add a file's name")
+    if target.exists() and not target.is_file():
+        raise InputError(f"{option} {target}: is a pipe, a socket or a device, wanted a file for the {what}; name one")
     if target.exists() and not ours(target):
         raise InputError(
             f"{option} {target}: exists and is no {what}, and would be lost; name a new file, or delete that one first"
@@ -117,8 +119,8 @@ def json_of(*keys: str) -> Callable[[Path], bool]:
 
     def known(path: Path) -> bool:
         try:
-            value = json.loads(path.read_text(encoding="utf-8-sig"))
-        except (ValueError, RecursionError):
+            value = read_json(path)
+        except InputError:
             return False
         return isinstance(value, dict) and all(key in value for key in keys)
 

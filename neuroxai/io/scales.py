@@ -16,6 +16,8 @@ from neuroxai.io.tables import read_json, write_json
 FILE = "heatmap_scales.json"
 """Beside the weights that it belongs to."""
 FEWEST = 5  # scans of which a scale is kept with the bundle
+# of what is noted of heatmaps, what they must have in common to share a scale
+_KEY = ("method", "options", "start", "explained", "checkpoint_sha256", "network_space")
 _SUMMARISED = 101  # totals kept of the patients, from the lowest to the highest
 _CAL = 124  # where a NIfTI-1 header has cal_max and cal_min
 
@@ -66,6 +68,11 @@ def wider(own: Scale | None, stored: Scale | None) -> Scale | None:
     return replace(own if own.limit >= stored.limit else stored, patients=patients)
 
 
+def common_limit(scale: Scale | None, own: float) -> float:
+    """Return the limit of one heatmap's picture: the common scale's, unless the map itself is stronger."""
+    return own if scale is None else max(scale.limit, own)
+
+
 def read_scale(record: Mapping[str, Any]) -> Scale | None:
     """Return the scale that a run's record notes; None where it notes none that can be used."""
     noted: Any = record.get("scale")
@@ -82,20 +89,21 @@ def scale_record(scale: Scale | None) -> dict[str, Any] | None:
     return None if scale is None else {**asdict(scale), "patients": list(scale.patients)}
 
 
-def stored_scale(folder: Path, key: Mapping[str, Any]) -> Scale | None:
-    """Return the scale that a bundle keeps beside its weights for heatmaps made so; None where it keeps none."""
+def stored_scale(folder: Path, facts: Mapping[str, Any]) -> Scale | None:
+    """Return the scale that a bundle keeps beside its weights for heatmaps of which this is noted; None without."""
+    key = _key(facts)
     kept = next((one for one in _kept(folder) if one.get("key") == key), None)
     return None if kept is None else read_scale(kept)
 
 
-def store_scale(folder: Path, key: Mapping[str, Any], scale: Scale) -> bool:
+def store_scale(folder: Path, facts: Mapping[str, Any], scale: Scale) -> bool:
     """Keep a scale of enough scans beside the weights, unless one of as many is there; a bundle may be read-only."""
-    there = stored_scale(folder, key)
+    there, key = stored_scale(folder, facts), _key(facts)
     if scale.scans < FEWEST or not scale.patients or (there is not None and there.scans >= scale.scans):
         return False
     others = [one for one in _kept(folder) if one.get("key") != key]
     try:
-        kept = {"key": dict(key), "scale": scale_record(Scale(scale.limit, "bundle", scale.scans, scale.patients))}
+        kept = {"key": key, "scale": scale_record(Scale(scale.limit, "bundle", scale.scans, scale.patients))}
         write_json(folder / FILE, {"scales": [*others, kept]})
     except OSError:
         return False
@@ -115,6 +123,10 @@ def set_display(path: Path, limit: float) -> bool:
         # mtime 0: same data, same bytes
         temporary.write_bytes(gzip.compress(bytes(content), compresslevel=4, mtime=0) if packed else bytes(content))
     return True
+
+
+def _key(facts: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: facts[name] for name in _KEY if name in facts}
 
 
 def _kept(folder: Path) -> list[dict[str, Any]]:

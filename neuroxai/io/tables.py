@@ -6,13 +6,15 @@ import csv
 import io
 import json
 import os
+import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neuroxai.errors import InputError
 from neuroxai.io.files import atomic
+from neuroxai.io.names import sidecar_of
 from neuroxai.io.rows import even_rows, guarded, unguarded
 
 if TYPE_CHECKING:
@@ -23,7 +25,9 @@ _MISSING = ["", "n/a", "N/A", "N/a", "n/A", "nan", "NaN", "NAN"]
 _NAMES = ("participant_id", "session_id", "name", "true", "predicted")
 
 
-def read_tsv(path: str | os.PathLike[str], required: Sequence[str] = (), text: bool = False) -> pd.DataFrame:
+def read_tsv(
+    path: str | os.PathLike[str], required: Sequence[str] = (), text: bool = False, numbers: Sequence[str] = ()
+) -> pd.DataFrame:
     """Read a tab-separated table; identifiers stay text, ``n/a``, ``NaN`` and empty cells are missing values.
 
     A row is one line, see `neuroxai.io.rows`. An apostrophe that `write_tsv` put before what a spreadsheet would
@@ -37,12 +41,14 @@ def read_tsv(path: str | os.PathLike[str], required: Sequence[str] = (), text: b
         Columns that must be there.
     text : bool
         Leave all cells as they are written: ``01`` and ``1`` are two labels.
+    numbers : sequence of str
+        Columns that must be there and hold finite numbers, or nothing.
 
     Raises
     ------
     InputError
-        If the file is absent, is not a table (an unclosed quote, more or fewer cells than the header), or lacks a
-        column.
+        If the file is absent, is not a table (an unclosed quote, more or fewer cells than the header), lacks a
+        column, or holds something else where numbers are expected.
     """
     import pandas as pd
 
@@ -58,7 +64,7 @@ def read_tsv(path: str | os.PathLike[str], required: Sequence[str] = (), text: b
     twice = [name for name, count in Counter(columns).items() if count > 1]
     if twice:
         raise InputError(f"{file}: column {twice[0]!r} stands twice, wanted once; rename or delete one")
-    missing = [c for c in required if c not in columns]
+    missing = [c for c in (*required, *numbers) if c not in columns]
     if missing:
         raise InputError(f"{file}: column {missing[0]!r} is absent; the table has {', '.join(columns)[:1000]}")
     canonical = io.StringIO(newline="")
@@ -66,7 +72,7 @@ def read_tsv(path: str | os.PathLike[str], required: Sequence[str] = (), text: b
         [columns, *([unguarded(cell) for cell in row] for row in rows)]
     )
     canonical.seek(0)
-    return pd.read_csv(
+    frame = pd.read_csv(
         canonical,
         sep="\t",
         na_values=_MISSING,
@@ -75,6 +81,17 @@ def read_tsv(path: str | os.PathLike[str], required: Sequence[str] = (), text: b
         index_col=False,
         skip_blank_lines=False,
     )
+    for name in numbers:
+        values = pd.to_numeric(frame[name], errors="coerce")
+        bad = frame[name].notna() & ~values.between(-sys.float_info.max, sys.float_info.max)
+        if bad.any():
+            row = int(bad.to_numpy().argmax())
+            raise InputError(
+                f"{file}: column {name!r} holds {str(frame[name][row])[:60]!r} in row {row + 1}, expected a finite "
+                "number; make the table again"
+            )
+        frame[name] = values
+    return frame
 
 
 def write_tsv(path: str | os.PathLike[str], frame: pd.DataFrame) -> Path:
@@ -93,21 +110,82 @@ def _guarded(value: Any) -> Any:
     return guarded(value) if isinstance(value, str) else value
 
 
+def read_beside(image: Path) -> dict[str, Any]:
+    """Return what the JSON file beside an image says; empty where there is none that can be used."""
+    sidecar = sidecar_of(image)
+    try:
+        facts = read_json(sidecar) if sidecar.is_file() else {}
+    except InputError:
+        return {}
+    return facts if isinstance(facts, dict) else {}
+
+
 def read_json(path: str | os.PathLike[str]) -> Any:
     """Read a JSON file.
 
     Raises
     ------
     InputError
-        If the file is absent or is not JSON.
+        If the file is absent, is not JSON, or gives one key two values.
     """
     file = Path(path)
     if not file.is_file():
         raise InputError(f"{file}: no such file; give the path of a JSON file")
     try:
-        return json.loads(file.read_text(encoding="utf-8-sig"))
-    except (ValueError, RecursionError) as error:
+        return parse_json(file.read_text(encoding="utf-8-sig"))
+    except ValueError as error:
         raise InputError(f"{file}: is not valid JSON ({error})") from None
+
+
+def parse_json(text: str) -> Any:
+    """Turn JSON into plain values; no key may stand twice in one object, of which Python would keep the last alone.
+
+    Raises
+    ------
+    json.JSONDecodeError
+        If it is no JSON.
+    InputError
+        If it is JSON that cannot be taken: a key twice, brackets nested too deeply, a number too long.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_unique)
+    except (json.JSONDecodeError, InputError):
+        raise
+    except (ValueError, RecursionError) as error:
+        raise InputError(str(error)) from None
+
+
+def parse_pairs(pairs: Iterable[str], what: str) -> dict[str, Any]:
+    """Turn ``["beta=0.5", "start=logit"]`` into a dict; values are JSON where they can be, else texts.
+
+    Raises
+    ------
+    InputError
+        If an entry has no equals sign, a name is given twice, or a value is JSON that cannot be taken.
+    """
+    found: dict[str, Any] = {}
+    for pair in pairs:
+        name, sign, value = pair.partition("=")
+        name = name.strip()
+        if not sign or not name:
+            raise InputError(f"{what} {pair!r} is not NAME=VALUE, such as beta=1")
+        if name in found:
+            raise InputError(f"{what} {name!r} is given twice, expected once; leave one out")
+        try:
+            found[name] = parse_json(value)
+        except json.JSONDecodeError:
+            found[name] = value
+        except InputError as error:
+            raise InputError(f"{what} {name!r}: {error}") from None
+    return found
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        key, count = Counter(key for key, _ in pairs).most_common(1)[0]
+        raise InputError(f"key {key!r} stands {count} times in one object, expected once; delete all but one")
+    return found
 
 
 def read_object(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import tempfile
@@ -13,11 +12,12 @@ from typing import Any
 import numpy as np
 
 from neuroxai import io
-from neuroxai.bands import Band, bands
+from neuroxai.bands import Band, bands, limit_of
 from neuroxai.components.explainer import Explained
 from neuroxai.components.facts import RESEARCH_USE
 from neuroxai.components.fit import COLUMNS
 from neuroxai.errors import InputError, one_of
+from neuroxai.io.scales import common_limit
 from neuroxai.space import Volume
 
 HEATMAPS = ("bands", "raw")
@@ -49,7 +49,7 @@ def answer(
     -------
     (Path, dict)
         A temporary NIfTI file, which the caller removes, and values ready for JSON: ``prediction``, ``fit``,
-        ``bands``, ``label_names``, ``regions``, ``explanation``, ``research_use``.
+        ``bands``, ``scale`` (whose limit is 100 %), ``label_names``, ``regions``, ``explanation``, ``research_use``.
 
     Raises
     ------
@@ -59,14 +59,16 @@ def answer(
     if heatmap not in HEATMAPS:
         raise one_of("heatmap", heatmap, HEATMAPS)
     shown = explained.native if explained.scanner is None or not scanner else explained.scanner
-    labels, found = bands(shown.data)
+    # the bands of a weak map are few, as in the reports: its own scale would make it look like a strong one
+    limit = common_limit(explained.scale, limit_of(explained.heatmap.data))
+    labels, found = bands(shown.data, limit=limit)
     handle, name = tempfile.mkstemp(prefix=f"neuroxai-{heatmap}-", suffix=".nii.gz")
     os.close(handle)
     path = Path(name)
     if heatmap == "bands":
         io.write_volume(path, Volume(labels, shown.space), dtype=np.uint8, description=RESEARCH_USE)
     else:
-        io.write_volume(path, shown, description=RESEARCH_USE)
+        io.write_volume(path, shown, description=RESEARCH_USE, display=limit)
     probabilities = {name: float(explained.prediction[f"probability_{name}"]) for name in classes}
     present = [band for band in found if band.voxels]
     return path, {
@@ -89,6 +91,10 @@ def answer(
             }
             for band in found
         ],
+        "scale": {
+            "limit": limit,
+            "source": "scan" if explained.scale is None or explained.scale.limit < limit else "bundle",
+        },
         "regions": [] if explained.regions is None else _rows(explained.regions),
         "explanation": explained.facts,
         "research_use": RESEARCH_USE,
@@ -131,13 +137,4 @@ def options_of(request: Mapping[str, Any]) -> dict[str, Any]:
         return dict(given)
     if not isinstance(given, str):
         raise InputError(f"method_options is {given!r}, wanted a mapping or text such as 'beta=1'")
-    options: dict[str, Any] = {}
-    for pair in given.split():
-        name, sign, value = pair.partition("=")
-        if not sign or not name:
-            raise InputError(f"method_options has {pair!r}, wanted NAME=VALUE such as beta=1")
-        try:
-            options[name] = json.loads(value)
-        except json.JSONDecodeError:
-            options[name] = value
-    return options
+    return io.parse_pairs(given.split(), "method_options:")

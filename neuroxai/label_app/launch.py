@@ -126,7 +126,7 @@ def data_store(scans: Path, work: Path) -> Path:
     """
     found = sorted(path for path in scans.iterdir() if path.name.endswith((".nii", ".nii.gz")))
     if not found and any(scans.glob("sub-*")):
-        found = [scans / scan.image for scan in find_scans(scans)[0]]
+        found = [scans / scan.image for scan in find_scans(scans, run="all")[0]]
     if not found:
         raise InputError(
             f"{scans}: holds no NIfTI scan (.nii, .nii.gz) and no BIDS folder (sub-*); name another folder"
@@ -142,6 +142,8 @@ def data_store(scans: Path, work: Path) -> Path:
             link.unlink()
     for path in found:
         link = store / path.name
+        if link.is_symlink() and os.readlink(link) != str(path):
+            link.unlink()  # the scan of this name was moved
         if not link.is_symlink():
             link.symlink_to(path)
     return store

@@ -18,7 +18,7 @@ from neuroxai.atlas import NAMES
 from neuroxai.atlas.named import find
 from neuroxai.components.explainer import Explainer
 from neuroxai.components.preparation import preparation
-from neuroxai.errors import InputError, NeuroxaiError, one_of
+from neuroxai.errors import InputError, NeuroxaiError, UnfitError, one_of
 from neuroxai.io import read_volume
 from neuroxai.label_app.answer import HEATMAPS, answer, labels_of, options_of
 from neuroxai.preprocess import PreparedScan, prepare_one
@@ -93,6 +93,8 @@ class ExplanationTask(InferTask):  # type: ignore[misc]
             _log.warning("refused: %s", error)
             # paths of this machine tell a viewer nothing
             reason = str(error).replace(str(scan), "the scan")
+            if isinstance(error, UnfitError):
+                reason += f". In a viewer: the model's options `prepare` ({', '.join(_arms())}) and `unfit` ({ACCEPT})"
             raise HTTPException(_UNREADABLE if _is_unreadable(scan) else _REFUSED, reason) from None
         told["prepare"] = chosen["prepare"]
         told["latencies"] = {"total": round(time.perf_counter() - begin, 2)}

@@ -40,7 +40,7 @@ def prepare_one(
     Parameters
     ----------
     source : path_like
-        A NIfTI file, or a folder with the DICOM files of one series.
+        A NIfTI file, a folder with the DICOM files of one series, or one enhanced DICOM file.
     folder : path_like
         For the result: new, or of an earlier call with the same options.
     options : PrepareOptions, optional

@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 
 from neuroxai.errors import InputError, SpaceError
-from neuroxai.io import read_labels, read_volume
+from neuroxai.io import is_dicom, read_labels, read_series, read_volume
 from neuroxai.space import Space, Volume
 
-LEAST_EXTENT = 80.0
-"""Millimetres along every axis: an adult brain is at least 120 mm high, and what is less cannot be registered."""
+LEAST_EXTENT = 100.0
+"""Millimetres along every axis. An adult's brain is about 120 mm high, a whole head's thinnest clinical stack 110 to
+120 mm (22 to 24 slices of 5 mm); a slab of the hippocampi (60 to 90 mm) would be stretched onto a whole brain. What
+lies between is registered, and flagged where the brain is cut (`quality_flags`)."""
 
 LEAST_VOXELS = 12
 
@@ -25,9 +27,7 @@ def read_scan(path: Path, series: str | None = None) -> tuple[Volume, dict[str, 
     InputError, SpaceError
         If the scan cannot be read, or covers too little of a head.
     """
-    if path.is_dir():
-        from neuroxai.io.dicom import read_series
-
+    if path.is_dir() or is_dicom(path):
         volume, facts = read_series(path, series)
         if not np.isfinite(volume.data).all() or volume.data.min() == volume.data.max():
             raise InputError(f"{path}: the series holds no picture (constant or not finite); export it again")
@@ -49,7 +49,7 @@ def check_extent(space: Space, name: str) -> None:
         if count < LEAST_VOXELS or count * size < LEAST_EXTENT:
             raise SpaceError(
                 f"{name}: {count} voxels of {size:.3g} mm along {space.orientation[axis]} cover {count * size:.3g} mm, "
-                f"wanted {LEAST_VOXELS} voxels and {LEAST_EXTENT:g} mm or more; give a scan of the whole head"
+                f"expected {LEAST_VOXELS} voxels and {LEAST_EXTENT:g} mm or more; give a scan of the whole head"
             )
 
 

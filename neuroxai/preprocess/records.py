@@ -9,9 +9,10 @@ from typing import Any
 
 from neuroxai import io
 from neuroxai._version import __version__
+from neuroxai.cohort.scans import entity
 from neuroxai.errors import InputError
 from neuroxai.io.dicom import series_digest
-from neuroxai.io.names import sidecar_of
+from neuroxai.io.names import anatomy_folder
 from neuroxai.preprocess.engine import Engine
 from neuroxai.preprocess.options import PrepareOptions
 from neuroxai.preprocess.sources import Source
@@ -36,7 +37,7 @@ def space_label(arm: str) -> str:
 def output_files(folder: Path, source: Source, options: PrepareOptions) -> dict[str, Path]:
     """Where a scan's results stand, by role; ``record`` is written last."""
     parts = [part for part in (source.participant_id, source.session_id) if part]
-    who, anat = "_".join(parts), Path(*parts, "anat")
+    who, anat = "_".join(parts), Path(anatomy_folder(source.participant_id, source.session_id))
     space = space_label(options.arm)
     grid = f"{who}_space-{space}_res-{f'{options.spacing:g}'.replace('.', 'p')}"
     kind = "brain" if options.brain != "none" else "head"
@@ -98,14 +99,8 @@ def records_in(folder: Path) -> dict[tuple[str, str], dict[str, Any]]:
 
 def record_of(scan: Path) -> dict[str, Any]:
     """Return the record that stands beside a prepared scan; empty where `neuroxai prepare` did not write the scan."""
-    file = sidecar_of(scan)
-    if not file.is_file():
-        return {}
-    try:
-        record = io.read_json(file)
-    except InputError:
-        return {}
-    return record if isinstance(record, dict) and record.keys() >= _MARKS else {}
+    record = io.read_beside(scan)
+    return record if record.keys() >= _MARKS else {}
 
 
 def how(record: dict[str, Any]) -> str:
@@ -118,11 +113,48 @@ def how(record: dict[str, Any]) -> str:
 
 
 def inputs_of(source: Source) -> dict[str, Any]:
-    """Return the checksum of every file that a result depends on, by role."""
+    """Return the checksum of every file that a result depends on, by role, and how axes run where the user said it."""
     found: dict[str, Any] = {role: io.sha256(path) for role, path in sorted(source.files().items())}
-    if source.scan.is_dir():
+    if source.dicom:
         found["scan"] = series_digest(source.scan, source.series)
-    return found
+    # the same file is another scan where the user says that its axes run otherwise
+    told = {role: codes for role, path in source.files().items() if (codes := io.told_orientation(path))}
+    return found | ({"orientation": told} if told else {})
+
+
+def check_source(record: Path, scan: Path, inputs: dict[str, Any]) -> None:
+    """Refuse to put a scan's results in the place of another scan's that bears its name.
+
+    A scan that was moved, or whose content has changed at its place or in a copy of the cohort, is the same scan.
+
+    Raises
+    ------
+    InputError
+        If the results that stand there are of another file, which is there still.
+    """
+    try:
+        former = io.read_json(record)
+        other, content = Path(former["Sources"]["scan"]), former["Inputs"]["scan"]
+    except (InputError, KeyError, TypeError):
+        return
+    # a name with the participant in it tells that a copy of the cohort is meant, T1.nii.gz does not
+    same = other.name == scan.name if entity(scan.name, "sub") else io.named_path(other) == io.named_path(scan)
+    if content != inputs["scan"] and other.exists() and not same:
+        raise InputError(
+            f"{scan}: {record} is the result of another scan of this name, {other}, and would be lost; name another "
+            "folder, or tell them apart with --participant and --session"
+        )
+
+
+def drop_changed(files: dict[str, Path], inputs: dict[str, Any]) -> None:
+    """Remove a scan's results if they are of other inputs: should it fail now, they would be taken for its own."""
+    try:
+        same = io.read_json(files["record"])["Inputs"] == inputs
+    except (InputError, KeyError, TypeError):
+        return
+    if not same:
+        for path in files.values():
+            path.unlink(missing_ok=True)
 
 
 def finished(files: dict[str, Path], inputs: dict[str, Any], drop_flagged: bool) -> dict[str, Any] | None:

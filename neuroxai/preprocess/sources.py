@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from neuroxai.cohort import LeftOut, find_scans
+from neuroxai.cohort import LeftOut, Scan, find_scans
 from neuroxai.cohort.scans import entity, prefixed
-from neuroxai.errors import InputError
+from neuroxai.errors import InputError, NoScanError
 from neuroxai.io import named_path
-from neuroxai.io.dicom import is_series
+from neuroxai.io.dicom import is_dicom, is_series
+from neuroxai.io.names import filled_in, without_run
 
 _CHOOSE = "choose one with --pattern, such as --pattern 'sub-*/anat/*_run-1_T1w.nii.gz'"
 
@@ -25,9 +26,9 @@ class Source:
     participant_id : str
         With its prefix, ``sub-01``.
     session_id : str or None
-        With its prefix.
+        With its prefix; it may end in a run.
     scan : pathlib.Path
-        A NIfTI file, or the folder of a DICOM series.
+        A NIfTI file, the folder of a DICOM series, or one enhanced DICOM file.
     t1w : pathlib.Path or None
         T1w scan of the same session, for FLAIR.
     mask, lesions : pathlib.Path or None
@@ -48,6 +49,11 @@ class Source:
     def title(self) -> str:
         """Participant and session in one phrase."""
         return " ".join(filter(None, (self.participant_id, self.session_id)))
+
+    @property
+    def dicom(self) -> bool:
+        """Whether the scan is a DICOM series."""
+        return self.scan.is_dir() or is_dicom(self.scan)
 
     def files(self) -> dict[str, Path]:
         """Name every file that the result depends on, without a DICOM folder's."""
@@ -71,19 +77,19 @@ def find_sources(
     Parameters
     ----------
     place : pathlib.Path
-        A BIDS folder, one NIfTI file, or a folder with DICOM files.
+        A BIDS folder, one NIfTI file, a folder with DICOM files, or one enhanced DICOM file.
     modality : str
         Suffix of the scans in a BIDS folder.
     pattern : str, optional
         A glob inside the BIDS folder, where several scans of a session match.
     mask, lesions : str, optional
-        Paths of masks, in which ``{participant}`` and ``{session}`` stand for the identifiers. A participant whose file
-        of lesions is absent has none; one whose brain mask is absent is left out.
+        Paths of masks, in which ``{participant}``, ``{session}`` and ``{run}`` stand for the identifiers. A participant
+        whose file of lesions is absent has none; one whose brain mask is absent is left out.
     participant, session, series : str, optional
         Of a single scan; without a participant its file's name tells.
-
-    run : {"first", "last"}, optional
-        Which of several runs of a scan; without it such scans are left out.
+    run : {"first", "last", "all"}, optional
+        Which of several runs of a scan; without it such scans are left out. A run prepared beside others is part of the
+        session's name (``ses-1_run-2``).
 
     Raises
     ------
@@ -92,7 +98,11 @@ def find_sources(
     """
     if place.is_file():
         path = named_path(place)
-        found = [Source(*_identifiers(path, participant, session), path)]
+        if is_dicom(path):
+            _check_series(path, series)
+        elif series is not None:
+            raise InputError(f"{place} is one file, no DICOM; --series chooses in a DICOM folder")
+        found = [Source(*_identifiers(path, participant, session), path, series=series)]
         left: list[LeftOut] = []
     elif not place.is_dir():
         raise InputError(f"{place}: no such file or folder; give a BIDS folder, a NIfTI scan or a DICOM folder")
@@ -104,55 +114,61 @@ def find_sources(
         path = place.resolve()
         _check_series(path, series)
         found, left = [Source(*_identifiers(path, participant, session), path, series=series)], []
-    if series is not None and place.is_file():
-        raise InputError(f"{place} is one file; --series chooses in a DICOM folder")
     return _with_masks(found, left, mask, lesions)
 
 
-def _check_series(folder: Path, series: str | None) -> None:
-    """Refuse at once a folder in which no one series can be meant: nothing is written then."""
+def _check_series(place: Path, series: str | None) -> None:
+    """Refuse at once a place in which no one series can be meant: nothing is written then."""
     from neuroxai.io.dicom import list_series
     from neuroxai.io.dicom.series import chosen
 
     try:
-        chosen(list_series(folder), series, folder)
+        chosen(list_series(place), series, place)
     except InputError as error:
-        if any(path.name.endswith((".nii", ".nii.gz")) for path in folder.rglob("*.nii*")):
+        if any(path.name.endswith((".nii", ".nii.gz")) for path in place.rglob("*.nii*")):
             raise InputError(
-                f"{folder}: holds NIfTI files, but no folder sub-* and no DICOM series to be prepared; give the BIDS "
+                f"{place}: holds NIfTI files, but no folder sub-* and no DICOM series to be prepared; give the BIDS "
                 "folder that holds sub-*, one file, or --pattern"
             ) from None
         raise error from None
 
 
 def _bids(folder: Path, modality: str, pattern: str | None, run: str | None) -> tuple[list[Source], list[LeftOut]]:
-    if run == "all":
-        raise InputError("--run all: one scan of a session is prepared; take first, or last (into a folder of its own)")
     scans, left = find_scans(folder, suffix=None if pattern else modality, pattern=pattern, choose=_CHOOSE, run=run)
-    t1w: dict[tuple[str, str | None], Path] = {}
-    if modality != "T1w":
-        try:
-            # several T1w scans of one session are told: which one a FLAIR belongs to would be a guess
-            companions, absent = find_scans(
-                folder,
-                suffix="T1w",
-                run=run,
-                choose=f"a {modality} scan is aligned to the T1w scan of its session, so leave one (in a copy of the "
-                "folder made of links, for example)",
+    if modality == "T1w":
+        return [Source(s.participant_id, s.session_id, folder / s.image) for s in scans], left
+    try:
+        # several T1w scans of one session are told: which one a FLAIR belongs to would be a guess
+        companions, absent = find_scans(
+            folder,
+            suffix="T1w",
+            run=run,
+            choose=f"a {modality} scan is aligned to the T1w scan of its session, so leave one (in a copy of the "
+            "folder made of links, for example)",
+        )
+    except NoScanError:
+        companions, absent = [], []
+    t1w: dict[tuple[str, str | None], list[Scan]] = {}
+    for one in companions:
+        t1w.setdefault((one.participant_id, without_run(one.session_id)), []).append(one)
+    # without its T1w a scan would be prepared in another way than the others
+    missing = {(one.participant_id, without_run(one.session_id)): one for one in absent}
+    sources = []
+    for scan in scans:
+        key = scan.participant_id, without_run(scan.session_id)
+        beside = t1w.get(key, [])
+        beside = [one for one in beside if one.session_id == scan.session_id] or beside
+        if len(beside) > 1:
+            names = " and ".join(one.image for one in beside)
+            reason = (
+                f"{scan.image}: which T1w scan it goes with is not known ({names}); choose with --run first or last"
             )
-        except InputError as error:
-            if "several scans" in str(error):
-                raise
-            companions, absent = [], []
-        t1w = {(one.participant_id, one.session_id): folder / one.image for one in companions}
-        missing = {(one.participant_id, one.session_id): one for one in absent}
-        # without its T1w a scan would be prepared in another way than the others
-        left = left + [missing[key] for s in scans if (key := (s.participant_id, s.session_id)) in missing]
-        scans = [s for s in scans if (s.participant_id, s.session_id) not in missing]
-    sources = [
-        Source(s.participant_id, s.session_id, folder / s.image, t1w.get((s.participant_id, s.session_id)))
-        for s in scans
-    ]
+            left.append(LeftOut(scan.participant_id, scan.session_id, reason))
+        elif not beside and key in missing:
+            left.append(missing[key])
+        else:
+            image = folder / beside[0].image if beside else None
+            sources.append(Source(scan.participant_id, scan.session_id, folder / scan.image, image))
     return sources, left
 
 
@@ -168,7 +184,8 @@ def _identifiers(path: Path, participant: str | None, session: str | None) -> tu
     for identifier in filter(None, (subject, visit)):
         if not re.fullmatch(r"(sub|ses)-[A-Za-z0-9+]+", identifier):
             raise InputError(f"identifier {identifier!r} is not valid in BIDS; use letters and digits alone")
-    return subject, visit
+    run = entity(path.name, "run")  # two runs are two scans
+    return subject, "_".join(filter(None, (visit, f"run-{run}" if run else None))) or None
 
 
 def _with_masks(
@@ -192,12 +209,4 @@ def _with_masks(
 
 
 def _filled(pattern: str | None, source: Source, option: str) -> Path | None:
-    if pattern is None:
-        return None
-    names = {"participant": source.participant_id, "session": source.session_id or ""}
-    text = pattern
-    for name, value in names.items():
-        text = text.replace(f"{{{name}}}", value)
-    if "{" in text or "}" in text:
-        raise InputError(f"{option} is {pattern!r}, wanted {{participant}} or {{session}} alone in braces")
-    return Path(text).expanduser().resolve()
+    return None if pattern is None else filled_in(pattern, source.participant_id, source.session_id, option)

@@ -20,7 +20,15 @@ from neuroxai.preprocess.options import PrepareOptions
 from neuroxai.preprocess.pipeline import Prepared, prepare_scan
 from neuroxai.preprocess.quality import Measure, measure
 from neuroxai.preprocess.quality_flags import Flag, flags, thresholds
-from neuroxai.preprocess.records import finished, inputs_of, output_files, space_label, versions
+from neuroxai.preprocess.records import (
+    check_source,
+    drop_changed,
+    finished,
+    inputs_of,
+    output_files,
+    space_label,
+    versions,
+)
 from neuroxai.preprocess.sources import Source
 from neuroxai.preprocess.template import Template, load_template
 from neuroxai.space import Space, Volume, mni152
@@ -78,6 +86,8 @@ def work(job: Job, source: Source) -> Result:
         record = finished(files, inputs, job.drop_flagged)
         if record is not None:
             return Result(*who, record, kept=True)
+        check_source(files["record"], source.scan, inputs)
+        drop_changed(files, inputs)
         with warnings.catch_warnings():
             # quality flags say the same
             warnings.filterwarnings("ignore", f"{re.escape(str(source.scan))}: the header")
@@ -201,7 +211,7 @@ def _judged(
         affine=mapping.affine,
         warp=mapping.warp,
         inverse_warp=mapping.inverse_warp,
-        orientation=None if source.scan.is_dir() else io.read_orientation(source.scan),
+        orientation=None if source.dicom else io.read_orientation(source.scan),
     )
     limits = thresholds(options.arm, options.modality)
     if prepared.head.how == "stripped":  # seen, and dealt with

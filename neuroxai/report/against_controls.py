@@ -18,7 +18,6 @@ from neuroxai.report.leakage import Seen, notes_of
 from neuroxai.report.scores import Measure, region_values
 from neuroxai.statistics import Reference, Subject
 from neuroxai.statistics.reference import MINIMUM
-from neuroxai.statistics.scales import fitting_scale
 
 _SHOWN = 8  # regions drawn, by size of deviation
 
@@ -93,9 +92,9 @@ class Controls:
         if frame.empty:
             return None
         seen = Seen.of(parts)
-        reference = Reference.fit(frame, None, "share", seen.facts(), (), fitting_scale(frame.to_numpy()))
+        reference = Reference.fit(frame, None, "share", seen.facts(), (), None)
         source = f"the {reference.controls} controls of this report (true label {folder.groups[0]})"
-        return cls(reference, "share", "; ".join([source, *seen.notes()]), own=True)
+        return cls(reference, "share", "; ".join([source, *seen.notes(), *reference.scale_notes()]), own=True)
 
     def __call__(self, item: Item, person: Mapping[str, Any]) -> AgainstControls:
         """Compare one scan.

@@ -8,8 +8,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from neuroxai._version import __version__
 from neuroxai.cohort import two_groups
 from neuroxai.errors import InputError, one_of
@@ -25,6 +23,7 @@ from neuroxai.report.comparison_record import (
     of_class,
     reference_facts,
     trained_note,
+    zeros_note,
 )
 from neuroxai.report.folder import ExplainFolder, read_folder
 from neuroxai.report.leakage import Seen, notes_of
@@ -33,7 +32,7 @@ from neuroxai.report.values import RESEARCH_USE, Failure
 from neuroxai.statistics import Reference, read_reference, write_reference
 from neuroxai.statistics.design import COLUMNS
 from neuroxai.statistics.reference import MEMBERS, Members
-from neuroxai.statistics.scales import SCALES, Scale, fitting_scale
+from neuroxai.statistics.scales import SCALES, Scale
 from neuroxai.statistics.tables import fingerprints_table, gain_table, groups_table, no_gains, percentiles_table
 
 if TYPE_CHECKING:
@@ -154,11 +153,15 @@ def build_comparison(
         norm, members = _own_reference(scores, is_control, options, facts, notes, save_reference is not None), KEPT_OUT
     failures = list(scores.failures)
     if norm is not None:
-        notes += notes_of(norm.facts, norm.controls)
+        notes += notes_of(norm.facts, norm.controls) + norm.scale_notes()
         options = replace(options, scale=norm.scale)
         tables["percentiles.tsv"], failed = percentiles_table(norm, scores.densities, scores.people, members)
         failures += [Failure(name, f"not compared with the reference: {error}") for name, error in failed.items()]
-        notes += alarms_note(tables["percentiles.tsv"], control) + trained_note(scores, is_control)
+        notes += (
+            zeros_note(tables["percentiles.tsv"])
+            + alarms_note(tables["percentiles.tsv"], control)
+            + trained_note(scores, is_control)
+        )
     prints = fingerprints_table(sick, scores.people["probability"], options.above)
     if len(prints):
         tables["fingerprints.tsv"] = prints
@@ -235,26 +238,26 @@ def _own_reference(
     if not options.accept_trained:
         seen.refuse()
     own = scores.densities[is_control]
-    scale = options.scale or fitting_scale(own.to_numpy(dtype=np.float64))
-    if options.scale is None and scale == "linear" and len(own):
-        notes.append(
-            f"scores ({options.measure}) are not all above 0: they are compared as they are (scale linear), not as "
-            "logarithms"
-        )
     try:
-        return Reference.fit(
+        made = Reference.fit(
             own,
             scores.people[is_control],
             str(options.measure),
             {**facts, **seen.facts()},
             options.adjust,
-            scale,
+            options.scale,
         )
     except InputError as error:
         if needed:
             raise
         notes.append(f"no percentiles: {error}")
         return None
+    if options.scale is None and made.scale == "linear":
+        notes.append(
+            f"scores ({options.measure}) are not all above 0: they are compared as they are (scale linear), not as "
+            "logarithms"
+        )
+    return made
 
 
 def _table(folder: ExplainFolder, participants: str | os.PathLike[str] | None) -> Path:
@@ -306,9 +309,17 @@ def fitting_reference(path: str | os.PathLike[str], facts: Mapping[str, Any], me
     reference = read_reference(path)
     for name, own in {**facts, **({"measure": measure} if measure else {})}.items():
         wanted = reference.measure if name == "measure" else reference.facts.get(name)
-        if wanted is not None and wanted != own:
+        if wanted is not None and wanted != own and not (name == "options" and _same_options(facts, wanted)):
             raise InputError(
                 f"{path}: was made with {name} {wanted!r}, these scores with {own!r}; explain and compare in the same "
                 "way, or use another reference"
             )
     return reference
+
+
+def _same_options(facts: Mapping[str, Any], wanted: Any) -> bool:
+    """Say whether options are the same choices: a default may be given or left out."""
+    from neuroxai.attribution import complete
+
+    method, own = str(facts["method"]), facts["options"]
+    return isinstance(wanted, Mapping) and complete(method, own) == complete(method, wanted)

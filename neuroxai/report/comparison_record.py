@@ -62,6 +62,7 @@ def reference_facts(reference: Reference, path: str | os.PathLike[str] | None) -
         "adjusted": list(reference.design.adjusted),
         "measure": reference.measure,
         "scale": reference.scale,
+        "linear_regions": sorted(reference.linear),
         "controls_seen": reference.facts.get("controls_seen"),
         "false_alarms": reference.false_alarms,
     }
@@ -85,6 +86,13 @@ def alarms_note(table: pd.DataFrame, control: str | None, level: float = 0.05) -
         f"{count} of {len(flagged)} controls are flagged themselves, where {level:.0%} may be: a flag says little "
         "here; read the percentiles, or add controls"
     ]
+
+
+def zeros_note(table: pd.DataFrame) -> list[str]:
+    """Say where a participant's score of 0 has no logarithm to be compared."""
+    count = int((table["z"].isna() & table["percentile"].notna()).sum())
+    what = "scores are 0 where logarithms are compared: they have a percentile (the lowest), and no z, p or q"
+    return [f"{count} {what}"] if count else []
 
 
 def gains_note(healthy: pd.DataFrame) -> list[str]:

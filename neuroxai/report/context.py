@@ -146,12 +146,19 @@ def read_calibration(place: Path, folder: ExplainFolder) -> Calibration:
     InputError
         If the table cannot be used, or has too few scans of a class.
     LeakageError
-        If somebody of the report is among them.
+        If somebody of the report is among them, or a scan that the network was trained on.
     """
     path = place / "predictions.tsv" if place.is_dir() else place
     column = f"probability_{folder.positive}"
     table = read_tsv(path, required=("participant_id", "true", column))
     known = table[table["true"].map(text_of).isin(folder.classes)]
+    trained = known[known["seen"] == "training"] if "seen" in known else known[:0]
+    if len(trained):
+        raise LeakageError(
+            f"{path}: the network was trained on {trained['participant_id'].iloc[0]} ({len(trained)} of {len(known)} "
+            "scans), expected scans that it had not: its probabilities of those are too sure. Predict the validation "
+            "part (`neuroxai predict ... --part validation`)"
+        )
     people = [text_of(name) for name in known["participant_id"]]
     both = sorted(set(people) & {item.participant_id for item in folder.items})
     if both:

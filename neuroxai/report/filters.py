@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,9 @@ def filter_figures(explain_dir: str | os.PathLike[str], out: str | os.PathLike[s
         with atomic(path) as temporary:
             temporary.write_bytes(picture)
         figures.append(path)
+    for stale in target.glob("filters_*.png"):  # of layers that the folder does not hold any more
+        if stale not in figures and re.fullmatch(r"filters_[A-Za-z0-9]+\.png", stale.name):
+            stale.unlink()
     return figures
 
 

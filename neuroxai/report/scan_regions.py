@@ -19,7 +19,7 @@ def read_regions(path: Path) -> list[Region]:
     """Read the region scores of one scan; regions without voxels on the grid are left out."""
     import pandas as pd
 
-    frame = read_tsv(path, required=("name", "sum", "density", "voxels"))
+    frame = read_tsv(path, required=("name",), numbers=("sum", "density", "voxels"))
     for column in ("sum", "density", "voxels"):
         if not pd.api.types.is_numeric_dtype(frame[column]):
             raise InputError(f"{path}: column {column!r} holds text, wanted numbers; explain the scan again")

@@ -130,7 +130,7 @@ def region_values(item: Item, measure: Measure) -> pd.DataFrame:
     """
     import pandas as pd
 
-    table = read_tsv(item.regions, required=("name", "voxels", *COLUMNS[measure]))
+    table = read_tsv(item.regions, required=("name",), numbers=("voxels", *COLUMNS[measure]))
     names = table["name"].astype(str)
     if names.duplicated().any():
         twice = names[names.duplicated()].iloc[0]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from neuroxai.bands import limit_of
 from neuroxai.errors import InputError
 from neuroxai.io import read_json, read_volume
-from neuroxai.io.scales import Scale, read_scale, scale_of
+from neuroxai.io.scales import Scale, common_limit, read_scale, scale_of
 from neuroxai.report.folder import ExplainFolder
 from neuroxai.report.item import Item
 
@@ -67,7 +67,8 @@ def common_scale(folder: ExplainFolder, broken: Mapping[str, str]) -> Scale | No
 def strength(relevance: NDArray[np.float32], scale: Scale | None) -> Strength:
     """Place one heatmap, on the network's grid, among those of a scale."""
     own, total = limit_of(relevance), float(np.abs(relevance).sum(dtype=np.float64))
-    if scale is None or scale.limit < own:  # explained after the others
+    limit = common_limit(scale, own)
+    if scale is None or scale.limit < limit:  # explained after the others
         return Strength(total, own, own, "this scan's own")
     whose = f"that of the {scale.scans} scans explained together" if scale.scans > 1 else "this scan's own"
     if scale.source == "bundle":
@@ -75,7 +76,7 @@ def strength(relevance: NDArray[np.float32], scale: Scale | None) -> Strength:
     middle = float(np.median(scale.patients)) if scale.patients else None
     alone = scale.source != "bundle" and scale.scans == 1
     share = None if alone else scale.weaker_than(total)
-    return Strength(total, own, scale.limit, whose, share, len(scale.patients), middle)
+    return Strength(total, own, limit, whose, share, len(scale.patients), middle)
 
 
 def _strength_of(item: Item) -> tuple[float, float]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from neuroxai import io
 from neuroxai.errors import InputError
-from neuroxai.io import read_json, write_json, write_tsv, write_volume
+from neuroxai.io import read_beside, read_json, write_json, write_tsv, write_volume
 from neuroxai.simulate.effect import Effect
 from neuroxai.simulate.extras import Extras
 from neuroxai.simulate.meanings import meaning
@@ -142,6 +142,12 @@ def write_subject(
     head = {"SkullStripped": scan.bias is None, "Simulated": True, **pose, **(record or {})}
     write_json(files["sidecar"], {**head, "Participant": row, "Bytes": sizes})
     return row
+
+
+def from_template(scan: Path) -> bool:
+    """Whether a scan was simulated in the template's anatomy, which no real scan looks like."""
+    record = read_beside(scan)
+    return record.get("Simulated") is True and "Source" not in record
 
 
 def write_participants(folder: Path, rows: list[dict[str, Any]]) -> None:

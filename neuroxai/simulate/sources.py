@@ -11,7 +11,9 @@ from pathlib import Path
 from neuroxai.cohort import LeftOut, find_scans
 from neuroxai.cohort.people import controls_of, describe
 from neuroxai.cohort.scans import entity, suffix_of
+from neuroxai.cohort.table import value_of
 from neuroxai.errors import InputError, one_of
+from neuroxai.io.names import without_run
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ def find_sources(
     space: str | None = None,
     pattern: str | None = None,
     label_maps: str | None = None,
+    run: str | None = None,
 ) -> Sources:
     """Find the healthy participants of a table and the first scan of each.
 
@@ -79,6 +82,8 @@ def find_sources(
         Choose among several files, see `neuroxai.cohort.find_scans`.
     label_maps : str, optional
         A glob inside the folder that finds one label image a scan, such as ``sub-*/anat/*_dseg.nii.gz``.
+    run : {"first", "last", "all"}, optional
+        Which of several runs of a scan; without it such scans are left out. One scan of each participant is taken.
 
     Raises
     ------
@@ -93,23 +98,23 @@ def find_sources(
         raise InputError(f"{file}: no such table; give the participants.tsv of prepared scans (--from)")
     if not root.is_dir():
         raise InputError(f"{root}: no such folder; give the folder of the prepared scans (--scans)")
-    scans, left_out = find_scans(root, suffix, desc, space, pattern)
+    scans, left_out = find_scans(root, suffix, desc, space, pattern, run=run)
     known = describe(file, [(s.participant_id, s.session_id) for s in scans], target, need_class=False)
     left_out = [*left_out, *known.left_out]
     classes = _healthy(known.scans["class"].tolist(), healthy, known.target)
-    maps = _label_maps(root, label_maps)
+    maps = _label_maps(root, label_maps, run)
     images = {(s.participant_id, s.session_id): s.image for s in scans}
     found: dict[str, Source] = {}
     later = 0
     for row in known.scans.to_dict("records"):
-        person, session = str(row["participant_id"]), row["session_id"]
+        person, session = str(row["participant_id"]), value_of(row["session_id"])
         if classes is not None and row["class"] not in classes:
             continue
         if person in found:
             later += 1
             continue
         image = root / images[person, session]
-        label_map = maps.get((person, session), maps.get((person, None))) if label_maps else None
+        label_map = maps.get((person, session)) or maps.get((person, without_run(session))) or maps.get((person, None))
         if label_maps and label_map is None:
             raise InputError(f"{image}: {label_maps!r} finds no label map for {person}; widen --label-maps")
         age, sex = row["age"], row["sex"]
@@ -144,8 +149,8 @@ def _healthy(classes: Sequence[str | None], asked: Sequence[str], target: str) -
         raise InputError(str(error).replace("--control", "--healthy")) from None
 
 
-def _label_maps(root: Path, pattern: str | None) -> dict[tuple[str, str | None], Path]:
+def _label_maps(root: Path, pattern: str | None, run: str | None) -> dict[tuple[str, str | None], Path]:
     if pattern is None:
         return {}
-    scans, _ = find_scans(root, pattern=pattern)
+    scans, _ = find_scans(root, pattern=pattern, run=run)
     return {(s.participant_id, s.session_id): root / s.image for s in scans if entity(s.image, "sub")}

@@ -14,7 +14,7 @@ from neuroxai.errors import InputError, LeakageError, one_of
 from neuroxai.statistics.design import Design, Subject, design_of
 from neuroxai.statistics.deviations import left_out_t, percentiles, two_sided, without
 from neuroxai.statistics.permutation import false_discovery
-from neuroxai.statistics.scales import Scale, scaled, unscaled
+from neuroxai.statistics.scales import Scale, logs_of, scaled, unscaled
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,6 +61,8 @@ class Reference:
         Share of controls' regions with p < .05 when each control is scored by all others: .05 where t holds.
     scale : {"linear", "log"}
         Deviations are those of the scores, or of their logarithms: for positive scores with a long upper tail.
+    linear : frozenset of str
+        Regions that are compared as they are though the scale is ``"log"``: a control's score there is not above 0.
     """
 
     regions: tuple[str, ...]
@@ -76,6 +78,7 @@ class Reference:
     false_alarms: float
     salt: str = field(default="")
     scale: Scale = "linear"
+    linear: frozenset[str] = frozenset()
 
     @classmethod
     def fit(
@@ -85,7 +88,7 @@ class Reference:
         measure: str = "density",
         facts: Mapping[str, Any] | None = None,
         adjust: Sequence[str] | None = None,
-        scale: Scale = "linear",
+        scale: Scale | None = "linear",
     ) -> Reference:
         """Make a reference of healthy controls, one row each. Use controls that the network was not trained on.
 
@@ -99,8 +102,8 @@ class Reference:
             Recorded.
         adjust : sequence of str, optional
             Of ``"age"``, ``"sex"``; by default those that exist and vary; ``()`` for none.
-        scale : {"linear", "log"}
-            See `Reference`.
+        scale : {"linear", "log"}, optional
+            See `Reference`; with None the logarithms where scores allow it (`neuroxai.statistics.scales.logs_of`).
 
         Raises
         ------
@@ -117,7 +120,9 @@ class Reference:
         if n < wanted:
             what = f" adjusted for {' and '.join(design.adjusted)}" if design.adjusted else ""
             raise InputError(f"{n} controls, but a reference{what} wants {wanted} or more; add controls")
-        y = scaled(scores.to_numpy(dtype=np.float64), scale, ids)
+        values = scores.to_numpy(dtype=np.float64)
+        logs = logs_of(values, scale)
+        y = scaled(values, logs, ids)
         known = ~np.isnan(y).all(axis=0)
         if not np.isfinite(y[:, known]).all():
             raise InputError("a region is NaN or infinite in some controls only; score all with one atlas")
@@ -142,9 +147,11 @@ class Reference:
         alarms = two_sided(left_out_t(residual, leverage[:, None], sd, n - rows.shape[1]), n - rows.shape[1] - 1)[
             :, known
         ]
+        names = tuple(str(name) for name in scores.columns)
+        some = bool(logs[known].any())
         salt = hashlib.sha256(np.nan_to_num(ordered).tobytes()).hexdigest()[:16]
         return cls(
-            regions=tuple(str(name) for name in scores.columns),
+            regions=names,
             measure=measure,
             facts=dict(facts or {}),
             design=design,
@@ -156,8 +163,21 @@ class Reference:
             ordered=ordered,
             false_alarms=float((alarms < 0.05).mean()) if alarms.size else 0.0,
             salt=salt,
-            scale=scale,
+            scale="log" if some else "linear",
+            linear=frozenset(np.array(names)[~logs].tolist()) if some else frozenset(),
         )
+
+    @property
+    def logs(self) -> NDArray[np.bool_]:
+        """In which regions logarithms are compared, shape (regions,)."""
+        return np.array([self.scale == "log" and name not in self.linear for name in self.regions])
+
+    def scale_notes(self) -> list[str]:
+        """Say which regions are compared as they are, where the others' logarithms are."""
+        names = sorted(self.linear)
+        shown = ", ".join(names[:5]) + (" and more" if len(names) > 5 else "")
+        what = "regions are compared as they are (scale linear), and not as logarithms, as a control's score is 0 there"
+        return [f"{len(names)} of {len(self.regions)} {what}: {shown}"] if names else []
 
     def has(self, participant: str) -> bool:
         """Whether the reference was made from a participant of this identifier."""
@@ -187,7 +207,8 @@ class Reference:
         pandas.DataFrame
             Index: regions. Columns: value, expected (at this age and sex), z (see `Reference`), percentile
             (0 to 100, middle of ties), p (two-sided, of z), q (Benjamini-Hochberg over the regions), beyond (the
-            person is outside the controls' ages or sexes). NaN where the reference has no spread.
+            person is outside the controls' ages or sexes). NaN where the reference has no spread; where logarithms are
+            compared and the score is 0, the percentile alone is known.
 
         Raises
         ------
@@ -210,13 +231,15 @@ class Reference:
         else:
             own = error * np.sqrt((1 + 1 / n) / (1 + leverage))
             t = error / (self.sd * np.sqrt(1 + leverage))
+        # a score of 0 has a rank, and no logarithm
+        t = np.where(np.isneginf(y), np.nan, t)
         p = two_sided(t, df)
         return pd.DataFrame(
             {
-                "value": unscaled(y, self.scale),
-                "expected": unscaled(expected, self.scale),
+                "value": unscaled(y, self.logs),
+                "expected": unscaled(expected, self.logs),
                 "z": t,
-                "percentile": np.where(np.isnan(t), np.nan, percentiles(ordered, own)),
+                "percentile": np.where(np.isnan(self.sd), np.nan, percentiles(ordered, own)),
                 "p": p,
                 "q": false_discovery(p),
                 "beyond": self.design.beyond(subject.age, subject.sex),
@@ -229,7 +252,9 @@ class Reference:
         wrong = ~np.isfinite(y) & ~np.isnan(self.sd)
         if wrong.any():
             raise InputError(f"{subject.participant_id}: {self.regions[int(wrong.argmax())]} is not a finite number")
-        return scaled(y[None], self.scale, [subject.participant_id]).reshape(-1)
+        zero = self.logs & (y == 0)
+        made = scaled(np.where(zero, 1.0, y)[None], self.logs, [subject.participant_id]).reshape(-1)
+        return np.where(zero, -np.inf, made)
 
     def _leave_out(self, participant: str, members: Members) -> bool:
         if members not in MEMBERS:

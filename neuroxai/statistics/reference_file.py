@@ -19,7 +19,8 @@ from neuroxai.statistics.design import Design
 from neuroxai.statistics.reference import Reference
 from neuroxai.statistics.scales import SCALES
 
-FORMAT, VERSION = "neuroxai reference", 1
+FORMAT = "neuroxai reference"
+_VERSIONS = (1, 2)  # 2: some regions of a reference of logarithms are linear, which readers of 1 would not see
 
 
 def write_reference(path: str | os.PathLike[str], reference: Reference) -> Path:
@@ -29,7 +30,7 @@ def write_reference(path: str | os.PathLike[str], reference: Reference) -> Path:
         path,
         {
             "format": FORMAT,
-            "version": VERSION,
+            "version": _VERSIONS[bool(reference.linear)],
             "measure": reference.measure,
             "scale": reference.scale,
             "facts": dict(reference.facts),
@@ -45,6 +46,7 @@ def write_reference(path: str | os.PathLike[str], reference: Reference) -> Path:
             "regions": [
                 {
                     "name": name,
+                    **({"scale": "linear"} if name in reference.linear else {}),
                     "coefficients": _plain(reference.coefficients[:, k]),
                     "sd": _plain(reference.sd[k : k + 1])[0],
                     "ordered": [None if v is None else float(f"{v:.7g}") for v in _plain(reference.ordered[:, k])],
@@ -66,8 +68,8 @@ def read_reference(path: str | os.PathLike[str]) -> Reference:
     record = read_json(path)
     if not isinstance(record, dict) or record.get("format") != FORMAT:
         raise InputError(f"{path}: is no reference; make one with `neuroxai compare ... --save-reference FILE`")
-    if record.get("version") != VERSION:
-        raise InputError(f"{path}: version {record.get('version')} of the format, wanted {VERSION}; make it again")
+    if record.get("version") not in _VERSIONS:
+        raise InputError(f"{path}: version {record.get('version')} of the format, expected 1 or 2; make it again")
     try:
         regions = record["regions"]
         ages = record["age_range"]
@@ -90,6 +92,7 @@ def read_reference(path: str | os.PathLike[str]) -> Reference:
             salt=str(record["salt"]),
             # files from before there were scales
             scale=record.get("scale", "linear"),
+            linear=frozenset(str(region["name"]) for region in regions if region.get("scale") == "linear"),
         )
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise InputError(f"{path}: is damaged ({type(error).__name__}: {error}); make the reference again") from None

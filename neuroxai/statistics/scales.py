@@ -14,41 +14,54 @@ Scale = Literal["linear", "log"]
 SCALES: tuple[Scale, ...] = ("linear", "log")
 
 
-def scaled(scores: NDArray[np.float64], scale: Scale, ids: Sequence[str]) -> NDArray[np.float64]:
-    """Bring scores to a scale; NaN stays NaN.
+def scaled(scores: NDArray[np.float64], logs: NDArray[np.bool_], ids: Sequence[str]) -> NDArray[np.float64]:
+    """Bring scores to their scales; NaN stays NaN.
 
     Parameters
     ----------
     scores : ndarray, shape (people, regions)
-    scale : {"linear", "log"}
+    logs : ndarray of bool, shape (regions,)
+        Where logarithms are compared.
     ids : sequence of str
         People, for messages.
 
     Raises
     ------
     InputError
-        If the scale is unknown, or it is ``"log"`` and a score is zero or negative.
+        If a score is zero or negative where logarithms are compared.
     """
-    if scale not in SCALES:
-        raise one_of("scale", scale, SCALES)
-    if scale == "linear":
-        return scores
-    wrong = np.argwhere(scores <= 0)
+    wrong = np.argwhere((scores <= 0) & logs)
     if wrong.size:
         who, value = ids[int(wrong[0, 0])], float(scores[tuple(wrong[0])])
         raise InputError(
             f"{who}: a region's score is {value:g}, and the scale 'log' wants all above 0; use the scale 'linear', or "
             "a measure without negative values"
         )
-    return np.asarray(np.log(scores))
+    made = np.array(scores, dtype=np.float64)
+    made[:, logs] = np.log(made[:, logs])
+    return made
 
 
-def fitting_scale(scores: NDArray[np.float64]) -> Scale:
-    """Return "log" where all known scores are above 0, "linear" otherwise."""
-    known = scores[~np.isnan(scores)]
-    return "log" if known.size and bool((known > 0).all()) else "linear"
+def logs_of(scores: NDArray[np.float64], scale: Scale | None) -> NDArray[np.bool_]:
+    """Tell in which regions logarithms are compared.
+
+    Without a scale that is where all known scores are above 0; nowhere if a score is negative, as a measure of both
+    signs has no logarithm, and a region without a negative score is so by chance.
+
+    Raises
+    ------
+    InputError
+        If the scale is unknown.
+    """
+    if scale is None:
+        return np.asarray(((scores > 0) | np.isnan(scores)).all(axis=0) & ~(scores < 0).any())
+    if scale not in SCALES:
+        raise one_of("scale", scale, SCALES)
+    return np.full(scores.shape[1], scale == "log")
 
 
-def unscaled(values: NDArray[np.float64], scale: Scale) -> NDArray[np.float64]:
-    """Bring values back from a scale."""
-    return np.asarray(np.exp(values)) if scale == "log" else values
+def unscaled(values: NDArray[np.float64], logs: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Bring values of each region back from its scale."""
+    made = np.array(values, dtype=np.float64)
+    made[logs] = np.exp(made[logs])
+    return made

@@ -99,7 +99,8 @@ def _check_cohorts(study: Study, given: dict[str, Path]) -> None:
         if folder is not None:
             if not folder.is_dir():
                 raise InputError(f"{where}: {folder}: no such folder")
-            label_scans(read_cohort(folder, suffix=source.suffix, desc=source.desc), source.target, source.classes)
+            table = read_cohort(folder, suffix=source.suffix, desc=source.desc, run=source.run)
+            label_scans(table, source.target, source.classes)
             continue
         if not source.simulate:
             raise InputError(f"{where}: has neither simulate nor path; give a folder with --cohort {name}=DIR")

@@ -30,7 +30,7 @@ class Made:
     folder : pathlib.Path
         The scans.
     find : dict of str to str
-        Which of the folder's files are scans: suffix and desc.
+        Which of the folder's files are scans: suffix, desc and run.
     failed : tuple of str
         Scans that could not be simulated or prepared, with the reason.
     """
@@ -55,7 +55,7 @@ def make_source(
 ) -> Made:
     """Take a cohort's folder, or simulate it (what is finished is kept)."""
     source = study.cohorts[name]
-    find = {key: value for key, value in (("suffix", source.suffix), ("desc", source.desc)) if value}
+    find = {key: value for key in ("suffix", "desc", "run") if (value := getattr(source, key))}
     folder = given or (Path(source.path).expanduser() if source.path else None)
     if folder is not None:
         if not folder.is_dir():
@@ -110,7 +110,7 @@ def make_arm(
     key = key_of(arm)
     options = choose(**{**arm.prepare, **({"filling": arm.fill_lesions} if arm.fill_lesions else {})})
     lesions = study.cohorts[arm.cohort].lesions if arm.fill_lesions else None
-    sources, left_out = find_sources(source.folder, options.modality, lesions=lesions)
+    sources, left_out = find_sources(source.folder, options.modality, lesions=lesions, run=source.find.get("run"))
     summary = prepare_cohort(
         out / "cohorts" / key,
         sources,
@@ -122,7 +122,8 @@ def make_arm(
         progress=_named(progress, f"preparing {key}"),
     )
     failed = tuple(f"{item['participant_id']} {item['session_id']}: {item['error']}" for item in summary.failed)
-    return Made(key, (out / "cohorts" / key).resolve(), {"suffix": options.modality, **PREPARED}, failed)
+    run = {"run": source.find["run"]} if "run" in source.find else {}
+    return Made(key, (out / "cohorts" / key).resolve(), {"suffix": options.modality, **PREPARED, **run}, failed)
 
 
 def _named(progress: Progress | None, what: str) -> Callable[[int, int], None] | None:

@@ -24,6 +24,8 @@ class CohortSource:
         Class names in the order of labels; the last is the patients'.
     suffix, desc : str
         Which scans of the folder, as for `neuroxai split`.
+    run : str
+        Which of several runs of a scan: first, last or all; ``--run`` says it for all cohorts.
     lesions : str
         Where each scan's lesion mask lies, with ``{participant}`` and ``{session}`` in it; a simulated cohort's are
         known.
@@ -35,6 +37,7 @@ class CohortSource:
     classes: list[str] = field(default_factory=lambda: ["CN", "AD"])
     suffix: str | None = None
     desc: str | None = None
+    run: str | None = None
     lesions: str | None = None
 
 

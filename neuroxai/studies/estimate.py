@@ -123,7 +123,11 @@ def _costs(study: Study, given: dict[str, Path], out: Path) -> list[Cost]:
         visits = scans * (parts["training"] * arm.share + parts["validation"] * arm.share)
         epochs = _epochs(study, arm) if arm.train else 0
         here = PROBE * 0.8
-        training = float(io.read_tsv(times)["seconds"].sum()) / here * visits * epochs if times.is_file() else 0.0
+        training = (
+            float(io.read_tsv(times, numbers=("seconds",))["seconds"].sum()) / here * visits * epochs
+            if times.is_file()
+            else 0.0
+        )
         explained = _explaining(probe) / max(facts["test"]["scans"], 1)
         cells = study.split.repeats * study.repetitions
         runs = cells * max(study.search.draws if arm.train else 1, 1)
@@ -152,7 +156,7 @@ def _scans(study: Study, arm: Arm, given: dict[str, Path]) -> int:
     folder = given.get(arm.cohort) or (Path(source.path).expanduser() if source.path else None)
     if folder is None:
         return int(source.simulate["subjects"])
-    table = read_cohort(folder, suffix=source.suffix, desc=source.desc)
+    table = read_cohort(folder, suffix=source.suffix, desc=source.desc, run=source.run)
     return len(label_scans(table, source.target, source.classes).scans)
 
 
@@ -219,7 +223,7 @@ def _prepare(study: Study, arm: Arm, given: dict[str, Path], out: Path) -> tuple
             replace(study, cohorts={"raw": replace(source, simulate=simulate)}), "raw", None, out, 1
         ).folder
     options = choose(**arm.prepare)
-    sources, _ = find_sources(folder, options.modality)
+    sources, _ = find_sources(folder, options.modality, run=source.run)
     begun = time.perf_counter()
     prepare_cohort(out / "prepared", sources[:1], options)
     return time.perf_counter() - begun, _bytes(out / "prepared")

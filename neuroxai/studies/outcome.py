@@ -44,7 +44,9 @@ class Opened:
         self.classes: list[str] = parser.get_parsed_content("classes")
         self.device: torch.device = parser.get_parsed_content("device")
         self.failures: dict[tuple[str, str], str] = {}
-        self._prepare = parser.get_parsed_content("checked" if "checked" in parser else "preprocessing")
+        self._prepare = parser.get_parsed_content("preprocessing")
+        # scans that do not fit are flagged, and stay in a study that was made with them
+        self._check = parser.get_parsed_content("fit_check") if "fit_check" in parser else None
 
     def items(self, part: str) -> list[dict[str, Any]]:
         """Return the items of a part of the split."""
@@ -56,7 +58,7 @@ class Opened:
         A scan that cannot be read is left out and added to `failures`.
         """
         items = self.items(part)
-        dataset = ScanDataset(items, self._prepare)
+        dataset = ScanDataset(items, self._prepare, check=self._check)
         for number, item in enumerate(items):
             loaded = dataset[number]
             if isinstance(loaded, Failure):

@@ -74,7 +74,7 @@ class Results:
         rows = []
         for done in self.done:
             path = done.folder / "bundle" / "models" / "times.tsv"
-            seconds = float(io.read_tsv(path)["seconds"].sum()) if path.is_file() else 0.0
+            seconds = float(io.read_tsv(path, numbers=("seconds",))["seconds"].sum()) if path.is_file() else 0.0
             run = done.run
             rows.append({"arm": run.arm, "split": run.split, "repetition": run.repetition, "draw": run.draw,
                          "run": run.identifier, "seconds": seconds})  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from neuroxai.io.names import filled_in
 from neuroxai.report.truth import mask_beside
 
 
@@ -17,7 +18,7 @@ def truth_file(scan: Path, participant: str, session: str | None, lesions: str |
     participant, session : str
         Whose it is, with prefixes; None for a folder without sessions.
     lesions : str, optional
-        The cohort's `lesions`, with ``{participant}`` and ``{session}`` in it.
+        The cohort's `lesions`, with ``{participant}``, ``{session}`` or ``{run}`` in it.
 
     Returns
     -------
@@ -25,7 +26,7 @@ def truth_file(scan: Path, participant: str, session: str | None, lesions: str |
         None where there is no such file: a healthy subject's, or one that nobody drew.
     """
     if lesions:
-        path: Path | None = Path(lesions.format(participant=participant, session=session or "")).expanduser()
+        path: Path | None = filled_in(lesions, participant, session, "the cohort's key lesions")
     else:
         drawn = sorted(scan.parent.glob(f"{scan.name.split('_desc-')[0]}*label-lesion_mask.nii.gz"))
         path = drawn[0] if drawn else mask_beside(scan)

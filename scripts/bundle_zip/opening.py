@@ -38,6 +38,11 @@ def open_packed(file: Path, folder: Path, most_bytes: int = MOST_BYTES) -> None:
         If the file is damaged, holds anything that a packed bundle does not (links, paths that lead out, other kinds
         of files, pickled code), differs from its checksums, or is too large; or if the folder is not empty.
     """
+    if not file.is_file():
+        raise InputError(
+            f"{file}: cannot be read as a packed bundle (no such file, or it is a folder, a pipe or a device); "
+            "give a zip file"
+        )
     if folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
         raise InputError(f"{folder}: is not empty or no folder; give a new one")
     parent = folder.absolute().parent

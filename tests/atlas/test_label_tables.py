@@ -10,6 +10,7 @@ import pytest
 from neuroxai.atlas import load
 from neuroxai.atlas.label_tables import read_table
 from neuroxai.atlas.readers import AtlasWarning
+from neuroxai.atlas.sides import hemispheres
 from neuroxai.errors import DimensionsError, InputError
 from neuroxai.io import write_volume
 from neuroxai.space import Space, Volume
@@ -173,9 +174,13 @@ def test_a_shift_is_reported(tmp_path):
         ("1 Left-X\n1 Left-X Right\n2 c\n3 d\n", "line 2: index 1 has two names"),
         ("1 Left 2 A 3 x 9", "hold a whole table"),
         ("index,aaa,bbb\n1,x,y\n2,z,w\n3,u,v\n", "no known format|call one 'name'"),
+        ("index,name,hemi\n1,a left,L\n2,b right,L\n3,c,L\n", "line 3: 'b right' says right, .* says left"),
+        ("0 Unknown\n" + "".join(f"{i} ctx-lh-{n}{i}\n" for n in "ab" for i in (1, 2, 3)), r"3 ind.*_labels\.txt"),
         ('{"1": {"name": "a"}}', "JSON gives no name"),
         ('{"1": "a", "1": "b"}', "index 1 has two names"),
         ("1 a\n2 b\n99999999999 c\n", "above 2147483647"),
+        ("9" * 5000 + " a\n2 b\n", "line 1: index '9999.* is not a whole number from 0 to 2147483647"),
+        ("1 " + "L_" * 20000 + "\n2 b\n", r"line 1: the name 'L_L_.* has 40000 letters, expected at most 1000"),
         ("1_0 a\n2 b\n", "no known format"),
         ("a\nb\n", "no known format"),
         ("index\t" + "name\t" * 1000 + "\n1\ta\n", "names 1002 columns"),
@@ -222,3 +227,88 @@ def test_many_small_labels_are_no_map(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert len(load(image).names) == 64
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        # a column of sides, with names that would be told apart without it
+        ("index,name,hemi\n1,hip,L\n2,amy,R\n3,stem,B\n", ["hip (left)", "amy (right)", "stem"]),
+        (
+            "index\tname\twhere\n1\thip\tlh\n2\tamy\trh\n3\tLeft nail\tleft\n",
+            ["hip (left)", "amy (right)", "Left nail"],
+        ),
+        ("1;hip;L\n2;amy;R\n3;stem;-\n", ["hip (left)", "amy (right)", "stem"]),
+        ("1\tR\thip\n2\tL\thip\n3\t\tstem\n", ["hip (right)", "hip (left)", "stem"]),
+        # a letter for other things
+        ("index,name,grade\n1,hip,L\n2,amy,X\n3,stem,R\n", ["hip", "amy", "stem"]),
+        # one name that the other cuts short
+        ("1 Left-Accumbens-a\n1 Left-Accumbens-area\n2 b\n3 c\n", ["Left-Accumbens-a", "b", "c"]),
+    ],
+)
+def test_sides_in_a_column_of_their_own(tmp_path, text, names):
+    found = read_table(table(tmp_path, text), [1, 2, 3]).names
+    assert [found[value] for value in (1, 2, 3)] == names
+
+
+def test_sides_alone_are_names_of_hemispheres():
+    for left, right in (("L", "R"), ("l", "r"), ("lh", "rh"), ("Left", "Right")):
+        assert hemispheres([left, right]) == {left: ("left", "hemisphere"), right: ("right", "hemisphere")}
+    assert hemispheres(["L", "stem"]) == {"L": ("", "L"), "stem": ("", "stem")}
+    assert hemispheres(["L1", "R1", "L12", "R12"])["R12"] == ("right", "12")
+
+
+def pairs_image(folder, flip=1.0, block=False):
+    """Twelve labels of 40 voxels: left and right in turn from front to back, or first all left ones."""
+    data = np.zeros((40, 60, 10), int)
+    for number in range(12):
+        right, place = (number >= 6, number % 6) if block else (number % 2, number // 2)
+        data[28 if right else 10 : 30 if right else 12, place * 9 : place * 9 + 4, 0:5] = number + 1
+    affine = np.diag([2.0 * flip, 2, 2, 1])
+    affine[:3, 3] = [-39 * flip, -60, 0]
+    return write_volume(folder / "a.nii.gz", Volume(data, Space(data.shape, affine)))
+
+
+IN_TURN = [f"{side}_{name}" for name in ("aa", "bb", "cc", "dd", "ee", "ff", "gg") for side in "LR"]
+BLOCKS = [f"{side}_{name}" for side in "LR" for name in ("aa", "bb", "cc", "dd", "ee", "ff")] + ["R_gg"]
+
+
+def test_what_the_values_leave_open_the_sides_settle(tmp_path):
+    # 14 names from 0 on and 12 labels from 1 on: label 1 is "L_aa" at the left if the table counts from 0
+    text = "".join(f"{index} {name}\n" for index, name in enumerate(IN_TURN))
+    with pytest.warns(
+        AtlasWarning, match=r"read in two ways; taken is .*value = index \+ 1.*'L_aa' is label 1"
+    ) as caught:
+        atlas = load(pairs_image(tmp_path), table(tmp_path, text))
+    assert "table read by sides" in [w.message.kind for w in caught]
+    assert "'L_aa' is label 1" in str(caught[0].message)
+    assert [atlas.names[value] for value in range(1, 13)] == IN_TURN[:12]
+    # an index in two columns: the second is one off
+    text = "index,name,roi_value\n" + "".join(f"{i},{name},{i + 1}\n" for i, name in enumerate(IN_TURN[:12], 1))
+    with pytest.warns(AtlasWarning, match="read in two ways"):
+        atlas = load(pairs_image(tmp_path), table(tmp_path, text + "13,x,1\n"))
+    assert [atlas.names[value] for value in range(1, 13)] == IN_TURN[:12]
+
+
+@pytest.mark.parametrize("kind", ["mirrored header", "blocks", "no sides", "few"])
+def test_where_sides_leave_a_doubt_the_table_is_refused(tmp_path, kind):
+    names = {"blocks": BLOCKS, "no sides": [n[2:] + n[0].lower() for n in IN_TURN], "few": IN_TURN[:3]}.get(
+        kind, IN_TURN
+    )
+    if kind == "no sides":
+        names = [f"area {number}" for number in range(14)]
+    text = "".join(f"{index} {name}\n" for index, name in enumerate(names))
+    image = pairs_image(tmp_path, flip=-1.0 if kind == "mirrored header" else 1.0, block=kind == "blocks")
+    with pytest.raises(InputError, match="can be read in two ways"):
+        load(image, table(tmp_path, text))
+
+
+def test_labels_called_unknown_are_counted(tmp_path):
+    image = write_volume(tmp_path / "a.nii.gz", Volume(np.arange(4).reshape(4, 1, 1), Space((4, 1, 1), np.eye(4))))
+    with pytest.warns(
+        AtlasWarning, match=r"1 labels of the image are called background \(labels 2: Unknown\), .*1 voxels"
+    ):
+        atlas = load(image, table(tmp_path, "1 a\n2 Unknown\n3 c\n"))
+    assert dict(atlas.names) == {1: "a", 3: "c"}
+    with pytest.raises(InputError, match=r"calls every label of .* background"):
+        load(image, table(tmp_path, "1 Unknown\n2 Unknown\n3 Background\n"))

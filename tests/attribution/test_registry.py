@@ -68,3 +68,11 @@ def test_import_is_light():
         "import sys, neuroxai.attribution as a; a.describe(a.names()[0]); print({'torch', 'captum'} & {*sys.modules})"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
+
+
+def test_defaults_left_out_and_given_are_the_same_choices():
+    assert attribution.complete("lrp_alpha_beta", {}) == attribution.complete("lrp_alpha_beta", {"beta": 0})
+    assert attribution.complete("lrp_alpha_beta", {"beta": 1}) == {"beta": 1}
+    assert attribution.complete("lrp_zero", {}) == {}
+    with pytest.raises(InputError, match="unknown attribution method"):
+        attribution.complete("lrp", {})

@@ -37,7 +37,7 @@ def test_inference_and_explanation_agree_with_each_other(trained_bundle, paths, 
     alone = pd.read_csv(tmp_path / "out" / "predictions.tsv", sep="\t")
     explained = run(trained_bundle, ["inference.json", "explain.json"], **paths)
     both = pd.read_csv(tmp_path / "out" / "predictions.tsv", sep="\t")
-    pd.testing.assert_frame_equal(alone, both.drop(columns="seen"), atol=1e-5)  # an explanation tells that too
+    pd.testing.assert_frame_equal(alone, both, atol=1e-5)
     assert len(list((tmp_path / "out").rglob("*_space-network_desc-lrpAlphaBeta_heatmap.nii.gz"))) == 4
     # relevance from the probability: what reaches the input cannot exceed it
     for path in (tmp_path / "out").rglob("*_space-network_desc-lrpAlphaBeta_heatmap.json"):

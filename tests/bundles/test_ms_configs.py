@@ -38,7 +38,7 @@ def test_evaluation_inference_and_explanation_agree(trained_ms_bundle, paths, tm
     infer(trained_ms_bundle, ["inference.json"], **paths)
     alone = predictions(out)
     infer(trained_ms_bundle, ["inference.json", "explain.json"], **paths)
-    pd.testing.assert_frame_equal(predictions(out).drop(columns="seen"), alone, atol=1e-5)
+    pd.testing.assert_frame_equal(predictions(out), alone, atol=1e-5)
     pd.testing.assert_frame_equal(evaluated, alone, atol=1e-5)
     # one logit: its sigmoid is the second class's probability, as the metadata say
     np.testing.assert_allclose(alone["probability_AD"], 1 / (1 + np.exp(-alone["score"])), atol=1e-6)

@@ -13,7 +13,11 @@ import pytest
 from helpers.command import run
 from helpers.dicom import write_enhanced, write_series
 from neuroxai import io
-from neuroxai.space import Volume
+from neuroxai.cli._series import _as_it_lies
+from neuroxai.components.dicom_objects import write_dicom
+from neuroxai.errors import InputError
+from neuroxai.io.scales import Scale
+from neuroxai.space import Space, Volume
 
 
 def whole_numbers(volume: Volume) -> Volume:
@@ -108,6 +112,29 @@ def test_the_summary_says_what_was_found(tmp_path, trained_bundle, patient):
     assert report.VerificationFlag == "UNVERIFIED"
 
 
+def test_bands_are_shares_of_the_scale_of_the_run(tmp_path, trained_bundle, patient):
+    """On a scale a thousand times the scan's own nothing reaches the lowest band, and the summary says so."""
+    write_series(tmp_path / "series", patient)
+    assert explain(trained_bundle, tmp_path / "series", tmp_path).code == 0
+    sidecar = json.loads(next((tmp_path / "out").glob("sub-series/anat/*space-network*_heatmap.json")).read_text())
+    own = sidecar["relevance_limit"]
+    assert said(tmp_path, "Bands") == f"shares of relevance {own:.4g} (common to 1 scans)"
+    record = json.loads((tmp_path / "out" / "explain.json").read_text())
+    network = next((tmp_path / "out").glob("sub-series/anat/*space-network*_heatmap.nii.gz"))
+    heatmap = next((tmp_path / "out").glob("sub-series/anat/*space-orig*_heatmap.nii.gz"))
+    wide = Scale(1000 * own, "bundle", 30, (1.0,))
+    written = write_dicom(heatmap, network, tmp_path / "series", tmp_path / "wide", scale=wide)
+    assert record["scale"]["limit"] == own
+    assert "relevance_bands_seg.dcm" not in [path.name for path in written]
+    text = f"shares of relevance {1000 * own:.4g} (common to 30 scans); too weak for any"
+    assert said(tmp_path, "Bands", "wide") == text
+
+
+def said(folder, name, place="dicom"):
+    items = pydicom.dcmread(folder / place / "summary_sr.dcm").ContentSequence
+    return next(item.TextValue for item in items if item.ConceptNameCodeSequence[0].CodeMeaning == name)
+
+
 def test_run_again_it_writes_the_same_bytes(tmp_path, trained_bundle, patient):
     write_series(tmp_path / "series", patient)
     explain(trained_bundle, tmp_path / "series", tmp_path)
@@ -116,6 +143,20 @@ def test_run_again_it_writes_the_same_bytes(tmp_path, trained_bundle, patient):
     assert result.code == 0
     assert "finished before" in result.err
     assert {path.name: path.read_bytes() for path in (tmp_path / "dicom").iterdir()} == first
+
+
+def test_another_series_does_not_take_the_place_of_the_first(tmp_path):
+    data = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    path, first = tmp_path / "series" / "sub-series_T1w.nii.gz", Volume(data, Space(data.shape, np.eye(4)))
+    assert _as_it_lies(path, first, tmp_path / "a") == path
+    before = path.read_bytes()
+    assert _as_it_lies(path, first, tmp_path / "a") == path
+    for other in (Volume(data + 1, first.space), Volume(data, Space(data.shape, np.diag([1.0, 1, 2, 1])))):
+        with pytest.raises(
+            InputError, match=r"b: .*is another series, whose results would be lost; name another --out"
+        ):
+            _as_it_lies(path, other, tmp_path / "b")
+    assert path.read_bytes() == before
 
 
 def test_which_of_several_series_is_told(tmp_path, trained_bundle, patient):
@@ -191,7 +232,7 @@ def test_if_objects_fail_it_is_said_what_stands(tmp_path, trained_bundle, patien
     write_series(tmp_path / "series", patient, PatientSex="weiblich")
     (tmp_path / "series" / "AUTORUN.INF").write_text("not the first file that tells what the folder is")
     assert explain(trained_bundle, tmp_path / "series", tmp_path).code == 0
-    before = {path.name: path.read_bytes() for path in (tmp_path / "dicom").iterdir()}
+    assert list((tmp_path / "dicom").iterdir())
 
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device", "dicom")
@@ -204,4 +245,5 @@ def test_if_objects_fail_it_is_said_what_stands(tmp_path, trained_bundle, patien
     assert "the scan is explained" in result.err
     assert "no DICOM object was written" in result.err
     assert "make room" in result.err
-    assert {path.name: path.read_bytes() for path in (tmp_path / "dicom").iterdir()} == before
+    # those of the earlier call would be taken for this scan's
+    assert not list((tmp_path / "dicom").iterdir())

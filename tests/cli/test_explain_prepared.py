@@ -39,6 +39,13 @@ def test_the_heatmap_lies_on_the_scanners_grid(explained):
     sidecar = io.read_json(folder / f"{stem.format('T1w')}.json")
     assert Space.from_dict(sidecar["space"]).matches(scanner)
     assert sidecar["method"] == "lrp_alpha_beta"
+    # and how it was made fit for the network
+    prepared = sidecar["prepared"]
+    assert prepared["Parameters"]["arm"] == "none"
+    assert prepared["Parameters"]["spacing"] == 5
+    assert prepared["Sources"] == {"scan": "sub-17_T1w.nii.gz"}
+    assert prepared["Inputs"] == {"scan": io.sha256(folder.parent / "sub-17_T1w.nii.gz")}
+    assert prepared["BrainFrom"]
 
 
 def test_relevance_is_on_the_side_of_the_blob_in_the_scan(explained):

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from helpers.bundles import infer
 from helpers.command import run
 from neuroxai import io
 from neuroxai.components.explainer import Explainer
@@ -16,6 +17,7 @@ from neuroxai.errors import UnfitError
 from neuroxai.evaluation.fit import FitRecord
 from neuroxai.evaluation.fit_measures import summarise
 from neuroxai.space import Space, Volume, mni152
+from neuroxai.studies.outcome import Opened
 
 SPACE = mni152(5)
 NAME = "sub-17_T1w.nii.gz"
@@ -160,3 +162,99 @@ def test_a_scan_is_prepared_on_the_way(tmp_path, trained_bundle, scan, command):
 def test_what_cannot_be_prepared_on_the_way_is_refused(tmp_path, trained_bundle, source, arm, message):
     result = run("explain", trained_bundle, tmp_path / source, "--out", tmp_path / "out", "--prepare", arm)
     assert (result.code, message in result.err) == (2, True), result.err
+
+
+def test_predictions_tell_which_scans_the_network_had_seen(tmp_path, trained_bundle, tiny_cohort):
+    """By the datalist that it was trained by, read here on its own; the word on it is for people and machines."""
+    listed = json.loads((tiny_cohort / "datalist.json").read_text())
+    parts = {"training": "training", "validation": "validation", "test": "held out"}
+    expected = {item["participant_id"]: parts[part] for part in parts for item in listed[part]}
+    cohort = tmp_path / "cohort"
+    for part in parts:
+        for item in listed[part][:2]:
+            shutil.copytree(tiny_cohort / item["participant_id"], cohort / item["participant_id"])
+    rows = [(item["participant_id"], listed["classes"][item["label"]]) for part in parts for item in listed[part]]
+    (cohort / "participants.tsv").write_text("participant_id\tdiagnosis\n" + "".join(f"{a}\t{b}\n" for a, b in rows))
+    result = run("predict", trained_bundle, cohort, "--out", tmp_path / "out", "--json")
+    assert result.code == 0, result.err
+    rows = table(tmp_path / "out").set_index("participant_id")["seen"].to_dict()
+    assert rows == {name: expected[name] for name in rows}
+    assert sorted(rows.values()) == ["held out"] * 2 + ["training"] * 2 + ["validation"] * 2
+    known, seen = json.loads(result.out)["notes"]
+    assert known == "the true class of 6 of 6 scans is known, from 'diagnosis' in participants.tsv"
+    assert seen.startswith("2 training and 2 validation scans of the network: ")
+    said = run("predict", trained_bundle, cohort, "--out", tmp_path / "out").err
+    assert (known in said, seen in said) == (True, True)
+    assert "seen" in io.read_json(tmp_path / "out" / "predictions.json")
+
+
+def spoiled(tmp_path, tiny_cohort, *subjects):
+    """A copy of the cohort's test part, whose named scans are white noise."""
+    for subject in ("sub-16", "sub-17", "sub-18", "sub-19"):
+        shutil.copytree(tiny_cohort / subject, tmp_path / "cohort" / subject)
+    for subject in subjects:
+        path = tmp_path / "cohort" / subject / "anat" / f"{subject}_desc-brain_T1w.nii.gz"
+        io.write_volume(path, Volume(np.random.default_rng(0).random(SPACE.shape).astype(np.float32), SPACE))
+    listed = json.loads((tiny_cohort / "datalist.json").read_text())
+    datalist = io.write_json(tmp_path / "cohort" / "datalist.json", listed)
+    return {
+        "dataset_dir": str(tmp_path / "cohort"),
+        "datalist": str(datalist),
+        "output_dir": str(tmp_path / "out"),
+    }
+
+
+def test_an_evaluation_leaves_out_what_does_not_fit_and_says_so(tmp_path, trained_bundle, tiny_cohort):
+    paths = spoiled(tmp_path, tiny_cohort, "sub-17")
+    infer(trained_bundle, ["train.json", "evaluate.json"], spacing=5, **paths)
+    metrics = io.read_json(tmp_path / "out" / "metrics_test.json")
+    assert metrics["scans"] == 3
+    assert [one["participant_id"] for one in metrics["left_out"]] == ["sub-17"]
+    assert "does not fit the network" in metrics["left_out"][0]["error"]
+    assert list(table(tmp_path / "out")["participant_id"]) == ["sub-16", "sub-18", "sub-19"]
+    infer(trained_bundle, ["train.json", "evaluate.json"], spacing=5, accept_unfit="true", **paths)  # as MONAI hands it
+    assert io.read_json(tmp_path / "out" / "metrics_test.json")["scans"] == 4
+    assert list(table(tmp_path / "out")["fit"]) == ["fits", "far", "fits", "fits"]
+
+
+@pytest.mark.parametrize(
+    ("subjects", "code"), [((), None), (("sub-17",), 1), (("sub-16", "sub-17", "sub-18", "sub-19"), 1)]
+)
+def test_monai_s_command_line_ends_with_1_where_scans_are_left_out(
+    tmp_path, trained_bundle, tiny_cohort, monkeypatch, subjects, code
+):
+    paths = spoiled(tmp_path, tiny_cohort, *subjects)
+    monkeypatch.setattr("neuroxai.components.command_line.from_command_line", lambda *names: "monai.bundle" in names)
+    monkeypatch.setattr("sys.argv", ["monai.bundle", "help"])
+    monkeypatch.setattr("neuroxai.components.command_line._catch", lambda: None)
+    if code is None:
+        infer(trained_bundle, ["inference.json"], accept_unfit="false", **paths)
+        return
+    with pytest.raises(SystemExit) as ended:
+        infer(trained_bundle, ["inference.json"], accept_unfit="false", **paths)
+    assert ended.value.code == code
+
+
+def test_a_network_of_simulated_scans_sends_nobody_to_preparation(tmp_path, trained_bundle, scan):
+    """Prepared or not, a real scan would be refused again."""
+    bundle = shutil.copytree(trained_bundle, tmp_path / "bundle")
+    record = io.read_json(bundle / "models" / "model.json")
+    assert record["simulated"] is False  # the phantoms have no sidecars
+    io.write_json(bundle / "models" / "model.json", {**record, "simulated": True})
+    data = io.read_volume(scan).data
+    io.write_volume(tmp_path / NAME, Volume(np.where(np.arange(data.shape[2]) < 20, data, 0), SPACE))
+    result = run("predict", bundle, tmp_path / NAME, "--out", tmp_path / "out")
+    assert (result.code, "was trained on simulated scans" in result.err, "--prepare" in result.err) == (2, True, False)
+    result = run("predict", bundle, tmp_path / NAME, "--out", tmp_path / "out", "--prepare", "none")
+    assert (result.code, "note: the network was trained on simulated scans" in result.err) == (2, True)
+    # a simulated scan is refused for what it is
+    io.write_json(tmp_path / NAME.replace(".nii.gz", ".json"), {"Simulated": True})
+    result = run("predict", bundle, tmp_path / NAME, "--out", tmp_path / "out")
+    assert (result.code, "`neuroxai prepare`" in result.err) == (2, True)
+
+
+def test_a_study_flags_scans_that_do_not_fit(tmp_path, trained_bundle, tiny_cohort):
+    paths = spoiled(tmp_path, tiny_cohort, "sub-17")
+    facts = {"cohort": paths["dataset_dir"], "datalist": paths["datalist"]}
+    found = {item["participant_id"]: item["fit"] for item, _ in Opened(trained_bundle, facts).scans("test")}
+    assert found == {"sub-16": "fits", "sub-17": "far", "sub-18": "fits", "sub-19": "fits"}

@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from helpers.brains import bids_of, brain, die_for_the_second
 from helpers.command import run
-from helpers.dicom import write_series
+from helpers.dicom import write_enhanced, write_series
 from neuroxai import io
 from neuroxai.preprocess import PrepareOptions, find_sources, prepare_cohort
 from neuroxai.preprocess.presets import PRESETS
@@ -306,9 +306,9 @@ def test_a_lesion_mask_outside_the_brain(two, tmp_path):
         (["--participant", "01"], "is a cohort"),
         (["--pattern", "../*.nii.gz"], "inside the cohort's folder"),
         (["--pattern", "sub-*/func/*"], "no NIfTI file matching the pattern"),
-        (["--mask", "m/{subject}.nii.gz"], "wanted {participant} or {session}"),
-        (["--mask", "m/{participant.nii.gz"], "wanted {participant} or {session}"),
-        (["--lesions", "m/{}.nii.gz"], "wanted {participant} or {session}"),
+        (["--mask", "m/{subject}.nii.gz"], "wanted {participant}, {session} or {run}"),
+        (["--mask", "m/{participant.nii.gz"], "wanted {participant}, {session} or {run}"),
+        (["--lesions", "m/{}.nii.gz"], "wanted {participant}, {session} or {run}"),
         (["--lesions", "m/{participant}.nii.gz"], "matches no file"),
         (["--template", "absent.nii.gz"], "absent.nii.gz: no such file"),
         (["--template-mask", "mask.nii.gz"], "without the template"),
@@ -459,6 +459,39 @@ def test_a_series_gives_what_its_nifti_gives(tmp_path):
     assert not [word for word in ("Doe", "4711", "Charity", "House", "19620203") if word in record]
 
 
+def test_one_enhanced_file_gives_what_its_nifti_gives(tmp_path):
+    file = write_enhanced(tmp_path / "e.dcm", whole_numbers(brain("LPS", 3.0)))
+    result = prepare(file, tmp_path / "out")
+    assert result.code == 0, result.err
+    # frames of this helper scale by themselves: the scan is what the reader makes of it
+    io.write_volume(tmp_path / "e.nii.gz", io.read_series(file)[0])
+    prepare(tmp_path / "e.nii.gz", tmp_path / "same")
+    name = f"sub-e/anat/sub-e_{HEAD}_T1w"
+    by_dicom, by_nifti = (io.read_volume(tmp_path / place / f"{name}.nii.gz") for place in ("out", "same"))
+    np.testing.assert_allclose(by_dicom.data, by_nifti.data, atol=1e-6)
+    assert json.loads((tmp_path / "out" / f"{name}.json").read_text())["EchoTime"] == 0.00298
+    assert "1 kept" in prepare(file, tmp_path / "out").out
+    assert "series '9' fits none of 1" in prepare(file, tmp_path / "other", "--series", 9).err
+    assert not (tmp_path / "other").exists()
+
+
+def test_one_file_of_many_is_refused_with_the_way_out(tmp_path):
+    file = write_series(tmp_path / "series", whole_numbers(brain(spacing=4.0)))[7]
+    result = prepare(file, tmp_path / "out")
+    assert result.code == 2
+    assert "1 slices, expected at least 8" in result.err
+
+
+@pytest.mark.parametrize("shape", [(48, 56, 33), (33, 56, 48)])
+def test_a_slab_is_refused_in_any_direction(tmp_path, shape):
+    # 33 slices of 3 mm cover 99 mm, where a brain is about 120 mm high
+    scan = Volume(np.random.default_rng(0).random(shape, np.float32), Space(shape, np.diag([3.0, 3, 3, 1])))
+    path = io.write_volume(tmp_path / "slab_T1w.nii.gz", scan)
+    result = prepare(path, tmp_path / "out")
+    assert result.code == 2
+    assert "cover 99 mm, expected 12 voxels and 100 mm or more" in result.err
+
+
 def test_several_series_are_listed_and_one_is_chosen(tmp_path):
     volume, files = whole_numbers(brain(spacing=3.0)), tmp_path / "visit"
     write_series(files / "a", volume)
@@ -466,8 +499,10 @@ def test_several_series_are_listed_and_one_is_chosen(tmp_path):
     result = prepare(files, tmp_path / "out")
     assert result.code == 2
     assert "2 series, wanted one" in result.err
-    assert "\n  3: t1_mprage" in result.err
-    assert "\n  5: t2_tse" in result.err
+    assert "\n  3: MR, TR 2300, TE 2.98, TI 900 ms" in result.err
+    assert "\n  5: MR" in result.err
+    # operators write names into descriptions
+    assert "Doe" not in result.err
     assert not (tmp_path / "out").exists()
     assert prepare(files, tmp_path / "out", "--series", 9).code == 2
     assert prepare(files, tmp_path / "out", "--series", "t2").code == 0

@@ -110,3 +110,43 @@ def test_what_cannot_be_scored_is_refused(atlas, tmp_path, monkeypatch, argument
     assert message in result.err
     assert len(result.err.strip().splitlines()) == 1
     assert not (tmp_path / "scores.tsv").exists()
+
+
+def in_mni(path, low, high, size=4.0):
+    """Ones in a box of MNI152's world, whose sides are `low` and `high` in mm."""
+    space = Space((50, 60, 50), np.array([[size, 0, 0, -98], [0, size, 0, -134], [0, 0, size, -80], [0, 0, 0, 1.0]]))
+    places = space.world(np.moveaxis(np.indices(space.shape), 0, -1))
+    box = ((places >= low) & (places <= high)).all(axis=-1)
+    return io.write_volume(path, Volume(box.astype(np.float32), space))
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("sub-1_space-T1w_desc-lrpAlphaBeta_heatmap.nii.gz", "the participant's own space (T1w, by its name)"),
+        ("sub-1_space-FLAIR_desc-saliency_heatmap.nii.gz", "the participant's own space (FLAIR, by its name)"),
+        ("sub-1_ses-2_T1w.nii.gz", "is a scan as the scanner left it"),
+        ("patient_T1W.nii.gz", "is a scan as the scanner left it"),
+    ],
+)
+def test_a_map_of_the_participant_s_own_space_is_not_scored_by_an_atlas_of_mni152(tmp_path, atlas, name, words):
+    """`explain` writes such maps beside the others: the same sums would stand under other regions."""
+    path, good = in_mni(tmp_path / name, -10, 10), in_mni(tmp_path / "sub-1_space-network_heatmap.nii.gz", -10, 10)
+    result = run("score", path, "--out", tmp_path / "t.tsv")
+    assert (result.code, words in result.err) == (2, True), result.err
+    result = run("score", path, good, "--out", tmp_path / "t.tsv")
+    assert (result.code, words in result.err) == (1, True), result.err
+    assert set(pd.read_csv(tmp_path / "t.tsv", sep="\t")["file"]) == {str(good)}
+    # a label image of one's own may lie anywhere
+    assert run("score", path, "--atlas", atlas[1], "--out", tmp_path / "t.tsv").code == 0
+
+
+def test_a_map_beside_the_template_s_brain_is_doubted(tmp_path):
+    inside = in_mni(tmp_path / "inside.nii.gz", (-30, -50, 0), (30, 20, 30))  # well within any brain
+    beside = in_mni(tmp_path / "beside.nii.gz", (-30, -50, 0), (30, 20, 200))  # cut by the grid's end at 116 mm
+    result = run("score", inside, beside, "--out", tmp_path / "t.tsv", "--json")
+    (note,) = json.loads(result.out)["notes"]
+    assert (result.code, note.startswith(f"{beside}: ")) == (0, True)
+    # by hand: of 30 layers from 0 to 116 mm those above the brain (its top is near 80 mm, and 8 mm are allowed)
+    share = int(note.split(": ")[1].split("%")[0])
+    assert 100 * (116 - 92) / 120 < share < 100 * (116 - 76) / 120 + 8

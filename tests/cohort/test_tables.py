@@ -134,6 +134,8 @@ def test_runs_are_chosen_and_one_of_several_stops_nobody(make_cohort):
     assert labels(folder, run="all") == {
         ("sub-1", None): "CN", ("sub-2", "run-2"): "AD", ("sub-2", "run-10"): "AD",
     }  # fmt: skip
+    with pytest.raises(InputError):  # which newer Pythons take for a glob that matches nothing
+        find_scans(folder, pattern="sub-*/***/x")
     with pytest.raises(InputError, match="choice for --run 'second'"):
         find_scans(folder, run="second")
     (folder / scans[0]).unlink()

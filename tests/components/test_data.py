@@ -2,14 +2,16 @@ from __future__ import annotations
 
 import logging
 
+import numpy as np
 import pytest
 import torch
 from monai.data import DataLoader
 from monai.transforms import Compose
 
-from neuroxai.components import LoadScand, ScanDataset, ScanLoader, collate_whole, open_part
+from neuroxai.components import LoadScand, ScanDataset, ScanLoader, WholeLoader, collate_whole, open_part
 from neuroxai.errors import InputError, LeakageError
-from neuroxai.io import read_json, write_json
+from neuroxai.io import read_json, write_json, write_volume
+from neuroxai.space import Space, Volume
 
 
 def read(item):
@@ -101,3 +103,29 @@ def test_training_without_a_cache_ends_with_the_broken_scan_s_name(tmp_path):
             next(iter(loader))
     good = DataLoader(ScanDataset([item], lambda item: {"x": torch.ones(2)}), collate_fn=collate_whole)
     assert next(iter(good))["x"].shape == (1, 2)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_training_names_a_broken_scan_in_one_line_whoever_reads_it(tmp_path, workers):
+    """What a worker process raises, torch repeats with its traceback as the message."""
+    (tmp_path / "sub-2.nii.gz").write_bytes(b"no scan")
+    item = {"image": str(tmp_path / "sub-2.nii.gz"), "participant_id": "sub-2", "label": 0}
+    loader = WholeLoader(ScanDataset([item] * 3, LoadScand("image")), num_workers=workers, batch_size=2)
+    with pytest.raises(InputError) as caught:
+        next(iter(loader))
+    assert str(caught.value).startswith("sub-2: ")
+    assert len(str(caught.value).splitlines()) == 1
+    good = WholeLoader(ScanDataset([item] * 3, lambda item: {"x": torch.ones(2)}), num_workers=workers, batch_size=2)
+    assert [batch["x"].shape for batch in good] == [(2, 2), (1, 2)]
+    assert len(good) == 2
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_of_a_cohort_the_broken_scans_are_named_and_the_others_go_on(tmp_path, workers):
+    (tmp_path / "sub-2.nii.gz").write_bytes(b"no scan")
+    for name in ("sub-1", "sub-3"):
+        write_volume(tmp_path / f"{name}.nii.gz", Volume(np.arange(64.0).reshape(4, 4, 4), Space((4, 4, 4), np.eye(4))))
+    items = [{"image": str(tmp_path / f"sub-{n}.nii.gz"), "participant_id": f"sub-{n}"} for n in (1, 2, 3)]
+    loader = ScanLoader(ScanDataset(items, LoadScand("image")), batch_size=1, num_workers=workers)
+    assert [name for batch in loader for name in batch["participant_id"]] == ["sub-1", "sub-3"]
+    assert [(one.participant_id, "sub-2.nii.gz" in one.error) for one in loader.failures] == [("sub-2", True)]

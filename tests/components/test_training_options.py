@@ -101,3 +101,28 @@ def test_an_unknown_option_of_the_command_line_is_refused(tmp_path):
         check_ids(["training", "--args_file", str(arguments)])
     both = f"['{config}','{AD / 'configs' / 'multi_gpu_train.json'}']"
     check_ids(["--config_file", both, "--timeout", "5"])
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('{"ckpt_dir": "/data/#1"}', r"--ckpt_dir /data/#1: MONAI's configurations take '#'"),
+        ('{"dataset_dir": "/data/@::1"}', r"--dataset_dir /data/@::1"),
+        ('{"max_epochs": 1, "max_epochs": 2}', "key 'max_epochs' stands 2 times"),
+        ('{"train": {"amp": true, "amp": false}}', "key 'amp' stands 2 times"),
+        ("[1]", "is no configuration"),
+        ('{"ckpt_dir": "@bundle_root", "output_dir": "$@bundle_root + \'#\'", "seed": 3}', ""),
+    ],
+)
+def test_the_users_own_files_are_held_to_the_same(tmp_path, text, words):
+    config, own = str(AD / "configs" / "train.json"), tmp_path / "own.json"
+    own.write_text(text)
+    ways = [["training", "--config_file", f"['{config}','{own}']"]]
+    if not text.startswith("["):
+        ways.append(["training", "--config_file", config, "--args_file", str(own)])
+    for arguments in ways:
+        if words:
+            with pytest.raises(InputError, match=words):
+                check_ids(arguments)
+        else:
+            check_ids(arguments)

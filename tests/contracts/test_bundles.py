@@ -120,7 +120,7 @@ def test_a_run_s_settings_hold_every_option_that_changes_its_result(bundle):
     harmless = {"imports", "initialize", "run", "bundle_root", "dataset_dir", "datalist", "output_dir", "ckpt_dir"}
     harmless |= {"resume", "pretrained", "max_epochs", "patience", "min_epochs", "ignored_epochs", "batch_size"}
     harmless |= {"checkpointing", "compile", "cache", "cache_dir", "num_workers", "tensorboard", "val_interval"}
-    harmless |= {"device_name"}
+    harmless |= {"device_name", "accept_unfit"}
     assert [key for key in options if key not in train["settings"] and key not in harmless] == []
     assert "total_batch_size" in train["settings"]
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import spearmanr
 
 from neuroxai.errors import InputError, SpaceError, UnfitError
 from neuroxai.evaluation.coarse_pose import CoarsePose
@@ -151,7 +152,7 @@ def test_a_record_comes_back_from_json(record):
 @pytest.mark.parametrize(
     "change",
     [
-        {"format": 2}, {"presence": None}, {"image": {"low": 0, "high": 1, "bytes": "AAAA"}}, {"centre": {}},
+        {"format": 3}, {"presence": None}, {"image": {"low": 0, "high": 1, "bytes": "AAAA"}}, {"centre": {}},
         {"quantiles": [1]}, {"shape": [1, 1]}, {"spacing": [0, 0, 0]}, {"scans": "many"},
     ],
 )  # fmt: skip
@@ -171,3 +172,40 @@ def test_what_cannot_be_measured_is_refused(record):
         record.compare(summarise(head()[:-1], SPACING))
     with pytest.raises(InputError, match="got 1, expected 2 or more"):
         FitRecord.of([summarise(head(), SPACING)], SPACING)
+
+
+def another_contrast(seed):
+    """The same brain, whose front is the brightest and whose ventricles are the darkest all the same."""
+    scan = head(seed, tissue=0.0)
+    back = (np.indices(SHAPE)[1] < 14) & (scan > 0.5)
+    return np.where(back, 0.75 * scan, scan)
+
+
+def test_another_order_of_tissues_is_another_kind_of_scan(record):
+    """Against scipy's rank correlation over the blocks that all training brains fill."""
+    scans = [head(seed, tissue=0.4) for seed in range(8)]
+    known = FitRecord.of([summarise(scan, SPACING) for scan in scans], SPACING)
+    other = summarise(another_contrast(50), SPACING)
+    found = known.compare(other)
+    core = known.presence > 0.95
+    expected = spearmanr(other.image[core], known.image[core]).statistic
+    assert found.measures["contrast"] == pytest.approx(expected, abs=0.01)  # ties aside
+    assert expected < 0.3
+    assert known.compare(summarise(head(50, tissue=0.4), SPACING)).measures["contrast"] > 0.7
+    assert found.level == FAR
+    assert any(f"rank correlation of {expected:.2f}" in reason for reason in found.unlike)
+
+
+def test_a_record_of_the_first_format_is_read_without_what_it_does_not_know(record):
+    values = record.to_dict()
+    old = {
+        **values,
+        "format": 1,
+        **{k: {n: v for n, v in values[k].items() if n != "contrast"} for k in ("centre", "spread")},
+    }
+    again = FitRecord.from_dict(json.loads(json.dumps(old)))
+    assert set(record.centre) - set(again.centre) == {"contrast"}
+    assert again.compare(summarise(head(50), SPACING)).level == FITS
+    assert again.to_dict()["format"] == 1
+    with pytest.raises(InputError, match="format 3, expected 2 or 1"):
+        FitRecord.from_dict({**values, "format": 3})

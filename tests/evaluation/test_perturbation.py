@@ -47,6 +47,27 @@ def test_regions_come_by_density_not_by_sum():
     assert order.shares.tolist() == [0, 2 / 22, 17 / 22, 1]
 
 
+def test_by_contrast_no_region_leads_noise_for_its_size(rng):
+    regions = np.zeros((24, 24, 24), dtype=int)
+    regions[:20] = 1  # eight small regions beside a large one, and six of a middling size
+    for n in range(8):
+        regions[20, 3 * n : 3 * n + 2, :6] = 2 + n
+    for n in range(6):
+        regions[21:, 4 * n : 4 * n + 4] = 10 + n
+    first = {by: [] for by in ("density", "contrast")}
+    for seed in range(150):
+        noise = np.random.default_rng(seed).normal(size=regions.shape)
+        for by, found in first.items():
+            turn = region_order(noise, regions, by=by).turn
+            found.append(2 <= regions[turn == 1][0] < 10)
+    assert np.mean(first["density"]) > 0.97
+    assert abs(np.mean(first["contrast"]) - 8 / 15) < 0.13  # three standard errors
+    strong = np.where(regions == 12, 3.0, 0.0) + rng.normal(size=regions.shape)
+    assert (regions[region_order(strong, regions, by="contrast").turn == 1] == 12).all()
+    with pytest.raises(InputError, match="unknown rank of regions 'sum'"):
+        region_order(strong, regions, by="sum")
+
+
 def test_a_random_order_keeps_regions_whole_and_shares_in_step(rng):
     regions = rng.integers(0, 6, SHAPE)
     order = region_order(rng.normal(size=SHAPE), regions)

@@ -9,6 +9,8 @@ import warnings
 import nibabel as nib
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from neuroxai import io
@@ -45,6 +47,34 @@ def test_units_are_used(tmp_path, unit, factor):
     np.testing.assert_allclose(io.read_space(path).affine, AFFINE, rtol=1e-6)
     found = io.read_orientation(path)
     np.testing.assert_allclose(found.qform, AFFINE, atol=1e-4)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    unit=st.sampled_from(sorted(MILLIMETRES)),
+    voxel=st.tuples(*[st.floats(-4, 4).map(lambda power: 10**power)] * 3),
+    flips=st.tuples(*[st.sampled_from([-1.0, 1.0])] * 3),
+    forms=st.sampled_from([(1, 1), (1, 0), (0, 1), (2, 4)]),
+    kind=st.sampled_from([nib.Nifti1Image, nib.Nifti2Image]),
+)
+def test_any_unit_is_used_or_refused(tmp_path, unit, voxel, flips, forms, kind):
+    affine = np.diag([*(size * flip for size, flip in zip(voxel, flips, strict=True)), 1.0])
+    sform, qform = forms
+    path = written(tmp_path / "x.nii", kind, affine, unit, sform_code=sform, qform_code=qform)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        theirs = nib.load(path).affine.copy()
+        theirs[:3] *= MILLIMETRES[unit]
+        long = max(np.array(voxel) * SHAPE) * MILLIMETRES[unit]
+        try:
+            found = io.read_volume(path, check_content=False).space.affine
+        except SpaceError:
+            # millimetres are taken at their word, other units where they make a scan of a head's order of size
+            assert not 1.001 <= long <= 9_990 or min(voxel) * MILLIMETRES[unit] < 1e-3 or max(voxel) > 100 * min(voxel)
+            return
+        np.testing.assert_allclose(found, theirs, rtol=1e-5, atol=1e-6 * long)
+        np.testing.assert_allclose(io.read_space(path).affine, theirs, rtol=1e-5, atol=1e-6 * long)
+        assert MILLIMETRES[unit] == 1 or 0.999 <= long <= 10_010
 
 
 @pytest.mark.parametrize(("unit", "long"), [("micron", "0.012 mm long")])

@@ -122,6 +122,38 @@ def test_trailing_axis_of_length_one_is_dropped_and_4d_refused(tmp_path):
         read_volume(tmp_path / "z.nii")
 
 
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    bad=st.lists(st.tuples(st.integers(0, 139), st.sampled_from([np.nan, np.inf, -np.inf])), max_size=5),
+    dtype=st.sampled_from([np.float32, np.float64]),
+    slope=st.sampled_from([1.0, 0.5, np.nan, np.inf, 0.0, 1e38]),
+)
+def test_voxels_that_are_no_numbers_never_pass(tmp_path, bad, dtype, slope):
+    data = (marked() + 1).astype(dtype)
+    for place, value in bad:
+        data.flat[place] = value
+    image = nib.Nifti1Image(data, affine_of("RAS"))
+    content = bytearray(image.to_bytes())
+    content[112:116] = np.float32(slope).tobytes()  # scl_slope
+    (tmp_path / "x.nii").write_bytes(content)
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        # 0 and what is no number mean no scaling, as the standard has it
+        scaled = data.astype(np.float64) * (slope if np.isfinite(slope) and slope else 1.0)
+        theirs = scaled.astype(np.float32)
+        expected = int((~np.isfinite(theirs)).sum())
+        try:
+            volume = read_volume(tmp_path / "x.nii")
+        except InputError:
+            assert expected or not np.isfinite(slope)
+        else:
+            assert not expected
+            np.testing.assert_allclose(volume.data, theirs, rtol=1e-6)
+        if bad:
+            with pytest.raises(InputError):
+                read_labels(tmp_path / "x.nii")
+
+
 @pytest.mark.parametrize(
     ("value", "words"), [(np.nan, "1 of 140 voxels are NaN"), (np.inf, "1 of 140 voxels"), (-np.inf, "1 of 140")]
 )

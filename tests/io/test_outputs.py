@@ -39,6 +39,13 @@ def test_an_existing_file_is_replaced_only_if_it_is_of_the_same_kind(tmp_path):
         check_file("--out", tmp_path, [], OURS, "table")
 
 
+def test_a_pipe_or_device_is_no_place_for_results(tmp_path):
+    os.mkfifo(tmp_path / "pipe.tsv")
+    for path in (tmp_path / "pipe.tsv", "/dev/null"):
+        with pytest.raises(InputError, match="is a pipe, a socket or a device, wanted a file for the table"):
+            check_file("--out", path, [], table_of("name"), "table")
+
+
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"a": 1}', "\x00", "[" * 100_000])
 def test_json_of_another_kind_is_no_json_of_ours(tmp_path, content):
     path = tmp_path / "x.json"

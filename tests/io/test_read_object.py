@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from neuroxai.errors import InputError, SpaceError
-from neuroxai.io import read_json, read_object
+from neuroxai.io import parse_pairs, read_json, read_object
 from neuroxai.space import Space
 
 VALUES = st.recursive(
@@ -31,6 +32,8 @@ VALUES = st.recursive(
         ('{"classes": {"0": "CN"}}', "'classes' is an object, wanted a list"),
         ('{"classes": [], "space": 1}', "'space' is a number, wanted an object"),
         ("", "is not valid JSON"),
+        ('{"classes": [], "classes": ["CN", "AD"]}', "key 'classes' stands 2 times in one object, expected once"),
+        ('{"classes": [{"label": 1, "a": 0, "label": 1}]}', "key 'label' stands 2 times"),
         ("[" * 100_000, "is not valid JSON"),
         ("9" * 10_000, "is not valid JSON"),
     ],
@@ -45,6 +48,25 @@ def test_each_wrong_shape_is_named(tmp_path, text, words):
     path.write_bytes(b"\xff\xfe{\x00}\x00")
     with pytest.raises(InputError, match="is not valid JSON"):
         read_json(path)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "wanted"),
+    [
+        (["a=1", " b =x", "c=", "d=[1]", "e=a=b"], {"a": 1, "b": "x", "c": "", "d": [1], "e": "a=b"}),
+        (["a=1", "a=2"], "option 'a' is given twice"),
+        (['a={"b":1,"b":2}'], "option 'a': key 'b' stands 2 times"),
+        (["a=" + "[" * 100_000], "option 'a': "),
+        (["a=" + "9" * 5_000], "option 'a': "),
+        (["=1"], "option '=1' is not NAME=VALUE"),
+    ],
+)
+def test_pairs_of_the_command_line(pairs, wanted):
+    if isinstance(wanted, dict):
+        assert parse_pairs(pairs, "option") == wanted
+    else:
+        with pytest.raises(InputError, match=re.escape(wanted)):
+            parse_pairs(pairs, "option")
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -85,3 +85,28 @@ def test_delimited_text_gives_cells_and_the_numbers_of_their_lines():
 def test_a_quote_that_is_not_closed_on_its_line_is_refused_with_the_line(text, line):
     with pytest.raises(InputError, match=f"line {line}: a quote is not closed"):
         delimited(text, ",")
+
+
+@pytest.mark.parametrize(
+    ("cells", "words"),
+    [
+        (["1", "x"], "column 'sum' holds 'x' in row 2, expected a finite number"),
+        (["1e999", "2"], "holds 'inf' in row 1"),
+        (["1", "-inf"], "holds '-inf' in row 2"),
+        (["1,5", "2"], "holds '1,5' in row 1"),
+        (["nane-08", "2"], "holds 'nane-08'"),
+        (["1.5", "n/a"], ""),
+        (["n/a", ""], ""),
+    ],
+)
+def test_columns_of_numbers(tmp_path, cells, words):
+    path = tmp_path / "t.tsv"
+    path.write_text("name\tsum\n" + "".join(f"a{n}\t{cell}\n" for n, cell in enumerate(cells)))
+    if words:
+        with pytest.raises(InputError, match=words):
+            read_tsv(path, numbers=("sum",))
+    else:
+        found = read_tsv(path, numbers=("sum",))["sum"]
+        assert [None if v != v else v for v in found] == [None if c in ("", "n/a") else float(c) for c in cells]
+    with pytest.raises(InputError, match="column 'size' is absent"):
+        read_tsv(path, numbers=("size",))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from neuroxai import io
 from neuroxai.components.explainer import Explained
 from neuroxai.errors import InputError
+from neuroxai.io.scales import Scale
 from neuroxai.label_app.answer import answer, labels_of, options_of
 from neuroxai.space import Space, Volume
 
@@ -50,6 +52,23 @@ def test_bands_lie_where_the_relevance_is(explained):
     assert told["regions"][1]["density"] is None
     assert "research use" in told["research_use"].lower()
     json.loads(json.dumps(told, allow_nan=False))
+
+
+def test_bands_are_shares_of_the_scale_that_the_bundle_keeps(explained):
+    # 2.0 is twice this map's strongest voxel: 50 % for AD, and .3 is 15 % against it
+    path, told = answer(replace(explained, scale=Scale(2.0, "bundle", 30, (5.0,))), CLASSES)
+    labels, names = io.read_labels(path), {value: name for name, value in told["label_names"].items()}
+    path.unlink()
+    assert names[int(labels.data[2, 3, 4])].startswith("for AD, 50 to 75 %")
+    assert names[int(labels.data[15, 16, 17])].startswith("against AD, 10 to 25 %")
+    assert told["scale"] == {"limit": 2.0, "source": "bundle"}
+    # a stronger map than any is shown on its own; a sure control's is empty
+    path, told = answer(replace(explained, scale=Scale(1e-3, "bundle", 30, (5.0,))), CLASSES)
+    path.unlink()
+    assert told["scale"] == {"limit": 1.0, "source": "scan"}
+    path, told = answer(replace(explained, scale=Scale(1e3, "bundle", 30, (5.0,))), CLASSES, "raw")
+    assert (told["label_names"], nib.load(path).header["cal_max"]) == ({}, 1e3)
+    path.unlink()
 
 
 def test_raw_relevance_keeps_its_values(explained):

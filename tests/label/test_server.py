@@ -321,3 +321,23 @@ def test_fifty_requests_leave_memory_flat(server, scan, tmp_path, record_propert
     assert server.infer("alzheimers", file=scan, output="json").status_code == 200
     time.sleep(1)
     assert server.temporary() == []
+
+
+def test_a_scan_that_does_not_fit_is_refused_with_the_ways_out_of_a_viewer(server, scan, tmp_path):
+    """A raw head, in effect: as bright around the brain as in it."""
+    good = io.read_volume(scan)
+    _, told = server.explained(tmp_path, "alzheimers", file=scan)
+    assert (told["fit"]["fit"], told["fit"]["unlike"]) == ("fits", None)
+    assert told["fit"]["fit_distance"] < 3
+    head = np.where(good.data > 0.1 * good.data.max(), good.data, 0.5 * good.data.max()).astype(np.float32)
+    path = io.write_volume(tmp_path / "sub-17_T1w.nii.gz", Volume(head, good.space))
+    refused = server.infer("alzheimers", file=path)
+    assert refused.status_code == 422, refused.text
+    reason = refused.json()["detail"]
+    for words in ("does not fit the network", "training scans have none", "`prepare` (", "`unfit` (accept)"):
+        assert words in reason, reason
+    assert "/" not in reason.split(":")[0]  # no path of the server's machine
+    _, told = server.explained(tmp_path, "alzheimers", file=path, unfit="accept")
+    assert told["fit"]["fit"] == "far"
+    assert told["fit"]["fit_distance"] >= 6
+    assert "training scans have none" in told["fit"]["unlike"]

@@ -150,6 +150,11 @@ def test_nobody_is_calibrated_on_himself(explained, tmp_path):
         build_report(explained, tmp_path / "r", beside=Beside(calibration=predictions(tmp_path / "val", prefix="sub-")))
     with pytest.raises(InputError, match="10 scans of each class"):
         build_report(explained, tmp_path / "r", beside=Beside(calibration=predictions(tmp_path / "few", count=8)))
+    # nor by scans that the network learnt: `neuroxai predict` says of which part each is
+    learnt = predictions(tmp_path / "learnt") / "predictions.tsv"
+    io.write_tsv(learnt, io.read_tsv(learnt).assign(seen=["training"] * 5 + ["validation"] * 19))
+    with pytest.raises(LeakageError, match=r"trained on sub-900 \(5 of 24 scans\)"):
+        build_report(explained, tmp_path / "r", beside=Beside(calibration=learnt))
     assert not (tmp_path / "r").exists()
 
 

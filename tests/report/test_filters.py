@@ -99,6 +99,14 @@ def test_a_filter_that_reaches_nothing_and_filters_without_patches_are_drawn(tmp
     assert columns_of(alive, 1).size > 50
 
 
+def test_pictures_of_layers_that_are_no_more_do_not_stay(tmp_path):
+    (path,) = filter_figures(write_group(tmp_path, [LEFT]))
+    for name in ("filters_gradientConv1.png", "filters_mine-own.png", "other.png"):
+        path.with_name(name).touch()
+    filter_figures(tmp_path)
+    assert sorted(p.name for p in path.parent.iterdir()) == sorted([path.name, "filters_mine-own.png", "other.png"])
+
+
 def test_what_does_not_fit_is_refused_and_an_empty_folder_has_no_figure(tmp_path):
     assert filter_figures(tmp_path) == []
     folder = write_group(tmp_path, [LEFT])

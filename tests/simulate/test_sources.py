@@ -41,6 +41,22 @@ def test_everybody_is_healthy_where_there_is_no_class_and_the_first_session_coun
     assert "1 later scans" in sources.notes[-2]
 
 
+def test_runs_of_a_scan_are_chosen(prepared, tmp_path):
+    scan = next((prepared / "sub-01" / "anat").glob("*T1w.nii.gz"))
+    for name in ("sub-07_T1w", "sub-08_run-2_T1w", "sub-08_run-10_T1w"):
+        target = tmp_path / name[:6] / "anat" / f"{name}.nii.gz"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(scan, target)
+    (tmp_path / "participants.tsv").write_text("participant_id\tage\nsub-07\tn/a\nsub-08\tn/a\n")
+    assert names(find_sources(tmp_path)) == ["sub-07"]
+    for run, number in (("first", "2"), ("last", "10"), ("all", "2")):
+        found = find_sources(tmp_path, run=run)
+        assert [s.scan.name for s in found.scans] == ["sub-07_T1w.nii.gz", f"sub-08_run-{number}_T1w.nii.gz"]
+        assert (found.left_out, any("1 later scans" in note for note in found.notes)) == ([], run == "all")
+    with pytest.raises(InputError, match="choice for --run 'third'"):
+        find_sources(tmp_path, run="third")
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

@@ -283,13 +283,39 @@ def test_logarithms_are_calibrated_where_scores_have_a_long_tail(rng):
     assert flagged["linear"] > 0.9
 
 
+def test_a_zero_makes_its_own_region_linear_alone(rng):
+    scores = np.exp(controls(rng)[0])
+    scores.iloc[3, 1] = 0.0
+    mixed = Reference.fit(scores, scale=None)
+    assert (mixed.scale, mixed.linear) == ("log", {REGIONS[1]})
+    assert mixed.scale_notes()[0].startswith(f"1 of {len(REGIONS)} regions are compared as they are")
+    linear, rest = Reference.fit(scores, scale="linear"), [name for name in REGIONS if name != REGIONS[1]]
+    logs = Reference.fit(scores[rest], scale="log")
+    new = dict.fromkeys(REGIONS, 1.5)
+    found = mixed.compare(subject(new))
+    columns = ["value", "expected", "z", "percentile", "p"]
+    assert found.loc[[REGIONS[1]], columns].equals(linear.compare(subject(new)).loc[[REGIONS[1]], columns])
+    assert found.loc[rest, columns].equals(logs.compare(subject(dict.fromkeys(rest, 1.5)))[columns])
+    # scores of both signs have no logarithms, whatever a region's look like
+    scores.iloc[3, 1] = -0.1
+    signed = Reference.fit(scores, scale=None)
+    assert (signed.scale, signed.linear, signed.scale_notes()) == ("linear", frozenset(), [])
+
+
 def test_the_scale_log_wants_scores_above_zero(rng):
     scores = np.exp(controls(rng)[0])
     reference = Reference.fit(scores.assign(none=np.nan), scale="log")
     own = {**scores.iloc[0], "none": np.nan}
     assert reference.compare(subject(own))["p"].isna().tolist() == [False] * len(REGIONS) + [True]
-    with pytest.raises(InputError, match="sub-new: a region's score is 0, and the scale 'log' wants all above 0"):
-        reference.compare(subject({**own, REGIONS[2]: 0.0}))
+    # a score of 0 has no logarithm, but a rank: below all others; the other regions are compared as before
+    zero, whole = reference.compare(subject({**own, REGIONS[2]: 0.0})), reference.compare(subject(own))
+    row = zero.loc[REGIONS[2]]
+    assert (row["value"], row["percentile"]) == (0.0, pytest.approx(50 / (len(scores) + 1)))
+    assert row[["z", "p", "q"]].isna().all()
+    rest = [name for name in REGIONS if name != REGIONS[2]]
+    assert zero.loc[rest, ["value", "z", "percentile", "p"]].equals(whole.loc[rest, ["value", "z", "percentile", "p"]])
+    with pytest.raises(InputError, match="sub-new: a region's score is -1, and the scale 'log' wants all above 0"):
+        reference.compare(subject({**own, REGIONS[2]: -1.0}))
     scores.iloc[3, 1] = -2.0
     with pytest.raises(InputError, match=f"{scores.index[3]}: a region's score is -2"):
         Reference.fit(scores, scale="log")

@@ -35,6 +35,19 @@ def test_a_reference_survives_its_file(cohort, tmp_path):
     assert path.read_bytes() == write_reference(tmp_path / "again.json", read).read_bytes()
 
 
+def test_regions_on_a_scale_of_their_own_survive(cohort, tmp_path):
+    scores = np.exp(cohort[0])
+    scores.iloc[0, 2] = 0.0
+    reference = Reference.fit(scores, cohort[1], scale=None)
+    found = read_reference(write_reference(tmp_path / "r.json", reference))
+    assert found.linear == reference.linear == {str(scores.columns[2])}
+    assert found.logs.tolist() == reference.logs.tolist()
+    # who reads version 1 alone would take that region's numbers for logarithms
+    assert json.loads((tmp_path / "r.json").read_text())["version"] == 2
+    whole = Reference.fit(np.exp(cohort[0]), cohort[1], scale=None)
+    assert json.loads(write_reference(tmp_path / "w.json", whole).read_text())["version"] == 1
+
+
 def test_the_scale_survives_and_a_file_without_one_is_linear(cohort, tmp_path):
     scores, people = cohort
     reference = Reference.fit(np.exp(1e6 * scores), people, scale="log")
@@ -66,7 +79,7 @@ def test_the_file_names_no_one_and_is_small(cohort, tmp_path):
     ("change", "message"),
     [
         (lambda r: r.clear(), "is no reference"),
-        (lambda r: r.update(version=9), "version 9 of the format, wanted 1"),
+        (lambda r: r.update(version=9), "version 9 of the format, expected 1 or 2"),
         (lambda r: r.pop("inverse"), "is damaged"),
         (lambda r: r["regions"][0].update(ordered=[1.0]), "is damaged"),
         (lambda r: r["regions"].pop(), None),

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 CHARACTERS = "ISO_IR 192"  # UTF-8 holds what any source's character set holds
+# baseline and extended JPEG; JPEG-LS and JPEG 2000, which have a lossless mode under the same name
+_LOSSY = ("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51")
+_MAY_BE_LOSSY = ("1.2.840.10008.1.2.4.81", "1.2.840.10008.1.2.4.91")
 _SEXES = {"M": "M", "MALE": "M", "F": "F", "FEMALE": "F", "O": "O", "OTHER": "O"}
 
 
@@ -87,6 +90,32 @@ def cleaned(header: Dataset) -> tuple[Dataset, list[str]]:
     elif "DeidentificationMethod" in made:
         del made.DeidentificationMethod
     return made, left
+
+
+def compression(header: Dataset) -> dict[str, Any]:
+    """Return what a header says of lossy compression, by keyword; empty where none is known.
+
+    Ratio and method are the header's, or left out: a value that is not valid is not replaced.
+    """
+    from pydicom.valuerep import DS
+
+    said = str(value_of(header, "LossyImageCompression") or "").strip()
+    syntax = str(header.file_meta.get("TransferSyntaxUID", "")) if hasattr(header, "file_meta") else ""
+    if not (said in ("01", "1", "YES") or syntax in _LOSSY or (said != "00" and syntax in _MAY_BE_LOSSY)):
+        return {}
+    found: dict[str, Any] = {"LossyImageCompression": "01"}
+    raw = value_of(header, "LossyImageCompressionRatio")
+    try:
+        ratios = [float(ratio) for ratio in ([raw] if _single(raw) else raw)]
+    except (TypeError, ValueError):
+        ratios = []
+    if ratios and all(0 < ratio < 1e6 for ratio in ratios):
+        found["LossyImageCompressionRatio"] = [DS(ratio, auto_format=True) for ratio in ratios]
+    raw = value_of(header, "LossyImageCompressionMethod")
+    methods = [str(method) for method in ([raw] if _single(raw) else raw)]
+    if all(re.fullmatch(r"[A-Z0-9_][A-Z0-9_ ]{0,15}", method) for method in methods):
+        found["LossyImageCompressionMethod"] = methods
+    return found
 
 
 def _single(raw: Any) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from neuroxai.io.dicom.cleaning import compression
 from neuroxai.io.dicom.files import value_of
 
 if TYPE_CHECKING:
@@ -45,15 +46,15 @@ def facts_of(header: Dataset) -> dict[str, Any]:
     for name, (keyword, group, inner, factor) in _NUMBERS.items():
         value = value_of(header, keyword)
         for sequence in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
-            if value in (None, "") and group and header.get(sequence):
-                holder = header[sequence][0].get(group)
+            held = value_of(header, sequence)
+            if value in (None, "") and group and held:
+                holder = held[0].get(group)
                 value = value_of(holder[0], inner) if holder else None
         try:
             # several inversion times: the first
             facts[name] = round(float(value if not hasattr(value, "__len__") else value[0]) * factor, 9)
         except (TypeError, ValueError, IndexError):
             continue
-    lossy = value_of(header, "LossyImageCompression")
-    if str(lossy or "00") != "00":
+    if compression(header):
         facts["LossyImageCompression"] = True
     return facts

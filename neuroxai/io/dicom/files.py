@@ -4,31 +4,21 @@ from __future__ import annotations
 
 import os
 import re
-import struct
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from neuroxai.errors import InputError
+from neuroxai.errors import InputError, NeuroxaiError
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 Where = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
-# what pydicom raises on damaged files and malformed values
-BROKEN = (
-    OSError,
-    EOFError,
-    ArithmeticError,
-    ValueError,
-    TypeError,
-    KeyError,
-    AttributeError,
-    NotImplementedError,
-    struct.error,
-)
+# what pydicom raises on damaged files and malformed values: almost anything, kinds of its own that share no base too
+BROKEN = (Exception,)
 _DIRECTORY = "1.2.840.10008.1.3.10"
 
 
@@ -69,6 +59,20 @@ def image_header(file: Path) -> Dataset | None:
     return header if "Rows" in header else None
 
 
+@contextmanager
+def understood(file: Path) -> Iterator[None]:
+    """Turn what pydicom raises on values that do not fit their representation into a refusal that names the file."""
+    try:
+        yield
+    except NeuroxaiError:
+        raise
+    except BROKEN as error:
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise InputError(
+            f"{file}: the DICOM header is malformed ({reason}); export the series again, or take the file away"
+        ) from error
+
+
 def value_of(header: Dataset, keyword: str) -> Any:
     """Return a header's value; None where it is absent or cannot be made sense of."""
     try:
@@ -106,7 +110,7 @@ def opened(file: Path, stop_before_pixels: bool = False) -> Dataset:
             dataset: Dataset = pydicom.dcmread(file, stop_before_pixels=stop_before_pixels, force=bare)
     except OSError:
         raise
-    except (pydicom.errors.InvalidDicomError, *BROKEN) as error:
+    except BROKEN as error:
         raise InputError(f"{file}: damaged DICOM file ({error}); copy it again, or take it away") from None
     if "TransferSyntaxUID" not in dataset.file_meta:
         # pydicom has seen by the first elements how they are written

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from neuroxai.errors import InputError, SpaceError
-from neuroxai.io.dicom.cleaning import cleaned, is_uid, uid_of
+from neuroxai.io.dicom.cleaning import cleaned, compression, is_uid, uid_of
 from neuroxai.io.dicom.files import Where, imported, value_of
 from neuroxai.io.dicom.frames import Frame
 from neuroxai.io.dicom.read import planes
@@ -198,12 +197,8 @@ def _named(header: Dataset, file: Path) -> Dataset:
         raise InputError(f"{file}: has no SOPInstanceUID, so no object can refer to it; export the series again")
     made.Modality = "MR"
     made.Rows, made.Columns = int(header.Rows), int(header.Columns)
-    if str(value_of(header, "LossyImageCompression") or "") == "01":
-        made.LossyImageCompression = "01"
-        ratio, method = value_of(header, "LossyImageCompressionRatio"), value_of(header, "LossyImageCompressionMethod")
-        made.LossyImageCompressionRatio = f"{ratio:.4g}" if isinstance(ratio, float) and 0 < ratio < 1e6 else "1"
-        fits = isinstance(method, str) and re.fullmatch(r"[A-Z0-9_ ]{1,16}", method)
-        made.LossyImageCompressionMethod = method if fits else "ISO_10918_1"
+    for keyword, value in compression(header).items():
+        setattr(made, keyword, value)
     return made
 
 

@@ -67,7 +67,7 @@ def stored_pixels(file: Path) -> NDArray[Any]:
             pixels = dataset.pixel_array if plain else _by_itk(dataset, file)
     except InputError:
         raise
-    except (RuntimeError, *BROKEN) as error:
+    except BROKEN as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[-1][:160]
         raise InputError(f"{file}: pixels are cut off or damaged ({first}); copy it again from its source") from None
     return np.asarray(pixels).reshape(-1, int(dataset.Rows), int(dataset.Columns))

@@ -11,11 +11,12 @@ import numpy as np
 
 from neuroxai.errors import InputError
 from neuroxai.io.dicom.facts import facts_of
-from neuroxai.io.dicom.files import Where, image_header
+from neuroxai.io.dicom.files import Where, image_header, understood
 from neuroxai.io.dicom.frames import Frame, frames_of
 from neuroxai.io.dicom.pixels import stored_pixels
 from neuroxai.io.dicom.series import Series, chosen, found
 from neuroxai.io.dicom.stack import stacked
+from neuroxai.io.header import MOST_BYTES
 from neuroxai.space import Space, Volume
 
 if TYPE_CHECKING:
@@ -46,9 +47,14 @@ def planes(
         header = image_header(file)
         if header is None:
             raise InputError(f"{file}: is no DICOM image any more; something else writes to the folder")
-        see(header, file)
-        frames.extend(frames_of(header, file))
-    return one, *stacked(frames, one.name), skipped
+        with understood(file):
+            see(header, file)
+            frames.extend(frames_of(header, file))
+    ordered, space = stacked(frames, one.name)
+    needed = int(np.prod(space.shape, dtype=np.float64)) * 4
+    if needed > MOST_BYTES:
+        raise InputError(f"{one.name}: {space.describe()} take {needed:,} bytes, expected at most {MOST_BYTES:,}")
+    return one, ordered, space, skipped
 
 
 def read_series(folder: Where, series: str | int | None = None) -> tuple[Volume, dict[str, Any]]:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from neuroxai.errors import InputError
-from neuroxai.io.dicom.files import BROKEN, Where, headers, is_dicom, value_of
+from neuroxai.io.dicom.facts import facts_of
+from neuroxai.io.dicom.files import BROKEN, Where, headers, is_dicom, understood, value_of
 from neuroxai.io.files import sha256
 
 if TYPE_CHECKING:
@@ -27,13 +28,16 @@ class Series:
     number : int, optional
         Series number.
     description : str
-        What the scanner or its operator called it; free text, so it stays out of provenance files.
+        What the scanner or its operator called it; free text that may name a person, so it stays out of provenance
+        files and messages.
     modality : str
         ``"MR"`` for what can be read.
     size : tuple of int
         Columns and rows of the first image, and the number of images.
     files : tuple of Path
         Where they are.
+    times : str
+        Repetition, echo and inversion time, by which weightings are told apart: ``TR 2300, TE 2.98, TI 900 ms``.
     """
 
     uid: str
@@ -42,6 +46,7 @@ class Series:
     modality: str
     size: tuple[int, int, int]
     files: tuple[Path, ...]
+    times: str = ""
 
     @property
     def name(self) -> str:
@@ -49,13 +54,11 @@ class Series:
         return f"{self.files[0].parent}, series {self.number} ({self.uid})"
 
     def describe(self) -> str:
-        """One line for lists and messages: ``3: t1_mprage (MR, 192 images of 256 x 256 in 192 files, 1.2.840...)``."""
+        """One line for messages: ``3: MR, TR 2300, TE 3 ms, 192 images of 256 x 256 in 192 files (1.2.8)``."""
         number = "?" if self.number is None else self.number
         columns, rows, images = self.size
-        return (
-            f"{number}: {self.description or 'without description'} ({self.modality or 'no modality'}, "
-            f"{images} images of {columns} x {rows} in {len(self.files)} files, {self.uid})"
-        )
+        kind = ", ".join(filter(None, (self.modality or "no modality", self.times)))
+        return f"{number}: {kind}, {images} images of {columns} x {rows} in {len(self.files)} files ({self.uid})"
 
 
 def list_series(folder: Where) -> list[Series]:
@@ -186,7 +189,9 @@ def whole(header: Dataset, keyword: str) -> int | None:
 
 
 def _series(uid: str, members: list[tuple[Path, Dataset]], images: int) -> Series:
-    header = members[0][1]
+    file, header = members[0]
+    with understood(file):
+        times = _times(header)
     return Series(
         uid=uid,
         number=whole(header, "SeriesNumber"),
@@ -194,4 +199,12 @@ def _series(uid: str, members: list[tuple[Path, Dataset]], images: int) -> Serie
         modality=str(value_of(header, "Modality") or "").strip(),
         size=(whole(header, "Columns") or 0, whole(header, "Rows") or 0, images),
         files=tuple(file for file, _ in members),
+        times=times,
     )
+
+
+def _times(header: Dataset) -> str:
+    facts = facts_of(header)
+    names = {"TR": "RepetitionTime", "TE": "EchoTime", "TI": "InversionTime"}
+    shown = [f"{short} {facts[name] * 1e3:.4g}" for short, name in names.items() if name in facts]
+    return f"{', '.join(shown)} ms" if shown else ""

@@ -54,8 +54,8 @@ def stacked(frames: Sequence[Frame], name: str) -> tuple[list[Frame], Space]:
     _check_places(ordered, steps, name)
     if len(frames) < _FEWEST:
         raise InputError(
-            f"{name}: {len(frames)} slices, wanted at least {_FEWEST}; a localiser or an excerpt? "
-            "Copy the whole series, or choose another"
+            f"{name}: {len(frames)} slices, expected at least {_FEWEST}; a localiser, an excerpt, or one file of many? "
+            "Give the folder of the whole series, or choose another"
         )
     _check_steps(ordered, positions, steps, normal, name)
     _check_ends(ordered, name)

@@ -249,3 +249,52 @@ def test_two_frames_of_reference_are_refused_and_one_a_file_is_none(tmp_path):
     origin = io.read_origin(tmp_path)
     assert origin.headers[0].FrameOfReferenceUID.startswith("2.25.")
     assert "no one frame of reference" in origin.remarks[0]
+
+
+@pytest.mark.parametrize(
+    ("syntax", "given", "expected"),
+    [
+        (None, ("", "", ""), ("00", None, None)),
+        (None, ("00", "9", ""), ("00", None, None)),
+        # nothing is invented: what the header does not say, the objects do not say
+        (None, ("01", "", ""), ("01", None, None)),
+        (None, ("01", "10.5", "ISO_15444_1"), ("01", 10.5, "ISO_15444_1")),
+        (None, ("01", "3\\4", "jpeg"), ("01", [3, 4], None)),
+        (None, ("01", "-2", "ISO_10918_1"), ("01", None, "ISO_10918_1")),
+        ("1.2.840.10008.1.2.4.50", ("", "", ""), ("01", None, None)),
+        ("1.2.840.10008.1.2.4.91", ("00", "", ""), ("00", None, None)),
+    ],
+)
+def test_of_lossy_compression_objects_say_what_the_series_says(tmp_path, syntax, given, expected):
+    keywords = ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod")
+    for file in write_series(tmp_path / "series", SCAN):
+        raw(file, {keyword: value.encode() for keyword, value in zip(keywords, given, strict=True) if value})
+        if syntax is not None:
+            header = pydicom.dcmread(file)
+            header.file_meta.TransferSyntaxUID = syntax
+            header.PixelData = pydicom.encaps.encapsulate([bytes(84)])
+            header["PixelData"].VR = "OB"
+            header.save_as(file)
+    made = objects(tmp_path / "made", io.read_origin(tmp_path / "series"))
+    check(made, shutil.which("dciodvfy") is not None)
+    for path in made[:2]:
+        found = pydicom.dcmread(path)
+        assert tuple(found.get(keyword) for keyword in keywords) == expected
+
+
+@pytest.mark.parametrize(
+    ("keyword", "representation", "value"),
+    [("Rows", "FD", b"-1"), ("ImageType", "FL", b"3 "), ("StudyTime", "FD", b"1 "), ("SeriesDescription", "FD", b"0 ")],
+)
+def test_values_that_do_not_fit_their_representation_are_refused_or_left(tmp_path, keyword, representation, value):
+    from pydicom.dataelem import RawDataElement
+
+    tag = Tag(tag_for_keyword(keyword))
+    for file in write_series(tmp_path, SCAN):
+        header = pydicom.dcmread(file)
+        header[tag] = RawDataElement(tag, representation, len(value), value, 0, False, True)
+        header.save_as(file)
+    try:
+        io.read_origin(tmp_path)
+    except InputError:
+        assert keyword in ("Rows", "ImageType")

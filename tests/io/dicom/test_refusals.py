@@ -56,7 +56,8 @@ def test_several_series_are_listed_and_refused_without_a_choice(tmp_path):
     ]
     assert sorted(series[0].files) == sorted(first)
     refused(
-        tmp_path, r"3 series, wanted one.*\n  3: t1_mprage \(MR, 12 images of 7 x 6 in 12 files, 1\.2\.1\)\n  5: t2_fl"
+        tmp_path,
+        r"3 series, wanted one.*\n  3: MR, TR 2300, TE 2\.98, TI 900 ms, 12 images of 7 x 6 in 12 files \(1\.2\.1\)\n",
     )
     for choice, slices in {"1.2.2": 9, 5: 9, "5": 9, "FLAIR": 9, 3: 12, "33": 10, "mprage": 12}.items():
         volume, facts = read_series(tmp_path, choice)
@@ -372,7 +373,7 @@ def test_directions_askew_are_refused(tmp_path, files):
 @pytest.mark.parametrize("slices", [1, 3, 7])
 def test_a_few_slices_are_refused(tmp_path, slices):
     write_series(tmp_path, scan((7, 6, slices)))
-    refused(tmp_path, f"{slices} slices, wanted at least 8")
+    refused(tmp_path, f"{slices} slices, expected at least 8")
 
 
 # --- kinds

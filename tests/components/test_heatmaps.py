@@ -1,0 +1,38 @@
+"""What the heatmaps' handler keeps with the bundle."""
+
+from __future__ import annotations
+
+import pytest
+
+from neuroxai.components import HeatmapSaver
+from neuroxai.components.facts import choices
+from neuroxai.io.scales import FILE, stored_scale
+from neuroxai.space import mni152
+
+
+@pytest.mark.parametrize(("unseen", "limit"), [(6, 2.0), (4, None)])
+def test_the_scale_kept_is_that_of_scans_not_trained_on(tmp_path, unseen, limit):
+    """Trained scans have the strongest maps: they widen the scale of their own folder, and not the bundle's."""
+    saver = HeatmapSaver(str(tmp_path), mni152(16), ["CN", "AD"], "saliency", atlas=None, maps=False)
+    saver._weights = tmp_path
+    sidecars = {
+        f"sub-{n}": {
+            "seen": "held out" if n < unseen else "training",
+            "relevance_limit": 2.0 if n < unseen else 9.0,
+            "relevance_absolute": 50.0,
+            "true": "AD" if n % 2 else "CN",
+            "predicted": "AD",
+        }
+        for n in range(10)
+    }
+    saver._standing = lambda who, content: sidecars[who[0]]
+    own = saver._common_scale([(name, "", tmp_path) for name in sidecars])
+    assert (own.limit, own.scans) == (9.0, 10)
+    kept = stored_scale(tmp_path, choices(saver.facts))
+    assert (kept and kept.limit) == limit
+    assert (tmp_path / FILE).is_file() == (limit is not None)
+    if kept is not None:
+        # numbers alone: it ships with the bundle
+        assert (kept.scans, kept.patients) == (6, (50.0, 50.0, 50.0))
+        assert "sub-" not in (tmp_path / FILE).read_text()
+        assert str(tmp_path) not in (tmp_path / FILE).read_text()

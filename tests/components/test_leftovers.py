@@ -1,0 +1,78 @@
+"""Nothing of an earlier call stays where it would be taken for this one's."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from neuroxai import io
+from neuroxai.cli.score import named
+from neuroxai.components.dicom_objects import remove_objects
+from neuroxai.components.predictions import write_predictions
+from neuroxai.components.shares import write_regions
+from neuroxai.components.standing import drop_changed
+from neuroxai.preprocess import records
+
+
+def test_tables_without_rows_do_not_stay(tmp_path):
+    row = {"participant_id": "sub-1", "session_id": None, "true": None, "predicted": "CN", "score": 1.0}
+    row |= {"probability_CN": 0.5, "probability_AD": 0.5, "fit": None, "unlike": None}
+    path = tmp_path / "predictions.tsv"
+    write_predictions(path, [row], ["CN", "AD"])
+    assert {p.name for p in tmp_path.iterdir()} == {"predictions.tsv", "predictions.json"}
+    write_predictions(path, [], ["CN", "AD"])
+    assert list(tmp_path.iterdir()) == []
+    write_predictions(path, [], ["CN", "AD"])
+    io.write_tsv(tmp_path / "one.tsv", pd.DataFrame({"index": [1], "name": ["a"], "sum": [2.0]}))
+    write_regions(tmp_path / "regions.tsv", [("sub-1", "", tmp_path / "one.tsv")])
+    assert (tmp_path / "regions.tsv").is_file()
+    write_regions(tmp_path / "regions.tsv", [])
+    assert not (tmp_path / "regions.tsv").exists()
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_results_of_a_content_that_is_no_more_go_when_the_scan_fails(tmp_path, changed):
+    scan, heatmap, sidecar = (tmp_path / name for name in ("scan.nii", "h.nii.gz", "h.json"))
+    scan.write_bytes(b"one")
+    heatmap.write_bytes(b"map")
+    facts = {"files": {heatmap.name: io.sha256(heatmap)}, "prediction": {}, "source_sha256": io.sha256(scan)}
+    io.write_json(sidecar, facts)
+    if changed:
+        scan.write_bytes(b"two")
+    drop_changed(sidecar, scan)
+    assert (heatmap.exists(), sidecar.exists()) == (not changed, not changed)
+    drop_changed(sidecar, scan)
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_prepared_results_of_other_inputs_go_before_anything_is_computed(tmp_path, changed):
+    files = {name: tmp_path / name for name in ("record", "scan", "mask")}
+    files["scan"].write_bytes(b"old")
+    records.drop_changed(files, {"scan": "1"})  # without a record nobody knows
+    assert files["scan"].exists()
+    io.write_json(files["record"], {"Inputs": {"scan": "1"}})
+    records.drop_changed(files, {"scan": "2" if changed else "1"})
+    assert files["scan"].exists() != changed
+
+
+def test_objects_of_an_earlier_call_are_removed_and_nobody_elses(tmp_path):
+    for name in ("relevance_parametric-map.dcm", "summary_sr.dcm", "mine.dcm"):
+        (tmp_path / name).touch()
+    remove_objects(tmp_path)
+    assert {p.name for p in tmp_path.iterdir()} == {"mine.dcm"}
+    remove_objects(tmp_path / "absent")
+
+
+@pytest.mark.parametrize(
+    ("name", "who"),
+    [
+        ("sub-01_space-network_desc-x_heatmap.nii.gz", ("sub-01", None)),
+        ("sub-01_ses-1_run-2_space-network_desc-x_heatmap.nii.gz", ("sub-01", "ses-1_run-2")),
+        ("sub-01_run-2_space-network_desc-x_heatmap.nii.gz", ("sub-01", "run-2")),
+        ("map.nii.gz", (None, None)),
+    ],
+)
+def test_scores_of_runs_bear_their_names(tmp_path, name, who):
+    frame = pd.DataFrame({"index": [1]})
+    named(frame, tmp_path / name)
+    assert (frame["participant_id"][0], frame["session_id"][0]) == who
