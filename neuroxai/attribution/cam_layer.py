@@ -150,15 +150,16 @@ def _tokens(
     network: Recorded, calls: list[fx.Node], anchor: fx.Node | None, norms: Sequence[fx.Node], name: str | None = None
 ) -> CamLayer | None:
     """Return the last of some calls that puts out tokens (batch, tokens, channels), with where they come from."""
-    cells = network.record.inputs[0] if anchor is None else anchor
+    cells = next(n for n in network.reached if n.op == "placeholder") if anchor is None else anchor
+    behind = calls[calls.index(cells) + 1 if cells in calls else 0 :]
+    mixing = (n for n, call in enumerate(behind) if call.meta["operation"] == "layer_norm" or _attends(network, call))
+    early = behind[: next(mixing, None)]  # what is normalised or attended to is no longer of one patch
     for node in reversed(norms):
         shape = node.meta.get("shape", ())
-        first = calls.index(cells) if cells in calls else -1
-        alike = [n for n in calls[first + 1 :] if len(shape) == 3 and n.meta.get("shape", ())[:2] == shape[:2]]
-        alike = [n for n in alike if n.meta["rank"] == 3]
+        alike = [n for n in early if n.meta.get("rank") == len(shape) == 3 and n.meta["shape"][:2] == shape[:2]]
         if alike and (anchor is None or shape[1] >= math.prod(anchor.meta["shape"][2:])):
             named = [known for known, n in network.record.layers if n is node and known]
-            return CamLayer(name or (named[0] if named else label(node)), node, cells, alike[0])
+            return CamLayer(name or (named[0] if named else label(node)), node, cells, alike[-1])
     return None
 
 

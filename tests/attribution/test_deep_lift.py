@@ -160,3 +160,98 @@ def test_probabilities_at_the_end_are_looked_through(end):
 def test_what_would_break_the_sum_is_refused_by_name(layer, message):
     with pytest.raises(UnsupportedLayerError, match=message):
         lift(nn.Sequential(nn.Conv1d(1, 4, 1), layer, nn.Flatten(), nn.Linear(16, 2)), torch.rand(1, 1, 4))
+
+
+class Gated(nn.Module):
+    """Squeeze and excitation, a product of two maps, a square and a detached branch."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.a, self.gate, self.fc = nn.Conv1d(2, 4, 3), nn.Linear(4, 4), nn.Linear(16, 2)
+
+    def forward(self, x):
+        x = self.a(x)
+        x = x * self.gate(x.mean(2)).sigmoid()[:, :, None]
+        maps = [x * x, x.tanh() * F.silu(x), x @ x.transpose(1, 2), x.detach().relu()]
+        return self.fc(torch.cat([one.mean(2) for one in maps], 1))
+
+
+class Turned(nn.Module):
+    """Steps first, as recurrent networks have it, and views that merge steps and batch."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.a, self.fc = nn.Linear(5, 6), nn.Linear(6, 2)
+
+    def forward(self, x):
+        x = x.permute(2, 0, 1)  # (steps, batch, features)
+        steps, batch, _ = x.shape
+        x = torch.relu(self.a(x.reshape(steps * batch, -1))).view(steps, batch, -1).sigmoid()
+        return self.fc(x.transpose(0, 1).tanh().sum(1))
+
+
+class Nested(nn.Module):
+    """Python in forward: squeeze with one scan, the size in a view, a layer made there."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.a, self.fc = nn.Conv1d(2, 3, 3), nn.Linear(3 * 8, 2)
+
+    def forward(self, x):
+        assert isinstance(x, torch.Tensor)
+        assert x.ndim == 3
+        assert len(x)
+        x = nn.ReLU()(self.a(x)).squeeze()
+        x += 0.5
+        x = F.elu_(x) * 2
+        return self.fc(x.contiguous().view(-1, self.fc.in_features))
+
+
+@pytest.mark.parametrize(("kind", "shape"), [(Gated, (3, 2, 10)), (Turned, (3, 5, 4)), (Nested, (1, 2, 10))])
+def test_products_views_of_the_batch_and_python(kind, shape):
+    x = torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
+    adds_up(kind().double().eval(), x, 0.3)
+
+
+def test_a_gate_by_hand():
+    class Product(nn.Module):
+        def forward(self, x):
+            return x[:, :1] * x[:, 1:]
+
+    x, start = torch.tensor([[3.0, 5.0]], dtype=torch.float64), torch.tensor([1.0, 2.0], dtype=torch.float64)
+    found = lift(Product(), x, 0, baselines=start)
+    wanted = torch.tensor([[(3 - 1) * (5 + 2) / 2, (5 - 2) * (3 + 1) / 2]], dtype=torch.float64)
+    torch.testing.assert_close(found, wanted)  # 7 + 6 = 15 - 2
+
+
+def test_networks_that_mix_samples_are_refused():
+    class Mixed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.fc = nn.Linear(4, 2)
+
+        def forward(self, x):
+            return self.fc((x - 0.5 * x.mean(0)).relu())
+
+    with pytest.raises(UnsupportedLayerError, match=r"deep_lift.s contributions of sample . add up to"):
+        lift(Mixed(), torch.randn(5, 4) + 2)
+
+
+def test_a_branch_that_the_baseline_does_not_take_is_refused():
+    class Branching(nn.Module):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.fc = nn.Linear(4, 2)
+
+        def forward(self, x):
+            return self.fc(x) if x.sum() > 0 else 1 + 3 * self.fc(x)
+
+    x = torch.rand(2, 4, dtype=torch.float64)
+    adds_up(Branching().double().eval(), x, 0.5)
+    with pytest.raises(UnsupportedLayerError, match="differs from the model's"):
+        lift(Branching().double(), x, baselines=-0.5)

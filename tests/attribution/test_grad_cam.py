@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from neuroxai import attribution
-from neuroxai.errors import InputError
+from neuroxai.errors import InputError, UnsupportedLayerError
 
 
 class Net(nn.Module):
@@ -172,3 +172,89 @@ def test_the_branch_that_a_scan_takes_is_explained():
         found = attribution.create("grad_cam", model, relu=False).attribute(scan, 1, return_coarse=True)[1]
         features, weight = model.conv(x).detach(), model.fc.weight[1].view(3, 8).mean(1)
         torch.testing.assert_close(found, (features * weight[:, None]).sum(1, keepdim=True).detach())
+
+
+class Transformer(nn.Module):
+    """A small vision transformer; its class token stands first or last, or tokens are averaged."""
+
+    def __init__(self, token, by="conv"):
+        super().__init__()
+        torch.manual_seed(2)
+        self.token, self.by = token, by
+        self.patches = nn.Conv2d(1, 6, 4, 4) if by == "conv" else nn.Linear(16, 6)
+        self.cls, self.place = (
+            nn.Parameter(torch.randn(1, 1, 6)),
+            nn.Parameter(torch.randn(1, 7 - (token == "mean"), 6)),
+        )
+        self.norm1, self.norm2, self.norm = nn.LayerNorm(6), nn.LayerNorm(6), nn.LayerNorm(6)
+        self.attend1, self.attend2 = (nn.MultiheadAttention(6, 2, batch_first=True) for _ in range(2))
+        self.head = nn.Linear(6, 2)
+
+    def forward(self, x):
+        if self.by == "conv":
+            x = self.patches(x).flatten(2).transpose(1, 2)
+        else:
+            x = x.view(len(x), 2, 4, 3, 4).permute(0, 1, 3, 2, 4).reshape(len(x), 6, 16)
+            x = self.patches(x)
+        if self.token != "mean":
+            both = [self.cls.expand(len(x), -1, -1), x]
+            x = torch.cat(both if self.token == "first" else both[::-1], 1)
+        x = x + self.place
+        for norm, attend in ((self.norm1, self.attend1), (self.norm2, self.attend2)):
+            y = norm(x)
+            x = x + attend(y, y, y, need_weights=False)[0]
+        x = self.norm(x)
+        return self.head(x.mean(1) if self.token == "mean" else x[:, 0 if self.token == "first" else -1])
+
+
+@pytest.mark.parametrize("by", ["conv", "linear"])
+@pytest.mark.parametrize("token", ["first", "last", "mean"])
+def test_the_tokens_of_a_transformer_by_hand(token, by):
+    model, x = Transformer(token, by).double().eval(), torch.randn(2, 1, 8, 12, dtype=torch.float64)
+    found = attribution.create("grad_cam", model, relu=False, placement="stretch").attribute(x, 1, return_coarse=True)[
+        1
+    ]
+    kept = {}
+    model.norm2.register_forward_hook(lambda module, inputs, out: kept.update(out=out))
+    score = model(x)[:, 1].sum()
+    (gradient,) = torch.autograd.grad(score, kept["out"])
+    place = {"first": slice(1, None), "last": slice(0, -1), "mean": slice(None)}[token]
+    features, gradient = kept["out"][:, place].detach(), gradient[:, place]
+    wanted = (features * gradient.mean(1, keepdim=True)).sum(2).view(2, 1, 2, 3)
+    if by == "linear":
+        wanted = wanted.repeat_interleave(4, 2).repeat_interleave(4, 3)
+    model.norm2._forward_hooks.clear()
+    torch.testing.assert_close(found, wanted)
+    named = attribution.create("grad_cam", model, layer="norm2", relu=False, placement="stretch")
+    torch.testing.assert_close(named.attribute(x, 1, return_coarse=True)[1], wanted)
+
+
+def test_transformers_whose_tokens_are_no_patches_are_refused():
+    class Overlapping(Transformer):
+        def __init__(self):
+            super().__init__("mean")
+            self.patches = nn.Sequential(nn.Conv2d(1, 6, 4, 4), nn.Flatten(2), nn.Linear(6, 6))
+
+        def forward(self, x):
+            x = self.patches(x).transpose(1, 2)
+            y = self.norm1(x)
+            return self.head((x + self.attend1(y, y, y, need_weights=False)[0]).mean(1))
+
+    with pytest.raises(UnsupportedLayerError, match="tokens are not patches of the input; name one"):
+        attribution.create("grad_cam", Overlapping().eval()).attribute(torch.randn(2, 1, 8, 12), 1)
+
+
+def test_a_network_of_functions():
+    class Functional(nn.Module):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(1)
+            self.w, self.v = nn.Parameter(torch.randn(3, 1, 3)), nn.Parameter(torch.randn(2, 3))
+
+        def forward(self, x):
+            return F.conv1d(x, self.w).relu().mean(2) @ self.v.T
+
+    model, x = Functional().double().eval(), torch.randn(2, 1, 9, dtype=torch.float64)
+    found = attribution.create("grad_cam", model, relu=False).attribute(x, 1, return_coarse=True)[1]
+    wanted = (F.conv1d(x, model.w).relu() * model.v[1][:, None] / 7).sum(1, keepdim=True)
+    torch.testing.assert_close(found, wanted.detach())
