@@ -6,11 +6,10 @@ running statistics never move, and one instance serves many threads.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import captum.attr
 import torch
@@ -21,18 +20,6 @@ from neuroxai.graph.eval_copy import eval_copy, warn_if_training
 from neuroxai.lrp.targets import Target, check_target, checked_input, class_scores, out_of_memory, target_indices
 
 Inputs = Tensor | tuple[Tensor, ...]
-P = ParamSpec("P")
-R = TypeVar("R")
-
-
-def captum_call(function: Callable[P, R]) -> Callable[P, R]:
-    """Make an ``attribute`` as captum's own are: its NoiseTunnel asks for the function that was wrapped."""
-
-    @functools.wraps(function)
-    def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        return function(*args, **kwargs)
-
-    return call
 
 
 @dataclass(frozen=True)

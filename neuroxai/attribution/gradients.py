@@ -11,10 +11,10 @@ import captum.attr
 import torch
 from torch import Tensor, nn
 
-from neuroxai.attribution.base import Given, Inputs, Method, Scores, captum_call, differentiable
+from neuroxai.attribution.base import Given, Inputs, Method, Scores, differentiable
 from neuroxai.attribution.options import Baselines, baselines_for, check_baselines, nonnegative_number, positive_integer
 from neuroxai.graph.eval_copy import eval_copy
-from neuroxai.lrp.targets import Target
+from neuroxai.lrp.targets import Target, captum_call
 
 Run = Callable[[nn.Module, Given], tuple[Tensor, ...]]
 # Returns the attributions, and the classes' scores of the inputs and of the baselines, (batch,) each.

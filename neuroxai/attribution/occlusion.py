@@ -11,11 +11,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from neuroxai.attribution.base import Inputs, captum_call
+from neuroxai.attribution.base import Inputs
 from neuroxai.attribution.occluding import OcclusionMethod, Options, Recompute
 from neuroxai.attribution.options import positive_integer
 from neuroxai.errors import InputError
-from neuroxai.lrp.targets import Target
+from neuroxai.lrp.targets import Target, captum_call
 
 Sizes = int | Sequence[int]
 

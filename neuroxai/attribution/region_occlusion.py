@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from neuroxai.atlas import Atlas
-from neuroxai.attribution.base import Inputs, captum_call
+from neuroxai.attribution.base import Inputs
 from neuroxai.attribution.cone_boxes import windows
 from neuroxai.attribution.occluding import OcclusionMethod, Options, Recompute
 from neuroxai.errors import InputError, SpaceError
-from neuroxai.lrp.targets import Target
+from neuroxai.lrp.targets import Target, captum_call
 
 Labels = Atlas | Tensor | NDArray[np.integer]
 

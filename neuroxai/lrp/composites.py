@@ -39,7 +39,8 @@ class Composite:
     ----------
     rules : mapping
         Keys: a layer type (``torch.nn.Conv3d``), a position among the layers with weights in the order they run (0 is
-        the first, -1 the last; 0 goes for every layer that reads an input without another such layer between), or a pattern for the layer's qualified name (``"features.*"``).
+        the first, -1 the last; 0 goes for every layer that reads an input without another such layer between), or a
+        pattern for the layer's qualified name (``"features.*"``).
         BatchNorm behind a convolution or linear layer is folded into it and shares its rule, unless its own rule is
         `Pass`.
         Instance, group and layer normalisation take their statistics from the sample: they follow the epsilon rule

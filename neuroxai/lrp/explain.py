@@ -25,7 +25,7 @@ from neuroxai.lrp.plan import Plan, fused, make_plan, own_output
 from neuroxai.lrp.report import Conservation, ConservationWarning, Ledger, total
 from neuroxai.lrp.run import Watch, backward, forward
 from neuroxai.lrp.starts import Neuron, Start, layer_names, numbered
-from neuroxai.lrp.targets import Target, checked_input
+from neuroxai.lrp.targets import Target, captum_call, checked_input
 
 Beginning = Literal["logit", "probability"] | Tensor | Callable[[Tensor], Tensor]
 Inputs = Tensor | tuple[Tensor, ...]
@@ -96,6 +96,7 @@ class LRP(Attribution):  # type: ignore[misc]  # captum is untyped
             self._forward(given, Start(), None)
         return self
 
+    @captum_call
     def attribute(
         self,
         inputs: Inputs,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import ParamSpec, TypeVar
 
 import numpy as np
 import torch
@@ -13,6 +15,18 @@ from neuroxai.errors import InputError
 from neuroxai.graph.eval_copy import HALF
 
 Target = int | Sequence[int] | Tensor | None
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def captum_call(function: Callable[P, R]) -> Callable[P, R]:
+    """Make an ``attribute`` as captum's own are: its NoiseTunnel asks for the function that was wrapped."""
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        return function(*args, **kwargs)
+
+    return call
 
 
 def checked_input(inputs: Tensor, model: nn.Module, half: bool = False) -> Tensor:

@@ -19,8 +19,9 @@ OPTIONS = {
     "occlusion": {"patch": 4},
     "region_occlusion": {"labels": (torch.arange(6 * 7 * 8) % 3).reshape(GRID)},
     "integrated_gradients": {"n_steps": 20},
+    "lrp_epsilon_gamma_box": {"low": -2.0, "high": 3.0},
 }
-OURS = tuple(name for name in attribution.names() if "lrp" not in name and name != "deep_taylor")
+OURS = attribution.names()
 COMPLETE = ("integrated_gradients", "deep_lift")
 
 
@@ -136,7 +137,7 @@ def test_contributions_of_several_inputs_add_up(given):
     assert float(delta.abs().max()) < 1e-12
 
 
-@pytest.mark.parametrize("name", ["grad_cam", "guided_backprop", "guided_grad_cam"])
+@pytest.mark.parametrize("name", ["grad_cam", "guided_backprop", "guided_grad_cam", "lrp_epsilon", "lrp_z_plus"])
 def test_several_inputs_one_map_each(name):
     model, *inputs = several()
     got = create(name, model).attribute(tuple(inputs), 1)
