@@ -13,7 +13,7 @@ import captum.attr
 import torch
 from torch import Tensor, nn
 
-from neuroxai.attribution.options import baseline_for, check_baseline, positive_integer
+from neuroxai.attribution.options import MOST, baseline_for, check_baseline, positive_integer
 from neuroxai.errors import InputError
 from neuroxai.lrp.shadow import shadow, unwrapped, warn_if_training
 from neuroxai.lrp.targets import Target, check_target, checked_input, class_scores, out_of_memory, target_indices
@@ -140,7 +140,7 @@ def integrated_gradients(model: nn.Module, *, steps: int = 50, baseline: float |
     InputError
         If `steps` is not a positive integer or `baseline` not a finite number or image.
     """
-    positive_integer("steps", steps)
+    positive_integer("steps", steps, most=MOST)
     check_baseline(baseline)
 
     def run(scores: Scores, x: Tensor, target: Tensor) -> Tensor:

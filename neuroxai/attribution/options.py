@@ -9,9 +9,11 @@ from torch import Tensor
 
 from neuroxai.errors import InputError
 
+MOST = 100_000  # passes of a network for one scan: days
 
-def positive_integer(name: str, value: object, least: int = 1) -> None:
-    """Refuse anything but an integer of at least `least`.
+
+def positive_integer(name: str, value: object, least: int = 1, most: int = 2**63 - 1) -> None:
+    """Refuse anything but an integer of at least `least` and at most `most`.
 
     Raises
     ------
@@ -21,6 +23,8 @@ def positive_integer(name: str, value: object, least: int = 1) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         wanted = "a positive integer" if least == 1 else f"an integer of at least {least}"
         raise InputError(f"{name} is {value!r}; {wanted} is wanted")
+    if value > most:
+        raise InputError(f"{name} is {value}; at most {most} is wanted")
 
 
 def nonnegative_number(name: str, value: object) -> None:

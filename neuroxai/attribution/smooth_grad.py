@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from neuroxai.attribution.gradients import GradientMethod, Scores
-from neuroxai.attribution.options import nonnegative_number, positive_integer
+from neuroxai.attribution.options import MOST, nonnegative_number, positive_integer
 
 
 def smooth_grad(
@@ -39,7 +39,7 @@ def smooth_grad(
     InputError
         If an option's value does not fit.
     """
-    positive_integer("samples", samples)
+    positive_integer("samples", samples, most=MOST)
     nonnegative_number("noise", noise)
     positive_integer("seed", seed, least=0)
 
