@@ -8,7 +8,6 @@ Calls are kept as a `torch.fx.Graph`; parameters are nodes that are read anew at
 
 from __future__ import annotations
 
-import linecache
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -22,8 +21,9 @@ from torch.utils.weak import WeakIdKeyDictionary
 from neuroxai.errors import InputError, NeuroxaiError, SpaceError, UnsupportedLayerError
 from neuroxai.graph.checks import misfit, out_of_memory
 from neuroxai.graph.decompositions import DECOMPOSITIONS, opened
+from neuroxai.graph.names import at_line, line_of_the_user
 from neuroxai.graph.operations import OPERATIONS, name_of
-from neuroxai.graph.writes import Memory, OutOfPlace
+from neuroxai.graph.writes import Memory, OutOfPlace, may_write, tensors_in, version_of
 from neuroxai.layers import PatchIndividualFilter
 
 LEAVES = (PatchIndividualFilter,)  # layers that are one operation
@@ -46,7 +46,6 @@ _RANDOM = (
 )
 _RANDOM_IN_TRAINING = ("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout",
                        "feature_dropout", "rrelu")  # fmt: skip
-_NOT_THE_USERS = ("/torch/", "/neuroxai/graph/", "/neuroxai/lrp/", "/neuroxai/attribution/")
 
 
 @dataclass(frozen=True)
@@ -211,15 +210,15 @@ class Recorder(TorchFunctionMode):
                 return inner(*args, **kwargs)
         if name in _RANDOM or (name in _RANDOM_IN_TRAINING and _training(args, kwargs, func)):
             return self._draw(func, name, args, kwargs)
-        tensors = list(_tensors((args, kwargs)))
+        tensors = list(tensors_in((args, kwargs)))
         if not tensors or name in _LIKE:
             return self._run(func, name, args, kwargs)
         followed = any(t in self.nodes or id(t) in self._names for t in tensors)
-        before = [_version(t) for t in tensors]
-        writes = _may_write(func, kwargs)
+        before = [version_of(t) for t in tensors]
+        writes = may_write(func, kwargs)
         call = self._call(func, name, args, kwargs, writes) if followed or writes else None
         output = self._run(func, name, args, kwargs)
-        written = [t for t, version in zip(tensors, before, strict=True) if _version(t) != version]
+        written = [t for t, version in zip(tensors, before, strict=True) if version_of(t) != version]
         if written and call is None:  # a write that its name does not tell
             call = self._call(func, name, args, kwargs, True)
         if call is None:
@@ -244,7 +243,7 @@ class Recorder(TorchFunctionMode):
         given = fx.node.map_aggregate(args, self._argument)
         named = fx.node.map_aggregate(kwargs, self._argument)
         if writes:
-            for tensor in _tensors((args, kwargs)):
+            for tensor in tensors_in((args, kwargs)):
                 self.memory.keep(tensor)
 
         def make() -> fx.Node:
@@ -258,9 +257,9 @@ class Recorder(TorchFunctionMode):
         return make
 
     def _keep(self, call: Callable[[], fx.Node], output: Any, written: list[Tensor], tensors: list[Tensor]) -> None:
-        made = [t for t in _tensors(output) if not any(t is other for other in tensors)]
+        made = [t for t in tensors_in(output) if not any(t is other for other in tensors)]
         if not made and not written:
-            if not isinstance(output, Tensor) and not list(_tensors(output)):
+            if not isinstance(output, Tensor) and not list(tensors_in(output)):
                 self._took_out(call)
             return  # the very tensor that was given
         node = call()
@@ -290,7 +289,7 @@ class Recorder(TorchFunctionMode):
         output = self._run(func, name, args, kwargs)
         node = self._node("call_function", func, (), {}, "random")
         node.meta["depends"] = True
-        for tensor in _tensors(output):
+        for tensor in tensors_in(output):
             self.memory.made(tensor, node)
         return output
 
@@ -301,14 +300,14 @@ class Recorder(TorchFunctionMode):
             "operation": operation,
             "layer": frame.name if frame else "",
             "type": type(frame.module) if frame else None,
-            "line": _line_of_the_user(),
+            "line": line_of_the_user(Recorder.run.__code__),
             "depends": any(n.meta["depends"] for n in node.all_input_nodes),
         }
         node.meta["label"] = f"{node.meta['layer']}.{node.name}" if node.meta["layer"] else node.name
         return node
 
     def _follows(self, values: Any) -> bool:
-        return any(t in self.nodes or id(t) in self._names for t in _tensors(values))
+        return any(t in self.nodes or id(t) in self._names for t in tensors_in(values))
 
     # what a call's arguments stand for
 
@@ -353,9 +352,9 @@ class Recorder(TorchFunctionMode):
                 self.books.misfit = self.books.misfit or f"layer {name!r} ({type(module).__name__})"
                 return
             self.books.misfit = ""
-            made = list(_tensors(output))
+            made = list(tensors_in(output))
             leaf = not module._modules
-            if leaf and len(made) == 1 and any(made[0] is given for given in _tensors(inputs)):
+            if leaf and len(made) == 1 and any(made[0] is given for given in tensors_in(inputs)):
                 self._passed(name, module, made[0])
             if frame.tracked and made and not any(t in self.nodes for t in made):
                 self.books.opaque.append(f"layer {name!r} ({type(module).__name__})")
@@ -402,45 +401,12 @@ class Recorder(TorchFunctionMode):
         module.__dict__["forward"] = forward
 
 
-def describe(node: fx.Node) -> str:
-    """Name a call for a message: what it is and where it stands."""
-    layer, kind, operation = node.meta["layer"], node.meta["type"], node.meta["operation"]
-    if node.meta["label"] == layer and layer:
-        return f"layer {layer!r} ({kind.__name__})"
-    if operation == "get_attr":
-        return f"tensor {node.meta['label']!r}"
-    place = f"in module {layer!r} ({kind.__name__})" if layer else "in the network" if kind is None else (
-        f"in {kind.__name__}")  # fmt: skip
-    return f"operation {operation!r} (node {node.name!r}) {place}"
-
-
-def at_line(node: fx.Node) -> str:
-    """Name a call for a message, with the line of the user's code that makes it."""
-    return f"{describe(node)}, {node.meta['line']}" if node.meta.get("line") else describe(node)
-
-
-def label(node: fx.Node) -> str:
-    """Return the user's name for a call: the layer's qualified name, or the call's name inside its module."""
-    return str(node.meta["label"])
-
-
 def _same(x: Any) -> Any:
     return x
 
 
 def _pick(values: Any, index: int) -> Any:
     return values[index]
-
-
-def _tensors(values: Any) -> Iterator[Tensor]:
-    if isinstance(values, Tensor):
-        yield values
-    elif isinstance(values, tuple | list):
-        for value in values:
-            yield from _tensors(value)
-    elif isinstance(values, dict):
-        for value in values.values():
-            yield from _tensors(value)
 
 
 def _tensors_of(copy: nn.Module) -> Iterator[tuple[str, Tensor]]:
@@ -451,21 +417,6 @@ def _tensors_of(copy: nn.Module) -> Iterator[tuple[str, Tensor]]:
                     yield (f"{name}.{key}" if name else key), tensor
 
 
-def _version(tensor: Tensor) -> int:
-    """Return how often a tensor was written into; tensors of an inference mode do not count, and refuse writes."""
-    return 0 if tensor.is_inference() else tensor._version
-
-
-def _may_write(func: Callable[..., Any], kwargs: dict[str, Any]) -> bool:
-    name = str(getattr(func, "__name__", ""))
-    name = name.partition(".")[0]
-    if kwargs.get("inplace") is True or kwargs.get("out") is not None:
-        return True
-    if name.startswith("__"):
-        return (name.startswith("__i") and name not in ("__int__", "__index__", "__invert__")) or name == "__setitem__"
-    return name.endswith("_")
-
-
 def _training(args: Any, kwargs: dict[str, Any], func: Callable[..., Any]) -> bool:
     """Whether a dropout is on."""
     if "training" in kwargs or "train" in kwargs:
@@ -473,18 +424,6 @@ def _training(args: Any, kwargs: dict[str, Any], func: Callable[..., Any]) -> bo
     if len(args) > 2:
         return bool(args[2])
     return "functional" in str(getattr(func, "__module__", ""))  # on by default
-
-
-def _line_of_the_user() -> str:
-    """Return the line of code outside torch and the package that runs now."""
-    frame: Any = sys._getframe(2)
-    while frame is not None and frame.f_code is not Recorder.run.__code__:
-        file = frame.f_code.co_filename
-        if not any(part in file for part in _NOT_THE_USERS) and not file.startswith("<"):
-            text = linecache.getline(file, frame.f_lineno).strip()
-            return f"line {frame.f_lineno} of {file.rpartition('/')[2]}: {text}" if text else ""
-        frame = frame.f_back
-    return ""
 
 
 def _prune(graph: fx.Graph) -> None:
