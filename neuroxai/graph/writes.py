@@ -86,8 +86,8 @@ class Memory:
             if _geometry(root) != _geometry(tensor):
                 flat = self._flat(root, self.node_of(root))
                 options = (flat, node, *_geometry(tensor))
-                flat = self.recorder._node("call_function", _write, options, {}, "as_strided_scatter")
-                whole = self.recorder._node("call_function", _view, (flat, *_geometry(root)), {}, "as_strided")
+                flat = self.recorder.node("call_function", _write, options, {}, "as_strided_scatter")
+                whole = self.recorder.node("call_function", _view, (flat, *_geometry(root)), {}, "as_strided")
             self.recorder.nodes[root] = (whole, now)
             _note(whole, root)
         self.clocks[storage] = now
@@ -101,7 +101,7 @@ class Memory:
                 "the network reads a view of a tensor that it wrote into and let go; write out of place there"
             )
         flat = self._flat(root, self.recorder.nodes[root][0])
-        node = self.recorder._node("call_function", _view, (flat, *_geometry(tensor)), {}, "as_strided")
+        node = self.recorder.node("call_function", _view, (flat, *_geometry(tensor)), {}, "as_strided")
         _note(node, tensor)
         return node
 
@@ -117,7 +117,7 @@ class Memory:
     def _flat(self, tensor: Tensor, node: fx.Node) -> fx.Node:
         strides = tensor.stride()
         order = sorted(range(tensor.ndim), key=lambda axis: (-strides[axis], axis))
-        return self.recorder._node("call_function", _memory, (node, order), {}, "as_memory")
+        return self.recorder.node("call_function", _memory, (node, order), {}, "as_memory")
 
 
 def tensors_in(values: Any) -> Iterator[Tensor]:
