@@ -64,31 +64,36 @@ class Layers:
 
     def _entered(self, name: str) -> Callable[..., None]:
         def enter(module: nn.Module, inputs: Any) -> None:
-            self._stack.append(_Frame(name, module, self.recorder.follows(inputs)))
+            with torch._C.DisableTorchFunction():
+                self._stack.append(_Frame(name, module, self.recorder.follows(inputs)))
 
         return enter
 
     def _left(self, name: str) -> Callable[..., None]:
         def leave(module: nn.Module, inputs: Any, output: Any) -> None:
-            frame = self._stack.pop()
-            if output is None and sys.exc_info()[0] is not None:  # it failed, the innermost first
-                self.recorder.misfit = self.recorder.misfit or f"layer {name!r} ({type(module).__name__})"
-                return
-            self.recorder.misfit = ""
-            made = list(tensors_in(output))
-            leaf = not module._modules
-            if leaf and len(made) == 1 and any(made[0] is given for given in tensors_in(inputs)):
-                self._passed(name, module, made[0])
-            if frame.tracked and made and not any(t in self.recorder.nodes for t in made):
-                self.opaque.append(f"layer {name!r} ({type(module).__name__})")
-            elif leaf and len(made) == 1 and made[0] in self.recorder.nodes:
-                node = self.recorder.nodes[made[0]][0]
-                if node.meta["layer"] == name and node.op == "call_function":
-                    node.meta["label"] = name or "model"
-            if len(made) == 1 and made[0] in self.recorder.nodes and self.recorder.nodes[made[0]][0] is not None:
-                self.outputs.append((name, self.recorder.nodes[made[0]][0]))
+            with torch._C.DisableTorchFunction():
+                self._ended(name, module, inputs, output)
 
         return leave
+
+    def _ended(self, name: str, module: nn.Module, inputs: Any, output: Any) -> None:
+        frame = self._stack.pop()
+        if output is None and sys.exc_info()[0] is not None:  # it failed, the innermost first
+            self.recorder.misfit = self.recorder.misfit or f"layer {name!r} ({type(module).__name__})"
+            return
+        self.recorder.misfit = ""
+        made = list(tensors_in(output))
+        leaf = not module._modules
+        if leaf and len(made) == 1 and any(made[0] is given for given in tensors_in(inputs)):
+            self._passed(name, module, made[0])
+        if frame.tracked and made and not any(t in self.recorder.nodes for t in made):
+            self.opaque.append(f"layer {name!r} ({type(module).__name__})")
+        elif leaf and len(made) == 1 and made[0] in self.recorder.nodes:
+            node = self.recorder.nodes[made[0]][0]
+            if node.meta["layer"] == name and node.op == "call_function":
+                node.meta["label"] = name or "model"
+        if len(made) == 1 and made[0] in self.recorder.nodes and self.recorder.nodes[made[0]][0] is not None:
+            self.outputs.append((name, self.recorder.nodes[made[0]][0]))
 
     def _passed(self, name: str, module: nn.Module, tensor: Tensor) -> None:
         """Give a layer that hands its very input on (dropout) a call, so that it can be named."""

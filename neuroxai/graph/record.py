@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -114,7 +115,6 @@ class Recorder(TorchFunctionMode):
         self.of_one_scan = self.misfit = ""
         self.constants = 0
         self._names = {id(tensor): name for name, tensor in _tensors_of(copy)}
-        self._called: list[tuple[fx.Node, str]] = []
 
     def run(self, inputs: Sequence[Any], keywords: dict[str, Any]) -> Record:
         """Run the copy on its inputs."""
@@ -198,11 +198,8 @@ class Recorder(TorchFunctionMode):
         call = self._call(func, name, args, kwargs, writes) if followed or writes else None
         output = self._run(func, name, args, kwargs)
         written = [t for t, version in zip(tensors, before, strict=True) if version_of(t) != version]
-        if written and call is None:  # a write that its name does not tell
-            call = self._call(func, name, args, kwargs, True)
-        if call is None:
-            return output
-        self._keep(call, output, written, tensors)
+        if call is not None:
+            self._keep(partial(call, writes or bool(written)), output, written, tensors)
         return output
 
     def _run(self, func: Callable[..., Any], name: str, args: Any, kwargs: Any) -> Any:
@@ -217,21 +214,19 @@ class Recorder(TorchFunctionMode):
             self.misfit = f"{what}: {misfit(name, args, kwargs)}"
             raise
 
-    def _call(self, func: Callable[..., Any], name: str, args: Any, kwargs: Any, writes: bool) -> Callable[[], fx.Node]:
-        """Read the nodes of a call's arguments, before it runs; the node is made afterwards."""
+    def _call(
+        self, func: Callable[..., Any], name: str, args: Any, kwargs: Any, writes: bool
+    ) -> Callable[[bool], fx.Node]:
+        """Read the nodes of a call's arguments, before it runs; the node is made once it is known whether it wrote."""
         given = fx.node.map_aggregate(args, self.argument)
         named = fx.node.map_aggregate(kwargs, self.argument)
         if writes:
             for tensor in tensors_in((args, kwargs)):
                 self.memory.keep(tensor)
 
-        def make() -> fx.Node:
-            target = func
-            options = named
-            if writes:
-                options = {k: (False if k == "inplace" else v) for k, v in named.items()}
-                target = OutOfPlace(func)
-            return self.node("call_function", target, given, options, name)
+        def make(wrote: bool) -> fx.Node:
+            options = {k: (False if k == "inplace" else v) for k, v in named.items()}
+            return self.node("call_function", OutOfPlace(func) if wrote else func, given, options, name)
 
         return make
 
@@ -324,6 +319,8 @@ def _tensors_of(copy: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 def _training(args: Any, kwargs: dict[str, Any], func: Callable[..., Any]) -> bool:
     """Whether a dropout is on."""
+    if (args[1] if len(args) > 1 else kwargs.get("p")) == 0:
+        return False
     if "training" in kwargs or "train" in kwargs:
         return bool(kwargs.get("training", kwargs.get("train")))
     if len(args) > 2:
