@@ -159,6 +159,11 @@ def _places(record: Record, node: fx.Node, places: dict[fx.Node, Places], lost: 
         layer = record.root.get_submodule(str(node.target))
         if isinstance(layer, PatchIndividualFilter):
             return [_patches(sources[0][axis], layer, axis, cells[axis]) for axis in axes]
+    if node.meta["operation"].startswith("conv_transpose"):
+        return [_transposed(sources[0][axis], arguments(node), axis, cells[axis]) for axis in axes]
+    if kind_of(node) == "resize":
+        corners = bool(arguments(node).get("align_corners"))
+        return [_resized(sources[0][axis], cells[axis], corners) for axis in axes]
     if node.meta["operation"].startswith("adaptive_"):
         return [_adaptive(sources[0][axis], cells[axis]) for axis in axes]
     if kind_of(node) not in _KEEPING:
@@ -170,6 +175,21 @@ def _windows(centres: NDArray[np.float64], window: Window, axis: int, cells: int
     reach = window.dilation[axis] * (window.kernel[axis] - 1)
     first = np.arange(cells, dtype=np.float64) * window.stride[axis] - window.padding[axis]
     return _at(centres, first + reach / 2)
+
+
+def _transposed(centres: NDArray[np.float64], given: dict[str, Any], axis: int, cells: int) -> NDArray[np.float64]:
+    def along(name: str, default: int) -> int:
+        value = given.get(name, default)
+        return int(value) if isinstance(value, int) else int(value[axis % len(value)])
+
+    reach = along("dilation", 1) * (given["weight"].meta["shape"][2 + axis] - 1)
+    return _at(centres, (np.arange(cells) + along("padding", 0) - reach / 2) / along("stride", 1))
+
+
+def _resized(centres: NDArray[np.float64], cells: int, corners: bool) -> NDArray[np.float64]:
+    if corners:
+        return _at(centres, np.linspace(0, len(centres) - 1, cells))
+    return _at(centres, (np.arange(cells) + 0.5) * len(centres) / cells - 0.5)
 
 
 def _adaptive(centres: NDArray[np.float64], cells: int) -> NDArray[np.float64]:

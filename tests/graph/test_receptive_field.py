@@ -102,6 +102,22 @@ def test_padding_layers():
     assert [axis.tolist() for axis in found] == [[-1.0, 0, 1, 2, 3, 4, 5, 6, 7], [0.0, 1, 2, 3]]
 
 
+@pytest.mark.parametrize(
+    ("layer", "expected"),
+    [
+        (nn.ConvTranspose1d(1, 1, 2, 2), np.arange(8) / 2 - 0.25),
+        (nn.ConvTranspose1d(1, 1, 3, 2, 1), np.arange(7) / 2),
+        (nn.Upsample(scale_factor=2), np.arange(8) / 2 - 0.25),
+        (nn.Upsample(7, mode="linear", align_corners=True), np.arange(7) / 2),
+        (nn.AdaptiveAvgPool1d(2), np.array([0.5, 2.5])),
+        (nn.AdaptiveAvgPool1d(3), np.array([0.5, 1.5, 2.5])),  # cells 0-1, 1-2, 2-3
+    ],
+)
+def test_up_sampling_and_adaptive_pooling_by_hand(layer, expected):
+    (found,) = centres(nn.Sequential(layer), (4,), "0")
+    assert np.allclose(found, expected)
+
+
 class Turned(nn.Module):
     def __init__(self):
         super().__init__()
