@@ -7,14 +7,14 @@ work; otherwise whole inputs are run. Both give the same numbers, and neither de
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, fx, nn
 
-from neuroxai.attribution.base import Given, Inputs, Method, run_network
+from neuroxai.attribution.base import Given, Inputs, Method, captum_call, run_network
 from neuroxai.attribution.cone import Cones
 from neuroxai.attribution.cone_boxes import Boxes, windows
 from neuroxai.attribution.cone_record import cones_of
@@ -48,9 +48,6 @@ class Parts(Protocol):
 
     def mask(self, which: Tensor, start: Tensor, size: Sequence[int]) -> Tensor:
         """Return which voxels of windows belong to the parts `which`, (parts, 1, *size)."""
-
-
-P = TypeVar("P", bound=Parts)
 
 
 @dataclass(frozen=True)
@@ -205,9 +202,46 @@ class OcclusionMethod(Method):
         super().__init__(model)
         self._options = options
 
-    def _drops(
-        self, inputs: Inputs, target: Target, more: Any, parts: Callable[[Tensor], P]
-    ) -> tuple[Given, list[tuple[Tensor, P]]]:
+    @captum_call
+    def attribute(self, inputs: Inputs, target: Target = None, additional_forward_args: Any = None) -> Inputs:
+        """Compute the drop of one class's score for each part, painted over its voxels.
+
+        Parameters
+        ----------
+        inputs, target, additional_forward_args
+            As `neuroxai.attribution.gradients.GradientMethod.attribute` takes them; each input has a grid. A part
+            covers all channels; of several inputs, one is occluded at a time.
+
+        Returns
+        -------
+        torch.Tensor or tuple of torch.Tensor
+            Shaped like `inputs`, same dtype and device.
+
+        Raises
+        ------
+        InputError
+            For inputs, targets or parts that do not fit the network (`SpaceError` for labels on another grid).
+
+        Warns
+        -----
+        UserWarning
+            If the model is in training mode; it is explained as in evaluation mode.
+        """
+        given, found = self._drops(inputs, target, additional_forward_args)
+        maps = (self._painted(*pair, x.shape[2:]) for x, pair in zip(given.tensors, found, strict=True))
+        return given.formatted(
+            [one[:, None].expand(x.shape).clone() for x, one in zip(given.tensors, maps, strict=True)]
+        )
+
+    def _parts(self, x: Tensor) -> Any:
+        """Return the parts of an input."""
+        raise NotImplementedError
+
+    def _painted(self, drops: Tensor, parts: Any, grid: Sequence[int]) -> Tensor:
+        """Return each voxel's drop, (batch, *grid), of those of the parts, (batch, parts)."""
+        raise NotImplementedError
+
+    def _drops(self, inputs: Inputs, target: Target, more: Any) -> tuple[Given, list[tuple[Tensor, Any]]]:
         """Return, for each input, the drop of each sample's score for each part, (batch, parts), and the parts."""
         given = Given.of(self.model, inputs, target, more)
         for x in given.tensors:
@@ -218,7 +252,7 @@ class OcclusionMethod(Method):
                 )
         with torch.inference_mode(False), torch.no_grad(), torch.autocast(given.tensors[0].device.type, enabled=False):
             given = given.own()
-            what = [parts(x) for x in given.tensors]
+            what = [self._parts(x) for x in given.tensors]
             network = _Network(self.model, given, self._options.recompute)
             rows: list[list[Tensor]] = [[] for _ in what]
             for sample in range(len(given.indices)):

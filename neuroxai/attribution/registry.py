@@ -82,22 +82,22 @@ METHODS: dict[str, Method] = {
     "grad_cam": Method(
         "The last feature maps with a grid, weighted by their mean gradient; coarse.",
         "Selvaraju et al. 2017, ICCV, arXiv:1610.02391",
-        f"{_GRAD_CAM}:grad_cam",
+        f"{_GRAD_CAM}:GradCam",
     ),
     "guided_grad_cam": Method(
         "Guided back-propagation times Grad-CAM.",
         "Selvaraju et al. 2017, ICCV, arXiv:1610.02391",
-        f"{_GRAD_CAM}:guided_grad_cam",
+        f"{_GRAD_CAM}:GuidedGradCam",
     ),
     "occlusion": Method(
         "Drop of the class score when a patch of the scan is replaced.",
         "Zeiler & Fergus 2014, ECCV, LNCS 8689: 818-833",
-        "neuroxai.attribution.occlusion:occlusion",
+        "neuroxai.attribution.occlusion:Occlusion",
     ),
     "region_occlusion": Method(
         "Drop of the class score when a region of an atlas is replaced; needs labels.",
         "Rieke et al. 2018, MLCN/DLF/iMIMIC, LNCS 11038: 24-31",
-        "neuroxai.attribution.region_occlusion:region_occlusion",
+        "neuroxai.attribution.region_occlusion:RegionOcclusion",
     ),
     "lrp_zero": Method(
         "Relevance shared in proportion to all contributions.", f"{_BACH}, eq. 56", f"{_RELEVANCE}:lrp_zero"

@@ -9,7 +9,7 @@ from torch import nn
 
 from neuroxai import io
 from neuroxai.attribution import occluding
-from neuroxai.attribution.occlusion import occlusion
+from neuroxai.attribution.occlusion import Occlusion as occlusion
 from neuroxai.errors import InputError
 from neuroxai.space import Volume, mni152
 from oracles.occlusion import one_by_one
