@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from neuroxai.attribution.base import Given
-from neuroxai.attribution.gradients import CompleteMethod, gap, missed
+from neuroxai.attribution.gradients import Found, GradientMethod, missed
 from neuroxai.attribution.options import Baselines, baselines_for, check_baselines
 from neuroxai.attribution.recorded import Recorded
 from neuroxai.errors import UnsupportedLayerError
@@ -31,7 +31,7 @@ _SMALLEST = {torch.float32: 1e-6, torch.float64: 1e-10}  # below it a quotient o
 Rule = Callable[..., Any]
 
 
-def deep_lift(model: nn.Module, *, baselines: Baselines = 0.0) -> CompleteMethod:
+def deep_lift(model: nn.Module, *, baselines: Baselines = 0.0) -> GradientMethod:
     """DeepLIFT's rescale rule (Shrikumar 2017): what each value contributes to the difference from a baseline.
 
     The contributions add up to the score of the scan minus that of the baseline; where they do not, the network is
@@ -56,7 +56,7 @@ def deep_lift(model: nn.Module, *, baselines: Baselines = 0.0) -> CompleteMethod
     """
     check_baselines(baselines)
 
-    def run(copy: nn.Module, given: Given) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
+    def run(copy: nn.Module, given: Given) -> Found:
         network = Recorded.of(copy, given)
         rules = {node: rule for node in network.calls if (rule := _rule(network, node)) is not None}
         start = baselines_for(given.tensors, baselines)
@@ -74,15 +74,16 @@ def deep_lift(model: nn.Module, *, baselines: Baselines = 0.0) -> CompleteMethod
         gradients = given.gradients(after)
         found = tuple(g * (x - x0) for g, x, x0 in zip(gradients, given.tensors, start, strict=True))
         ends = [scores.gather(1, given.indices[:, None])[:, 0].detach() for scores in (after, before)]
-        worst = missed(gap(found, *ends), *ends)
+        lifted = Found(found, *ends)
+        worst = missed(lifted)
         if worst:
             raise UnsupportedLayerError(
                 f"deep_lift's contributions {worst}: a call of the network mixes samples, or breaks the rule of the "
                 "sum otherwise. Use integrated_gradients for this network"
             )
-        return found, ends[0], ends[1]
+        return lifted
 
-    return CompleteMethod(model, run)
+    return GradientMethod(model, run, complete=True)
 
 
 def _rule(network: Recorded, node: fx.Node) -> Rule | None:
