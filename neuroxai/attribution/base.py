@@ -22,7 +22,6 @@ from neuroxai.lrp.targets import Target, check_target, checked_input, class_scor
 Inputs = Tensor | tuple[Tensor, ...]
 
 
-
 @dataclass(frozen=True)
 class Given:
     """What one call of ``attribute`` was given, checked.

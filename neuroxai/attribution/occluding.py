@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor, fx, nn
 
-from neuroxai.attribution.base import Given, Inputs, Method, captum_call, run_network
+from neuroxai.attribution.base import Given, Inputs, Method, run_network
 from neuroxai.attribution.cone import Cones
 from neuroxai.attribution.cone_boxes import Boxes, windows
 from neuroxai.attribution.cone_record import cones_of
@@ -26,7 +26,7 @@ from neuroxai.graph.execute import Executor
 from neuroxai.graph.output_activation import scores_of
 from neuroxai.graph.record import Record, record
 from neuroxai.lrp.starts import STARTS
-from neuroxai.lrp.targets import Target, class_scores, probabilities
+from neuroxai.lrp.targets import Target, captum_call, class_scores, probabilities
 
 Recompute = Literal["auto", "cone", "all"]
 _RECOMPUTE = ("auto", "cone", "all")

@@ -14,21 +14,9 @@ from torch import Tensor, nn
 from neuroxai.errors import InputError
 from neuroxai.graph.eval_copy import HALF
 
-P = ParamSpec("P")
-R = TypeVar("R")
 Target = int | Sequence[int] | Tensor | None
 P = ParamSpec("P")
 R = TypeVar("R")
-
-
-def captum_call(function: Callable[P, R]) -> Callable[P, R]:
-    """Make an ``attribute`` as captum's own are: its NoiseTunnel asks for the function that was wrapped."""
-
-    @functools.wraps(function)
-    def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        return function(*args, **kwargs)
-
-    return call
 
 
 def captum_call(function: Callable[P, R]) -> Callable[P, R]:
