@@ -23,6 +23,7 @@ from neuroxai.graph.record import Record, describe
 from neuroxai.layers import PatchIndividualFilter
 
 Places = list[NDArray[np.float64]]  # for each axis, the centre of each cell in voxels of the input
+_SHAPE_OF = ("expand_as", "view_as", "reshape_as", "type_as")  # of all but the first they read no value
 _KEEPING = {"norm", "activation", "softmax", "same", "cast", "sum", "product", "cat"}
 
 
@@ -110,10 +111,11 @@ def field_centres(record: Record, at: fx.Node, source: fx.Node | None = None) ->
         shape = node.meta.get("shape", ())
         if node is source or len(shape) != len(grid) + 2:
             continue
-        found = _places(record, node, places, lost)
+        reads = node.all_input_nodes[: 1 if node.meta["operation"] in _SHAPE_OF else None]
+        found = _places(record, node, reads, places, lost)
         if found is not None and tuple(map(len, found)) == tuple(shape[2:]):
             places[node] = found
-        elif any(n in places or n in lost for n in node.all_input_nodes):
+        elif any(n in places or n in lost for n in reads):
             lost[node] = shape[2:]
     if at not in places:
         behind = f" behind {describe(next(iter(lost)))}" if lost else ""
@@ -146,10 +148,12 @@ def placed(coarse: Tensor, places: Places, shape: Sequence[int]) -> Tensor:
     return fine.contiguous()
 
 
-def _places(record: Record, node: fx.Node, places: dict[fx.Node, Places], lost: dict[fx.Node, Any]) -> Places | None:
-    sources = [places[n] for n in node.all_input_nodes if n in places]
+def _places(
+    record: Record, node: fx.Node, reads: Sequence[fx.Node], places: dict[fx.Node, Places], lost: dict[fx.Node, Any]
+) -> Places | None:
+    sources = [places[n] for n in reads if n in places]
     cells = node.meta["shape"][2:]
-    if not sources or any(lost.get(n) == cells for n in node.all_input_nodes):
+    if not sources or any(lost.get(n) == cells for n in reads):
         return None  # a lost value on a grid of its own, such as a channel's gate, does no harm
     axes = range(len(cells))
     window = window_of(node)
@@ -159,6 +163,10 @@ def _places(record: Record, node: fx.Node, places: dict[fx.Node, Places], lost: 
         layer = record.root.get_submodule(str(node.target))
         if isinstance(layer, PatchIndividualFilter):
             return [_patches(sources[0][axis], layer, axis, cells[axis]) for axis in axes]
+    if kind_of(node) == "pad":  # of any mode; the last axis comes first
+        pads = [*arguments(node)["pad"], *(0,) * 2 * len(cells)]
+        return [_at(sources[0][axis], np.arange(cells[axis]) - float(pads[2 * (len(cells) - 1 - axis)]))
+                for axis in axes]  # fmt: skip
     if node.meta["operation"].startswith("conv_transpose"):
         return [_transposed(sources[0][axis], arguments(node), axis, cells[axis]) for axis in axes]
     if kind_of(node) == "resize":
