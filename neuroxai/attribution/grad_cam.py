@@ -59,7 +59,7 @@ class GradCam(Method):
         if placement not in PLACEMENTS:
             raise one_of("placement", placement, PLACEMENTS)
         if layer is not None:
-            check_name(model, layer)
+            check_name(eval_copy(model), layer)
         self.layer, self.relu, self.placement = layer, relu, placement
 
     @captum_call
@@ -107,7 +107,7 @@ class GradCam(Method):
         network = network.of_input(source)
         if x.ndim < 3 and len(given.tensors) > 1:
             return torch.zeros_like(x), torch.zeros_like(x)
-        layer = cam_layer(network, self.model, x, self.layer)
+        layer = cam_layer(network, x, self.layer)
         if layer.cells is not source and layer.cells not in network.calls:
             return torch.zeros_like(x), torch.zeros_like(x[:, :1])
         coarse = self._coarse(network, layer, given)
