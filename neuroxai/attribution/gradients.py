@@ -12,7 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from neuroxai.attribution.base import Given, Inputs, Method, Scores, differentiable
-from neuroxai.attribution.options import Baselines, baselines_for, check_baselines, nonnegative_number, positive_integer
+from neuroxai.attribution.options import (
+    MOST,
+    Baselines,
+    baselines_for,
+    check_baselines,
+    nonnegative_number,
+    positive_integer,
+)
 from neuroxai.attribution.recorded import Recorded
 from neuroxai.errors import InputError
 from neuroxai.graph.checks import out_of_memory
@@ -192,7 +199,7 @@ def smooth_grad(
     InputError
         If an option's value does not fit.
     """
-    positive_integer("nt_samples", nt_samples)
+    positive_integer("nt_samples", nt_samples, most=MOST)
     nonnegative_number("stdevs", stdevs)
     positive_integer("seed", seed, least=0)
 
@@ -230,7 +237,7 @@ def integrated_gradients(model: nn.Module, *, n_steps: int = 50, baselines: Base
     InputError
         If `n_steps` is not a positive integer or `baselines` not a finite number or image.
     """
-    positive_integer("n_steps", n_steps)
+    positive_integer("n_steps", n_steps, most=MOST)
     check_baselines(baselines)
 
     def run(copy: nn.Module, given: Given) -> Found:

@@ -10,9 +10,11 @@ from torch import Tensor
 
 from neuroxai.errors import InputError
 
+MOST = 100_000  # passes of a network for one scan: days
 
-def positive_integer(name: str, value: object, least: int = 1) -> None:
-    """Refuse anything but an integer of at least `least`.
+
+def positive_integer(name: str, value: object, least: int = 1, most: int = 2**63 - 1) -> None:
+    """Refuse anything but an integer of at least `least` and at most `most`.
 
     Raises
     ------
@@ -22,6 +24,8 @@ def positive_integer(name: str, value: object, least: int = 1) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         expected = "a positive integer" if least == 1 else f"an integer of at least {least}"
         raise InputError(f"{name} is {value!r}; {expected} is expected")
+    if value > most:
+        raise InputError(f"{name} is {value}; at most {most} is expected")
 
 
 def nonnegative_number(name: str, value: object) -> None:

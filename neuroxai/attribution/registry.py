@@ -149,7 +149,8 @@ def complete(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """
     known = inspect.signature(_method(name).load()).parameters.values()
     defaults = {p.name: p.default for p in known if p.kind is p.KEYWORD_ONLY and p.default is not p.empty}
-    return {name: value for name, value in defaults.items() if _is_plain(value)} | dict(options)
+    given = {_RENAMED.get(option, option): value for option, value in options.items()}
+    return {option: value for option, value in defaults.items() if _is_plain(value)} | given
 
 
 def _is_plain(value: object) -> bool:

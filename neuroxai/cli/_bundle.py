@@ -265,8 +265,12 @@ def device_of(name: str) -> Any:
         device = torch.device(name)
     except RuntimeError:
         raise InputError(f"unknown device {name!r}; wanted auto, cpu or cuda") from None
+    if device.type not in ("cpu", "cuda"):
+        raise InputError(f"device {name!r} is not known to work here; wanted auto, cpu or cuda")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise InputError(f"device {name!r} asked for, but torch sees no GPU; use --device cpu")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise InputError(f"device {name!r} asked for, but torch sees {torch.cuda.device_count()} GPUs, counted from 0")
     if name == "cuda":
         from neuroxai.components import local_device
 

@@ -59,7 +59,7 @@ def compare(
     above: Annotated[float, typer.Option(help="Fingerprints: patients with a larger probability.")] = 0.9,
     permutations: Annotated[int, typer.Option(min=99, max=1_000_000, help="Of each test.")] = 9999,
     replicates: Annotated[int, typer.Option(min=100, max=1_000_000, help="Bootstrap draws of each interval.")] = 2000,
-    seed: Annotated[int, typer.Option(help="Same seed, same tables.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same tables.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print compare.json instead of text.")] = False,
 ) -> None:
     """Compare an explained cohort, region by region, with healthy controls.
@@ -71,11 +71,15 @@ def compare(
     Example: `neuroxai compare explained --participants cohort/participants.tsv --control CN --out compared`
     """
     import json
+    import math
     import sys
 
     from neuroxai.cli._progress import progress_bar
+    from neuroxai.errors import InputError
     from neuroxai.report.comparison import Settings, build_comparison
 
+    if not math.isfinite(above):
+        raise InputError(f"--above is {above}, expected a finite number")
     columns_adjusted = None if adjust is None else tuple(n for n in adjust.split(",") if n and n != "none")
     settings = Settings(
         target=target,

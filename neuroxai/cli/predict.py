@@ -19,7 +19,7 @@ DescOption = Annotated[str | None, typer.Option(help="Scans of a folder: BIDS de
 RunOption = Annotated[
     str | None, typer.Option(help="Which of several runs of a scan: first, last or all; left out and named if left.")
 ]
-BatchOption = Annotated[int, typer.Option(min=1, help="Scans at a time.")]
+BatchOption = Annotated[int, typer.Option(min=1, max=4096, help="Scans at a time.")]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 PrepareOption = Annotated[
     str | None,

@@ -44,6 +44,8 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
         raise InputError(f"{target.parent}: is a file, wanted a folder; choose another path") from None
+    except FileNotFoundError:  # below /proc, for example
+        raise InputError(f"{target.parent}: no folder can be made there; choose another path") from None
     _remove_leftovers(str(target.parent.absolute()))
     temporary = target.with_name(f".{secrets.token_hex(4)}.tmp.{target.name}")
     held = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)

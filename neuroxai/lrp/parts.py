@@ -147,5 +147,5 @@ class Rule:
 
 def at_least_zero(rule: Rule, name: str, value: float) -> None:
     """Refuse a negative or non-finite option of a rule."""
-    if not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value) or value < 0:
         raise InputError(f"{type(rule).__name__}: {name} is {value!r}; it must be a finite number >= 0")

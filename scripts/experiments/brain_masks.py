@@ -46,7 +46,7 @@ def main() -> None:
     scans = [
         scan
         for folder in parser.parse_args().folders
-        for scan in sorted(folder.glob("sub-*/anat/*desc-brain_*w.nii.gz"))
+        for scan in sorted(folder.glob("sub-*/anat/*desc-brain_[TF]*.nii.gz"))  # T1w, T2w, FLAIR
     ]
     template, limits = load_template(None, None), thresholds("linear")
     print("| fault | half | scans | least | median | largest | flagged |\n|---|---|---|---|---|---|---|")

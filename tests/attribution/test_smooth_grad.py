@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import nn
 
 from neuroxai import attribution
+from neuroxai.errors import InputError
 
 
 def network():
@@ -76,3 +78,9 @@ def test_one_noisy_copy_at_a_time():
 
     attribution.create("smooth_grad", nn.Sequential(Watch(), model).eval(), nt_samples=6).attribute(X, 1)
     assert seen == [2] * 6
+
+
+@pytest.mark.parametrize(("method", "option"), [("smooth_grad", "nt_samples"), ("integrated_gradients", "n_steps")])
+def test_passes_without_end_are_refused(method, option):
+    with pytest.raises(InputError, match=f"{option} is 100001; at most 100000 is expected"):
+        attribution.create(method, network(), **{option: 100_001})

@@ -424,3 +424,10 @@ def test_controls_that_are_flagged_themselves_are_told(tmp_path):
         write_regions(explained, name, None, np.where(np.arange(6) == region, 90.0, 10.0))
     result = run("compare", explained, "--out", tmp_path / "out", *FAST, "--adjust", "none")
     assert "note: 5 of 26 controls are flagged themselves, where 5% may be" in result.out
+
+
+def test_numbers_that_cannot_be_meant_make_nothing(tmp_path):
+    for words, said in ((["--above", "nan"], "--above is nan"), (["--seed", "-1"], "--seed")):
+        result = run("compare", tmp_path, "--participants", tmp_path / "p.tsv", "--out", tmp_path / "out", *words)
+        assert (result.code, said in result.err) == (2, True)
+        assert not (tmp_path / "out").exists()

@@ -284,6 +284,7 @@ def test_a_bad_scan_alone_is_one_clear_message_without_traceback(tmp_path, train
         (["--atlas", "absent"], "unknown atlas 'absent'"),
         (["--start", "end"], "unknown start 'end'"),
         (["--device", "tpu"], "unknown device 'tpu'"),
+        (["--device", "meta"], "device 'meta' is not known to work here"),
         (["--part", "test"], "--part go with a cohort"),
     ],
 )

@@ -5,11 +5,12 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from neuroxai.errors import InputError
-from neuroxai.io import atomic, inside, sha256
+from neuroxai.io import atomic, inside, sha256, write_text
 
 
 def test_atomic_replaces_when_the_block_ends_well(tmp_path):
@@ -83,3 +84,9 @@ def test_sha256(tmp_path):
     data = bytes(range(256)) * 5000
     (tmp_path / "x").write_bytes(data)
     assert sha256(tmp_path / "x") == hashlib.sha256(data).hexdigest()
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a place where no folder can be made")
+def test_a_place_where_no_folder_can_be_made_is_refused():
+    with pytest.raises(InputError, match="/proc/results: no folder can be made there; choose another path"):
+        write_text("/proc/results/a.txt", "a")
