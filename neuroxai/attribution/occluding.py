@@ -117,9 +117,9 @@ class _Network:
         try:
             self.record = record(eval_copy(model), (*tensors, *more))
             self.scores, self.link, _ = scores_of(self.record)
-        except UnsupportedLayerError:
-            if recompute == "cone":
-                raise
+        except UnsupportedLayerError as error:
+            if recompute == "cone" or not self._repeats(tensors, more):
+                raise error from None
         if self.record is not None and self.record.of_one_scan and recompute == "cone":
             raise UnsupportedLayerError(
                 f"{self.record.of_one_scan}: what the network computes depends on values taken out of the scan, so "
@@ -137,9 +137,9 @@ class _Network:
             try:
                 check_scores(class_scores(output), class_scores(found.output))
             except UnsupportedLayerError:
-                if recompute == "cone":
+                if recompute == "cone" or self.link is not None:  # of probabilities, only a record gives the logits
                     raise
-                self.record = self.scores = self.link = None
+                self.record = self.scores = None
                 return self.cones(tensors, more, place, recompute)
             self._checked = True
         return class_scores(ours), cones
@@ -160,8 +160,12 @@ class _Network:
             found = record(eval_copy(self.copy), args)
             scores, *_ = scores_of(found)
         assert found is not None and scores is not None  # there is a link  # noqa: PT018
-        executor = Executor(found, keep=(scores,))
+        executor = Executor(found, keep=(scores, found.result))
         executor.run(*(v for v in args if isinstance(v, Tensor)))
+        if not self._checked or found is not self.record:
+            own = found.output if found is not self.record else self._outputs(tensors, more, place, item)
+            check_scores(class_scores(executor.kept[found.result]), class_scores(own))
+            self._checked = True
         return self._scores(executor.kept[scores], 1)
 
     def _outputs(self, tensors: Sequence[Tensor], more: Sequence[Any], place: int, items: Tensor) -> Any:
@@ -178,6 +182,11 @@ class _Network:
         if len(scores) != items:
             raise InputError(f"the network makes {len(scores)} scores of {items} samples; (batch, classes) is expected")
         return scores
+
+    def _repeats(self, tensors: Sequence[Tensor], more: Sequence[Any]) -> bool:
+        """Whether the network gives the same scores again: it draws no random numbers."""
+        once, again = (class_scores(self._outputs(tensors, more, 0, tensors[0])) for _ in range(2))
+        return torch.equal(once, again)
 
     def _batches(self, tensors: Sequence[Tensor], more: Sequence[Any], place: int) -> bool:
         """Whether a sample's scores do not depend on its company: held against one of opposite contrast."""
