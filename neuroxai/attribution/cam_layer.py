@@ -13,8 +13,8 @@ from torch import Tensor, fx, nn
 
 from neuroxai.attribution.recorded import Recorded
 from neuroxai.errors import InputError, UnsupportedLayerError, one_of
+from neuroxai.graph.names import label
 from neuroxai.graph.operations import kind_of
-from neuroxai.graph.record import label
 
 _ADVICE = "name one that puts out (batch, channels, *grid) with layer=, or use another method"
 

@@ -12,9 +12,10 @@ from neuroxai.attribution.base import Given
 from neuroxai.errors import UnsupportedLayerError
 from neuroxai.graph.checks import check_scores
 from neuroxai.graph.execute import Executor
+from neuroxai.graph.names import describe
 from neuroxai.graph.operations import arguments, kind_of
 from neuroxai.graph.output_activation import scores_of
-from neuroxai.graph.record import Record, describe, record
+from neuroxai.graph.record import Record, record
 from neuroxai.lrp.targets import class_scores
 
 _LINEAR = {"reshape", "permute", "pick", "pieces", "cat", "pad", "same", "cast", "resize", "average", "sum"}

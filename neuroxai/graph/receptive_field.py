@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor, fx
 
 from neuroxai.errors import UnsupportedLayerError
+from neuroxai.graph.names import describe
 from neuroxai.graph.operations import arguments, kind_of
-from neuroxai.graph.record import Record, describe
+from neuroxai.graph.record import Record
 from neuroxai.layers import PatchIndividualFilter
 
 Places = list[NDArray[np.float64]]  # for each axis, the centre of each cell in voxels of the input

@@ -8,7 +8,7 @@ than its storage's clock is read again out of the tensor that was written.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -86,8 +86,8 @@ class Memory:
             if _geometry(root) != _geometry(tensor):
                 flat = self._flat(root, self.node_of(root))
                 options = (flat, node, *_geometry(tensor))
-                flat = self.recorder._node("call_function", _write, options, {}, "as_strided_scatter")
-                whole = self.recorder._node("call_function", _view, (flat, *_geometry(root)), {}, "as_strided")
+                flat = self.recorder.node("call_function", _write, options, {}, "as_strided_scatter")
+                whole = self.recorder.node("call_function", _view, (flat, *_geometry(root)), {}, "as_strided")
             self.recorder.nodes[root] = (whole, now)
             _note(whole, root)
         self.clocks[storage] = now
@@ -101,7 +101,7 @@ class Memory:
                 "the network reads a view of a tensor that it wrote into and let go; write out of place there"
             )
         flat = self._flat(root, self.recorder.nodes[root][0])
-        node = self.recorder._node("call_function", _view, (flat, *_geometry(tensor)), {}, "as_strided")
+        node = self.recorder.node("call_function", _view, (flat, *_geometry(tensor)), {}, "as_strided")
         _note(node, tensor)
         return node
 
@@ -117,7 +117,35 @@ class Memory:
     def _flat(self, tensor: Tensor, node: fx.Node) -> fx.Node:
         strides = tensor.stride()
         order = sorted(range(tensor.ndim), key=lambda axis: (-strides[axis], axis))
-        return self.recorder._node("call_function", _memory, (node, order), {}, "as_memory")
+        return self.recorder.node("call_function", _memory, (node, order), {}, "as_memory")
+
+
+def tensors_in(values: Any) -> Iterator[Tensor]:
+    """Give the tensors in a call's arguments or results."""
+    if isinstance(values, Tensor):
+        yield values
+    elif isinstance(values, tuple | list):
+        for value in values:
+            yield from tensors_in(value)
+    elif isinstance(values, dict):
+        for value in values.values():
+            yield from tensors_in(value)
+
+
+def version_of(tensor: Tensor) -> int:
+    """Return how often a tensor was written into; tensors of an inference mode do not count, and refuse writes."""
+    return 0 if tensor.is_inference() else tensor._version
+
+
+def may_write(func: Callable[..., Any], kwargs: dict[str, Any]) -> bool:
+    """Whether a function writes into an argument, by its name or options."""
+    name = str(getattr(func, "__name__", ""))
+    name = name.partition(".")[0]
+    if kwargs.get("inplace") is True or kwargs.get("out") is not None:
+        return True
+    if name.startswith("__"):
+        return (name.startswith("__i") and name not in ("__int__", "__index__", "__invert__")) or name == "__setitem__"
+    return name.endswith("_")
 
 
 def _note(node: fx.Node, tensor: Tensor) -> None:

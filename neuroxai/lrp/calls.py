@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, fx
 
 from neuroxai.errors import UnsupportedLayerError
+from neuroxai.graph.names import label
 from neuroxai.graph.operations import OPERATIONS, arguments, kind_of
-from neuroxai.graph.record import label
 from neuroxai.lrp import axes, norms
 from neuroxai.lrp.combining import of_matrix_product, of_negative, of_product, of_quotient, of_sum
 from neuroxai.lrp.context import Context, sign_of, with_input

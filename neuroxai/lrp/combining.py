@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import fx
 
+from neuroxai.graph.names import label
 from neuroxai.graph.operations import arguments
-from neuroxai.graph.record import label
 from neuroxai.lrp.arithmetic import FactorStep, SumStep
 from neuroxai.lrp.context import Context
 from neuroxai.lrp.held import HeldStep

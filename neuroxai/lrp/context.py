@@ -11,8 +11,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from neuroxai.errors import UnsupportedLayerError
+from neuroxai.graph.names import describe, label
 from neuroxai.graph.operations import GATES, OPERATIONS, arguments, kind_of
-from neuroxai.graph.record import Record, describe, label
+from neuroxai.graph.record import Record
 from neuroxai.layers import PatchIndividualFilter
 from neuroxai.lrp.composites import Composite
 from neuroxai.lrp.parts import Rule

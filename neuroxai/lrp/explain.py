@@ -5,30 +5,28 @@ from __future__ import annotations
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import torch
 from captum.attr import Attribution
 from torch import Tensor, nn
 
 from neuroxai.errors import InputError
 from neuroxai.graph.checks import check_scores
-from neuroxai.graph.eval_copy import HALF, eval_copy, in_single, unwrapped, warn_if_training
+from neuroxai.graph.eval_copy import eval_copy, in_single, unwrapped, warn_if_training
 from neuroxai.graph.record import record
 from neuroxai.lrp.composites import Composite, named_composite
 from neuroxai.lrp.concepts import Arrivals, Conditions, Probe, Ranking, check_order, conditioned, masked, ranked
 from neuroxai.lrp.each import Hidden, explained_each
+from neuroxai.lrp.given import Given, Inputs, calm
 from neuroxai.lrp.parts import Rule
 from neuroxai.lrp.plan import Plan, fused, make_plan, own_output
 from neuroxai.lrp.report import Conservation, ConservationWarning, Ledger, total
 from neuroxai.lrp.run import Watch, backward, forward
 from neuroxai.lrp.starts import Neuron, Start, layer_names, numbered
-from neuroxai.lrp.targets import Target, captum_call, checked_input
+from neuroxai.lrp.targets import Target, captum_call
 
 Beginning = Literal["logit", "probability"] | Tensor | Callable[[Tensor], Tensor]
-Inputs = Tensor | tuple[Tensor, ...]
 _MOST_RECORDS = 8  # shapes of input that are kept
 
 
@@ -316,84 +314,3 @@ class _Known:
 
     def __post_init__(self) -> None:
         self.fused = fused(self.plan)
-
-
-@dataclass(frozen=True)
-class Given:
-    """What the model is called with.
-
-    Attributes
-    ----------
-    tensors : tuple of torch.Tensor
-        The inputs that are explained, then all other tensors.
-    explained : int
-        How many are explained.
-    rest : tuple
-        The model's arguments, with the numbers of tensors in their places.
-    """
-
-    tensors: tuple[Tensor, ...]
-    explained: int
-    rest: tuple[Any, ...]
-
-    @classmethod
-    def of(cls, inputs: Inputs, model: nn.Module, more: Any = None) -> Given:
-        """Check the inputs and put them in order."""
-        several = inputs if isinstance(inputs, tuple) else (inputs,)
-        if not several:
-            raise InputError("inputs are an empty tuple, expected a tensor or a tuple of tensors")
-        checked = tuple(checked_input(x, model, half=True) for x in several)
-        if len({len(x) for x in checked}) > 1:
-            raise InputError(f"inputs hold {[len(x) for x in checked]} samples, expected as many in each")
-        others = more if isinstance(more, tuple) else () if more is None else (more,)
-        extra = [value.detach() for value in others if isinstance(value, Tensor)]
-        numbers = iter(range(len(checked), len(checked) + len(extra)))
-        rest = tuple(_Place(next(numbers)) if isinstance(value, Tensor) else value for value in others)
-        tensors = tuple(x.clone() if x.is_inference() else x for x in (*checked, *extra))
-        return cls(tensors, len(checked), rest)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the inputs are."""
-        return self.tensors[0].device
-
-    @property
-    def half(self) -> bool:
-        """Whether the inputs are in half precision."""
-        return self.tensors[0].dtype in HALF
-
-    def in_single(self) -> Given:
-        """Return the same in single precision, where it is in half."""
-        if not self.half:
-            return self
-        return replace(self, tensors=tuple(x.float() if x.dtype in HALF else x for x in self.tensors))
-
-    def arguments(self) -> tuple[Any, ...]:
-        """Return the arguments of the model's forward."""
-        rest = (self.tensors[value.number] if isinstance(value, _Place) else value for value in self.rest)
-        return (*self.tensors[: self.explained], *rest)
-
-    def key(self, model: nn.Module) -> tuple[Any, ...] | None:
-        """Return what a record belongs to: shapes, types, devices, parameters; None where that cannot be told."""
-        model = unwrapped(model)
-        shapes = tuple((x.shape, x.dtype, x.device) for x in self.tensors)
-        key = (shapes, self.rest, tuple(map(id, (*model.parameters(), *model.buffers()))))
-        try:
-            hash(key)
-        except TypeError:
-            return None
-        return key
-
-
-@dataclass(frozen=True)
-class _Place:
-    """Where a tensor stands among the arguments."""
-
-    number: int
-
-
-@contextmanager
-def calm(device: torch.device) -> Iterator[None]:
-    """Run without gradients, autocast or inference mode, whatever the caller runs in."""
-    with torch.inference_mode(False), torch.no_grad(), torch.autocast(device.type, enabled=False):
-        yield

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, fx
 
-from neuroxai.graph.record import label
+from neuroxai.graph.names import label
 from neuroxai.lrp.context import Context
 from neuroxai.lrp.mixing import MixStep
 from neuroxai.lrp.norms import NormStep, Statistics

@@ -9,8 +9,9 @@ from typing import Any
 from torch import Tensor, fx
 
 from neuroxai.errors import UnsupportedLayerError
+from neuroxai.graph.names import describe, label
 from neuroxai.graph.output_activation import scores_of
-from neuroxai.graph.record import Record, describe, label
+from neuroxai.graph.record import Record
 from neuroxai.lrp.calls import of_call
 from neuroxai.lrp.composites import Composite
 from neuroxai.lrp.context import Context
