@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
@@ -75,7 +76,7 @@ def check_name(model: nn.Module, name: str) -> None:
         raise one_of("layer", name, names)
 
 
-def cam_layer(network: Recorded, model: nn.Module, x: Tensor, name: str | None = None) -> CamLayer:
+def cam_layer(network: Recorded, x: Tensor, name: str | None = None) -> CamLayer:
     """Return the layer to explain by: the one named, or the last with the grid of the last convolution that has one.
 
     In a transformer, whose last convolution only cuts the patches, it is the last normalisation of tokens in front of
@@ -85,8 +86,6 @@ def cam_layer(network: Recorded, model: nn.Module, x: Tensor, name: str | None =
     ----------
     network : Recorded
         The network.
-    model : torch.nn.Module
-        The model, for the names of its layers.
     x : torch.Tensor
         (batch, channels, *spatial).
     name : str, optional
@@ -99,6 +98,7 @@ def cam_layer(network: Recorded, model: nn.Module, x: Tensor, name: str | None =
     UnsupportedLayerError
         If a transformer's tokens do not stand for patches.
     """
+    model: Any = network.record.root.model
     calls = list(network.calls)
     convolutions = [n for n in calls if _convolves(n) and math.prod(_grid(n, x)) > 1]
     anchor = convolutions[-1] if convolutions else None

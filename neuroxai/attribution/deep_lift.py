@@ -1,8 +1,9 @@
-"""DeepLIFT by the rescale rule, for any elementwise activation, any max-pooling and products."""
+"""DeepLIFT by the rescale rule, for any elementwise activation, any maximum over windows or axes, and products."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -10,19 +11,19 @@ import torch
 from torch import Tensor, fx, nn
 
 from neuroxai.attribution.base import Given
-from neuroxai.attribution.gradients import CompleteMethod, gap, missed
+from neuroxai.attribution.gradients import Found, GradientMethod, missed
 from neuroxai.attribution.options import Baselines, baselines_for, check_baselines
 from neuroxai.attribution.recorded import Recorded
 from neuroxai.errors import UnsupportedLayerError
 from neuroxai.graph.checks import check_scores
 from neuroxai.graph.execute import call_of
 from neuroxai.graph.operations import arguments, kind_of
-from neuroxai.lrp.pooling import MaxPool
+from neuroxai.lrp.pooling import AdaptiveMaxPool, MaxPool
 from neuroxai.lrp.targets import class_scores
 
 _WAY_OUT = (
     "deep_lift has no rule for it: it knows linear layers, batch norm with running statistics, elementwise "
-    "activations, max-pooling, products and sums; anything else would break the sum of the contributions. Use "
+    "activations, maxima, products and sums; anything else would break the sum of the contributions. Use "
     "integrated_gradients for this network"
 )
 _SMALLEST = {torch.float32: 1e-6, torch.float64: 1e-10}  # below it a quotient of differences is rounding
@@ -31,7 +32,7 @@ _SMALLEST = {torch.float32: 1e-6, torch.float64: 1e-10}  # below it a quotient o
 Rule = Callable[..., Any]
 
 
-def deep_lift(model: nn.Module, *, baselines: Baselines = 0.0) -> CompleteMethod:
+def deep_lift(model: nn.Module, *, baselines: Baselines = 0.0) -> GradientMethod:
     """DeepLIFT's rescale rule (Shrikumar 2017): what each value contributes to the difference from a baseline.
 
     The contributions add up to the score of the scan minus that of the baseline; where they do not, the network is
@@ -56,7 +57,7 @@ def deep_lift(model: nn.Module, *, baselines: Baselines = 0.0) -> CompleteMethod
     """
     check_baselines(baselines)
 
-    def run(copy: nn.Module, given: Given) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
+    def run(copy: nn.Module, given: Given) -> Found:
         network = Recorded.of(copy, given)
         rules = {node: rule for node in network.calls if (rule := _rule(network, node)) is not None}
         start = baselines_for(given.tensors, baselines)
@@ -74,15 +75,16 @@ def deep_lift(model: nn.Module, *, baselines: Baselines = 0.0) -> CompleteMethod
         gradients = given.gradients(after)
         found = tuple(g * (x - x0) for g, x, x0 in zip(gradients, given.tensors, start, strict=True))
         ends = [scores.gather(1, given.indices[:, None])[:, 0].detach() for scores in (after, before)]
-        worst = missed(gap(found, *ends), *ends)
+        lifted = Found(found, *ends)
+        worst = missed(lifted)
         if worst:
             raise UnsupportedLayerError(
                 f"deep_lift's contributions {worst}: a call of the network mixes samples, or breaks the rule of the "
                 "sum otherwise. Use integrated_gradients for this network"
             )
-        return found, ends[0], ends[1]
+        return lifted
 
-    return CompleteMethod(model, run)
+    return GradientMethod(model, run, complete=True)
 
 
 def _rule(network: Recorded, node: fx.Node) -> Rule | None:
@@ -98,12 +100,46 @@ def _rule(network: Recorded, node: fx.Node) -> Rule | None:
         return partial(_rescaled, call, reads.index(sources[0]))
     if kind in ("product", "bilinear") and len(sources) == 2 and "div" not in node.meta["operation"]:
         return partial(_shared, call, [reads.index(n) for n in sources])
-    if node.meta["operation"] in ("max_pool1d", "max_pool2d", "max_pool3d"):
-        given = arguments(node)
-        del given["input"]
-        if not given.get("return_indices"):
-            return partial(_pooled, MaxPool.of(int(node.meta["operation"][-2]), **given))
+    winners = _winners(node) if kind == "max" and len(sources) == 1 else None
+    if winners is not None:
+        return partial(_pooled, winners)
     raise network.refuse(node, _WAY_OUT)
+
+
+def _winners(node: fx.Node) -> Any:
+    """Return the geometry of a maximum over windows or axes: of a value, its maxima and a reader of where they lie."""
+    given = {name: value for name, value in arguments(node).items() if name != "input"}
+    operation = node.meta["operation"]
+    if given.pop("return_indices", False):
+        return None
+    if operation[:-2] in ("max_pool", "adaptive_max_pool"):
+        return (MaxPool if operation[0] == "m" else AdaptiveMaxPool).of(int(operation[-2]), **given)
+    dims = given.get("dim", ())
+    dims = (dims,) if isinstance(dims, int) else tuple(dims)
+    return _Maximum(dims, bool(given.get("keepdim", False))) if operation == "amax" and dims else None
+
+
+@dataclass(frozen=True)
+class _Maximum:
+    """The maximum over axes; called, it returns the maxima and itself with where they lie."""
+
+    dims: tuple[int, ...]
+    keepdim: bool
+    indices: Tensor | None = None
+
+    def __call__(self, x: Tensor) -> tuple[Tensor, _Maximum]:
+        found = replace(self, indices=self._flat(x).argmax(-1, keepdim=True))
+        return found.gather(x), found
+
+    def gather(self, values: Tensor) -> Tensor:
+        """Read values where the maxima lie."""
+        out = self._flat(values).gather(-1, self.indices)[..., 0]  # type: ignore[arg-type]  # once called
+        for dim in sorted(d % values.ndim for d in self.dims) if self.keepdim else ():
+            out = out.unsqueeze(dim)
+        return out
+
+    def _flat(self, x: Tensor) -> Tensor:
+        return x.movedim(self.dims, tuple(range(-len(self.dims), 0))).flatten(-len(self.dims))
 
 
 def _linearised(out: Tensor, *terms: tuple[Tensor, Tensor]) -> Tensor:
@@ -129,7 +165,7 @@ def _rescaled(call: Any, place: int, values: list[Any], start: Tensor, *now: Any
     return _linearised(out, (multiplier, now[place]))
 
 
-def _pooled(pool: MaxPool, values: list[Any], start: Tensor, x: Tensor) -> Tensor:
+def _pooled(pool: Any, values: list[Any], start: Tensor, x: Tensor) -> Tensor:
     """Share each window's difference between the scan's winner and the baseline's, by who is larger."""
     x0 = values[0]
     scan, ours = pool(x.detach())

@@ -24,28 +24,42 @@ _MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 
 class GradCam(Method):
-    """Grad-CAM (Selvaraju 2017): a layer's feature maps, weighted by their mean gradient.
+    """Grad-CAM (Selvaraju 2017), up-sampled linearly to the scan's grid.
+
+    The layer is found by default: the last convolution whose output still has a grid of more than one cell, and from
+    there the last layer with that same grid, so that its norm, its activation and a residual sum count in. Where that
+    convolution only cuts the patches of a transformer, it is the last normalisation of tokens in front of an attention,
+    on the grid of the patches. The coarse map comes with ``attribute(..., return_coarse=True)``.
+
+    The paper stretches the coarse map over the whole scan, which puts its cells off their receptive fields where
+    convolutions do not pad, or pad and stride (`neuroxai.graph.receptive_field`). Here each cell is put where its
+    field's centre is; ``placement="stretch"`` is the paper's.
 
     Parameters
     ----------
     model : torch.nn.Module
         The network.
     layer : str, optional
-        Qualified name of the layer; found by default, see `grad_cam`.
+        Qualified name of another layer.
     relu : bool
-        Keep positive values only.
+        Keep positive values only, as in the paper (eq. 2); False shows what speaks against the class, too.
     placement : {"fields", "stretch"}
-        Where the coarse map's cells are put, see `grad_cam`.
+        Put the cells at the centres of their receptive fields, or stretch the map over the scan.
+
+    Raises
+    ------
+    InputError
+        If the model has no layer of that name, or the placement is unknown.
     """
 
     def __init__(
-        self, model: nn.Module, layer: str | None = None, relu: bool = True, placement: Placement = "fields"
+        self, model: nn.Module, *, layer: str | None = None, relu: bool = True, placement: Placement = "fields"
     ) -> None:
         super().__init__(model)
         if placement not in PLACEMENTS:
             raise one_of("placement", placement, PLACEMENTS)
         if layer is not None:
-            check_name(model, layer)
+            check_name(eval_copy(model), layer)
         self.layer, self.relu, self.placement = layer, relu, placement
 
     @captum_call
@@ -93,7 +107,7 @@ class GradCam(Method):
         network = network.of_input(source)
         if x.ndim < 3 and len(given.tensors) > 1:
             return torch.zeros_like(x), torch.zeros_like(x)
-        layer = cam_layer(network, self.model, x, self.layer)
+        layer = cam_layer(network, x, self.layer)
         if layer.cells is not source and layer.cells not in network.calls:
             return torch.zeros_like(x), torch.zeros_like(x[:, :1])
         coarse = self._coarse(network, layer, given)
@@ -134,40 +148,7 @@ class GradCam(Method):
         return fine.expand(x.shape).contiguous()
 
 
-def grad_cam(
-    model: nn.Module, *, layer: str | None = None, relu: bool = True, placement: Placement = "fields"
-) -> GradCam:
-    """Grad-CAM (Selvaraju 2017), up-sampled linearly to the scan's grid.
-
-    The layer is found by default: the last convolution whose output still has a grid of more than one cell, and from
-    there the last layer with that same grid, so that its norm, its activation and a residual sum count in. Where that
-    convolution only cuts the patches of a transformer, it is the last normalisation of tokens in front of an attention,
-    on the grid of the patches. The coarse map comes with ``attribute(..., return_coarse=True)``.
-
-    The paper stretches the coarse map over the whole scan, which puts its cells off their receptive fields where
-    convolutions do not pad, or pad and stride (`neuroxai.graph.receptive_field`). Here each cell is put where its
-    field's centre is; ``placement="stretch"`` is the paper's.
-
-    Parameters
-    ----------
-    model : torch.nn.Module
-        The network.
-    layer : str, optional
-        Qualified name of another layer.
-    relu : bool
-        Keep positive values only, as in the paper (eq. 2); False shows what speaks against the class, too.
-    placement : {"fields", "stretch"}
-        Put the cells at the centres of their receptive fields, or stretch the map over the scan.
-
-    Raises
-    ------
-    InputError
-        If the model has no layer of that name, or the placement is unknown.
-    """
-    return GradCam(model, layer, relu, placement)
-
-
-def guided_grad_cam(model: nn.Module, *, layer: str | None = None, placement: Placement = "fields") -> Method:
+class GuidedGradCam(Method):
     """Guided back-propagation times Grad-CAM (Selvaraju 2017, section 3.2).
 
     Parameters
@@ -175,24 +156,19 @@ def guided_grad_cam(model: nn.Module, *, layer: str | None = None, placement: Pl
     model : torch.nn.Module
         The network.
     layer : str, optional
-        Qualified name of Grad-CAM's layer; found by default, see `grad_cam`.
+        Qualified name of Grad-CAM's layer; found by default, see `GradCam`.
     placement : {"fields", "stretch"}
-        Where the coarse map's cells are put, see `grad_cam`.
+        Where the coarse map's cells are put, see `GradCam`.
 
     Raises
     ------
     InputError
         If the model has no layer of that name.
     """
-    return GuidedGradCam(model, layer, placement)
 
-
-class GuidedGradCam(Method):
-    """Guided back-propagation times Grad-CAM; see `guided_grad_cam`."""
-
-    def __init__(self, model: nn.Module, layer: str | None = None, placement: Placement = "fields") -> None:
+    def __init__(self, model: nn.Module, *, layer: str | None = None, placement: Placement = "fields") -> None:
         super().__init__(model)
-        self._guided, self._cam = guided_backprop(model), GradCam(model, layer, placement=placement)
+        self._guided, self._cam = guided_backprop(model), GradCam(model, layer=layer, placement=placement)
 
     @captum_call
     def attribute(self, inputs: Inputs, target: Target = None, additional_forward_args: Any = None) -> Inputs:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-import captum.attr
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -20,13 +20,25 @@ from neuroxai.attribution.options import (
     nonnegative_number,
     positive_integer,
 )
+from neuroxai.attribution.recorded import Recorded
+from neuroxai.errors import InputError
+from neuroxai.graph.checks import out_of_memory
 from neuroxai.graph.eval_copy import eval_copy
 from neuroxai.lrp.targets import Target, captum_call
 
-Run = Callable[[nn.Module, Given], tuple[Tensor, ...]]
-# Returns the attributions, and the classes' scores of the inputs and of the baselines, (batch,) each.
-CompleteRun = Callable[[nn.Module, Given], tuple[tuple[Tensor, ...], Tensor, Tensor]]
 GAP = 0.05  # part of the score's difference that attributions may miss without a word
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a method found: attributions and, where these add up to a difference of scores, both scores, (batch,)."""
+
+    attributions: tuple[Tensor, ...]
+    score: Tensor | None = None
+    start: Tensor | None = None
+
+
+Run = Callable[[nn.Module, Given], Found]
 
 
 class GradientMethod(Method):
@@ -37,15 +49,20 @@ class GradientMethod(Method):
     model : torch.nn.Module
         The network.
     run : callable
-        Takes an evaluation-mode copy of it and the inputs, and returns the attribution of each.
+        Takes an evaluation-mode copy of it and the inputs, and returns what it finds.
+    complete : bool
+        Whether attributions add up to the score's difference from a baseline.
     """
 
-    def __init__(self, model: nn.Module, run: Run) -> None:
+    def __init__(self, model: nn.Module, run: Run, complete: bool = False) -> None:
         super().__init__(model)
-        self._run = run
+        self._run, self._complete = run, complete
 
     @captum_call
-    def attribute(self, inputs: Inputs, target: Target = None, additional_forward_args: Any = None) -> Inputs:
+    def attribute(
+        self, inputs: Inputs, target: Target = None, additional_forward_args: Any = None, *,
+        return_convergence_delta: bool = False,
+    ) -> Any:  # fmt: skip
         """Compute the attribution of each input value to one class.
 
         Parameters
@@ -57,6 +74,9 @@ class GradientMethod(Method):
             Class index, one for all or one per sample. May be None (or 0) where the network has one output.
         additional_forward_args : any or tuple, optional
             Further arguments of the model's forward, which are not explained.
+        return_convergence_delta : bool
+            Also return, for each sample, the sum of its attributions less the score's difference from the baseline
+            (integrated gradients and DeepLIFT).
 
         Returns
         -------
@@ -71,96 +91,72 @@ class GradientMethod(Method):
         Warns
         -----
         UserWarning
-            If the model is in training mode; it is explained as in evaluation mode.
+            If the sum misses more than 5 % of the score's difference; if the model is in training mode, for it is
+            explained as in evaluation mode.
         """
+        if return_convergence_delta and not self._complete:
+            raise InputError("attributions of this method need not add up: it has no convergence delta to return")
         given = Given.of(self.model, inputs, target, additional_forward_args)
         with differentiable(given.tensors[0].device):
-            return given.formatted(self._run(eval_copy(self.model), given.own()))
-
-
-class CompleteMethod(Method):
-    """A gradient method whose attributions add up to the score's difference from a baseline, and which says how nearly.
-
-    Parameters
-    ----------
-    model : torch.nn.Module
-        The network.
-    run : callable
-        As `GradientMethod` takes it; returns the scores of the inputs and of the baselines, too.
-    """
-
-    def __init__(self, model: nn.Module, run: CompleteRun) -> None:
-        super().__init__(model)
-        self._run = run
-
-    @captum_call
-    def attribute(
-        self, inputs: Inputs, target: Target = None, additional_forward_args: Any = None, *,
-        return_convergence_delta: bool = False,
-    ) -> Any:  # fmt: skip
-        """Compute the attribution of each input value to one class; see `GradientMethod.attribute`.
-
-        Parameters
-        ----------
-        inputs, target, additional_forward_args
-            As `GradientMethod.attribute` takes them.
-        return_convergence_delta : bool
-            Also return, for each sample, the sum of its attributions less the score's difference from the baseline.
-
-        Warns
-        -----
-        UserWarning
-            If the sum misses more than 5 % of the score's difference; if the model is in training mode.
-        """
-        given = Given.of(self.model, inputs, target, additional_forward_args)
-        with differentiable(given.tensors[0].device):
-            found, score, start = self._run(eval_copy(self.model), given.own())
-            delta = gap(found, score, start)
-            worst = missed(delta, score, start)
+            found = self._run(eval_copy(self.model), given.own())
+        formatted = given.formatted(found.attributions)
+        worst = missed(found)
         if worst:
             warnings.warn(
                 f"the attributions {worst}: read them with care, and take more n_steps or another baseline or method",
                 UserWarning,
                 stacklevel=3,
             )
-        return (given.formatted(found), delta) if return_convergence_delta else given.formatted(found)
+        return (formatted, gap(found)) if return_convergence_delta else formatted
 
     def has_convergence_delta(self) -> bool:
         """Whether ``attribute`` takes `return_convergence_delta`."""
-        return True
+        return self._complete
 
 
-def gap(found: tuple[Tensor, ...], score: Tensor, start: Tensor) -> Tensor:
+def gap(found: Found) -> Tensor:
     """Return by how much each sample's attributions miss the score's difference from the baseline, (batch,)."""
-    total = torch.stack([one.flatten(1).sum(1) for one in found]).sum(0)
-    return (total - (score - start)).detach()
+    total = sum(one.flatten(1).sum(1) for one in found.attributions)
+    delta: Tensor = total - (found.score - found.start)  # type: ignore[operator]  # of methods that have both
+    return delta.detach()
 
 
-def missed(delta: Tensor, score: Tensor, start: Tensor) -> str:
+def missed(found: Found) -> str:
     """Say how far attributions are from adding up, or "" where they do but for 5 % and rounding."""
-    difference = (score - start).detach()
-    rounding = 1e-4 * torch.maximum(score.abs(), start.abs()).detach()
+    if found.score is None or found.start is None:
+        return ""
+    delta, difference = gap(found), (found.score - found.start).detach()
+    rounding = 1e-4 * torch.maximum(found.score.abs(), found.start.abs()).detach()
     beyond = delta.abs() - GAP * difference.abs() - rounding
     worst = int(beyond.argmax())
     if beyond[worst] <= 0:
         return ""
-    total = float(delta[worst] + difference[worst])
-    return (
-        f"of sample {worst} add up to {total:.4g}, but the score differs from the baseline's by {difference[worst]:.4g}"
-    )
+    total, wanted = float(delta[worst] + difference[worst]), float(difference[worst])
+    return f"of sample {worst} add up to {total:.4g}, but the score differs from the baseline's by {wanted:.4g}"
 
 
 def plain_gradients(copy: nn.Module, given: Given) -> tuple[Tensor, ...]:
-    """Return the gradients of the classes' scores."""
-    return given.gradients(Scores(copy, given)(*given.tensors, *given.more))
+    """Return the gradients of the classes' scores; from a record where the network itself gives none."""
+    outputs = Scores(copy, given)(*given.tensors, *given.more)
+    try:
+        return given.gradients(outputs)
+    except RuntimeError as error:  # reentrant checkpoints refuse
+        if out_of_memory(error):
+            raise
+        network = Recorded.of(eval_copy(copy), given)
+        return given.gradients(network.run(*network.inputs, check=True)[1][network.record.result])
+
+
+def sized(found: Sequence[Tensor], absolute: bool) -> tuple[Tensor, ...]:
+    """Return attributions, or their sizes."""
+    return tuple(one.abs() for one in found) if absolute else tuple(found)
 
 
 def saliency(model: nn.Module, *, absolute: bool = True) -> GradientMethod:
     """Gradient of the class score (Simonyan 2014); `absolute`: its size only."""
 
-    def run(copy: nn.Module, given: Given) -> tuple[Tensor, ...]:
-        found = plain_gradients(copy, given)
-        return tuple(one.abs() for one in found) if absolute else found
+    def run(copy: nn.Module, given: Given) -> Found:
+        return Found(sized(plain_gradients(copy, given), absolute))
 
     return GradientMethod(model, run)
 
@@ -168,8 +164,8 @@ def saliency(model: nn.Module, *, absolute: bool = True) -> GradientMethod:
 def gradient_x_input(model: nn.Module) -> GradientMethod:
     """Gradient times input (Shrikumar 2016)."""
 
-    def run(copy: nn.Module, given: Given) -> tuple[Tensor, ...]:
-        return tuple(g * x for g, x in zip(plain_gradients(copy, given), given.tensors, strict=True))
+    def run(copy: nn.Module, given: Given) -> Found:
+        return Found(tuple(g * x for g, x in zip(plain_gradients(copy, given), given.tensors, strict=True)))
 
     return GradientMethod(model, run)
 
@@ -207,7 +203,7 @@ def smooth_grad(
     nonnegative_number("stdevs", stdevs)
     positive_integer("seed", seed, least=0)
 
-    def run(copy: nn.Module, given: Given) -> tuple[Tensor, ...]:
+    def run(copy: nn.Module, given: Given) -> Found:
         generator = torch.Generator().manual_seed(seed)
         levels = [stdevs * (x.flatten(1).amax(1) - x.flatten(1).amin(1)).detach() for x in given.tensors]
         total = [torch.zeros_like(x) for x in given.tensors]
@@ -218,21 +214,20 @@ def smooth_grad(
                 noisy.append(x.detach() + level.view(-1, *[1] * (x.ndim - 1)) * noise)
             leaves = replace(given, tensors=tuple(x.requires_grad_(True) for x in noisy))
             total = [a + b for a, b in zip(total, plain_gradients(copy, leaves), strict=True)]
-        found = tuple(one / nt_samples for one in total)
-        return tuple(one.abs() for one in found) if absolute else found
+        return Found(sized([one / nt_samples for one in total], absolute))
 
     return GradientMethod(model, run)
 
 
-def integrated_gradients(model: nn.Module, *, n_steps: int = 50, baselines: Baselines = 0.0) -> CompleteMethod:
-    """Integrated gradients (Sundararajan 2017) from a baseline; runs `n_steps` passes of the batch, one at a time.
+def integrated_gradients(model: nn.Module, *, n_steps: int = 50, baselines: Baselines = 0.0) -> GradientMethod:
+    """Integrated gradients (Sundararajan 2017) from a baseline, by Gauss and Legendre's sum as captum takes it.
 
     Parameters
     ----------
     model : torch.nn.Module
         The network.
     n_steps : int
-        Points of the path at which the gradient is taken.
+        Points of the path at which the gradient is taken, one pass of the batch each.
     baselines : float, torch.Tensor or tuple of these
         Where the path starts: a constant image, or one image, shape (channels, *spatial), for all samples; a tuple of
         one per input for several inputs.
@@ -245,14 +240,19 @@ def integrated_gradients(model: nn.Module, *, n_steps: int = 50, baselines: Base
     positive_integer("n_steps", n_steps, most=MOST)
     check_baselines(baselines)
 
-    def run(copy: nn.Module, given: Given) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
+    def run(copy: nn.Module, given: Given) -> Found:
         scores, start = Scores(copy, given), baselines_for(given.tensors, baselines)
         with torch.no_grad():
             ends = [scores(*x, *given.more).gather(1, given.indices[:, None])[:, 0] for x in (given.tensors, start)]
-        found = captum.attr.IntegratedGradients(scores).attribute(
-            given.tensors, baselines=start, target=given.indices, additional_forward_args=given.more or None,
-            n_steps=n_steps, internal_batch_size=len(given.indices),
-        )  # fmt: skip
-        return found, ends[0], ends[1]
+        total = [torch.zeros_like(x) for x in start]
+        for place, weight in zip(*np.polynomial.legendre.leggauss(n_steps), strict=True):
+            points = (
+                x0 + (1 + float(place)) / 2 * (x.detach() - x0) for x, x0 in zip(given.tensors, start, strict=True)
+            )
+            there = replace(given, tensors=tuple(point.requires_grad_(True) for point in points))
+            slopes = plain_gradients(copy, there)
+            total = [a + float(weight) / 2 * b for a, b in zip(total, slopes, strict=True)]
+        found = tuple(a * (x.detach() - x0) for a, x, x0 in zip(total, given.tensors, start, strict=True))
+        return Found(found, *ends)
 
-    return CompleteMethod(model, run)
+    return GradientMethod(model, run, complete=True)

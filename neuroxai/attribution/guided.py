@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from torch import Tensor, fx, nn
+from torch import fx, nn
 
 from neuroxai.attribution.base import Given
-from neuroxai.attribution.gradients import GradientMethod
+from neuroxai.attribution.gradients import Found, GradientMethod, sized
 from neuroxai.attribution.recorded import Recorded
 from neuroxai.graph.execute import call_of
 from neuroxai.graph.operations import kind_of
@@ -29,12 +29,11 @@ def guided_backprop(model: nn.Module, *, absolute: bool = False) -> GradientMeth
     very end keeps its gradient.
     """
 
-    def run(copy: nn.Module, given: Given) -> tuple[Tensor, ...]:
+    def run(copy: nn.Module, given: Given) -> Found:
         network = Recorded.of(copy, given)
         replaced = {node: rule for node in network.calls if (rule := _rule(network, node)) is not None}
         _, kept = network.run(*network.inputs, replaced=replaced, check=True)
-        found = given.gradients(kept[network.record.result])
-        return tuple(one.abs() for one in found) if absolute else found
+        return Found(sized(given.gradients(kept[network.record.result]), absolute))
 
     return GradientMethod(model, run)
 

@@ -7,9 +7,9 @@ work; otherwise whole inputs are run. Both give the same numbers, and neither de
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, fx, nn
@@ -26,7 +26,7 @@ from neuroxai.graph.execute import Executor
 from neuroxai.graph.output_activation import scores_of
 from neuroxai.graph.record import Record, record
 from neuroxai.lrp.starts import STARTS
-from neuroxai.lrp.targets import Target, class_scores, probabilities
+from neuroxai.lrp.targets import Target, captum_call, class_scores, probabilities
 
 Recompute = Literal["auto", "cone", "all"]
 _RECOMPUTE = ("auto", "cone", "all")
@@ -48,9 +48,6 @@ class Parts(Protocol):
 
     def mask(self, which: Tensor, start: Tensor, size: Sequence[int]) -> Tensor:
         """Return which voxels of windows belong to the parts `which`, (parts, 1, *size)."""
-
-
-P = TypeVar("P", bound=Parts)
 
 
 @dataclass(frozen=True)
@@ -120,9 +117,9 @@ class _Network:
         try:
             self.record = record(eval_copy(model), (*tensors, *more))
             self.scores, self.link, _ = scores_of(self.record)
-        except UnsupportedLayerError:
-            if recompute == "cone":
-                raise
+        except UnsupportedLayerError as error:
+            if recompute == "cone" or not self._repeats(tensors, more):
+                raise error from None
         if self.record is not None and self.record.of_one_scan and recompute == "cone":
             raise UnsupportedLayerError(
                 f"{self.record.of_one_scan}: what the network computes depends on values taken out of the scan, so "
@@ -140,9 +137,9 @@ class _Network:
             try:
                 check_scores(class_scores(output), class_scores(found.output))
             except UnsupportedLayerError:
-                if recompute == "cone":
+                if recompute == "cone" or self.link is not None:  # of probabilities, only a record gives the logits
                     raise
-                self.record = self.scores = self.link = None
+                self.record = self.scores = None
                 return self.cones(tensors, more, place, recompute)
             self._checked = True
         return class_scores(ours), cones
@@ -163,8 +160,12 @@ class _Network:
             found = record(eval_copy(self.copy), args)
             scores, *_ = scores_of(found)
         assert found is not None and scores is not None  # there is a link  # noqa: PT018
-        executor = Executor(found, keep=(scores,))
+        executor = Executor(found, keep=(scores, found.result))
         executor.run(*(v for v in args if isinstance(v, Tensor)))
+        if not self._checked or found is not self.record:
+            own = found.output if found is not self.record else self._outputs(tensors, more, place, item)
+            check_scores(class_scores(executor.kept[found.result]), class_scores(own))
+            self._checked = True
         return self._scores(executor.kept[scores], 1)
 
     def _outputs(self, tensors: Sequence[Tensor], more: Sequence[Any], place: int, items: Tensor) -> Any:
@@ -181,6 +182,11 @@ class _Network:
         if len(scores) != items:
             raise InputError(f"the network makes {len(scores)} scores of {items} samples; (batch, classes) is expected")
         return scores
+
+    def _repeats(self, tensors: Sequence[Tensor], more: Sequence[Any]) -> bool:
+        """Whether the network gives the same scores again: it draws no random numbers."""
+        once, again = (class_scores(self._outputs(tensors, more, 0, tensors[0])) for _ in range(2))
+        return torch.equal(once, again)
 
     def _batches(self, tensors: Sequence[Tensor], more: Sequence[Any], place: int) -> bool:
         """Whether a sample's scores do not depend on its company: held against one of opposite contrast."""
@@ -205,9 +211,46 @@ class OcclusionMethod(Method):
         super().__init__(model)
         self._options = options
 
-    def _drops(
-        self, inputs: Inputs, target: Target, more: Any, parts: Callable[[Tensor], P]
-    ) -> tuple[Given, list[tuple[Tensor, P]]]:
+    @captum_call
+    def attribute(self, inputs: Inputs, target: Target = None, additional_forward_args: Any = None) -> Inputs:
+        """Compute the drop of one class's score for each part, painted over its voxels.
+
+        Parameters
+        ----------
+        inputs, target, additional_forward_args
+            As `neuroxai.attribution.gradients.GradientMethod.attribute` takes them; each input has a grid. A part
+            covers all channels; of several inputs, one is occluded at a time.
+
+        Returns
+        -------
+        torch.Tensor or tuple of torch.Tensor
+            Shaped like `inputs`, same dtype and device.
+
+        Raises
+        ------
+        InputError
+            For inputs, targets or parts that do not fit the network (`SpaceError` for labels on another grid).
+
+        Warns
+        -----
+        UserWarning
+            If the model is in training mode; it is explained as in evaluation mode.
+        """
+        given, found = self._drops(inputs, target, additional_forward_args)
+        maps = (self._painted(*pair, x.shape[2:]) for x, pair in zip(given.tensors, found, strict=True))
+        return given.formatted(
+            [one[:, None].expand(x.shape).clone() for x, one in zip(given.tensors, maps, strict=True)]
+        )
+
+    def _parts(self, x: Tensor) -> Any:
+        """Return the parts of an input."""
+        raise NotImplementedError
+
+    def _painted(self, drops: Tensor, parts: Any, grid: Sequence[int]) -> Tensor:
+        """Return each voxel's drop, (batch, *grid), of those of the parts, (batch, parts)."""
+        raise NotImplementedError
+
+    def _drops(self, inputs: Inputs, target: Target, more: Any) -> tuple[Given, list[tuple[Tensor, Any]]]:
         """Return, for each input, the drop of each sample's score for each part, (batch, parts), and the parts."""
         given = Given.of(self.model, inputs, target, more)
         for x in given.tensors:
@@ -218,7 +261,7 @@ class OcclusionMethod(Method):
                 )
         with torch.inference_mode(False), torch.no_grad(), torch.autocast(given.tensors[0].device.type, enabled=False):
             given = given.own()
-            what = [parts(x) for x in given.tensors]
+            what = [self._parts(x) for x in given.tensors]
             network = _Network(self.model, given, self._options.recompute)
             rows: list[list[Tensor]] = [[] for _ in what]
             for sample in range(len(given.indices)):

@@ -11,11 +11,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from neuroxai.attribution.base import Inputs
 from neuroxai.attribution.occluding import OcclusionMethod, Options, Recompute
 from neuroxai.attribution.options import positive_integer
 from neuroxai.errors import InputError
-from neuroxai.lrp.targets import Target, captum_call
 
 Sizes = int | Sequence[int]
 
@@ -61,58 +59,6 @@ class Patches:
         return total
 
 
-class Occlusion(OcclusionMethod):
-    """Patch occlusion; see `occlusion`."""
-
-    def __init__(self, model: nn.Module, options: Options, patch: Sizes, stride: Sizes | None) -> None:
-        super().__init__(model, options)
-        self._patch, self._stride = patch, patch if stride is None else stride
-
-    @captum_call
-    def attribute(self, inputs: Inputs, target: Target = None, additional_forward_args: Any = None) -> Inputs:
-        """Compute the drop of one class's score for each patch, painted over its voxels.
-
-        Parameters
-        ----------
-        inputs, target, additional_forward_args
-            As `neuroxai.attribution.gradients.GradientMethod.attribute` takes them; each input has a grid. A patch
-            covers all channels; of several inputs, one is occluded at a time.
-
-        Returns
-        -------
-        torch.Tensor or tuple of torch.Tensor
-            Shaped like `inputs`, same dtype and device; what overlapping patches say of a voxel is averaged.
-
-        Raises
-        ------
-        InputError
-            For inputs, targets or patches that do not fit the network.
-
-        Warns
-        -----
-        UserWarning
-            If the model is in training mode; it is explained as in evaluation mode.
-        """
-        given, found = self._drops(inputs, target, additional_forward_args, self._patches)
-        maps = []
-        for x, (drops, patches) in zip(given.tensors, found, strict=True):
-            painted = torch.stack([patches.painted(row, x.shape[2:]) for row in drops])
-            maps.append(painted[:, None].expand(x.shape).clone())
-        return given.formatted(maps)
-
-    def _patches(self, x: Tensor) -> Patches:
-        grid = tuple(x.shape[2:])
-        patch, stride = _per_axis("patch", self._patch, grid), _per_axis("stride", self._stride, grid)
-        patch = tuple(min(p, n) for p, n in zip(patch, grid, strict=True))
-        gaps = [axis for axis, (p, s, n) in enumerate(zip(patch, stride, grid, strict=True)) if s > p < n]
-        if gaps:
-            raise InputError(
-                f"stride {stride} is larger than patch {patch} along axis {gaps[0]}: voxels between patches would be "
-                "left out; give a stride of at most the patch"
-            )
-        return Patches.on(grid, patch, stride)
-
-
 def _per_axis(name: str, value: Sizes, grid: Sequence[int]) -> tuple[int, ...]:
     if isinstance(value, int):
         return (value,) * len(grid)
@@ -132,11 +78,7 @@ def _check_sizes(name: str, value: object) -> None:
         positive_integer(f"each number of {name}", number)
 
 
-def occlusion(
-    model: nn.Module, *, patch: Sizes = 12, stride: Sizes | None = None, value: float | Literal["mean"] = 0.0,
-    score: Literal["logit", "probability"] = "logit", positive: bool = False, perturbations_per_eval: int | None = None,
-    recompute: Recompute = "auto",
-) -> Occlusion:  # fmt: skip
+class Occlusion(OcclusionMethod):
     """Patch occlusion (Zeiler 2014): the drop of the class score when a patch of the scan is replaced.
 
     Patches lie as those of ``captum.attr.Occlusion``: they begin every `stride` voxels from the first, the last one
@@ -171,8 +113,28 @@ def occlusion(
     UnsupportedLayerError
         When called, if `recompute` is "cone" and the network cannot be recorded.
     """
-    options = Options(value, score, positive, perturbations_per_eval, recompute)
-    _check_sizes("patch", patch)
-    if stride is not None:
-        _check_sizes("stride", stride)
-    return Occlusion(model, options, patch, stride)
+
+    def __init__(
+        self, model: nn.Module, *, patch: Sizes = 12, stride: Sizes | None = None, value: float | Literal["mean"] = 0.0,
+        score: Literal["logit", "probability"] = "logit", positive: bool = False,
+        perturbations_per_eval: int | None = None, recompute: Recompute = "auto",
+    ) -> None:  # fmt: skip
+        super().__init__(model, Options(value, score, positive, perturbations_per_eval, recompute))
+        self._patch, self._stride = patch, patch if stride is None else stride
+        _check_sizes("patch", self._patch)
+        _check_sizes("stride", self._stride)
+
+    def _painted(self, drops: Tensor, parts: Any, grid: Sequence[int]) -> Tensor:
+        return torch.stack([parts.painted(row, grid) for row in drops])
+
+    def _parts(self, x: Tensor) -> Patches:
+        grid = tuple(x.shape[2:])
+        patch, stride = _per_axis("patch", self._patch, grid), _per_axis("stride", self._stride, grid)
+        patch = tuple(min(p, n) for p, n in zip(patch, grid, strict=True))
+        gaps = [axis for axis, (p, s, n) in enumerate(zip(patch, stride, grid, strict=True)) if s > p < n]
+        if gaps:
+            raise InputError(
+                f"stride {stride} is larger than patch {patch} along axis {gaps[0]}: voxels between patches would be "
+                "left out; give a stride of at most the patch"
+            )
+        return Patches.on(grid, patch, stride)

@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from neuroxai.atlas import Atlas
-from neuroxai.attribution.base import Inputs
 from neuroxai.attribution.cone_boxes import windows
 from neuroxai.attribution.occluding import OcclusionMethod, Options, Recompute
 from neuroxai.errors import InputError, SpaceError
-from neuroxai.lrp.targets import Target, captum_call
+from neuroxai.lrp.targets import Target
 
 Labels = Atlas | Tensor | NDArray[np.integer]
 
@@ -73,88 +72,6 @@ class Regions:
         return torch.bincount(self.numbers.flatten(), minlength=len(self.values) + 1)[1:]
 
 
-class RegionOcclusion(OcclusionMethod):
-    """Region occlusion; see `region_occlusion`."""
-
-    def __init__(self, model: nn.Module, options: Options, regions: Regions, density: bool) -> None:
-        super().__init__(model, options)
-        self._regions, self._density = regions, density
-
-    def scores(
-        self, inputs: Tensor, target: Target = None, additional_forward_args: Any = None
-    ) -> tuple[Tensor, tuple[int, ...]]:
-        """Compute the drop of one class's score for each region.
-
-        Parameters
-        ----------
-        inputs : torch.Tensor
-            (batch, channels, *grid of the labels), float32 or float64, finite. A region covers all channels.
-        target : int, sequence of int or torch.Tensor, optional
-            Class index, one for all or one per sample. May be None (or 0) where the network has one output.
-        additional_forward_args : any or tuple, optional
-            Further arguments of the model's forward.
-
-        Returns
-        -------
-        torch.Tensor
-            (batch, regions), same dtype and device as `inputs`; 0 for a region without voxels. Not divided by voxels.
-        tuple of int
-            The regions' labels.
-
-        Raises
-        ------
-        SpaceError
-            If the inputs are on another grid than the labels.
-        InputError
-            For inputs or targets that do not fit the network.
-        """
-        _, ((drops, regions),) = self._drops(inputs, target, additional_forward_args, self._on)
-        return drops, regions.values
-
-    @captum_call
-    def attribute(self, inputs: Inputs, target: Target = None, additional_forward_args: Any = None) -> Inputs:
-        """Compute the drop of one class's score for each region, painted over its voxels.
-
-        Parameters
-        ----------
-        inputs, target, additional_forward_args
-            As for `scores`; of several inputs, one is occluded at a time.
-
-        Returns
-        -------
-        torch.Tensor or tuple of torch.Tensor
-            Shaped like `inputs`, same dtype and device; 0 outside the regions.
-
-        Raises
-        ------
-        SpaceError
-            If the inputs are on another grid than the labels.
-        InputError
-            For inputs or targets that do not fit the network.
-
-        Warns
-        -----
-        UserWarning
-            If the model is in training mode; it is explained as in evaluation mode.
-        """
-        given, found = self._drops(inputs, target, additional_forward_args, self._on)
-        maps = []
-        for x, (drops, regions) in zip(given.tensors, found, strict=True):
-            each = drops / regions.voxels().clamp(min=1).to(drops) if self._density else drops
-            painted = nn.functional.pad(each, (1, 0))[:, regions.numbers.to(each.device)]  # 0 is the background
-            maps.append(painted[:, None].expand(x.shape).clone())
-        return given.formatted(maps)
-
-    def _on(self, x: Tensor) -> Regions:
-        grid, expected = tuple(x.shape[2:]), tuple(self._regions.numbers.shape)
-        if grid != expected:
-            raise SpaceError(
-                f"inputs of shape {tuple(x.shape)} have the grid {grid}, the labels of region_occlusion {expected}; "
-                "bring the atlas to the network's grid with atlas.resampled_to(space)"
-            )
-        return self._regions
-
-
 def _integers(labels: object) -> NDArray[np.integer]:
     expected = "an integer array on the network's grid (0 = background) or a neuroxai.atlas.Atlas is expected"
     if not isinstance(labels, Tensor | np.ndarray):
@@ -168,11 +85,7 @@ def _integers(labels: object) -> NDArray[np.integer]:
     return array
 
 
-def region_occlusion(
-    model: nn.Module, *, labels: Labels | None = None, value: float | Literal["mean"] = 0.0,
-    score: Literal["logit", "probability"] = "logit", positive: bool = False, density: bool = False,
-    perturbations_per_eval: int | None = None, recompute: Recompute = "auto",
-) -> RegionOcclusion:  # fmt: skip
+class RegionOcclusion(OcclusionMethod):
     """Atlas-region occlusion (Rieke 2018): the drop of the class score when a region of an atlas is replaced.
 
     Parameters
@@ -202,9 +115,58 @@ def region_occlusion(
     UnsupportedLayerError
         When called, if `recompute` is "cone" and the network cannot be recorded.
     """
-    options = Options(value, score, positive, perturbations_per_eval, recompute)
-    if not isinstance(model, nn.Module):
-        raise InputError(f"model is a {type(model).__name__}; a torch.nn.Module is expected")
-    if not isinstance(density, bool):
-        raise InputError(f"density is {density!r}; true or false is expected")
-    return RegionOcclusion(model, options, Regions.of(labels), density)  # type: ignore[arg-type]  # None is refused
+
+    def __init__(
+        self, model: nn.Module, *, labels: Labels | None = None, value: float | Literal["mean"] = 0.0,
+        score: Literal["logit", "probability"] = "logit", positive: bool = False, density: bool = False,
+        perturbations_per_eval: int | None = None, recompute: Recompute = "auto",
+    ) -> None:  # fmt: skip
+        super().__init__(model, Options(value, score, positive, perturbations_per_eval, recompute))
+        if not isinstance(density, bool):
+            raise InputError(f"density is {density!r}; true or false is expected")
+        self._regions, self._density = Regions.of(labels), density  # type: ignore[arg-type]  # None is refused
+
+    def scores(
+        self, inputs: Tensor, target: Target = None, additional_forward_args: Any = None
+    ) -> tuple[Tensor, tuple[int, ...]]:
+        """Compute the drop of one class's score for each region.
+
+        Parameters
+        ----------
+        inputs : torch.Tensor
+            (batch, channels, *grid of the labels), float32 or float64, finite. A region covers all channels.
+        target : int, sequence of int or torch.Tensor, optional
+            Class index, one for all or one per sample. May be None (or 0) where the network has one output.
+        additional_forward_args : any or tuple, optional
+            Further arguments of the model's forward.
+
+        Returns
+        -------
+        torch.Tensor
+            (batch, regions), same dtype and device as `inputs`; 0 for a region without voxels. Not divided by voxels.
+        tuple of int
+            The regions' labels.
+
+        Raises
+        ------
+        SpaceError
+            If the inputs are on another grid than the labels.
+        InputError
+            For inputs or targets that do not fit the network.
+        """
+        _, ((drops, regions),) = self._drops(inputs, target, additional_forward_args)
+        return drops, regions.values
+
+    def _painted(self, drops: Tensor, parts: Any, grid: Sequence[int]) -> Tensor:
+        drops = drops / parts.voxels().clamp(min=1).to(drops) if self._density else drops
+        painted: Tensor = nn.functional.pad(drops, (1, 0))[:, parts.numbers.to(drops.device)]  # 0 is the background
+        return painted
+
+    def _parts(self, x: Tensor) -> Regions:
+        grid, expected = tuple(x.shape[2:]), tuple(self._regions.numbers.shape)
+        if grid != expected:
+            raise SpaceError(
+                f"inputs of shape {tuple(x.shape)} have the grid {grid}, the labels of region_occlusion {expected}; "
+                "bring the atlas to the network's grid with atlas.resampled_to(space)"
+            )
+        return self._regions

@@ -48,106 +48,54 @@ _RENAMED = {"steps": "n_steps", "baseline": "baselines", "noise": "stdevs", "sam
             "per_pass": "perturbations_per_eval"}  # fmt: skip
 _BACH = "Bach et al. 2015, PLoS ONE 10: e0130140"
 
+# fmt: off
 METHODS: dict[str, Method] = {
-    "saliency": Method(
-        "Absolute gradient of the class score: where a small change would matter.",
-        "Simonyan et al. 2014, ICLR workshop, arXiv:1312.6034",
-        f"{_GRADIENTS}:saliency",
-    ),
-    "gradient_x_input": Method(
-        "Gradient times input: first-order contribution of each value.",
-        "Shrikumar et al. 2016, arXiv:1605.01713",
-        f"{_GRADIENTS}:gradient_x_input",
-    ),
-    "guided_backprop": Method(
-        "Gradient that only positive signals pass, at each ReLU or ELU.",
-        "Springenberg et al. 2015, ICLR workshop, arXiv:1412.6806",
-        "neuroxai.attribution.guided:guided_backprop",
-    ),
-    "integrated_gradients": Method(
-        "Gradients averaged from a baseline to the input, times their difference.",
-        "Sundararajan et al. 2017, ICML, arXiv:1703.01365",
-        f"{_GRADIENTS}:integrated_gradients",
-    ),
+    "saliency": Method("Absolute gradient of the class score: where a small change would matter.",
+        "Simonyan et al. 2014, ICLR workshop, arXiv:1312.6034", f"{_GRADIENTS}:saliency"),
+    "gradient_x_input": Method("Gradient times input: first-order contribution of each value.",
+        "Shrikumar et al. 2016, arXiv:1605.01713", f"{_GRADIENTS}:gradient_x_input"),
+    "guided_backprop": Method("Gradient that only positive signals pass, at each ReLU or ELU.",
+        "Springenberg et al. 2015, ICLR workshop, arXiv:1412.6806", "neuroxai.attribution.guided:guided_backprop"),
+    "integrated_gradients": Method("Gradients averaged from a baseline to the input, times their difference.",
+        "Sundararajan et al. 2017, ICML, arXiv:1703.01365", f"{_GRADIENTS}:integrated_gradients"),
     "deep_lift": Method(
         "Differences from a baseline's activations, passed back by the rescale rule; they add up to the score's.",
-        "Shrikumar et al. 2017, ICML, arXiv:1704.02685",
-        "neuroxai.attribution.deep_lift:deep_lift",
-    ),
-    "smooth_grad": Method(
-        "Mean gradient over noisy copies of the scan.",
-        "Smilkov et al. 2017, arXiv:1706.03825",
-        f"{_GRADIENTS}:smooth_grad",
-    ),
-    "grad_cam": Method(
-        "The last feature maps with a grid, weighted by their mean gradient; coarse.",
-        "Selvaraju et al. 2017, ICCV, arXiv:1610.02391",
-        f"{_GRAD_CAM}:grad_cam",
-    ),
-    "guided_grad_cam": Method(
-        "Guided back-propagation times Grad-CAM.",
-        "Selvaraju et al. 2017, ICCV, arXiv:1610.02391",
-        f"{_GRAD_CAM}:guided_grad_cam",
-    ),
-    "occlusion": Method(
-        "Drop of the class score when a patch of the scan is replaced.",
-        "Zeiler & Fergus 2014, ECCV, LNCS 8689: 818-833",
-        "neuroxai.attribution.occlusion:occlusion",
-    ),
-    "region_occlusion": Method(
-        "Drop of the class score when a region of an atlas is replaced; needs labels.",
+        "Shrikumar et al. 2017, ICML, arXiv:1704.02685", "neuroxai.attribution.deep_lift:deep_lift"),
+    "smooth_grad": Method("Mean gradient over noisy copies of the scan.", "Smilkov et al. 2017, arXiv:1706.03825",
+        f"{_GRADIENTS}:smooth_grad"),
+    "grad_cam": Method("The last feature maps with a grid, weighted by their mean gradient; coarse.",
+        "Selvaraju et al. 2017, ICCV, arXiv:1610.02391", f"{_GRAD_CAM}:GradCam"),
+    "guided_grad_cam": Method("Guided back-propagation times Grad-CAM.",
+        "Selvaraju et al. 2017, ICCV, arXiv:1610.02391", f"{_GRAD_CAM}:GuidedGradCam"),
+    "occlusion": Method("Drop of the class score when a patch of the scan is replaced.",
+        "Zeiler & Fergus 2014, ECCV, LNCS 8689: 818-833", "neuroxai.attribution.occlusion:Occlusion"),
+    "region_occlusion": Method("Drop of the class score when a region of an atlas is replaced; needs labels.",
         "Rieke et al. 2018, MLCN/DLF/iMIMIC, LNCS 11038: 24-31",
-        "neuroxai.attribution.region_occlusion:region_occlusion",
-    ),
-    "lrp_zero": Method(
-        "Relevance shared in proportion to all contributions.", f"{_BACH}, eq. 56", f"{_RELEVANCE}:lrp_zero"
-    ),
-    "lrp_epsilon": Method(
-        "Relevance shared in proportion to all contributions; a larger epsilon absorbs weak ones.",
-        f"{_BACH}, eq. 58",
-        f"{_RELEVANCE}:lrp_epsilon",
-    ),
-    "lrp_gamma": Method(
-        "As lrp_zero, with positive contributions favoured.",
-        "Montavon et al. 2019, Explainable AI, LNCS 11700: 193-209",
-        f"{_RELEVANCE}:lrp_gamma",
-    ),
-    "lrp_alpha_beta": Method(
-        "Positive and negative contributions shared apart, weighted 1 + beta and beta.",
-        f"{_BACH}, eq. 60",
-        f"{_RELEVANCE}:lrp_alpha_beta",
-    ),
-    "lrp_z_plus": Method(
-        "Relevance shared among the positive contributions only.",
-        "Montavon et al. 2017, Pattern Recognition 65: 211-222, eq. 14",
-        f"{_RELEVANCE}:lrp_z_plus",
-    ),
+        "neuroxai.attribution.region_occlusion:RegionOcclusion"),
+    "lrp_zero": Method("Relevance shared in proportion to all contributions.", f"{_BACH}, eq. 56",
+        f"{_RELEVANCE}:lrp_zero"),
+    "lrp_epsilon": Method("Relevance shared in proportion to all contributions; a larger epsilon absorbs weak ones.",
+        f"{_BACH}, eq. 58", f"{_RELEVANCE}:lrp_epsilon"),
+    "lrp_gamma": Method("As lrp_zero, with positive contributions favoured.",
+        "Montavon et al. 2019, Explainable AI, LNCS 11700: 193-209", f"{_RELEVANCE}:lrp_gamma"),
+    "lrp_alpha_beta": Method("Positive and negative contributions shared apart, weighted 1 + beta and beta.",
+        f"{_BACH}, eq. 60", f"{_RELEVANCE}:lrp_alpha_beta"),
+    "lrp_z_plus": Method("Relevance shared among the positive contributions only.",
+        "Montavon et al. 2017, Pattern Recognition 65: 211-222, eq. 14", f"{_RELEVANCE}:lrp_z_plus"),
     "deep_taylor": Method(
         "Relevance shared by z+, and in the first layer by the scan's bounds (z-box) or the weights (w-square).",
-        "Montavon et al. 2017, Pattern Recognition 65: 211-222",
-        f"{_RELEVANCE}:deep_taylor",
-    ),
-    "lrp_epsilon_plus_flat": Method(
-        "Flat in the first layer, z+ in the other convolutions, epsilon in linear layers.",
-        "Kohlbrenner et al. 2020, IJCNN, arXiv:1910.09840",
-        f"{_RELEVANCE}:lrp_epsilon_plus_flat",
-    ),
+        "Montavon et al. 2017, Pattern Recognition 65: 211-222", f"{_RELEVANCE}:deep_taylor"),
+    "lrp_epsilon_plus_flat": Method("Flat in the first layer, z+ in the other convolutions, epsilon in linear layers.",
+        "Kohlbrenner et al. 2020, IJCNN, arXiv:1910.09840", f"{_RELEVANCE}:lrp_epsilon_plus_flat"),
     "lrp_epsilon_gamma_box": Method(
         "z-box in the first layer, gamma in the other convolutions, epsilon in linear layers; needs the scan's bounds.",
-        "Montavon et al. 2019, Explainable AI, LNCS 11700: 193-209",
-        f"{_RELEVANCE}:lrp_epsilon_gamma_box",
-    ),
-    "lrp_eitel2019": Method(
-        "Epsilon rule as in the multiple sclerosis study: epsilon is .001.",
-        "Eitel et al. 2019, NeuroImage: Clinical 24: 102003",
-        f"{_RELEVANCE}:lrp_eitel2019",
-    ),
-    "lrp_boehle2019": Method(
-        "Alpha-beta as in the Alzheimer's study's code: BatchNorm passes, biases are ignored.",
-        "Boehle et al. 2019, Front. Aging Neurosci. 11: 194",
-        f"{_RELEVANCE}:lrp_boehle2019",
-    ),
+        "Montavon et al. 2019, Explainable AI, LNCS 11700: 193-209", f"{_RELEVANCE}:lrp_epsilon_gamma_box"),
+    "lrp_eitel2019": Method("Epsilon rule as in the multiple sclerosis study: epsilon is .001.",
+        "Eitel et al. 2019, NeuroImage: Clinical 24: 102003", f"{_RELEVANCE}:lrp_eitel2019"),
+    "lrp_boehle2019": Method("Alpha-beta as in the Alzheimer's study's code: BatchNorm passes, biases are ignored.",
+        "Boehle et al. 2019, Front. Aging Neurosci. 11: 194", f"{_RELEVANCE}:lrp_boehle2019"),
 }
+# fmt: on
 
 
 def names() -> tuple[str, ...]:

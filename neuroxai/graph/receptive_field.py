@@ -24,6 +24,7 @@ from neuroxai.graph.record import Record
 from neuroxai.layers import PatchIndividualFilter
 
 Places = list[NDArray[np.float64]]  # for each axis, the centre of each cell in voxels of the input
+_SHAPE_OF = ("expand_as", "view_as", "reshape_as", "type_as")  # of all but the first they read no value
 _KEEPING = {"norm", "activation", "softmax", "same", "cast", "sum", "product", "cat"}
 
 
@@ -111,10 +112,11 @@ def field_centres(record: Record, at: fx.Node, source: fx.Node | None = None) ->
         shape = node.meta.get("shape", ())
         if node is source or len(shape) != len(grid) + 2:
             continue
-        found = _places(record, node, places, lost)
+        reads = node.all_input_nodes[: 1 if node.meta["operation"] in _SHAPE_OF else None]
+        found = _places(record, node, reads, places, lost)
         if found is not None and tuple(map(len, found)) == tuple(shape[2:]):
             places[node] = found
-        elif any(n in places or n in lost for n in node.all_input_nodes):
+        elif any(n in places or n in lost for n in reads):
             lost[node] = shape[2:]
     if at not in places:
         behind = f" behind {describe(next(iter(lost)))}" if lost else ""
@@ -147,10 +149,12 @@ def placed(coarse: Tensor, places: Places, shape: Sequence[int]) -> Tensor:
     return fine.contiguous()
 
 
-def _places(record: Record, node: fx.Node, places: dict[fx.Node, Places], lost: dict[fx.Node, Any]) -> Places | None:
-    sources = [places[n] for n in node.all_input_nodes if n in places]
+def _places(
+    record: Record, node: fx.Node, reads: Sequence[fx.Node], places: dict[fx.Node, Places], lost: dict[fx.Node, Any]
+) -> Places | None:
+    sources = [places[n] for n in reads if n in places]
     cells = node.meta["shape"][2:]
-    if not sources or any(lost.get(n) == cells for n in node.all_input_nodes):
+    if not sources or any(lost.get(n) == cells for n in reads):
         return None  # a lost value on a grid of its own, such as a channel's gate, does no harm
     axes = range(len(cells))
     window = window_of(node)
@@ -160,6 +164,15 @@ def _places(record: Record, node: fx.Node, places: dict[fx.Node, Places], lost: 
         layer = record.root.get_submodule(str(node.target))
         if isinstance(layer, PatchIndividualFilter):
             return [_patches(sources[0][axis], layer, axis, cells[axis]) for axis in axes]
+    if kind_of(node) == "pad":  # of any mode; the last axis comes first
+        pads = [*arguments(node)["pad"], *(0,) * 2 * len(cells)]
+        return [_at(sources[0][axis], np.arange(cells[axis]) - float(pads[2 * (len(cells) - 1 - axis)]))
+                for axis in axes]  # fmt: skip
+    if node.meta["operation"].startswith("conv_transpose"):
+        return [_transposed(sources[0][axis], arguments(node), axis, cells[axis]) for axis in axes]
+    if kind_of(node) == "resize":
+        corners = bool(arguments(node).get("align_corners"))
+        return [_resized(sources[0][axis], cells[axis], corners) for axis in axes]
     if node.meta["operation"].startswith("adaptive_"):
         return [_adaptive(sources[0][axis], cells[axis]) for axis in axes]
     if kind_of(node) not in _KEEPING:
@@ -171,6 +184,21 @@ def _windows(centres: NDArray[np.float64], window: Window, axis: int, cells: int
     reach = window.dilation[axis] * (window.kernel[axis] - 1)
     first = np.arange(cells, dtype=np.float64) * window.stride[axis] - window.padding[axis]
     return _at(centres, first + reach / 2)
+
+
+def _transposed(centres: NDArray[np.float64], given: dict[str, Any], axis: int, cells: int) -> NDArray[np.float64]:
+    def along(name: str, default: int) -> int:
+        value = given.get(name, default)
+        return int(value) if isinstance(value, int) else int(value[axis % len(value)])
+
+    reach = along("dilation", 1) * (given["weight"].meta["shape"][2 + axis] - 1)
+    return _at(centres, (np.arange(cells) + along("padding", 0) - reach / 2) / along("stride", 1))
+
+
+def _resized(centres: NDArray[np.float64], cells: int, corners: bool) -> NDArray[np.float64]:
+    if corners:
+        return _at(centres, np.linspace(0, len(centres) - 1, cells))
+    return _at(centres, (np.arange(cells) + 0.5) * len(centres) / cells - 0.5)
 
 
 def _adaptive(centres: NDArray[np.float64], cells: int) -> NDArray[np.float64]:

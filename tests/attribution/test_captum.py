@@ -161,6 +161,11 @@ def test_gaps_are_reported():
         attribution.create("integrated_gradients", nn.Sequential(nn.Flatten(), nn.Linear(10, 2)).eval()).attribute(x, 1)
 
 
+def test_what_need_not_add_up_has_no_delta():
+    with pytest.raises(InputError, match="has no convergence delta"):
+        create("saliency", network()).attribute(scans(), 1, return_convergence_delta=True)
+
+
 def test_samples_that_do_not_match_and_nothing_are_refused():
     model, x, y, age = several()
     method = create("saliency", model)

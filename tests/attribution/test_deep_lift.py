@@ -81,6 +81,35 @@ def test_max_pooling_by_hand():
     torch.testing.assert_close(lift(model, x, baselines=start), wanted)
 
 
+class Largest(nn.Module):
+    def __init__(self, how):
+        super().__init__()
+        torch.manual_seed(0)
+        self.a, self.fc, self.how = nn.Conv2d(1, 3, 2), nn.LazyLinear(2), how
+
+    def forward(self, x):
+        return self.fc(self.how(self.a(x)).flatten(1))
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        lambda x: x.amax((2, 3)),
+        lambda x: torch.amax(x, dim=(-1, 1), keepdim=True),
+        lambda x: x.amax(2),
+        nn.AdaptiveMaxPool2d((2, 3)),
+        lambda x: F.adaptive_max_pool1d(x.flatten(2), 4),
+    ],
+)
+def test_maxima_over_axes_and_adaptive_windows(how):
+    x = torch.randn(3, 1, 6, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    x[:, :, :2] = 0.1
+    model = Largest(how).double()
+    model(x)
+    found = adds_up(model.eval(), x, 0.1)
+    assert not found[:, :, 0].any()  # as in the baseline
+
+
 def test_equals_captum_where_captum_is_right():
     torch.manual_seed(0)
     model = (
@@ -153,7 +182,7 @@ def test_probabilities_at_the_end_are_looked_through(end):
         (nn.GroupNorm(2, 4), "GroupNorm"),
         (nn.LayerNorm([4, 4]), "LayerNorm"),
         (nn.BatchNorm1d(4, track_running_stats=False), "BatchNorm1d"),
-        (nn.AdaptiveMaxPool1d(4), "AdaptiveMaxPool1d"),
+        (nn.LPPool1d(2, 1), "LPPool1d"),
         (nn.Softmax(1), "Softmax"),
     ],
 )

@@ -116,6 +116,16 @@ def test_an_inplace_activation_does_not_overwrite_the_layer_in_front_of_it():
     assert not torch.allclose(found, attribution.create("grad_cam", model, layer="act2", relu=False).attribute(x, 0))
 
 
+def test_wrapped_models_name_layers_as_their_own():
+    model, x = Net().double().eval(), torch.randn(2, 2, 8, 8, 8, dtype=torch.float64)
+    expected = attribution.create("grad_cam", model, layer="act2").attribute(x, 1)
+    part = Net().double().eval()
+    part.act2 = nn.DataParallel(part.act2)
+    for wrapped in (nn.DataParallel(model), part):
+        assert torch.equal(attribution.create("grad_cam", wrapped, layer="act2").attribute(x, 1), expected)
+        assert torch.equal(attribution.create("grad_cam", wrapped).attribute(x, 1), expected)
+
+
 def test_guided_is_the_product():
     model, x = Net().double().eval(), torch.randn(2, 2, 8, 8, 8, dtype=torch.float64)
     wanted = attribution.create("guided_backprop", model).attribute(x, 1)

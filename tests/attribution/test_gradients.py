@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from neuroxai import attribution
 from neuroxai.errors import InputError
@@ -74,3 +75,22 @@ def test_an_inplace_activation_whose_input_is_read_again_is_explained_as_the_net
     x = torch.randn(3, 4, dtype=torch.float64)
     wanted = 2 * model.fc.weight[1] * (x > 0)
     torch.testing.assert_close(attribution.create("saliency", model, absolute=False).attribute(x, 1), wanted.detach())
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+@pytest.mark.parametrize("name", ["saliency", "gradient_x_input", "smooth_grad", "integrated_gradients"])
+def test_checkpoints_of_both_kinds(name, reentrant):
+    class Checkpointed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.body, self.fc, self.on = nn.Sequential(nn.Linear(4, 3), nn.Tanh()), nn.Linear(3, 2), True
+
+        def forward(self, x):
+            return self.fc(checkpoint(self.body, x, use_reentrant=reentrant) if self.on else self.body(x))
+
+    model, x = Checkpointed().double().eval(), torch.randn(2, 4, dtype=torch.float64)
+    found = attribution.create(name, model).attribute(x, 1)
+    model.on = False
+    torch.testing.assert_close(found, attribution.create(name, model).attribute(x, 1))
+    assert all(p.grad is None for p in model.parameters())

@@ -9,8 +9,8 @@ from torch import nn
 
 from neuroxai import io
 from neuroxai.attribution import occluding
-from neuroxai.attribution.occlusion import occlusion
-from neuroxai.errors import InputError
+from neuroxai.attribution.occlusion import Occlusion as occlusion
+from neuroxai.errors import InputError, UnsupportedLayerError
 from neuroxai.space import Volume, mni152
 from oracles.occlusion import one_by_one
 
@@ -250,6 +250,28 @@ def test_the_branch_that_an_occluded_scan_takes():
         wanted = one_by_one(lambda v: bare(v)[:, 1], x, (5, 4, 4), (5, 4, 4))
     for model in (bare, ended):
         torch.testing.assert_close(occlusion(model, patch=(5, 4, 4)).attribute(x, 1), wanted, rtol=0, atol=1e-12)
+
+
+def test_networks_that_draw_random_numbers_are_refused():
+    class Always(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(792, 2)
+
+        def forward(self, x):
+            return self.fc(nn.functional.dropout(x.flatten(1)))  # on by default
+
+    with pytest.raises(UnsupportedLayerError, match="draws random numbers"):
+        occlusion(Always().double().eval(), patch=4).attribute(scans(), 1)
+
+
+def test_a_part_that_no_record_sees_runs_whole():
+    model, x = network(), scans()
+    wanted = occlusion(model, patch=4).attribute(x, 1)
+    model[2] = torch.jit.script(nn.ReLU().eval())
+    torch.testing.assert_close(occlusion(model, patch=4).attribute(x, 1), wanted, rtol=0, atol=1e-12)
+    with pytest.raises(UnsupportedLayerError, match="cannot be followed back"):
+        occlusion(model, patch=4, recompute="cone").attribute(x, 1)
 
 
 class Two(nn.Module):

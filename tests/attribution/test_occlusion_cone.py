@@ -11,8 +11,8 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from neuroxai.attribution.cone_boxes import Boxes, paste, windows
-from neuroxai.attribution.occlusion import occlusion
-from neuroxai.attribution.region_occlusion import region_occlusion
+from neuroxai.attribution.occlusion import Occlusion as occlusion
+from neuroxai.attribution.region_occlusion import RegionOcclusion as region_occlusion
 from neuroxai.errors import UnsupportedLayerError
 from oracles.occlusion import one_by_one, region_drops
 

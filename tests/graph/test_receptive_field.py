@@ -102,6 +102,44 @@ def test_padding_layers():
     assert [axis.tolist() for axis in found] == [[-1.0, 0, 1, 2, 3, 4, 5, 6, 7], [0.0, 1, 2, 3]]
 
 
+@pytest.mark.parametrize(
+    ("layer", "expected"),
+    [
+        (nn.ConvTranspose1d(1, 1, 2, 2), np.arange(8) / 2 - 0.25),
+        (nn.ConvTranspose1d(1, 1, 3, 2, 1), np.arange(7) / 2),
+        (nn.Upsample(scale_factor=2), np.arange(8) / 2 - 0.25),
+        (nn.Upsample(7, mode="linear", align_corners=True), np.arange(7) / 2),
+        (nn.AdaptiveAvgPool1d(2), np.array([0.5, 2.5])),
+        (nn.AdaptiveAvgPool1d(3), np.array([0.5, 1.5, 2.5])),  # cells 0-1, 1-2, 2-3
+    ],
+)
+def test_up_sampling_and_adaptive_pooling_by_hand(layer, expected):
+    (found,) = centres(nn.Sequential(layer), (4,), "0")
+    assert np.allclose(found, expected)
+
+
+def test_pads_of_other_kinds():
+    model = nn.Sequential(nn.ReplicationPad2d((1, 0, 2, 3)), nn.Conv2d(1, 2, 3, padding=1, padding_mode="circular"))
+    found = centres(model, (6, 5), "1")
+    assert [axis.tolist() for axis in found] == [list(range(-2, 9)), list(range(-1, 5))]
+
+
+class Placed(nn.Module):
+    """Coordinates beside the scan, channels filled up, a border cut off."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Conv1d(2, 2, 3), nn.Conv1d(4, 1, 2, 2)
+
+    def forward(self, x):
+        x = self.a(torch.cat([x, torch.linspace(0, 1, x.shape[-1]).expand_as(x)], 1))
+        return self.b(F.pad(x, (-1, 0, 1, 1)))
+
+
+def test_constants_and_channels_beside_the_map():
+    assert centres(Placed(), (12,), "b")[0].tolist() == [2.5, 4.5, 6.5, 8.5]  # 1 .. 10, then 2 .. 10 by twos
+
+
 class Turned(nn.Module):
     def __init__(self):
         super().__init__()
