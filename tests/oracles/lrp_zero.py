@@ -52,7 +52,7 @@ class LrpZero(TorchFunctionMode):
         if name == "get" and getattr(func, "__self__", None) is torch.Tensor.data:
             return args[0] * 1
         if name == "glu":
-            signal, gate = args[0].chunk(2, *args[1:])
+            signal, gate = args[0].chunk(2, args[1] if len(args) > 1 else kwargs.get("dim", -1))
             return signal * gate.sigmoid().detach()
         if name == "multi_head_attention_forward":
             return self._attention(*args, **kwargs)
