@@ -219,7 +219,8 @@ class Recorder(TorchFunctionMode):
         writes = _may_write(func, kwargs)
         call = self._call(func, name, args, kwargs, writes) if followed or writes else None
         output = self._run(func, name, args, kwargs)
-        written = [t for t, version in zip(tensors, before, strict=True) if _version(t) != version]
+        changed = [t for t, version in zip(tensors, before, strict=True) if _version(t) != version]
+        written = self.memory.only_written(changed, list(_tensors(kwargs.get("out"))) or tensors[:1])
         if written and call is None:  # a write that its name does not tell
             call = self._call(func, name, args, kwargs, True)
         if call is None:

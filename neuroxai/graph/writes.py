@@ -52,6 +52,12 @@ class Memory:
         self.recorder.nodes[tensor] = (node, self.clocks.get(storage, 0))
         _note(node, tensor)
 
+    def only_written(self, changed: list[Tensor], first: list[Tensor]) -> list[Tensor]:
+        """Return which of the tensors that a call changed it wrote into: views of `first`, its target, change along."""
+        targets = [t for t in first if any(t is other for other in changed)]
+        along = {_storage(t) for t in targets}
+        return targets + [t for t in changed if _storage(t) not in along]
+
     def keep(self, tensor: Tensor) -> None:
         """Give a constant a memory of its own before it is written into."""
         node, _ = self.recorder.nodes[tensor]

@@ -85,7 +85,16 @@ def behind_the_back_of_autograd(m, x):
     return m.fc(h.flatten(1))
 
 
+def added_to_a_slice(m, x):
+    h = m.conv(x)
+    h[:, 1:] += h[:, :-1] * 0.5  # Python adds to a view, and then sets that view in the whole
+    h[:, :2].mul_(h[:, :2])
+    torch.mul(h[:, 0], 2, out=h[:, 3])
+    return m.fc(h.flatten(1))
+
+
 FORWARDS = {
+    "slice": added_to_a_slice,
     "python": python_in_forward,
     "writes": read_after_a_write,
     "data": behind_the_back_of_autograd,
