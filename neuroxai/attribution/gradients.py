@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from neuroxai.attribution.base import Given, Inputs, Method, Scores, captum_call, differentiable
 from neuroxai.attribution.options import Baselines, baselines_for, check_baselines, nonnegative_number, positive_integer
+from neuroxai.attribution.recorded import Recorded
+from neuroxai.graph.checks import out_of_memory
 from neuroxai.graph.eval_copy import eval_copy
 from neuroxai.lrp.targets import Target
 
@@ -144,8 +146,19 @@ def missed(delta: Tensor, score: Tensor, start: Tensor) -> str:
 
 
 def plain_gradients(copy: nn.Module, given: Given) -> tuple[Tensor, ...]:
-    """Return the gradients of the classes' scores."""
-    return given.gradients(Scores(copy, given)(*given.tensors, *given.more))
+    """Return the gradients of the classes' scores.
+
+    Where torch cannot take them (checkpointing by re-entering), they are those of what was recorded.
+    """
+    scores = Scores(copy, given)(*given.tensors, *given.more)
+    try:
+        return given.gradients(scores)
+    except RuntimeError as error:
+        if out_of_memory(error):
+            raise
+        network = Recorded.of(eval_copy(copy), given)
+        _, kept = network.run(*network.inputs, keep=(network.record.result,), check=True)
+        return given.gradients(kept[network.record.result])
 
 
 def saliency(model: nn.Module, *, absolute: bool = True) -> GradientMethod:

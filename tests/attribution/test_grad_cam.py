@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from neuroxai import attribution
-from neuroxai.errors import InputError
+from neuroxai.errors import InputError, UnsupportedLayerError
 
 
 class Net(nn.Module):
@@ -172,3 +172,18 @@ def test_the_branch_that_a_scan_takes_is_explained():
         found = attribution.create("grad_cam", model, relu=False).attribute(scan, 1, return_coarse=True)[1]
         features, weight = model.conv(x).detach(), model.fc.weight[1].view(3, 8).mean(1)
         torch.testing.assert_close(found, (features * weight[:, None]).sum(1, keepdim=True).detach())
+
+
+@pytest.mark.parametrize("name", ["grad_cam", "guided_grad_cam"])
+def test_feature_maps_of_parts_of_a_sample_are_refused(name):
+    class Halves(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.fc = nn.Conv1d(1, 3, 3), nn.Linear(24, 2)
+
+        def forward(self, x):
+            first, second = self.conv(torch.cat([x, x.flip(2)])).relu().chunk(2)
+            return self.fc((first + second).flatten(1))
+
+    with pytest.raises(UnsupportedLayerError, match="puts out 2 feature maps of 1 samples"):
+        attribution.create(name, Halves().eval()).attribute(torch.rand(1, 1, 10), 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from neuroxai import attribution
 from neuroxai.errors import InputError
@@ -74,3 +75,39 @@ def test_an_inplace_activation_whose_input_is_read_again_is_explained_as_the_net
     x = torch.randn(3, 4, dtype=torch.float64)
     wanted = 2 * model.fc.weight[1] * (x > 0)
     torch.testing.assert_close(attribution.create("saliency", model, absolute=False).attribute(x, 1), wanted.detach())
+
+
+class Written(nn.Module):
+    """A convolution, what `run` makes of it, and a linear layer."""
+
+    def __init__(self, run):
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.fc, self.run = nn.Conv1d(1, 3, 3), nn.Linear(24, 2), run
+
+    def forward(self, x):
+        return self.fc(self.run(self.conv, x).flatten(1))
+
+
+METHODS = ["saliency", "gradient_x_input", "smooth_grad", "integrated_gradients"]
+
+
+@pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")
+@pytest.mark.parametrize("name", METHODS)
+def test_where_torch_takes_no_gradients_through_checkpoints_those_of_the_record_are_taken(name):
+    def reentrant(conv, x):
+        return checkpoint(lambda y: conv(y).relu(), x, use_reentrant=True)
+
+    model, plain = Written(reentrant).double().eval(), Written(lambda conv, x: conv(x).relu()).double().eval()
+    x = torch.randn(2, 1, 10, dtype=torch.float64)
+    found = attribution.create(name, model).attribute(x, 1)
+    torch.testing.assert_close(found, attribution.create(name, plain).attribute(x, 1))
+    assert found.abs().max() > 0
+    assert all(p.grad is None for p in model.parameters())
+
+
+@pytest.mark.filterwarnings("ignore:the attributions of sample")
+@pytest.mark.parametrize("name", METHODS)
+def test_what_no_gradient_reaches_gets_zeros(name):
+    model = Written(lambda conv, x: conv(x).data).double().eval()
+    assert not attribution.create(name, model).attribute(torch.randn(2, 1, 10, dtype=torch.float64), 1).any()
