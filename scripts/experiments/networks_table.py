@@ -10,6 +10,7 @@ einops and torchvision are used where they are installed.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import re
 import sys
@@ -51,6 +52,17 @@ class Fact:
         with torch.no_grad():
             self.logits = self.plain(*self.inputs)
         self.target = self.logits.shape[1] - 1
+
+    @functools.cached_property
+    def bare(self) -> nn.Module:
+        """The network without biases."""
+        return self.network.make(shifts=False)
+
+    @functools.cached_property
+    def logit_of_bare(self) -> float:
+        """Its logit."""
+        with torch.no_grad():
+            return float(self.bare(*self.inputs)[0, self.target])
 
     def attribute(self, method: str, model: nn.Module | None = None, **options: Any) -> tuple[Tensor, ...]:
         """Return a method's attributions."""
@@ -115,17 +127,13 @@ def _lrp_epsilon(fact: Fact) -> float:
 
 def _rule(method: str) -> Callable[[Fact], float | None]:
     def check(fact: Fact) -> float | None:
-        found = fact.attribute(method)
         if fact.plain is not fact.model:
-            return error(found, fact.attribute(method, fact.plain))
+            return error(fact.attribute(method), fact.attribute(method, fact.plain))
+        found = fact.attribute(method, fact.bare)
         if not all(bool(torch.isfinite(one).all()) for one in found):
             return float("nan")
-        bare = Fact.__new__(Fact)
-        bare.__dict__.update(fact.__dict__, model=fact.network.make(shifts=False))
-        bare.plain = bare.model
-        logit = bare.network.kept * bare.score(*bare.inputs)
-        total = sum(float(one.sum()) for one in bare.attribute(method))
-        missing = abs(total - logit) / abs(logit) if logit else 1.0
+        logit = fact.network.kept * fact.logit_of_bare
+        missing = abs(sum(float(one.sum()) for one in found) - logit) / abs(logit) if logit else 1.0
         return missing if missing <= CONSERVED else None
 
     return check
