@@ -123,8 +123,8 @@ def _video(name: str, **options: Any) -> Callable[[], nn.Module]:
     return build
 
 
-def _s3d() -> nn.Module:
-    network = _video("s3d")()
+def _s3d() -> Any:
+    network: Any = _video("s3d")()
     network.avgpool = nn.AdaptiveAvgPool3d(1)  # its own wants 224 x 224 pixels
     return network
 
@@ -134,28 +134,39 @@ def _mvit() -> nn.Module:
 
     first = MSBlockConfig(1, 8, 16, [3, 3, 3], [3, 3, 3], [1, 1, 1], [1, 2, 2])
     second = MSBlockConfig(2, 16, 16, [3, 3, 3], [3, 3, 3], [1, 2, 2], [1, 1, 1])
-    return MViT((16, 16), 4, [first, second], residual_pool=True, residual_with_cls_embed=False, rel_pos_embed=True,
-                proj_after_attn=True, num_classes=2)  # fmt: skip
+    network: nn.Module = MViT((16, 16), 4, [first, second], residual_pool=True, residual_with_cls_embed=False, rel_pos_embed=True,
+                               proj_after_attn=True, num_classes=2)  # fmt: skip
+    return network
 
 
 def _swin3d() -> nn.Module:
     from torchvision.models.video.swin_transformer import SwinTransformer3d
 
-    return SwinTransformer3d([2, 4, 4], 8, [2, 2], [2, 4], [2, 2, 2], num_classes=2)
+    network: nn.Module = SwinTransformer3d([2, 4, 4], 8, [2, 2], [2, 4], [2, 2, 2], num_classes=2)
+    return network
 
 
-def _mil(mode: str) -> nn.Module:
-    tiles = nn.Sequential(nn.Conv2d(1, 8, 3, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    return nets.MILModel(2, mode, pretrained=False, backbone=tiles, backbone_num_features=8, trans_blocks=1)
+def _mil(mode: str) -> Callable[[], nn.Module]:
+    def build() -> nn.Module:
+        tiles = nn.Sequential(nn.Conv2d(1, 8, 3, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        options = {"backbone": tiles, "backbone_num_features": 8, "trans_blocks": 1}
+        network: nn.Module = nets.MILModel(2, mode, pretrained=False, **options)
+        return network
+
+    return build
+
+
+def _ours(name: str, grid: int = 36, **options: Any) -> Callable[[], nn.Module]:
+    return lambda: ours.create(name, (grid,) * 3, padding="same", **options)
 
 
 _BLOCK = {"init_features": 8, "growth_rate": 4, "block_config": (2, 2), "bn_size": 2}
 _LEVELS = {"channels": (4, 8, 16), "strides": (2, 2, 2)}
 NETWORKS: dict[str, Network] = {
-    **{f"MONAI DenseNet{n}": Network(_monai(f"DenseNet{n}", out_channels=2), _cube(32), large=n > 121)
+    **{f"MONAI DenseNet{n}": Network(_monai(f"DenseNet{n}", out_channels=2), _cube(32), large=True)
        for n in (121, 169, 201, 264)},
     "MONAI DenseNet, ELU": Network(_monai("DenseNet", out_channels=2, act="elu", **_BLOCK), _cube(16)),
-    **{f"MONAI ResNet{n}": Network(_resnet(f"resnet{n}"), _cube(16), large=n > 34)
+    **{f"MONAI ResNet{n}": Network(_resnet(f"resnet{n}"), _cube(16), large=n > 18)
        for n in (10, 18, 34, 50, 101, 152, 200)},
     "MONAI ResNet18, shortcut A": Network(_resnet("resnet18", shortcut_type="A"), _cube(16)),
     "MONAI ResNet34, shortcut A": Network(_resnet("resnet34", shortcut_type="A"), _cube(16), large=True),
@@ -186,8 +197,8 @@ NETWORKS: dict[str, Network] = {
         needs="einops"),
     "MONAI SwinUNETR's encoder": Network(_swin, _cube(32), needs="einops"),
     "MONAI SwinUNETR's encoder, v2": Network(lambda: _swin(use_v2=True), _cube(32), needs="einops", large=True),
-    **{f"MONAI MILModel, {mode}": Network(lambda mode=mode: _mil(mode), ((3, 1, 12, 12),), needs="torchvision")
-       for mode in ("mean", "max", "att", "att_trans", "att_trans_pyramid") if mode != "att_trans_pyramid"},
+    **{f"MONAI MILModel, {mode}": Network(_mil(mode), ((3, 1, 12, 12),), needs="torchvision")
+       for mode in ("mean", "max", "att", "att_trans")},
     "MONAI U-Net": Network(lambda: _pooled(nets.UNet(3, 1, 2, (4, 8, 8), (2, 2), num_res_units=1)), _cube(16)),
     "MONAI attention U-Net": Network(lambda: _pooled(nets.AttentionUnet(3, 1, 2, (4, 8, 16), (2, 2))), _cube(16)),
     "MONAI BasicUNet": Network(
@@ -205,15 +216,15 @@ NETWORKS: dict[str, Network] = {
     "torchvision s3d": Network(_s3d, ((3, 8, 32, 32),), needs="torchvision", large=True),
     "torchvision mvit, small": Network(_mvit, ((3, 4, 16, 16),), needs="torchvision"),
     "torchvision swin3d, small": Network(_swin3d, ((3, 4, 32, 32),), needs="torchvision"),
-    "ad_cnn": Network(lambda: ours.create("ad_cnn", (36,) * 3, padding="same"), _cube(36)),
-    "ms_cnn": Network(lambda: ours.create("ms_cnn", (27,) * 3, padding="same"), _cube(27), large=True),
-    **{name: Network(lambda name=name: ours.create(name, (36,) * 3, padding="same"), _cube(36))
-       for name in ("model_a", "patch_cnn")},
-    "model_a_pif": Network(lambda: ours.create("model_a_pif", (36,) * 3, padding="same"), _cube(36), kept=0.5),
+    "ad_cnn": Network(_ours("ad_cnn"), _cube(36)),
+    "ms_cnn": Network(_ours("ms_cnn", 27), _cube(27), large=True),
+    "model_a": Network(_ours("model_a"), _cube(36)),
+    "patch_cnn": Network(_ours("patch_cnn"), _cube(36)),
+    "model_a_pif": Network(_ours("model_a_pif"), _cube(36), kept=0.5),
     "model_a_pif, one strain": Network(
-        lambda: ours.create("model_a_pif", (36,) * 3, padding="same", overlap=None), _cube(36)),
-    "model_b": Network(lambda: ours.create("model_b", (36,) * 3, padding="same"), _cube(36), large=True),
+        _ours("model_a_pif", overlap=None), _cube(36)),
+    "model_b": Network(_ours("model_b"), _cube(36), large=True),
     "model_b_pif": Network(
-        lambda: ours.create("model_b_pif", (36,) * 3, padding="same"), _cube(36), large=True, kept=0.5),
+        _ours("model_b_pif"), _cube(36), large=True, kept=0.5),
     **{name: Network(*parts) for name, parts in written.NETWORKS.items()},
 }  # fmt: skip

@@ -32,10 +32,9 @@ from torch.overrides import TorchFunctionMode
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "tests"))
 from networks import NETWORKS, Network
-from oracles.lrp_zero import lrp_zero
-
 from neuroxai.attribution import create, names
 from neuroxai.errors import NeuroxaiError
+from oracles.lrp_zero import lrp_zero
 
 METHODS = [name for name in names() if name != "region_occlusion"]  # which needs labels
 LIMITS = {"deep_lift": 1e-6}
@@ -87,17 +86,6 @@ class Fact:
             return float(self.plain(*inputs)[0, self.target])
 
 
-class _Given(nn.Module):
-    """A network of one of its inputs."""
-
-    def __init__(self, fact: Fact, place: int) -> None:
-        super().__init__()
-        self.network, self.rest, self.place = fact.plain, fact.inputs, place
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.network(*self.rest[: self.place], x, *self.rest[self.place + 1 :])
-
-
 class _Guided(TorchFunctionMode):
     """Guided back-propagation, a second time: what comes back through ReLU and ELU is clamped."""
 
@@ -118,9 +106,10 @@ def error(found: tuple[Tensor, ...], wanted: tuple[Tensor, ...]) -> float:
 
 
 def _lrp_epsilon(fact: Fact) -> float:
-    kept, gates = fact.network.kept, fact.network.gates
+    kept, gates, given = fact.network.kept, fact.network.gates, fact.inputs
     wanted = tuple(
-        kept * lrp_zero(_Given(fact, place), x, fact.target, gates) for place, x in enumerate(fact.inputs)
+        kept * lrp_zero(fact.plain, x, fact.target, gates, before=given[:place], more=given[place + 1 :])
+        for place, x in enumerate(given)
     )
     return error(fact.attribute("lrp_epsilon", epsilon=0.0), wanted)
 
@@ -256,8 +245,8 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def main() -> None:
-    """Try, print the table, and write the page."""
+def main() -> int:
+    """Try, print the table, and write the page; 1 if anything is wrong."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("networks", nargs="*", help="parts of the names of those to try (all)")
     parser.add_argument("--out", type=Path, help="page to write")
@@ -275,6 +264,7 @@ def main() -> None:
         with _quiet():
             fact = Fact(network) if missing else None
             for method in missing:
+                assert fact is not None
                 row[method] = tried(fact, method)
                 if row[method][0] in ("wrong", "crash"):
                     print(f"{name}: {method}: {row[method]}", file=sys.stderr, flush=True)
@@ -285,16 +275,38 @@ def main() -> None:
     print(table)
     if options.out:
         options.out.write_text(table)
+    return int(any(word in ("wrong", "crash") for row in found.values() for word, _ in row.values()))
 
 
 HEAD = """# Networks and methods
 
-Every method was tried on {networks} networks, in float64, with random weights, against references that know nothing of the package's own ways
-([`scripts/experiments/networks.py`](https://example.invalid) holds the networks). This page is what the command wrote:
+What every attribution method makes of {networks} networks: MONAI's, torchvision's for videos, ours, and small
+ones that do in Python what tools stumble over. Small grids, random weights, float64. The page is what this
+command writes (the networks: `scripts/experiments/networks.py` and `networks_written.py`; einops and
+torchvision where installed):
 
 ```bash
 python scripts/experiments/networks_table.py --out docs/concepts/networks.md
 ```
+
+A number is the largest difference from a reference, over the reference's largest value:
+
+- `lrp_epsilon` with epsilon 0: LRP-0 written a second time, as gradient times input with gates, deviations
+  and the ratios of activations held constant (`tests/oracles/lrp_zero.py`); `lrp_zero`: `lrp_epsilon`, which
+  it is.
+- The other rules: what the same weights give as plain layers one after the other; where a network has no such
+  twin, what is missing of the logit once biases are zero. "runs": finite, but no such reference (rules that
+  follow positive contributions alone lose the relevance of neurons that have none).
+- Gradients, guided back-propagation, integrated gradients: plain autograd, with hooks or in a loop; the path
+  of integrated gradients has {steps} steps. SmoothGrad: without noise. DeepLIFT: the sum of its
+  contributions.
+- Grad-CAM: captum's, where captum takes the layer, else "runs". Guided Grad-CAM: the product of its two
+  factors.
+- Occlusion: two runs of the network, with one half of the scan at 0 each.
+
+"-": no grid, so the method does not apply. Refusals have numbers, with the reasons below. `region_occlusion`,
+which needs an atlas, does as occlusion.
+
 """
 
 
@@ -316,18 +328,17 @@ def page(found: dict[str, dict[str, list[Any]]]) -> str:
         words = ("right", "runs", "refused", "not applicable", "wrong", "crash")
         summary.append(f"| {method} | {' | '.join(str(of[word]) for word in words)} |")
     notes = [f"{number}. {reason}" for number, reason in enumerate(reasons, 1)]
-    return "\n".join([HEAD.format(networks=len(found)), *summary, "", TEXT, *lines, "", "Refused because:", "", *notes, ""])
-
-
-TEXT = ""
+    head = HEAD.format(networks=len(found), steps=STEPS)
+    return head + "\n".join([*summary, "", *lines, "", "Refused because:", "", *notes, ""])
 
 
 def _cell(word: str, value: Any, reasons: list[str]) -> str:
     if word == "right":
-        return f"{value:.0e}" if value else "0"
+        return f"{value:.0e}"
     if word == "refused":
         short = re.sub(r"(layer|node|module) '[^']*'", r"\1", value)
-        short = " ".join(short.split()[:16])
+        short = short.partition(": ")[0] + ": " + " ".join(short.partition(": ")[2].split()[:9])
+        short = f"{short.rstrip(' :,;.')} ..."
         if short not in reasons:
             reasons.append(short)
         return f"refused ({reasons.index(short) + 1})"
@@ -335,4 +346,4 @@ def _cell(word: str, value: Any, reasons: list[str]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

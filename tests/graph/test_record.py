@@ -286,9 +286,7 @@ def test_a_forward_that_would_train_is_refused():
     model = nn.Sequential(nn.Sequential(nn.BatchNorm3d(1)), nn.Flatten())
     inner = model[0]
     inner.forward = lambda x: inner[0](x)
-    with pytest.raises(
-        UnsupportedLayerError, match=r"forward of '0' \(Sequential\) was replaced.*call model.eval"
-    ):
+    with pytest.raises(UnsupportedLayerError, match=r"forward of '0' \(Sequential\) was replaced.*call model.eval"):
         eval_copy(model)
     assert recorded(model, scans())
 
