@@ -115,7 +115,7 @@ def run_network(network: Callable[..., Any], args: Sequence[Any]) -> Any:
         return network(*args)
     except NeuroxaiError:
         raise
-    except (RuntimeError, TypeError, ValueError, IndexError) as error:
+    except (RuntimeError, TypeError, ValueError, IndexError, AssertionError) as error:
         if out_of_memory(error):
             raise
         shapes = ", ".join(str(tuple(x.shape)) for x in args if isinstance(x, Tensor))

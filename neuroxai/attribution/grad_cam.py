@@ -111,6 +111,11 @@ class GradCam(Method):
         if layer.cells is not source and layer.cells not in network.calls:
             return torch.zeros_like(x), torch.zeros_like(x[:, :1])
         coarse = self._coarse(network, layer, given)
+        if len(coarse) != len(x):
+            raise UnsupportedLayerError(
+                f"layer {layer.name!r} puts out {len(coarse)} feature maps of {len(x)} samples: which cells belong to "
+                "which sample is not known; name another layer with layer=, or use another method"
+            )
         return self._fine(network, layer, coarse, x, source), coarse
 
     def _coarse(self, network: Recorded, layer: CamLayer, given: Given) -> Tensor:

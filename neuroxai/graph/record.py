@@ -197,7 +197,8 @@ class Recorder(TorchFunctionMode):
         writes = may_write(func, kwargs)
         call = self._call(func, name, args, kwargs, writes) if followed or writes else None
         output = self._run(func, name, args, kwargs)
-        written = [t for t, version in zip(tensors, before, strict=True) if version_of(t) != version]
+        changed = [t for t, version in zip(tensors, before, strict=True) if version_of(t) != version]
+        written = self.memory.only_written(changed, list(tensors_in(kwargs.get("out"))) or tensors[:1])
         if call is not None:
             self._keep(partial(call, writes or bool(written)), output, written, tensors)
         return output

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, fx
 
 from neuroxai.errors import UnsupportedLayerError
+from neuroxai.graph.names import describe
 
 if TYPE_CHECKING:
     from neuroxai.graph.record import Recorder
@@ -49,50 +50,62 @@ class Memory:
         alive = None if root is None else root()
         if alive is None or _storage(alive) != storage:  # the memory of one that is gone may be used again
             self.roots[storage] = weakref.ref(tensor)
-        self.recorder.nodes[tensor] = (node, self.clocks.get(storage, 0))
-        _note(node, tensor)
+        self._set(tensor, node)
+
+    def only_written(self, changed: list[Tensor], first: list[Tensor]) -> list[Tensor]:
+        """Return which of the tensors that a call changed it wrote into: views of `first`, its target, change along."""
+        targets = [t for t in first if any(t is other for other in changed)]
+        along = {_storage(t) for t in targets}
+        return targets + [t for t in changed if _storage(t) not in along]
 
     def keep(self, tensor: Tensor) -> None:
         """Give a constant a memory of its own before it is written into."""
-        node, _ = self.recorder.nodes[tensor]
+        node, *_ = self.recorder.nodes[tensor]
         if node.op == "get_attr" and node.meta["constant"]:
             self.recorder.root._buffers[str(node.target)] = tensor.detach().clone()
 
-    def node_of(self, tensor: Tensor) -> fx.Node:
-        """Return the node of a tensor's present value."""
+    def node_of(self, tensor: Tensor, just_written: bool = False) -> fx.Node:
+        """Return the node of a tensor's present value; of the value before, where a call has `just_written` into it."""
         nodes = self.recorder.nodes
         storage = _storage(tensor)
         if tensor not in nodes:
             root = self._root(tensor)
             if root is not None and root in nodes and root is not tensor:
-                nodes[tensor] = (None, -1)  # an alias that no call was seen to make
+                nodes[tensor] = (None, -1, 0)  # an alias that no call was seen to make
             else:
                 self.made(tensor, self.recorder.stored(tensor))
         node: fx.Node
-        node, clock = nodes[tensor]
-        now = self.clocks.get(storage, 0)
-        if clock != now:
+        node, clock, version = nodes[tensor]
+        if clock != self.clocks.get(storage, 0):
             node = self._read_again(tensor)
-            nodes[tensor] = (node, now)
+            self._set(tensor, node)
+        elif version != version_of(tensor) and not just_written:
+            raise UnsupportedLayerError(
+                f"what {describe(node)} put out was written into by something that cannot be seen (a scripted part or "
+                "an operation from outside torch); write out of place there"
+            )
         return node
+
+    def _set(self, tensor: Tensor, node: fx.Node) -> None:
+        self.recorder.nodes[tensor] = (node, self.clocks.get(_storage(tensor), 0), version_of(tensor))
+        node.meta.update(shape=tuple(tensor.shape), rank=tensor.ndim, floats=tensor.is_floating_point())
 
     def wrote(self, tensor: Tensor, node: fx.Node) -> None:
         """Note that a call wrote into a tensor."""
         storage = _storage(tensor)
         root = self._root(tensor)
-        now = self.clocks.get(storage, 0) + 1
+        whole = None
         if root is not None and root is not tensor:
             whole = node
             if _geometry(root) != _geometry(tensor):
-                flat = self._flat(root, self.node_of(root))
+                flat = self._flat(root, self.node_of(root, just_written=True))
                 options = (flat, node, *_geometry(tensor))
                 flat = self.recorder.node("call_function", _write, options, {}, "as_strided_scatter")
                 whole = self.recorder.node("call_function", _view, (flat, *_geometry(root)), {}, "as_strided")
-            self.recorder.nodes[root] = (whole, now)
-            _note(whole, root)
-        self.clocks[storage] = now
-        self.recorder.nodes[tensor] = (node, now)
-        _note(node, tensor)
+        self.clocks[storage] = self.clocks.get(storage, 0) + 1
+        if root is not None and whole is not None:
+            self._set(root, whole)
+        self._set(tensor, node)
 
     def _read_again(self, tensor: Tensor) -> fx.Node:
         root = self._root(tensor)
@@ -101,9 +114,7 @@ class Memory:
                 "the network reads a view of a tensor that it wrote into and let go; write out of place there"
             )
         flat = self._flat(root, self.recorder.nodes[root][0])
-        node = self.recorder.node("call_function", _view, (flat, *_geometry(tensor)), {}, "as_strided")
-        _note(node, tensor)
-        return node
+        return self.recorder.node("call_function", _view, (flat, *_geometry(tensor)), {}, "as_strided")
 
     def _root(self, tensor: Tensor) -> Tensor | None:
         """Return the tensor that covers the storage of another."""
@@ -146,10 +157,6 @@ def may_write(func: Callable[..., Any], kwargs: dict[str, Any]) -> bool:
     if name.startswith("__"):
         return (name.startswith("__i") and name not in ("__int__", "__index__", "__invert__")) or name == "__setitem__"
     return name.endswith("_")
-
-
-def _note(node: fx.Node, tensor: Tensor) -> None:
-    node.meta.update(shape=tuple(tensor.shape), rank=tensor.ndim, floats=tensor.is_floating_point())
 
 
 def _storage(tensor: Tensor) -> int:

@@ -33,7 +33,7 @@ _LAYERS: dict[str, type[nn.Module]] = {
     "batch_norm": _BatchNorm, "instance_norm": _InstanceNorm, "group_norm": nn.GroupNorm,
     "layer_norm": nn.LayerNorm, "rms_norm": nn.RMSNorm,
 }  # fmt: skip
-_THROUGH = {"reshape", "permute", "pick", "pieces", "same", "cast", "resize", "sum", "cat"}
+_THROUGH = {"reshape", "permute", "pick", "pieces", "same", "cast", "resize", "average", "sum", "cat"}
 
 
 @dataclass
@@ -166,7 +166,8 @@ class Context:
             constant_factor = kind == "product" and operation != "rdiv"
             passes = kind in _THROUGH or constant_factor or operation in ("rdiv", "clamp", "clamp_min", "pow", "amax")
             if not passes or len(tensors) != 1:
-                return bool(operation == "var")
+                divides = len(tensors) > 1 and kind == "product"
+                return bool(operation == "var") or (divides and all(map(self.is_gate, tensors)))
             value = tensors[0]
         return False
 

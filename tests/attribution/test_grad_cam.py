@@ -268,3 +268,18 @@ def test_a_network_of_functions():
     found = attribution.create("grad_cam", model, relu=False).attribute(x, 1, return_coarse=True)[1]
     wanted = (F.conv1d(x, model.w).relu() * model.v[1][:, None] / 7).sum(1, keepdim=True)
     torch.testing.assert_close(found, wanted.detach())
+
+
+@pytest.mark.parametrize("name", ["grad_cam", "guided_grad_cam"])
+def test_feature_maps_of_parts_of_a_sample_are_refused(name):
+    class Halves(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.fc = nn.Conv1d(1, 3, 3), nn.Linear(24, 2)
+
+        def forward(self, x):
+            first, second = self.conv(torch.cat([x, x.flip(2)])).relu().chunk(2)
+            return self.fc((first + second).flatten(1))
+
+    with pytest.raises(UnsupportedLayerError, match="puts out 2 feature maps of 1 samples"):
+        attribution.create(name, Halves().eval()).attribute(torch.rand(1, 1, 10), 1)

@@ -94,3 +94,39 @@ def test_checkpoints_of_both_kinds(name, reentrant):
     model.on = False
     torch.testing.assert_close(found, attribution.create(name, model).attribute(x, 1))
     assert all(p.grad is None for p in model.parameters())
+
+
+class Written(nn.Module):
+    """A convolution, what `run` makes of it, and a linear layer."""
+
+    def __init__(self, run):
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.fc, self.run = nn.Conv1d(1, 3, 3), nn.Linear(24, 2), run
+
+    def forward(self, x):
+        return self.fc(self.run(self.conv, x).flatten(1))
+
+
+METHODS = ["saliency", "gradient_x_input", "smooth_grad", "integrated_gradients"]
+
+
+@pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")
+@pytest.mark.parametrize("name", METHODS)
+def test_where_torch_takes_no_gradients_through_checkpoints_those_of_the_record_are_taken(name):
+    def reentrant(conv, x):
+        return checkpoint(lambda y: conv(y).relu(), x, use_reentrant=True)
+
+    model, plain = Written(reentrant).double().eval(), Written(lambda conv, x: conv(x).relu()).double().eval()
+    x = torch.randn(2, 1, 10, dtype=torch.float64)
+    found = attribution.create(name, model).attribute(x, 1)
+    torch.testing.assert_close(found, attribution.create(name, plain).attribute(x, 1))
+    assert found.abs().max() > 0
+    assert all(p.grad is None for p in model.parameters())
+
+
+@pytest.mark.filterwarnings("ignore:the attributions of sample")
+@pytest.mark.parametrize("name", METHODS)
+def test_what_no_gradient_reaches_gets_zeros(name):
+    model = Written(lambda conv, x: conv(x).data).double().eval()
+    assert not attribution.create(name, model).attribute(torch.randn(2, 1, 10, dtype=torch.float64), 1).any()

@@ -329,3 +329,18 @@ def test_a_real_scan(real_data):
     assert bool(empty.any())
     assert not cone[empty].any()
     assert bool(cone.any())
+
+
+def test_a_network_that_asserts_how_many_scans_it_takes_runs_them_one_by_one():
+    class OneScan(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body = network()
+
+        def forward(self, x):
+            assert len(x) == 1, "one scan at a time"
+            return self.body(x)
+
+    x = scans()
+    found = occlusion(OneScan().eval(), patch=5, recompute="all").attribute(x, 1)
+    torch.testing.assert_close(found, occlusion(network(), patch=5, recompute="all").attribute(x, 1))

@@ -85,9 +85,18 @@ def behind_the_back_of_autograd(m, x):
     return m.fc(h.flatten(1))
 
 
+def added_to_a_slice(m, x):
+    h = m.conv(x)
+    h[:, 1:] += h[:, :-1] * 0.5  # Python adds to a view, and then sets that view in the whole
+    h[:, :2].mul_(h[:, :2])
+    torch.mul(h[:, 0], 2, out=h[:, 3])
+    return m.fc(h.flatten(1))
+
+
 FORWARDS = {
     "in place by position": lambda m, x: (lambda h: m.fc((F.dropout(h, 0.0, False, True) + F.elu(h, 1.0, True) + h)
                                                          .flatten(1)))(m.conv(x)),
+    "slice": added_to_a_slice,
     "python": python_in_forward,
     "writes": read_after_a_write,
     "data": behind_the_back_of_autograd,
@@ -212,6 +221,9 @@ def test_what_cannot_be_followed_is_refused_by_name():
     scripted = nn.Sequential(torch.jit.script(nn.Conv3d(1, 1, 1)), nn.Flatten()).eval()
     with pytest.raises(UnsupportedLayerError, match=r"layer '0' \(RecursiveScriptModule\): what runs there cannot be"):
         record(eval_copy(scripted), (scans(),))
+    silent = nn.Sequential(nn.Conv3d(1, 1, 1), torch.jit.script(nn.ReLU(inplace=True)), nn.Flatten()).eval()
+    with pytest.raises(UnsupportedLayerError, match=r"layer '0' \(Conv3d\) put out was written into by something"):
+        record(eval_copy(silent), (scans(),))
     noisy = Network(lambda m, x: (x + torch.rand(1)).flatten(1)).eval()
     with pytest.raises(UnsupportedLayerError, match="draws random numbers"):
         record(eval_copy(noisy), (scans(),))

@@ -52,7 +52,7 @@ class LrpZero(TorchFunctionMode):
         if name == "get" and getattr(func, "__self__", None) is torch.Tensor.data:
             return args[0] * 1
         if name == "glu":
-            signal, gate = args[0].chunk(2, *args[1:])
+            signal, gate = args[0].chunk(2, args[1] if len(args) > 1 else kwargs.get("dim", -1))
             return signal * gate.sigmoid().detach()
         if name == "multi_head_attention_forward":
             return self._attention(*args, **kwargs)
@@ -110,13 +110,16 @@ class LrpZero(TorchFunctionMode):
         return centred * scale + (y - centred * scale).detach()
 
 
-def lrp_zero(model, x, target, gates=True, scores=lambda y: y, more=()):
-    """Return the relevance of each input value for one logit; in float64, of a copy of the model."""
+def lrp_zero(model, x, target, gates=True, scores=lambda y: y, before=(), more=()):
+    """Return the relevance of each input value for one logit; in float64, of a copy of the model.
+
+    `before` and `more` are what the model takes in front of this input, and behind it.
+    """
     model = copy.deepcopy(model).double().eval()
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     x = x.detach().double().requires_grad_(True)
     with torch.enable_grad(), LrpZero(gates):
-        out = scores(model(x * 1, *more))
+        out = scores(model(*before, x * 1, *more))
     (gradient,) = torch.autograd.grad(out[:, target].sum(), x)
     return (gradient * x).detach()

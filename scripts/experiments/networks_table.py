@@ -1,0 +1,349 @@
+#!/usr/bin/env python3
+"""Try every attribution method on every network of `networks.NETWORKS`, against references, and write a table.
+
+    python scripts/experiments/networks_table.py --out docs/concepts/networks.md
+
+Takes about ten minutes on one core; ``--kept FILE`` keeps what was found, so that a run that was stopped goes on.
+einops and torchvision are used where they are installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import re
+import sys
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import captum.attr
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+sys.path.append(str(Path(__file__).resolve().parents[2] / "tests"))
+from networks import NETWORKS, Network
+from neuroxai.attribution import create, names
+from neuroxai.errors import NeuroxaiError
+from oracles.lrp_zero import lrp_zero
+
+METHODS = [name for name in names() if name != "region_occlusion"]  # which needs labels
+LIMITS = {"deep_lift": 1e-6}
+LIMIT, CONSERVED = 1e-7, 1e-3  # the stabiliser of the rules takes up to a thousandth
+STEPS = 4
+
+
+class Fact:
+    """A network, its inputs, and what is known of it."""
+
+    def __init__(self, network: Network) -> None:
+        self.network, self.model, self.inputs = network, network.make(), network.inputs()
+        self.plain = network.plain(self.model) if network.plain else self.model
+        with torch.no_grad():
+            self.logits = self.plain(*self.inputs)
+        self.target = self.logits.shape[1] - 1
+
+    @functools.cached_property
+    def bare(self) -> nn.Module:
+        """The network without biases."""
+        return self.network.make(shifts=False)
+
+    @functools.cached_property
+    def logit_of_bare(self) -> float:
+        """Its logit."""
+        with torch.no_grad():
+            return float(self.bare(*self.inputs)[0, self.target])
+
+    def attribute(self, method: str, model: nn.Module | None = None, **options: Any) -> tuple[Tensor, ...]:
+        """Return a method's attributions."""
+        start = {"start": "logit"} if "lrp" in method or method == "deep_taylor" else {}
+        given = self.inputs if len(self.inputs) > 1 else self.inputs[0]
+        explainer = create(method, self.model if model is None else model, **options)
+        found = explainer.attribute(given, self.target, **start)
+        return found if isinstance(found, tuple) else (found,)
+
+    def gradients(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Return plain gradients of the model's output."""
+        leaves = tuple(x.clone().requires_grad_(True) for x in inputs)
+        try:
+            found = torch.autograd.grad(self.model(*leaves)[:, self.target].sum(), leaves, allow_unused=True)
+        except RuntimeError:  # checkpointing by re-entering allows backward() only
+            found = torch.autograd.grad(self.plain(*leaves)[:, self.target].sum(), leaves, allow_unused=True)
+        return tuple(torch.zeros_like(x) if g is None else g for g, x in zip(found, leaves, strict=True))
+
+    def score(self, *inputs: Tensor) -> float:
+        """Return the logit."""
+        with torch.no_grad():
+            return float(self.plain(*inputs)[0, self.target])
+
+
+class _Guided(TorchFunctionMode):
+    """Guided back-propagation, a second time: what comes back through ReLU and ELU is clamped."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if str(getattr(func, "__name__", "")).partition(".")[0].rstrip("_") in ("relu", "elu"):
+            out.register_hook(lambda gradient: gradient.clamp(min=0))
+        return out
+
+
+def error(found: tuple[Tensor, ...], wanted: tuple[Tensor, ...]) -> float:
+    """Return the largest difference, over the largest value of each input."""
+    worst = 0.0
+    for a, b in zip(found, wanted, strict=True):
+        scale = float(b.abs().max())
+        worst = max(worst, float((a - b).abs().max()) / (scale or 1.0))
+    return worst
+
+
+def _lrp_epsilon(fact: Fact) -> float:
+    kept, gates, given = fact.network.kept, fact.network.gates, fact.inputs
+    wanted = tuple(
+        kept * lrp_zero(fact.plain, x, fact.target, gates, before=given[:place], more=given[place + 1 :])
+        for place, x in enumerate(given)
+    )
+    return error(fact.attribute("lrp_epsilon", epsilon=0.0), wanted)
+
+
+def _rule(method: str) -> Callable[[Fact], float | None]:
+    def check(fact: Fact) -> float | None:
+        if fact.plain is not fact.model:
+            return error(fact.attribute(method), fact.attribute(method, fact.plain))
+        found = fact.attribute(method, fact.bare)
+        if not all(bool(torch.isfinite(one).all()) for one in found):
+            return float("nan")
+        logit = fact.network.kept * fact.logit_of_bare
+        missing = abs(sum(float(one.sum()) for one in found) - logit) / abs(logit) if logit else 1.0
+        return missing if missing <= CONSERVED else None
+
+    return check
+
+
+def _lrp_zero(fact: Fact) -> float:
+    return error(fact.attribute("lrp_zero"), fact.attribute("lrp_epsilon"))
+
+
+def _saliency(fact: Fact) -> float:
+    return error(fact.attribute("saliency"), tuple(g.abs() for g in fact.gradients(fact.inputs)))
+
+
+def _gradient_x_input(fact: Fact) -> float:
+    wanted = tuple(g * x for g, x in zip(fact.gradients(fact.inputs), fact.inputs, strict=True))
+    return error(fact.attribute("gradient_x_input"), wanted)
+
+
+def _smooth_grad(fact: Fact) -> float:
+    return error(fact.attribute("smooth_grad", nt_samples=2, stdevs=0.0), fact.gradients(fact.inputs))
+
+
+def _integrated_gradients(fact: Fact) -> float:
+    total = tuple(torch.zeros_like(x) for x in fact.inputs)
+    for place, weight in zip(*np.polynomial.legendre.leggauss(STEPS), strict=True):
+        share = (float(place) + 1) / 2
+        gradients = fact.gradients(tuple(share * x for x in fact.inputs))
+        total = tuple(t + weight / 2 * g * x for t, g, x in zip(total, gradients, fact.inputs, strict=True))
+    return error(fact.attribute("integrated_gradients", n_steps=STEPS), total)
+
+
+def _deep_lift(fact: Fact) -> float:
+    found = fact.attribute("deep_lift")
+    wanted = fact.score(*fact.inputs) - fact.score(*(torch.zeros_like(x) for x in fact.inputs))
+    return abs(sum(float(one.sum()) for one in found) - wanted) / abs(wanted)
+
+
+def _guided_backprop(fact: Fact) -> float:
+    found = fact.attribute("guided_backprop")
+    with _Guided():
+        return error(found, fact.gradients(fact.inputs))
+
+
+def _grad_cam(fact: Fact) -> float | None:
+    from neuroxai.attribution.base import Given
+    from neuroxai.attribution.cam_layer import cam_layer
+    from neuroxai.attribution.recorded import Recorded
+    from neuroxai.graph.eval_copy import eval_copy
+
+    found = fact.attribute("grad_cam", placement="stretch")
+    if len(fact.inputs) > 1:
+        return None
+    x = fact.inputs[0]
+    layer = cam_layer(Recorded.of(eval_copy(fact.model), Given.of(fact.model, x, fact.target)), fact.model, x)
+    module = dict(fact.model.named_modules()).get(layer.name)
+    if layer.embedding is not None or module is None:
+        return None
+    try:
+        cam = captum.attr.LayerGradCam(fact.model, module).attribute(x, fact.target, relu_attributions=True)
+        wanted = F.interpolate(cam, x.shape[2:], mode="trilinear").expand(x.shape)
+    except (RuntimeError, AssertionError, TypeError, NotImplementedError, AttributeError):  # captum cannot
+        return None
+    return error(found, (wanted.detach(),))
+
+
+def _guided_grad_cam(fact: Fact) -> float:
+    pairs = zip(fact.attribute("guided_backprop"), fact.attribute("grad_cam"), strict=True)
+    return error(fact.attribute("guided_grad_cam"), tuple(a * b for a, b in pairs))
+
+
+def _occlusion(fact: Fact) -> float:
+    worst, before = 0.0, fact.score(*fact.inputs)
+    length = -(-fact.inputs[0].shape[2] // 2)
+    patch = [length, *fact.inputs[0].shape[3:]]
+    found = fact.attribute("occlusion", patch=patch)
+    for place, x in enumerate(fact.inputs):
+        wanted = torch.zeros_like(x)
+        for low in (0, length):
+            without = x.clone()
+            without[:, :, low : low + length] = 0
+            after = fact.score(*fact.inputs[:place], without, *fact.inputs[place + 1 :])
+            wanted[:, :, low : low + length] = before - after
+        worst = max(worst, error((found[place],), (wanted,)))
+    return worst
+
+
+CHECKS: dict[str, Callable[[Fact], float | None]] = {
+    "saliency": _saliency, "gradient_x_input": _gradient_x_input, "smooth_grad": _smooth_grad,
+    "integrated_gradients": _integrated_gradients, "deep_lift": _deep_lift, "guided_backprop": _guided_backprop,
+    "grad_cam": _grad_cam, "guided_grad_cam": _guided_grad_cam, "occlusion": _occlusion, "lrp_zero": _lrp_zero,
+    "lrp_epsilon": _lrp_epsilon,
+    **{name: _rule(name) for name in METHODS if name not in ("lrp_zero", "lrp_epsilon") and "lrp" in name},
+    "deep_taylor": _rule("deep_taylor"),
+}  # fmt: skip
+
+
+def tried(fact: Fact, method: str) -> list[Any]:
+    """Return what became of one method on one network: a word, and the error or the reason."""
+    no_grid = any(x.ndim < 3 for x in fact.inputs)
+    if no_grid and ("cam" in method or method == "occlusion"):
+        return ["not applicable", ""]
+    try:
+        missed = CHECKS[method](fact)
+    except NeuroxaiError as reason:
+        return ["refused", str(reason)]
+    except Exception as reason:
+        return ["crash", f"{type(reason).__name__}: {reason}"[:300]]
+    if missed is None:
+        return ["runs", ""]
+    limit = LIMITS.get(method, LIMIT)
+    if CHECKS[method].__name__ == "check":  # a stabiliser less or more in between
+        limit = CONSERVED if fact.plain is fact.model else 1e-5
+    return ["right" if missed <= limit else "wrong", missed]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def main() -> int:
+    """Try, print the table, and write the page; 1 if anything is wrong."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("networks", nargs="*", help="parts of the names of those to try (all)")
+    parser.add_argument("--out", type=Path, help="page to write")
+    parser.add_argument("--kept", type=Path, help="file that keeps what was found")
+    options = parser.parse_args()
+    found: dict[str, dict[str, list[Any]]] = {}
+    if options.kept and options.kept.is_file():
+        found = json.loads(options.kept.read_text())
+    for name, network in NETWORKS.items():
+        wanted = not options.networks or any(part in name for part in options.networks)
+        if not wanted or (network.needs and not find_spec(network.needs)):
+            continue
+        began, row = time.perf_counter(), found.setdefault(name, {})
+        missing = [method for method in METHODS if method not in row]
+        with _quiet():
+            fact = Fact(network) if missing else None
+            for method in missing:
+                assert fact is not None
+                row[method] = tried(fact, method)
+                if row[method][0] in ("wrong", "crash"):
+                    print(f"{name}: {method}: {row[method]}", file=sys.stderr, flush=True)
+        print(f"{name}: {time.perf_counter() - began:.1f} s", file=sys.stderr, flush=True)
+        if options.kept:
+            options.kept.write_text(json.dumps(found))
+    table = page({name: found[name] for name in NETWORKS if name in found})
+    print(table)
+    if options.out:
+        options.out.write_text(table)
+    return int(any(word in ("wrong", "crash") for row in found.values() for word, _ in row.values()))
+
+
+HEAD = """# Networks and methods
+
+What every attribution method makes of {networks} networks: MONAI's, torchvision's for videos, ours, and small
+ones that do in Python what tools stumble over. Small grids, random weights, float64. The page is what this
+command writes (the networks: `scripts/experiments/networks.py` and `networks_written.py`; einops and
+torchvision where installed):
+
+```bash
+python scripts/experiments/networks_table.py --out docs/concepts/networks.md
+```
+
+A number is the largest difference from a reference, over the reference's largest value:
+
+- `lrp_epsilon` with epsilon 0: LRP-0 written a second time, as gradient times input with gates, deviations
+  and the ratios of activations held constant (`tests/oracles/lrp_zero.py`); `lrp_zero`: `lrp_epsilon`, which
+  it is.
+- The other rules: what the same weights give as plain layers one after the other; where a network has no such
+  twin, what is missing of the logit once biases are zero. "runs": finite, but no such reference (rules that
+  follow positive contributions alone lose the relevance of neurons that have none).
+- Gradients, guided back-propagation, integrated gradients: plain autograd, with hooks or in a loop; the path
+  of integrated gradients has {steps} steps. SmoothGrad: without noise. DeepLIFT: the sum of its
+  contributions.
+- Grad-CAM: captum's, where captum takes the layer, else "runs". Guided Grad-CAM: the product of its two
+  factors.
+- Occlusion: two runs of the network, with one half of the scan at 0 each.
+
+"-": no grid, so the method does not apply. Refusals have numbers, with the reasons below. `region_occlusion`,
+which needs an atlas, does as occlusion.
+
+"""
+
+
+def page(found: dict[str, dict[str, list[Any]]]) -> str:
+    """Return the page."""
+    reasons: list[str] = []
+    lines = [f"| network | {' | '.join(METHODS)} |", "|---|" + "---|" * len(METHODS)]
+    counts: dict[str, Counter[str]] = {method: Counter() for method in METHODS}
+    for name, row in found.items():
+        cells = []
+        for method in METHODS:
+            word, value = row[method]
+            counts[method][word] += 1
+            cells.append(_cell(word, value, reasons))
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    summary = ["| method | right | runs | refused | not applicable | wrong | crash |", "|---|---|---|---|---|---|---|"]
+    for method in METHODS:
+        of = counts[method]
+        words = ("right", "runs", "refused", "not applicable", "wrong", "crash")
+        summary.append(f"| {method} | {' | '.join(str(of[word]) for word in words)} |")
+    notes = [f"{number}. {reason}" for number, reason in enumerate(reasons, 1)]
+    head = HEAD.format(networks=len(found), steps=STEPS)
+    return head + "\n".join([*summary, "", *lines, "", "Refused because:", "", *notes, ""])
+
+
+def _cell(word: str, value: Any, reasons: list[str]) -> str:
+    if word == "right":
+        return f"{value:.0e}"
+    if word == "refused":
+        short = re.sub(r"(layer|node|module) '[^']*'", r"\1", value)
+        short = short.partition(": ")[0] + ": " + " ".join(short.partition(": ")[2].split()[:9])
+        short = f"{short.rstrip(' :,;.')} ..."
+        if short not in reasons:
+            reasons.append(short)
+        return f"refused ({reasons.index(short) + 1})"
+    return {"runs": "runs", "not applicable": "-"}.get(word, word.upper())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
