@@ -103,8 +103,8 @@ def _vit(**options: Any) -> nn.Module:
 
 
 def _swin(**options: Any) -> nn.Module:
-    encoder = SwinTransformer(in_chans=1, embed_dim=12, window_size=(2, 2, 2), patch_size=(2, 2, 2), depths=(1, 2, 1, 1),
-                              num_heads=(1, 2, 4, 8), **options)  # fmt: skip
+    twos = (2, 2, 2)
+    encoder = SwinTransformer(1, 12, twos, patch_size=twos, depths=(1, 2, 1, 1), num_heads=(1, 2, 4, 8), **options)
     return written.Written(lambda m, x: m[1](m[0](x)[-1].mean((2, 3, 4))), encoder, nn.Linear(192, 2))
 
 
@@ -134,8 +134,10 @@ def _mvit() -> nn.Module:
 
     first = MSBlockConfig(1, 8, 16, [3, 3, 3], [3, 3, 3], [1, 1, 1], [1, 2, 2])
     second = MSBlockConfig(2, 16, 16, [3, 3, 3], [3, 3, 3], [1, 2, 2], [1, 1, 1])
-    network: nn.Module = MViT((16, 16), 4, [first, second], residual_pool=True, residual_with_cls_embed=False, rel_pos_embed=True,
-                               proj_after_attn=True, num_classes=2)  # fmt: skip
+    network: nn.Module = MViT(
+        (16, 16), 4, [first, second], residual_pool=True, residual_with_cls_embed=False, rel_pos_embed=True,
+        proj_after_attn=True, num_classes=2,
+    )  # fmt: skip
     return network
 
 

@@ -176,7 +176,7 @@ def _grad_cam(fact: Fact) -> float | None:
     if len(fact.inputs) > 1:
         return None
     x = fact.inputs[0]
-    layer = cam_layer(Recorded.of(eval_copy(fact.model), Given.of(fact.model, x, fact.target)), fact.model, x)
+    layer = cam_layer(Recorded.of(eval_copy(fact.model), Given.of(fact.model, x, fact.target)), x)
     module = dict(fact.model.named_modules()).get(layer.name)
     if layer.embedding is not None or module is None:
         return None
