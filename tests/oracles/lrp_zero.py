@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from torch.overrides import TorchFunctionMode
 
 _ACTIVATIONS = {"relu", "relu6", "leaky_relu", "elu", "selu", "celu", "gelu", "silu", "mish", "tanh", "hardswish",
-                "softsign", "hardtanh", "prelu", "threshold", "softplus", "logsigmoid", "clamp", "clamp_min",
-                "pow"}  # fmt: skip
-_HELD = {"softmax", "std", "var", "norm", "rsqrt", "hardsigmoid", "linalg_vector_norm", "vector_norm", "sqrt"}
+                "softsign", "hardtanh", "prelu", "threshold", "softplus", "logsigmoid", "log_sigmoid", "clamp",
+                "clamp_min", "pow"}  # fmt: skip
+_HELD = {"softmax", "std", "var", "norm", "rsqrt", "linalg_vector_norm", "vector_norm", "sqrt"}
 
 
 def _name(function):
@@ -42,9 +42,10 @@ class LrpZero(TorchFunctionMode):
         writes = str(getattr(func, "__name__", "")).endswith("_") or bool(kwargs.get("inplace"))
         if kwargs.get("inplace"):
             kwargs = {**kwargs, "inplace": False}
-        if name in _HELD or (name == "sigmoid" and self.gates):
+        gate = name in ("sigmoid", "hardsigmoid")
+        if name in _HELD or (gate and self.gates):
             return func(*args, **kwargs).detach()
-        if name in _ACTIVATIONS or name == "sigmoid":
+        if name in _ACTIVATIONS or gate:
             x = args[0]
             y = func(x.clone(), *args[1:], **kwargs)
             y = _ratio(x.clone() if writes else x, y, func(torch.zeros_like(x), *args[1:], **kwargs))

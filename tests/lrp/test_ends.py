@@ -1,0 +1,237 @@
+"""Where networks begin and end: several inputs, output activations, initial relevance; attention; threads."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from neuroxai.errors import InputError
+from neuroxai.lrp import LRP, AlphaBeta, Composite, Epsilon, Flat, composites
+from neuroxai.lrp.report import ConservationWarning
+from oracles.lrp_zero import lrp_zero
+
+pytestmark = pytest.mark.filterwarnings("ignore::neuroxai.lrp.report.ConservationWarning")
+EXACT = composites.epsilon(0.0)
+
+
+def scans(batch=2, seed=1):
+    return torch.randn(batch, 1, 6, 6, 6, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def body(outputs=2):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv3d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(256, outputs)).double().eval()
+    with torch.no_grad():
+        model[3].bias.sub_(0.17)  # one logit of two is below 0
+    return model
+
+
+class End(nn.Module):
+    def __init__(self, end, outputs=1):
+        super().__init__()
+        self.body, self.end = body(outputs), end
+
+    def forward(self, x):
+        return self.end(self.body(x))
+
+
+ENDS = {
+    "plain": torch.sigmoid,
+    "reshape": lambda z: torch.sigmoid(z).reshape(-1, 1, 1).flatten(1),
+    "scale": lambda z: torch.sigmoid(z) * 2,
+    "cast": lambda z: torch.sigmoid(z).float(),
+    "inactive dropout": lambda z: F.dropout(torch.sigmoid(z), 0.5, training=False),
+    "squeeze": lambda z: torch.sigmoid(z).squeeze(1),
+    "pair": lambda z: torch.cat([1 - torch.sigmoid(z), torch.sigmoid(z)], 1),
+    "pair of one": lambda z: (lambda p: torch.cat((1 - p, p), dim=-1))(torch.sigmoid(z)),
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_an_output_activation_is_looked_through(end):
+    x, plain = scans(), body(1)
+    logit = plain(x).detach()
+    assert bool((logit < 0).any())  # where every voxel's sign would turn
+    wanted = LRP(plain, "alpha_beta").attribute(x, start="logit")
+    lrp, target = LRP(End(ENDS[end]).eval(), "alpha_beta"), 1 if end.startswith("pair") else None
+    torch.testing.assert_close(lrp.attribute(x, target, start="logit"), wanted)
+    share = (torch.sigmoid(logit) / logit).view(-1, 1, 1, 1, 1)
+    torch.testing.assert_close(lrp.attribute(x, target), wanted * share)
+    if target:
+        torch.testing.assert_close(lrp.attribute(x, 0, start="logit"), -wanted)  # its logit is the other's negative
+
+
+@pytest.mark.parametrize("kind", [nn.Sigmoid, nn.Softplus, nn.Hardsigmoid, nn.LogSigmoid])
+def test_activations_that_do_not_vanish_at_zero_keep_signs(kind):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(5, 4, bias=False), kind(), nn.Linear(4, 2)).double().eval()
+    x = torch.randn(3, 5, dtype=torch.float64)
+    got = LRP(model, EXACT).attribute(x, 1, start="logit")
+    torch.testing.assert_close(got, lrp_zero(model, x, 1, gates=False))
+    # by hand: c = x w, z = sum c, f(z) - f(0) is what the neuron adds to what it says of nothing
+    z = x @ model[0].weight.detach().T
+    share = (kind()(z) - kind()(torch.zeros(1, dtype=z.dtype))) * model[2].weight[1].detach()
+    wanted = x * ((share / z) @ model[0].weight.detach())
+    torch.testing.assert_close(got, wanted)
+
+
+class Two(nn.Module):
+    """A scan and an age."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.fc = nn.Conv3d(1, 4, 3), nn.Linear(5, 2)
+
+    def forward(self, x, age):
+        return self.fc(torch.cat([self.conv(x).relu().mean((2, 3, 4)), age], 1))
+
+
+def test_several_inputs_each_have_relevance():
+    model, x, age = Two().double().eval(), scans(), torch.tensor([[0.5], [-2.0]], dtype=torch.float64)
+    lrp = LRP(model, EXACT)
+    of_scan, of_age = lrp.attribute((x, age), 1, start="logit")
+    torch.testing.assert_close(of_age, age * model.fc.weight[1, 4].detach())
+    torch.testing.assert_close(of_scan, lrp_zero(model, x, 1, more=(age,)))
+    alone, delta = lrp.attribute(x, 1, age, start="logit", return_convergence_delta=True)
+    assert torch.equal(alone, of_scan)
+    torch.testing.assert_close(delta, model(x, age)[:, 1].detach() - alone.flatten(1).sum(1))
+    other = lrp.attribute(x, 1, age + 1, start="logit")  # an argument is no constant of the record
+    torch.testing.assert_close(other, lrp_zero(model, x, 1, more=(age + 1,)))
+    with pytest.raises(InputError, match=r"hold \[2, 1\] samples, expected as many in each"):
+        lrp.attribute((x, age[:1]), 1)
+    with pytest.raises(InputError, match="empty tuple"):
+        lrp.attribute((), 1)
+
+
+def test_initial_relevance_is_a_tensor_or_made_of_the_logits():
+    model, x = body(3), scans()
+    lrp = LRP(model, EXACT)
+    first, second = (lrp.attribute(x, target, start="logit") for target in (0, 2))
+    torch.testing.assert_close(lrp.attribute(x, start=lambda z: z * torch.tensor([-1.0, 0, 1])), second - first)
+    given = model(x).detach() * torch.tensor([0.0, 0, 2])
+    torch.testing.assert_close(lrp.attribute(x, start=given), 2 * second)
+    for wrong, message in (
+        (torch.ones(2, 2), r"start gives \(2, 2\), expected a tensor of shape \(2, 3\)"),
+        (lambda z: 3, "start gives int"),
+        (torch.full((2, 3), torch.nan), "NaN or infinite"),
+    ):
+        with pytest.raises(InputError, match=message):
+            lrp.attribute(x, start=wrong)
+    with pytest.raises(InputError, match="it goes without target and layer"):
+        lrp.attribute(x, 1, start=given)
+
+
+def test_how_much_is_conserved_is_said():
+    torch.manual_seed(0)
+    model, x = nn.Sequential(nn.Flatten(), nn.Linear(216, 1)).double().eval(), scans()
+    with torch.no_grad():
+        model[1].weight.copy_(torch.sign(x[0].flatten()) * 1e-4)
+        model[1].bias.fill_(10.0)
+    lrp = LRP(model, EXACT)
+    with pytest.warns(ConservationWarning, match=r"0\.00.* times as much arrives at the inputs"):
+        lrp.attribute(x[:1], start="logit")
+    assert lrp.conserved == pytest.approx(float((x[0].abs().sum() * 1e-4) / model(x[:1])))
+    assert repr(lrp).startswith("LRP(Sequential, 9 rules, of the last start 0.")
+
+
+def attentive():
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(4, 2, 8, batch_first=True)
+
+    class Network(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.encoder, self.fc = nn.Conv3d(1, 4, 3), layer, nn.Linear(4, 2)
+
+        def forward(self, x):
+            return self.fc(self.encoder(self.conv(x).flatten(2).transpose(1, 2)).mean(1))
+
+    return Network().double().eval()
+
+
+def test_attention_by_its_values_and_by_its_softmax():
+    model, x = attentive(), scans(1)
+    values = LRP(model, Composite(EXACT.rules, sums=Epsilon(0.0))).attribute(x, 1, start="logit")
+    torch.testing.assert_close(values, lrp_zero(model, x, 1))
+    softmax = Composite(EXACT.rules, sums=Epsilon(0.0), attention="attn_lrp")
+    assert not torch.allclose(LRP(model, softmax).attribute(x, 1, start="logit"), values)
+    with pytest.raises(InputError, match="unknown way through an attention 'both'"):
+        Composite({}, attention="both")
+
+
+def test_the_softmax_rule_by_hand():
+    # weights s of the tokens q k; out = s v, with v constant: half of R goes to s, all of it on to the logits
+    keys = torch.tensor([[1.0, 0.0], [0.5, 2.0], [-1.0, 1.0]], dtype=torch.float64)
+    v = torch.tensor([[2.0], [1.0], [-3.0]], dtype=torch.float64)
+
+    class Lookup(nn.Module):
+        def forward(self, x):
+            return torch.softmax(x @ keys.T, -1) @ v
+
+    x = torch.tensor([[0.3, -0.7]], dtype=torch.float64)
+    composite = Composite(EXACT.rules, sums=Epsilon(0.0), attention="attn_lrp")
+    got = LRP(Lookup().eval(), composite).attribute(x, start="logit")
+    z = x @ keys.T
+    s = torch.softmax(z, -1)
+    of_weights = s * v.T  # the product with a constant: all goes to the weights
+    of_logits = z * (of_weights - s * of_weights.sum())
+    torch.testing.assert_close(got, x * ((of_logits / z) @ keys))
+
+
+def test_the_first_rule_reaches_both_halves_of_a_shared_encoder():
+    class Siamese(nn.Module):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.conv, self.second, self.fc = nn.Conv3d(1, 2, 2), nn.Conv3d(2, 2, 2), nn.Linear(2, 2)
+
+        def forward(self, x):
+            halves = [self.second(self.conv(half).relu()).relu().mean((2, 3, 4)) for half in (x[..., :3], x[..., 3:])]
+            return self.fc(halves[0] + halves[1])
+
+    model, x = Siamese().double().eval(), torch.rand(1, 1, 4, 4, 6, dtype=torch.float64)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.abs_()
+    x[..., 0, 0, :] = 0  # where the flat rule gives relevance and no other does
+    rules = {nn.Conv3d: AlphaBeta(), nn.Linear: Epsilon()}
+    got = LRP(model, {**rules, 0: Flat()}).attribute(x, 1, start="logit")
+    by_name = LRP(model, {**rules, "conv": Flat()}).attribute(x, 1, start="logit")
+    assert torch.equal(got, by_name)
+    assert bool(got[..., 0, 0, :3].any())
+    assert bool(got[..., 0, 0, 3:].any())
+    # a position that is named goes before that of the first
+    second = LRP(model, {**rules, 0: Flat(), 2: AlphaBeta()}).attribute(x, 1, start="logit")
+    assert not bool(second[..., 0, 0, 3:].any())
+
+
+def test_exact_names_win_over_patterns_and_longer_patterns_over_shorter():
+    rules = {"*": Epsilon(1.0), "conv*": Epsilon(2.0), "conv.first": Epsilon(3.0), "co*": Epsilon(4.0)}
+    for order in (rules, dict(reversed(rules.items()))):
+        composite = Composite(order)
+        found = [composite.rule_for(name, nn.Conv3d) for name in ("conv.first", "conv.second", "come", "head")]
+        assert [rule.epsilon for rule in found] == [3.0, 2.0, 4.0, 1.0]
+
+
+def test_many_threads_with_records_made_at_once():
+    models = [body(2), attentive(), Two().double().eval(), End(torch.sigmoid, 2).eval()]
+
+    def attributions(shared):
+        def job(number):
+            kind = number % 4
+            x = scans(1 + number % 2, seed=number)
+            age = torch.ones(len(x), 1, dtype=torch.float64) if kind == 2 else None
+            lrp = shared[kind] if number % 3 else LRP(models[kind], "epsilon")
+            return lrp.attribute(x, 0, age, start="logit")
+
+        return job
+
+    serial = [attributions([LRP(model, "epsilon") for model in models])(number) for number in range(200)]
+    with ThreadPoolExecutor(8) as pool:
+        parallel = list(pool.map(attributions([LRP(model, "epsilon") for model in models]), range(200)))
+    assert all(torch.equal(a, b) for a, b in zip(serial, parallel, strict=True))
