@@ -19,11 +19,40 @@ Runners = dict[str, Callable[[], object]]
 SMALLEST = (78, 78, 78)  # grid that the published networks take
 
 
+class _First(nn.Module):
+    """A network that returns more than its scores."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor) -> Any:
+        """Return the scores."""
+        return self.inner(x)[0]
+
+
+def _densenet(shape: Shape) -> nn.Module:
+    from monai.networks.nets import DenseNet121
+
+    model: nn.Module = DenseNet121(spatial_dims=3, in_channels=1, out_channels=2)
+    return model
+
+
+def _vit(shape: Shape) -> nn.Module:
+    from monai.networks.nets import ViT
+
+    size = {"hidden_size": 384, "mlp_dim": 1536, "num_layers": 6, "num_heads": 6}
+    return _First(ViT(1, shape, (16, 16, 16), classification=True, num_classes=2, post_activation="", **size))
+
+
+MONAIS = {"densenet121": _densenet, "vit": _vit}  # general networks: residual sums, concatenations, attention
+
+
 def network(shape: Shape, name: str = "ad_cnn") -> nn.Module:
-    """Build a published network for a grid, with the weights and running statistics of a fixed seed."""
+    """Build a published network, or one of MONAI's, for a grid, with weights and running statistics of a fixed seed."""
     torch.manual_seed(0)
     coarse: dict[str, Any] = {"padding": "same"} if min(shape) < min(SMALLEST) else {}
-    model: nn.Module = networks.create(name, shape, **coarse)
+    model: nn.Module = MONAIS[name](shape) if name in MONAIS else networks.create(name, shape, **coarse)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm3d):
             nn.init.normal_(module.running_mean, std=0.3)  # type: ignore[arg-type]

@@ -5,6 +5,7 @@ printed as a markdown table. Where zennit is installed it runs beside, on the ne
 largest difference of its map from ours over ours' largest value. Run on an otherwise idle machine::
 
     OMP_NUM_THREADS=2 python scripts/benchmarks/lrp.py --network ad_cnn --batch 1 4 --repeats 7
+    OMP_NUM_THREADS=2 python scripts/benchmarks/lrp.py --network densenet121 --shape 96 112 96 --batch 1
 """
 
 from __future__ import annotations
@@ -42,7 +43,10 @@ def relevance_runners(model: nn.Module, x: Tensor) -> Runners:
     for method, composite in METHODS.items():
         lrp = LRP(model, composite)
         found[method] = lambda lrp=lrp: lrp.attribute(x, target=_target(model))  # type: ignore[misc]
-    if find_spec("zennit") and not any(isinstance(m, PatchIndividualFilter) for m in model.modules()):
+    foreign = any(
+        isinstance(m, PatchIndividualFilter) or type(m).__module__.startswith("monai") for m in model.modules()
+    )
+    if find_spec("zennit") and not foreign:
         found |= {f"zennit, {method}": run for method, run in of_zennit(model, x).items()}
     return found
 
@@ -85,7 +89,7 @@ def without_norms(model: nn.Module) -> nn.Module:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--network", default="ad_cnn", help="a name of neuroxai.networks (default: ad_cnn)")
+    parser.add_argument("--network", default="ad_cnn", help="a name of neuroxai.networks, densenet121 or vit")
     parser.add_argument("--shape", type=int, nargs=3, default=(96, 114, 96))
     parser.add_argument("--batch", type=int, nargs="+", default=(1, 4))
     parser.add_argument("--repeats", type=int, default=7)
