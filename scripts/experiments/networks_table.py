@@ -334,7 +334,7 @@ def page(found: dict[str, dict[str, list[Any]]]) -> str:
 
 def _cell(word: str, value: Any, reasons: list[str]) -> str:
     if word == "right":
-        return f"{value:.0e}"
+        return f"{value:.0e}" if value else "0"
     if word == "refused":
         short = re.sub(r"(layer|node|module) '[^']*'", r"\1", value)
         short = short.partition(": ")[0] + ": " + " ".join(short.partition(": ")[2].split()[:9])
