@@ -174,7 +174,7 @@ def _holds_modules(value: Any) -> bool:
 
 def warn_if_training(model: nn.Module) -> None:
     """Warn that a model in training mode is explained as it predicts in evaluation mode."""
-    if model.training:
+    if model.training and "eval" not in vars(model):  # an exported program has no modes: its own eval() refuses
         warnings.warn(
             "the model is in training mode; it is explained as in evaluation mode (no dropout, running statistics) and "
             "its mode is left as it is. Call model.eval() to silence this",

@@ -59,7 +59,7 @@ class Network:
         for module in model.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is not None:
                 assert module.running_var is not None
-                module.running_var.uniform_(0.5, 2)
+                module.running_var.mul_(torch.empty_like(module.running_var).uniform_(0.5, 2))
         with torch.no_grad():
             for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
                 if any(part in name for part in _SHIFTS) and tensor.is_floating_point():
@@ -93,7 +93,18 @@ def _monai(name: str, **options: Any) -> Callable[[], nn.Module]:
 
 
 def _efficient(name: str) -> Callable[[], nn.Module]:
-    return lambda: nets.EfficientNetBN(name, pretrained=False, spatial_dims=3, in_channels=1, num_classes=2)
+    def build() -> nn.Module:
+        network: nn.Module = nets.EfficientNetBN(name, pretrained=False, spatial_dims=3, in_channels=1, num_classes=2)
+        norms: list[Any] = [module for module in network.modules() if isinstance(module, nn.BatchNorm3d)]
+        for norm in norms:
+            norm.momentum = None  # statistics of their own activations: of the usual ones no scan comes through
+        with torch.no_grad():
+            network(torch.randn(2, 1, 32, 32, 32))
+        for norm in norms:
+            norm.running_var.clamp_(min=0.3 * float(norm.running_var.mean()))
+        return network
+
+    return build
 
 
 def _vit(**options: Any) -> nn.Module:
@@ -103,8 +114,8 @@ def _vit(**options: Any) -> nn.Module:
 
 
 def _swin(**options: Any) -> nn.Module:
-    twos = (2, 2, 2)
-    encoder = SwinTransformer(1, 12, twos, patch_size=twos, depths=(1, 2, 1, 1), num_heads=(1, 2, 4, 8), **options)
+    encoder = SwinTransformer(in_chans=1, embed_dim=12, window_size=(2,) * 3, patch_size=(2,) * 3, depths=(1, 2, 1, 1),
+                              num_heads=(1, 2, 4, 8), **options)  # fmt: skip
     return written.Written(lambda m, x: m[1](m[0](x)[-1].mean((2, 3, 4))), encoder, nn.Linear(192, 2))
 
 
@@ -134,10 +145,8 @@ def _mvit() -> nn.Module:
 
     first = MSBlockConfig(1, 8, 16, [3, 3, 3], [3, 3, 3], [1, 1, 1], [1, 2, 2])
     second = MSBlockConfig(2, 16, 16, [3, 3, 3], [3, 3, 3], [1, 2, 2], [1, 1, 1])
-    network: nn.Module = MViT(
-        (16, 16), 4, [first, second], residual_pool=True, residual_with_cls_embed=False, rel_pos_embed=True,
-        proj_after_attn=True, num_classes=2,
-    )  # fmt: skip
+    options = {"residual_pool": True, "residual_with_cls_embed": False, "rel_pos_embed": True, "proj_after_attn": True}
+    network: nn.Module = MViT((16, 16), 4, [first, second], **options, num_classes=2)
     return network
 
 
@@ -165,18 +174,17 @@ def _ours(name: str, grid: int = 36, **options: Any) -> Callable[[], nn.Module]:
 _BLOCK = {"init_features": 8, "growth_rate": 4, "block_config": (2, 2), "bn_size": 2}
 _LEVELS = {"channels": (4, 8, 16), "strides": (2, 2, 2)}
 NETWORKS: dict[str, Network] = {
-    **{f"MONAI DenseNet{n}": Network(_monai(f"DenseNet{n}", out_channels=2), _cube(32), large=True)
+    **{f"MONAI DenseNet{n}": Network(
+        _monai(f"DenseNet{n}", out_channels=2, init_features=16, growth_rate=8), _cube(32), large=True)
        for n in (121, 169, 201, 264)},
     "MONAI DenseNet, ELU": Network(_monai("DenseNet", out_channels=2, act="elu", **_BLOCK), _cube(16)),
-    **{f"MONAI ResNet{n}": Network(_resnet(f"resnet{n}"), _cube(16), large=n > 18)
+    **{f"MONAI ResNet{n}": Network(_resnet(f"resnet{n}", widen_factor=0.25), _cube(16), large=n > 34)
        for n in (10, 18, 34, 50, 101, 152, 200)},
-    "MONAI ResNet18, shortcut A": Network(_resnet("resnet18", shortcut_type="A"), _cube(16)),
-    "MONAI ResNet34, shortcut A": Network(_resnet("resnet34", shortcut_type="A"), _cube(16), large=True),
-    **{f"MONAI SEResNet{n}": Network(_monai(f"SEResNet{n}", num_classes=2), _cube(32), large=True)
-       for n in (50, 101, 152)},
-    **{f"MONAI SEResNext{n}": Network(_monai(f"SEResNext{n}", num_classes=2), _cube(32), large=True)
-       for n in (50, 101)},
-    "MONAI SENet154": Network(_monai("SENet154", num_classes=2), _cube(32), large=True),
+    "MONAI ResNet18, shortcut A": Network(_resnet("resnet18", shortcut_type="A", widen_factor=0.25), _cube(16)),
+    "MONAI ResNet34, shortcut A": Network(_resnet("resnet34", shortcut_type="A", widen_factor=0.25), _cube(16)),
+    "MONAI SEResNet50": Network(_monai("SEResNet50", num_classes=2), _cube(32), large=True),
+    **{f"MONAI {name}, one block a stage": Network(_monai(name, layers=(1,) * 4, num_classes=2), _cube(16), large=True)
+       for name in ("SEResNet101", "SEResNet152", "SEResNext50", "SEResNext101", "SENet154")},
     "MONAI SENet, small": Network(
         _monai("SENet", block="se_bottleneck", layers=(1, 1, 1, 1), groups=8, reduction=4, inplanes=16, num_classes=2),
         _cube(32), large=True),

@@ -3,7 +3,7 @@
 
     python scripts/experiments/networks_table.py --out docs/concepts/networks.md
 
-Takes about ten minutes on one core; ``--kept FILE`` keeps what was found, so that a run that was stopped goes on.
+Takes about twenty minutes on one core; ``--kept FILE`` keeps what was found, so that a run that was stopped goes on.
 einops and torchvision are used where they are installed.
 """
 
@@ -281,9 +281,9 @@ def main() -> int:
 HEAD = """# Networks and methods
 
 What every attribution method makes of {networks} networks: MONAI's, torchvision's for videos, ours, and small
-ones that do in Python what tools stumble over. Small grids, random weights, float64. The page is what this
-command writes (the networks: `scripts/experiments/networks.py` and `networks_written.py`; einops and
-torchvision where installed):
+ones that do in Python what tools stumble over. Small grids, few filters in the deep ones, random weights,
+float64. The page is what this command writes (the networks: `scripts/experiments/networks.py` and
+`networks_written.py`; einops and torchvision where installed):
 
 ```bash
 python scripts/experiments/networks_table.py --out docs/concepts/networks.md
@@ -334,7 +334,7 @@ def page(found: dict[str, dict[str, list[Any]]]) -> str:
 
 def _cell(word: str, value: Any, reasons: list[str]) -> str:
     if word == "right":
-        return f"{value:.0e}"
+        return f"{value:.0e}" if value else "0"
     if word == "refused":
         short = re.sub(r"(layer|node|module) '[^']*'", r"\1", value)
         short = short.partition(": ")[0] + ": " + " ".join(short.partition(": ")[2].split()[:9])

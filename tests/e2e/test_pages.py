@@ -42,7 +42,7 @@ ELSEWHERE = {
     "bash scripts/label_test.sh": LABEL,
     "python scripts/verify_bundles.py": "minutes; of one bundle: tests/scripts/test_verify_bundles.py",
     "python scripts/verify_bundles.py OUT/bundle --quick": "a minute: tests/scripts/test_verify_bundles.py",
-    "python scripts/experiments/networks_table.py --out docs/concepts/networks.md": "ten minutes; of one network: "
+    "python scripts/experiments/networks_table.py --out docs/concepts/networks.md": "twenty minutes; of two: "
     "tests/scripts/test_networks_table.py",
     "source scripts/env.sh": ENVIRONMENT,
     "pip install 'neuroxai[prepare,brain]'": ENVIRONMENT,

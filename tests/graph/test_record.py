@@ -6,6 +6,7 @@ import copy
 import functools
 import threading
 import types
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -17,7 +18,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from neuroxai.errors import InputError, UnsupportedLayerError
-from neuroxai.graph.eval_copy import eval_copy
+from neuroxai.graph.eval_copy import eval_copy, warn_if_training
 from neuroxai.graph.execute import execute
 from neuroxai.graph.operations import kind_of, name_of
 from neuroxai.graph.record import record
@@ -321,3 +322,13 @@ def test_records_are_made_while_others_infer():
             thread.join()
     assert not wrong
     assert all(torch.equal(output, wanted) for output in found)
+
+
+def test_an_exported_program_which_has_no_modes_is_no_model_in_training():
+    model = nn.Sequential(nn.Linear(4, 2)).eval()
+    exported = torch.export.export(model, (torch.randn(1, 4),)).module()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_if_training(exported)
+    with pytest.warns(UserWarning, match="in training mode"):
+        warn_if_training(nn.Sequential(nn.Linear(4, 2)))
