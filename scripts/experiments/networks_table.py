@@ -36,7 +36,9 @@ from neuroxai.attribution import create, names
 from neuroxai.errors import NeuroxaiError
 from oracles.lrp_zero import lrp_zero
 
-METHODS = [name for name in names() if name != "region_occlusion"]  # which needs labels
+# region occlusion needs labels; the others are the rules of further columns, one epsilon or several by depth
+_LEFT_OUT = ("region_occlusion", "lrp_eitel2019", "lrp_epsilon_plus_flat", "lrp_epsilon_gamma_box")
+METHODS = [name for name in names() if name not in _LEFT_OUT]
 LIMITS = {"deep_lift": 1e-6}
 LIMIT, CONSERVED = 1e-7, 1e-3  # the stabiliser of the rules takes up to a thousandth
 STEPS = 4
@@ -305,7 +307,8 @@ A number is the largest difference from a reference, over the reference's larges
 - Occlusion: two runs of the network, with one half of the scan at 0 each.
 
 "-": no grid, so the method does not apply. Refusals have numbers, with the reasons below. `region_occlusion`,
-which needs an atlas, does as occlusion.
+which needs an atlas, does as occlusion; `lrp_eitel2019`, `lrp_epsilon_plus_flat` and `lrp_epsilon_gamma_box` are
+the rules of other columns, by depth.
 
 """
 
