@@ -17,9 +17,8 @@ from torch import Tensor, nn
 
 from neuroxai.errors import InputError, NeuroxaiError
 from neuroxai.graph.eval_copy import eval_copy, warn_if_training
-from neuroxai.lrp.targets import Target, check_target, checked_input, class_scores, out_of_memory, target_indices
-
-Inputs = Tensor | tuple[Tensor, ...]
+from neuroxai.lrp.given import Inputs, as_arguments, checked_inputs
+from neuroxai.lrp.targets import Target, check_target, class_scores, out_of_memory, target_indices
 
 
 @dataclass(frozen=True)
@@ -50,17 +49,9 @@ class Given:
     def of(cls, model: nn.Module, inputs: Inputs, target: Target, more: Any = None) -> Given:
         """Check what was given, and warn where the model is in training mode."""
         warn_if_training(model)
-        single = not isinstance(inputs, tuple)
-        tensors = tuple(checked_input(x, model) for x in ((inputs,) if single else inputs))  # type: ignore[arg-type]
-        if not tensors:
-            raise InputError("inputs are an empty tuple; at least one torch.Tensor is expected")
-        batch = len(tensors[0])
-        if any(len(x) != batch for x in tensors):
-            raise InputError(
-                f"inputs hold {', '.join(str(len(x)) for x in tensors)} samples; as many in each are expected"
-            )
-        more = () if more is None else more if isinstance(more, tuple) else (more,)
-        return cls(tensors, more, target, target_indices(target, batch, tensors[0].device), single)
+        tensors = checked_inputs(inputs, model)
+        indices = target_indices(target, len(tensors[0]), tensors[0].device)
+        return cls(tensors, as_arguments(more), target, indices, not isinstance(inputs, tuple))
 
     def own(self) -> Given:
         """Return the same with tensors of its own that gradients reach: the caller's may be of an inference mode."""

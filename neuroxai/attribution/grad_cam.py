@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from neuroxai.attribution.base import Given, Inputs, Method, differentiable
+from neuroxai.attribution.base import Given, Method, differentiable
 from neuroxai.attribution.cam_layer import CamLayer, cam_layer, check_name
 from neuroxai.attribution.guided import guided_backprop
 from neuroxai.attribution.recorded import Recorded
@@ -16,6 +16,7 @@ from neuroxai.errors import UnsupportedLayerError, one_of
 from neuroxai.graph.eval_copy import eval_copy
 from neuroxai.graph.execute import call_of
 from neuroxai.graph.receptive_field import field_centres, placed
+from neuroxai.lrp.given import Inputs
 from neuroxai.lrp.targets import Target, captum_call
 
 Placement = Literal["fields", "stretch"]

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from neuroxai.attribution.base import Given, Inputs, Method, Scores, differentiable
+from neuroxai.attribution.base import Given, Method, Scores, differentiable
 from neuroxai.attribution.options import (
     MOST,
     Baselines,
@@ -24,6 +24,7 @@ from neuroxai.attribution.recorded import Recorded
 from neuroxai.errors import InputError
 from neuroxai.graph.checks import out_of_memory
 from neuroxai.graph.eval_copy import eval_copy
+from neuroxai.lrp.given import Inputs
 from neuroxai.lrp.targets import Target, captum_call
 
 GAP = 0.05  # part of the score's difference that attributions may miss without a word

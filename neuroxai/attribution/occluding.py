@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor, fx, nn
 
-from neuroxai.attribution.base import Given, Inputs, Method, run_network
+from neuroxai.attribution.base import Given, Method, run_network
 from neuroxai.attribution.cone import Cones
 from neuroxai.attribution.cone_boxes import Boxes, windows
 from neuroxai.attribution.cone_record import cones_of
@@ -25,6 +25,7 @@ from neuroxai.graph.eval_copy import eval_copy
 from neuroxai.graph.execute import Executor
 from neuroxai.graph.output_activation import scores_of
 from neuroxai.graph.record import Record, record
+from neuroxai.lrp.given import Inputs
 from neuroxai.lrp.starts import STARTS
 from neuroxai.lrp.targets import Target, captum_call, class_scores, probabilities
 

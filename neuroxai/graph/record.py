@@ -140,7 +140,7 @@ class Recorder(TorchFunctionMode):
                     output = copy(*args, **named)
         except NeuroxaiError:
             raise
-        except Exception as error:
+        except Exception as error:  # whatever the user's code raises; it is the cause of what is raised here
             if out_of_memory(error):
                 raise
             shapes = ", ".join(str(tuple(node.meta["shape"])) for node in sources)
@@ -209,7 +209,7 @@ class Recorder(TorchFunctionMode):
                 return func(*args, **kwargs)
             with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
                 return func(*args, **kwargs)
-        except Exception:
+        except Exception:  # noted for the message, and raised on
             frame = self.layers.running
             what = f"layer {frame.name!r} ({type(frame.module).__name__})" if frame else "the network"
             self.misfit = f"{what}: {misfit(name, args, kwargs)}"

@@ -17,6 +17,21 @@ from neuroxai.lrp.targets import checked_input
 Inputs = Tensor | tuple[Tensor, ...]
 
 
+def checked_inputs(inputs: Inputs, model: nn.Module, half: bool = False) -> tuple[Tensor, ...]:
+    """Return the inputs as a tuple, each checked by `checked_input`, after refusing other numbers of samples."""
+    checked = tuple(checked_input(x, model, half) for x in (inputs if isinstance(inputs, tuple) else (inputs,)))
+    if not checked:
+        raise InputError("inputs are an empty tuple; at least one torch.Tensor is expected")
+    if len({len(x) for x in checked}) > 1:
+        raise InputError(f"inputs hold {', '.join(str(len(x)) for x in checked)} samples; as many in each are expected")
+    return checked
+
+
+def as_arguments(more: Any) -> tuple[Any, ...]:
+    """Return captum's ``additional_forward_args`` as a tuple."""
+    return more if isinstance(more, tuple) else () if more is None else (more,)
+
+
 @dataclass(frozen=True)
 class Given:
     """What the model is called with.
@@ -38,13 +53,7 @@ class Given:
     @classmethod
     def of(cls, inputs: Inputs, model: nn.Module, more: Any = None) -> Given:
         """Check the inputs and put them in order."""
-        several = inputs if isinstance(inputs, tuple) else (inputs,)
-        if not several:
-            raise InputError("inputs are an empty tuple, expected a tensor or a tuple of tensors")
-        checked = tuple(checked_input(x, model, half=True) for x in several)
-        if len({len(x) for x in checked}) > 1:
-            raise InputError(f"inputs hold {[len(x) for x in checked]} samples, expected as many in each")
-        others = more if isinstance(more, tuple) else () if more is None else (more,)
+        checked, others = checked_inputs(inputs, model, half=True), as_arguments(more)
         extra = [value.detach() for value in others if isinstance(value, Tensor)]
         numbers = iter(range(len(checked), len(checked) + len(extra)))
         rest = tuple(_Place(next(numbers)) if isinstance(value, Tensor) else value for value in others)

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers.mutations import damaged
 from neuroxai.atlas.label_tables import read_table
 from neuroxai.atlas.sides import hemispheres, split_side
 from neuroxai.errors import InputError
@@ -82,28 +83,6 @@ def written(form: str, names: dict[int, str] = NAMES) -> str:
     return head.replace("{{", "{") + "".join(row.format(*item) for item in names.items()) + foot.replace("}}", "}")
 
 
-def damaged(text: str, rng: random.Random) -> str:
-    for _ in range(rng.choice((1, 1, 1, 2, 3))):
-        at = rng.randrange(len(text) + 1)
-        lines = text.split("\n")
-        one, two = rng.randrange(len(lines)), rng.randrange(len(lines))
-        kind = rng.randrange(7)
-        if kind < 2:
-            text = text[:at] + rng.choice(INSERTED) + text[at:]
-        elif kind == 2:
-            text = text[:at] + text[at + rng.choice((1, 1, 2, 9)) :]
-        elif kind == 3:
-            lines[one], lines[two] = lines[two], lines[one]
-            text = "\n".join(lines)
-        elif kind == 4:
-            text = "\n".join(lines[:one] + lines[one + 1 :])
-        elif kind == 5:
-            text = "\n".join([*lines[:one], lines[two], *lines[one:]])
-        else:
-            text = re.sub(r"\b\d", lambda m: str(rng.randrange(10)) if rng.random() < 0.1 else m[0], text)
-    return text
-
-
 def tidy(name: str) -> str:
     return re.sub(r"\s+", " ", name).strip()
 
@@ -114,7 +93,7 @@ def test_a_damaged_table_is_refused_or_read_as_others_read_it(tmp_path, form):
     path = tmp_path / "t.txt"
     read = refused = 0
     for _ in range(80):
-        text = damaged(written(form), rng)
+        text = damaged(written(form), rng, INSERTED, r"\b\d")
         path.write_bytes(text.encode())
         try:
             table = read_table(path, VALUES)

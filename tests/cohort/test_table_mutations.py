@@ -11,6 +11,7 @@ from collections import Counter
 
 import pytest
 
+from helpers.mutations import damaged
 from neuroxai.cohort import read_cohort
 from neuroxai.cohort.datalist import load_datalist
 from neuroxai.cohort.table import parse_age
@@ -30,35 +31,6 @@ INSERTED = [
     "\n\n",
 ]
 MISSING = ("", "n/a", "na", "nan", "<na>", "#n/a", "null")
-
-
-def damaged(text, rng, inserted=INSERTED):
-    for _ in range(rng.choice((1, 1, 1, 2, 3))):
-        at = rng.randrange(len(text) + 1)
-        lines = text.split("\n")
-        one, two = rng.randrange(len(lines)), rng.randrange(len(lines))
-        kind = rng.randrange(9)
-        if kind < 2:
-            text = text[:at] + rng.choice(inserted) + text[at:]
-        elif kind == 2:
-            text = text[:at] + text[at + rng.choice((1, 1, 2, 9)) :]
-        elif kind == 3:
-            lines[one], lines[two] = lines[two], lines[one]
-            text = "\n".join(lines)
-        elif kind == 4:
-            text = "\n".join(lines[:one] + lines[one + 1 :])
-        elif kind == 5:
-            text = "\n".join([*lines[:one], lines[two], *lines[one:]])
-        elif kind == 6:
-            text = re.sub(r"\d", lambda m: str(rng.randrange(10)) if rng.random() < 0.1 else m[0], text)
-        elif kind == 7:
-            cells = lines[one].split("\t")
-            rng.shuffle(cells)
-            lines[one] = "\t".join(cells)
-            text = "\n".join(lines)
-        else:
-            text = text.replace("\n", rng.choice(("\r\n", "\r", "\n\n", "\t\n", " \n")))
-    return text
 
 
 def encoded(text, rng):
@@ -106,7 +78,7 @@ def test_a_damaged_participants_table(cohort):
     rng = random.Random(text)
     read = refused = 0
     for _ in range(170):
-        raw = encoded(damaged(text, rng), rng)
+        raw = encoded(damaged(text, rng, INSERTED, table=True), rng)
         (folder / "participants.tsv").write_bytes(raw)
         try:
             found = read_cohort(folder)
@@ -154,7 +126,7 @@ def test_a_damaged_session_table(tmp_path):
     rng = random.Random(7)
     read = 0
     for _ in range(150):
-        raw = encoded(damaged(text, rng), rng)
+        raw = encoded(damaged(text, rng, INSERTED, table=True), rng)
         (tmp_path / "sub-01/sub-01_sessions.tsv").write_bytes(raw)
         try:
             found = read_cohort(tmp_path)
@@ -206,7 +178,7 @@ def test_a_damaged_datalist(tmp_path):
     ]
     read = refused = 0
     for _ in range(400):
-        raw = encoded(damaged(text, rng, inserted), rng)
+        raw = encoded(damaged(text, rng, inserted, table=True), rng)
         (tmp_path / "datalist.json").write_bytes(raw)
         for part in parts:
             try:

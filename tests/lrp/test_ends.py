@@ -102,7 +102,7 @@ def test_several_inputs_each_have_relevance():
     torch.testing.assert_close(delta, model(x, age)[:, 1].detach() - alone.flatten(1).sum(1))
     other = lrp.attribute(x, 1, age + 1, start="logit")  # an argument is no constant of the record
     torch.testing.assert_close(other, lrp_zero(model, x, 1, more=(age + 1,)))
-    with pytest.raises(InputError, match=r"hold \[2, 1\] samples, expected as many in each"):
+    with pytest.raises(InputError, match="inputs hold 2, 1 samples; as many in each are expected"):
         lrp.attribute((x, age[:1]), 1)
     with pytest.raises(InputError, match="empty tuple"):
         lrp.attribute((), 1)
