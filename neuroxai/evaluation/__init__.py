@@ -2,24 +2,31 @@
 
 from neuroxai.evaluation.baselines import Baseline, lesion_load, svm_baseline, svm_holdout
 from neuroxai.evaluation.classification import RocCurve, classification_metrics, confusion, roc_points
-from neuroxai.evaluation.ensemble import Ensemble
-from neuroxai.evaluation.faithfulness import Curve, Faithfulness, faithfulness_test, perturbation_curve
-from neuroxai.evaluation.known_truth import KnownTruth
-from neuroxai.evaluation.localisation import (
+from neuroxai.evaluation.heatmaps.faithfulness import (
+    Curve,
+    Faithfulness,
+    Order,
+    faithfulness_test,
+    perturbation_curve,
+    region_order,
+    voxel_order,
+)
+from neuroxai.evaluation.heatmaps.known_truth import KnownTruth
+from neuroxai.evaluation.heatmaps.localisation import (
     chance_level,
     localisation_metrics,
+    outside_share,
     pointing_game,
     positive_density_ratio,
+    reference_agreement,
     relevance_mass,
     top_intersection,
     voxel_areas,
     with_tolerance,
 )
-from neuroxai.evaluation.perturbation import Order, region_order, voxel_order
-from neuroxai.evaluation.randomisation import RandomisationStep, randomisation_test
-from neuroxai.evaluation.reference import outside_share, reference_agreement
-from neuroxai.evaluation.robustness import Agreement, Sensitivity, agreement, max_sensitivity
-from neuroxai.evaluation.trust import Trust, measure_trust
+from neuroxai.evaluation.heatmaps.randomisation import RandomisationStep, randomisation_test
+from neuroxai.evaluation.heatmaps.robustness import Agreement, Ensemble, Sensitivity, agreement, max_sensitivity
+from neuroxai.evaluation.heatmaps.trust import Trust, measure_trust
 from neuroxai.masks import mask_in_space
 from neuroxai.statistics import Estimate, GroupMeans, TableMeans, delong, wilson
 

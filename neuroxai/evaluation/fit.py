@@ -18,11 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroxai.errors import InputError, SpaceError
-from neuroxai.evaluation.coarse_pose import CoarsePose
 from neuroxai.evaluation.fit_measures import (
     MEASURES,
     QUANTILES,
     Array,
+    CoarsePose,
     ScanSummary,
     block_of,
     from_linear,

@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
 from neuroxai.errors import InputError, SpaceError, UnfitError
-from neuroxai.evaluation.coarse_pose import CoarsePose
 from neuroxai.evaluation.fit import FAR, FITS, FitRecord
-from neuroxai.evaluation.fit_measures import block_of, plateaus_of, summarise
+from neuroxai.evaluation.fit_measures import CoarsePose, block_of, plateaus_of, summarise
 
 SPACING = (8.0, 8.0, 8.0)
 SHAPE = (24, 28, 24)

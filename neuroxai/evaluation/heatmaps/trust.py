@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from neuroxai.errors import InputError
-from neuroxai.evaluation.controls import CONTROLS, controls
-from neuroxai.evaluation.known_truth import KnownTruth
-from neuroxai.evaluation.randomisation import Explanation, randomisation_test
-from neuroxai.evaluation.robustness import agreement, max_sensitivity
+from neuroxai.evaluation.heatmaps.known_truth import KnownTruth
+from neuroxai.evaluation.heatmaps.randomisation import Explanation, randomisation_test
+from neuroxai.evaluation.heatmaps.robustness import agreement, max_sensitivity
 
 if TYPE_CHECKING:
     import pandas as pd
-    from torch import nn
+    from torch import Tensor, nn
 
 JUDGED = ("roc_auc", "relevance_mass", "deletion", "insertion", "region_deletion")
 """Metrics in which a method is held against random maps; greater is better in all."""
@@ -165,3 +164,58 @@ def _rows(
 
 def _maps(maker: Explanation, test: KnownTruth) -> NDArray[np.float64]:
     return np.asarray(maker.attribute(test.scans, target=test.target).detach().double().cpu().numpy())
+
+
+class Noise:
+    """White noise, or noise smoothed by a Gaussian of `sigma` voxels; drawn anew at each call.
+
+    Parameters
+    ----------
+    sigma : float
+        0 for white noise.
+    seed : int
+        Of the first draw.
+    """
+
+    def __init__(self, sigma: float = 0.0, seed: int = 0) -> None:
+        import torch
+
+        self._sigma, self._generator = sigma, torch.Generator().manual_seed(seed)
+
+    def attribute(self, inputs: Tensor, target: Any = None) -> Tensor:
+        """Draw maps shaped like the inputs."""
+        import torch
+        from monai.networks.layers import GaussianFilter
+
+        drawn = torch.randn(inputs.shape, generator=self._generator).to(inputs)
+        if self._sigma == 0:
+            return drawn
+        smooth: Tensor = GaussianFilter(inputs.ndim - 2, self._sigma, approx="sampled").to(inputs)(drawn)
+        return smooth.detach()
+
+
+class Intensity:
+    """The scan's own magnitude: an anatomical picture that every network shares."""
+
+    def attribute(self, inputs: Tensor, target: Any = None) -> Tensor:
+        """Return the inputs' magnitude."""
+        return inputs.detach().abs()
+
+
+class _Seeds:
+    """A seed of its own for each model that a control is made for."""
+
+    def __init__(self, sigma: float, first: int) -> None:
+        self._sigma, self._next = sigma, first
+
+    def __call__(self, model: nn.Module) -> Explanation:
+        self._next += 1
+        return Noise(self._sigma, self._next)
+
+
+def controls(seed: int = 0) -> dict[str, Callable[[nn.Module], Explanation]]:
+    """Return the controls by name: white noise, smooth noise, and the scan itself."""
+    return {"noise": _Seeds(0.0, seed), "smooth noise": _Seeds(3.0, seed + 10**6), "scan": lambda model: Intensity()}
+
+
+CONTROLS = tuple(controls())

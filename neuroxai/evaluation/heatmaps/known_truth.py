@@ -10,10 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroxai.errors import SpaceError
-from neuroxai.evaluation.faithfulness import perturbation_curve, random_areas
-from neuroxai.evaluation.localisation import chance_level, localisation_metrics
-from neuroxai.evaluation.perturbation import Order, region_order, voxel_order
-from neuroxai.evaluation.reference import outside_share
+from neuroxai.evaluation.heatmaps.faithfulness import Order, perturbation_curve, random_areas, region_order, voxel_order
+from neuroxai.evaluation.heatmaps.localisation import chance_level, localisation_metrics, outside_share
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as hnp
 from scipy.ndimage import gaussian_filter
 
 from neuroxai.errors import InputError, SpaceError
-from neuroxai.evaluation.perturbation import filling, region_order, voxel_order
+from neuroxai.evaluation.heatmaps.faithfulness import filling, region_order, voxel_order
 
 SHAPE = (4, 3, 5)
 maps = hnp.arrays(np.float64, SHAPE, elements=st.sampled_from([-1.0, 0.0, 0.5, 2.0]))

@@ -12,7 +12,7 @@ from torch import nn
 
 from neuroxai import attribution
 from neuroxai.errors import InputError
-from neuroxai.evaluation.randomisation import randomisation_test
+from neuroxai.evaluation.heatmaps.randomisation import randomisation_test
 
 SHAPE = (14, 16, 15)
 

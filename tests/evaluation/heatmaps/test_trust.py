@@ -11,7 +11,7 @@ from torch import nn
 from neuroxai.atlas import Atlas
 from neuroxai.errors import InputError, SpaceError
 from neuroxai.evaluation import KnownTruth, localisation_metrics, measure_trust
-from neuroxai.evaluation.controls import Noise, controls
+from neuroxai.evaluation.heatmaps.trust import Noise, controls
 from neuroxai.space import Space
 
 SHAPE = (9, 8, 7)

@@ -12,7 +12,7 @@ from torch import nn
 
 from neuroxai.errors import InputError
 from neuroxai.evaluation import pointing_game, relevance_mass, top_intersection, voxel_areas
-from neuroxai.evaluation.with_quantus import quantus_metric
+from neuroxai.evaluation.heatmaps.with_quantus import quantus_metric
 
 SHAPE = (8, 7, 9)
 installed = importlib.util.find_spec("quantus") is not None

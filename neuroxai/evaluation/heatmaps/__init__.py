@@ -1,0 +1,1 @@
+"""How good heatmaps are: known truth, faithfulness, robustness, randomisation, and one table of them all."""
