@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from neuroxai.attribution.base import Given
 from neuroxai.attribution.gradients import Found, GradientMethod, missed
 from neuroxai.attribution.options import Baselines, baselines_for, check_baselines
 from neuroxai.attribution.recorded import Recorded
@@ -18,8 +17,8 @@ from neuroxai.errors import UnsupportedLayerError
 from neuroxai.graph.checks import check_scores
 from neuroxai.graph.execute import call_of
 from neuroxai.graph.operations import arguments, kind_of
+from neuroxai.lrp.given import Given, class_scores
 from neuroxai.lrp.pooling import AdaptiveMaxPool, MaxPool
-from neuroxai.lrp.targets import class_scores
 
 _WAY_OUT = (
     "deep_lift has no rule for it: it knows linear layers, batch norm with running statistics, elementwise "
@@ -60,7 +59,7 @@ def deep_lift(model: nn.Module, *, baselines: Baselines = 0.0) -> GradientMethod
     def run(copy: nn.Module, given: Given) -> Found:
         network = Recorded.of(copy, given)
         rules = {node: rule for node in network.calls if (rule := _rule(network, node)) is not None}
-        start = baselines_for(given.tensors, baselines)
+        start = baselines_for(given.inputs, baselines)
         with torch.no_grad():
             others = network.inputs[len(start) :]
             read = {source for node in rules for source in node.all_input_nodes}
@@ -73,7 +72,7 @@ def deep_lift(model: nn.Module, *, baselines: Baselines = 0.0) -> GradientMethod
             replaced[node] = partial(rule, [kept[n] for n in node.all_input_nodes], kept[node])
         after, _ = network.run(*network.inputs, replaced=replaced, check=True)
         gradients = given.gradients(after)
-        found = tuple(g * (x - x0) for g, x, x0 in zip(gradients, given.tensors, start, strict=True))
+        found = tuple(g * (x - x0) for g, x, x0 in zip(gradients, given.inputs, start, strict=True))
         ends = [scores.gather(1, given.indices[:, None])[:, 0].detach() for scores in (after, before)]
         lifted = Found(found, *ends)
         worst = missed(lifted)

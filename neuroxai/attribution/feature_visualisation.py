@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from neuroxai.attribution.options import nonnegative_number, positive_integer
 from neuroxai.errors import InputError, one_of
+from neuroxai.graph.checks import out_of_memory
 from neuroxai.graph.eval_copy import eval_copy, warn_if_training
 from neuroxai.lrp.starts import neuron_index
-from neuroxai.lrp.targets import out_of_memory
 
 _START = 0.01  # standard deviation of the noise that the image starts from
 

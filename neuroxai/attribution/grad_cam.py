@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from neuroxai.attribution.base import Given, Method, differentiable
+from neuroxai.attribution.base import Method
 from neuroxai.attribution.cam_layer import CamLayer, cam_layer, check_name
 from neuroxai.attribution.guided import guided_backprop
 from neuroxai.attribution.recorded import Recorded
@@ -16,8 +16,7 @@ from neuroxai.errors import UnsupportedLayerError, one_of
 from neuroxai.graph.eval_copy import eval_copy
 from neuroxai.graph.execute import call_of
 from neuroxai.graph.receptive_field import field_centres, placed
-from neuroxai.lrp.given import Inputs
-from neuroxai.lrp.targets import Target, captum_call
+from neuroxai.lrp.given import Given, Inputs, Target, captum_call, with_gradients
 
 Placement = Literal["fields", "stretch"]
 PLACEMENTS = ("fields", "stretch")
@@ -92,21 +91,19 @@ class GradCam(Method):
         UnsupportedLayerError
             If the network cannot be recorded, or where the layer's cells lie not be followed.
         """
-        given = Given.of(self.model, inputs, target, additional_forward_args)
-        with differentiable(given.tensors[0].device):
+        given = Given.of(self.model, inputs, additional_forward_args, target)
+        with with_gradients(given.device):
             given = given.own()
             with torch.no_grad():
                 network = Recorded.of(eval_copy(self.model), given)
-            maps = [
-                self._map(network, given, *pair) for pair in zip(given.tensors, network.record.inputs, strict=False)
-            ]
+            maps = [self._map(network, given, *pair) for pair in zip(given.inputs, network.record.inputs, strict=False)]
         fine, coarse = (given.formatted(each) for each in zip(*maps, strict=True))
         return (fine, coarse) if return_coarse else fine
 
     def _map(self, network: Recorded, given: Given, x: Tensor, source: fx.Node) -> tuple[Tensor, Tensor]:
         """Return the map of one input, on its grid and on the layer's."""
         network = network.of_input(source)
-        if x.ndim < 3 and len(given.tensors) > 1:
+        if x.ndim < 3 and len(given.inputs) > 1:
             return torch.zeros_like(x), torch.zeros_like(x)
         layer = cam_layer(network, x, self.layer)
         if layer.cells is not source and layer.cells not in network.calls:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from neuroxai.attribution.base import Given, Method, Scores, differentiable
+from neuroxai.attribution.base import Method, Scores
 from neuroxai.attribution.options import (
     MOST,
     Baselines,
@@ -24,8 +24,7 @@ from neuroxai.attribution.recorded import Recorded
 from neuroxai.errors import InputError
 from neuroxai.graph.checks import out_of_memory
 from neuroxai.graph.eval_copy import eval_copy
-from neuroxai.lrp.given import Inputs
-from neuroxai.lrp.targets import Target, captum_call
+from neuroxai.lrp.given import Given, Inputs, Target, captum_call, with_gradients
 
 GAP = 0.05  # part of the score's difference that attributions may miss without a word
 
@@ -97,8 +96,8 @@ class GradientMethod(Method):
         """
         if return_convergence_delta and not self._complete:
             raise InputError("attributions of this method need not add up: it has no convergence delta to return")
-        given = Given.of(self.model, inputs, target, additional_forward_args)
-        with differentiable(given.tensors[0].device):
+        given = Given.of(self.model, inputs, additional_forward_args, target)
+        with with_gradients(given.device):
             found = self._run(eval_copy(self.model), given.own())
         formatted = given.formatted(found.attributions)
         worst = missed(found)
@@ -138,7 +137,7 @@ def missed(found: Found) -> str:
 
 def plain_gradients(copy: nn.Module, given: Given) -> tuple[Tensor, ...]:
     """Return the gradients of the classes' scores; from a record where the network itself gives none."""
-    outputs = Scores(copy, given)(*given.tensors, *given.more)
+    outputs = Scores(copy, given)(*given.inputs, *given.more)
     try:
         return given.gradients(outputs)
     except RuntimeError as error:  # reentrant checkpoints refuse
@@ -166,7 +165,7 @@ def gradient_x_input(model: nn.Module) -> GradientMethod:
     """Gradient times input (Shrikumar 2016)."""
 
     def run(copy: nn.Module, given: Given) -> Found:
-        return Found(tuple(g * x for g, x in zip(plain_gradients(copy, given), given.tensors, strict=True)))
+        return Found(tuple(g * x for g, x in zip(plain_gradients(copy, given), given.inputs, strict=True)))
 
     return GradientMethod(model, run)
 
@@ -206,14 +205,14 @@ def smooth_grad(
 
     def run(copy: nn.Module, given: Given) -> Found:
         generator = torch.Generator().manual_seed(seed)
-        levels = [stdevs * (x.flatten(1).amax(1) - x.flatten(1).amin(1)).detach() for x in given.tensors]
-        total = [torch.zeros_like(x) for x in given.tensors]
+        levels = [stdevs * (x.flatten(1).amax(1) - x.flatten(1).amin(1)).detach() for x in given.inputs]
+        total = [torch.zeros_like(x) for x in given.inputs]
         for _ in range(nt_samples):
             noisy = []
-            for x, level in zip(given.tensors, levels, strict=True):
+            for x, level in zip(given.inputs, levels, strict=True):
                 noise = torch.randn(x.shape[1:], generator=generator, dtype=torch.float32).to(x)
                 noisy.append(x.detach() + level.view(-1, *[1] * (x.ndim - 1)) * noise)
-            leaves = replace(given, tensors=tuple(x.requires_grad_(True) for x in noisy))
+            leaves = replace(given, inputs=tuple(x.requires_grad_(True) for x in noisy))
             total = [a + b for a, b in zip(total, plain_gradients(copy, leaves), strict=True)]
         return Found(sized([one / nt_samples for one in total], absolute))
 
@@ -242,18 +241,18 @@ def integrated_gradients(model: nn.Module, *, n_steps: int = 50, baselines: Base
     check_baselines(baselines)
 
     def run(copy: nn.Module, given: Given) -> Found:
-        scores, start = Scores(copy, given), baselines_for(given.tensors, baselines)
+        scores, start = Scores(copy, given), baselines_for(given.inputs, baselines)
         with torch.no_grad():
-            ends = [scores(*x, *given.more).gather(1, given.indices[:, None])[:, 0] for x in (given.tensors, start)]
+            ends = [scores(*x, *given.more).gather(1, given.indices[:, None])[:, 0] for x in (given.inputs, start)]
         total = [torch.zeros_like(x) for x in start]
         for place, weight in zip(*np.polynomial.legendre.leggauss(n_steps), strict=True):
             points = (
-                x0 + (1 + float(place)) / 2 * (x.detach() - x0) for x, x0 in zip(given.tensors, start, strict=True)
+                x0 + (1 + float(place)) / 2 * (x.detach() - x0) for x, x0 in zip(given.inputs, start, strict=True)
             )
-            there = replace(given, tensors=tuple(point.requires_grad_(True) for point in points))
+            there = replace(given, inputs=tuple(point.requires_grad_(True) for point in points))
             slopes = plain_gradients(copy, there)
             total = [a + float(weight) / 2 * b for a, b in zip(total, slopes, strict=True)]
-        found = tuple(a * (x.detach() - x0) for a, x, x0 in zip(total, given.tensors, start, strict=True))
+        found = tuple(a * (x.detach() - x0) for a, x, x0 in zip(total, given.inputs, start, strict=True))
         return Found(found, *ends)
 
     return GradientMethod(model, run, complete=True)

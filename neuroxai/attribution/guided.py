@@ -7,11 +7,11 @@ from typing import Any
 
 from torch import fx, nn
 
-from neuroxai.attribution.base import Given
 from neuroxai.attribution.gradients import Found, GradientMethod, sized
 from neuroxai.attribution.recorded import Recorded
 from neuroxai.graph.execute import call_of
 from neuroxai.graph.operations import kind_of
+from neuroxai.lrp.given import Given
 
 _WAY_OUT = (
     "guided_backprop knows ReLU and ELU as the only activations; any other would keep its plain gradient. Use saliency "

@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor, fx, nn
 
-from neuroxai.attribution.base import Given, Method, run_network
+from neuroxai.attribution.base import Method, run_network
 from neuroxai.attribution.cone import Cones
 from neuroxai.attribution.cone_boxes import Boxes, windows
 from neuroxai.attribution.cone_record import cones_of
@@ -25,9 +25,8 @@ from neuroxai.graph.eval_copy import eval_copy
 from neuroxai.graph.execute import Executor
 from neuroxai.graph.output_activation import scores_of
 from neuroxai.graph.record import Record, record
-from neuroxai.lrp.given import Inputs
+from neuroxai.lrp.given import Given, Inputs, Target, captum_call, class_scores, probabilities
 from neuroxai.lrp.starts import STARTS
-from neuroxai.lrp.targets import Target, captum_call, class_scores, probabilities
 
 Recompute = Literal["auto", "cone", "all"]
 _RECOMPUTE = ("auto", "cone", "all")
@@ -114,7 +113,8 @@ class _Network:
         self.link: str | None = None
         self._checked = False
         self._independent: bool | None = None
-        tensors, more = given.sample(0)
+        first = given.sample(0)
+        tensors, more = first.inputs, first.more
         try:
             self.record = record(eval_copy(model), (*tensors, *more))
             self.scores, self.link, _ = scores_of(self.record)
@@ -238,9 +238,9 @@ class OcclusionMethod(Method):
             If the model is in training mode; it is explained as in evaluation mode.
         """
         given, found = self._drops(inputs, target, additional_forward_args)
-        maps = (self._painted(*pair, x.shape[2:]) for x, pair in zip(given.tensors, found, strict=True))
+        maps = (self._painted(*pair, x.shape[2:]) for x, pair in zip(given.inputs, found, strict=True))
         return given.formatted(
-            [one[:, None].expand(x.shape).clone() for x, one in zip(given.tensors, maps, strict=True)]
+            [one[:, None].expand(x.shape).clone() for x, one in zip(given.inputs, maps, strict=True)]
         )
 
     def _parts(self, x: Tensor) -> Any:
@@ -253,16 +253,16 @@ class OcclusionMethod(Method):
 
     def _drops(self, inputs: Inputs, target: Target, more: Any) -> tuple[Given, list[tuple[Tensor, Any]]]:
         """Return, for each input, the drop of each sample's score for each part, (batch, parts), and the parts."""
-        given = Given.of(self.model, inputs, target, more)
-        for x in given.tensors:
+        given = Given.of(self.model, inputs, more, target)
+        for x in given.inputs:
             if x.ndim < 3:
                 raise InputError(
                     f"inputs have shape {tuple(x.shape)}; occlusion expects (batch, channels, *spatial). Give values "
                     "without a grid as additional_forward_args"
                 )
-        with torch.inference_mode(False), torch.no_grad(), torch.autocast(given.tensors[0].device.type, enabled=False):
+        with torch.inference_mode(False), torch.no_grad(), torch.autocast(given.inputs[0].device.type, enabled=False):
             given = given.own()
-            what = [self._parts(x) for x in given.tensors]
+            what = [self._parts(x) for x in given.inputs]
             network = _Network(self.model, given, self._options.recompute)
             rows: list[list[Tensor]] = [[] for _ in what]
             for sample in range(len(given.indices)):
@@ -275,8 +275,8 @@ class OcclusionMethod(Method):
 
         Zero without a run for parts that hold the replacing value already.
         """
-        tensors, more = given.sample(sample)
-        tensors = tuple(x.detach() for x in tensors)
+        one = given.sample(sample)
+        tensors, more = tuple(x.detach() for x in one.inputs), one.more
         x, index = tensors[place], int(given.indices[sample])
         outputs, cones = network.cones(tensors, more, place, self._options.recompute)
         score = self._score(given.scores(outputs), network.link)[:, index]

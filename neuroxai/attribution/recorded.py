@@ -8,7 +8,6 @@ from typing import Any
 
 from torch import Tensor, fx, nn
 
-from neuroxai.attribution.base import Given
 from neuroxai.errors import UnsupportedLayerError
 from neuroxai.graph.checks import check_scores
 from neuroxai.graph.execute import Executor
@@ -16,7 +15,7 @@ from neuroxai.graph.names import describe
 from neuroxai.graph.operations import arguments, kind_of
 from neuroxai.graph.output_activation import scores_of
 from neuroxai.graph.record import Record, record
-from neuroxai.lrp.targets import class_scores
+from neuroxai.lrp.given import Given, class_scores
 
 _LINEAR = {"reshape", "permute", "pick", "pieces", "cat", "pad", "same", "cast", "resize", "average", "sum"}
 _MEMORY = {"as_memory", "as_strided_scatter"}
@@ -55,12 +54,11 @@ class Recorded:
         UnsupportedLayerError
             If the scores cannot be followed back to the inputs.
         """
-        found = record(copy, (*given.tensors, *given.more))
+        found = record(copy, given.arguments)
         given.scores(found.output)
         scores, *_ = scores_of(found)
-        more = tuple(value for value in given.more if isinstance(value, Tensor))
-        calls, reached = _between(found, found.inputs[: len(given.tensors)], scores)
-        return cls(found, (*given.tensors, *more), scores, calls, reached)
+        calls, reached = _between(found, found.inputs[: len(given.inputs)], scores)
+        return cls(found, given.tensors, scores, calls, reached)
 
     def of_input(self, source: fx.Node) -> Recorded:
         """Return the same as seen from one input."""

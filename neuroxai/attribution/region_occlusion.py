@@ -15,7 +15,7 @@ from neuroxai.atlas import Atlas
 from neuroxai.attribution.cone_boxes import windows
 from neuroxai.attribution.occluding import OcclusionMethod, Options, Recompute
 from neuroxai.errors import InputError, SpaceError
-from neuroxai.lrp.targets import Target
+from neuroxai.lrp.given import Target
 
 Labels = Atlas | Tensor | NDArray[np.integer]
 

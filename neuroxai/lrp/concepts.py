@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from neuroxai.errors import InputError, one_of
+from neuroxai.lrp.given import is_index
 from neuroxai.lrp.plan import Plan
 from neuroxai.lrp.starts import find
 from neuroxai.lrp.steps import Step, Values
-from neuroxai.lrp.targets import is_index
 
 Conditions = Mapping[str, int | Sequence[int]] | None
 ORDERS = ("absolute", "signed")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -13,21 +12,19 @@ from torch import Tensor, nn
 
 from neuroxai.errors import InputError
 from neuroxai.graph.checks import check_scores
-from neuroxai.graph.eval_copy import eval_copy, in_single, unwrapped, warn_if_training
+from neuroxai.graph.eval_copy import eval_copy, in_single, unwrapped
 from neuroxai.graph.record import record
 from neuroxai.lrp.composites import Composite, named_composite
 from neuroxai.lrp.concepts import Arrivals, Conditions, Probe, Ranking, check_order, conditioned, masked, ranked
 from neuroxai.lrp.each import Hidden, explained_each
-from neuroxai.lrp.given import Given, Inputs, calm
+from neuroxai.lrp.given import Given, Inputs, Records, Target, captum_call, without_gradients
 from neuroxai.lrp.parts import Rule
 from neuroxai.lrp.plan import Plan, fused, make_plan, own_output
 from neuroxai.lrp.report import Conservation, ConservationWarning, Ledger, total
 from neuroxai.lrp.run import Watch, backward, forward
 from neuroxai.lrp.starts import Neuron, Start, layer_names, numbered
-from neuroxai.lrp.targets import Target, captum_call
 
 Beginning = Literal["logit", "probability"] | Tensor | Callable[[Tensor], Tensor]
-_MOST_RECORDS = 8  # shapes of input that are kept
 
 
 class LRP(Attribution):  # type: ignore[misc]  # captum is untyped
@@ -68,7 +65,7 @@ class LRP(Attribution):  # type: ignore[misc]  # captum is untyped
         super().__init__(model)
         self.model = model
         self.conserved: float | None = None
-        self._known: OrderedDict[tuple[Any, ...] | None, _Known] = OrderedDict()
+        self._records: Records[_Known] = Records(model)
         self._last: _Known | None = None
 
     @property
@@ -88,9 +85,8 @@ class LRP(Attribution):  # type: ignore[misc]  # captum is untyped
 
     def record(self, inputs: Inputs, additional_forward_args: Any = None) -> LRP:
         """Record what the network computes for inputs of this shape, and refuse what has no rule; returns itself."""
-        warn_if_training(self.model)
-        given = Given.of(inputs, self.model, additional_forward_args)
-        with calm(given.device):
+        given = Given.of(self.model, inputs, additional_forward_args, half=True)
+        with without_gradients(given.device):
             self._forward(given, Start(), None)
         return self
 
@@ -197,9 +193,8 @@ class LRP(Attribution):  # type: ignore[misc]  # captum is untyped
         InputError
             As `attribute`, when the first neuron is asked for.
         """
-        warn_if_training(self.model)
-        given = Given.of(inputs, self.model)
-        with calm(given.device):
+        given = Given.of(self.model, inputs, half=True)
+        with without_gradients(given.device):
             plan, given, output, kept = self._forward(given, Start(layer=layer), conditions)
         # not inside the block: a caller would run in its modes between two neurons
         yield from explained_each(plan, given.tensors[0], output, kept, layer, neurons, unwrapped(self.model))
@@ -241,17 +236,15 @@ class LRP(Attribution):  # type: ignore[misc]  # captum is untyped
         probe: str | None = None, more: Any = None,
     ) -> tuple[Any, Tensor]:  # fmt: skip
         """Explain; `watch` sees the backward pass step by step, or behind the layer `probe` with all else fused."""
-        warn_if_training(self.model)
-        given = Given.of(inputs, self.model, more)
-        indices = begin.indices(given.tensors[0])
-        with calm(given.device):
+        given = Given.of(self.model, inputs, more, begin.target, half=True)
+        with without_gradients(given.device):
             plan, given, output, kept = self._forward(given, begin, conditions, watch, probe)
-            seed = begin.seed(output, indices, plan.link, unwrapped(self.model))
-            relevance = backward(plan, kept, seed, given.tensors, watch)[: given.explained]
-            delta = total(seed.reshape(len(given.tensors[0]), -1)) - sum(map(total, relevance))
+            seed = begin.seed(output, given.indices, plan.link, unwrapped(self.model))
+            relevance = backward(plan, kept, seed, given.tensors, watch)[: len(given.inputs)]
+            delta = total(seed.reshape(len(given.inputs[0]), -1)) - sum(map(total, relevance))
         if probe is None:
             self._note_conserved(float(total(seed).sum()), float(delta.sum()))
-        return (relevance[0] if isinstance(inputs, Tensor) else tuple(relevance)), delta
+        return given.formatted(relevance), delta
 
     def _note_conserved(self, start: float, lost: float) -> None:
         if start == 0:
@@ -269,7 +262,7 @@ class LRP(Attribution):  # type: ignore[misc]  # captum is untyped
         self, given: Given, begin: Start, conditions: Conditions, watch: Watch | None = None, probe: str | None = None
     ) -> tuple[Plan, Given, Tensor, dict[str, Any]]:
         """Run the network up to where relevance starts: the plan, its input, its result, what the way back needs."""
-        known = self._known.get(given.key(self.model))
+        known = self._records.find(given)
         fresh = None
         if known is None:
             known, fresh = self._recorded(given)
@@ -287,19 +280,14 @@ class LRP(Attribution):  # type: ignore[misc]  # captum is untyped
 
     def _recorded(self, given: Given) -> tuple[_Known, Callable[[Tensor], None]]:
         """Record the network, and return what keeps the record once its output was held against the model's."""
-        copy, key, half = eval_copy(self.model), given.key(self.model), given.half
-        given = given.in_single()
-        found = record(in_single(copy) if half else copy, given.arguments())
+        copy, single = eval_copy(self.model), given.in_single()
+        found = record(in_single(copy) if given.half else copy, single.arguments)
         known = _Known(numbered(make_plan(found, self.composite)))
         reference = found.output
 
         def verified(scores: Tensor) -> None:
-            check_scores(own_output(known.plan, scores, given.tensors), reference)
-            # a record that belongs to this scan, or to weights that were cast, serves this call alone
-            if key is not None and not found.of_one_scan and not half:
-                self._known[key] = known
-                while len(self._known) > _MOST_RECORDS:
-                    self._known.popitem(last=False)
+            check_scores(own_output(known.plan, scores, single.tensors), reference)
+            self._records.keep(given, found, known)
             self._last = known
 
         return known, verified

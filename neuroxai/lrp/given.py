@@ -1,107 +1,315 @@
-"""What a model is called with: the inputs that are explained, and what else its forward takes."""
+"""What a model is called with: the inputs that are explained, what else its forward takes, and the classes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+import math
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Generic, ParamSpec, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from neuroxai.errors import InputError
-from neuroxai.graph.eval_copy import HALF, unwrapped
-from neuroxai.lrp.targets import checked_input
+from neuroxai.graph.eval_copy import HALF, unwrapped, warn_if_training
+from neuroxai.graph.record import Record
 
 Inputs = Tensor | tuple[Tensor, ...]
+Target = int | Sequence[int] | Tensor | None
+P = ParamSpec("P")
+R = TypeVar("R")
+Made = TypeVar("Made")
+_MOST_RECORDS = 8  # shapes of input that are kept
 
 
-def checked_inputs(inputs: Inputs, model: nn.Module, half: bool = False) -> tuple[Tensor, ...]:
-    """Return the inputs as a tuple, each checked by `checked_input`, after refusing other numbers of samples."""
-    checked = tuple(checked_input(x, model, half) for x in (inputs if isinstance(inputs, tuple) else (inputs,)))
-    if not checked:
-        raise InputError("inputs are an empty tuple; at least one torch.Tensor is expected")
-    if len({len(x) for x in checked}) > 1:
-        raise InputError(f"inputs hold {', '.join(str(len(x)) for x in checked)} samples; as many in each are expected")
-    return checked
+def captum_call(function: Callable[P, R]) -> Callable[P, R]:
+    """Make an ``attribute`` as captum's own are: its NoiseTunnel asks for the function that was wrapped."""
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        return function(*args, **kwargs)
+
+    return call
 
 
-def as_arguments(more: Any) -> tuple[Any, ...]:
-    """Return captum's ``additional_forward_args`` as a tuple."""
-    return more if isinstance(more, tuple) else () if more is None else (more,)
+def checked_input(inputs: Tensor, model: nn.Module, half: bool = False) -> Tensor:
+    """Return the inputs detached, after refusing what no method can explain.
+
+    Parameters
+    ----------
+    inputs : torch.Tensor
+        (batch, channels, *spatial) or (batch, features), float32 or float64, on the model's device.
+    model : torch.nn.Module
+        The network, for its device and dtype.
+    half : bool
+        Let float16 and bfloat16 through, for methods that compute in float32 by themselves.
+
+    Raises
+    ------
+    InputError
+        For anything but a finite, non-empty batch of the model's dtype and device.
+    """
+    if not isinstance(inputs, Tensor):
+        raise InputError(f"inputs are a {type(inputs).__name__}; one torch.Tensor (batch, channels, ...) is wanted")
+    if inputs.ndim < 2 or inputs.numel() == 0:
+        raise InputError(f"inputs have shape {tuple(inputs.shape)}; a non-empty batch (batch, channels, ...) is wanted")
+    if inputs.dtype not in (torch.float32, torch.float64) and not (half and inputs.dtype in HALF):
+        raise InputError(f"inputs are {inputs.dtype}; float32 or float64 is wanted: inputs.float(), model.float()")
+    for name, parameter in model.named_parameters():
+        if parameter.dtype != inputs.dtype or parameter.device != inputs.device:
+            raise InputError(
+                f"inputs are {inputs.dtype} on {inputs.device}, but parameter {name!r} is {parameter.dtype} on "
+                f"{parameter.device}; bring both to the same dtype and device with .to()"
+            )
+    inputs = inputs.detach()
+    low, high = torch.aminmax(inputs)  # one pass; NaN and infinity come through
+    if not math.isfinite(low) or not math.isfinite(high):
+        count = int((~torch.isfinite(inputs)).sum())
+        raise InputError(f"inputs hold {count} values that are NaN or infinite; repair the scan before explaining it")
+    return inputs
+
+
+def class_scores(outputs: object) -> Tensor:
+    """Return the network's output as (batch, outputs).
+
+    Raises
+    ------
+    InputError
+        If the output is no tensor, has other dimensions or is not finite.
+    """
+    if not isinstance(outputs, Tensor):
+        raise InputError(
+            f"the network returns a {type(outputs).__name__}; wrap it so that it returns one tensor of scores"
+        )
+    if outputs.ndim == 1:
+        outputs = outputs[:, None]
+    if outputs.ndim != 2:
+        raise InputError(f"the network's output has shape {tuple(outputs.shape)}; (batch, classes) is wanted")
+    if not bool(torch.isfinite(outputs).all()):
+        raise InputError("the network's output is NaN or infinite for this input; check its weights")
+    return outputs
+
+
+def probabilities(scores: Tensor, link: str | None) -> Tensor:
+    """Return the probabilities of scores (batch, outputs): by the network's own link, else softmax (one: sigmoid)."""
+    sigmoid = link == "sigmoid" or (link is None and scores.shape[1] == 1)
+    return scores.sigmoid() if sigmoid else scores.softmax(1)
+
+
+def target_indices(target: Target, batch: int, device: torch.device) -> Tensor:
+    """Return one class index a sample, shape (batch,), not yet held against the number of outputs.
+
+    Raises
+    ------
+    InputError
+        If the target is neither an integer nor one integer a sample.
+    """
+    wanted = f"an integer or one integer for each of the {batch} samples is wanted"
+    if target is None:
+        return torch.zeros(batch, dtype=torch.long, device=device)
+    if isinstance(target, Tensor | np.ndarray):
+        indices = torch.as_tensor(target, device=device)
+    elif isinstance(target, list | tuple) and all(is_index(t) for t in target):
+        indices = torch.tensor([int(t) for t in target], dtype=torch.long, device=device)
+    elif is_index(target):
+        indices = torch.tensor(target, device=device)
+    else:
+        raise InputError(f"target is {target!r}; {wanted}")
+    if indices.dtype == torch.bool or indices.is_floating_point() or indices.is_complex():
+        raise InputError(f"target has dtype {indices.dtype}; {wanted}")
+    if indices.ndim == 0:
+        indices = indices.expand(batch)
+    if indices.shape != (batch,):
+        raise InputError(f"target has shape {tuple(indices.shape)}; {wanted}")
+    return indices.long()
+
+
+def check_target(target: Target, indices: Tensor, outputs: int) -> None:
+    """Refuse targets that the network does not have.
+
+    Raises
+    ------
+    InputError
+        Naming the number of outputs.
+    """
+    if target is None and outputs > 1:
+        raise InputError(f"target is None, but the network has {outputs} outputs; give target=0 to {outputs - 1}")
+    wrong = indices[(indices < 0) | (indices >= outputs)]
+    if wrong.numel():
+        has = "1 output: target must be 0 or None" if outputs == 1 else f"{outputs} outputs: 0 to {outputs - 1}"
+        raise InputError(f"target {int(wrong[0])} does not exist; the network has {has}")
+
+
+def is_index(value: object) -> bool:
+    """Whether a value is an integer (True and False are none)."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 @dataclass(frozen=True)
 class Given:
-    """What the model is called with.
+    """What one call of ``attribute`` is given, checked.
 
     Attributes
     ----------
-    tensors : tuple of torch.Tensor
-        The inputs that are explained, then all other tensors.
-    explained : int
-        How many are explained.
-    rest : tuple
-        The model's arguments, with the numbers of tensors in their places.
+    inputs : tuple of torch.Tensor
+        The inputs that are explained, detached.
+    more : tuple
+        Further arguments of the model's forward; tensors among them detached.
+    target : int, sequence of int, torch.Tensor or None
+        As the caller gave it, for messages.
+    indices : torch.Tensor, shape (batch,)
+        The classes.
+    single : bool
+        Whether one tensor was given, not a tuple.
     """
 
-    tensors: tuple[Tensor, ...]
-    explained: int
-    rest: tuple[Any, ...]
+    inputs: tuple[Tensor, ...]
+    more: tuple[Any, ...]
+    target: Target
+    indices: Tensor
+    single: bool
 
     @classmethod
-    def of(cls, inputs: Inputs, model: nn.Module, more: Any = None) -> Given:
-        """Check the inputs and put them in order."""
-        checked, others = checked_inputs(inputs, model, half=True), as_arguments(more)
-        extra = [value.detach() for value in others if isinstance(value, Tensor)]
-        numbers = iter(range(len(checked), len(checked) + len(extra)))
-        rest = tuple(_Place(next(numbers)) if isinstance(value, Tensor) else value for value in others)
-        tensors = tuple(x.clone() if x.is_inference() else x for x in (*checked, *extra))
-        return cls(tensors, len(checked), rest)
+    def of(cls, model: nn.Module, inputs: Inputs, more: Any = None, target: Target = None, half: bool = False) -> Given:
+        """Check what was given, and warn where the model is in training mode.
+
+        Parameters
+        ----------
+        model : torch.nn.Module
+            The network.
+        inputs, more, target
+            As captum's ``attribute(inputs, target, additional_forward_args)`` takes them.
+        half : bool
+            Let float16 and bfloat16 through, for methods that compute in float32 by themselves.
+
+        Raises
+        ------
+        InputError
+            For what no method can explain.
+        """
+        warn_if_training(model)
+        single = not isinstance(inputs, tuple)
+        checked = tuple(checked_input(x, model, half) for x in (inputs if isinstance(inputs, tuple) else (inputs,)))
+        if not checked:
+            raise InputError("inputs are an empty tuple; at least one torch.Tensor is expected")
+        if len({len(x) for x in checked}) > 1:
+            sizes = ", ".join(str(len(x)) for x in checked)
+            raise InputError(f"inputs hold {sizes} samples; as many in each are expected")
+        others = more if isinstance(more, tuple) else () if more is None else (more,)
+        given = cls(checked, others, target, target_indices(target, len(checked[0]), checked[0].device), single)
+        with torch.inference_mode(False):
+            return given.each(lambda x: x.clone() if x.is_inference() else x.detach())
 
     @property
     def device(self) -> torch.device:
         """Where the inputs are."""
-        return self.tensors[0].device
+        return self.inputs[0].device
 
     @property
     def half(self) -> bool:
         """Whether the inputs are in half precision."""
-        return self.tensors[0].dtype in HALF
+        return self.inputs[0].dtype in HALF
+
+    @property
+    def arguments(self) -> tuple[Any, ...]:
+        """The arguments of the model's forward."""
+        return (*self.inputs, *self.more)
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """All tensors among them: the inputs that are explained first."""
+        return tuple(value for value in self.arguments if isinstance(value, Tensor))
+
+    def each(self, function: Callable[[Tensor], Tensor]) -> Given:
+        """Return the same with each tensor of the arguments passed through a function."""
+        more = tuple(function(value) if isinstance(value, Tensor) else value for value in self.more)
+        return replace(self, inputs=tuple(map(function, self.inputs)), more=more)
+
+    def own(self, gradients: bool = True) -> Given:
+        """Return the same with tensors that nobody else holds or writes into; gradients reach the inputs."""
+        own = replace(self.each(torch.clone), indices=self.indices.clone())
+        return replace(own, inputs=tuple(x.requires_grad_(gradients) for x in own.inputs))
 
     def in_single(self) -> Given:
         """Return the same in single precision, where it is in half."""
-        if not self.half:
-            return self
-        return replace(self, tensors=tuple(x.float() if x.dtype in HALF else x for x in self.tensors))
+        return self.each(lambda x: x.float() if x.dtype in HALF else x) if self.half else self
 
-    def arguments(self) -> tuple[Any, ...]:
-        """Return the arguments of the model's forward."""
-        rest = (self.tensors[value.number] if isinstance(value, _Place) else value for value in self.rest)
-        return (*self.tensors[: self.explained], *rest)
+    def sample(self, index: int) -> Given:
+        """Return one sample; arguments of another length than the batch belong to all."""
+        batch = len(self.inputs[0])
+        one = self.each(lambda x: x[index : index + 1] if x.ndim and len(x) == batch else x)
+        return replace(one, indices=self.indices[index : index + 1])
 
     def key(self, model: nn.Module) -> tuple[Any, ...] | None:
         """Return what a record belongs to: shapes, types, devices, parameters; None where that cannot be told."""
         model = unwrapped(model)
         shapes = tuple((x.shape, x.dtype, x.device) for x in self.tensors)
-        key = (shapes, self.rest, tuple(map(id, (*model.parameters(), *model.buffers()))))
+        rest = tuple(Tensor if isinstance(value, Tensor) else value for value in self.more)
+        key = (len(self.inputs), shapes, rest, tuple(map(id, (*model.parameters(), *model.buffers()))))
         try:
             hash(key)
         except TypeError:
             return None
         return key
 
+    def scores(self, outputs: object) -> Tensor:
+        """Return a network's output as (batch, classes), the targets held against it."""
+        scores = class_scores(outputs)
+        check_target(self.target, self.indices, scores.shape[1])
+        return scores
 
-@dataclass(frozen=True)
-class _Place:
-    """Where a tensor stands among the arguments."""
+    def gradients(self, outputs: object) -> tuple[Tensor, ...]:
+        """Return the gradients of the classes' scores by the inputs."""
+        chosen = self.scores(outputs).gather(1, self.indices[:, None]).sum()
+        found = torch.autograd.grad(chosen, self.inputs, allow_unused=True)
+        return tuple(torch.zeros_like(x) if g is None else g for x, g in zip(self.inputs, found, strict=True))
 
-    number: int
+    def formatted(self, found: Sequence[Tensor]) -> Inputs:
+        """Return attributions as the inputs were given."""
+        made = tuple(one.detach() for one in found)
+        return made[0] if self.single else made
+
+
+class Records(Generic[Made]):
+    """What was made of the records of a model, for the last few shapes of input.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        The network.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model = model
+        self._made: OrderedDict[tuple[Any, ...], Made] = OrderedDict()
+
+    def find(self, given: Given) -> Made | None:
+        """Return what is known for inputs of this shape."""
+        key = given.key(self._model)
+        return None if key is None else self._made.get(key)
+
+    def keep(self, given: Given, record: Record, made: Made) -> None:
+        """Remember what was made, unless the record belongs to this scan, or to weights that were cast, alone."""
+        key = given.key(self._model)
+        if key is not None and not record.of_one_scan and not given.half:
+            self._made[key] = made
+            while len(self._made) > _MOST_RECORDS:
+                self._made.popitem(last=False)
 
 
 @contextmanager
-def calm(device: torch.device) -> Iterator[None]:
+def without_gradients(device: torch.device) -> Iterator[None]:
     """Run without gradients, autocast or inference mode, whatever the caller runs in."""
     with torch.inference_mode(False), torch.no_grad(), torch.autocast(device.type, enabled=False):
+        yield
+
+
+@contextmanager
+def with_gradients(device: torch.device) -> Iterator[None]:
+    """Let gradients be taken, in full precision, whatever modes the caller is in."""
+    with torch.inference_mode(False), torch.enable_grad(), torch.autocast(device.type, enabled=False):
         yield

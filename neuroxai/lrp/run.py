@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from neuroxai.errors import InputError, UnsupportedLayerError
+from neuroxai.graph.checks import out_of_memory
 from neuroxai.lrp.plan import Plan
 from neuroxai.lrp.steps import Step
-from neuroxai.lrp.targets import out_of_memory
 
 # Sees each step on the way back: the step, what it kept, the relevance of its output, the relevance of its inputs.
 # Returns True to end the way back there.

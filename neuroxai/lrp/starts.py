@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from neuroxai.errors import InputError, UnsupportedLayerError, one_of
+from neuroxai.lrp.given import Target, check_target, class_scores, is_index, probabilities
 from neuroxai.lrp.linear import LinearStep
 from neuroxai.lrp.plan import Plan
 from neuroxai.lrp.steps import Step
-from neuroxai.lrp.targets import Target, check_target, class_scores, is_index, probabilities, target_indices
 
 STARTS = ("logit", "probability")
 DEFAULT_START: Literal["logit", "probability"] = "probability"
@@ -57,10 +57,6 @@ class Start:
             )
         if isinstance(self.start, str) and self.start == "probability":
             raise InputError(f"start is {self.start!r}, but relevance that starts at a layer starts from its values")
-
-    def indices(self, x: Tensor) -> Tensor | None:
-        """Return the target of each sample, (batch,), or None where relevance starts at a layer."""
-        return target_indices(self.target, len(x), x.device) if self.layer is None else None
 
     def cut(self, plan: Plan) -> Plan:
         """Return the plan up to where relevance starts."""
