@@ -12,7 +12,7 @@ from neuroxai.report.item import Item
 from neuroxai.report.values import Region, RegionMeans
 from neuroxai.space import Space, Volume
 from neuroxai.statistics import group_gain
-from neuroxai.statistics.gain import ERRORS, gains_are_scores
+from neuroxai.statistics.regions import ERRORS, gains_are_scores
 
 GROUP_NAMES = {
     "patients": "All patients",
@@ -108,7 +108,7 @@ class Averages:
         return sorted(rows, key=lambda r: -(v if (v := r.sums[lead]) is not None else float("-inf")))
 
     def no_gains(self) -> str:
-        """Say why no region has a gain, see `neuroxai.statistics.gain`; empty where they may have one."""
+        """Say why no region has a gain, see `neuroxai.statistics.regions`; empty where they may have one."""
         totals = [sum(self.sums.mean(g, name) or 0.0 for name in self.sums.names) for g in ("patients", "controls")]
         known = all(self.heatmaps.count(g) for g in ("patients", "controls"))
         return gains_are_scores(*totals) if known and self.sums.names else ""

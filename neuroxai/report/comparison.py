@@ -30,9 +30,8 @@ from neuroxai.report.leakage import Seen, notes_of
 from neuroxai.report.scores import MEASURES, CohortScores, Measure, read_scores
 from neuroxai.report.values import RESEARCH_USE, Failure
 from neuroxai.statistics import Reference, read_reference, write_reference
-from neuroxai.statistics.design import COLUMNS
+from neuroxai.statistics.design import COLUMNS, SCALES, Scale
 from neuroxai.statistics.reference import MEMBERS, Members
-from neuroxai.statistics.scales import SCALES, Scale
 from neuroxai.statistics.tables import fingerprints_table, gain_table, groups_table, no_gains, percentiles_table
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from neuroxai.report.scores import CohortScores
 from neuroxai.statistics import Reference
-from neuroxai.statistics.gain import ERRORS, gain_is_known
+from neuroxai.statistics.regions import ERRORS, gain_is_known
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from neuroxai.errors import InputError
-from neuroxai.statistics.arrays import table
+from neuroxai.statistics.regions import table
 
 # numbers held at a time, so that memory stays at some 64 MB whatever the number of rearrangements
 _BLOCK = 4_000_000

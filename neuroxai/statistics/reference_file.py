@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 
 from neuroxai.errors import InputError, one_of
 from neuroxai.io import read_json, write_json
-from neuroxai.statistics.design import Design
+from neuroxai.statistics.design import SCALES, Design
 from neuroxai.statistics.reference import Reference
-from neuroxai.statistics.scales import SCALES
 
 FORMAT = "neuroxai reference"
 _VERSIONS = (1, 2)  # 2: some regions of a reference of logarithms are linear, which readers of 1 would not see

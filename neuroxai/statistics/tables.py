@@ -9,10 +9,9 @@ import numpy as np
 from neuroxai.errors import InputError, LeakageError
 from neuroxai.statistics.bootstrap import difference_interval, mean_interval, ratio_interval
 from neuroxai.statistics.design import Subject
-from neuroxai.statistics.fingerprints import pairs
-from neuroxai.statistics.gain import gain, gain_is_known, gains_are_scores
 from neuroxai.statistics.permutation import group_difference
 from neuroxai.statistics.reference import Members, Reference
+from neuroxai.statistics.regions import gain, gain_is_known, gains_are_scores, pairs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,7 +44,7 @@ def groups_table(
     pandas.DataFrame
         One row a region: voxels; mean density of each group and their difference, with 95 % bootstrap intervals
         (BCa) over participants; Welch's t with permutation p, family-wise p and q; group gain with its interval
-        (percentiles), NaN where the controls have too little (see `neuroxai.statistics.gain`).
+        (percentiles), NaN where the controls have too little (see `neuroxai.statistics.regions`).
     """
     import pandas as pd
 

@@ -38,7 +38,7 @@ from neuroxai.report.scores import MEASURES, CohortScores, read_scores
 from neuroxai.report.truth import mask_beside
 from neuroxai.space import Space
 from neuroxai.statistics import Reference, mean_interval, wilson
-from neuroxai.statistics.scales import SCALES, Scale
+from neuroxai.statistics.design import SCALES, Scale
 from neuroxai.statistics.tables import percentiles_table
 
 PLANTED, FREE, Q = 0.5, 0.01, 0.05

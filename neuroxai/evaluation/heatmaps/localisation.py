@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from neuroxai.errors import InputError, SpaceError
 from neuroxai.statistics import lesion_relevance
-from neuroxai.statistics.arrays import voxels
+from neuroxai.statistics.maps import voxels
 
 
 def positive_density_ratio(heatmap: NDArray[Any], mask: NDArray[Any], brain: NDArray[Any]) -> float:

@@ -11,7 +11,7 @@ from neuroxai.errors import InputError
 from neuroxai.report.study_figures import bars, maps, matrix
 from neuroxai.space import Volume
 from neuroxai.statistics import gain, group_gain, most_different, overlaps, top_regions
-from neuroxai.statistics.gain import gain_is_known
+from neuroxai.statistics.regions import gain_is_known
 from neuroxai.studies.analyses._common import known_options, metric_findings, runs_doubt
 from neuroxai.studies.analyses._regions import RegionTables
 from neuroxai.studies.analyses._volumes import volumes
