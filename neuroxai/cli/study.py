@@ -104,7 +104,7 @@ def run(
     from neuroxai.cli._progress import progress_bar
     from neuroxai.io import check_folder
     from neuroxai.studies import How, read_study, run_study
-    from neuroxai.studies.launch import gpus_of
+    from neuroxai.studies.runner import gpus_of
 
     study = read_study(source, quick)
     if which is not None:
@@ -145,7 +145,7 @@ def status(
     """
     import json
 
-    from neuroxai.studies.status import status_of
+    from neuroxai.studies.runs import status_of
 
     found = status_of(out)
     if as_json:
@@ -169,7 +169,7 @@ def report(
     """
     import json
 
-    from neuroxai.studies.write import write_report
+    from neuroxai.studies.page import write_report
 
     page = str(write_report(out))
     typer.echo(json.dumps({"report": page}) if as_json else f"report: {page}")

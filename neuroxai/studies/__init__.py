@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from neuroxai.studies.check import check
-from neuroxai.studies.declaration import Arm, CohortSource, Explanation, Search, Split, Statistics, Study
-from neuroxai.studies.engine import run_study
+from neuroxai.studies.engine import How, Summary, run_study
 from neuroxai.studies.findings import Finding, Findings, Picture
-from neuroxai.studies.how import How, Summary
 from neuroxai.studies.reading import names, read_study, text_of
 from neuroxai.studies.results import Done, Results
+from neuroxai.studies.spec import Arm, CohortSource, Explanation, Search, Split, Statistics, Study
 
 __all__ = [
     "Arm",

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from neuroxai.studies.execute import main
+from neuroxai.studies.runner import main
 
 if __name__ == "__main__":
     sys.exit(main(Path(sys.argv[1])))

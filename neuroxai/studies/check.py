@@ -12,10 +12,10 @@ from neuroxai.cohort import label_scans, read_cohort
 from neuroxai.cohort.datalist import PARTS
 from neuroxai.errors import InputError, one_of
 from neuroxai.studies import analyses
-from neuroxai.studies.cohorts import split_options
-from neuroxai.studies.declaration import Study
-from neuroxai.studies.plan import bundle_folder
+from neuroxai.studies.data import split_options
+from neuroxai.studies.runs import bundle_folder
 from neuroxai.studies.search import check_search
+from neuroxai.studies.spec import Study
 
 RESERVED = {
     "bundle_root", "dataset_dir", "datalist", "output_dir", "ckpt_dir", "resume", "seed", "pretrained", "tensorboard"

@@ -1,28 +1,73 @@
-"""Run a study: cohorts, splits, trainings, explanations, analysis; what is done is kept, what failed is told."""
+"""Run a study: cohorts, splits, trainings, explanations, analysis; what is done is kept, what failed is reported."""
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from neuroxai import io
 from neuroxai._version import __version__
+from neuroxai.errors import InputError
 from neuroxai.preprocess.run import cluster
-from neuroxai.studies import cohorts as data
+from neuroxai.processes import check_jobs
+from neuroxai.studies import data
 from neuroxai.studies.check import check, order, search_space
-from neuroxai.studies.declaration import Study, Values
-from neuroxai.studies.digest import digest
-from neuroxai.studies.execute import ERROR, RESULT
+from neuroxai.studies.data import Progress
 from neuroxai.studies.explaining import explanation_digest, is_finished
-from neuroxai.studies.folder import claim, write_tables
-from neuroxai.studies.how import How, Summary
-from neuroxai.studies.launch import run_all
-from neuroxai.studies.plan import Run, make_run
-from neuroxai.studies.results import Done
+from neuroxai.studies.results import Done, write_tables
+from neuroxai.studies.runner import run_all
+from neuroxai.studies.runs import ERROR, RESULT, Run, digest, make_run
 from neuroxai.studies.search import draw, settings_of
+from neuroxai.studies.spec import Study, Values
+
+
+@dataclass(frozen=True)
+class How:
+    """How runs are worked on; no result depends on it.
+
+    Parameters
+    ----------
+    jobs : int
+        Runs (and scans) at a time; -1 for one a core.
+    scheduler : str, optional
+        Address of a Dask scheduler instead.
+    gpus : sequence of str
+        GPUs of this machine to share out.
+    retry : bool
+        Try runs again that failed before.
+    progress : callable, optional
+        Called with (what, finished, all).
+    """
+
+    jobs: int = 1
+    scheduler: str | None = None
+    gpus: Sequence[str] = ()
+    retry: bool = False
+    progress: Progress | None = None
+
+    def __post_init__(self) -> None:
+        check_jobs(self.jobs)
+
+
+@dataclass
+class Summary:
+    """What `run_study` did: counts of runs, and what failed."""
+
+    folder: str
+    runs: int = 0
+    made: int = 0
+    kept: int = 0
+    failed: list[dict[str, str]] = field(default_factory=list)
+    scans_failed: list[str] = field(default_factory=list)
+    report: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
 
 
 def run_study(
@@ -73,7 +118,7 @@ class _Engine:
         done = self._done()
         write_tables(self.study, self.out, done, self.sources)
         if done:
-            from neuroxai.studies.write import write_report
+            from neuroxai.studies.page import write_report
 
             self.summary.report = str(write_report(self.out))
         for item in done:
@@ -246,3 +291,25 @@ class _Engine:
             for run in runs
             if run.identifier not in self.errors
         ]
+
+
+def claim(folder: Path, study: Study, cohorts: Mapping[str, Path]) -> None:
+    """Take a new or empty folder, or one of the same study."""
+    record = folder / "study.json"
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder}: is a file, wanted a folder for the study")
+    if record.is_file():
+        before = io.read_object(record, "study", {"study": dict})
+        if before.get("study", {}).get("name") != study.name:
+            raise InputError(
+                f"{folder}: holds study {before.get('study', {}).get('name')!r}, now {study.name!r} is asked for; name "
+                "a new folder"
+            )
+    elif folder.exists() and (strange := sorted(p.name for p in folder.iterdir() if ".tmp." not in p.name)):
+        raise InputError(f"{folder}: is not empty (holds {strange[0]!r}) and is no study; name a new folder")
+    wanted = {
+        "version": __version__,
+        "cohorts": {name: str(Path(path).resolve()) for name, path in cohorts.items()},
+        "study": json.loads(json.dumps(asdict(study))),
+    }
+    io.write_json(record, wanted)

@@ -14,12 +14,11 @@ from neuroxai import io
 from neuroxai.cohort import label_scans, read_cohort
 from neuroxai.errors import InputError
 from neuroxai.processes import settled_jobs
-from neuroxai.studies import cohorts as data
+from neuroxai.studies import data
 from neuroxai.studies.check import check
-from neuroxai.studies.declaration import Arm, CohortSource, Search, Split, Study
-from neuroxai.studies.engine import run_study
-from neuroxai.studies.how import How
-from neuroxai.studies.plan import bundle_folder
+from neuroxai.studies.engine import How, run_study
+from neuroxai.studies.runs import bundle_folder
+from neuroxai.studies.spec import Arm, CohortSource, Search, Split, Study
 
 PROBE = 10
 """Subjects of the probe; their scans are simulated, since time does not depend on what a scan shows."""

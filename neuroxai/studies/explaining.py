@@ -27,9 +27,9 @@ from neuroxai.evaluation import GroupMeans, localisation_metrics, mask_in_space
 from neuroxai.report.cohort import cell
 from neuroxai.space import Space, Volume
 from neuroxai.statistics import lesion_coverage, lesion_relevance
-from neuroxai.studies.digest import digest
+from neuroxai.studies.data import truth_file
 from neuroxai.studies.outcome import Opened
-from neuroxai.studies.truth import truth_file
+from neuroxai.studies.runs import digest
 
 _log = logging.getLogger("neuroxai")
 

@@ -20,8 +20,7 @@ from neuroxai.preprocess.lesion_filling import lesion_mask
 from neuroxai.preprocess.registration import white_matter_prior
 from neuroxai.preprocess.white_matter import MODALITIES, white_matter
 from neuroxai.space import Volume
-from neuroxai.studies.cohorts import Made
-from neuroxai.studies.truth import truth_file
+from neuroxai.studies.data import Made, truth_file
 
 GENERATOR = "neuroxai study, lesion filling"
 

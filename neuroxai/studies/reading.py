@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Union, get_args, get_origin, get_type_hints
 import yaml
 
 from neuroxai.errors import InputError, one_of
-from neuroxai.studies.declaration import Study
+from neuroxai.studies.spec import Study
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 

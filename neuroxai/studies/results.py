@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,12 @@ from typing import Any
 import pandas as pd
 
 from neuroxai import io
-from neuroxai.errors import one_of
+from neuroxai.errors import InputError, one_of
 from neuroxai.space import Volume
-from neuroxai.studies.declaration import Study
 from neuroxai.studies.explaining import atlas_label
-from neuroxai.studies.plan import Run
+from neuroxai.studies.reading import build
+from neuroxai.studies.runs import Run
+from neuroxai.studies.spec import Study
 
 KEYS = ("arm", "split", "repetition")
 METRICS = ("balanced_accuracy", "sensitivity", "specificity", "accuracy", "roc_auc")
@@ -144,3 +145,45 @@ class Results:
         if explanation not in self.study.explain:
             raise one_of("explanation", explanation, self.study.explain)
         return done.folder / "explained" / part / explanation
+
+
+def write_tables(study: Study, out: Path, done: Sequence[Done], cohorts: Mapping[str, Path]) -> None:
+    """Write results.tsv and timings.tsv, and what is needed to make the report again without the runs' plan."""
+    results = Results(study, out, done, cohorts)
+    if done:
+        io.write_tsv(out / "results.tsv", results.runs)
+        io.write_tsv(out / "timings.tsv", results.timings)
+    index = [
+        {**{k: str(v) if isinstance(v, Path) else v for k, v in asdict(item.run).items()}, "chosen": item.chosen}
+        for item in done
+    ]
+    io.write_json(out / "runs.json", {"runs": index, "cohorts": {name: str(path) for name, path in cohorts.items()}})
+
+
+def open_results(folder: Path) -> Results:
+    """Open a study's folder.
+
+    Raises
+    ------
+    InputError
+        If it is none, or nothing has been run in it.
+    """
+    if not (folder / "study.json").is_file():
+        raise InputError(f"{folder}: is no study (has no study.json); give the folder of `neuroxai study run --out`")
+    if not (folder / "runs.json").is_file():
+        raise InputError(f"{folder}: the study has not been run through; run it again to go on")
+    study: Study = build(
+        Study, io.read_object(folder / "study.json", "study", {"study": dict})["study"], str(folder / "study.json")
+    )
+    index: dict[str, Any] = io.read_object(folder / "runs.json", "list of runs", {"runs": list, "cohorts": dict})
+    done = []
+    for item in index["runs"]:
+        try:
+            chosen = item.pop("chosen")
+            run = Run(**{**item, **{key: Path(item[key]) for key in ("bundle", "folder", "datalist")}})
+        except (AttributeError, KeyError, TypeError):
+            raise InputError(
+                f"{folder / 'runs.json'}: {str(item)[:100]} is no run of a study; run the study again to go on"
+            ) from None
+        done.append(Done(run, folder / "runs" / run.identifier, chosen))
+    return Results(study, folder, done, {name: Path(path) for name, path in index["cohorts"].items()})

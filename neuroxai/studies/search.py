@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from neuroxai.errors import InputError, one_of
-from neuroxai.studies.declaration import Search, Values
+from neuroxai.studies.spec import Search, Values
 
 SAMPLERS = ("random", "tpe")
 

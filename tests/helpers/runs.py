@@ -10,7 +10,7 @@ import pandas as pd
 from neuroxai import io
 from neuroxai.space import Volume, mni152
 from neuroxai.studies import Done, Results
-from neuroxai.studies.plan import Run
+from neuroxai.studies.runs import Run
 
 SPACE = mni152(8)
 REGIONS = ("Left Hippocampus", "Right Hippocampus", "Left parahippocampal gyrus", "Thalamus", "Left Insula", "Nowhere")

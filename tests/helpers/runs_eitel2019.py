@@ -11,8 +11,8 @@ import pandas as pd
 from neuroxai import io
 from neuroxai.space import Volume, mni152
 from neuroxai.studies import Done, Results, Study
-from neuroxai.studies.plan import Run
 from neuroxai.studies.reading import build
+from neuroxai.studies.runs import Run
 
 SPACE = mni152(12.0)
 LEFT, RIGHT, OTHER = "Left thalamus", "Right thalamus", "Brain stem"

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from helpers.warm import Shell
-from neuroxai.studies import launch, text_of
+from neuroxai.studies import runner, text_of
 from neuroxai.studies.reading import load, merged
 
 SMALL = {
@@ -62,7 +62,7 @@ def smaller(name: str, path: Path) -> Path:
 def sooner(terminal: Shell) -> Iterator[None]:
     """Runs that a study starts are spared the imports."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(launch, "sys", SimpleNamespace(executable=str(terminal.programs / "python")))
+        patch.setattr(runner, "sys", SimpleNamespace(executable=str(terminal.programs / "python")))
         yield
 
 

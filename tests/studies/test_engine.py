@@ -20,8 +20,9 @@ from helpers.studies import SMALL, cohort_of, declared, sooner, tables
 from neuroxai import io
 from neuroxai.errors import InputError
 from neuroxai.studies import How, read_study, run_study
-from neuroxai.studies.status import status_of
-from neuroxai.studies.write import open_results, write_report
+from neuroxai.studies.page import write_report
+from neuroxai.studies.results import open_results
+from neuroxai.studies.runs import status_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("studies")]
 

@@ -13,7 +13,7 @@ from neuroxai.errors import InputError
 from neuroxai.preprocess.lesion_filling import lesion_mask
 from neuroxai.simulate import simulate_cohort
 from neuroxai.space import Volume
-from neuroxai.studies.cohorts import Made
+from neuroxai.studies.data import Made
 from neuroxai.studies.filling import make_filled
 
 

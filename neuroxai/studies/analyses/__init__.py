@@ -1,4 +1,4 @@
-"""What is made of a study's runs, by name: one module an analysis, each with ``analyse`` and ``check``.
+"""What is made of a study's runs, by name: one module or package a study, each with ``analyse`` and ``check``.
 
 ``analyse(results)`` returns `neuroxai.studies.findings.Findings`; ``check(study)`` raises `InputError` before any
 training where the declaration lacks what the analysis needs (arms by name, explanations, options).
@@ -15,7 +15,7 @@ from neuroxai.errors import one_of
 
 def names() -> list[str]:
     """Return the names of all analyses."""
-    return sorted(m.name for m in iter_modules(__path__) if not m.name.startswith("_"))
+    return sorted(m.name for m in iter_modules(__path__) if m.name != "shared")
 
 
 def get(name: str) -> Any:

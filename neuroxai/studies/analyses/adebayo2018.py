@@ -14,11 +14,11 @@ from neuroxai.errors import InputError
 from neuroxai.evaluation import randomisation_test
 from neuroxai.report.study_figures import curves
 from neuroxai.statistics import mean_interval
-from neuroxai.studies.analyses._common import known_options, metric_findings, number, runs_doubt
-from neuroxai.studies.declaration import Study
+from neuroxai.studies.analyses.shared import known_options, metric_findings, number, runs_doubt
 from neuroxai.studies.findings import Finding, Findings, Picture
 from neuroxai.studies.outcome import Opened
 from neuroxai.studies.results import Done, Results
+from neuroxai.studies.spec import Study
 
 SCANS = 8
 """Patients whose maps are compared, where the declaration's options do not say how many."""

@@ -11,10 +11,10 @@ from neuroxai.errors import InputError, one_of
 from neuroxai.report import study_figures as draw
 from neuroxai.report.study_figures_eitel2019 import interval_panels
 from neuroxai.statistics import false_discovery, mean_interval, paired_difference
-from neuroxai.studies.analyses._common import known_options, metric_findings, number, runs_doubt
-from neuroxai.studies.declaration import Study
+from neuroxai.studies.analyses.shared import known_options, metric_findings, number, runs_doubt
 from neuroxai.studies.findings import Finding, Findings, Picture
 from neuroxai.studies.results import Results
+from neuroxai.studies.spec import Study
 
 MEASURES = {
     "roc_auc": ("ROC area of lesion voxels", ""),

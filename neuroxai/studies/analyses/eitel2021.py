@@ -11,12 +11,10 @@ from numpy.typing import NDArray
 from neuroxai.errors import InputError, one_of
 from neuroxai.report.study_figures import curves, intervals, maps, strips
 from neuroxai.statistics import bootstrap
-from neuroxai.studies.analyses._common import known_options, metric_findings, number, runs_doubt
-from neuroxai.studies.analyses._curves import mean_roc
-from neuroxai.studies.analyses._paired import compare
-from neuroxai.studies.declaration import Study
+from neuroxai.studies.analyses.shared import compare, known_options, mean_roc, metric_findings, number, runs_doubt
 from neuroxai.studies.findings import Finding, Findings, Picture
 from neuroxai.studies.results import Results
+from neuroxai.studies.spec import Study
 
 MOST_MAPS = 12
 """Heatmaps of hidden filters that the page shows for each explanation and arm."""

@@ -14,11 +14,11 @@ from neuroxai.attribution.feature_visualisation import visualise
 from neuroxai.errors import InputError, one_of
 from neuroxai.report.study_figures import maps
 from neuroxai.space import Volume
-from neuroxai.studies.analyses._common import known_options, metric_findings, runs_doubt
-from neuroxai.studies.declaration import Study
+from neuroxai.studies.analyses.shared import known_options, metric_findings, runs_doubt
 from neuroxai.studies.findings import Findings, Picture
 from neuroxai.studies.outcome import Opened
 from neuroxai.studies.results import Done, Results
+from neuroxai.studies.spec import Study
 
 OPTIONS = ("layer", "filters", "steps", "weight_decay", "total_variation", "blur")
 

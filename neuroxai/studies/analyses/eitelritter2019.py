@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 from neuroxai.errors import InputError, one_of
 from neuroxai.report.study_figures import bars, matrix
 from neuroxai.statistics import group_gain, l2_distances, overlaps
-from neuroxai.studies.analyses._between_runs import jackknife, pair_mean
-from neuroxai.studies.analyses._common import known_options, metric_findings, number, runs_doubt
-from neuroxai.studies.analyses._regions import RegionTables
-from neuroxai.studies.declaration import Study
+from neuroxai.statistics.intervals import critical_value
+from neuroxai.studies.analyses.shared import RegionTables, known_options, metric_findings, number, runs_doubt
 from neuroxai.studies.findings import Finding, Findings, Picture
 from neuroxai.studies.results import Done, Results
+from neuroxai.studies.spec import Study
 
 SCALES = ("maximum", "sum", "none")
 CELLS = ("TP", "TN")
@@ -152,3 +151,40 @@ def _answer(findings: Findings, frame: pd.DataFrame, columns: list[str]) -> None
             f"Average heatmaps lie nearest to each other with {distances.index[0]} (L2 {distances.iloc[0]:.4g}), "
             f"farthest with {distances.index[-1]} ({distances.iloc[-1]:.4g})."
         )
+
+
+def pair_mean(matrix: NDArray[np.float64]) -> float:
+    """Mean over all pairs of different runs of a symmetric matrix; NaN for one run."""
+    upper = matrix[np.triu_indices(len(matrix), 1)]
+    return float(upper.mean()) if upper.size else float("nan")
+
+
+def jackknife(matrix: NDArray[np.float64], level: float) -> tuple[float | None, float | None]:
+    """Interval of `pair_mean`: pairs share runs, so runs are left out one by one (Arvesen 1969, U-statistics).
+
+    Parameters
+    ----------
+    matrix : ndarray, shape (runs, runs)
+        A measure between every two runs.
+    level : float
+        Coverage.
+
+    Returns
+    -------
+    (float, float) or (None, None)
+        Student's t with runs - 1 degrees of freedom; None for fewer than four runs, or where nothing varies.
+    """
+    from scipy.stats import t
+
+    n = len(matrix)
+    critical_value(level)
+    if n < 4:
+        return None, None
+    whole = pair_mean(matrix)
+    left = np.array([pair_mean(np.delete(np.delete(matrix, k, 0), k, 1)) for k in range(n)])
+    values = n * whole - (n - 1) * left
+    error = float(values.std(ddof=1) / np.sqrt(n))
+    if not error > 0:
+        return None, None
+    half = float(t.ppf(0.5 + level / 2, n - 1)) * error
+    return whole - half, whole + half

@@ -6,12 +6,10 @@ from itertools import combinations
 
 from neuroxai.errors import InputError
 from neuroxai.report.study_figures import curves, intervals, strips
-from neuroxai.studies.analyses._common import metric_findings, runs_doubt
-from neuroxai.studies.analyses._curves import mean_roc
-from neuroxai.studies.analyses._paired import compare
-from neuroxai.studies.declaration import Study
+from neuroxai.studies.analyses.shared import compare, mean_roc, metric_findings, runs_doubt
 from neuroxai.studies.findings import Finding, Findings, Picture
 from neuroxai.studies.results import Results
+from neuroxai.studies.spec import Study
 
 COMPARED = ("balanced_accuracy", "roc_auc")
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from neuroxai.studies.analyses._common import metric_findings, runs_doubt
-from neuroxai.studies.declaration import Study
+from neuroxai.studies.analyses.shared import metric_findings, runs_doubt
 from neuroxai.studies.findings import Findings
 from neuroxai.studies.results import Results
+from neuroxai.studies.spec import Study
 
 
 def check(study: Study) -> None:

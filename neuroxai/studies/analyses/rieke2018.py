@@ -8,10 +8,10 @@ import pandas as pd
 from neuroxai.errors import InputError
 from neuroxai.report.study_figures import bars, matrix
 from neuroxai.statistics import bootstrap
-from neuroxai.studies.analyses._common import known_options, metric_findings, number, runs_doubt
-from neuroxai.studies.declaration import Study
+from neuroxai.studies.analyses.shared import known_options, metric_findings, number, runs_doubt
 from neuroxai.studies.findings import Finding, Findings, Picture
 from neuroxai.studies.results import Results
+from neuroxai.studies.spec import Study
 
 OCCLUSION = "region_occlusion"
 

@@ -10,7 +10,7 @@ from helpers.studies import declared
 from neuroxai.errors import InputError
 from neuroxai.studies import check, read_study
 from neuroxai.studies.analyses import boehle2019
-from neuroxai.studies.analyses._regions import RegionTables
+from neuroxai.studies.analyses.shared import RegionTables
 
 COHORTS = {"main": {"simulate": {"effect": "atrophy", "subjects": 12, "spacing": 5}}}
 EXPLAIN = {"beta_0": {"method": "lrp_alpha_beta"}, "gb": {"method": "guided_backprop"}}

@@ -15,8 +15,8 @@ from neuroxai.errors import InputError
 from neuroxai.studies import Done, Results, Study, check, read_study
 from neuroxai.studies.analyses import budding2021
 from neuroxai.studies.findings import Finding, Findings
-from neuroxai.studies.plan import Run
 from neuroxai.studies.reading import build
+from neuroxai.studies.runs import Run
 
 DECLARED: dict[str, Any] = {
     "name": "budding2021",

@@ -16,8 +16,7 @@ from helpers.warm import Shell
 from neuroxai.errors import InputError
 from neuroxai.studies import check, read_study
 from neuroxai.studies.analyses import eitel2019
-from neuroxai.studies.analyses._eitel2019_lesions import subjects
-from neuroxai.studies.analyses._eitel2019_regions import region_values
+from neuroxai.studies.analyses.eitel2019.relevance import region_values, subjects
 from neuroxai.studies.findings import Finding, Findings
 
 SIX = [0.7, 0.72, 0.74, 0.76, 0.78, 0.8]
@@ -202,8 +201,8 @@ def test_the_declaration_is_sound(quick: bool):
 @pytest.mark.slow
 def test_from_declaration_to_page(tmp_path: Path, terminal: Shell):
     from neuroxai.studies import How, run_study
-    from neuroxai.studies.declaration import Study
     from neuroxai.studies.reading import build, load, merged, text_of
+    from neuroxai.studies.spec import Study
 
     values = load(text_of("eitel2019"), "eitel2019")
     values = merged(values, values.pop("quick"))

@@ -12,7 +12,7 @@ from helpers.studies import declared
 from neuroxai.errors import InputError
 from neuroxai.studies import check, read_study
 from neuroxai.studies.analyses import eitelritter2019
-from neuroxai.studies.analyses._between_runs import jackknife, pair_mean
+from neuroxai.studies.analyses.eitelritter2019 import jackknife, pair_mean
 
 COHORTS = {"main": {"simulate": {"effect": "atrophy", "subjects": 12, "spacing": 5}}}
 EXPLAIN = {"steady": {"method": "lrp_zero"}, "wild": {"method": "saliency"}}

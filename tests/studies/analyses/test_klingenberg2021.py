@@ -10,8 +10,7 @@ from helpers.studies import declared
 from neuroxai.errors import InputError
 from neuroxai.studies import check, read_study
 from neuroxai.studies.analyses import klingenberg2021
-from neuroxai.studies.analyses._curves import GRID, at_grid, mean_roc
-from neuroxai.studies.analyses._paired import compare, pairs
+from neuroxai.studies.analyses.shared import GRID, at_grid, compare, mean_roc, pairs
 
 COHORTS = {"main": {"simulate": {"effect": "atrophy", "subjects": 12, "spacing": 5}}}
 TRUE = [0, 0, 0, 0, 1, 1, 1, 1]

@@ -10,7 +10,7 @@ from helpers.studies import cohort_of, declared, sooner
 from neuroxai.errors import InputError
 from neuroxai.studies import check, read_study, run_study
 from neuroxai.studies.analyses import rieke2018
-from neuroxai.studies.write import open_results
+from neuroxai.studies.results import open_results
 
 SIMULATED = {"main": {"simulate": {"effect": "atrophy", "subjects": 12, "spacing": 5}}}
 

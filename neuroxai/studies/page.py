@@ -10,11 +10,9 @@ from neuroxai import io
 from neuroxai.errors import InputError
 from neuroxai.report.study_page import Figure, StudyValues, Table, study_page
 from neuroxai.studies import analyses
-from neuroxai.studies.declaration import Study
 from neuroxai.studies.findings import Findings
-from neuroxai.studies.plan import Run
-from neuroxai.studies.reading import build
-from neuroxai.studies.results import Done, Results
+from neuroxai.studies.results import Results, open_results
+from neuroxai.studies.spec import Study
 
 
 def write_report(out: str | os.PathLike[str]) -> Path:
@@ -50,35 +48,6 @@ def write_report(out: str | os.PathLike[str]) -> Path:
         figures.append(Figure(drawn["png"], picture.caption, picture.name))
     page = study_page(_values(results, findings, figures))
     return io.write_text(folder / "report.html", page)
-
-
-def open_results(folder: Path) -> Results:
-    """Open a study's folder.
-
-    Raises
-    ------
-    InputError
-        If it is none, or nothing has been run in it.
-    """
-    if not (folder / "study.json").is_file():
-        raise InputError(f"{folder}: is no study (has no study.json); give the folder of `neuroxai study run --out`")
-    if not (folder / "runs.json").is_file():
-        raise InputError(f"{folder}: the study has not been run through; run it again to go on")
-    study: Study = build(
-        Study, io.read_object(folder / "study.json", "study", {"study": dict})["study"], str(folder / "study.json")
-    )
-    index: dict[str, Any] = io.read_object(folder / "runs.json", "list of runs", {"runs": list, "cohorts": dict})
-    done = []
-    for item in index["runs"]:
-        try:
-            chosen = item.pop("chosen")
-            run = Run(**{**item, **{key: Path(item[key]) for key in ("bundle", "folder", "datalist")}})
-        except (AttributeError, KeyError, TypeError):
-            raise InputError(
-                f"{folder / 'runs.json'}: {str(item)[:100]} is no run of a study; run the study again to go on"
-            ) from None
-        done.append(Done(run, folder / "runs" / run.identifier, chosen))
-    return Results(study, folder, done, {name: Path(path) for name, path in index["cohorts"].items()})
 
 
 def _values(results: Results, findings: Findings, figures: list[Figure]) -> StudyValues:

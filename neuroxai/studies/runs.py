@@ -1,7 +1,11 @@
-"""From a declaration to runs: one training each, known by the digest of all that decides its result."""
+"""The runs of a study: one training each, known by the digest of all that decides its result, and where it stands."""
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
+import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -9,8 +13,23 @@ from typing import Any
 
 from neuroxai import io
 from neuroxai._version import __version__
-from neuroxai.studies.declaration import Arm, Study, Values
-from neuroxai.studies.digest import digest
+from neuroxai.errors import InputError
+from neuroxai.studies.spec import Arm, Study, Values
+
+RESULT, ERROR, LOG = "result.json", "error.json", "log.txt"
+"""What stands in a run's folder: its figures (written last), why it failed, its messages."""
+
+
+def digest(value: Any, length: int = 12) -> str:
+    """Return the first digits of the SHA-256 of a plain value, whatever the order of keys.
+
+    Examples
+    --------
+    >>> digest({"a": 1, "b": [2.0]}) == digest({"b": [2.0], "a": 1})
+    True
+    """
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:length]
 
 
 @dataclass(frozen=True)
@@ -160,3 +179,47 @@ def _named_content(value: Any) -> str | None:
     path = Path(value).expanduser()
     path = path / "models" / "model.pt" if path.is_dir() else path
     return io.content_sha256(path) if path.is_file() else None
+
+
+def status_of(out: Path) -> dict[str, Any]:
+    """Return a study's runs with their state: done, at work, failed or waiting (begun, or not yet).
+
+    Raises
+    ------
+    InputError
+        If the folder is no study.
+    """
+    if not (out / "study.json").is_file():
+        raise InputError(f"{out}: is no study (has no study.json); give the folder of `neuroxai study run --out`")
+    runs = []
+    for facts_file in sorted(out.glob("runs/*/run.json")):
+        place, facts = facts_file.parent, io.read_object(facts_file, "run of a study", {"title": str})
+        state, error = "waiting", ""
+        if _locked(place / ".lock"):
+            state = "at work"
+        elif (place / ERROR).is_file():
+            state, error = "failed", io.read_object(place / ERROR, "record of a failure", {"error": str})["error"]
+        elif (place / RESULT).is_file():
+            state = "done"
+        history = place / "bundle" / "models" / "history.tsv"
+        epochs = len(io.read_tsv(history)) if history.is_file() else 0
+        runs.append({"run": place.name, "title": facts["title"], "state": state, "epochs": epochs, "error": error,
+                     "log": str(place / LOG)})  # fmt: skip
+    runs.sort(key=lambda run: run["title"])
+    counts = Counter(run["state"] for run in runs)
+    return {
+        "study": io.read_object(out / "study.json", "study", {"study": dict})["study"].get("name"),
+        "counts": dict(sorted(counts.items())),
+        "runs": runs,
+    }
+
+
+def _locked(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with open(path) as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+    return False

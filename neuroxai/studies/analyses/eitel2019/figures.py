@@ -14,8 +14,8 @@ from neuroxai.cohort import class_groups
 from neuroxai.report import study_figures as draw
 from neuroxai.report.study_figures_eitel2019 import interval_panels, map_rows
 from neuroxai.space import Volume
-from neuroxai.studies.analyses._eitel2019_baselines import LOAD, VOXELS
-from neuroxai.studies.analyses._eitel2019_lesions import subjects
+from neuroxai.studies.analyses.eitel2019.baselines import LOAD, VOXELS
+from neuroxai.studies.analyses.eitel2019.relevance import subjects
 from neuroxai.studies.findings import Finding, Picture
 from neuroxai.studies.results import Results
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from neuroxai import io
-from neuroxai.studies import plan
-from neuroxai.studies.plan import Run, identify
+from neuroxai.studies import runs
+from neuroxai.studies.runs import Run, identify
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def test_other_weights_to_begin_with_are_another_run(run):
 def test_another_version_or_another_setting_is_another_run(run, monkeypatch):
     first = identify(run)
     assert identify(replace(run, settings={**run.settings, "seed": 2})) != first
-    monkeypatch.setattr(plan, "__version__", "0.0.0")
+    monkeypatch.setattr(runs, "__version__", "0.0.0")
     assert identify(run) != first
 
 

@@ -13,8 +13,8 @@ import pytest
 
 from neuroxai import io
 from neuroxai.errors import InputError
-from neuroxai.studies import launch
-from neuroxai.studies.launch import Outcome, gpus_of, run_all, start
+from neuroxai.studies import runner
+from neuroxai.studies.runner import Outcome, gpus_of, run_all, start
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def child(monkeypatch):
         def begin(command, **options):
             return popen([sys.executable, "-c", script, command[-1]], **options)
 
-        monkeypatch.setattr(launch.subprocess, "Popen", begin)
+        monkeypatch.setattr(runner.subprocess, "Popen", begin)
 
     return replace
 
@@ -53,7 +53,7 @@ def test_each_gpu_is_given_to_one_run_at_a_time(folders, monkeypatch):
             busy.difference_update(cards)
         return Outcome(folder)
 
-    monkeypatch.setattr(launch, "start", work)
+    monkeypatch.setattr(runner, "start", work)
     assert len(list(run_all(folders, 8, ["0", "1", "3"]))) == 6
     assert set(seen) == {frozenset("0"), frozenset("1"), frozenset("3")}
     seen.clear()
@@ -76,7 +76,7 @@ def test_no_more_runs_at_a_time_than_asked_for(folders, monkeypatch):
             now[0] -= 1
         return Outcome(folder)
 
-    monkeypatch.setattr(launch, "start", work)
+    monkeypatch.setattr(runner, "start", work)
     assert len(list(run_all(folders, 2))) == 6
     assert most[0] <= 2
 

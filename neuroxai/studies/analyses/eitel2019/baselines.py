@@ -14,11 +14,11 @@ from neuroxai.errors import InputError
 from neuroxai.evaluation import lesion_load, svm_holdout
 from neuroxai.space import Space, mni152
 from neuroxai.statistics import Estimate, mean_interval
-from neuroxai.studies.analyses._common import WORDS, number
-from neuroxai.studies.declaration import Study
+from neuroxai.studies.analyses.shared import WORDS, number
+from neuroxai.studies.data import truth_file
 from neuroxai.studies.findings import Finding
 from neuroxai.studies.results import Done, Results
-from neuroxai.studies.truth import truth_file
+from neuroxai.studies.spec import Study
 
 LOAD, VOXELS = "SVM, lesion load", "SVM, FLAIR"
 SHOWN = ("balanced_accuracy", "sensitivity", "specificity", "roc_auc")

@@ -12,8 +12,10 @@ import numpy as np
 from neuroxai import io
 from neuroxai.cohort import SplitOptions, check_datalist, find_scans, label_scans, read_cohort, split_cohort
 from neuroxai.errors import InputError
-from neuroxai.studies.declaration import Arm, CohortSource, Split, Study
-from neuroxai.studies.digest import digest
+from neuroxai.io.names import filled_in
+from neuroxai.report.truth import mask_beside
+from neuroxai.studies.runs import digest
+from neuroxai.studies.spec import Arm, CohortSource, Split, Study
 
 Progress = Callable[[str, int, int], None]
 PREPARED = {"desc": "brain"}
@@ -207,3 +209,28 @@ def _write(path: Path, datalist: dict[str, Any]) -> None:
     # unchanged files keep their time, and a reader never sees them vanish
     if not path.is_file() or io.read_json(path) != datalist:
         io.write_json(path, datalist)
+
+
+def truth_file(scan: Path, participant: str, session: str | None, lesions: str | None = None) -> Path | None:
+    """Return a scan's mask: by the cohort's template where there is one, beside the scan otherwise.
+
+    Parameters
+    ----------
+    scan : pathlib.Path
+        The image.
+    participant, session : str
+        Whose it is, with prefixes; None for a folder without sessions.
+    lesions : str, optional
+        The cohort's `lesions`, with ``{participant}``, ``{session}`` or ``{run}`` in it.
+
+    Returns
+    -------
+    pathlib.Path or None
+        None where there is no such file: a healthy subject's, or one that nobody drew.
+    """
+    if lesions:
+        path: Path | None = filled_in(lesions, participant, session, "the cohort's key lesions")
+    else:
+        drawn = sorted(scan.parent.glob(f"{scan.name.split('_desc-')[0]}*label-lesion_mask.nii.gz"))
+        path = drawn[0] if drawn else mask_beside(scan)
+    return path if path is not None and path.is_file() else None
