@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
+from helpers.once import own_copy
 from helpers.warm import Shell, shell
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -17,10 +18,20 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 # one thread, as each process of `neuroxai prepare` has: ITK looks at it once, and sums of more differ from run to run
 os.environ.setdefault("ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS", "1")
 
-# integration must not fail by the luck of a draw; everywhere else new examples are sought each time
-settings.register_profile("ci", derandomize=True)
-if os.environ.get("CI"):
-    settings.load_profile("ci")
+# examples of property tests: a few, always the same, or with --hypothesis-profile=full many, new ones each time
+# but in integration, which must not fail by the luck of a draw
+PROFILE = {
+    "deadline": None,
+    "suppress_health_check": [
+        HealthCheck.function_scoped_fixture,
+        HealthCheck.too_slow,
+        HealthCheck.data_too_large,
+        HealthCheck.filter_too_much,
+    ],
+}
+settings.register_profile("ci", max_examples=15, derandomize=True, **PROFILE)
+settings.register_profile("full", max_examples=200, derandomize=bool(os.environ.get("CI")), **PROFILE)
+settings.load_profile("ci")
 
 
 @pytest.fixture(scope="session")
@@ -41,12 +52,27 @@ def rng() -> np.random.Generator:
     return np.random.default_rng(20)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let the full tier be run in parts."""
+    parser.addoption("--third", type=int, choices=(0, 1, 2), help="of the full tier only the tests marked full(THIRD)")
+
+
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give a module's tests to one worker, so that what they share is made once; larger groups have marks."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep to one third of the full tier; give a module's tests to one worker, so that what they share is made once."""
+    third, left_out = config.getoption("--third"), []
     for item in items:
+        full = item.get_closest_marker("full")
+        if full is not None:
+            if len(full.args) != 1 or full.args[0] not in (0, 1, 2):
+                raise pytest.UsageError(f"{item.nodeid}: full{full.args}, wanted full(0), full(1) or full(2)")
+            if third is not None and full.args[0] != third:
+                left_out.append(item)
         if item.get_closest_marker("xdist_group") is None:
             item.add_marker(pytest.mark.xdist_group(str(item.path.relative_to(REPOSITORY))))
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
 
 
 @pytest.hookimpl(wrapper=True)
@@ -71,24 +97,32 @@ def tiny_cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twenty asymmetric phantoms on a 5 mm grid with a datalist; the patients have a bright blob on their left."""
     from bundle_checks.phantoms import make_cohort
 
-    return make_cohort(tmp_path_factory.mktemp("tiny"))
+    return own_copy(tmp_path_factory, "tiny", make_cohort)
 
 
 @pytest.fixture(scope="session")
 def trained_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_cohort: Path) -> Path:
     """The Alzheimer's bundle, trained on the phantoms until it tells them apart."""
-    from helpers.bundles import AD, copy_of, train
-
-    bundle = copy_of(AD, tmp_path_factory.mktemp("trained") / "bundle")
-    train(bundle, tiny_cohort, max_epochs=16, learning_rate=0.001, dropout=0.0, batch_size=2, seed=1)
-    return bundle
+    return _trained(tmp_path_factory, tiny_cohort, "AD", max_epochs=16, batch_size=2)
 
 
 @pytest.fixture(scope="session")
 def trained_ms_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_cohort: Path) -> Path:
     """The multiple-sclerosis bundle, trained on the phantoms until it tells them apart."""
-    from helpers.bundles import MS, copy_of, train
+    return _trained(tmp_path_factory, tiny_cohort, "MS", max_epochs=12, batch_size=3, max_shift=0)
 
-    bundle = copy_of(MS, tmp_path_factory.mktemp("trained_ms") / "bundle")
-    train(bundle, tiny_cohort, max_epochs=12, learning_rate=0.001, dropout=0.0, batch_size=3, max_shift=0, seed=1)
-    return bundle
+
+@pytest.fixture(scope="session")
+def trained_sex_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_cohort: Path) -> Path:
+    """The sex bundle with model A-PIF, trained on the phantoms until it tells them apart."""
+    return _trained(tmp_path_factory, tiny_cohort, "SEX", max_epochs=14, batch_size=2, max_shift=0)
+
+
+def _trained(factory: pytest.TempPathFactory, cohort: Path, bundle: str, **options: object) -> Path:
+    from helpers import bundles
+
+    def make(folder: Path) -> None:
+        bundles.copy_of(getattr(bundles, bundle), folder)
+        bundles.train(folder, cohort, learning_rate=0.001, dropout=0.0, seed=1, **options)
+
+    return own_copy(factory, f"trained_{bundle}", make)

@@ -7,7 +7,7 @@ from itertools import permutations, product
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 from typer.testing import CliRunner
@@ -54,7 +54,6 @@ def oracle(volume, space):
     return result
 
 
-@settings(max_examples=30, deadline=None)
 @given(
     old=st.tuples(*[st.sampled_from([1.0, 1.5, 2.0, 3.0])] * 3),
     new=st.tuples(*[st.sampled_from([1.0, 2.0, 2.5, 3.0, 4.0, 6.0])] * 3),
@@ -70,7 +69,6 @@ def test_every_spacing_and_orientation_against_boxes_cut_by_hand(old, new, shift
     np.testing.assert_array_equal(turned.reoriented("RAS").data, oracle(volume, space))
 
 
-@settings(max_examples=20, deadline=None)
 @given(
     degrees=st.tuples(*[st.floats(-30, 30)] * 3),
     spacing=st.sampled_from([1.0, 2.0, 4.0]),

@@ -5,7 +5,7 @@ from itertools import permutations, product
 import nibabel as nib
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from nibabel.processing import resample_from_to
 from scipy import ndimage
@@ -60,7 +60,6 @@ def noise(shape=SHAPE, dtype=np.float64):
 # --- Space
 
 
-@settings(max_examples=60, deadline=None)
 @given(affine=affines)
 def test_world_and_voxels_are_inverse_and_right(affine):
     space = Space(SHAPE, affine)
@@ -73,7 +72,6 @@ def test_world_and_voxels_are_inverse_and_right(affine):
     assert Space.from_dict(space.to_dict()).matches(space, tolerance=0)
 
 
-@settings(max_examples=100, deadline=None)
 @given(affine=gently_turned)
 def test_orientation_is_nibabels(affine):
     assert Space(SHAPE, affine).orientation == "".join(nib.aff2axcodes(affine))
@@ -123,7 +121,6 @@ def test_matches_measures_at_the_corners():
 # --- reorientation
 
 
-@settings(max_examples=80, deadline=None)
 @given(affine=affines.filter(runs_one_way), code=st.sampled_from(CODES))
 def test_reorienting_moves_no_voxel_in_the_world(affine, code):
     volume = Volume(noise(), Space(SHAPE, affine))
@@ -139,7 +136,6 @@ def test_reorienting_moves_no_voxel_in_the_world(affine, code):
     np.testing.assert_allclose(again.space.affine, affine, atol=1e-9)
 
 
-@settings(max_examples=60, deadline=None)
 @given(affine=gently_turned)
 def test_ras_is_nibabels_closest_canonical(affine):
     turned = Volume(noise(), Space(SHAPE, affine)).reoriented("RAS")
@@ -165,7 +161,6 @@ def oracle(volume, space, order):
     return values.reshape(space.shape)
 
 
-@settings(max_examples=40, deadline=None)
 @given(source=affines, target=affines, order=st.sampled_from([1, 3]))
 def test_resampling_against_world_coordinates(source, target, order):
     volume = Volume(noise(), Space(SHAPE, source))
@@ -179,7 +174,6 @@ def test_resampling_against_world_coordinates(source, target, order):
     assert got.space is space
 
 
-@settings(max_examples=30, deadline=None)
 @given(source=gently_turned)
 def test_resampling_against_nibabel(source):
     volume = Volume(noise(), Space(SHAPE, source))
@@ -193,7 +187,6 @@ def test_resampling_against_nibabel(source):
     np.testing.assert_allclose(ours[inside], theirs.get_fdata()[inside], atol=1e-6)
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     source=affines,
     code=st.sampled_from(CODES),
@@ -351,7 +344,6 @@ def test_real_oblique_scan_there_and_back(real_data):
     np.testing.assert_allclose(centre(got), centre(scan), atol=0.5)
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     orientation=st.sampled_from(["RAS", "LPS", "LIA", "PSR", "ASL", "SRP"]),
     step=st.tuples(*[st.sampled_from([0.5, 1.0, 1.3, 2.0])] * 3),
@@ -371,7 +363,6 @@ def test_axis_by_axis_sampling_equals_the_general_transform(orientation, step, o
     np.testing.assert_allclose(aligned.data, general.data, atol=1e-5)
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     shift=st.tuples(*[st.integers(-9, 9)] * 3),
     shape=st.tuples(*[st.integers(1, 9)] * 3),

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from helpers.mutations import damaged
@@ -150,7 +150,6 @@ SPELLINGS = {
 
 
 @given(words=words, spelling=st.sampled_from(sorted(SPELLINGS)), gap=st.sampled_from(" _-."))
-@settings(max_examples=60, deadline=None)
 def test_sides_are_read_whatever_the_region_is_called(words, spelling, gap):
     left, right = SPELLINGS[spelling]
     template = spelling.replace(left, "<>")
@@ -174,7 +173,6 @@ printed = st.text(
     start=st.sampled_from([1, 1, 7, 2001]),
     form=st.sampled_from(["csv", "tsv", "JSON"]),
 )
-@settings(max_examples=60, deadline=None)
 def test_any_name_is_read_as_it_was_written(tmp_path_factory, names, start, form):
     table = dict(enumerate(names, start))
     path = tmp_path_factory.mktemp("t") / "t.txt"

@@ -7,7 +7,7 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
@@ -47,7 +47,6 @@ INTEGERS = ("u1", "i1", "<u2", ">u2", "<i2", ">i2", "<u4", ">u4", "<i4", ">i4", 
 shapes = hnp.array_shapes(min_dims=3, max_dims=3, min_side=1, max_side=5)
 
 
-@settings(deadline=None, max_examples=60)
 @given(
     data=st.data(),
     shape=shapes,
@@ -72,7 +71,6 @@ def test_equals_a_loop_over_voxels(data, shape, batch, dtype):
         np.testing.assert_allclose(got.numpy(), wanted, rtol=1e-12, atol=1e-9, err_msg=measure)
 
 
-@settings(deadline=None, max_examples=80)
 @given(data=st.data(), shape=shapes, kind=st.sampled_from(INTEGERS), storage=st.sampled_from(["C", "F"]))
 def test_any_integer_type_of_labels_equals_the_loop_and_scipy(data, shape, kind, storage):
     highest = min(int(np.iinfo(kind).max), np.iinfo(np.int32).max)

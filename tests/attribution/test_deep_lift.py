@@ -8,7 +8,7 @@ import captum.attr
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
@@ -30,7 +30,6 @@ def adds_up(model, x, baseline=0.0, limit=1e-10):
     return found
 
 
-@settings(max_examples=25, deadline=None)
 @given(
     axes=st.sampled_from([1, 2, 3]),
     activation=st.sampled_from(ACTIVATIONS),

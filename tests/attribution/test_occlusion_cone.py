@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 from torch.overrides import TorchFunctionMode
@@ -103,7 +103,6 @@ def networks(draw):
     return nn.Sequential(*model, nn.Linear(width, 3)).double().eval(), (channels, *grid)
 
 
-@settings(max_examples=40, deadline=None)
 @given(networks(), st.data())
 def test_cone_equals_the_loop(drawn, data):
     model, shape = drawn
@@ -129,7 +128,6 @@ def test_cone_equals_the_loop(drawn, data):
     torch.testing.assert_close(got.double(), wanted, rtol=0, atol=1e-5 * scale)
 
 
-@settings(max_examples=15, deadline=None)
 @given(networks(), st.integers(0, 99))
 def test_regions_equal_the_loop(drawn, seed):
     model, shape = drawn
@@ -299,7 +297,6 @@ def test_a_linear_layer_on_a_large_map(twice, patch):
 
 
 @given(st.data())
-@settings(max_examples=50, deadline=None)
 def test_windows_and_paste_are_slices(data):
     axes = data.draw(st.integers(1, 3))
     grid = [data.draw(st.integers(2, 6)) for _ in range(axes)]

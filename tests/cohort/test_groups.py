@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from neuroxai.cohort import Cohort, SplitOptions, label_scans, split_cohort
@@ -75,7 +75,6 @@ families = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None)
 @given(people=families, seed=st.integers(0, 1000))
 def test_families_of_any_size_stay_together(people, seed):
     labels = {name for name, *_ in people}

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from neuroxai.cohort import Cohort, SplitOptions, label_scans, match_sex, read_cohort, split_cohort, summary
@@ -61,7 +61,6 @@ def test_a_class_column_may_have_any_name(target):
     }
 
 
-@settings(max_examples=40, deadline=None)
 @given(people=cohorts, seed=st.integers(0, 2**31), mode=st.sampled_from(["fractions", "folds", "repeats"]))
 def test_any_cohort_and_seed(people, seed, mode):
     extra = {"fractions": {}, "folds": {"folds": 4}, "repeats": {"repeats": 2}}[mode]
@@ -88,7 +87,6 @@ def test_any_cohort_and_seed(people, seed, mode):
     assert json.dumps(again) == json.dumps(lists)  # neither chance nor the rows' order
 
 
-@settings(max_examples=30, deadline=None)
 @given(people=cohorts)
 def test_every_subject_is_tested_once_over_the_folds(people):
     lists = split_cohort(labelled_of(people), SplitOptions(folds=5))
@@ -100,7 +98,6 @@ def test_every_subject_is_tested_once_over_the_folds(people):
     assert max(sizes) - min(sizes) <= 2
 
 
-@settings(max_examples=200, deadline=None)
 @given(counts=st.lists(st.integers(1, 40), min_size=1, max_size=8))
 def test_deal_keeps_every_run_within_two(counts):
     """Every cyclic run of neighbours, against the exact share, by brute force."""
@@ -114,7 +111,6 @@ def test_deal_keeps_every_run_within_two(counts):
         assert prefix.max() - prefix.min() < 2
 
 
-@settings(max_examples=200, deadline=None)
 @given(n=st.integers(3, 500), weights=st.lists(st.integers(1, 20), min_size=3, max_size=3))
 def test_quotas_round_up_or_down(n, weights):
     shares = np.array(weights) / sum(weights)
@@ -155,7 +151,6 @@ def test_test_part_keeps_the_baseline_only(make_cohort):
     assert table[table["part"] == "test"]["scans"].sum() == table[table["part"] == "test"]["subjects"].sum()
 
 
-@settings(max_examples=60, deadline=None)
 @given(people=cohorts, seed=st.integers(0, 999), width=st.sampled_from([5.0, 10.0, 50.0]))
 def test_matching_equalises_sex_in_every_bin_and_removes_no_more(people, seed, width):
     table = pd.DataFrame(

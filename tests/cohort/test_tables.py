@@ -6,7 +6,7 @@ import csv
 import re
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from neuroxai.cohort import find_scans, label_scans, read_cohort, split_cohort
@@ -146,7 +146,6 @@ def test_runs_are_chosen_and_one_of_several_stops_nobody(make_cohort):
 _WORD = st.sampled_from(["AD", "CN", "n/a", "NaN", "", "01", "1", "=1", '"AD"', "MCI ", "M48", "M048", "ses-M48", "NA"])
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(_WORD, _WORD), min_size=1, max_size=4), st.integers(0, 400), st.sampled_from('"\t\nx"\t\0='))
 def test_mutated_tables_give_the_label_that_csv_reads_or_an_error_of_ours(tmp_path_factory, rows, place, letter):
     folder = tmp_path_factory.mktemp("cohort")

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import balanced_accuracy_score, log_loss, recall_score, roc_auc_score
 
@@ -13,7 +13,6 @@ from neuroxai.components import balanced_accuracy, cross_entropy, roc_auc, sensi
 from neuroxai.components.metrics import probabilities
 
 
-@settings(max_examples=30, deadline=None)
 @given(st.integers(0, 2**31), st.integers(4, 30), st.sampled_from([1, 2]))
 def test_figures_equal_those_of_scikit_learn(seed, count, outputs):
     generator = np.random.default_rng(seed)

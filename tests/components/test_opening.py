@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from monai.bundle import ConfigParser
 
@@ -18,7 +18,6 @@ from neuroxai.errors import InputError
 SIGNS = st.text(st.sampled_from("#@%$:'\"\\ ab/é{}\n"), max_size=12) | st.text(max_size=12)
 
 
-@settings(max_examples=30, deadline=None)
 @given(SIGNS)
 def test_any_text_comes_out_as_it_went_in(text):
     parser = ConfigParser()

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from neuroxai.components.resampling import resampled
@@ -19,7 +19,6 @@ def turned(angle, axis, spacing, flips):
     return turn @ np.diag(spacing) @ np.diag(flips)
 
 
-@settings(max_examples=30, deadline=None)
 @given(
     seed=st.integers(0, 2**31),
     angle=st.sampled_from([0.0, 0.1, 0.7, np.pi / 2]),

@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from monai.data import DataLoader
 from monai.transforms import Compose, RandomizableTransform
@@ -24,7 +24,6 @@ def order(data, epoch=1, **options):
     return draws
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     labels=st.lists(st.integers(0, 1), min_size=4, max_size=30).filter(lambda found: len(set(found)) == 2),
     processes=st.integers(2, 4),

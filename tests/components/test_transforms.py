@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from neuroxai import io
@@ -80,7 +80,6 @@ def test_coverage_is_the_share_of_the_middle():
 AXES = st.one_of(st.integers(0, 2), st.sampled_from([(0, 1), (2, 0), [1], (0, 1, 2)]))
 
 
-@settings(max_examples=30, deadline=None)
 @given(st.integers(0, 5), AXES, st.integers(0, 2**31 - 1))
 def test_shifts_move_whole_voxels_and_let_zeros_in(max_shift, axis, seed):
     image = torch.arange(1, 4 * 5 * 6 + 1, dtype=torch.float32).reshape(1, 4, 5, 6)

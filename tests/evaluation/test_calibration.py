@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from neuroxai.errors import InputError
@@ -70,7 +70,6 @@ def test_too_few_scans_are_refused():
 
 
 @given(st.lists(st.tuples(st.booleans(), st.floats(0, 1)), min_size=1, max_size=80))
-@settings(max_examples=60)
 def test_bins_hold_every_scan_once(cases):
     truth, share = zip(*cases, strict=True)
     found = reliability(truth, share)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as oracle
 
@@ -27,7 +27,6 @@ def test_values_of_a_small_case_by_hand():
     assert "DeLong" in found["roc_auc"].method
 
 
-@settings(deadline=None, max_examples=40)
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 20)), min_size=1, max_size=40))
 def test_points_and_order_of_limits(pairs):
     true = np.array([a for a, _ in pairs])

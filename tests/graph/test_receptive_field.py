@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch import nn
 
@@ -37,7 +37,6 @@ step = st.tuples(
 )
 
 
-@settings(max_examples=40, deadline=None)
 @given(steps=st.lists(step, min_size=1, max_size=3), size=st.integers(60, 75))
 def test_centres_are_those_of_the_voxels_that_reach_a_cell(steps, size):
     layers, field, jump, left = [], 1, 1, size

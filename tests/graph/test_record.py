@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 from torch.utils.checkpoint import checkpoint
@@ -187,7 +187,6 @@ def test_several_inputs_and_names():
     assert len(found.inputs) == 3
 
 
-@settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=6))
 def test_any_order_of_writes_and_views_is_read_as_it_ran(program):
     """Six kinds of writes into views of one tensor, in any order, read through views made before and after."""

@@ -9,7 +9,7 @@ import warnings
 import nibabel as nib
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
@@ -49,7 +49,6 @@ def test_units_are_used(tmp_path, unit, factor):
     np.testing.assert_allclose(found.qform, AFFINE, atol=1e-4)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     unit=st.sampled_from(sorted(MILLIMETRES)),
     voxel=st.tuples(*[st.floats(-4, 4).map(lambda power: 10**power)] * 3),

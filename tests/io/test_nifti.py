@@ -8,7 +8,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
@@ -66,7 +66,6 @@ def test_the_marker_keeps_its_place_in_the_world(tmp_path, orientation, degrees,
     np.testing.assert_allclose(back.header.get_zooms(), (1, 2, 3.5), rtol=1e-6)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     orientation=st.sampled_from(ORIENTATIONS),
     degrees=st.tuples(*[st.floats(-180, 180)] * 3),
@@ -122,7 +121,6 @@ def test_trailing_axis_of_length_one_is_dropped_and_4d_refused(tmp_path):
         read_volume(tmp_path / "z.nii")
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     bad=st.lists(st.tuples(st.integers(0, 139), st.sampled_from([np.nan, np.inf, -np.inf])), max_size=5),
     dtype=st.sampled_from([np.float32, np.float64]),

@@ -6,7 +6,7 @@ import json
 import re
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from neuroxai.errors import InputError, SpaceError
@@ -69,7 +69,6 @@ def test_pairs_of_the_command_line(pairs, wanted):
             parse_pairs(pairs, "option")
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(VALUES)
 def test_any_json_is_taken_or_refused(tmp_path, value):
     path = tmp_path / "x.json"

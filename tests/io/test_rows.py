@@ -7,7 +7,7 @@ import io
 
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from neuroxai.errors import InputError
@@ -46,7 +46,6 @@ def test_quotes_that_are_meant():
 _CELL = st.text(st.sampled_from("aD1.0-=+@\"',\t é"), max_size=5)
 
 
-@settings(max_examples=30, deadline=None)
 @given(st.lists(st.lists(_CELL, min_size=3, max_size=3), min_size=1, max_size=4), st.data())
 def test_equal_to_csv_or_refused(rows, data):
     written = io.StringIO()
@@ -68,7 +67,6 @@ def _kept(rows):
     return [row for row in stripped if any(row)]
 
 
-@settings(max_examples=30, deadline=None)
 @given(st.lists(st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1), min_size=1))
 def test_guarded_texts_come_back(texts):
     for text in (*texts, *(f"{sign}{text}" for text in texts for sign in "=+-@'")):

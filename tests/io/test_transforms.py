@@ -5,7 +5,7 @@ import gzip
 import nibabel as nib
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
@@ -99,7 +99,6 @@ def test_an_affine_map_of_itk_with_a_centre_is_read(tmp_path):
         )
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     degrees=st.tuples(*[st.floats(-180, 180)] * 3),
     scale=st.tuples(*[st.floats(0.5, 2)] * 3),

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from neuroxai.errors import SpaceError
@@ -28,14 +28,12 @@ def numbered(*shape):
     return torch.arange(1, 1 + torch.Size(shape).numel(), dtype=torch.float64).reshape(shape)
 
 
-@settings(deadline=None)
 @given(grids(plain=True))
 def test_joining_what_was_split_gives_the_grid_back_for_odd_and_even_sizes(grid):
     x = numbered(2, 3, *grid.shape)
     assert torch.equal(grid.join(grid.split(x)), x)
 
 
-@settings(deadline=None)
 @given(grids())
 def test_splitting_what_was_joined_gives_every_voxel_inside_the_grid_back(grid):
     patches = numbered(2, len(grid), 3, *grid.patch)
@@ -43,7 +41,6 @@ def test_splitting_what_was_joined_gives_every_voxel_inside_the_grid_back(grid):
     assert torch.equal(grid.split(grid.join(patches)), patches * inside)
 
 
-@settings(deadline=None)
 @given(grids())
 def test_join_is_the_transpose_of_split(grid):
     generator = torch.Generator().manual_seed(len(grid))
@@ -52,7 +49,6 @@ def test_join_is_the_transpose_of_split(grid):
     torch.testing.assert_close((grid.split(x) * y).sum(), (x * grid.join(y)).sum(), rtol=1e-12, atol=1e-12)
 
 
-@settings(deadline=None)
 @given(grids())
 def test_a_patch_holds_what_stands_in_its_region(grid):
     x = numbered(1, 2, *grid.shape)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
@@ -73,7 +73,6 @@ def test_every_overlap_equals_the_slow_loop(geometry, overlap, reassemble):
     np.testing.assert_allclose(got.numpy(), slow(layer, x), rtol=0, atol=1e-12)
 
 
-@settings(max_examples=25, deadline=None)
 @given(
     st.integers(1, 2).flatmap(
         lambda axes: st.tuples(

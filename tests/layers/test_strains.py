@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from neuroxai.errors import SpaceError
@@ -38,7 +38,6 @@ def layers(draw):
     return layer.double()
 
 
-@settings(max_examples=60, deadline=None)
 @given(layers(), st.integers(1, 9), st.integers(0, 1000))
 def test_transpose_is_the_exact_transpose_for_any_number_of_stacked_filters(layer, filters, seed):
     generator = torch.Generator().manual_seed(seed)
@@ -56,7 +55,6 @@ def test_transpose_is_the_exact_transpose_for_any_number_of_stacked_filters(laye
         torch.testing.assert_close((y * signal).sum(), (x * back).sum(), rtol=1e-11, atol=1e-11)
 
 
-@settings(max_examples=30, deadline=None)
 @given(layers())
 def test_transpose_equals_the_gradient(layer):
     x = torch.randn(1, layer.in_channels, *layer.in_shape, dtype=torch.float64, requires_grad=True)
@@ -67,7 +65,6 @@ def test_transpose_equals_the_gradient(layer):
         torch.testing.assert_close(strain.transpose(signal, weight, x.shape), torch.autograd.grad(y, x, signal)[0])
 
 
-@settings(max_examples=30, deadline=None)
 @given(layers())
 def test_the_layer_is_its_strains_side_by_side(layer):
     x = torch.randn(2, layer.in_channels, *layer.in_shape, dtype=torch.float64)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -16,12 +16,6 @@ from neuroxai.lrp import LRP, AlphaBeta, Composite, Epsilon, Flat, Gamma, Pass, 
 from oracles import lrp as oracle
 from oracles import lrp_layers
 
-QUICK = settings(
-    max_examples=50,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
-)
 RULES = {
     "epsilon": (Epsilon, [{"epsilon": 1e-6}, {"epsilon": 0.1}]),
     "z_plus": (ZPlus, [{}]),
@@ -102,7 +96,7 @@ def transposed(draw):
     return layer.double().eval(), grid
 
 
-@settings(QUICK, max_examples=70)
+@settings(derandomize=True)
 @given(transposed(), rules(), signs, seeds)
 def test_transposed_convolutions(layer_and_grid, rule, sign, seed):
     layer, grid = layer_and_grid
@@ -185,7 +179,7 @@ def mixing(draw):
     return Call(lambda x: getattr(x, kind)(dims, keepdim=keep)), grid
 
 
-@settings(QUICK, max_examples=100)
+@settings(derandomize=True)
 @given(mixing(), rules(), signs, seeds)
 def test_maps_with_fixed_weights_follow_the_rule_of_sums(layer_and_grid, rule, sign, seed):
     layer, grid = layer_and_grid

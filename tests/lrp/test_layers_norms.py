@@ -65,7 +65,7 @@ def over_values(parameter, layer, shape, default):
     return np.broadcast_to(values.reshape(-1, *(1,) * (len(shape) - 1)) if channels else values, shape)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(derandomize=True)
 @given(
     layers(), st.sampled_from([1e-6, 0.1]), st.sampled_from(["absorb", "ignore", "distribute"]), st.booleans(),
     st.booleans(), st.integers(0, 10**6),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -40,10 +40,7 @@ def layers(draw):
     return randomised(layer.double().eval(), draw(st.integers(0, 10**6)))
 
 
-@settings(
-    max_examples=60, deadline=None, derandomize=True,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-)  # fmt: skip
+@settings(derandomize=True)
 @given(
     layers(), st.sampled_from(sorted(RULES)), st.sampled_from(["absorb", "ignore", "distribute"]),
     st.sampled_from(["mean", "sum"]), st.integers(0, 10**6),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -63,7 +63,7 @@ def assert_balanced(books, tolerance=1e-10):
         torch.testing.assert_close(e.arrived, e.passed_on + e.bias + e.other, rtol=0, atol=tolerance * size)
 
 
-@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@settings(derandomize=True)
 @given(
     st.sampled_from(list(PRESETS)), st.integers(0, 999), st.sampled_from([{"start": "logit"}, {"start": "probability"}])
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -20,12 +20,6 @@ oracle = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(oracle)
 
 CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-QUICK = settings(
-    max_examples=60,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-)
 
 rules = st.one_of(
     st.builds(
@@ -133,7 +127,7 @@ def oracle_of_conv(layer, grid):
     return matrix, np.repeat(bias, int(np.prod(shape[1:]))), reads
 
 
-@QUICK
+@settings(derandomize=True)
 @given(conv_layers(), st.one_of(rules, boxes), signs, st.integers(0, 10**6))
 def test_convolutions(layer_and_grid, rule, sign, seed):
     layer, grid = layer_and_grid
@@ -154,7 +148,7 @@ def test_convolutions(layer_and_grid, rule, sign, seed):
         np.testing.assert_allclose(got[sample].ravel(), wanted, rtol=0, atol=1e-10 * max(1, np.abs(wanted).max()))
 
 
-@QUICK
+@settings(derandomize=True)
 @given(st.one_of(rules, boxes), signs, st.integers(1, 6), st.integers(1, 4), st.booleans(), st.integers(0, 10**6))
 def test_linear(rule, sign, inputs, outputs, with_bias, seed):
     generator = np.random.default_rng(seed)
@@ -264,7 +258,7 @@ def oracle_of_network(network, rule, options, x, target):
     return upper
 
 
-@settings(QUICK, max_examples=40)
+@settings(derandomize=True)
 @given(networks(), rules, signs, st.integers(0, 10**6))
 def test_networks(network_and_grid, rule, sign, seed):
     network, grid = network_and_grid

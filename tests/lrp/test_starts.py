@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -86,7 +86,7 @@ def test_layer_start_equals_the_cut_network(preset, last):
         assert set(layers) == {"input", *(str(n) for n in range(last + 1))}
 
 
-@settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@settings(derandomize=True)
 @given(st.integers(1, 3), st.sampled_from([0, 1, 2, 3, 4, 5, 7]), st.integers(0, 10**6), st.sampled_from(list(PRESETS)))
 def test_any_neuron_of_any_layer(axes, last, seed, preset):
     model = network(axes, seed, nn.ELU)

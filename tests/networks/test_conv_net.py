@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from neuroxai.errors import InputError, SpaceError
@@ -56,7 +56,6 @@ def test_a_coarse_grid_is_told_about_padding():
     assert parameters(ad_cnn((48, 57, 48), padding="same")) > 0
 
 
-@settings(max_examples=25, deadline=None)
 @given(
     st.lists(
         st.builds(

@@ -5,7 +5,7 @@ from itertools import permutations, product
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
@@ -103,7 +103,6 @@ affines = st.builds(
 # --- against explicit points
 
 
-@settings(max_examples=15, deadline=None)
 @given(affine=affines, orientation=st.sampled_from(CODES), order=st.sampled_from([1, 3]))
 def test_an_affine_map_is_a_scan_with_its_affine_moved(affine, orientation, order):
     native = noise_on(native_space(orientation, (3.0, -5.0, 2.0), (15, 17, 13), (12.0, 11.0, 13.0)))
@@ -246,7 +245,6 @@ def test_a_blob_goes_to_the_template_and_back(orientation):
         assert np.linalg.norm(native.voxels(centre_of(back)) - voxel) < 1.0
 
 
-@settings(max_examples=20, deadline=None)
 @given(affine=affines, place=st.tuples(*[st.floats(-50, 50)] * 3))
 def test_points_go_there_and_back(affine, place):
     points = np.array(place)[:, None]

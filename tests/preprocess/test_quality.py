@@ -5,7 +5,7 @@ from dataclasses import fields, replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
@@ -246,7 +246,6 @@ def test_the_jacobian_of_an_affine_displacement(code):
     np.testing.assert_allclose(jacobian_determinant(Displacement(field, space)), np.linalg.det(matrix), rtol=1e-4)
 
 
-@settings(max_examples=50)
 @given(
     angles=st.tuples(*[st.floats(-80, 80)] * 3),
     scale=st.tuples(*[st.floats(0.5, 2)] * 3),

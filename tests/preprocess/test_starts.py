@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from helpers.heads import painted, posed
@@ -14,7 +14,6 @@ from neuroxai.space import Volume
 
 
 @given(seed=st.integers(0, 1000), n=st.integers(20, 400))
-@settings(max_examples=30, deadline=None)
 def test_similarity_against_the_formula(seed, n):
     rng = np.random.default_rng(seed)
     one, two = rng.integers(0, BINS, (2, n))

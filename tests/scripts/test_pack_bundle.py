@@ -15,7 +15,7 @@ import zipfile
 import monai.bundle
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import pack_bundle
@@ -345,7 +345,6 @@ def test_weights_that_unfold_are_refused(packed, tmp_path):
 NAMES = st.text("./\\:~ aA0_-\0é", max_size=12)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(first=st.sampled_from([AD.name + "/", AD.name + "/configs/", AD.name + "/docs/", ""]), rest=NAMES)
 def test_no_name_leads_out(packed, tmp_path, first, rest):
     shutil.rmtree(tmp_path)
@@ -363,7 +362,6 @@ def test_no_name_leads_out(packed, tmp_path, first, rest):
     assert {p.name for p in tmp_path.iterdir()} == {"a.zip", "folder"}
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7), cut=st.booleans())
 def test_damage_is_refused_or_harmless(packed, tmp_path, place, bit, cut):
     shutil.rmtree(tmp_path)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import linalg, ndimage
 
@@ -64,7 +64,6 @@ def test_jacobian_of_an_affine_map_is_its_determinant():
     assert jacobian_determinant(Displacement(u, SPACE)) == pytest.approx(np.linalg.det(matrix), abs=1e-4)
 
 
-@settings(max_examples=8, deadline=None)
 @given(st.integers(0, 10_000), st.floats(0.5, 4.0), st.floats(3.0, 6.0))
 def test_random_velocities_give_diffeomorphisms_with_inverse(seed, size, sigma):
     space = Space((20, 22, 18), np.diag([4.0, 4, 4, 1]))

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from neuroxai.simulate.people import draw_people
@@ -9,7 +9,6 @@ from neuroxai.simulate.people import draw_people
 AGES = (70.0, 7.0, 55.0, 90.0)
 
 
-@settings(max_examples=40, deadline=None)
 @given(st.integers(2, 120), st.integers(0, 2**40))
 def test_classes_and_sexes_are_balanced(count, seed):
     people = draw_people(count, seed, AGES)

@@ -4,7 +4,7 @@ from itertools import combinations, permutations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -116,7 +116,6 @@ def test_blocks_do_not_change_the_result(rng, monkeypatch):
     np.testing.assert_array_equal(parts.p_family, whole.p_family)
 
 
-@settings(max_examples=25)
 @given(st.floats(0.001, 1000), st.floats(-100, 100), st.integers(0, 50))
 def test_unit_and_offset_do_not_matter(factor, offset, seed):
     values = np.random.default_rng(seed).normal(size=(12, 3))

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -173,7 +173,6 @@ def test_false_alarms_tell_when_scores_are_not_normal():
     assert Reference.fit(heavy).false_alarms < 0.04
 
 
-@settings(max_examples=20)
 @given(st.floats(0.01, 100), st.floats(-50, 50), st.integers(0, 20), st.permutations(REGIONS))
 def test_unit_offset_and_order_do_not_matter(factor, offset, seed, order):
     scores, people = controls(np.random.default_rng(seed), 20)

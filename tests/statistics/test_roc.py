@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from neuroxai.errors import InputError
@@ -72,7 +72,6 @@ def test_area_interval_covers(rng):
     assert 0.93 < np.mean((limits[:, 0] <= truth) & (truth <= limits[:, 1])) < 0.975
 
 
-@settings(max_examples=25, deadline=None)
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 5)), min_size=4, max_size=30), st.integers(0, 99))
 def test_weighted_areas_equal_sklearn(pairs, seed):
     from sklearn.metrics import roc_auc_score

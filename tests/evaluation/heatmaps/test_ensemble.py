@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -21,7 +21,6 @@ def ensemble_of(maps, **options):
     return ensemble
 
 
-@settings(deadline=None)
 @given(stacks, st.floats(0, 0.9))
 def test_mean_and_agreement_against_a_loop(maps, neutral):
     ensemble = ensemble_of(maps, neutral=neutral)
@@ -35,7 +34,6 @@ def test_mean_and_agreement_against_a_loop(maps, neutral):
         assert ensemble.stability()[voxel] == abs(votes) / len(maps)
 
 
-@settings(deadline=None)
 @given(stacks, st.sampled_from([0.25, 3.0, 100.0]))
 def test_stability_knows_neither_size_nor_overall_sign(maps, factor):
     stability = ensemble_of(maps).stability()

@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -28,7 +28,6 @@ def slow(heatmap, mask, brain):
     return inside, in_count, rest, rest_count
 
 
-@settings(deadline=None)
 @given(maps, masks, masks)
 def test_density_ratio_against_a_loop(heatmap, mask, brain):
     inside, in_count, rest, rest_count = slow(heatmap, mask, brain)
@@ -43,7 +42,6 @@ def test_density_ratio_against_a_loop(heatmap, mask, brain):
         assert np.isinf(found) if inside else np.isnan(found)
 
 
-@settings(deadline=None)
 @given(maps, masks)
 def test_relevance_mass_against_a_loop(heatmap, mask):
     inside, _, outside, _ = slow(heatmap, mask, np.ones(SHAPE, bool))

@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.ndimage import binary_dilation
@@ -38,7 +38,6 @@ def lopsided():
     return mask
 
 
-@settings(deadline=None)
 @given(maps, masks)
 def test_areas_against_scipy_and_scikit_learn(heatmap, mask):
     roc, precision = voxel_areas(heatmap, mask)
@@ -47,7 +46,6 @@ def test_areas_against_scipy_and_scikit_learn(heatmap, mask):
     assert precision == pytest.approx(average_precision_score(mask.ravel(), heatmap.ravel()), abs=1e-12)
 
 
-@settings(deadline=None)
 @given(maps, masks, st.floats(0.1, 10), st.floats(-5, 5))
 def test_ranks_alone_decide_about_areas(heatmap, mask, scale, shift):
     same = np.arctan(scale * heatmap) + shift
@@ -55,7 +53,6 @@ def test_ranks_alone_decide_about_areas(heatmap, mask, scale, shift):
     assert voxel_areas(-heatmap, mask)[0] == pytest.approx(1 - voxel_areas(heatmap, mask)[0], abs=1e-12)
 
 
-@settings(deadline=None)
 @given(masks, st.floats(1e-3, 1e3))
 def test_a_constant_map_is_at_chance_in_everything(mask, value):
     brain = np.ones(SHAPE, dtype=bool)
@@ -97,7 +94,6 @@ def test_only_the_brain_and_the_truth_are_looked_at(rng):
     assert localisation_metrics(wild, mask, brain) == localisation_metrics(heatmap, mask, brain)
 
 
-@settings(deadline=None)
 @given(maps, masks, st.integers(1, 60))
 def test_top_intersection_is_the_mean_over_all_orders_of_ties(heatmap, mask, top):
     values = sorted(zip(heatmap.ravel(), mask.ravel(), strict=True), key=lambda pair: -pair[0])
@@ -110,7 +106,6 @@ def test_top_intersection_is_the_mean_over_all_orders_of_ties(heatmap, mask, top
     assert pointing_game(heatmap, mask) == pytest.approx(top_intersection(heatmap, mask, 1), abs=1e-12)
 
 
-@settings(deadline=None)
 @given(
     hnp.arrays(bool, (5, 4, 6)),
     st.tuples(*[st.sampled_from([0.7, 1.0, 1.5, 3.0])] * 3),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.ndimage import gaussian_filter
@@ -17,7 +17,6 @@ SHAPE = (4, 3, 5)
 maps = hnp.arrays(np.float64, SHAPE, elements=st.sampled_from([-1.0, 0.0, 0.5, 2.0]))
 
 
-@settings(deadline=None)
 @given(maps, hnp.arrays(bool, SHAPE), st.integers(1, 7))
 def test_no_voxel_comes_before_a_greater_one_and_steps_are_of_one_size(heatmap, within, steps):
     within[0, 0, :3] = within[1, 1, :4] = True

@@ -12,12 +12,13 @@ import highdicom
 import numpy as np
 import pydicom
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.tag import Tag
 
 from helpers.dicom import change, write_enhanced, write_series
+from helpers.draws import COSTLY
 from neuroxai import io
 from neuroxai.errors import InputError, NeuroxaiError, SpaceError
 from neuroxai.io.dicom.cleaning import cleaned
@@ -139,9 +140,7 @@ def series(request, tmp_path_factory):
 VALUES = st.one_of(st.sampled_from(SEEN), st.binary(max_size=20), st.text(max_size=20).map(str.encode))
 
 
-@settings(
-    max_examples=12, phases=[Phase.explicit, Phase.generate], deadline=None, suppress_health_check=list(HealthCheck)
-)
+@settings(COSTLY, phases=[Phase.explicit, Phase.generate])
 @given(values=st.dictionaries(st.sampled_from(KEYWORDS), VALUES, min_size=4, max_size=25))
 def test_objects_of_any_header_are_valid_or_refused(series, values):
     with tempfile.TemporaryDirectory() as name:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
@@ -86,7 +86,6 @@ def test_itk_sees_the_same_grid(tmp_path, plane, degrees):
     assert_same_in_the_world(read_series(tmp_path)[0], theirs)
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @example(degrees=(37.0, -26.0, 37.0), plane="axial")
 @given(degrees=st.tuples(*[st.floats(-180, 180)] * 3), plane=st.sampled_from(list(PLANES)))
 def test_any_oblique_series_is_read_in_its_place(tmp_path, degrees, plane):
