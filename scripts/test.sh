@@ -8,9 +8,10 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source scripts/env.sh
 
-tiers=(-m "not full")
+tiers=(-m "not full and not label")
 if [ "${1:-}" = --full ]; then
-    tiers=(--hypothesis-profile=full --ignore=tests/label/test_server.py)
+    tiers=(-m "not label" --hypothesis-profile=full)
+    full=yes
     shift
 fi
 

@@ -16,7 +16,7 @@ from helpers.bundles import AD
 from helpers.processes import command, finish, free_port, start, stop, wait_for, workers
 from neuroxai.io import read_json, write_json
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("processes")]
+pytestmark = [pytest.mark.full(2), pytest.mark.xdist_group("processes")]
 
 TWO = ("--standalone", "--nproc_per_node=2")
 

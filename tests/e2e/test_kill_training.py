@@ -34,7 +34,7 @@ def environment():
     return {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
-@pytest.mark.slow
+@pytest.mark.full(2)
 def test_killed_training_resumes_to_the_same_weights(tmp_path, tiny_cohort):
     whole = copy_of(AD, tmp_path / "whole")
     subprocess.run(command(whole, tiny_cohort), env=environment(), check=True, capture_output=True)

@@ -265,7 +265,7 @@ def given(tmp_path_factory, tiny_cohort, trained_bundle):
     return stage.Given(tiny_cohort, trained_bundle, bids, root / "prepared")
 
 
-@pytest.mark.slow
+@pytest.mark.full(0)
 @pytest.mark.xdist_group("pages")
 @pytest.mark.parametrize("name", [name for name in PAGES if runs(name)])
 def test_a_page_runs(name, given, terminal, tmp_path):

@@ -15,7 +15,7 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 def test_quickstart_leads_from_nothing_to_a_report_and_a_rerun_redoes_nothing(tmp_path, terminal):
     if not (Path(sys.prefix) / ".neuroxai").is_file():
         pytest.skip("this environment was not made by scripts/env.sh, which the quickstart would now do")

@@ -31,7 +31,7 @@ def test_every_study_of_a_paper_of_the_five_has_a_page():
     assert {page.stem for page in PAGES} <= set(names())
 
 
-@pytest.mark.slow
+@pytest.mark.full(1)
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.stem)
 def test_the_command_runs_and_leaves_what_the_page_says(page, tmp_path):
     words = command_of(page)

@@ -21,6 +21,7 @@ from neuroxai import io
 from neuroxai.space import Space, Volume
 
 pytestmark = [
+    pytest.mark.label,
     pytest.mark.skipif(
         find_spec("monailabel") is None,
         reason="monailabel is absent; run bash scripts/label_test.sh, which installs it",

@@ -38,7 +38,14 @@ def test_there_are_sixty_and_twenty_of_them_are_written_by_hand():
 
 @pytest.mark.filterwarnings("ignore::neuroxai.lrp.report.ConservationWarning")
 @pytest.mark.filterwarnings("ignore:`torch.nn.utils.weight_norm` is deprecated")
-@pytest.mark.parametrize("name", [name for name, network in NETWORKS.items() if not network.large])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.label if network.needs == "torchvision" else ())
+        for name, network in NETWORKS.items()
+        if not network.large
+    ],
+)
 def test_relevance_is_gradient_times_input_with_gates_and_ratios_held(name):
     network = NETWORKS[name]
     if network.needs:

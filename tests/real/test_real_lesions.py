@@ -15,7 +15,7 @@ from neuroxai.simulate import Acquisition, Lesions, mni152_anatomy, simulate_sca
 from neuroxai.space import mni152
 from neuroxai.statistics import correlation, lesion_coverage, lesion_relevance
 
-pytestmark = [pytest.mark.real, pytest.mark.slow]
+pytestmark = [pytest.mark.real, pytest.mark.integration]
 
 SPACE = mni152(4.0)
 # against the median of the brain: above all healthy tissue, below the lesions

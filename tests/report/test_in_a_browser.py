@@ -18,6 +18,7 @@ from neuroxai.report import build_report
 from neuroxai.space import Volume
 
 pytestmark = [
+    pytest.mark.full(2),
     pytest.mark.skipif(
         not any(map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
         reason="no Chromium on PATH: apt-get install chromium",

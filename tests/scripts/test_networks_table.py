@@ -6,10 +6,13 @@ import json
 import shlex
 from pathlib import Path
 
+import pytest
+
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "experiments" / "networks_table.py"
 NAMES = ("squeeze and excitation", "scan and age")
 
 
+@pytest.mark.full(2)
 def test_of_two_networks(tmp_path, terminal):
     command = ["python", str(SCRIPT), *NAMES, "--out", "page.md", "--kept", "kept.json"]
     done = terminal.run(shlex.join(command), tmp_path)

@@ -24,7 +24,7 @@ from neuroxai.studies.page import write_report
 from neuroxai.studies.results import open_results
 from neuroxai.studies.runs import status_of
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("studies")]
+pytestmark = pytest.mark.xdist_group("studies")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -54,6 +54,7 @@ def finished(cohort, declaration, tmp_path_factory):
     return out
 
 
+@pytest.mark.integration
 def test_the_tables_say_what_the_runs_predicted(finished):
     runs = io.read_tsv(finished / "results.tsv")
     assert runs["arm"].tolist() == ["plain", "dropout"]
@@ -74,6 +75,7 @@ def test_the_tables_say_what_the_runs_predicted(finished):
     assert str(finished) not in page
 
 
+@pytest.mark.integration
 def test_all_arms_see_the_same_subjects_in_the_same_parts(finished):
     results = open_results(finished)
     parts = [
@@ -83,6 +85,7 @@ def test_all_arms_see_the_same_subjects_in_the_same_parts(finished):
     assert not set(parts[0]["training"]) & set(parts[0]["test"])
 
 
+@pytest.mark.integration
 def test_region_sums_and_mean_maps_agree_with_each_other(finished):
     results = open_results(finished)
     done = results.done[0]
@@ -97,6 +100,7 @@ def test_region_sums_and_mean_maps_agree_with_each_other(finished):
     assert np.allclose(total / len(scans), mean.data, atol=1e-6 * np.abs(mean.data).max())
 
 
+@pytest.mark.integration
 def test_run_again_nothing_is_done_and_nothing_changes(finished, declaration, cohort):
     before = tables(finished)
     page = (finished / "report.html").read_bytes()
@@ -107,6 +111,7 @@ def test_run_again_nothing_is_done_and_nothing_changes(finished, declaration, co
     assert write_report(finished).read_bytes() == page
 
 
+@pytest.mark.full(1)
 def test_killed_at_any_moment_it_goes_on_to_the_same_tables(finished, declaration, cohort, tmp_path):
     out, moments = tmp_path / "out", random.Random(os.environ.get("NEUROXAI_SEED", "20"))
     command = [
@@ -141,6 +146,7 @@ def _wait_for_the_children(out):
         time.sleep(0.1)
 
 
+@pytest.mark.full(1)
 def test_on_a_cluster_of_two_workers_one_of_which_is_killed(finished, declaration, cohort, tmp_path):
     from distributed import Client, LocalCluster
 
@@ -164,6 +170,7 @@ def test_on_a_cluster_of_two_workers_one_of_which_is_killed(finished, declaratio
     assert tables(out) == tables(finished)
 
 
+@pytest.mark.full(1)
 def test_more_repetitions_and_explanations_add_to_what_is_there(finished, cohort, tmp_path, declaration):
     import shutil
 
@@ -189,6 +196,7 @@ def test_more_repetitions_and_explanations_add_to_what_is_there(finished, cohort
         run_study(other, out, {"main": cohort})
 
 
+@pytest.mark.full(1)
 def test_a_run_that_fails_is_listed_and_the_others_go_on(cohort, tmp_path):
     # a network that does not fit into the grid: nothing before the run itself can know
     arms = {"plain": {}, "coarse": {"settings": {"spacing": 8}}}
@@ -207,6 +215,7 @@ def test_a_run_that_fails_is_listed_and_the_others_go_on(cohort, tmp_path):
     assert status_of(tmp_path / "out")["counts"] == {"done": 1, "failed": 1}
 
 
+@pytest.mark.full(1)
 def test_broken_scans_are_told_and_the_others_go_on(cohort, tmp_path):
     import shutil
 
@@ -234,6 +243,7 @@ def test_broken_scans_are_told_and_the_others_go_on(cohort, tmp_path):
     assert done.stderr.count("failed: ") == 2
 
 
+@pytest.mark.full(1)
 def test_search_transfer_and_shares(cohort, tmp_path):
     study = read_study(
         declared(
@@ -274,6 +284,7 @@ def test_search_transfer_and_shares(cohort, tmp_path):
     assert {i["participant_id"] for i in few["training"]} < {i["participant_id"] for i in whole["training"]}
 
 
+@pytest.mark.full(1)
 def test_a_run_may_itself_be_several_processes(cohort, tmp_path):
     study = read_study(declared(tmp_path / "small.yaml", arms={"plain": {}}, processes=2, explain={}))
     summary = run_study(study, tmp_path / "out", {"main": cohort})
@@ -285,6 +296,7 @@ def test_a_run_may_itself_be_several_processes(cohort, tmp_path):
     assert runs["epochs"].item() == 2
 
 
+@pytest.mark.integration
 def test_the_command_from_the_outside(cohort, tmp_path, terminal):
     run = terminal.run("neuroxai study status .", tmp_path)
     assert run.returncode == 2
@@ -299,6 +311,7 @@ def test_the_command_from_the_outside(cohort, tmp_path, terminal):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.integration
 def test_frames_have_no_seconds(finished):
     for name in ("results.tsv", "statistics.tsv"):
         frame: pd.DataFrame = io.read_tsv(finished / name)

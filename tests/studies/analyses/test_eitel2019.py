@@ -198,7 +198,7 @@ def test_the_declaration_is_sound(quick: bool):
     assert study.repetitions == (2 if quick else 10)
 
 
-@pytest.mark.slow
+@pytest.mark.full(1)
 def test_from_declaration_to_page(tmp_path: Path, terminal: Shell):
     from neuroxai.studies import How, run_study
     from neuroxai.studies.reading import build, load, merged, text_of
