@@ -8,10 +8,11 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source scripts/env.sh
 
+full=
 tiers=(-m "not full and not label")
 if [ "${1:-}" = --full ]; then
-    tiers=(-m "not label" --hypothesis-profile=full)
     full=yes
+    tiers=(-m "not label" --hypothesis-profile=full)
     shift
 fi
 
@@ -22,3 +23,4 @@ lint-imports
 # one thread a worker: more would fight over the cores
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 python -m pytest -n "${NEUROXAI_TEST_WORKERS:-auto}" --dist loadgroup "${tiers[@]}" "$@"
+if [ -n "$full" ] && [ $# = 0 ]; then bash scripts/label_test.sh; fi

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from helpers.draws import COSTLY
 from neuroxai.attribution.cone_boxes import Boxes, paste, windows
 from neuroxai.attribution.occlusion import Occlusion as occlusion
 from neuroxai.attribution.region_occlusion import RegionOcclusion as region_occlusion
@@ -103,6 +104,7 @@ def networks(draw):
     return nn.Sequential(*model, nn.Linear(width, 3)).double().eval(), (channels, *grid)
 
 
+@COSTLY
 @given(networks(), st.data())
 def test_cone_equals_the_loop(drawn, data):
     model, shape = drawn
@@ -128,6 +130,7 @@ def test_cone_equals_the_loop(drawn, data):
     torch.testing.assert_close(got.double(), wanted, rtol=0, atol=1e-5 * scale)
 
 
+@COSTLY
 @given(networks(), st.integers(0, 99))
 def test_regions_equal_the_loop(drawn, seed):
     model, shape = drawn

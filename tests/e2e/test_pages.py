@@ -38,6 +38,7 @@ ELSEWHERE = {
     "bash scripts/quickstart.sh --spacing 2": "hours; on a coarse grid: test_quickstart.py",
     "bash scripts/test.sh": "this test is part of it",
     "bash scripts/test.sh -k lrp": "part of the line above",
+    "bash scripts/test.sh --full": "this test is part of it",
     "bash scripts/docs.sh": "tests/test_site.py",
     "bash scripts/label_test.sh": LABEL,
     "python scripts/verify_bundles.py": "minutes; of one bundle: tests/scripts/test_verify_bundles.py",

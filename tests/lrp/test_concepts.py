@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from helpers.draws import COSTLY
 from neuroxai.errors import InputError
 from neuroxai.lrp import LRP, Epsilon, Gamma, composites
 
@@ -81,7 +82,7 @@ def through_the_cut(model, layer, channels, composite, x, target):
     return out
 
 
-@settings(derandomize=True)
+@settings(COSTLY, derandomize=True)
 @given(st.sampled_from([3, 6, 7]), st.sets(st.integers(0, 2), min_size=1), st.integers(0, 99), st.integers(0, 1))
 def test_condition_equals_the_two_halves_explained_apart(layer, channels, seed, target):
     model, x = network(seed), scans(seed=seed + 1)

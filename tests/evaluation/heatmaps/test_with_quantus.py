@@ -29,6 +29,7 @@ def case(rng):
     return model, scans, torch.from_numpy(heatmaps)[:, None], truths
 
 
+@pytest.mark.label
 @pytest.mark.skipif(not installed, reason="quantus is not installed")
 def test_the_same_figures(case):
     model, scans, heatmaps, truths = case
@@ -44,6 +45,7 @@ def test_the_same_figures(case):
         np.testing.assert_allclose(found, wanted, rtol=1e-9, atol=0, err_msg=name)
 
 
+@pytest.mark.label
 @pytest.mark.skipif(not installed, reason="quantus is not installed")
 def test_what_it_adds_against_closed_forms(case):
     model, scans, heatmaps, _ = case

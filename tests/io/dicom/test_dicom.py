@@ -16,6 +16,7 @@ pydicom = pytest.importorskip("pydicom")
 from pydicom.data import get_testdata_file  # noqa: E402
 
 from helpers.dicom import ENHANCED_MR, PATIENT, PLANES, change, write_enhanced, write_series  # noqa: E402
+from helpers.draws import COSTLY  # noqa: E402
 from neuroxai.errors import InputError  # noqa: E402
 from neuroxai.io import list_series, read_series, read_volume  # noqa: E402
 from neuroxai.space import Space, Volume  # noqa: E402
@@ -87,6 +88,7 @@ def test_itk_sees_the_same_grid(tmp_path, plane, degrees):
 
 
 @example(degrees=(37.0, -26.0, 37.0), plane="axial")
+@COSTLY
 @given(degrees=st.tuples(*[st.floats(-180, 180)] * 3), plane=st.sampled_from(list(PLANES)))
 def test_any_oblique_series_is_read_in_its_place(tmp_path, degrees, plane):
     folder = tmp_path / "series"
