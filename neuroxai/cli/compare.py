@@ -75,8 +75,8 @@ def compare(
     import sys
 
     from neuroxai.cli._progress import progress_bar
+    from neuroxai.compare import Settings, build_comparison
     from neuroxai.errors import InputError
-    from neuroxai.report.comparison import Settings, build_comparison
 
     if not math.isfinite(above):
         raise InputError(f"--above is {above}, expected a finite number")

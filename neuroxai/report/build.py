@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from neuroxai.compare.explained import ExplainFolder, Failure, Item, common_space, read_folder
 from neuroxai.errors import InputError, one_of
 from neuroxai.evaluation import Estimate, RocCurve, classification_metrics, roc_points
 from neuroxai.io import check_folder, json_of, read_object, write_json, write_text
@@ -16,14 +17,12 @@ from neuroxai.processes import check_jobs
 from neuroxai.report.cohort import Averages, cell_of, groups_of
 from neuroxai.report.context import Beside, Context
 from neuroxai.report.fingerprints_figure import Fingerprints
-from neuroxai.report.folder import ExplainFolder, common_space, read_folder
-from neuroxai.report.item import Item
 from neuroxai.report.page import cohort_page, scan_page
 from neuroxai.report.scan import scan_values
 from neuroxai.report.scan_pages import Shown, show_all
 from neuroxai.report.summary import cohort_values, metrics_record
 from neuroxai.report.truth import Truth, mask_beside, planted_dose
-from neuroxai.report.values import Failure, ScanLink
+from neuroxai.report.values import ScanLink
 
 
 @dataclass(frozen=True)
@@ -74,8 +73,8 @@ def build_report(
     Raises
     ------
     InputError
-        If the folder cannot be used: see `neuroxai.report.folder.read_folder`; if no scan is found; if truth is asked
-        for and there is no mask.
+        If the folder cannot be used: see `neuroxai.compare.explained.read_folder`; if no scan is found; if truth is
+        asked for and there is no mask.
     SpaceError
         If heatmaps lie on different grids.
     """

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from neuroxai.compare.explained import Item
+from neuroxai.compare.scores import Region
 from neuroxai.evaluation import GroupMeans, TableMeans
-from neuroxai.report.item import Item
-from neuroxai.report.values import Region, RegionMeans
+from neuroxai.report.values import RegionMeans
 from neuroxai.space import Space, Volume
 from neuroxai.statistics import group_gain
 from neuroxai.statistics.regions import ERRORS, gains_are_scores

@@ -9,19 +9,19 @@ from typing import Any
 
 from neuroxai.atlas import Atlas, get
 from neuroxai.cohort.tables import People
+from neuroxai.compare.controls import Controls, trained_alone
+from neuroxai.compare.explained import ExplainFolder, Item, text_of
+from neuroxai.compare.scores import Region
+from neuroxai.compare.several_models import Models
 from neuroxai.errors import InputError, LeakageError
 from neuroxai.evaluation.calibration import Calibration
 from neuroxai.evaluation.held_out import HeldOut, measure_held_out, read_held_out, sentence
 from neuroxai.io import read_tsv
 from neuroxai.io.scales import Scale
 from neuroxai.preprocess.records import record_of
-from neuroxai.report.against_controls import Controls, trained_alone
-from neuroxai.report.folder import ExplainFolder
-from neuroxai.report.item import Item, text_of
 from neuroxai.report.person import flags_of, person_facts, read_people, row_of
-from neuroxai.report.several_models import Models
-from neuroxai.report.strength import Strength, common_scale
-from neuroxai.report.values import Calibrated, Region
+from neuroxai.report.strength import common_scale
+from neuroxai.report.values import Calibrated, Strength
 from neuroxai.report.viewer import Regions, viewer_data
 from neuroxai.space import Volume
 

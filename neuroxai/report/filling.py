@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from neuroxai.canvas import grey_of
 from neuroxai.errors import InputError, SpaceError
 from neuroxai.report import slices
-from neuroxai.report.figures import grey_of
 from neuroxai.report.outlined import Line, draw, mask_of, strip_of, write_png
 from neuroxai.space import Volume
 

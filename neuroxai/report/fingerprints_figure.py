@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroxai.report.figures import colour_map, figure_of
-from neuroxai.report.values import Region, ScanLink
+from neuroxai.canvas import colour_map, figure_of
+from neuroxai.compare.scores import Region
+from neuroxai.report.values import ScanLink
 
 MOST_REGIONS = 60
 _REACH = 4.0  # standard deviations that have the end colours

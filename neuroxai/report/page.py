@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-from neuroxai.report.figures import COLOURS
+from neuroxai.canvas import COLOURS
 from neuroxai.report.method_limits import limits_of
 from neuroxai.report.values import CohortValues, ScanValues
 

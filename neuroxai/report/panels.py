@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from neuroxai.canvas import blend, figure_of, grey_of
 from neuroxai.report import slices
-from neuroxai.report.figures import blend, figure_of, grey_of
 from neuroxai.space import Volume
 
 _TITLE, _BAR = 0.36, 0.6  # inches above each panel; below all of them

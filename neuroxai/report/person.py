@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from neuroxai.cohort.tables import People
+from neuroxai.compare.explained import Item, text_of
 from neuroxai.preprocess.records import how
-from neuroxai.report.item import Item, text_of
 from neuroxai.space import Volume
 
 _COLUMNS = {"age": "Age", "sex": "Sex", "diagnosis": "Diagnosis in the table", "group": "Group in the table"}

@@ -9,16 +9,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from neuroxai.compare.explained import Failure, Item
+from neuroxai.compare.figures import region_bars
+from neuroxai.compare.scores import Region, read_regions
 from neuroxai.errors import InputError, SpaceError
 from neuroxai.evaluation import outside_share
 from neuroxai.io import read_object, read_volume
 from neuroxai.report import figures
 from neuroxai.report.cohort import top_regions
 from neuroxai.report.context import Context
-from neuroxai.report.item import Item
-from neuroxai.report.scan_regions import read_regions
 from neuroxai.report.strength import strength
-from neuroxai.report.values import Failure, Region, ScanValues
+from neuroxai.report.values import ScanValues
 from neuroxai.space import Volume
 
 
@@ -76,7 +77,7 @@ def scan_values(
         mosaic_space=shown.space.describe(),
         limit=strong.limit,
         regions=top_regions(regions),
-        bars=figures.region_bars([r.name for r in largest], {target: [r.sum for r in largest]}, "sum of relevance")
+        bars=region_bars([r.name for r in largest], {target: [r.sum for r in largest]}, "sum of relevance")
         if largest
         else None,
         provenance=[*provenance(sidecar), *(context.listed if context is not None else ())],

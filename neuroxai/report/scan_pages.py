@@ -6,14 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from neuroxai.compare.explained import Failure, Item
+from neuroxai.compare.scores import Region
 from neuroxai.errors import InputError
 from neuroxai.io import write_text
 from neuroxai.processes import Bound, settled_jobs
 from neuroxai.report.context import Context
-from neuroxai.report.item import Item
 from neuroxai.report.page import scan_page
 from neuroxai.report.scan import scan_values
-from neuroxai.report.values import Failure, Region
 from neuroxai.space import Volume
 
 

@@ -3,53 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from neuroxai.bands import limit_of
+from neuroxai.compare.explained import ExplainFolder, Item
 from neuroxai.errors import InputError
 from neuroxai.io import read_json, read_volume
 from neuroxai.io.scales import Scale, common_limit, read_scale, scale_of
-from neuroxai.report.folder import ExplainFolder
-from neuroxai.report.item import Item
-
-
-@dataclass(frozen=True)
-class Strength:
-    """A heatmap's strength, and the scale that its colours have.
-
-    Parameters
-    ----------
-    total : float
-        Absolute relevance of all voxels.
-    own : float
-        The limit that the scan would have alone; the end colours if the picture is stretched.
-    limit : float
-        The limit of the picture.
-    source : str
-        In words: whose scale it is.
-    weaker_than : float or None
-        Share of patients whose map is stronger.
-    patients : int
-        How many patients that share is of.
-    middle : float or None
-        Median total of those patients.
-    """
-
-    total: float
-    own: float
-    limit: float
-    source: str
-    weaker_than: float | None = None
-    patients: int = 0
-    middle: float | None = None
-
-    @property
-    def faint(self) -> bool:
-        """Whether the picture hides what a stretched one would show."""
-        return self.own < 0.5 * self.limit
+from neuroxai.report.values import Strength
 
 
 def common_scale(folder: ExplainFolder, broken: Mapping[str, str]) -> Scale | None:

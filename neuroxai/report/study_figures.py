@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from neuroxai.report.figures import CONTROLS, PATIENTS, _plain, _short, mosaic
+from neuroxai.canvas import CONTROLS, PATIENTS, plain, short
+from neuroxai.report.figures import mosaic
 from neuroxai.space import Volume
 
 if TYPE_CHECKING:
@@ -68,10 +69,10 @@ def intervals(rows: pd.DataFrame, axis_label: str, points: Mapping[str, Sequence
             if row["low"] is not None and row["low"] == row["low"]:
                 axes.hlines(line, row["low"], row["high"], color=CONTROLS, linewidth=2, zorder=2)
             axes.plot(row["value"], line, "o", color=CONTROLS, markersize=6, zorder=3)
-        axes.set_yticks(lines, [_short(str(name)) for name in rows["group"]])
+        axes.set_yticks(lines, [short(str(name)) for name in rows["group"]])
         axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.set_xlabel(axis_label)
-        _plain(axes)
+        plain(axes)
         return output()
 
 
@@ -93,7 +94,7 @@ def scatter(
         axes.ticklabel_format(axis="y", style="sci", scilimits=(-3, 4))
         if len(groups) > 1:
             axes.legend(frameon=False)
-        _plain(axes)
+        plain(axes)
         return output()
 
 
@@ -111,7 +112,7 @@ def curves(groups: Mapping[str, tuple[Any, Any, Any]], across: str, up: str, dia
                 axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
         axes.set(xlabel=across, ylabel=up)
         axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1.0))
-        _plain(axes)
+        plain(axes)
         return output()
 
 
@@ -127,8 +128,8 @@ def matrix(table: pd.DataFrame, label: str, low: float | None = None, high: floa
             if np.isfinite(value):
                 colour = "black" if value > middle else "white"
                 axes.text(column, row, f"{value:.3g}", ha="center", va="center", color=colour, fontsize=9)
-        axes.set_xticks(range(table.shape[1]), [_short(str(c), 14) for c in table.columns], rotation=20, ha="right")
-        axes.set_yticks(range(len(table)), [_short(str(r), 24) for r in table.index])
+        axes.set_xticks(range(table.shape[1]), [short(str(c), 14) for c in table.columns], rotation=20, ha="right")
+        axes.set_yticks(range(len(table)), [short(str(r), 24) for r in table.index])
         axes.set_title(label, fontsize=9, loc="left")
         return output()
 
@@ -142,14 +143,14 @@ def bars(names: Sequence[str], groups: Mapping[str, Sequence[float]], axis_label
         for number, (group, values) in enumerate(groups.items()):
             place = lines + (number - (len(groups) - 1) / 2) * thickness
             axes.barh(place, values, thickness, color=COLOURS[number % len(COLOURS)], label=group)
-        axes.set_yticks(lines, [_short(n) for n in names])
+        axes.set_yticks(lines, [short(n) for n in names])
         axes.set_ylim(len(names) - 0.4, -0.6)
         axes.axvline(0, color="black", linewidth=0.8)
         axes.set_xlabel(axis_label)
         axes.ticklabel_format(axis="x", style="sci", scilimits=(-2, 3))
         if len(groups) > 1:
             axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
-        _plain(axes)
+        plain(axes)
         return output()
 
 
@@ -161,10 +162,10 @@ def strips(groups: Mapping[str, Sequence[float]], up: str) -> Drawing:
             spread = np.linspace(-0.12, 0.12, len(values)) if len(values) > 1 else np.zeros(1)
             axes.plot(number + spread, values, MARKERS[number % 6], color=COLOURS[number % 6], markersize=5)
             axes.hlines(np.median(values), number - 0.25, number + 0.25, color="black", linewidth=1.5)
-        axes.set_xticks(range(len(groups)), [_short(g, 18) for g in groups])
+        axes.set_xticks(range(len(groups)), [short(g, 18) for g in groups])
         axes.set_ylabel(up)
         axes.set_xlim(-0.6, len(groups) - 0.4)
-        _plain(axes)
+        plain(axes)
         return output()
 
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from neuroxai.report.figures import CONTROLS, _plain, _short, mosaic
+from neuroxai.canvas import CONTROLS, plain, short
+from neuroxai.report.figures import mosaic
 from neuroxai.report.study_figures import Drawing, drawing
 from neuroxai.space import Volume
 
@@ -39,10 +40,10 @@ def interval_panels(panels: Sequence[Panel], reference: float | None = None) -> 
                 axes.plot(row["value"], line, "o", color=CONTROLS, markersize=6, zorder=3)
             if reference is not None:
                 axes.axvline(reference, color="black", linestyle="--", linewidth=1)
-            axes.set_yticks(range(len(names)), [_short(str(n)) for n in names] if number == 0 else [""] * len(names))
+            axes.set_yticks(range(len(names)), [short(str(n)) for n in names] if number == 0 else [""] * len(names))
             axes.set_ylim(len(names) - 0.4, -0.6)
             axes.set_xlabel(label)
-            _plain(axes)
+            plain(axes)
         return output()
 
 
@@ -69,5 +70,5 @@ def map_rows(found: Mapping[str, Volume], scan: Volume | None, count: int = 7) -
             axes = figure.add_axes((1.2 / width, top - tall, wide / 100 / width, tall))
             axes.imshow(strip, interpolation="none", aspect="auto")
             axes.set_axis_off()
-            figure.text(0.1 / width, top - each / 2 / height, _short(name, 16), va="center", fontsize=10)
+            figure.text(0.1 / width, top - each / 2 / height, short(name, 16), va="center", fontsize=10)
         return output()

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from neuroxai._version import __version__
+from neuroxai.compare.explained import RESEARCH_USE
 from neuroxai.report.page import _environment, number
-from neuroxai.report.values import RESEARCH_USE
 
 if TYPE_CHECKING:
     import pandas as pd

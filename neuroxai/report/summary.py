@@ -6,16 +6,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from neuroxai.bands import limit_of
+from neuroxai.compare.explained import ExplainFolder, Failure
+from neuroxai.compare.figures import region_bars
 from neuroxai.evaluation import Estimate, RocCurve
 from neuroxai.evaluation.calibration import brier, reliability
 from neuroxai.evaluation.fit import FAR
 from neuroxai.report import figures
 from neuroxai.report.cohort import GROUP_NAMES, Averages
 from neuroxai.report.fingerprints_figure import Fingerprints
-from neuroxai.report.folder import ExplainFolder
 from neuroxai.report.page import number
 from neuroxai.report.scan import provenance
-from neuroxai.report.values import CohortValues, Failure, GroupMap, RegionMeans, ScanLink
+from neuroxai.report.values import CohortValues, GroupMap, RegionMeans, ScanLink
 from neuroxai.space import Volume
 
 
@@ -114,7 +115,7 @@ def _bars(regions: Sequence[RegionMeans], groups: Sequence[str]) -> bytes | None
     drawn = [g for g in groups if g in ("patients", "controls", "all")]
     # the measure that the table is in the order of
     lengths = {g: [r.sums[g] for r in regions[:10]] for g in drawn}
-    return figures.region_bars([r.name for r in regions[:10]], lengths, "mean sum of relevance")
+    return region_bars([r.name for r in regions[:10]], lengths, "mean sum of relevance")
 
 
 def outside_brain(links: Sequence[ScanLink]) -> dict[str, Any] | None:

@@ -4,32 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from neuroxai.compare.controls import AgainstControls
+from neuroxai.compare.explained import RESEARCH_USE, Failure
+from neuroxai.compare.scores import Region
+from neuroxai.compare.several_models import SeveralModels
 from neuroxai.evaluation import Estimate
-
-if TYPE_CHECKING:
-    from neuroxai.evaluation.calibration import Bin
-    from neuroxai.report.against_controls import AgainstControls
-    from neuroxai.report.several_models import SeveralModels
-    from neuroxai.report.strength import Strength
-
-RESEARCH_USE = (
-    "For research use only. This is not a medical device: nothing on this page may be used to diagnose, treat or "
-    "advise a person."
-)
-
-
-@dataclass(frozen=True)
-class Region:
-    """Relevance of one named region in one scan."""
-
-    name: str
-    sum: float
-    density: float
-    voxels: int
-    #: The density in standard errors for a region of this size (`neuroxai.atlas.contrast`), which ranks regions.
-    contrast: float = 0.0
+from neuroxai.evaluation.calibration import Bin
 
 
 @dataclass(frozen=True)
@@ -50,6 +32,42 @@ class Calibrated:
     low: float
     high: float
     scans: int
+
+
+@dataclass(frozen=True)
+class Strength:
+    """A heatmap's strength, and the scale that its colours have.
+
+    Parameters
+    ----------
+    total : float
+        Absolute relevance of all voxels.
+    own : float
+        The limit that the scan would have alone; the end colours if the picture is stretched.
+    limit : float
+        The limit of the picture.
+    source : str
+        In words: whose scale it is.
+    weaker_than : float or None
+        Share of patients whose map is stronger.
+    patients : int
+        How many patients that share is of.
+    middle : float or None
+        Median total of those patients.
+    """
+
+    total: float
+    own: float
+    limit: float
+    source: str
+    weaker_than: float | None = None
+    patients: int = 0
+    middle: float | None = None
+
+    @property
+    def faint(self) -> bool:
+        """Whether the picture hides what a stretched one would show."""
+        return self.own < 0.5 * self.limit
 
 
 @dataclass(frozen=True)
@@ -164,14 +182,6 @@ class ScanLink:
     cell: str
     outside: float | None = None
     fit: str = ""
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A scan that could not be shown, or was not explained, and why."""
-
-    title: str
-    error: str
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroxai.atlas import Atlas
-from neuroxai.report.figures import colour_map, grey_of
+from neuroxai.canvas import colour_map, grey_of
 from neuroxai.space import Space, Volume
 
 MOST_VOXELS = 1_300_000  # 96 x 114 x 96 whole; finer grids are thinned out, so that a page stays small

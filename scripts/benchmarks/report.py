@@ -21,9 +21,9 @@ from typing import Any
 import nibabel
 from _common import Runners, seconds
 
+from neuroxai.compare.explained import read_folder
 from neuroxai.report import build_report
 from neuroxai.report.build import source_of
-from neuroxai.report.folder import read_folder
 
 
 def by_nilearn(pairs: list[tuple[Path, Path]], folder: Path) -> None:

@@ -28,13 +28,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from neuroxai.cohort import load_datalist
+from neuroxai.compare.explained import ExplainFolder, read_folder
+from neuroxai.compare.figures import calibration_figure
+from neuroxai.compare.scores import MEASURES, CohortScores, read_scores
 from neuroxai.components.facts import atlas_of
 from neuroxai.errors import InputError, LeakageError
 from neuroxai.evaluation import mask_in_space
 from neuroxai.io import atomic, read_labels, write_tsv
-from neuroxai.report.comparison_figures import calibration_figure
-from neuroxai.report.folder import ExplainFolder, read_folder
-from neuroxai.report.scores import MEASURES, CohortScores, read_scores
 from neuroxai.report.truth import mask_beside
 from neuroxai.space import Space
 from neuroxai.statistics import Reference, mean_interval, wilson

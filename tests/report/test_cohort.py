@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from neuroxai.compare.scores import Region
 from neuroxai.report.cohort import Averages, gain, groups_of, scaled_scan, top_regions
 from neuroxai.report.truth import Truth, mask_beside, spread
-from neuroxai.report.values import Region
 from neuroxai.space import Space, Volume
 
 SPACE = Space((3, 4, 2), np.diag([4.0, 4, 4, 1]))

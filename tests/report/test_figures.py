@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from neuroxai.bands import limit_of
+from neuroxai.canvas import colour_map
+from neuroxai.compare.figures import region_bars
 from neuroxai.errors import SpaceError
 from neuroxai.evaluation import RocCurve
 from neuroxai.report import figures
@@ -101,7 +103,7 @@ def test_colours_can_be_told_apart_by_the_colour_blind():
         "tritan": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
     }
     strength = np.array([0.35, 0.5, 0.75, 1.0])
-    colours = figures.colour_map()
+    colours = colour_map()
     for matrix in blind.values():
 
         def seen(shares, matrix=matrix):
@@ -118,6 +120,6 @@ def test_colours_can_be_told_apart_by_the_colour_blind():
 
 
 def test_region_names_are_text_not_formulas():
-    bars = figures.region_bars(["$\\frac{1}$", "b" * 80], {"patients": [1.0, None], "controls": [-1.0, 2.0]}, "sum")
+    bars = region_bars(["$\\frac{1}$", "b" * 80], {"patients": [1.0, None], "controls": [-1.0, 2.0]}, "sum")
     assert bars.startswith(b"\x89PNG")
-    assert figures.region_bars(["a"], {"AD": [1.0]}, "x") != figures.region_bars(["a"], {"AD": [-1.0]}, "x")
+    assert region_bars(["a"], {"AD": [1.0]}, "x") != region_bars(["a"], {"AD": [-1.0]}, "x")

@@ -7,10 +7,12 @@ from html.parser import HTMLParser
 import pytest
 
 from helpers.pages import without_own_scripts
+from neuroxai.compare.explained import Failure
+from neuroxai.compare.scores import Region
 from neuroxai.evaluation import Estimate
 from neuroxai.report import CohortValues, ScanValues, cohort_page, scan_page
 from neuroxai.report.page import number, percent
-from neuroxai.report.values import Failure, GroupMap, Region, ScanLink
+from neuroxai.report.values import GroupMap, ScanLink
 
 EVIL = "<script>alert(1)</script>\" onload='x'"
 PNG = b"\x89PNG\r\n"

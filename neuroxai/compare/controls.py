@@ -9,13 +9,11 @@ from typing import Any
 import numpy as np
 
 from neuroxai.cohort.table import parse_age
+from neuroxai.compare.explained import ExplainFolder, Item, text_of
+from neuroxai.compare.figures import controls_figure
+from neuroxai.compare.reference import Seen, fitting_reference, notes_of, reference_measure, scores_facts
+from neuroxai.compare.scores import Measure, region_values
 from neuroxai.errors import InputError
-from neuroxai.report.comparison import fitting_reference, reference_measure, scores_facts
-from neuroxai.report.controls_figure import controls_figure
-from neuroxai.report.folder import ExplainFolder
-from neuroxai.report.item import Item, text_of
-from neuroxai.report.leakage import Seen, notes_of
-from neuroxai.report.scores import Measure, region_values
 from neuroxai.statistics import Reference, Subject
 from neuroxai.statistics.reference import MINIMUM
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from neuroxai.report.comparison_figures import calibration_figure, fingerprint_figure, groups_figure
+from neuroxai.compare.figures import calibration_figure, fingerprint_figure, groups_figure
 
 
 @pytest.fixture

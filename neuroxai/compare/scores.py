@@ -1,21 +1,20 @@
-"""Region tables of an explain folder, one row a participant."""
+"""Region tables of an explain folder: one scan's, and the cohort's with one row a participant."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from neuroxai.cohort import describe
 from neuroxai.cohort.seen import worst
+from neuroxai.compare.explained import ExplainFolder, Failure, Item
 from neuroxai.errors import InputError, SpaceError
 from neuroxai.io import read_tsv
-from neuroxai.report.folder import ExplainFolder
-from neuroxai.report.item import Item
-from neuroxai.report.values import Failure
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,6 +23,18 @@ Measure = Literal["sum", "absolute", "positive", "negative", "share"]
 MEASURES: tuple[Measure, ...] = ("sum", "absolute", "positive", "negative", "share")
 # columns of a region table that a measure needs
 COLUMNS = {**{name: (name,) for name in MEASURES}, "share": ("sum", "absolute")}
+
+
+@dataclass(frozen=True)
+class Region:
+    """Relevance of one named region in one scan."""
+
+    name: str
+    sum: float
+    density: float
+    voxels: int
+    #: The density in standard errors for a region of this size (`neuroxai.atlas.contrast`), which ranks regions.
+    contrast: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -118,6 +129,34 @@ def read_scores(
     people["scans"] = grouped.size()
     sums, means = values.groupby(who).mean(), densities.groupby(who).mean()
     return CohortScores(sums, means, sizes.mean(), people, failures, described.notes)
+
+
+def read_regions(path: Path) -> list[Region]:
+    """Read the region scores of one scan; regions without voxels on the grid are left out."""
+    import pandas as pd
+
+    frame = read_tsv(path, required=("name",), numbers=("sum", "density", "voxels"))
+    for column in ("sum", "density", "voxels"):
+        if not pd.api.types.is_numeric_dtype(frame[column]):
+            raise InputError(f"{path}: column {column!r} holds text, wanted numbers; explain the scan again")
+    known = frame[frame["sum"].notna() & frame["density"].notna()]
+    if known["name"].duplicated().any():
+        name = known["name"][known["name"].duplicated()].iloc[0]
+        raise InputError(f"{path}: region {name!r} stands in two rows, wanted one; give the atlas a name a region")
+    return [
+        Region(str(r["name"]), float(r["sum"]), float(r["density"]), int(r["voxels"]), contrast)
+        for r, contrast in zip(known.to_dict("records"), _contrasts(known), strict=True)
+    ]
+
+
+def _contrasts(table: pd.DataFrame) -> list[float]:
+    """Return how far regions stand out: the table's own column, or, of older tables, as if voxels were independent."""
+    if "contrast" in table and table["contrast"].dtype.kind == "f" and table["contrast"].notna().any():
+        return [float(value) for value in table["contrast"].fillna(0.0)]
+    n, density = table["voxels"].to_numpy(dtype=float), table["density"].to_numpy(dtype=float)
+    total = n.sum()
+    spread = np.where((n > 0) & (n < total), 1 / np.maximum(n, 1) - 1 / max(total, 1), np.inf)
+    return [float(value) for value in (density - (density * n).sum() / max(total, 1)) / np.sqrt(spread)]
 
 
 def region_values(item: Item, measure: Measure) -> pd.DataFrame:

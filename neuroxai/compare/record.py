@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from neuroxai.report.scores import CohortScores
+from neuroxai.compare.scores import CohortScores
 from neuroxai.statistics import Reference
 from neuroxai.statistics.regions import ERRORS, gain_is_known
 

@@ -9,12 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from neuroxai.compare.explained import ExplainFolder, Item, read_folder
+from neuroxai.compare.scores import Region, read_regions
 from neuroxai.errors import InputError
 from neuroxai.io import read_volume
-from neuroxai.report.folder import ExplainFolder, read_folder
-from neuroxai.report.item import Item
-from neuroxai.report.scan_regions import read_regions
-from neuroxai.report.values import Region
 from neuroxai.space import Volume
 
 _TOP = 10

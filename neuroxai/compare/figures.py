@@ -1,15 +1,19 @@
-"""Figures of a comparison with controls; PNG bytes, same values, same bytes."""
+"""Figures of regions, of groups and of one person among controls; PNG bytes, same values, same bytes."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from neuroxai.report.figures import AGAINST, CONTROLS, FOR, _plain, _short, figure_of, region_bars
+from neuroxai.canvas import AGAINST, CONTROLS, FOR, PATIENTS, figure_of, plain, short
 
 if TYPE_CHECKING:
     import pandas as pd
+
+_MOST_DOTS = 150  # controls drawn in a line, at most
 
 
 def groups_figure(table: pd.DataFrame, axis_label: str, count: int = 20) -> bytes:
@@ -36,13 +40,13 @@ def groups_figure(table: pd.DataFrame, axis_label: str, count: int = 20) -> byte
         found = (shown["q"] <= 0.05).to_numpy()
         for part, fill in ((found, colour), (~found, np.full(len(shown), "white"))):
             axes.scatter(value[part], lines[part], s=34, c=fill[part], edgecolors=colour[part], zorder=3)
-        axes.set_yticks(lines, [_short(str(name)) for name in shown["region"]])
+        axes.set_yticks(lines, [short(str(name)) for name in shown["region"]])
         axes.set_ylim(len(shown) - 0.4, -0.6)
         axes.axvline(0, color="black", linewidth=0.8)
         axes.set_xlabel(axis_label)
         axes.set_title("95 % intervals; filled: false discovery rate at most .05", fontsize=9, loc="left")
         axes.ticklabel_format(axis="x", style="sci", scilimits=(-2, 3))
-        _plain(axes)
+        plain(axes)
         return output()
 
 
@@ -92,5 +96,77 @@ def calibration_figure(table: pd.DataFrame) -> bytes:
             axes.set(xlim=(0, right), ylim=(0, top), xlabel=across)
             axes.set_ylabel(up, fontsize=8.5)
             axes.legend(loc="upper left", frameon=False)
-            _plain(axes)
+            plain(axes)
+        return output()
+
+
+def controls_figure(names: Sequence[str], controls: Sequence[NDArray[Any]], person: Sequence[float]) -> bytes:
+    """Draw controls as dots, the person as a diamond, in standard deviations of the controls; returns PNG.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Regions, the first on top.
+    controls : sequence of ndarray
+        Deviations of the controls, for each region.
+    person : sequence of float
+        The person's deviation in each region; drawn at the edge where it is far out.
+    """
+    height = 0.75 + 0.34 * max(len(names), 1)
+    reach = 6.0
+    with figure_of(8.6, height) as (figure, output):
+        axes = figure.add_axes((0.40, 0.58 / height, 0.57, 0.97 - 0.58 / height))
+        for line, (values, own) in enumerate(zip(controls, person, strict=True)):
+            dots = np.asarray(values, dtype=np.float64)
+            if len(dots) > _MOST_DOTS:
+                dots = np.quantile(dots, np.linspace(0, 1, _MOST_DOTS))
+            # spread over the line by a fixed pattern, so that the same values give the same picture
+            lift = 0.24 * np.sin(np.arange(len(dots)) * 2.399963)
+            axes.plot(dots, line + lift, "o", markersize=3, color="#767676", alpha=0.6, linewidth=0)
+            far = abs(own) > reach
+            place = float(np.clip(own, -reach, reach))
+            mark = (">" if own > 0 else "<") if far else "D"
+            axes.plot([place], [line], mark, markersize=8, color=FOR if own > 0 else AGAINST, markeredgecolor="black")
+        axes.axvline(0, color="black", linewidth=0.8)
+        axes.set_xlim(-reach - 0.4, reach + 0.4)
+        axes.set_ylim(len(names) - 0.4, -0.6)
+        axes.set_yticks(range(len(names)), [name if len(name) < 45 else name[:43] + "…" for name in names])
+        axes.set_xlabel("standard deviations of the controls")
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+        return output()
+
+
+def region_bars(names: Sequence[str], groups: Mapping[str, Sequence[float | None]], axis_label: str) -> bytes:
+    """Horizontal bars, one line a region; with two groups, two bars a line; missing values are left out.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Regions, the first on top.
+    groups : mapping of str to sequence of float or None
+        One value a region for each group; one group alone is coloured by sign.
+    axis_label : str
+        Below the axis.
+    """
+    lines = np.arange(len(names))
+    thickness = 0.8 / max(len(groups), 1)
+    height = 0.9 + 0.3 * max(len(names), 1)
+    with figure_of(8.6, height) as (figure, output):
+        axes = figure.add_axes((0.40, 0.62 / height, 0.57, 0.97 - 0.62 / height))
+        for number, (group, values) in enumerate(groups.items()):
+            lengths = [0.0 if v is None else v for v in values]
+            place = lines + (number - (len(groups) - 1) / 2) * thickness
+            if len(groups) == 1:
+                axes.barh(place, lengths, thickness, color=[FOR if v >= 0 else AGAINST for v in lengths])
+            else:
+                axes.barh(place, lengths, thickness, color=(PATIENTS, CONTROLS, "#767676")[number % 3], label=group)
+        axes.set_yticks(lines, [short(n) for n in names])
+        axes.set_ylim(len(names) - 0.4, -0.6)
+        axes.axvline(0, color="black", linewidth=0.8)
+        axes.set_xlabel(axis_label)
+        axes.ticklabel_format(axis="x", style="sci", scilimits=(-2, 3))
+        if len(groups) > 1:
+            axes.legend(loc="best", frameon=False)
+        plain(axes)
         return output()

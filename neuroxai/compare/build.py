@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from neuroxai._version import __version__
 from neuroxai.cohort import two_groups
-from neuroxai.errors import InputError, one_of
-from neuroxai.io import atomic, check_file, check_folder, json_of, write_json, write_tsv
-from neuroxai.report.comparison_figures import fingerprint_figure, groups_figure
-from neuroxai.report.comparison_record import (
+from neuroxai.compare.explained import RESEARCH_USE, ExplainFolder, Failure, read_folder
+from neuroxai.compare.figures import fingerprint_figure, groups_figure
+from neuroxai.compare.record import (
     alarms_note,
     class_score_note,
     counts,
@@ -25,11 +24,11 @@ from neuroxai.report.comparison_record import (
     trained_note,
     zeros_note,
 )
-from neuroxai.report.folder import ExplainFolder, read_folder
-from neuroxai.report.leakage import Seen, notes_of
-from neuroxai.report.scores import MEASURES, CohortScores, Measure, read_scores
-from neuroxai.report.values import RESEARCH_USE, Failure
-from neuroxai.statistics import Reference, read_reference, write_reference
+from neuroxai.compare.reference import Seen, fitting_reference, notes_of, reference_measure, scores_facts
+from neuroxai.compare.scores import MEASURES, CohortScores, Measure, read_scores
+from neuroxai.errors import InputError, one_of
+from neuroxai.io import atomic, check_file, check_folder, json_of, write_json, write_tsv
+from neuroxai.statistics import Reference, write_reference
 from neuroxai.statistics.design import COLUMNS, SCALES, Scale
 from neuroxai.statistics.reference import MEMBERS, Members
 from neuroxai.statistics.tables import fingerprints_table, gain_table, groups_table, no_gains, percentiles_table
@@ -280,45 +279,3 @@ def _groups(
         if needed or options.control is not None or options.patients is not None:
             raise
         return None, None, [str(error)]
-
-
-def scores_facts(folder: ExplainFolder) -> dict[str, Any]:
-    """Tell what made the scores; scores made otherwise cannot be compared with these."""
-    record = folder.record
-    names = ("method", "options", "start", "checkpoint_sha256", "atlas", "network_space", "score_space")
-    return {"explained": folder.positive, **{name: record[name] for name in names if record.get(name) is not None}}
-
-
-def reference_measure(reference: Reference, path: str | os.PathLike[str] | None) -> Measure:
-    """Return what a stored reference was made of.
-
-    Raises
-    ------
-    InputError
-        If region tables do not hold it.
-    """
-    for measure in MEASURES:
-        if measure == reference.measure:
-            return measure
-    raise InputError(f"{path}: {one_of('measure', reference.measure, MEASURES)}")
-
-
-def fitting_reference(path: str | os.PathLike[str], facts: Mapping[str, Any], measure: str | None = None) -> Reference:
-    """Read a reference, and refuse one that was made of other scores (of another measure, where one is given)."""
-    reference = read_reference(path)
-    for name, own in {**facts, **({"measure": measure} if measure else {})}.items():
-        wanted = reference.measure if name == "measure" else reference.facts.get(name)
-        if wanted is not None and wanted != own and not (name == "options" and _same_options(facts, wanted)):
-            raise InputError(
-                f"{path}: was made with {name} {wanted!r}, these scores with {own!r}; explain and compare in the same "
-                "way, or use another reference"
-            )
-    return reference
-
-
-def _same_options(facts: Mapping[str, Any], wanted: Any) -> bool:
-    """Say whether options are the same choices: a default may be given or left out."""
-    from neuroxai.attribution import complete
-
-    method, own = str(facts["method"]), facts["options"]
-    return isinstance(wanted, Mapping) and complete(method, own) == complete(method, wanted)

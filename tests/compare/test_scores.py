@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from helpers.explained import REGIONS, VOXELS, regions_path, write_tables
+from neuroxai.compare.explained import read_folder
+from neuroxai.compare.scores import read_scores
 from neuroxai.errors import InputError, SpaceError
 from neuroxai.io import read_tsv
-from neuroxai.report.folder import read_folder
-from neuroxai.report.scores import read_scores
 
 
 def test_one_row_a_participant_in_the_atlas_order(tmp_path):

@@ -1,12 +1,16 @@
-"""Controls that the network had seen: their relevance is not that of new scans, so that references refuse them."""
+"""References of healthy controls: made of the same scores or not, of controls that the network had seen or not."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from neuroxai.errors import LeakageError
+from neuroxai.compare.explained import ExplainFolder
+from neuroxai.compare.scores import MEASURES, Measure
+from neuroxai.errors import InputError, LeakageError, one_of
+from neuroxai.statistics import Reference, read_reference
 
 # what a reference's file notes among its facts
 _KEY = "controls_seen"
@@ -63,3 +67,45 @@ def notes_of(facts: Mapping[str, Any], controls: int) -> list[str]:
     }
     return [f"{seen[part]} of the reference's {controls} controls {text}" for part, text in said.items()
             if seen.get(part)]  # fmt: skip
+
+
+def scores_facts(folder: ExplainFolder) -> dict[str, Any]:
+    """Tell what made the scores; scores made otherwise cannot be compared with these."""
+    record = folder.record
+    names = ("method", "options", "start", "checkpoint_sha256", "atlas", "network_space", "score_space")
+    return {"explained": folder.positive, **{name: record[name] for name in names if record.get(name) is not None}}
+
+
+def reference_measure(reference: Reference, path: str | os.PathLike[str] | None) -> Measure:
+    """Return what a stored reference was made of.
+
+    Raises
+    ------
+    InputError
+        If region tables do not hold it.
+    """
+    for measure in MEASURES:
+        if measure == reference.measure:
+            return measure
+    raise InputError(f"{path}: {one_of('measure', reference.measure, MEASURES)}")
+
+
+def fitting_reference(path: str | os.PathLike[str], facts: Mapping[str, Any], measure: str | None = None) -> Reference:
+    """Read a reference, and refuse one that was made of other scores (of another measure, where one is given)."""
+    reference = read_reference(path)
+    for name, own in {**facts, **({"measure": measure} if measure else {})}.items():
+        wanted = reference.measure if name == "measure" else reference.facts.get(name)
+        if wanted is not None and wanted != own and not (name == "options" and _same_options(facts, wanted)):
+            raise InputError(
+                f"{path}: was made with {name} {wanted!r}, these scores with {own!r}; explain and compare in the same "
+                "way, or use another reference"
+            )
+    return reference
+
+
+def _same_options(facts: Mapping[str, Any], wanted: Any) -> bool:
+    """Say whether options are the same choices: a default may be given or left out."""
+    from neuroxai.attribution import complete
+
+    method, own = str(facts["method"]), facts["options"]
+    return isinstance(wanted, Mapping) and complete(method, own) == complete(method, wanted)
