@@ -13,7 +13,7 @@ import pytest
 from neuroxai.cohort import SplitOptions
 from neuroxai.errors import InputError
 from neuroxai.processes import Bound, check_jobs, settled_jobs
-from neuroxai.studies import How
+from neuroxai.studies import RunOptions
 
 CORES = os.cpu_count()
 MOST = max(64, 8 * CORES)
@@ -27,7 +27,7 @@ def test_never_more_processes_than_items():
 
 @pytest.mark.parametrize("jobs", [0, -2, MOST + 1, 10**9])
 def test_numbers_without_bounds_are_refused_with_the_limit(jobs):
-    for refused in (check_jobs, lambda n: settled_jobs(n, 2), lambda n: How(jobs=n)):
+    for refused in (check_jobs, lambda n: settled_jobs(n, 2), lambda n: RunOptions(jobs=n)):
         with pytest.raises(InputError, match=f"jobs is {jobs}, wanted 1 to {MOST}"):
             refused(jobs)
     check_jobs(MOST)

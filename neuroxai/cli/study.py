@@ -103,7 +103,7 @@ def run(
 
     from neuroxai.cli._progress import progress_bar
     from neuroxai.io import check_folder
-    from neuroxai.studies import How, read_study, run_study
+    from neuroxai.studies import RunOptions, read_study, run_study
     from neuroxai.studies.runner import gpus_of
 
     study = read_study(source, quick)
@@ -119,8 +119,8 @@ def run(
     check_folder("--out", out, folders.values())
     cards = [] if scheduler else gpus_of(gpus)
     with progress_bar(study.name, quiet=as_json) as bar:
-        how = How(jobs, scheduler, cards, retry, lambda what, done, total: bar(done, total, what))
-        summary = run_study(study, out, folders, how)
+        options = RunOptions(jobs, scheduler, cards, retry, lambda what, done, total: bar(done, total, what))
+        summary = run_study(study, out, folders, options)
     for text in summary.scans_failed:
         typer.echo(f"failed: {text}", err=True)
     for item in summary.failed:

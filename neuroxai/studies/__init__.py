@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from neuroxai.studies.check import check
-from neuroxai.studies.engine import How, Summary, run_study
+from neuroxai.studies.engine import RunOptions, Summary, run_study
 from neuroxai.studies.findings import Finding, Findings, Picture
 from neuroxai.studies.reading import names, read_study, text_of
-from neuroxai.studies.results import Done, Results
+from neuroxai.studies.results import FinishedRun, Results
 from neuroxai.studies.spec import Arm, CohortSource, Explanation, Search, Split, Statistics, Study
 
 __all__ = [
     "Arm",
     "CohortSource",
-    "Done",
     "Explanation",
     "Finding",
     "Findings",
-    "How",
+    "FinishedRun",
     "Picture",
     "Results",
+    "RunOptions",
     "Search",
     "Split",
     "Statistics",

@@ -22,7 +22,7 @@ PREPARED = {"desc": "brain"}
 
 
 @dataclass(frozen=True)
-class Made:
+class CohortFolder:
     """A cohort that is ready for training.
 
     Parameters
@@ -54,7 +54,7 @@ def key_of(arm: Arm) -> str:
 
 def make_source(
     study: Study, name: str, given: Path | None, out: Path, jobs: int, progress: Progress | None = None
-) -> Made:
+) -> CohortFolder:
     """Take a cohort's folder, or simulate it (what is finished is kept)."""
     source = study.cohorts[name]
     find = {key: value for key in ("suffix", "desc", "run") if (value := getattr(source, key))}
@@ -62,13 +62,13 @@ def make_source(
     if folder is not None:
         if not folder.is_dir():
             raise InputError(f"cohort {name}: {folder}: no such folder; give one with --cohort {name}=DIR")
-        return Made(name, folder.resolve(), find)
+        return CohortFolder(name, folder.resolve(), find)
     return _simulated(name, source, out / "cohorts" / name, find, jobs, progress)
 
 
 def _simulated(
     name: str, source: CohortSource, folder: Path, find: Mapping[str, str], jobs: int, progress: Progress | None
-) -> Made:
+) -> CohortFolder:
     from neuroxai.simulate import Extras, Misalign, Raw, simulate_cohort
 
     options = dict(source.simulate)
@@ -84,18 +84,18 @@ def _simulated(
         progress=_named(progress, f"simulating {name}"),
     )
     failed = tuple(f"{item['participant_id']}: {item['error']}" for item in summary.failed)
-    return Made(name, folder.resolve(), find, failed)
+    return CohortFolder(name, folder.resolve(), find, failed)
 
 
 def make_arm(
     study: Study,
     arm: Arm,
-    source: Made,
+    source: CohortFolder,
     out: Path,
     jobs: int,
     scheduler: str | None = None,
     progress: Progress | None = None,
-) -> Made:
+) -> CohortFolder:
     """Prepare the scans as an arm wants them; the source itself where it wants nothing."""
     if arm.fill_lesions and not arm.prepare:
         from neuroxai.studies.filling import make_filled
@@ -125,7 +125,7 @@ def make_arm(
     )
     failed = tuple(f"{item['participant_id']} {item['session_id']}: {item['error']}" for item in summary.failed)
     run = {"run": source.find["run"]} if "run" in source.find else {}
-    return Made(key, (out / "cohorts" / key).resolve(), {"suffix": options.modality, **PREPARED, **run}, failed)
+    return CohortFolder(key, (out / "cohorts" / key).resolve(), {"suffix": options.modality, **PREPARED, **run}, failed)
 
 
 def _named(progress: Progress | None, what: str) -> Callable[[int, int], None] | None:
@@ -151,7 +151,7 @@ def split_options(wanted: Split, number: int) -> SplitOptions:
     )
 
 
-def split(study: Study, name: str, made: Made, out: Path) -> list[Path]:
+def split(study: Study, name: str, made: CohortFolder, out: Path) -> list[Path]:
     """Divide a source cohort, once for all arms; returns one datalist a split."""
     source, wanted = study.cohorts[name], study.split
     labelled = label_scans(read_cohort(made.folder, **made.find), source.target, source.classes)
@@ -164,15 +164,15 @@ def split(study: Study, name: str, made: Made, out: Path) -> list[Path]:
     return paths
 
 
-def arm_split(master: Path, made: Made, arm: Arm, out: Path, seed: int) -> Path:
+def arm_split(base_split: Path, made: CohortFolder, arm: Arm, out: Path, seed: int) -> Path:
     """Return an arm's datalist: the same subjects in the same parts as in all arms, with this arm's scans.
 
     A scan that the arm lacks (its preparation failed) is left out and listed; training parts are cut to the arm's
     share, class by class.
     """
-    if made.key == master.name.split("_split-")[0] and arm.share == 1:
-        return master
-    datalist = io.read_object(master, "datalist")
+    if made.key == base_split.name.split("_split-")[0] and arm.share == 1:
+        return base_split
+    datalist = io.read_object(base_split, "datalist")
     found, _ = find_scans(made.folder, **made.find)
     images = {(scan.participant_id, scan.session_id): scan.image for scan in found}
     for part in ("training", "validation", "test"):
@@ -186,7 +186,7 @@ def arm_split(master: Path, made: Made, arm: Arm, out: Path, seed: int) -> Path:
                 items.append({**item, "image": image})
         datalist[part] = _shared(items, arm.share, seed) if part != "test" else items
     share = f"_share-{round(arm.share * 100)}" if arm.share < 1 else ""
-    path = out / "splits" / f"{made.key}{share}_{master.stem.split('_')[-1]}.json"
+    path = out / "splits" / f"{made.key}{share}_{base_split.stem.split('_')[-1]}.json"
     _write(path, {**datalist, **({"share": arm.share} if share else {})})
     return path
 

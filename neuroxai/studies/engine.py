@@ -18,7 +18,7 @@ from neuroxai.studies import data
 from neuroxai.studies.check import check, order, search_space
 from neuroxai.studies.data import Progress
 from neuroxai.studies.explaining import explanation_digest, is_finished
-from neuroxai.studies.results import Done, write_tables
+from neuroxai.studies.results import FinishedRun, write_tables
 from neuroxai.studies.runner import run_all
 from neuroxai.studies.runs import ERROR, RESULT, Run, digest, make_run
 from neuroxai.studies.search import draw, settings_of
@@ -26,7 +26,7 @@ from neuroxai.studies.spec import Study, Values
 
 
 @dataclass(frozen=True)
-class How:
+class RunOptions:
     """How runs are worked on; no result depends on it.
 
     Parameters
@@ -71,7 +71,10 @@ class Summary:
 
 
 def run_study(
-    study: Study, out: str | os.PathLike[str], cohorts: Mapping[str, Path] | None = None, how: How | None = None
+    study: Study,
+    out: str | os.PathLike[str],
+    cohorts: Mapping[str, Path] | None = None,
+    options: RunOptions | None = None,
 ) -> Summary:
     """Run a study, or go on with it.
 
@@ -83,7 +86,7 @@ def run_study(
         New, empty, or of an earlier call of the same study. Runs of equal settings are kept, whatever else changed.
     cohorts : mapping of str to Path, optional
         Folders in the place of declared cohorts.
-    how : How, optional
+    options : RunOptions, optional
         Parallel work, and whether to retry.
 
     Raises
@@ -91,19 +94,19 @@ def run_study(
     InputError
         If the study cannot be run; nothing is written then.
     """
-    how = how or How()
+    options = options or RunOptions()
     check(study, cohorts)
     folder = Path(out).resolve()
-    with cluster(how.scheduler) as client:
+    with cluster(options.scheduler) as client:
         claim(folder, study, cohorts or {})
-        return _Engine(study, folder, dict(cohorts or {}), how, client).run()
+        return _Engine(study, folder, dict(cohorts or {}), options, client).run()
 
 
 class _Engine:
-    def __init__(self, study: Study, out: Path, given: dict[str, Path], how: How, client: Any) -> None:
-        self.study, self.out, self.given, self.how, self.client = study, out, given, how, client
+    def __init__(self, study: Study, out: Path, given: dict[str, Path], options: RunOptions, client: Any) -> None:
+        self.study, self.out, self.given, self.options, self.client = study, out, given, options, client
         self.summary = Summary(os.fspath(out))
-        self.made: dict[str, data.Made] = {}
+        self.made: dict[str, data.CohortFolder] = {}
         self.splits: dict[tuple[str, int], Path] = {}
         self.best: dict[tuple[str, int, int], Run] = {}
         self.runs: list[Run] = []
@@ -138,22 +141,22 @@ class _Engine:
         return self.out / "runs" / run.identifier / "log.txt"
 
     def _make_cohorts(self) -> None:
-        study, how = self.study, self.how
+        study, options = self.study, self.options
         for name in dict.fromkeys(arm.cohort for arm in study.arms.values()):
-            source = data.make_source(study, name, self.given.get(name), self.out, how.jobs, how.progress)
-            masters = data.split(study, name, source, self.out)
+            source = data.make_source(study, name, self.given.get(name), self.out, options.jobs, options.progress)
+            base_splits = data.split(study, name, source, self.out)
             self.sources[name] = source.folder
             self.summary.scans_failed.extend(source.failed)
             for arm_name, arm in study.arms.items():
                 if arm.cohort != name:
                     continue
-                made = data.make_arm(study, arm, source, self.out, how.jobs, how.scheduler, how.progress)
+                made = data.make_arm(study, arm, source, self.out, options.jobs, options.scheduler, options.progress)
                 if made is not source:
                     self.summary.scans_failed.extend(f for f in made.failed if f not in self.summary.scans_failed)
                 self.made[arm_name] = made
-                for number, master in enumerate(masters):
+                for number, base_split in enumerate(base_splits):
                     seed = study.split.seed + number
-                    self.splits[arm_name, number] = data.arm_split(master, made, arm, self.out, seed)
+                    self.splits[arm_name, number] = data.arm_split(base_split, made, arm, self.out, seed)
 
     def _train(self, arms: Sequence[str]) -> None:
         """Train the arms of a level; draws that need the figures of earlier ones come in rounds."""
@@ -198,14 +201,14 @@ class _Engine:
             scores = [None if random else self._score(run) for run in before]
             values = draw(study.search, space, stream, scores, store)
             chosen = settings_of(space, values)
-        forerunner = study.arms[arm].pretrained
-        needs = self.best.get((forerunner, split, repetition)) if forerunner else None
+        parent = study.arms[arm].pretrained
+        needs = self.best.get((parent, split, repetition)) if parent else None
         run = make_run(
             study, arm, (split, repetition, len(before) if searched else None),
             (self.made[arm].folder, self.splits[arm, split]), values, chosen, needs.identifier if needs else "",
         )  # fmt: skip
-        if forerunner and needs is None:
-            self.errors[run.identifier] = f"arm {forerunner}, whose weights it begins with, has no finished run"
+        if parent and needs is None:
+            self.errors[run.identifier] = f"arm {parent}, whose weights it begins with, has no finished run"
         return run
 
     def _score(self, run: Run) -> float | None:
@@ -233,7 +236,7 @@ class _Engine:
             if self._finished(place, facts):
                 kept += 1
                 continue
-            if (place / ERROR).is_file() and not self.how.retry:
+            if (place / ERROR).is_file() and not self.options.retry:
                 self.errors[run.identifier] = (
                     io.read_object(place / ERROR, "record of a failure", {"error": str})["error"]
                     + " (tried before; --retry tries again)"
@@ -246,7 +249,7 @@ class _Engine:
         if what == "training":
             self.summary.kept += kept
         self._tell(what, kept, total)
-        outcomes = run_all(list(waiting), self.how.jobs, self.how.gpus, self.study.processes, self.client)
+        outcomes = run_all(list(waiting), self.options.jobs, self.options.gpus, self.study.processes, self.client)
         for number, outcome in enumerate(outcomes, start=kept + 1):
             if outcome.error:
                 self.errors[waiting[outcome.folder].identifier] = outcome.error
@@ -255,8 +258,8 @@ class _Engine:
             self._tell(what, number, total)
 
     def _tell(self, what: str, done: int, total: int) -> None:
-        if self.how.progress is not None and total:
-            self.how.progress(what, done, total)
+        if self.options.progress is not None and total:
+            self.options.progress(what, done, total)
 
     def _facts(self, run: Run, explain: bool) -> Values:
         study, arm = self.study, self.study.arms[run.arm]
@@ -283,11 +286,13 @@ class _Engine:
             for name, spec in facts["explain"].items()
         )
 
-    def _done(self) -> list[Done]:
+    def _done(self) -> list[FinishedRun]:
         arms = list(self.study.arms)
         runs = sorted(self.runs, key=lambda r: (arms.index(r.arm), r.split, r.repetition, r.draw or 0))
         return [
-            Done(run, self.out / "runs" / run.identifier, self.best.get((run.arm, run.split, run.repetition)) is run)
+            FinishedRun(
+                run, self.out / "runs" / run.identifier, self.best.get((run.arm, run.split, run.repetition)) is run
+            )
             for run in runs
             if run.identifier not in self.errors
         ]

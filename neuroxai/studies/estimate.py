@@ -16,7 +16,7 @@ from neuroxai.errors import InputError
 from neuroxai.processes import settled_jobs
 from neuroxai.studies import data
 from neuroxai.studies.check import check
-from neuroxai.studies.engine import How, run_study
+from neuroxai.studies.engine import RunOptions, run_study
 from neuroxai.studies.runs import bundle_folder
 from neuroxai.studies.spec import Arm, CohortSource, Search, Split, Study
 
@@ -201,7 +201,7 @@ def _probe(study: Study, name: str, out: Path) -> tuple[Path, float, int]:
         explain=targets if arm.explain else {},
         published=[],
     )
-    summary = run_study(small, out / "study", how=How())
+    summary = run_study(small, out / "study", options=RunOptions())
     if summary.failed:
         raise InputError(f"arms: {name}: the probe failed: {summary.failed[0]['error']}")
     (run,) = (out / "study" / "runs").iterdir()

@@ -28,7 +28,7 @@ from neuroxai.report.cohort import cell
 from neuroxai.space import Space, Volume
 from neuroxai.statistics import lesion_coverage, lesion_relevance
 from neuroxai.studies.data import truth_file
-from neuroxai.studies.outcome import Opened
+from neuroxai.studies.outcome import TrainedRun
 from neuroxai.studies.runs import digest
 
 _log = logging.getLogger("neuroxai")
@@ -37,7 +37,7 @@ _log = logging.getLogger("neuroxai")
 def explain_run(folder: Path, bundle: Path, facts: dict[str, Any]) -> None:
     """Make what is wanting of a run's explanations, part by part, each written when it is whole."""
     specs: dict[str, Any] = facts["explain"]
-    opened: Opened | None = None
+    opened: TrainedRun | None = None
     for part in facts["parts"]:
         place = folder / "explained" / part
         pending = {
@@ -47,7 +47,7 @@ def explain_run(folder: Path, bundle: Path, facts: dict[str, Any]) -> None:
         }  # fmt: skip
         if not pending:
             continue
-        opened = opened or Opened(bundle, facts)
+        opened = opened or TrainedRun(bundle, facts)
         atlases = {name: _atlas(name, opened.space) for name in facts["atlases"]}
         layers = {name for name, _ in opened.network.named_modules()}
         gatherers = {
@@ -131,7 +131,7 @@ def truth_of(scan: Path, item: Mapping[str, Any], lesions: str | None, space: Sp
 class _Gatherer:
     """One explanation of all scans of a part."""
 
-    def __init__(self, opened: Opened, name: str, spec: Mapping[str, Any], atlases: Mapping[str, Atlas]) -> None:
+    def __init__(self, opened: TrainedRun, name: str, spec: Mapping[str, Any], atlases: Mapping[str, Atlas]) -> None:
         self.opened, self.space = opened, opened.space
         self.target = opened.classes.index(spec["target"]) if spec.get("target") else len(opened.classes) - 1
         regions = next(iter(atlases.values()))

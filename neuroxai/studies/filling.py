@@ -20,19 +20,19 @@ from neuroxai.preprocess.lesion_filling import lesion_mask
 from neuroxai.preprocess.registration import white_matter_prior
 from neuroxai.preprocess.white_matter import MODALITIES, white_matter
 from neuroxai.space import Volume
-from neuroxai.studies.data import Made, truth_file
+from neuroxai.studies.data import CohortFolder, truth_file
 
 GENERATOR = "neuroxai study, lesion filling"
 
 
 def make_filled(
-    source: Made,
+    source: CohortFolder,
     folder: Path,
     key: str,
     variant: str,
     lesions: str | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> Made:
+) -> CohortFolder:
     """Fill the lesions of each scan of a cohort in MNI space into a folder of the same names (BIDS derivative).
 
     The white matter that lends its intensities is the scan's own, looked for where the template has it. A scan
@@ -41,7 +41,7 @@ def make_filled(
 
     Parameters
     ----------
-    source : Made
+    source : CohortFolder
         The cohort.
     folder : pathlib.Path
         For the copy: new, empty, or of an earlier call with the same variant.
@@ -56,7 +56,7 @@ def make_filled(
 
     Returns
     -------
-    Made
+    CohortFolder
         Scans that could not be filled are in ``failed`` and not in the folder.
 
     Raises
@@ -90,7 +90,7 @@ def make_filled(
     for table in ("participants.tsv", "participants.json"):
         if (source.folder / table).is_file():
             io.copy_file(source.folder / table, folder / table)
-    return Made(key, folder.resolve(), source.find, tuple(failed))
+    return CohortFolder(key, folder.resolve(), source.find, tuple(failed))
 
 
 def _one(source: Path, folder: Path, scan: Scan, mask: Path | None, variant: str, beside: bool) -> None:

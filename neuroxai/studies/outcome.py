@@ -22,7 +22,7 @@ TAIL = 10
 """Last validations whose mean ranks the draws of a search (Eitel 2021)."""
 
 
-class Opened:
+class TrainedRun:
     """A run's trained network and its scans, as the network takes them.
 
     Parameters
@@ -76,7 +76,7 @@ class Opened:
 
 def write_result(folder: Path, bundle: Path, facts: dict[str, Any]) -> None:
     """Predict every part asked for, and write the run's figures last, which makes it a finished one."""
-    opened = Opened(bundle, facts)
+    opened = TrainedRun(bundle, facts)
     figures: dict[str, Any] = {}
     for part in dict.fromkeys(["test", *facts["parts"]]):
         rows = []

@@ -23,7 +23,7 @@ METRICS = ("balanced_accuracy", "sensitivity", "specificity", "accuracy", "roc_a
 
 
 @dataclass(frozen=True)
-class Done:
+class FinishedRun:
     """A finished run: what it was and where it stands."""
 
     run: Run
@@ -41,13 +41,13 @@ class Results:
         The declaration.
     out : pathlib.Path
         The study's folder.
-    done : sequence of Done
+    done : sequence of FinishedRun
         Finished runs, in the order of arms, splits, repetitions and draws.
     cohorts : mapping of str to Path
         Folders of the source cohorts, by name.
     """
 
-    def __init__(self, study: Study, out: Path, done: Sequence[Done], cohorts: Mapping[str, Path]) -> None:
+    def __init__(self, study: Study, out: Path, done: Sequence[FinishedRun], cohorts: Mapping[str, Path]) -> None:
         self.study, self.out, self.done, self.cohorts = study, out, list(done), dict(cohorts)
 
     @cached_property
@@ -81,22 +81,22 @@ class Results:
                          "run": run.identifier, "seconds": seconds})  # fmt: skip
         return pd.DataFrame(rows)
 
-    def chosen(self, arm: str | None = None) -> list[Done]:
+    def chosen(self, arm: str | None = None) -> list[FinishedRun]:
         """Return the runs that count: of an arm or all, the best draw where hyper-parameters were searched for."""
         if arm is not None and arm not in self.study.arms:
             raise one_of("arm", arm, self.study.arms)
         return [done for done in self.done if done.chosen and arm in (None, done.run.arm)]
 
-    def predictions(self, done: Done, part: str = "test") -> pd.DataFrame:
+    def predictions(self, done: FinishedRun, part: str = "test") -> pd.DataFrame:
         """Return a run's predictions: participant_id, session_id, true, predicted, probability_CLASS, score."""
         return io.read_tsv(done.folder / f"predictions_{part}.tsv")
 
-    def history(self, done: Done) -> pd.DataFrame:
+    def history(self, done: FinishedRun) -> pd.DataFrame:
         """Return the figures of each epoch; empty for a network that was not trained."""
         path = done.folder / "bundle" / "models" / "history.tsv"
         return io.read_tsv(path) if path.is_file() else pd.DataFrame()
 
-    def scans(self, done: Done, explanation: str, part: str = "test") -> pd.DataFrame:
+    def scans(self, done: FinishedRun, explanation: str, part: str = "test") -> pd.DataFrame:
         """Return what an explanation came to on each scan.
 
         Columns participant_id, session_id, true, predicted, cell (TP, FP, TN, FN), probability, sum, positive, and
@@ -104,7 +104,9 @@ class Results:
         """
         return io.read_tsv(self._place(done, explanation, part) / "scans.tsv")
 
-    def regions(self, done: Done, explanation: str, atlas: str | None = None, part: str = "test") -> pd.DataFrame:
+    def regions(
+        self, done: FinishedRun, explanation: str, atlas: str | None = None, part: str = "test"
+    ) -> pd.DataFrame:
         """Return region scores, a row a scan and region.
 
         Columns participant_id, session_id, index, name, sum, absolute, positive, negative, density, voxels; the first
@@ -113,17 +115,17 @@ class Results:
         chosen = atlas or self.study.atlases[0]
         return io.read_tsv(self._place(done, explanation, part) / f"regions_{atlas_label(chosen)}.tsv")
 
-    def mean_map(self, done: Done, explanation: str, group: str, part: str = "test") -> Volume | None:
+    def mean_map(self, done: FinishedRun, explanation: str, group: str, part: str = "test") -> Volume | None:
         """Return a group's mean heatmap (all, TP, FP, TN, FN, class-NAME, filter-N or patch-N-filter-N), or None."""
         path = self._place(done, explanation, part) / f"mean_{group}.nii.gz"
         return io.read_volume(path) if path.is_file() else None
 
-    def mean_scan(self, done: Done, part: str = "test") -> Volume | None:
+    def mean_scan(self, done: FinishedRun, part: str = "test") -> Volume | None:
         """Return the mean of a part's scans as the network takes them, to draw maps over."""
         path = done.folder / "explained" / part / "mean_scan.nii.gz"
         return io.read_volume(path) if path.is_file() else None
 
-    def groups(self, done: Done, explanation: str, part: str = "test") -> list[str]:
+    def groups(self, done: FinishedRun, explanation: str, part: str = "test") -> list[str]:
         """Return the groups that have a mean heatmap."""
         found = self._place(done, explanation, part).glob("mean_*.nii.gz")
         return sorted(p.name.removeprefix("mean_").removesuffix(".nii.gz") for p in found)
@@ -132,22 +134,22 @@ class Results:
         """Return a source cohort's participants.tsv."""
         return io.read_tsv(self.cohorts[cohort] / "participants.tsv", required=("participant_id",))
 
-    def cohort_of(self, done: Done) -> Path:
+    def cohort_of(self, done: FinishedRun) -> Path:
         """Return the folder of the scans that a run was trained on."""
         return done.run.folder
 
-    def datalist(self, done: Done) -> dict[str, Any]:
+    def datalist(self, done: FinishedRun) -> dict[str, Any]:
         """Return the parts of a run's split."""
         found: dict[str, Any] = io.read_object(done.run.datalist, "datalist")
         return found
 
-    def _place(self, done: Done, explanation: str, part: str) -> Path:
+    def _place(self, done: FinishedRun, explanation: str, part: str) -> Path:
         if explanation not in self.study.explain:
             raise one_of("explanation", explanation, self.study.explain)
         return done.folder / "explained" / part / explanation
 
 
-def write_tables(study: Study, out: Path, done: Sequence[Done], cohorts: Mapping[str, Path]) -> None:
+def write_tables(study: Study, out: Path, done: Sequence[FinishedRun], cohorts: Mapping[str, Path]) -> None:
     """Write results.tsv and timings.tsv, and what is needed to make the report again without the runs' plan."""
     results = Results(study, out, done, cohorts)
     if done:
@@ -185,5 +187,5 @@ def open_results(folder: Path) -> Results:
             raise InputError(
                 f"{folder / 'runs.json'}: {str(item)[:100]} is no run of a study; run the study again to go on"
             ) from None
-        done.append(Done(run, folder / "runs" / run.identifier, chosen))
+        done.append(FinishedRun(run, folder / "runs" / run.identifier, chosen))
     return Results(study, folder, done, {name: Path(path) for name, path in index["cohorts"].items()})

@@ -144,7 +144,7 @@ def make_run(
 def identify(run: Run, processes: int = 1) -> str:
     """Return the digest of all that decides a run's result.
 
-    Settings and the contents of files that they name, configurations, labels, the scans' contents, the forerunner, and
+    Settings and the contents of files that they name, configurations, labels, the scans' contents, the parent run, and
     the version of this package.
     """
     return digest(

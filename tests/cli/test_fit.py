@@ -17,7 +17,7 @@ from neuroxai.errors import UnfitError
 from neuroxai.evaluation.fit import FitRecord
 from neuroxai.evaluation.fit_measures import summarise
 from neuroxai.space import Space, Volume, mni152
-from neuroxai.studies.outcome import Opened
+from neuroxai.studies.outcome import TrainedRun
 
 SPACE = mni152(5)
 NAME = "sub-17_T1w.nii.gz"
@@ -256,5 +256,5 @@ def test_a_network_of_simulated_scans_sends_nobody_to_preparation(tmp_path, trai
 def test_a_study_flags_scans_that_do_not_fit(tmp_path, trained_bundle, tiny_cohort):
     paths = spoiled(tmp_path, tiny_cohort, "sub-17")
     facts = {"cohort": paths["dataset_dir"], "datalist": paths["datalist"]}
-    found = {item["participant_id"]: item["fit"] for item, _ in Opened(trained_bundle, facts).scans("test")}
+    found = {item["participant_id"]: item["fit"] for item, _ in TrainedRun(trained_bundle, facts).scans("test")}
     assert found == {"sub-16": "fits", "sub-17": "far", "sub-18": "fits", "sub-19": "fits"}

@@ -9,7 +9,7 @@ import pandas as pd
 
 from neuroxai import io
 from neuroxai.space import Volume, mni152
-from neuroxai.studies import Done, Results
+from neuroxai.studies import FinishedRun, Results
 from neuroxai.studies.runs import Run
 
 SPACE = mni152(8)
@@ -73,7 +73,7 @@ class Runs:
         datalist = self.folder / "none.json"
         values = (drawn or {}, self.bundle, self.folder / "cohort", datalist, {})
         run = Run(arm, split, repetition, draw, *values, identifier=name)
-        self.done.append(Done(run, place, chosen))
+        self.done.append(FinishedRun(run, place, chosen))
 
     def _explain(self, place, explanation, table, cells, sums, probability, volumes, truth):
         """Region sums (scans, regions) of an explanation, and mean maps by group."""

@@ -10,7 +10,7 @@ import pandas as pd
 
 from neuroxai import io
 from neuroxai.space import Volume, mni152
-from neuroxai.studies import Done, Results, Study
+from neuroxai.studies import FinishedRun, Results, Study
 from neuroxai.studies.reading import build
 from neuroxai.studies.runs import Run
 
@@ -117,7 +117,7 @@ def make_results(
             io.write_json(place / "result.json", result)
             name, trained = f"{arm}-{number}", study.arms[arm].train
             run = Run(arm, split, repetition, None, {}, folder, cohort, path, {}, "", trained, name)
-            done.append(Done(run, place))
+            done.append(FinishedRun(run, place))
             if arm not in excess:
                 continue
             for part in study.parts:

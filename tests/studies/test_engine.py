@@ -19,7 +19,7 @@ import pytest
 from helpers.studies import SMALL, cohort_of, declared, sooner, tables
 from neuroxai import io
 from neuroxai.errors import InputError
-from neuroxai.studies import How, read_study, run_study
+from neuroxai.studies import RunOptions, read_study, run_study
 from neuroxai.studies.page import write_report
 from neuroxai.studies.results import open_results
 from neuroxai.studies.runs import status_of
@@ -210,7 +210,7 @@ def test_a_run_that_fails_is_listed_and_the_others_go_on(cohort, tmp_path):
     assert io.read_tsv(tmp_path / "out" / "results.tsv")["arm"].tolist() == ["plain"]
     again = run_study(study, tmp_path / "out", {"main": cohort})
     assert "--retry" in again.failed[0]["error"]
-    retried = run_study(study, tmp_path / "out", {"main": cohort}, How(retry=True))
+    retried = run_study(study, tmp_path / "out", {"main": cohort}, RunOptions(retry=True))
     assert "--retry" not in retried.failed[0]["error"]
     assert status_of(tmp_path / "out")["counts"] == {"done": 1, "failed": 1}
 
@@ -261,7 +261,7 @@ def test_search_transfer_and_shares(cohort, tmp_path):
         )
     )
     out = tmp_path / "out"
-    summary = run_study(study, out, {"main": cohort}, How(jobs=2))
+    summary = run_study(study, out, {"main": cohort}, RunOptions(jobs=2))
     assert summary.failed == []
     runs = io.read_tsv(out / "results.tsv")
     assert runs.groupby("arm")["chosen"].sum().to_dict() == {"untrained": 1, "first": 1, "second": 1, "few": 1}

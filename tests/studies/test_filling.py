@@ -13,7 +13,7 @@ from neuroxai.errors import InputError
 from neuroxai.preprocess.lesion_filling import lesion_mask
 from neuroxai.simulate import simulate_cohort
 from neuroxai.space import Volume
-from neuroxai.studies.data import Made
+from neuroxai.studies.data import CohortFolder
 from neuroxai.studies.filling import make_filled
 
 
@@ -35,7 +35,7 @@ def mask(folder: Path, name: str) -> Path:
 
 @pytest.mark.parametrize("variant", ["valverde", "eitel2019"])
 def test_no_voxel_outside_the_mask_changes(cohort, tmp_path, variant):
-    made = make_filled(Made("main", cohort, {}), tmp_path / "out", "main-filled", variant)
+    made = make_filled(CohortFolder("main", cohort, {}), tmp_path / "out", "main-filled", variant)
     assert made.key == "main-filled"
     assert made.failed == ()
     assert made.folder == (tmp_path / "out").resolve()
@@ -58,7 +58,7 @@ def test_no_voxel_outside_the_mask_changes(cohort, tmp_path, variant):
 
 
 def test_what_is_finished_is_kept_and_what_is_wanting_made_again_alike(cohort, tmp_path):
-    source, out = Made("main", cohort, {}), tmp_path / "out"
+    source, out = CohortFolder("main", cohort, {}), tmp_path / "out"
     said: list[tuple[int, int]] = []
     make_filled(source, out, "k", "valverde", progress=lambda done, total: said.append((done, total)))
     assert said[-1] == (4, 4)
@@ -82,7 +82,7 @@ def test_masks_by_template_and_one_bad_scan(cohort, tmp_path):
             drawn = Volume(1 - (drawn.data > 0), drawn.space)
         io.write_volume(tmp_path / "masks" / f"{name}.nii.gz", drawn, dtype=np.uint8)
     template = str(tmp_path / "masks" / "{participant}.nii.gz")
-    made = make_filled(Made("main", cohort, {}), tmp_path / "out", "k", "valverde", template)
+    made = make_filled(CohortFolder("main", cohort, {}), tmp_path / "out", "k", "valverde", template)
     (failed,) = made.failed
     assert failed.startswith(f"{bad}: ")
     assert "inverted" in failed
@@ -92,5 +92,9 @@ def test_masks_by_template_and_one_bad_scan(cohort, tmp_path):
     assert scan(made.folder, good).read_bytes() != scan(cohort, good).read_bytes()
     with pytest.raises(InputError, match="matches no file, so there is nothing to fill"):
         make_filled(
-            Made("main", cohort, {}), tmp_path / "other", "k", "valverde", str(tmp_path / "no" / "{participant}")
+            CohortFolder("main", cohort, {}),
+            tmp_path / "other",
+            "k",
+            "valverde",
+            str(tmp_path / "no" / "{participant}"),
         )

@@ -16,8 +16,8 @@ from neuroxai.report.study_figures import curves
 from neuroxai.statistics import mean_interval
 from neuroxai.studies.analyses.shared import known_options, metric_findings, number, runs_doubt
 from neuroxai.studies.findings import Finding, Findings, Picture
-from neuroxai.studies.outcome import Opened
-from neuroxai.studies.results import Done, Results
+from neuroxai.studies.outcome import TrainedRun
+from neuroxai.studies.results import FinishedRun, Results
 from neuroxai.studies.spec import Study
 
 SCANS = 8
@@ -97,8 +97,8 @@ def analyse(results: Results) -> Findings:
     return findings
 
 
-def _of_run(results: Results, done: Done) -> pd.DataFrame:
-    opened = Opened(done.folder / "bundle", io.read_json(done.folder / "run.json"))
+def _of_run(results: Results, done: FinishedRun) -> pd.DataFrame:
+    opened = TrainedRun(done.folder / "bundle", io.read_json(done.folder / "run.json"))
     scans = _patients(opened, int(results.study.options.get("scans", SCANS)))
     target = 0 if _outputs(opened, scans) == 1 else opened.classes.index(class_groups(opened.classes)[1])
     rows: list[dict[str, Any]] = []
@@ -125,7 +125,7 @@ def _of_run(results: Results, done: Done) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _patients(opened: Opened, count: int) -> torch.Tensor:
+def _patients(opened: TrainedRun, count: int) -> torch.Tensor:
     found = []
     for item, scan in opened.scans("test"):
         if opened.classes[item["label"]] == class_groups(opened.classes)[1]:
@@ -137,6 +137,6 @@ def _patients(opened: Opened, count: int) -> torch.Tensor:
     return torch.cat(found)
 
 
-def _outputs(opened: Opened, scans: torch.Tensor) -> int:
+def _outputs(opened: TrainedRun, scans: torch.Tensor) -> int:
     with torch.no_grad():
         return int(np.shape(opened.network(scans[:1]))[1])

@@ -16,7 +16,7 @@ from neuroxai.statistics import correlation, gain, group_gain, most_different, o
 from neuroxai.statistics.regions import gain_is_known
 from neuroxai.studies.analyses.shared import RegionTables, counted, known_options, metric_findings, number, runs_doubt
 from neuroxai.studies.findings import Finding, Findings, Picture
-from neuroxai.studies.results import Done, Results
+from neuroxai.studies.results import FinishedRun, Results
 from neuroxai.studies.spec import Study
 
 GROUPS = {"class": "all of the class", "TP": "true positives", "FP": "false positives", "TN": "true negatives",
@@ -62,7 +62,7 @@ def analyse(results: Results) -> Findings:
     return findings
 
 
-def _regions(results: Results, done: Done, atlas: str, findings: Findings) -> None:
+def _regions(results: Results, done: FinishedRun, atlas: str, findings: Findings) -> None:
     """Table of leading regions of the first method, and overlap of the leading ones between methods."""
     label = "" if atlas == results.study.atlases[0] else f"_{atlas}"
     leading: dict[str, dict[str, np.ndarray]] = {measure: {} for measure in MEASURES}
@@ -137,7 +137,7 @@ def _regions_picture(name: str, table: pd.DataFrame, label: str) -> Picture:
     )
 
 
-def _maps(results: Results, done: Done, name: str, findings: Findings) -> None:
+def _maps(results: Results, done: FinishedRun, name: str, findings: Findings) -> None:
     groups = results.groups(done, name)
     shown: list[tuple[str, Volume]] = []
     for group in groups:
@@ -154,7 +154,7 @@ def _maps(results: Results, done: Done, name: str, findings: Findings) -> None:
         )  # fmt: skip
 
 
-def _fingerprints(results: Results, done: Done, name: str, findings: Findings) -> None:
+def _fingerprints(results: Results, done: FinishedRun, name: str, findings: Findings) -> None:
     """Find the two patients whose patterns differ most, among those of whom the network is sure."""
     tables = RegionTables(results, done, name)
     density = tables.wide("density", ("TP",)).dropna(axis="columns", how="all")

@@ -16,8 +16,8 @@ from neuroxai.report.study_figures import maps
 from neuroxai.space import Volume
 from neuroxai.studies.analyses.shared import known_options, metric_findings, runs_doubt
 from neuroxai.studies.findings import Findings, Picture
-from neuroxai.studies.outcome import Opened
-from neuroxai.studies.results import Done, Results
+from neuroxai.studies.outcome import TrainedRun
+from neuroxai.studies.results import FinishedRun, Results
 from neuroxai.studies.spec import Study
 
 OPTIONS = ("layer", "filters", "steps", "weight_decay", "total_variation", "blur")
@@ -63,10 +63,10 @@ def analyse(results: Results) -> Findings:
     return findings
 
 
-def _of_run(results: Results, done: Done, rows: list[dict[str, Any]], findings: Findings) -> None:
+def _of_run(results: Results, done: FinishedRun, rows: list[dict[str, Any]], findings: Findings) -> None:
     options = dict(results.study.options)
     layer, count = options.pop("layer"), options.pop("filters", 4)
-    opened = Opened(done.folder / "bundle", io.read_json(done.folder / "run.json"))
+    opened = TrainedRun(done.folder / "bundle", io.read_json(done.folder / "run.json"))
     means = _activations(opened, layer)
     mean_scan = np.mean([scan[0, 0].cpu().numpy() for _, scan in opened.scans("test")], axis=0)
     for number in np.argsort(-means, kind="stable")[:count].tolist():
@@ -86,7 +86,7 @@ def _of_run(results: Results, done: Done, rows: list[dict[str, Any]], findings: 
         )
 
 
-def _activations(opened: Opened, layer: str) -> np.ndarray:
+def _activations(opened: TrainedRun, layer: str) -> np.ndarray:
     return np.asarray(np.mean([_values(opened.network, layer, scan) for _, scan in opened.scans("test")], axis=0))
 
 

@@ -14,7 +14,7 @@ from neuroxai.statistics import group_gain, l2_distances, overlaps
 from neuroxai.statistics.intervals import critical_value
 from neuroxai.studies.analyses.shared import RegionTables, known_options, metric_findings, number, runs_doubt
 from neuroxai.studies.findings import Finding, Findings, Picture
-from neuroxai.studies.results import Done, Results
+from neuroxai.studies.results import FinishedRun, Results
 from neuroxai.studies.spec import Study
 
 SCALES = ("maximum", "sum", "none")
@@ -113,7 +113,7 @@ def _finding(quantity: str, name: str, values: NDArray[np.float64], level: float
     return Finding(quantity, name, number(pair_mean(values)), low, high, len(values), unit, METHOD, note=note)
 
 
-def _distances(results: Results, runs: list[Done], name: str, cell: str) -> NDArray[np.float64] | None:
+def _distances(results: Results, runs: list[FinishedRun], name: str, cell: str) -> NDArray[np.float64] | None:
     maps = [results.mean_map(done, name, cell) for done in runs]
     if any(volume is None for volume in maps):
         return None
@@ -123,7 +123,7 @@ def _distances(results: Results, runs: list[Done], name: str, cell: str) -> NDAr
         return None  # no positive relevance to scale by
 
 
-def _measures(results: Results, runs: list[Done], name: str) -> dict[str, NDArray[np.float64]]:
+def _measures(results: Results, runs: list[FinishedRun], name: str) -> dict[str, NDArray[np.float64]]:
     """Mean of each region over patients, a row a run: sum of magnitudes, density, and gain against all controls."""
     rows: dict[str, list[NDArray[np.float64]]] = {measure: [] for measure in MEASURES}
     for done in runs:

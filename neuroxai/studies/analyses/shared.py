@@ -14,7 +14,7 @@ from neuroxai.errors import one_of
 from neuroxai.evaluation import roc_points
 from neuroxai.statistics import bootstrap, mean_interval, paired_difference
 from neuroxai.studies.findings import Finding
-from neuroxai.studies.results import METRICS, Done, Results
+from neuroxai.studies.results import METRICS, FinishedRun, Results
 from neuroxai.studies.spec import Study
 
 WORDS = {
@@ -242,7 +242,7 @@ class RegionTables:
     ----------
     results : Results
         The study's.
-    done : Done
+    done : FinishedRun
         The run.
     explanation : str
         Its name.
@@ -253,7 +253,7 @@ class RegionTables:
     """
 
     def __init__(
-        self, results: Results, done: Done, explanation: str, atlas: str | None = None, part: str = "test"
+        self, results: Results, done: FinishedRun, explanation: str, atlas: str | None = None, part: str = "test"
     ) -> None:
         self.table = merged(results.regions(done, explanation, atlas, part))
         self.scans = results.scans(done, explanation, part)

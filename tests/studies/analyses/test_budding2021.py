@@ -12,7 +12,7 @@ from scipy.stats import rankdata
 
 from neuroxai import io
 from neuroxai.errors import InputError
-from neuroxai.studies import Done, Results, Study, check, read_study
+from neuroxai.studies import FinishedRun, Results, Study, check, read_study
 from neuroxai.studies.analyses import budding2021
 from neuroxai.studies.findings import Finding, Findings
 from neuroxai.studies.reading import build
@@ -57,7 +57,7 @@ def make_results(folder: Path, subjects: int = 12, runs: int = 2) -> Results:
                 table["density_ratio"] = np.where(sick, np.inf if method == "good" else 2.0, np.nan)
                 io.write_tsv(place / "explained" / "test" / method / "scans.tsv", table)
             run = Run(arm, 0, number, None, {}, folder, folder, folder / "d.json", {}, "", True, f"{arm}-{number}")
-            done.append(Done(run, place))
+            done.append(FinishedRun(run, place))
     return Results(study, folder, done, {})
 
 

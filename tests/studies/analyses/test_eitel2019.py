@@ -200,7 +200,7 @@ def test_the_declaration_is_sound(quick: bool):
 
 @pytest.mark.full(1)
 def test_from_declaration_to_page(tmp_path: Path, terminal: Shell):
-    from neuroxai.studies import How, run_study
+    from neuroxai.studies import RunOptions, run_study
     from neuroxai.studies.reading import build, load, merged, text_of
     from neuroxai.studies.spec import Study
 
@@ -219,11 +219,11 @@ def test_from_declaration_to_page(tmp_path: Path, terminal: Shell):
     study: Study = build(Study, merged(values, tiny), "tiny")
     # subjects of the two cohorts bear the same names, and are not the same people
     with sooner(terminal):
-        summary = run_study(study, tmp_path / "out", how=How(jobs=1))
+        summary = run_study(study, tmp_path / "out", options=RunOptions(jobs=1))
     assert summary.failed == []
     assert summary.scans_failed == []
     first = (tmp_path / "out" / "statistics.tsv").read_bytes()
-    again = run_study(study, tmp_path / "out", how=How(jobs=1))
+    again = run_study(study, tmp_path / "out", options=RunOptions(jobs=1))
     assert (again.made, again.kept) == (0, summary.runs)
     assert (tmp_path / "out" / "statistics.tsv").read_bytes() == first
     table = pd.read_csv(tmp_path / "out" / "statistics.tsv", sep="\t")

@@ -17,7 +17,7 @@ from neuroxai.statistics import Estimate, mean_interval
 from neuroxai.studies.analyses.shared import WORDS, number
 from neuroxai.studies.data import truth_file
 from neuroxai.studies.findings import Finding
-from neuroxai.studies.results import Done, Results
+from neuroxai.studies.results import FinishedRun, Results
 from neuroxai.studies.spec import Study
 
 LOAD, VOXELS = "SVM, lesion load", "SVM, FLAIR"
@@ -46,7 +46,7 @@ def baseline_findings(results: Results, arm: str) -> tuple[list[Finding], list[s
     return [row for name, metrics in found.items() if metrics for row in _rows(results, name, metrics)], problems
 
 
-def _scans(results: Results, done: Done) -> pd.DataFrame:
+def _scans(results: Results, done: FinishedRun) -> pd.DataFrame:
     """Return all scans of a split that can be read, a row each: participant_id, session_id, image, label, test."""
     datalist = results.datalist(done)
     rows = [
