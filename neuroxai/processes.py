@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
-from typing import Generic, ParamSpec, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar
 
 from neuroxai.errors import InputError
 
@@ -72,3 +73,52 @@ def _end_with_parent() -> None:
 
 def _cores() -> int:
     return os.cpu_count() or 1
+
+
+def submitted(client: Any, function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[tuple[Any, Any, str]]:
+    """Let a Dask cluster work on items; yield each with its result, or with why it has none, as they come.
+
+    Raises
+    ------
+    InputError
+        If the scheduler goes away.
+    """
+    # not by way of joblib, which waits for ever for what a dead worker had
+    from distributed import as_completed
+
+    waiting = {client.submit(function, item, pure=False): item for item in items}
+    for future in as_completed(list(waiting)):
+        item = waiting.pop(future)
+        if future.cancelled():
+            raise InputError("the Dask scheduler has gone; start it and run the same command again to go on")
+        error = future.exception()  # the workers that held it died several times
+        yield (item, future.result(), "") if error is None else (
+            item, None, f"ended on the cluster ({type(error).__name__})")  # fmt: skip
+
+
+@contextmanager
+def cluster(scheduler: str | None) -> Iterator[Any]:
+    """Connect to a Dask cluster; None without an address.
+
+    Raises
+    ------
+    InputError
+        If Dask is not installed, or no scheduler answers.
+    """
+    if scheduler is None:
+        yield None
+        return
+    try:
+        from distributed import Client
+    except ImportError:
+        raise InputError("Dask is not installed; run `pip install 'neuroxai[cluster]'`, or use --jobs") from None
+
+    try:
+        client = Client(scheduler, timeout="5s")
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(
+            f"no Dask scheduler answers at {scheduler!r} ({type(error).__name__}); start one with `dask scheduler` and "
+            "give its address, such as tcp://127.0.0.1:8786"
+        ) from None
+    with client:
+        yield client

@@ -34,8 +34,8 @@ def prepared_on_the_way(source: Path, arm: str, out: Path, bundle: Path) -> Path
     from neuroxai.components.preparation import preparation
     from neuroxai.components.weights import read_record
     from neuroxai.preprocess import prepare_one
-    from neuroxai.preprocess.native import native_of
-    from neuroxai.preprocess.quality_flags import ARMS
+    from neuroxai.preprocess.mapping import native_of
+    from neuroxai.preprocess.qc.flags import ARMS
 
     if arm not in ARMS:
         raise one_of("--prepare", arm, ARMS)
@@ -84,7 +84,7 @@ def take_series(
     from neuroxai.components.preparation import preparation
     from neuroxai.io import inside, read_series
     from neuroxai.preprocess import prepare_one
-    from neuroxai.preprocess.quality_flags import ARMS
+    from neuroxai.preprocess.qc.flags import ARMS
 
     arm = arm or "linear"
     if arm not in (*ARMS, AS_IS):

@@ -80,7 +80,7 @@ def prepare(
     from neuroxai.errors import InputError
     from neuroxai.io import check_folder
     from neuroxai.preprocess import choose, find_sources, prepare_cohort
-    from neuroxai.preprocess.presets import PRESETS
+    from neuroxai.preprocess.options import PRESETS
     from neuroxai.report import filling_figure, quality_figure
 
     options = choose(

@@ -18,7 +18,7 @@ from neuroxai.components.facts import RESEARCH_USE
 from neuroxai.errors import InputError
 from neuroxai.io.names import regions_of, sidecar_of
 from neuroxai.io.scales import Scale, common_limit
-from neuroxai.preprocess.native import native_of
+from neuroxai.preprocess.mapping import native_of
 from neuroxai.space import Volume
 
 _NAMES = {

@@ -17,7 +17,7 @@ from neuroxai.components.predictions import prediction_rows
 from neuroxai.components.scores import Scores
 from neuroxai.errors import InputError, one_of, ours
 from neuroxai.io.scales import Scale, stored_scale
-from neuroxai.preprocess.native import native_of
+from neuroxai.preprocess.mapping import native_of
 from neuroxai.space import Space, Volume
 
 KEPT = 4  # settings (method, target, atlas) whose inferer stays built

@@ -14,7 +14,7 @@ from monai.transforms import MapTransform
 from neuroxai.errors import NeuroxaiError, UnfitError
 from neuroxai.evaluation.fit import FAR, FAR_FROM, Fit, FitRecord
 from neuroxai.evaluation.fit_measures import ScanSummary, summarise
-from neuroxai.preprocess.native import native_of
+from neuroxai.preprocess.mapping import native_of
 from neuroxai.simulate.records import from_template
 
 _log = logging.getLogger("neuroxai")

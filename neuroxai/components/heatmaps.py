@@ -26,7 +26,7 @@ from neuroxai.components.weights import read_record
 from neuroxai.evaluation.fit import FAR
 from neuroxai.io import scales
 from neuroxai.io.names import regions_of, sidecar_of
-from neuroxai.preprocess.native import native_of
+from neuroxai.preprocess.mapping import native_of
 from neuroxai.space import Space, Volume
 
 _log = logging.getLogger("neuroxai")

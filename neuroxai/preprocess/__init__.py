@@ -1,10 +1,8 @@
 """From a scanner's file to a network's input and back: registration arms, lesion filling, quality checks."""
 
-from neuroxai.preprocess.cohort import PrepareSummary, prepare_cohort
-from neuroxai.preprocess.lesion_filling import fill_lesions
-from neuroxai.preprocess.mapping import Mapping
-from neuroxai.preprocess.native import Native, native_of
-from neuroxai.preprocess.one import PreparedScan, prepare_one
+from neuroxai.preprocess.batch import PreparedScan, PrepareSummary, prepare_cohort, prepare_one
+from neuroxai.preprocess.lesions import fill_lesions
+from neuroxai.preprocess.mapping import Mapping, Native, native_of
 from neuroxai.preprocess.options import PrepareOptions, choose
 from neuroxai.preprocess.sources import Source, find_sources
 

@@ -6,20 +6,17 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from neuroxai.errors import InputError
-from neuroxai.preprocess.centring import centring
-from neuroxai.preprocess.engine import Engine
-from neuroxai.preprocess.head import Head, by_template, head_of
+from neuroxai.preprocess.brain import Head, align, by_template, head_of, located
 from neuroxai.preprocess.intensity import scale
-from neuroxai.preprocess.lesion_filling import fill_lesions
+from neuroxai.preprocess.lesions import fill_lesions, white_matter, white_matter_prior
 from neuroxai.preprocess.mapping import Mapping
 from neuroxai.preprocess.options import PrepareOptions
-from neuroxai.preprocess.reading import read_mask, read_scan
-from neuroxai.preprocess.registration import align, located, white_matter_prior
-from neuroxai.preprocess.sources import Source
+from neuroxai.preprocess.registration.base import Engine
+from neuroxai.preprocess.sources import Source, read_mask, read_scan
 from neuroxai.preprocess.template import Template
-from neuroxai.preprocess.white_matter import white_matter
 from neuroxai.space import Space, Volume
 
 
@@ -156,3 +153,39 @@ def _on_grid(
     where = brain.data if options.brain != "none" else np.ones_like(brain.data)
     image = Volume(scale(image.data, where, options.scaling), grid)
     return Prepared(image, brain, scan, head, mapping, carried(lesions) if lesions is not None else None, facts=facts)
+
+
+def centring(native: Space, grid: Space, brain: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
+    """Return the rigid matrix that takes the grid's world points to the scan's, middle onto middle.
+
+    The grid's axes follow the scan's own, so that an oblique scan is not turned and nothing is interpolated but for the
+    voxel size; where that is the same along an axis, the shift is a whole number of voxels.
+
+    Parameters
+    ----------
+    native : Space
+        The scan's grid.
+    grid : Space
+        The grid wanted, axes along the world's (RAS).
+    brain : ndarray of bool, shape ``native.shape``, optional
+        What comes into the middle: its bounding box; without it the field of view.
+
+    Returns
+    -------
+    ndarray, shape (4, 4)
+    """
+    ordered = native.reoriented("RAS")
+    centre = (np.array(ordered.shape) - 1) / 2
+    if brain is not None:
+        from neuroxai.space import Volume
+
+        voxels = np.argwhere(Volume(brain, native).reoriented("RAS").data)
+        centre = (voxels.min(0) + voxels.max(0)) / 2
+    middle = (np.array(grid.shape) - 1) / 2
+    same = np.abs(np.array(ordered.spacing) - grid.spacing) < 1e-3
+    centre = np.where(same, middle + np.rint(centre - middle), centre)
+    turn = ordered.affine[:3, :3] / ordered.spacing
+    matrix = np.eye(4)
+    matrix[:3, :3] = turn
+    matrix[:3, 3] = ordered.world(centre) - turn @ grid.world(middle)
+    return matrix

@@ -13,8 +13,8 @@ from neuroxai.cohort.scans import entity
 from neuroxai.errors import InputError
 from neuroxai.io.dicom import series_digest
 from neuroxai.io.names import anatomy_folder
-from neuroxai.preprocess.engine import Engine
 from neuroxai.preprocess.options import PrepareOptions
+from neuroxai.preprocess.registration.base import Engine
 from neuroxai.preprocess.sources import Source
 
 GENERATOR = "neuroxai prepare"

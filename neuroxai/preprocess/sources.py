@@ -1,18 +1,22 @@
-"""What is to be prepared: the scans of a BIDS folder, one NIfTI file, or one DICOM series."""
+"""What is to be prepared: a BIDS folder's scans, one NIfTI file or one DICOM series, found, checked and read."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from neuroxai.cohort import LeftOut, Scan, find_scans
 from neuroxai.cohort.scans import entity, prefixed
-from neuroxai.errors import InputError, NoScanError
-from neuroxai.io import named_path
-from neuroxai.io.dicom import is_dicom, is_series
+from neuroxai.errors import InputError, NoScanError, SpaceError
+from neuroxai.io import is_dicom, named_path, read_labels, read_series, read_volume
+from neuroxai.io.dicom import is_series
 from neuroxai.io.names import filled_in, without_run
+from neuroxai.space import Space, Volume
 
 _CHOOSE = "choose one with --pattern, such as --pattern 'sub-*/anat/*_run-1_T1w.nii.gz'"
 
@@ -210,3 +214,112 @@ def _with_masks(
 
 def _filled(pattern: str | None, source: Source, option: str) -> Path | None:
     return None if pattern is None else filled_in(pattern, source.participant_id, source.session_id, option)
+
+
+def keep_apart(
+    out: Path, sources: Sequence[Source], cohort: Path | None = None, others: Iterable[str | None] = ()
+) -> None:
+    """Refuse a folder for results that holds an input, or in which results would be taken for inputs.
+
+    Folders beside the participants, such as ``derivatives``, may be used, as BIDS has it.
+
+    Parameters
+    ----------
+    out : pathlib.Path
+        The folder for results, resolved.
+    sources : sequence of Source
+        What is to be prepared.
+    cohort : pathlib.Path, optional
+        The folder that was searched for it.
+    others : iterable of str or None
+        More files that are read.
+
+    Raises
+    ------
+    InputError
+        If the folder is the cohort's, lies among a participant's or a series' files, or holds an input.
+    """
+    way_out = "name a folder of its own for the prepared scans"
+    if cohort is not None:
+        root = cohort.resolve()
+        if out == root:
+            raise InputError(f"{out}: is the folder of the scans that are to be prepared; {way_out}")
+        if root in out.parents and out.relative_to(root).parts[0].startswith("sub-"):
+            raise InputError(f"{out}: lies in a participant's folder of {root}, where scans are looked for; {way_out}")
+    for source in sources:
+        if source.scan == out or (source.scan in out.parents and source.scan.is_dir()):
+            raise InputError(f"{out}: lies in {source.scan}, whose files are to be prepared; {way_out}")
+        for path in {source.scan, *source.files().values()}:
+            _outside(out, path, way_out)
+    for other in others:
+        if other is not None:
+            _outside(out, Path(other), way_out)
+
+
+def _outside(out: Path, path: Path, way_out: str) -> None:
+    # links count as what they are named and as where they lead
+    for place in (path, path.resolve()):
+        if out in place.parents:
+            raise InputError(f"{out}: holds {path}, which is read and could be overwritten; {way_out}")
+
+
+LEAST_EXTENT = 100.0
+"""Millimetres along every axis. An adult's brain is about 120 mm high, a whole head's thinnest clinical stack 110 to
+120 mm (22 to 24 slices of 5 mm); a slab of the hippocampi (60 to 90 mm) would be stretched onto a whole brain. What
+lies between is registered, and flagged where the brain is cut (`quality_flags`)."""
+
+LEAST_VOXELS = 12
+
+
+def read_scan(path: Path, series: str | None = None) -> tuple[Volume, dict[str, Any]]:
+    """Read a NIfTI file or a DICOM series, and what the latter tells of the acquisition (nothing of the person).
+
+    Raises
+    ------
+    InputError, SpaceError
+        If the scan cannot be read, or covers too little of a head.
+    """
+    if path.is_dir() or is_dicom(path):
+        volume, facts = read_series(path, series)
+        if not np.isfinite(volume.data).all() or volume.data.min() == volume.data.max():
+            raise InputError(f"{path}: the series holds no picture (constant or not finite); export it again")
+    else:
+        volume, facts = read_volume(path), {}
+    check_extent(volume.space, str(path))
+    return volume, facts
+
+
+def check_extent(space: Space, name: str) -> None:
+    """Refuse scans of a few slices.
+
+    Raises
+    ------
+    SpaceError
+        If an axis has fewer than `LEAST_VOXELS` voxels or covers less than `LEAST_EXTENT`.
+    """
+    for axis, (count, size) in enumerate(zip(space.shape, space.spacing, strict=True)):
+        if count < LEAST_VOXELS or count * size < LEAST_EXTENT:
+            raise SpaceError(
+                f"{name}: {count} voxels of {size:.3g} mm along {space.orientation[axis]} cover {count * size:.3g} mm, "
+                f"expected {LEAST_VOXELS} voxels and {LEAST_EXTENT:g} mm or more; give a scan of the whole head"
+            )
+
+
+def read_mask(path: Path, grid: Space, what: str, may_be_empty: bool = False) -> Volume:
+    """Read a mask that lies on a scan's grid; axes may be permuted or flipped.
+
+    Raises
+    ------
+    InputError, SpaceError
+        If it is no mask, is empty, or lies on another grid.
+    """
+    mask = read_labels(path)
+    if (mask.data < 0).any() or (not may_be_empty and not mask.data.any()):
+        raise InputError(f"{path}: the {what} is {'empty' if not mask.data.any() else 'negative somewhere'}; draw it")
+    if sorted(mask.space.shape) != sorted(grid.shape) or not mask.space.reoriented().matches(grid.reoriented(), 0.1):
+        raise SpaceError(
+            f"{path}: the {what} has {mask.space.describe()}, the scan {grid.describe()}, and they do not lie on one "
+            "another; wanted a mask on the scan's grid"
+        )
+    on_scan = mask.reoriented(grid.orientation)
+    return Volume(np.ascontiguousarray(on_scan.data > 0), grid)

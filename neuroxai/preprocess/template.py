@@ -10,7 +10,7 @@ import numpy as np
 
 from neuroxai.errors import InputError, SpaceError
 from neuroxai.io import read_volume
-from neuroxai.preprocess.background import foreground, is_skull_stripped
+from neuroxai.preprocess.intensity import foreground, is_skull_stripped
 from neuroxai.space import Space, Volume, mni152
 
 

@@ -58,9 +58,9 @@ def quality_figure(
     name, arm : str
         For the heading.
     measures : mapping
-        As `neuroxai.preprocess.quality.measure` gives them.
+        As `neuroxai.preprocess.qc.measures.measure` gives them.
     flags : sequence
-        Each drawn as a line of text (`neuroxai.preprocess.quality_flags.Flag`).
+        Each drawn as a line of text (`neuroxai.preprocess.qc.flags.Flag`).
     count : int
         Slices a plane.
 

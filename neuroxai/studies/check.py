@@ -117,7 +117,7 @@ def _check_cohorts(study: Study, given: dict[str, Path]) -> None:
 
 def _check_arms(study: Study) -> None:
     from neuroxai.preprocess import choose
-    from neuroxai.preprocess.lesion_filling import VARIANTS
+    from neuroxai.preprocess.lesions import VARIANTS
 
     for name, arm in study.arms.items():
         where = f"arms: {name}"

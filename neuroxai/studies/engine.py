@@ -12,8 +12,7 @@ from typing import Any
 from neuroxai import io
 from neuroxai._version import __version__
 from neuroxai.errors import InputError
-from neuroxai.preprocess.run import cluster
-from neuroxai.processes import check_jobs
+from neuroxai.processes import check_jobs, cluster
 from neuroxai.studies import data
 from neuroxai.studies.check import check, order, search_space
 from neuroxai.studies.data import Progress

@@ -16,9 +16,7 @@ from neuroxai.cohort.scans import Scan, suffix_of
 from neuroxai.errors import InputError
 from neuroxai.io.names import sidecar_of
 from neuroxai.preprocess import fill_lesions
-from neuroxai.preprocess.lesion_filling import lesion_mask
-from neuroxai.preprocess.registration import white_matter_prior
-from neuroxai.preprocess.white_matter import MODALITIES, white_matter
+from neuroxai.preprocess.lesions import MODALITIES, lesion_mask, white_matter, white_matter_prior
 from neuroxai.space import Volume
 from neuroxai.studies.data import CohortFolder, truth_file
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from neuroxai import io
 from neuroxai.errors import InputError, ours, refused_by_the_system
-from neuroxai.preprocess.run import submitted
+from neuroxai.processes import submitted
 from neuroxai.studies.runs import ERROR, LOG, RESULT
 
 

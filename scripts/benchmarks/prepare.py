@@ -37,13 +37,13 @@ Clock = Callable[[], float]
 # what is called in the course of a preparation, and the step it belongs to; of nested ones the outer counts
 STEPS = {
     "neuroxai.preprocess.pipeline.read_scan": "reading",
-    "neuroxai.preprocess.extraction.extract_brain": "brain",
+    "neuroxai.preprocess.brain.extract_brain": "brain",
     "neuroxai.preprocess.pipeline.located": "brain",
-    "neuroxai.preprocess.ants_engine.AntsEngine.bias_field": "bias field",
-    "neuroxai.preprocess.ants_engine.AntsEngine.affine": "linear",
-    "neuroxai.preprocess.ants_engine.AntsEngine.deformable": "non-linear",
+    "neuroxai.preprocess.registration.ants.AntsEngine.bias_field": "bias field",
+    "neuroxai.preprocess.registration.ants.AntsEngine.affine": "linear",
+    "neuroxai.preprocess.registration.ants.AntsEngine.deformable": "non-linear",
     "neuroxai.preprocess.pipeline._on_grid": "grid",
-    "neuroxai.preprocess.work.measure": "quality",
+    "neuroxai.preprocess.outputs.measure": "quality",
     "neuroxai.report.quality_figure": "figure",
     "neuroxai.io.write_volume": "writing",
     "neuroxai.preprocess.mapping.Mapping.save": "writing",
@@ -80,14 +80,14 @@ def ours(scan: Path, arm: str, spacing: float, clock: Clock) -> dict[str, float]
     from importlib import import_module
 
     import neuroxai.report
-    from neuroxai.preprocess import PrepareOptions, work
-    from neuroxai.preprocess.engine import create
-    from neuroxai.preprocess.extraction import deepbet_available
+    from neuroxai.preprocess import PrepareOptions, outputs
+    from neuroxai.preprocess.brain import deepbet_available
+    from neuroxai.preprocess.registration.base import create
     from neuroxai.preprocess.sources import Source
 
     engine = create("ants")
     if deepbet_available():  # its network is loaded once a process, not once a scan
-        from neuroxai.preprocess.extraction import _network
+        from neuroxai.preprocess.brain import _network
 
         _network()
     shares = Shares(clock)
@@ -101,13 +101,13 @@ def ours(scan: Path, arm: str, spacing: float, clock: Clock) -> dict[str, float]
                 owner = getattr(import_module(module), kind)
             call = shares.wrapped(getattr(owner, last), step)
             stack.enter_context(patch.object(owner, last, call))
-        job = work.Job(
+        job = outputs.Job(
             Path(folder), PrepareOptions(arm=arm, spacing=spacing), engine.name, (None, None), False,
             neuroxai.report.quality_figure,
         )  # fmt: skip
-        work._tools(job.engine, job.template, spacing)  # once a process, too
+        outputs._tools(job.engine, job.template, spacing)  # once a process, too
         begin = clock()
-        result = work.work(job, Source("sub-01", None, scan))
+        result = outputs.work(job, Source("sub-01", None, scan))
         taken = clock() - begin
     if result.record is None:
         raise SystemExit(result.error)

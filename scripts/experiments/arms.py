@@ -33,7 +33,7 @@ from scipy.spatial.transform import Rotation
 from neuroxai import io
 from neuroxai.deformation import Displacement, field_space, grid_points, sample, to_voxels
 from neuroxai.preprocess import Mapping, PrepareOptions, find_sources, prepare_cohort
-from neuroxai.preprocess.similarity import dice
+from neuroxai.preprocess.qc.similarity import dice
 from neuroxai.preprocess.template import Template, load_template
 from neuroxai.report import quality_figure
 from neuroxai.simulate import Atrophy, Extras, Misalign, Planted, Raw, mni152_anatomy, simulate_cohort

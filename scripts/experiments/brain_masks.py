@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroxai.io import read_volume
-from neuroxai.preprocess.mask_shape import far_shares, pieces_share
-from neuroxai.preprocess.quality_flags import flags, thresholds
+from neuroxai.preprocess.qc.coverage import far_shares, pieces_share
+from neuroxai.preprocess.qc.flags import flags, thresholds
 from neuroxai.preprocess.template import load_template
 from neuroxai.space import Space, Volume
 

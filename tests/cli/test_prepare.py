@@ -17,8 +17,8 @@ from helpers.command import run
 from helpers.dicom import write_enhanced, write_series
 from neuroxai import io
 from neuroxai.preprocess import PrepareOptions, find_sources, prepare_cohort
-from neuroxai.preprocess.presets import PRESETS
-from neuroxai.preprocess.work import Job, work
+from neuroxai.preprocess.options import PRESETS
+from neuroxai.preprocess.outputs import Job, work
 from neuroxai.space import Space, Volume
 
 QUICK = ("--arm", "none", "--no-bias-correction", "--spacing", 4, "--no-figures")

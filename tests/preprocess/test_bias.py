@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from neuroxai.preprocess.bias import bias_field
+from neuroxai.preprocess.intensity import bias_field
 from neuroxai.space import Space, Volume
 
 

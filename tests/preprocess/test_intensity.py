@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from neuroxai.components.transforms import NormaliseScand
 from neuroxai.errors import InputError, SpaceError
 from neuroxai.preprocess.intensity import SCALINGS, scale
-from neuroxai.preprocess.presets import PRESETS, preset
+from neuroxai.preprocess.options import PRESETS, preset
 
 SHAPE = (7, 6, 5)
 
@@ -102,7 +102,7 @@ def test_nan_outside_the_brain_does_not_matter(rng):
 
 
 def test_presets_name_what_exists():
-    from neuroxai.preprocess.lesion_filling import VARIANTS
+    from neuroxai.preprocess.lesions import VARIANTS
 
     for name, choice in PRESETS.items():
         assert preset(name) is choice

@@ -9,10 +9,9 @@ import pytest
 from scipy import stats
 
 from neuroxai import io
-from neuroxai.preprocess.lesion_filling import fill_lesions, lesion_mask
-from neuroxai.preprocess.quality import measure
-from neuroxai.preprocess.quality_flags import flags, thresholds
-from neuroxai.preprocess.white_matter import white_matter
+from neuroxai.preprocess.lesions import fill_lesions, lesion_mask, white_matter
+from neuroxai.preprocess.qc.flags import flags, thresholds
+from neuroxai.preprocess.qc.measures import measure
 from neuroxai.space import Space, Volume, mni152
 
 pytestmark = pytest.mark.real

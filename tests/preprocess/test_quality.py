@@ -12,9 +12,9 @@ from scipy.spatial.transform import Rotation
 from neuroxai.deformation import Displacement, grid_points, jacobian_determinant
 from neuroxai.errors import InputError, SpaceError
 from neuroxai.io import Orientation
-from neuroxai.preprocess import field_of_view, similarity
-from neuroxai.preprocess.quality import decompose, measure
-from neuroxai.preprocess.quality_flags import Flag, Thresholds, flags, thresholds
+from neuroxai.preprocess.qc import coverage, similarity
+from neuroxai.preprocess.qc.flags import Flag, Thresholds, flags, thresholds
+from neuroxai.preprocess.qc.measures import decompose, measure
 from neuroxai.space import Space, Volume
 
 GRID = Space((24, 30, 22), np.array([[4.0, 0, 0, -46], [0, 4, 0, -60], [0, 0, 4, -40], [0, 0, 0, 1]]))
@@ -152,13 +152,13 @@ def test_a_cut_is_named_by_its_side_in_every_orientation(code):
     mask = np.zeros((9, 10, 11), dtype=bool)
     mask[4:, 3:8, 5:] = True  # right half, upper half
     brain = Volume(mask, Space(mask.shape, np.diag([2.0, 1.0, 3.0, 1.0]))).reoriented(code)
-    shares = field_of_view.cut_faces(brain)
+    shares = coverage.cut_faces(brain)
     right, top, front = 5 * 6 * 3.0, 5 * 5 * 2.0, 5 * 6 * 6.0
     surface = 2 * (right + top + front)
     assert shares["right"] == pytest.approx(right / surface)
     assert shares["superior"] == pytest.approx(top / surface)
     assert [shares[face] for face in ("left", "posterior", "anterior", "inferior")] == [0, 0, 0, 0]
-    assert set(field_of_view.cut_faces(Volume(~mask & mask, brain.space.reoriented("RAS"))).values()) == {0.0}
+    assert set(coverage.cut_faces(Volume(~mask & mask, brain.space.reoriented("RAS"))).values()) == {0.0}
 
 
 def test_a_scan_that_ends_in_the_brain():
@@ -177,13 +177,13 @@ def test_a_warp_that_leads_out_of_the_scan():
     low = Space((64, 72, 48), NATIVE.affine)  # up to z = 37 mm, the brain reaches 32
     up = np.zeros((3, *GRID.shape), np.float32)
     up[2] = 23
-    assert field_of_view.outside_scan(brain, low, np.eye(4)) == 0
+    assert coverage.outside_scan(brain, low, np.eye(4)) == 0
     z = np.linspace(14, 32, 5000)
     cap = (1 - (z / 32) ** 2).mean() * 18 / (4 / 3 * 32)
-    assert field_of_view.outside_scan(brain, low, np.eye(4), Displacement(up, GRID)) == pytest.approx(cap, rel=0.1)
+    assert coverage.outside_scan(brain, low, np.eye(4), Displacement(up, GRID)) == pytest.approx(cap, rel=0.1)
     # the warp comes first: turned upside down afterwards, up is down
     flipped = np.diag([1.0, 1, -1, 1])
-    assert field_of_view.outside_scan(brain, low, flipped, Displacement(up, GRID)) < 0.02
+    assert coverage.outside_scan(brain, low, flipped, Displacement(up, GRID)) < 0.02
 
 
 def test_an_output_grid_that_ends_in_the_brain():
@@ -193,12 +193,12 @@ def test_an_output_grid_that_ends_in_the_brain():
     small = Space((24, 30, 19), affine)  # up to z = 14 mm
     z = np.linspace(14, 32, 5000)
     cap = (1 - (z / 32) ** 2).mean() * 18 / (4 / 3 * 32)
-    assert field_of_view.outside_grid(inside, small, np.eye(4)) == pytest.approx(cap, rel=0.1)
-    assert field_of_view.outside_grid(inside, small, pose_of(shift=(0, 0, 20))) == pytest.approx(0.0, abs=0.01)
+    assert coverage.outside_grid(inside, small, np.eye(4)) == pytest.approx(cap, rel=0.1)
+    assert coverage.outside_grid(inside, small, pose_of(shift=(0, 0, 20))) == pytest.approx(0.0, abs=0.01)
     # a warp that lowers everything by 20 mm, as the last step towards the grid
     down = np.zeros((3, *GRID.shape), np.float32)
     down[2] = -20
-    assert field_of_view.outside_grid(inside, small, np.eye(4), Displacement(down, GRID)) < 0.01
+    assert coverage.outside_grid(inside, small, np.eye(4), Displacement(down, GRID)) < 0.01
 
 
 def test_header_orientation():

@@ -8,9 +8,9 @@ from scipy import ndimage
 
 from neuroxai.deformation import grid_points, to_voxels
 from neuroxai.io import read_labels, read_volume
-from neuroxai.preprocess.background import foreground
-from neuroxai.preprocess.engine import create
-from neuroxai.preprocess.extraction import extract_brain
+from neuroxai.preprocess.brain import extract_brain
+from neuroxai.preprocess.intensity import foreground
+from neuroxai.preprocess.registration.base import create
 from neuroxai.preprocess.template import load_template
 from neuroxai.space import Volume
 
@@ -47,7 +47,7 @@ def test_both_engines_on_a_brain(real_data, template):
 def test_warps_bring_a_head_nearer(real_data, template, monkeypatch):
     pytest.importorskip("ants")
     pytest.importorskip("deepbet")
-    from neuroxai.preprocess import ants_engine
+    from neuroxai.preprocess.registration import ants as ants_engine
 
     monkeypatch.setattr(ants_engine, "_SYN_ITERATIONS", {8: 40, 4: 2, 2: 0})  # enough to see it
     scan = read_volume(real_data / "t1w" / "ixi" / "IXI012-HH-1211-T1_ds.nii.gz")

@@ -11,7 +11,7 @@ from helpers.heads import painted
 from neuroxai.deformation import grid_points, to_voxels
 from neuroxai.errors import InputError, SpaceError
 from neuroxai.io import write_volume
-from neuroxai.preprocess.background import is_skull_stripped
+from neuroxai.preprocess.intensity import is_skull_stripped
 from neuroxai.preprocess.template import load_template
 from neuroxai.space import Space, Volume, mni152
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from neuroxai.errors import InputError, SpaceError
-from neuroxai.preprocess.white_matter import white_matter
+from neuroxai.preprocess.lesions import white_matter
 from neuroxai.space import Space, Volume
 
 SHAPE = (40, 44, 36)

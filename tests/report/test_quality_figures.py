@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from neuroxai.errors import InputError, SpaceError
-from neuroxai.preprocess.quality_flags import Flag
+from neuroxai.preprocess.qc.flags import Flag
 from neuroxai.report.filling import filling_figure
 from neuroxai.report.quality import quality_figure
 from neuroxai.space import Space, Volume

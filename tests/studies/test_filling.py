@@ -10,7 +10,7 @@ import pytest
 
 from neuroxai import io
 from neuroxai.errors import InputError
-from neuroxai.preprocess.lesion_filling import lesion_mask
+from neuroxai.preprocess.lesions import lesion_mask
 from neuroxai.simulate import simulate_cohort
 from neuroxai.space import Volume
 from neuroxai.studies.data import CohortFolder

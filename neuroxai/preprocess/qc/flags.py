@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from math import isfinite
 
 from neuroxai.errors import InputError, one_of
-from neuroxai.preprocess.quality import Measure
+from neuroxai.preprocess.qc.measures import Measure
 
 ARMS = ("none", "linear", "nonlinear")
 MODALITIES = ("T1w", "FLAIR")
@@ -20,7 +20,7 @@ MODALITIES = ("T1w", "FLAIR")
 
 @dataclass(frozen=True)
 class Thresholds:
-    """Limits of the measures of `neuroxai.preprocess.quality.measure`; None leaves a measure unjudged.
+    """Limits of the measures of `neuroxai.preprocess.qc.measures.measure`; None leaves a measure unjudged.
 
     The defaults are for T1w scans after affine registration to the T1w template. In brackets what 18 real scans of
     four sources gave (10 IXI, 1 ds002748, 6 Lesjak 2017, 1 3D FLAIR), what 48 more of ds002748 gave that came affinely
@@ -256,7 +256,7 @@ def flags(measures: Mapping[str, Measure], limits: Thresholds | None = None) -> 
     Parameters
     ----------
     measures : mapping
-        As `neuroxai.preprocess.quality.measure` gives them.
+        As `neuroxai.preprocess.qc.measures.measure` gives them.
     limits : Thresholds, optional
         See `thresholds`; those of T1w and the linear arm by default.
 

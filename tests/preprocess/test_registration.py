@@ -12,8 +12,8 @@ from scipy.spatial.transform import Rotation
 from helpers.heads import painted, points_of, posed
 from neuroxai.deformation import grid_points, sample, to_voxels
 from neuroxai.errors import InputError, SpaceError
-from neuroxai.preprocess import engine as engines
-from neuroxai.preprocess.engine import create
+from neuroxai.preprocess.registration import base as engines
+from neuroxai.preprocess.registration.base import create
 from neuroxai.space import Space, Volume
 
 WIDE = Space((60, 68, 60), [[4, 0, 0, -118], [0, 4, 0, -134], [0, 0, 4, -118], [0, 0, 0, 1]])
@@ -73,7 +73,7 @@ def test_a_bias_field_is_found(engine):
 
 def test_a_warp_and_its_inverse(grid, monkeypatch, tmp_path):
     pytest.importorskip("ants")
-    from neuroxai.preprocess import ants_engine
+    from neuroxai.preprocess.registration import ants as ants_engine
 
     monkeypatch.setattr(ants_engine, "_SYN_ITERATIONS", {8: 40, 4: 3})
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))

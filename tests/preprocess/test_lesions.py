@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from neuroxai.errors import InputError, SpaceError
-from neuroxai.preprocess.lesion_filling import fill_lesions, lesion_mask
+from neuroxai.preprocess.lesions import fill_lesions, lesion_mask
 from neuroxai.space import Space, Volume
 
 SHAPE = (14, 16, 12)

@@ -11,11 +11,9 @@ from numpy.typing import NDArray
 
 from neuroxai.deformation import Displacement
 from neuroxai.errors import InputError
-from neuroxai.preprocess.bias import LEVELS, TOLERANCE, Array, Mask
-from neuroxai.preprocess.engine import Engine, Matrix
-from neuroxai.preprocess.itk_world import about, flipped, from_centred, geometry
-from neuroxai.preprocess.pair import Pair
-from neuroxai.preprocess.starts import start
+from neuroxai.preprocess.intensity import LEVELS, TOLERANCE, Array, Mask
+from neuroxai.preprocess.registration.base import Engine, Matrix, about, flipped, from_centred, geometry
+from neuroxai.preprocess.registration.initialisation import Pair, start
 from neuroxai.space import Volume
 
 _SHRINK = [4, 2, 1]  # 8, 4 and 2 mm

@@ -8,8 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helpers.heads import painted, posed
-from neuroxai.preprocess.pair import pair
-from neuroxai.preprocess.starts import BINS, normalised_mutual_information, pose, similarity, start
+from neuroxai.preprocess.registration.initialisation import (
+    BINS,
+    normalised_mutual_information,
+    pair,
+    pose,
+    similarity,
+    start,
+)
 from neuroxai.space import Volume
 
 

@@ -8,8 +8,9 @@ import pytest
 from helpers.heads import painted
 from neuroxai.errors import InputError
 from neuroxai.io import read_volume
-from neuroxai.preprocess import extraction
-from neuroxai.preprocess.extraction import extract_brain, is_skull_stripped, mask_by_registration
+from neuroxai.preprocess import brain
+from neuroxai.preprocess.brain import extract_brain, mask_by_registration
+from neuroxai.preprocess.intensity import is_skull_stripped
 from neuroxai.preprocess.template import Template
 from neuroxai.space import Space, Volume, mni152
 
@@ -61,8 +62,8 @@ def test_no_brain(grid):
 
 
 def test_without_deepbet(grid, monkeypatch):
-    monkeypatch.setattr(extraction, "find_spec", lambda name: None)
-    assert not extraction.deepbet_available()
+    monkeypatch.setattr(brain, "find_spec", lambda name: None)
+    assert not brain.deepbet_available()
     with pytest.raises(InputError, match=r"pip install 'neuroxai\[brain\]'"):
         extract_brain(painted(grid))
 

@@ -5,8 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from neuroxai.preprocess.centring import centring
 from neuroxai.preprocess.mapping import Mapping
+from neuroxai.preprocess.pipeline import centring
 from neuroxai.space import Space, Volume, mni152
 
 ORIENTATIONS = [

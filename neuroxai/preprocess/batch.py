@@ -1,10 +1,12 @@
-"""A cohort of scans: in parallel, resumable, one bad scan stops nobody."""
+"""A cohort of scans: in parallel, resumable; one bad scan, or one process that dies, takes no other along."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +14,11 @@ from neuroxai.cohort import LeftOut
 from neuroxai.errors import InputError
 from neuroxai.io import sha256
 from neuroxai.preprocess.options import PrepareOptions
-from neuroxai.preprocess.places import keep_apart
-from neuroxai.preprocess.records import claim
-from neuroxai.preprocess.run import cluster, run
-from neuroxai.preprocess.sources import Source
+from neuroxai.preprocess.outputs import Job, Result, work
+from neuroxai.preprocess.records import claim, output_files
+from neuroxai.preprocess.sources import Source, find_sources, keep_apart
 from neuroxai.preprocess.tables import write_tables
-from neuroxai.preprocess.work import Job
-from neuroxai.processes import check_jobs
+from neuroxai.processes import Bound, check_jobs, cluster, settled_jobs, submitted
 
 Failures = list[dict[str, str]]
 
@@ -108,7 +108,7 @@ def prepare_cohort(
         If the folder or an option cannot be used, or an input could be overwritten. What is wrong with a single scan is
         told in the summary.
     """
-    from neuroxai.preprocess.engine import create
+    from neuroxai.preprocess.registration.base import create
     from neuroxai.preprocess.template import load_template
 
     check_jobs(jobs)
@@ -162,3 +162,138 @@ def _once(sources: Sequence[Source]) -> None:
 
 def _absolute(path: str | os.PathLike[str] | None) -> str | None:
     return None if path is None else str(Path(path).resolve())
+
+
+def run(job: Job, sources: Sequence[Source], jobs: int, cluster: Any = None) -> Iterator[Result]:
+    """Work on scans in other processes and hand the results on as they come.
+
+    If a process dies (out of memory, a crash inside a library), the scans that were under way are worked on again, one
+    at a time; the one whose process dies then is told as failed, and the others go on.
+
+    Parameters
+    ----------
+    job : Job
+        What is the same for all.
+    sources : sequence of Source
+        The scans.
+    jobs : int
+        Processes, -1 for one per core.
+    cluster : distributed.Client, optional
+        Send the scans there instead; what dies there the cluster restarts, several times.
+    """
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+    if cluster is not None:
+        yield from _on_cluster(job, sources, cluster)
+        return
+    jobs = settled_jobs(jobs, len(sources))
+    waiting = list(sources)
+    while waiting:
+        done: set[str] = set()
+        try:
+            for result in _parallel(job, waiting, jobs):
+                done.add(_title(result))
+                yield result
+        except TerminatedWorkerError:
+            waiting = [source for source in waiting if source.title not in done]
+            for source in waiting[:jobs]:
+                yield _alone(job, source)
+            waiting = waiting[jobs:]
+        else:
+            return
+
+
+def _parallel(job: Job, sources: Sequence[Source], jobs: int) -> Iterator[Result]:
+    from joblib import Parallel, delayed
+
+    # loky starts a process anew whose memory has grown, as ITK's and ANTs' does; nothing is lost by it
+    warnings.filterwarnings("ignore", message="A worker stopped while some jobs")
+    # never fewer than two, as joblib would then work in this process, which a crash would end; as many scans are under
+    # way as was asked for
+    several = Parallel(
+        n_jobs=max(jobs, 2),
+        pre_dispatch=jobs,
+        batch_size=1,
+        return_as="generator_unordered",
+    )
+    yield from several(delayed(Bound(work))(job, source) for source in sources)
+
+
+def _alone(job: Job, source: Source) -> Result:
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+    try:
+        (result,) = _parallel(job, [source], 1)
+    except TerminatedWorkerError:
+        reason = (
+            "its process was ended by the system, most likely for want of memory (1.5 GiB at 1 mm); use fewer --jobs"
+        )
+        return Result(source.participant_id, source.session_id, error=reason)
+    return result
+
+
+def _on_cluster(job: Job, sources: Sequence[Source], client: Any) -> Iterator[Result]:
+    for source, result, reason in submitted(client, partial(work, job), sources):
+        if reason:
+            reason += ", most likely for want of memory (1.5 GiB at 1 mm)"
+            yield Result(source.participant_id, source.session_id, error=reason)
+        else:
+            yield result
+
+
+def _title(result: Result) -> str:
+    return " ".join(filter(None, (result.participant_id, result.session_id)))
+
+
+@dataclass(frozen=True)
+class PreparedScan:
+    """A prepared scan.
+
+    Parameters
+    ----------
+    path : Path
+        The NIfTI file; `neuroxai.preprocess.native_of` finds the way back from it to the scan as the scanner gave it.
+    flags : list of str
+        What the quality checks found.
+    """
+
+    path: Path
+    flags: list[str]
+
+
+def prepare_one(
+    source: str | Path,
+    folder: str | Path,
+    options: PrepareOptions | None = None,
+    participant: str | None = None,
+    series: str | None = None,
+) -> PreparedScan:
+    """Prepare one scan as ``neuroxai prepare`` would; one that is finished in the folder is kept.
+
+    Parameters
+    ----------
+    source : path_like
+        A NIfTI file, a folder with the DICOM files of one series, or one enhanced DICOM file.
+    folder : path_like
+        For the result: new, or of an earlier call with the same options.
+    options : PrepareOptions, optional
+        The choices; linear registration to MNI152 at 2 mm if left out.
+    participant : str, optional
+        Identifier; the file's name tells if left out.
+    series : str, optional
+        Which series, where the folder holds several.
+
+    Raises
+    ------
+    InputError
+        If the scan cannot be prepared: the reason.
+    """
+    chosen = options or PrepareOptions()
+    sources, left_out = find_sources(Path(source), chosen.modality, participant=participant, series=series)
+    if len(sources) + len(left_out) != 1:
+        raise InputError(f"{source}: holds {len(sources)} scans, wanted one; run neuroxai prepare on a cohort")
+    summary = prepare_cohort(folder, sources, chosen, left_out)
+    if summary.failed:
+        raise InputError(summary.failed[0]["error"])
+    path = output_files(Path(folder).resolve(), sources[0], chosen)["scan"]
+    return PreparedScan(path, [flag for flags in summary.flagged.values() for flag in flags])

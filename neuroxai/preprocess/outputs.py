@@ -1,4 +1,4 @@
-"""One scan's work in a process of its own: read, prepare, judge, write, the record last."""
+"""One scan's results: read, prepared, judged, written, the record last."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ import numpy as np
 
 from neuroxai import io
 from neuroxai.errors import NeuroxaiError, refused_by_the_system
-from neuroxai.preprocess.engine import Engine, create
 from neuroxai.preprocess.options import PrepareOptions
 from neuroxai.preprocess.pipeline import Prepared, prepare_scan
-from neuroxai.preprocess.quality import Measure, measure
-from neuroxai.preprocess.quality_flags import Flag, flags, thresholds
+from neuroxai.preprocess.qc.flags import Flag, flags, thresholds
+from neuroxai.preprocess.qc.measures import Measure, measure
 from neuroxai.preprocess.records import (
     check_source,
     drop_changed,
@@ -29,6 +28,7 @@ from neuroxai.preprocess.records import (
     space_label,
     versions,
 )
+from neuroxai.preprocess.registration.base import Engine, create
 from neuroxai.preprocess.sources import Source
 from neuroxai.preprocess.template import Template, load_template
 from neuroxai.space import Space, Volume, mni152

@@ -9,9 +9,9 @@ import pytest
 
 from neuroxai.errors import SpaceError
 from neuroxai.io import read_volume
-from neuroxai.preprocess.mask_shape import far_shares, pieces_share
-from neuroxai.preprocess.quality_flags import flags, threshold_table, thresholds
-from neuroxai.preprocess.similarity import tissue_contrast
+from neuroxai.preprocess.qc.coverage import far_shares, pieces_share
+from neuroxai.preprocess.qc.flags import flags, threshold_table, thresholds
+from neuroxai.preprocess.qc.similarity import tissue_contrast
 from neuroxai.preprocess.template import load_template
 from neuroxai.space import Space, Volume
 

@@ -1,4 +1,4 @@
-"""Measures of a prepared scan's quality; what they mean is decided in `neuroxai.preprocess.quality_flags`."""
+"""Measures of a prepared scan's quality; what they mean is decided in `neuroxai.preprocess.qc.flags`."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from neuroxai.deformation import Displacement, jacobian_determinant, sample, to_
 from neuroxai.errors import InputError, SpaceError
 from neuroxai.io import Orientation
 from neuroxai.io.orientation import TOLERANCE
-from neuroxai.preprocess import field_of_view, similarity
-from neuroxai.preprocess.mask_shape import far_shares, pieces_share
+from neuroxai.preprocess.qc import coverage, similarity
+from neuroxai.preprocess.qc.coverage import far_shares, pieces_share
 from neuroxai.space import Volume
 
 Measure = float | str | None
@@ -66,7 +66,7 @@ def measure(
         - ``determinant``, ``scale_least``, ``scale_most``, ``shear``, ``rotation_degrees``: of the affine.
         - ``folded``: share of the template's brain where the warp's Jacobian is not above 0.
         - ``slice_mm``: largest voxel edge. ``head_share``: volume of tissue around the brain over the brain's volume.
-          ``noise``: see `neuroxai.preprocess.similarity.noise`.
+          ``noise``: see `neuroxai.preprocess.qc.similarity.noise`.
 
     Raises
     ------
@@ -93,10 +93,10 @@ def measure(
         "brain_pieces_share": 0.0,
     }
     values["brain_leak"], values["brain_missing"] = far_shares(prepared_brain, template_brain)
-    values |= {f"cut_{face}": share for face, share in field_of_view.cut_faces(brain).items()}
+    values |= {f"cut_{face}": share for face, share in coverage.cut_faces(brain).items()}
     values |= _affine(affine)
-    values["outside_scan"] = field_of_view.outside_scan(template_brain, scan.space, affine, warp)
-    values["outside_grid"] = field_of_view.outside_grid(brain, prepared.space, affine, inverse_warp)
+    values["outside_scan"] = coverage.outside_scan(template_brain, scan.space, affine, warp)
+    values["outside_grid"] = coverage.outside_grid(brain, prepared.space, affine, inverse_warp)
     values["orientation"], values["orientation_mm"] = _orientation(orientation)
     values["folded"] = None if warp is None else _folded(warp, template_brain)
     values["slice_mm"] = max(scan.space.spacing)

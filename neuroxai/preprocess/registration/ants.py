@@ -13,11 +13,9 @@ import numpy as np
 
 from neuroxai.deformation import Displacement
 from neuroxai.errors import InputError
-from neuroxai.preprocess.bias import LEVELS, TOLERANCE, Array, Mask
-from neuroxai.preprocess.engine import Engine, Matrix
-from neuroxai.preprocess.itk_world import flipped, from_centred, geometry
-from neuroxai.preprocess.pair import Pair, isotropic, masked, scaled
-from neuroxai.preprocess.starts import start
+from neuroxai.preprocess.intensity import LEVELS, TOLERANCE, Array, Mask
+from neuroxai.preprocess.registration.base import Engine, Matrix, flipped, from_centred, geometry
+from neuroxai.preprocess.registration.initialisation import Pair, isotropic, masked, scaled, start
 from neuroxai.space import Space, Volume
 
 # down to 8, 4 and 2 mm; at 2 mm few steps: they cost ten times those before and move the brain by tenths of a mm

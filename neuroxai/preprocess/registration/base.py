@@ -1,4 +1,4 @@
-"""What registers: what all engines do alike, and the choice of one."""
+"""Registration engines: what all do alike, the choice of one, and ITK's world (LPS) against ours (RAS)."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroxai.deformation import Displacement
-from neuroxai.errors import InputError, one_of
-from neuroxai.preprocess.bias import Array, Mask, bias_field
-from neuroxai.preprocess.itk_world import nearest_rigid
-from neuroxai.preprocess.pair import Pair, pair
-from neuroxai.space import Volume
+from neuroxai.errors import InputError, SpaceError, one_of
+from neuroxai.preprocess.intensity import Array, Mask, bias_field
+from neuroxai.preprocess.registration.initialisation import Pair, pair
+from neuroxai.space import Space, Volume
 
 Matrix = NDArray[np.float64]
 ENGINES = ("ants", "itk")
@@ -176,8 +175,8 @@ def create(name: str = "auto") -> Engine:
     """
     if name not in ("auto", *ENGINES):
         raise one_of("registration engine", name, ("auto", *ENGINES))
-    from neuroxai.preprocess.ants_engine import AntsEngine
-    from neuroxai.preprocess.itk_engine import ItkEngine
+    from neuroxai.preprocess.registration.ants import AntsEngine
+    from neuroxai.preprocess.registration.itk import ItkEngine
 
     engines: dict[str, type[Engine]] = {"ants": AntsEngine, "itk": ItkEngine}
     installed = [engine for engine in ENGINES if find_spec(engine) is not None]
@@ -188,3 +187,55 @@ def create(name: str = "auto") -> Engine:
             "run `pip install 'neuroxai[prepare]'`" + ("" if name == "auto" else ", or choose 'auto'")
         )
     return engines[chosen]()
+
+
+_FLIP = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+def flipped(matrix: Matrix) -> Matrix:
+    """Turn a map between RAS worlds into the same map between LPS worlds, or back; 4 x 4."""
+    return np.asarray(_FLIP @ matrix @ _FLIP)
+
+
+def geometry(space: Space) -> tuple[list[float], list[float], Matrix]:
+    """Origin (mm, LPS), spacing (mm) and direction cosines (columns) of a grid.
+
+    Raises
+    ------
+    SpaceError
+        If the axes are not at right angles: ITK knows no sheared grids.
+    """
+    world = _FLIP @ space.affine
+    spacing = np.array(space.spacing)
+    direction = world[:3, :3] / spacing
+    if np.abs(direction.T @ direction - np.eye(3)).max() > 1e-4:
+        raise SpaceError(
+            f"the grid of {space.describe()} is sheared, which registration cannot take; resample the picture to a "
+            "grid with axes at right angles"
+        )
+    # float32 headers leave errors of 1e-7 that ITK would refuse: the nearest rotation
+    left, _, right = np.linalg.svd(direction)
+    return world[:3, 3].tolist(), spacing.tolist(), np.asarray(left @ right)
+
+
+def about(matrix: Matrix, centre: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Shift of a map written as ``linear @ (x - centre) + shift + centre``, as ITK parametrises it; shape (3,)."""
+    return np.asarray(matrix[:3, :3] @ centre + matrix[:3, 3] - centre)
+
+
+def from_centred(linear: NDArray[np.float64], shift: NDArray[np.float64], centre: NDArray[np.float64]) -> Matrix:
+    """Undo `about`: the 4 x 4 matrix."""
+    matrix = np.eye(4)
+    matrix[:3, :3] = linear
+    matrix[:3, 3] = shift + centre - linear @ centre
+    return matrix
+
+
+def nearest_rigid(matrix: Matrix, at: NDArray[np.float64]) -> Matrix:
+    """Replace the linear part by the nearest rotation, keeping the image of the point `at`."""
+    left, _, right = np.linalg.svd(matrix[:3, :3])
+    rotation = left @ right
+    result = np.eye(4)
+    result[:3, :3] = rotation
+    result[:3, 3] = matrix[:3, :3] @ at + matrix[:3, 3] - rotation @ at
+    return result

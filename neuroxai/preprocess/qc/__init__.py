@@ -1,0 +1,1 @@
+"""Quality of prepared scans: measures, and what they mean."""

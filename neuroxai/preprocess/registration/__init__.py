@@ -1,0 +1,1 @@
+"""Registration engines: ANTs and ITK behind one contract."""
