@@ -1,21 +1,14 @@
 from __future__ import annotations
 
 import socket
-from pathlib import Path
 
 import numpy as np
 import pytest
 
+from helpers.atlases import stand_in
 from neuroxai.atlas import NAMES, builtin, find, get
 from neuroxai.atlas.named import NAMED, is_name
 from neuroxai.errors import InputError
-from neuroxai.io import write_volume
-from neuroxai.space import Space, Volume
-
-JHU_TABLE = (
-    "<atlas><header><type>Label</type></header><data><label index='0'>Unclassified</label>"
-    "<label index='1'>Tapetum R</label><label index='2'>Tapetum L</label></data></atlas>"
-)
 
 
 @pytest.fixture(autouse=True)
@@ -32,18 +25,10 @@ def bare_machine(monkeypatch, tmp_path):
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
 
 
-def copy(folder: Path, image: str, table: str, text: str = JHU_TABLE) -> None:
-    space = Space((3, 1, 1), np.eye(4))
-    for path in (folder / image, folder / table):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    write_volume(folder / image, Volume(np.array([0, 1, 2]).reshape(3, 1, 1), space), dtype=np.uint8)
-    (folder / table).write_text(text)
-
-
 @pytest.mark.parametrize("variable", ["FSLDIR", "NEUROXAI_ATLASES"])
 @pytest.mark.parametrize("size", [1, 2])
 def test_found_in_an_fsl_folder(tmp_path, monkeypatch, variable, size):
-    copy(tmp_path / "fsl", f"data/atlases/JHU/JHU-ICBM-labels-{size}mm.nii.gz", "data/atlases/JHU-labels.xml")
+    stand_in(tmp_path / "fsl", f"data/atlases/JHU/JHU-ICBM-labels-{size}mm.nii.gz", "data/atlases/JHU-labels.xml")
     monkeypatch.setenv(variable, str(tmp_path / "fsl"))
     assert dict(get("jhu").names) == {1: "Tapetum R", 2: "Tapetum L"}
     assert find("jhu")[0].name == f"JHU-ICBM-labels-{size}mm.nii.gz"
@@ -51,8 +36,8 @@ def test_found_in_an_fsl_folder(tmp_path, monkeypatch, variable, size):
 
 def test_1_mm_is_preferred_and_named_folders_come_first(tmp_path, monkeypatch):
     for size in (2, 1):
-        copy(tmp_path / "fsl", f"data/atlases/JHU/JHU-ICBM-labels-{size}mm.nii.gz", "data/atlases/JHU-labels.xml")
-    copy(tmp_path / "own", "JHU-ICBM-labels-2mm.nii.gz", "JHU-labels.xml")
+        stand_in(tmp_path / "fsl", f"data/atlases/JHU/JHU-ICBM-labels-{size}mm.nii.gz", "data/atlases/JHU-labels.xml")
+    stand_in(tmp_path / "own", "JHU-ICBM-labels-2mm.nii.gz", "JHU-labels.xml")
     monkeypatch.setenv("FSLDIR", str(tmp_path / "fsl"))
     assert find("jhu")[0].name == "JHU-ICBM-labels-1mm.nii.gz"
     assert find("jhu", [tmp_path / "own"])[0].parent == tmp_path / "own"
@@ -61,13 +46,13 @@ def test_1_mm_is_preferred_and_named_folders_come_first(tmp_path, monkeypatch):
 def test_found_in_an_spm_folder(tmp_path, monkeypatch):
     table = "<atlas><data><label><index>1</index><name>Left Hippocampus</name></label>"
     table += "<label><index>2</index><name>Right Hippocampus</name></label></data></atlas>"
-    copy(tmp_path, "tpm/labels_Neuromorphometrics.nii", "tpm/labels_Neuromorphometrics.xml", table)
+    stand_in(tmp_path, "tpm/labels_Neuromorphometrics.nii", "tpm/labels_Neuromorphometrics.xml", table)
     monkeypatch.setenv("SPM_HOME", str(tmp_path))
     assert list(get("neuromorphometrics").names.values()) == ["Left Hippocampus", "Right Hippocampus"]
 
 
 def test_an_image_without_its_table_is_no_copy(tmp_path, monkeypatch):
-    copy(tmp_path, "JHU-ICBM-labels-1mm.nii.gz", "JHU-labels.xml")
+    stand_in(tmp_path, "JHU-ICBM-labels-1mm.nii.gz", "JHU-labels.xml")
     (tmp_path / "JHU-labels.xml").unlink()
     with pytest.raises(InputError, match="no copy of the atlas 'jhu'"):
         find("jhu", [tmp_path])
@@ -100,7 +85,7 @@ def test_download_calls_nilearn_once_and_reads_what_it_left(tmp_path, monkeypatc
         calls.append(options)
         table = "<atlas><data><label><index>1</index><name>Precentral_L</name></label>"
         table += "<label><index>2</index><name>Precentral_R</name></label></data></atlas>"
-        copy(tmp_path / "home/nilearn_data/aal_SPM12", "aal/atlas/AAL.nii", "aal/atlas/AAL.xml", table)
+        stand_in(tmp_path / "home/nilearn_data/aal_SPM12", "aal/atlas/AAL.nii", "aal/atlas/AAL.xml", table)
 
     monkeypatch.setattr(nilearn.datasets, "fetch_atlas_aal", fetch)
     assert list(get("aal", download=True).names.values()) == ["Precentral_L", "Precentral_R"]

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from atlas.test_named import copy as stand_in
-from cohort.test_public import oasis_folder
 from helpers import stage
+from helpers.atlases import stand_in
 from helpers.brains import bids_of
 from helpers.bundles import AD, MS, SEX
+from helpers.public import oasis_folder
 from helpers.snippets import REPOSITORY, bare, lines, pages, snippets
 from helpers.studies import cohort_of
 from neuroxai.cohort.public import oasis_entries, write_cohort

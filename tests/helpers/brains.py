@@ -53,3 +53,9 @@ def die_for_the_second(*_, name, **__):
     """In place of a quality figure: what a crash inside a library does. Here, as processes must find it by name."""
     if name == "sub-02":
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def left_block(space):
+    """A ball of 14 mm in the left hemisphere's white matter (x < 0)."""
+    grid = np.stack(np.meshgrid(*[np.arange(n) for n in space.shape], indexing="ij"), -1)
+    return np.linalg.norm(space.world(grid) - (-28.0, -10.0, 26.0), axis=-1) < 14.0

@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cohort.test_public import MERGE, bids, caps, oasis_folder
 from helpers.brains import bids_of, brain
 from helpers.bundles import REPOSITORY, copy_of
 from helpers.dicom import write_series
 from helpers.explained import write_tables
+from helpers.public import MERGE, bids, caps, oasis_folder
 from helpers.studies import cohort_of, smaller
 from neuroxai import io
 from neuroxai.space import Volume

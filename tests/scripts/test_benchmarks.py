@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from report.conftest import write_explain_folder
+from helpers.explain_folder import write_explain_folder
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "scripts" / "benchmarks"
 KEPT = ("in memory", "in memory, channels last", "on disk, channels last")

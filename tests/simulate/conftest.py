@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from helpers.brains import left_block
 from neuroxai.simulate import Acquisition
 from neuroxai.simulate.cohort import _prepared
 from neuroxai.space import mni152
@@ -73,9 +74,3 @@ def prepared(tmp_path_factory, prepared_scan):
         lines.append(f"{name}\t{group}\t{30 + number}\t{'FM'[number % 2]}")
     write_text(folder / "participants.tsv", "\n".join(lines) + "\n")
     return folder
-
-
-def left_block(space):
-    """A ball of 14 mm in the left hemisphere's white matter (x < 0)."""
-    grid = np.stack(np.meshgrid(*[np.arange(n) for n in space.shape], indexing="ij"), -1)
-    return np.linalg.norm(space.world(grid) - (-28.0, -10.0, 26.0), axis=-1) < 14.0

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from helpers.brains import left_block
 from neuroxai.cohort import SplitOptions, label_scans, read_cohort, split_cohort
 from neuroxai.errors import InputError
 from neuroxai.io import read_json, read_tsv, read_volume, sha256, write_volume
@@ -29,8 +30,6 @@ from neuroxai.simulate.own import OwnScan
 from neuroxai.simulate.shrink import Shrink
 from neuroxai.simulate.tissue import anatomy_of
 from neuroxai.space import Space, Volume
-
-from .conftest import left_block
 
 
 def hashes(folder):
