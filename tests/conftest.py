@@ -57,6 +57,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--third", type=int, choices=(0, 1, 2), help="of the full tier only the tests marked full(THIRD)")
 
 
+def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:
+    """Cut long texts, which workers would send to and fro with each test's name."""
+    return f"{val[:40]!r}..." if isinstance(val, (str, bytes)) and len(val) > 80 else None
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Keep to one third of the full tier; give a module's tests to one worker, so that what they share is made once."""

@@ -13,3 +13,8 @@ def test_groups_are_kept(request):
     if "PYTEST_XDIST_WORKER" not in os.environ:
         pytest.skip("one process runs all tests, so that there is nothing to be kept together")
     assert request.node.nodeid.endswith("@workers")
+
+
+def test_names_are_short(request):
+    """Each is sent from worker to worker, some of them several times."""
+    assert max(len(item.nodeid) for item in request.session.items) < 1000
