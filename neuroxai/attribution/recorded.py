@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from torch import Tensor, fx, nn
@@ -15,13 +16,13 @@ from neuroxai.graph.names import describe
 from neuroxai.graph.operations import arguments, kind_of
 from neuroxai.graph.output_activation import scores_of
 from neuroxai.graph.record import Record, record
-from neuroxai.lrp.given import Given, class_scores
+from neuroxai.lrp.given import Given, Records, class_scores
 
 _LINEAR = {"reshape", "permute", "pick", "pieces", "cat", "pad", "same", "cast", "resize", "average", "sum"}
 _MEMORY = {"as_memory", "as_strided_scatter"}
 
 
-@dataclass(frozen=True)
+@dataclass
 class Recorded:
     """What a network does with a batch, up to its scores.
 
@@ -29,36 +30,42 @@ class Recorded:
     ----------
     record : Record
         What it does.
-    inputs : tuple of torch.Tensor
-        All tensors that its forward takes: those to be explained first.
     scores : torch.fx.Node
         The scores: in front of a softmax or sigmoid that ends the network.
+    link : {"softmax", "sigmoid", None}
+        The output activation.
     calls : tuple of torch.fx.Node
         The calls that lead from the inputs that are explained to the scores, in the order they run.
     reached : frozenset of torch.fx.Node
         All values that depend on the inputs that are explained.
+    keep : callable or None
+        Of a record that is not yet held against the model: what keeps it afterwards.
     """
 
     record: Record
-    inputs: tuple[Tensor, ...]
     scores: fx.Node
+    link: str | None
     calls: tuple[fx.Node, ...]
     reached: frozenset[fx.Node]
+    keep: Callable[[], None] | None = None
 
     @classmethod
-    def of(cls, copy: nn.Module, given: Given) -> Recorded:
-        """Record a copy of the model, of no other use afterwards.
+    def of(cls, copy: nn.Module, given: Given, records: Records[Recorded]) -> Recorded:
+        """Return what is known of a model, or record a copy of it, of no other use afterwards.
 
         Raises
         ------
         UnsupportedLayerError
             If the scores cannot be followed back to the inputs.
         """
+        known = records.find(given)
+        if known is not None:
+            return known
         found = record(copy, given.arguments)
         given.scores(found.output)
-        scores, *_ = scores_of(found)
-        calls, reached = _between(found, found.inputs[: len(given.inputs)], scores)
-        return cls(found, given.tensors, scores, calls, reached)
+        scores, link, _ = scores_of(found)
+        made = cls(found, scores, link, *_between(found, found.inputs[: len(given.inputs)], scores))
+        return replace(made, keep=partial(records.keep, given, found, made))
 
     def of_input(self, source: fx.Node) -> Recorded:
         """Return the same as seen from one input."""
@@ -93,6 +100,19 @@ class Recorded:
         line = f" ({node.meta['line']})" if node.meta.get("line") else ""
         return UnsupportedLayerError(f"{describe(node)}: {why}{line}")
 
+    def verify(self, output: Tensor) -> None:
+        """Hold the output for the inputs that were recorded against the model's, and keep a record that holds.
+
+        Raises
+        ------
+        UnsupportedLayerError
+            If the record does not reproduce the model.
+        """
+        if self.keep is not None:
+            check_scores(class_scores(output.detach()), class_scores(self.record.output))
+            self.keep()
+            self.keep = None
+
     def run(
         self, *inputs: Tensor, replaced: Mapping[fx.Node, Callable[..., Any]] | None = None,
         keep: Collection[fx.Node] = (), check: bool = False,
@@ -102,23 +122,18 @@ class Recorded:
         Parameters
         ----------
         *inputs : torch.Tensor
-            As many as `inputs`, of their shapes.
+            All tensors that the model's forward takes, of the shapes recorded.
         replaced : mapping, optional
             As `neuroxai.graph.execute.Executor` takes it.
         keep : collection of torch.fx.Node
             Calls whose values are returned.
         check : bool
-            Hold the output against what the model put out when it was recorded.
-
-        Raises
-        ------
-        UnsupportedLayerError
-            If the record does not reproduce the model.
+            These are the inputs that were recorded: `verify` the output.
         """
         executor = Executor(self.record, replaced, {*keep, self.scores, self.record.result})
         executor.run(*inputs)
         if check:
-            check_scores(class_scores(executor.kept[self.record.result].detach()), class_scores(self.record.output))
+            self.verify(executor.kept[self.record.result])
         return class_scores(executor.kept[self.scores]), executor.kept
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from neuroxai.errors import InputError, one_of
@@ -26,12 +26,21 @@ class Method:
     paper : str
         Author, year and venue.
     factory : str
-        ``module:function``; the function takes the model and keyword options.
+        ``module:function``; the function takes the model and keyword options, or makes the composite of a relevance
+        propagation of them.
+    defaults : dict
+        Options whose defaults are not those of the function.
     """
 
     summary: str
     paper: str
     factory: str
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def relevance(self) -> bool:
+        """Whether it is a relevance propagation."""
+        return self.factory.startswith(_COMPOSITES)
 
     def load(self) -> Callable[..., Any]:
         """Import the factory."""
@@ -39,13 +48,20 @@ class Method:
         found: Callable[..., Any] = getattr(importlib.import_module(module), function)
         return found
 
+    def options(self) -> dict[str, Any]:
+        """Return the names of its options, with their defaults."""
+        known = inspect.signature(self.load()).parameters.values()
+        options = (p for p in known if self.relevance or p.kind is p.KEYWORD_ONLY)
+        return {p.name: self.defaults.get(p.name, p.default) for p in options}
 
-_RELEVANCE = "neuroxai.attribution.relevance"
-_GRADIENTS = "neuroxai.attribution.gradients"
-_GRAD_CAM = "neuroxai.attribution.grad_cam"
+
+_COMPOSITES = "neuroxai.lrp.composites"
+_GRADIENTS = "neuroxai.attribution.gradient.gradients"
+_GRAD_CAM = "neuroxai.attribution.cam.grad_cam"
 # names that options had before they took captum's
 _RENAMED = {"steps": "n_steps", "baseline": "baselines", "noise": "stdevs", "samples": "nt_samples",
             "per_pass": "perturbations_per_eval"}  # fmt: skip
+_PLAIN = (bool, int, float, str)
 _BACH = "Bach et al. 2015, PLoS ONE 10: e0130140"
 
 # fmt: off
@@ -55,12 +71,12 @@ METHODS: dict[str, Method] = {
     "gradient_x_input": Method("Gradient times input: first-order contribution of each value.",
         "Shrikumar et al. 2016, arXiv:1605.01713", f"{_GRADIENTS}:gradient_x_input"),
     "guided_backprop": Method("Gradient that only positive signals pass, at each ReLU or ELU.",
-        "Springenberg et al. 2015, ICLR workshop, arXiv:1412.6806", "neuroxai.attribution.guided:guided_backprop"),
+        "Springenberg et al. 2015, ICLR workshop, arXiv:1412.6806", f"{_GRADIENTS}:guided_backprop"),
     "integrated_gradients": Method("Gradients averaged from a baseline to the input, times their difference.",
         "Sundararajan et al. 2017, ICML, arXiv:1703.01365", f"{_GRADIENTS}:integrated_gradients"),
     "deep_lift": Method(
         "Differences from a baseline's activations, passed back by the rescale rule; they add up to the score's.",
-        "Shrikumar et al. 2017, ICML, arXiv:1704.02685", "neuroxai.attribution.deep_lift:deep_lift"),
+        "Shrikumar et al. 2017, ICML, arXiv:1704.02685", "neuroxai.attribution.gradient.deep_lift:deep_lift"),
     "smooth_grad": Method("Mean gradient over noisy copies of the scan.", "Smilkov et al. 2017, arXiv:1706.03825",
         f"{_GRADIENTS}:smooth_grad"),
     "grad_cam": Method("The last feature maps with a grid, weighted by their mean gradient; coarse.",
@@ -68,32 +84,33 @@ METHODS: dict[str, Method] = {
     "guided_grad_cam": Method("Guided back-propagation times Grad-CAM.",
         "Selvaraju et al. 2017, ICCV, arXiv:1610.02391", f"{_GRAD_CAM}:GuidedGradCam"),
     "occlusion": Method("Drop of the class score when a patch of the scan is replaced.",
-        "Zeiler & Fergus 2014, ECCV, LNCS 8689: 818-833", "neuroxai.attribution.occlusion:Occlusion"),
+        "Zeiler & Fergus 2014, ECCV, LNCS 8689: 818-833", "neuroxai.attribution.occlusion.patches:Occlusion"),
     "region_occlusion": Method("Drop of the class score when a region of an atlas is replaced; needs labels.",
         "Rieke et al. 2018, MLCN/DLF/iMIMIC, LNCS 11038: 24-31",
-        "neuroxai.attribution.region_occlusion:RegionOcclusion"),
+        "neuroxai.attribution.occlusion.regions:RegionOcclusion"),
     "lrp_zero": Method("Relevance shared in proportion to all contributions.", f"{_BACH}, eq. 56",
-        f"{_RELEVANCE}:lrp_zero"),
+        f"{_COMPOSITES}:zero"),
     "lrp_epsilon": Method("Relevance shared in proportion to all contributions; a larger epsilon absorbs weak ones.",
-        f"{_BACH}, eq. 58", f"{_RELEVANCE}:lrp_epsilon"),
+        f"{_BACH}, eq. 58", f"{_COMPOSITES}:epsilon"),
     "lrp_gamma": Method("As lrp_zero, with positive contributions favoured.",
-        "Montavon et al. 2019, Explainable AI, LNCS 11700: 193-209", f"{_RELEVANCE}:lrp_gamma"),
+        "Montavon et al. 2019, Explainable AI, LNCS 11700: 193-209", f"{_COMPOSITES}:gamma"),
     "lrp_alpha_beta": Method("Positive and negative contributions shared apart, weighted 1 + beta and beta.",
-        f"{_BACH}, eq. 60", f"{_RELEVANCE}:lrp_alpha_beta"),
+        f"{_BACH}, eq. 60", f"{_COMPOSITES}:alpha_beta"),
     "lrp_z_plus": Method("Relevance shared among the positive contributions only.",
-        "Montavon et al. 2017, Pattern Recognition 65: 211-222, eq. 14", f"{_RELEVANCE}:lrp_z_plus"),
+        "Montavon et al. 2017, Pattern Recognition 65: 211-222, eq. 14", f"{_COMPOSITES}:z_plus"),
     "deep_taylor": Method(
         "Relevance shared by z+, and in the first layer by the scan's bounds (z-box) or the weights (w-square).",
-        "Montavon et al. 2017, Pattern Recognition 65: 211-222", f"{_RELEVANCE}:deep_taylor"),
+        "Montavon et al. 2017, Pattern Recognition 65: 211-222", f"{_COMPOSITES}:deep_taylor"),
     "lrp_epsilon_plus_flat": Method("Flat in the first layer, z+ in the other convolutions, epsilon in linear layers.",
-        "Kohlbrenner et al. 2020, IJCNN, arXiv:1910.09840", f"{_RELEVANCE}:lrp_epsilon_plus_flat"),
+        "Kohlbrenner et al. 2020, IJCNN, arXiv:1910.09840", f"{_COMPOSITES}:epsilon_plus_flat"),
     "lrp_epsilon_gamma_box": Method(
         "z-box in the first layer, gamma in the other convolutions, epsilon in linear layers; needs the scan's bounds.",
-        "Montavon et al. 2019, Explainable AI, LNCS 11700: 193-209", f"{_RELEVANCE}:lrp_epsilon_gamma_box"),
+        "Montavon et al. 2019, Explainable AI, LNCS 11700: 193-209", f"{_COMPOSITES}:epsilon_gamma_box",
+        {"low": 0.0, "high": 1.0}),
     "lrp_eitel2019": Method("Epsilon rule as in the multiple sclerosis study: epsilon is .001.",
-        "Eitel et al. 2019, NeuroImage: Clinical 24: 102003", f"{_RELEVANCE}:lrp_eitel2019"),
+        "Eitel et al. 2019, NeuroImage: Clinical 24: 102003", f"{_COMPOSITES}:eitel2019"),
     "lrp_boehle2019": Method("Alpha-beta as in the Alzheimer's study's code: BatchNorm passes, biases are ignored.",
-        "Boehle et al. 2019, Front. Aging Neurosci. 11: 194", f"{_RELEVANCE}:lrp_boehle2019"),
+        "Boehle et al. 2019, Front. Aging Neurosci. 11: 194", f"{_COMPOSITES}:boehle2019"),
 }
 # fmt: on
 
@@ -123,7 +140,7 @@ def takes_start(name: str) -> bool:
     InputError
         If the name is unknown.
     """
-    return _method(name).factory.startswith(_RELEVANCE)
+    return _method(name).relevance
 
 
 def start_of(name: str, start: str | None = None) -> str | None:
@@ -147,14 +164,8 @@ def complete(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     InputError
         If the name is unknown.
     """
-    known = inspect.signature(_method(name).load()).parameters.values()
-    defaults = {p.name: p.default for p in known if p.kind is p.KEYWORD_ONLY and p.default is not p.empty}
-    given = {_RENAMED.get(option, option): value for option, value in options.items()}
-    return {option: value for option, value in defaults.items() if _is_plain(value)} | given
-
-
-def _is_plain(value: object) -> bool:
-    return value is None or isinstance(value, bool | int | float | str)
+    plain = {option: v for option, v in _method(name).options().items() if v is None or type(v) in _PLAIN}
+    return plain | {_RENAMED.get(option, option): value for option, value in options.items()}
 
 
 def create(name: str, model: nn.Module, **options: Any) -> Attribution:
@@ -190,15 +201,18 @@ def create(name: str, model: nn.Module, **options: Any) -> Attribution:
     >>> method.attribute(torch.rand(1, 1, 2, 2, 2), target=1).shape
     torch.Size([1, 1, 2, 2, 2])
     """
-    factory = _method(name).load()
+    entry = _method(name)
     options = {_RENAMED.get(option, option): value for option, value in options.items()}
-    allowed = [p.name for p in inspect.signature(factory).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    allowed = entry.options()
     for option in options:
         if option not in allowed:
             has = f"its options are: {', '.join(allowed)}" if allowed else "it has no options"
             raise InputError(f"method {name!r} has no option {option!r}; {has}")
-    method: Attribution = factory(model, **options)
-    return method
+    if not entry.relevance:
+        return entry.load()(model, **options)
+    from neuroxai.lrp import LRP
+
+    return LRP(model, entry.load()(**{**entry.defaults, **options}))
 
 
 def _method(name: str) -> Method:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from neuroxai.errors import UnsupportedLayerError
 
@@ -13,6 +13,17 @@ from neuroxai.errors import UnsupportedLayerError
 def out_of_memory(error: Exception) -> bool:
     """Whether an error of torch tells of too little memory rather than of a tensor that does not fit."""
     return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
+
+
+def exported(model: object) -> str:
+    """Return the way out for a program that refuses a shape because it was exported for others; "" for other models."""
+    modules = model.named_modules() if isinstance(model, nn.Module) else ()
+    if not any(name.rpartition(".")[2] == "_guards_fn" for name, _ in modules):
+        return ""
+    return (
+        "; an exported program takes inputs of the shapes alone that it was exported for: give as many scans, or "
+        "export it with dynamic_shapes"
+    )
 
 
 def misfit(operation: str, args: Any, kwargs: Any) -> str:

@@ -19,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakIdKeyDictionary
 
 from neuroxai.errors import InputError, NeuroxaiError, UnsupportedLayerError
-from neuroxai.graph.checks import misfit, out_of_memory
+from neuroxai.graph.checks import exported, misfit, out_of_memory
 from neuroxai.graph.decompositions import DECOMPOSITIONS, opened
 from neuroxai.graph.layers_run import Layers
 from neuroxai.graph.names import at_line, line_of_the_user
@@ -145,7 +145,7 @@ class Recorder(TorchFunctionMode):
                 raise
             shapes = ", ".join(str(tuple(node.meta["shape"])) for node in sources)
             why = self.misfit or f"the network cannot take an input of shape {shapes}"
-            raise InputError(f"{why}: {type(error).__name__}: {error}") from error
+            raise InputError(f"{why}: {type(error).__name__}: {error}{exported(copy)}") from error
         return self._finished(output, tuple(sources))
 
     def _finished(self, output: Any, sources: tuple[fx.Node, ...]) -> Record:

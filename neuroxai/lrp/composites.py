@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from neuroxai.errors import InputError, UnsupportedLayerError, one_of
 from neuroxai.layers import PatchIndividualFilter
 from neuroxai.lrp.parts import Rule
-from neuroxai.lrp.rules import AlphaBeta, Epsilon, Flat, Gamma, Pass, WSquare, ZBox, ZPlus
+from neuroxai.lrp.rules import AlphaBeta, Epsilon, Flat, Gamma, Pass, WSquare, ZBox, Zero, ZPlus
 
 Key = type[nn.Module] | str | int
 WEIGHTED: tuple[type[nn.Module], ...] = (
@@ -158,6 +158,16 @@ def everywhere(rule: Rule) -> Composite:
     return Composite({**dict.fromkeys(WEIGHTED, rule), _BatchNorm: rule}, sums=rule)
 
 
+def zero() -> Composite:
+    """LRP-0 everywhere (Bach 2015, eq. 56), stabilised by 1e-6 like every rule."""
+    return everywhere(Zero())
+
+
+def gamma(gamma: float = 0.25) -> Composite:
+    """Gamma rule everywhere (Montavon 2019), generalised to inputs of any sign."""
+    return everywhere(Gamma(gamma=gamma))
+
+
 def epsilon(epsilon: float = 1e-6) -> Composite:
     """Epsilon rule everywhere (Bach 2015, eq. 58)."""
     return everywhere(Epsilon(epsilon))
@@ -238,7 +248,8 @@ def boehle2019(beta: float = 0.0) -> Composite:
 PRESETS: dict[str, Callable[..., Composite]] = {
     maker.__name__: maker
     for maker in (
-        epsilon, eitel2019, alpha_beta, z_plus, epsilon_plus_flat, epsilon_gamma_box, deep_taylor, boehle2019,
+        zero, epsilon, eitel2019, gamma, alpha_beta, z_plus, epsilon_plus_flat, epsilon_gamma_box, deep_taylor,
+        boehle2019,
     )
 }  # fmt: skip
 

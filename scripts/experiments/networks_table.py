@@ -169,16 +169,15 @@ def _guided_backprop(fact: Fact) -> float:
 
 
 def _grad_cam(fact: Fact) -> float | None:
-    from neuroxai.attribution.cam_layer import cam_layer
-    from neuroxai.attribution.recorded import Recorded
-    from neuroxai.graph.eval_copy import eval_copy
+    from neuroxai.attribution.cam.grad_cam import GradCam
+    from neuroxai.attribution.cam.layer import cam_layer
     from neuroxai.lrp.given import Given
 
     found = fact.attribute("grad_cam", placement="stretch")
     if len(fact.inputs) > 1:
         return None
     x = fact.inputs[0]
-    layer = cam_layer(Recorded.of(eval_copy(fact.model), Given.of(fact.model, x, target=fact.target)), x)
+    layer = cam_layer(GradCam(fact.model).recorded(Given.of(fact.model, x, target=fact.target)), x)
     module = dict(fact.model.named_modules()).get(layer.name)
     if layer.embedding is not None or module is None:
         return None

@@ -156,7 +156,7 @@ def test_layers_that_do_not_fit():
     flat = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2)).eval()
     with pytest.raises(InputError, match=r"no convolution of Sequential has a grid .* \(1, 4\)"):
         attribution.create("grad_cam", flat).attribute(torch.randn(1, 4), 1)
-    with pytest.raises(InputError, match="unknown placement 'top'; choose one of: fields, stretch"):
+    with pytest.raises(InputError, match="unknown placement 'top'; choose one of: receptive_fields, stretch"):
         attribution.create("grad_cam", flat, placement="top")
 
 

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from neuroxai import io
-from neuroxai.attribution import occluding
-from neuroxai.attribution.occlusion import Occlusion as occlusion
+from neuroxai.attribution.occlusion import method as occluding
+from neuroxai.attribution.occlusion.patches import Occlusion as occlusion
 from neuroxai.errors import InputError, UnsupportedLayerError
 from neuroxai.space import Volume, mni152
 from oracles.occlusion import one_by_one
@@ -53,7 +53,7 @@ def test_equals_the_loop_for_a_probability():
 
 
 @pytest.mark.parametrize("end", [nn.Softmax(1), nn.LogSoftmax(1)])
-@pytest.mark.parametrize("recompute", ["cone", "all"])
+@pytest.mark.parametrize("recompute", ["receptive_field", "all"])
 def test_a_softmax_at_the_end_is_seen_through(end, recompute):
     x, options = scans(), {"patch": 5, "recompute": recompute}
     for score in ("logit", "probability"):
@@ -122,7 +122,7 @@ def test_passes_do_not_change_the_result():
     model, x = network(), scans(2)
     whole = occlusion(model, patch=3, stride=2).attribute(x, 1)
     for perturbations_per_eval in (1, 7):
-        for recompute in ("cone", "all"):
+        for recompute in ("receptive_field", "all"):
             few = occlusion(
                 model, patch=3, stride=2, perturbations_per_eval=perturbations_per_eval, recompute=recompute
             ).attribute(x, 1)
@@ -138,7 +138,7 @@ def test_fewer_axes(axes):
     model(x)
     with torch.no_grad():
         wanted = one_by_one(lambda v: model(v)[:, 1], x, (3, 4)[:axes], (2, 2)[:axes])
-    got = occlusion(model, patch=(3, 4)[:axes], stride=2, recompute="cone").attribute(x, 1)
+    got = occlusion(model, patch=(3, 4)[:axes], stride=2, recompute="receptive_field").attribute(x, 1)
     torch.testing.assert_close(got, wanted, rtol=0, atol=1e-12)
 
 
@@ -154,7 +154,7 @@ def test_fewer_axes(axes):
         ({"score": "loss"}, "unknown score 'loss'; choose one of: logit, probability"),
         ({"positive": 1}, "positive is 1; true or false"),
         ({"perturbations_per_eval": 0}, "perturbations_per_eval is 0"),
-        ({"recompute": "some"}, "unknown recompute 'some'; choose one of: all, auto, cone"),
+        ({"recompute": "some"}, "unknown recompute 'some'; choose one of: all, auto, receptive_field"),
     ],
 )
 def test_bad_options(options, message):
@@ -219,7 +219,7 @@ class Reached(nn.Module):
                        .relu().amax((2, 3, 4)))  # fmt: skip
 
 
-@pytest.mark.parametrize("recompute", ["auto", "cone", "all"])
+@pytest.mark.parametrize("recompute", ["auto", "receptive_field", "all"])
 @pytest.mark.parametrize("kind", [Iterating, Company, Squeezed, Reached])
 def test_a_scan_does_not_depend_on_what_shares_its_pass(kind, recompute):
     model, x = kind().double().eval(), scans(2)
@@ -271,7 +271,7 @@ def test_a_part_that_no_record_sees_runs_whole():
     model[2] = torch.jit.script(nn.ReLU().eval())
     torch.testing.assert_close(occlusion(model, patch=4).attribute(x, 1), wanted, rtol=0, atol=1e-12)
     with pytest.raises(UnsupportedLayerError, match="cannot be followed back"):
-        occlusion(model, patch=4, recompute="cone").attribute(x, 1)
+        occlusion(model, patch=4, recompute="receptive_field").attribute(x, 1)
 
 
 class Two(nn.Module):
@@ -290,7 +290,7 @@ class Two(nn.Module):
 def test_several_inputs():
     model, x, y = Two().double().eval(), scans(2), scans(2)[..., :6]
     age = torch.tensor([[0.3], [1.2]], dtype=torch.float64)
-    for recompute in ("cone", "all"):
+    for recompute in ("receptive_field", "all"):
         got = occlusion(model, patch=3, recompute=recompute).attribute((x, y), 1, (age,))
         for n in range(2):
             with torch.no_grad():
@@ -321,7 +321,7 @@ def test_a_real_scan(real_data):
     layers = [nn.Conv3d(1, 4, 3), nn.ReLU(), nn.MaxPool3d(2), nn.Conv3d(4, 8, 3), nn.ReLU(), nn.MaxPool3d(3)]
     model = nn.Sequential(*layers, nn.Flatten(), nn.LazyLinear(2)).eval()
     model(x)
-    cone = occlusion(model, patch=5, recompute="cone").attribute(x, 1)
+    cone = occlusion(model, patch=5, recompute="receptive_field").attribute(x, 1)
     whole = occlusion(model, patch=5, recompute="all").attribute(x, 1)
     torch.testing.assert_close(cone, whole, rtol=0, atol=1e-5)
     empty = torch.nn.functional.max_pool3d(x, 5, ceil_mode=True).repeat_interleave(5, 2).repeat_interleave(5, 3)

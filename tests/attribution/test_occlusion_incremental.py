@@ -1,4 +1,4 @@
-"""Recomputing the receptive cone gives what the whole network gives, whatever the network."""
+"""Recomputing the receptive field gives what the whole network gives, whatever the network."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from helpers.draws import COSTLY
-from neuroxai.attribution.cone_boxes import Boxes, paste, windows
-from neuroxai.attribution.occlusion import Occlusion as occlusion
-from neuroxai.attribution.region_occlusion import RegionOcclusion as region_occlusion
+from neuroxai.attribution.occlusion.boxes import Boxes, paste, windows
+from neuroxai.attribution.occlusion.patches import Occlusion as occlusion
+from neuroxai.attribution.occlusion.regions import RegionOcclusion as region_occlusion
 from neuroxai.errors import UnsupportedLayerError
 from oracles.occlusion import one_by_one, region_drops
 
@@ -106,7 +106,7 @@ def networks(draw):
 
 @COSTLY
 @given(networks(), st.data())
-def test_cone_equals_the_loop(drawn, data):
+def test_boxes_equal_the_loop(drawn, data):
     model, shape = drawn
     grid = shape[1:]
     x = torch.randn(1, *shape, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
@@ -122,11 +122,11 @@ def test_cone_equals_the_loop(drawn, data):
     with torch.no_grad():
         wanted = one_by_one(lambda v: model(v)[:, 1], x, patch, stride, 0.25)
         scale = float(model(x).abs().max()) + 1
-    for recompute in ("cone", "all", "auto"):
+    for recompute in ("receptive_field", "all", "auto"):
         got = occlusion(model, **options, recompute=recompute).attribute(x, 1)
         torch.testing.assert_close(got, wanted, rtol=0, atol=1e-10 * scale)
     single = model.float()
-    got = occlusion(single, **options, recompute="cone").attribute(x.float(), 1)
+    got = occlusion(single, **options, recompute="receptive_field").attribute(x.float(), 1)
     torch.testing.assert_close(got.double(), wanted, rtol=0, atol=1e-5 * scale)
 
 
@@ -142,7 +142,7 @@ def test_regions_equal_the_loop(drawn, seed):
     with torch.no_grad():
         wanted = region_drops(lambda v: model(v)[:, 2], x, labels, values)
         scale = float(model(x).abs().max()) + 1
-    for recompute in ("cone", "all", "auto"):
+    for recompute in ("receptive_field", "all", "auto"):
         drops, found = region_occlusion(model, labels=labels, recompute=recompute).scores(x, 2)
         assert found == tuple(values)
         torch.testing.assert_close(drops[0], wanted, rtol=0, atol=1e-10 * scale)
@@ -157,8 +157,8 @@ def ad_like(blocks=((4, 2), (6, 3))):
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(now * 3 * 4 * 3, 8), nn.ReLU(), nn.Linear(8, 2)).eval()
 
 
-def test_cone_runs_only_what_differs(monkeypatch):
-    """Counts voxels that go through the first convolution: the cone's, and not the grid's."""
+def test_only_what_differs_is_run(monkeypatch):
+    """Counts voxels that go through the first convolution: those of the boxes, and not the grid's."""
     model, seen = ad_like(), []
     x = torch.rand(1, 1, 24, 30, 24)
     plain = F.conv3d
@@ -182,12 +182,12 @@ def test_cone_runs_only_what_differs(monkeypatch):
 
 def test_large_parts_run_whole_inputs(monkeypatch):
     def refuse(*_):
-        raise AssertionError("cone used")
+        raise AssertionError("boxes used")
 
-    monkeypatch.setattr("neuroxai.attribution.cone.Cones.scores", refuse)
+    monkeypatch.setattr("neuroxai.attribution.occlusion.incremental.Incremental.changed", refuse)
     model, x = ad_like(), torch.rand(1, 1, 24, 30, 24)
     occlusion(model, patch=30).attribute(x, 1)
-    with pytest.raises(AssertionError, match="cone used"):
+    with pytest.raises(AssertionError, match="boxes used"):
         occlusion(model, patch=4).attribute(x, 1)
 
 
@@ -238,9 +238,9 @@ def test_networks_that_are_hard_to_follow(kind):
     torch.testing.assert_close(got, wanted, rtol=0, atol=1e-12)
     if kind is Branching:
         with pytest.raises(UnsupportedLayerError, match="may take another branch; use recompute='auto'"):
-            occlusion(model, patch=(1, 2, 2), recompute="cone").attribute(x, 1)
+            occlusion(model, patch=(1, 2, 2), recompute="receptive_field").attribute(x, 1)
     else:
-        got = occlusion(model, patch=(1, 2, 2), recompute="cone").attribute(x, 1)
+        got = occlusion(model, patch=(1, 2, 2), recompute="receptive_field").attribute(x, 1)
         torch.testing.assert_close(got, wanted, rtol=0, atol=1e-12)
 
 
@@ -290,12 +290,12 @@ def test_a_linear_layer_on_a_large_map(twice, patch):
     model, x = Viewed(twice).double().eval(), torch.randn(2, 1, 12, 11, 10, dtype=torch.float64)
     calls = Calls("linear")
     with calls:
-        got = occlusion(model, patch=patch, recompute="cone").attribute(x, 1)
+        got = occlusion(model, patch=patch, recompute="receptive_field").attribute(x, 1)
     wide = [len(v) for v, *_ in calls.seen if v.shape[1] == 1440]
     assert (wide == [1, 1, 1]) == (patch == 2 and not twice)  # recorded, and the unchanged inputs
     torch.testing.assert_close(got, occlusion(model, patch=patch, recompute="all").attribute(x, 1), rtol=0, atol=1e-12)
     model.float()
-    single = occlusion(model, patch=patch, recompute="cone").attribute(x.float(), 1)
+    single = occlusion(model, patch=patch, recompute="receptive_field").attribute(x.float(), 1)
     torch.testing.assert_close(single.double(), got, rtol=0, atol=1e-5)
 
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from neuroxai.atlas import Atlas
-from neuroxai.attribution.cone_boxes import windows
-from neuroxai.attribution.occluding import OcclusionMethod, Options, Recompute
+from neuroxai.attribution.occlusion.boxes import windows
+from neuroxai.attribution.occlusion.method import OcclusionMethod, Recompute
 from neuroxai.errors import InputError, SpaceError
 from neuroxai.lrp.given import Target
 
@@ -67,9 +67,14 @@ class Regions:
         """Return which voxels of windows belong to the regions, (regions, 1, *size)."""
         return windows(self.numbers[None], start, size) == 1 + which.view(-1, 1, *(1 for _ in size))
 
-    def voxels(self) -> Tensor:
-        """Return the number of voxels of each region."""
-        return torch.bincount(self.numbers.flatten(), minlength=len(self.values) + 1)[1:]
+    def voxels(self, of: Tensor | None = None) -> Tensor:
+        """Return the number of voxels of each region, or of those of them that a mask (*grid) holds, (regions,)."""
+        numbers = self.numbers.flatten() if of is None else self.numbers[of]
+        return torch.bincount(numbers, minlength=len(self.values) + 1)[1:]
+
+    def holding(self, voxels: Tensor) -> Tensor:
+        """Return which regions hold any of some voxels (*grid), (regions,)."""
+        return self.voxels(voxels) > 0
 
 
 def _integers(labels: object) -> NDArray[np.integer]:
@@ -104,7 +109,7 @@ class RegionOcclusion(OcclusionMethod):
         Divide the drop that is painted over a region by its number of voxels.
     perturbations_per_eval : int, optional
         Regions run at once; by default as many as keep memory small.
-    recompute : {"auto", "cone", "all"}
+    recompute : {"auto", "receptive_field", "all"}
         What is run for each region: the voxels of each layer that its bounding box reaches, the whole network, or
         whichever is less. The results are the same.
 
@@ -113,7 +118,7 @@ class RegionOcclusion(OcclusionMethod):
     InputError
         If an option does not fit.
     UnsupportedLayerError
-        When called, if `recompute` is "cone" and the network cannot be recorded.
+        When called, if `recompute` is "receptive_field" and the network cannot be recorded.
     """
 
     def __init__(
@@ -121,7 +126,7 @@ class RegionOcclusion(OcclusionMethod):
         score: Literal["logit", "probability"] = "logit", positive: bool = False, density: bool = False,
         perturbations_per_eval: int | None = None, recompute: Recompute = "auto",
     ) -> None:  # fmt: skip
-        super().__init__(model, Options(value, score, positive, perturbations_per_eval, recompute))
+        super().__init__(model, value, score, positive, perturbations_per_eval, recompute)
         if not isinstance(density, bool):
             raise InputError(f"density is {density!r}; true or false is expected")
         self._regions, self._density = Regions.of(labels), density  # type: ignore[arg-type]  # None is refused

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any, Literal
@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from neuroxai.attribution.occluding import OcclusionMethod, Options, Recompute
+from neuroxai.attribution.occlusion.method import OcclusionMethod, Recompute
 from neuroxai.attribution.options import positive_integer
 from neuroxai.errors import InputError
 
@@ -49,14 +49,22 @@ class Patches:
             found = found & inside.view(len(which), 1, *(length if a == axis else 1 for a in range(len(size))))
         return found
 
+    def holding(self, voxels: Tensor) -> Tensor:
+        """Return which patches hold any of some voxels (*grid), (patches,)."""
+        return torch.tensor([bool(voxels[box].any()) for box in self._slices()])
+
     def painted(self, drops: Tensor, grid: Sequence[int]) -> Tensor:
         """Return each voxel's mean drop over the patches that hold it, (*grid)."""
         total = drops.new_zeros(tuple(grid))
-        for drop, low, high in zip(drops, self.low.tolist(), self.high.tolist(), strict=True):
-            total[tuple(slice(a, b) for a, b in zip(low, high, strict=True))] += drop
+        for drop, box in zip(drops, self._slices(), strict=True):
+            total[box] += drop
         for axis, count in enumerate(self.counts):
             total /= count.to(total).view([-1 if a == axis else 1 for a in range(total.ndim)])
         return total
+
+    def _slices(self) -> Iterator[tuple[slice, ...]]:
+        for low, high in zip(self.low.tolist(), self.high.tolist(), strict=True):
+            yield tuple(map(slice, low, high))
 
 
 def _per_axis(name: str, value: Sizes, grid: Sequence[int]) -> tuple[int, ...]:
@@ -99,10 +107,10 @@ class Occlusion(OcclusionMethod):
     score : {"logit", "probability"}
         Which score's drop is taken. The logit is what goes into a softmax or sigmoid at the network's end.
     positive : bool
-        Clip drops below zero (patches that speak against the class), as Eitel & Ritter 2019 did.
+        Clip drops below zero (of patches that contradict the class), as Eitel & Ritter 2019 did.
     perturbations_per_eval : int, optional
         Patches run at once; by default as many as keep memory small.
-    recompute : {"auto", "cone", "all"}
+    recompute : {"auto", "receptive_field", "all"}
         What is run for each patch: the voxels of each layer that it reaches, the whole network, or whichever is less.
         The results are the same.
 
@@ -111,7 +119,7 @@ class Occlusion(OcclusionMethod):
     InputError
         If an option does not fit.
     UnsupportedLayerError
-        When called, if `recompute` is "cone" and the network cannot be recorded.
+        When called, if `recompute` is "receptive_field" and the network cannot be recorded.
     """
 
     def __init__(
@@ -119,7 +127,7 @@ class Occlusion(OcclusionMethod):
         score: Literal["logit", "probability"] = "logit", positive: bool = False,
         perturbations_per_eval: int | None = None, recompute: Recompute = "auto",
     ) -> None:  # fmt: skip
-        super().__init__(model, Options(value, score, positive, perturbations_per_eval, recompute))
+        super().__init__(model, value, score, positive, perturbations_per_eval, recompute)
         self._patch, self._stride = patch, patch if stride is None else stride
         _check_sizes("patch", self._patch)
         _check_sizes("stride", self._stride)

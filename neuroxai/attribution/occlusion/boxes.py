@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from neuroxai.graph.receptive_field import Window
+
 
 @dataclass(frozen=True)
 class Boxes:
@@ -41,12 +43,27 @@ class Boxes:
         start = torch.minimum(low, grid - size)
         return cls(low, high, start, tuple(size.tolist()))
 
-    def __len__(self) -> int:
-        return len(self.low)
+    @classmethod
+    def around(cls, several: Sequence[Boxes], limit: Sequence[int]) -> Boxes:
+        """Return boxes that hold all that differs in several on one grid."""
+        low = torch.stack([boxes.low for boxes in several]).amin(0)
+        return cls.within(low, torch.stack([boxes.high for boxes in several]).amax(0), limit)
+
+    def behind(self, window: Window, limit: Sequence[int]) -> Boxes:
+        """Return where the output of a sliding window differs: all outputs that read a voxel that may differ."""
+        stride, padding = torch.tensor(window.stride), torch.tensor(window.padding)
+        first = -(-(self.low + padding - torch.tensor(span(window, (1,) * len(limit))) + 1) // stride)  # rounded up
+        return Boxes.within(first, (self.high - 1 + padding) // stride + 1, limit)
 
     def same_place(self, other: Boxes) -> bool:
         """Whether the boxes cover the same voxels."""
         return self.size == other.size and torch.equal(self.start, other.start)
+
+
+def span(window: Window, size: Sequence[int]) -> tuple[int, ...]:
+    """Return how many inputs, the padding counted, `size` outputs in a row read."""
+    geometry = zip(size, window.stride, window.kernel, window.dilation, strict=True)
+    return tuple((n - 1) * stride + (kernel - 1) * dilation + 1 for n, stride, kernel, dilation in geometry)
 
 
 def windows(full: Tensor, start: Tensor, size: Sequence[int]) -> Tensor:

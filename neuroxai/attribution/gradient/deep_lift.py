@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from neuroxai.attribution.gradients import Found, GradientMethod, missed
+from neuroxai.attribution.base import Method
+from neuroxai.attribution.gradient.gradients import Found, GradientMethod, missed
 from neuroxai.attribution.options import Baselines, baselines_for, check_baselines
 from neuroxai.attribution.recorded import Recorded
 from neuroxai.errors import UnsupportedLayerError
@@ -56,12 +57,12 @@ def deep_lift(model: nn.Module, *, baselines: Baselines = 0.0) -> GradientMethod
     """
     check_baselines(baselines)
 
-    def run(copy: nn.Module, given: Given) -> Found:
-        network = Recorded.of(copy, given)
+    def run(method: Method, copy: nn.Module, given: Given) -> Found:
+        network = method.recorded(given)
         rules = {node: rule for node in network.calls if (rule := _rule(network, node)) is not None}
         start = baselines_for(given.inputs, baselines)
         with torch.no_grad():
-            others = network.inputs[len(start) :]
+            others = given.tensors[len(start) :]
             read = {source for node in rules for source in node.all_input_nodes}
             before, kept = network.run(*start, *others, keep=read | set(rules))
             if network.record.of_one_scan:  # the baselines may take another branch
@@ -70,7 +71,7 @@ def deep_lift(model: nn.Module, *, baselines: Baselines = 0.0) -> GradientMethod
         replaced = {}
         for node, rule in rules.items():
             replaced[node] = partial(rule, [kept[n] for n in node.all_input_nodes], kept[node])
-        after, _ = network.run(*network.inputs, replaced=replaced, check=True)
+        after, _ = network.run(*given.tensors, replaced=replaced, check=True)
         gradients = given.gradients(after)
         found = tuple(g * (x - x0) for g, x, x0 in zip(gradients, given.inputs, start, strict=True))
         ends = [scores.gather(1, given.indices[:, None])[:, 0].detach() for scores in (after, before)]

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from neuroxai.attribution.base import Method
-from neuroxai.attribution.cam_layer import CamLayer, cam_layer, check_name
-from neuroxai.attribution.guided import guided_backprop
+from neuroxai.attribution.cam.layer import CamLayer, cam_layer, check_name
+from neuroxai.attribution.gradient.gradients import guided_backprop
 from neuroxai.attribution.recorded import Recorded
 from neuroxai.errors import UnsupportedLayerError, one_of
 from neuroxai.graph.eval_copy import eval_copy
@@ -18,8 +18,8 @@ from neuroxai.graph.execute import call_of
 from neuroxai.graph.receptive_field import field_centres, placed
 from neuroxai.lrp.given import Given, Inputs, Target, captum_call, with_gradients
 
-Placement = Literal["fields", "stretch"]
-PLACEMENTS = ("fields", "stretch")
+Placement = Literal["receptive_fields", "stretch"]
+PLACEMENTS = ("receptive_fields", "stretch")
 _MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 
@@ -42,8 +42,8 @@ class GradCam(Method):
     layer : str, optional
         Qualified name of another layer.
     relu : bool
-        Keep positive values only, as in the paper (eq. 2); False shows what speaks against the class, too.
-    placement : {"fields", "stretch"}
+        Keep positive values only, as in the paper (eq. 2); False shows what contradicts the class, too.
+    placement : {"receptive_fields", "stretch"}
         Put the cells at the centres of their receptive fields, or stretch the map over the scan.
 
     Raises
@@ -53,7 +53,12 @@ class GradCam(Method):
     """
 
     def __init__(
-        self, model: nn.Module, *, layer: str | None = None, relu: bool = True, placement: Placement = "fields"
+        self,
+        model: nn.Module,
+        *,
+        layer: str | None = None,
+        relu: bool = True,
+        placement: Placement = "receptive_fields",
     ) -> None:
         super().__init__(model)
         if placement not in PLACEMENTS:
@@ -67,7 +72,7 @@ class GradCam(Method):
         self, inputs: Inputs, target: Target = None, additional_forward_args: Any = None, *,
         return_coarse: bool = False,
     ) -> Any:  # fmt: skip
-        """Compute the map of one class; see `neuroxai.attribution.gradients.GradientMethod.attribute`.
+        """Compute the map of one class; see `neuroxai.attribution.gradient.gradients.GradientMethod.attribute`.
 
         Parameters
         ----------
@@ -94,9 +99,9 @@ class GradCam(Method):
         given = Given.of(self.model, inputs, additional_forward_args, target)
         with with_gradients(given.device):
             given = given.own()
-            with torch.no_grad():
-                network = Recorded.of(eval_copy(self.model), given)
-            maps = [self._map(network, given, *pair) for pair in zip(given.inputs, network.record.inputs, strict=False)]
+            network = self.recorded(given)
+            pairs = zip(given.inputs, network.record.inputs, strict=False)
+            maps = [self._map(network, given, x, source) for x, source in pairs]
         fine, coarse = (given.formatted(each) for each in zip(*maps, strict=True))
         return (fine, coarse) if return_coarse else fine
 
@@ -125,7 +130,7 @@ class GradCam(Method):
 
         ends = {layer.node, layer.cells} - set(network.record.inputs)
         keep = ends if layer.embedding is None else {*ends, layer.cells, layer.embedding}
-        inputs = [x.detach().requires_grad_(layer.embedding is not None) for x in network.inputs]
+        inputs = [x.detach().requires_grad_(layer.embedding is not None) for x in given.tensors]
         _, kept = network.run(*inputs, replaced={n: leaf(n) for n in ends}, keep=keep, check=True)
         chosen = given.scores(kept[network.record.result]).gather(1, given.indices[:, None]).sum()
         (gradient,) = torch.autograd.grad(chosen, kept[layer.node], allow_unused=True, retain_graph=True)
@@ -160,7 +165,7 @@ class GuidedGradCam(Method):
         The network.
     layer : str, optional
         Qualified name of Grad-CAM's layer; found by default, see `GradCam`.
-    placement : {"fields", "stretch"}
+    placement : {"receptive_fields", "stretch"}
         Where the coarse map's cells are put, see `GradCam`.
 
     Raises
@@ -169,16 +174,18 @@ class GuidedGradCam(Method):
         If the model has no layer of that name.
     """
 
-    def __init__(self, model: nn.Module, *, layer: str | None = None, placement: Placement = "fields") -> None:
+    def __init__(
+        self, model: nn.Module, *, layer: str | None = None, placement: Placement = "receptive_fields"
+    ) -> None:
         super().__init__(model)
         self._guided, self._cam = guided_backprop(model), GradCam(model, layer=layer, placement=placement)
+        self._guided._records = self._cam._records = self._records  # one record serves both
 
     @captum_call
     def attribute(self, inputs: Inputs, target: Target = None, additional_forward_args: Any = None) -> Inputs:
         """Compute the attribution of each input value to one class; see `GradientMethod.attribute`."""
         guided = self._guided.attribute(inputs, target, additional_forward_args)
         cam = self._cam.attribute(inputs, target, additional_forward_args)
-        if isinstance(guided, tuple):
-            return tuple(a * b for a, b in zip(guided, cam, strict=True))
-        product: Tensor = guided * cam
-        return product
+        if isinstance(guided, Tensor):
+            return guided * cam  # type: ignore[no-any-return]
+        return tuple(a * b for a, b in zip(guided, cam, strict=True))

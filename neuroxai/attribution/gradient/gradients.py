@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from neuroxai.attribution.base import Method, Scores
 from neuroxai.attribution.options import (
@@ -24,8 +24,14 @@ from neuroxai.attribution.recorded import Recorded
 from neuroxai.errors import InputError
 from neuroxai.graph.checks import out_of_memory
 from neuroxai.graph.eval_copy import eval_copy
+from neuroxai.graph.execute import call_of
+from neuroxai.graph.operations import kind_of
 from neuroxai.lrp.given import Given, Inputs, Target, captum_call, with_gradients
 
+_WAY_OUT = (
+    "guided_backprop knows ReLU and ELU as the only activations; any other would keep its plain gradient. Use saliency "
+    "or an lrp method for this network"
+)
 GAP = 0.05  # part of the score's difference that attributions may miss without a word
 
 
@@ -38,7 +44,7 @@ class Found:
     start: Tensor | None = None
 
 
-Run = Callable[[nn.Module, Given], Found]
+Run = Callable[[Method, nn.Module, Given], Found]
 
 
 class GradientMethod(Method):
@@ -49,7 +55,7 @@ class GradientMethod(Method):
     model : torch.nn.Module
         The network.
     run : callable
-        Takes an evaluation-mode copy of it and the inputs, and returns what it finds.
+        Takes this method, an evaluation-mode copy of the model and the inputs, and returns what it finds.
     complete : bool
         Whether attributions add up to the score's difference from a baseline.
     """
@@ -98,7 +104,7 @@ class GradientMethod(Method):
             raise InputError("attributions of this method need not add up: it has no convergence delta to return")
         given = Given.of(self.model, inputs, additional_forward_args, target)
         with with_gradients(given.device):
-            found = self._run(eval_copy(self.model), given.own())
+            found = self._run(self, eval_copy(self.model), given.own())
         formatted = given.formatted(found.attributions)
         worst = missed(found)
         if worst:
@@ -135,16 +141,27 @@ def missed(found: Found) -> str:
     return f"of sample {worst} add up to {total:.4g}, but the score differs from the baseline's by {wanted:.4g}"
 
 
-def plain_gradients(copy: nn.Module, given: Given) -> tuple[Tensor, ...]:
+def plain_gradients(method: Method, copy: nn.Module, given: Given) -> tuple[Tensor, ...]:
     """Return the gradients of the classes' scores; from a record where the network itself gives none."""
-    outputs = Scores(copy, given)(*given.inputs, *given.more)
+    outputs = Scores(copy, given)(*given.arguments)
     try:
         return given.gradients(outputs)
     except RuntimeError as error:  # reentrant checkpoints refuse
         if out_of_memory(error):
             raise
-        network = Recorded.of(eval_copy(copy), given)
-        return given.gradients(network.run(*network.inputs, check=True)[1][network.record.result])
+        network = method.recorded(given)
+        return given.gradients(network.run(*given.tensors, check=True)[1][network.record.result])
+
+
+def summed_gradients(
+    method: Method, copy: nn.Module, given: Given, points: Iterable[tuple[float, Iterable[Tensor]]]
+) -> list[Tensor]:
+    """Return the sum of the gradients at points, of pairs (weight, inputs)."""
+    total = [torch.zeros_like(x) for x in given.inputs]
+    for weight, inputs in points:
+        there = replace(given, inputs=tuple(x.requires_grad_(True) for x in inputs))
+        total = [a + weight * b for a, b in zip(total, plain_gradients(method, copy, there), strict=True)]
+    return total
 
 
 def sized(found: Sequence[Tensor], absolute: bool) -> tuple[Tensor, ...]:
@@ -155,8 +172,8 @@ def sized(found: Sequence[Tensor], absolute: bool) -> tuple[Tensor, ...]:
 def saliency(model: nn.Module, *, absolute: bool = True) -> GradientMethod:
     """Gradient of the class score (Simonyan 2014); `absolute`: its size only."""
 
-    def run(copy: nn.Module, given: Given) -> Found:
-        return Found(sized(plain_gradients(copy, given), absolute))
+    def run(method: Method, copy: nn.Module, given: Given) -> Found:
+        return Found(sized(plain_gradients(method, copy, given), absolute))
 
     return GradientMethod(model, run)
 
@@ -164,8 +181,8 @@ def saliency(model: nn.Module, *, absolute: bool = True) -> GradientMethod:
 def gradient_x_input(model: nn.Module) -> GradientMethod:
     """Gradient times input (Shrikumar 2016)."""
 
-    def run(copy: nn.Module, given: Given) -> Found:
-        return Found(tuple(g * x for g, x in zip(plain_gradients(copy, given), given.inputs, strict=True)))
+    def run(method: Method, copy: nn.Module, given: Given) -> Found:
+        return Found(tuple(g * x for g, x in zip(plain_gradients(method, copy, given), given.inputs, strict=True)))
 
     return GradientMethod(model, run)
 
@@ -203,17 +220,16 @@ def smooth_grad(
     nonnegative_number("stdevs", stdevs)
     positive_integer("seed", seed, least=0)
 
-    def run(copy: nn.Module, given: Given) -> Found:
+    def run(method: Method, copy: nn.Module, given: Given) -> Found:
         generator = torch.Generator().manual_seed(seed)
         levels = [stdevs * (x.flatten(1).amax(1) - x.flatten(1).amin(1)).detach() for x in given.inputs]
-        total = [torch.zeros_like(x) for x in given.inputs]
-        for _ in range(nt_samples):
-            noisy = []
-            for x, level in zip(given.inputs, levels, strict=True):
-                noise = torch.randn(x.shape[1:], generator=generator, dtype=torch.float32).to(x)
-                noisy.append(x.detach() + level.view(-1, *[1] * (x.ndim - 1)) * noise)
-            leaves = replace(given, inputs=tuple(x.requires_grad_(True) for x in noisy))
-            total = [a + b for a, b in zip(total, plain_gradients(copy, leaves), strict=True)]
+
+        def noisy(x: Tensor, level: Tensor) -> Tensor:
+            noise = torch.randn(x.shape[1:], generator=generator, dtype=torch.float32).to(x)
+            return x.detach() + level.view(-1, *[1] * (x.ndim - 1)) * noise
+
+        points = ((1.0, map(noisy, given.inputs, levels)) for _ in range(nt_samples))
+        total = summed_gradients(method, copy, given, points)
         return Found(sized([one / nt_samples for one in total], absolute))
 
     return GradientMethod(model, run)
@@ -240,19 +256,53 @@ def integrated_gradients(model: nn.Module, *, n_steps: int = 50, baselines: Base
     positive_integer("n_steps", n_steps, most=MOST)
     check_baselines(baselines)
 
-    def run(copy: nn.Module, given: Given) -> Found:
+    def run(method: Method, copy: nn.Module, given: Given) -> Found:
         scores, start = Scores(copy, given), baselines_for(given.inputs, baselines)
         with torch.no_grad():
             ends = [scores(*x, *given.more).gather(1, given.indices[:, None])[:, 0] for x in (given.inputs, start)]
-        total = [torch.zeros_like(x) for x in start]
-        for place, weight in zip(*np.polynomial.legendre.leggauss(n_steps), strict=True):
-            points = (
-                x0 + (1 + float(place)) / 2 * (x.detach() - x0) for x, x0 in zip(given.inputs, start, strict=True)
-            )
-            there = replace(given, inputs=tuple(point.requires_grad_(True) for point in points))
-            slopes = plain_gradients(copy, there)
-            total = [a + float(weight) / 2 * b for a, b in zip(total, slopes, strict=True)]
+
+        def point(place: float) -> Iterator[Tensor]:
+            return (x0 + (1 + place) / 2 * (x.detach() - x0) for x, x0 in zip(given.inputs, start, strict=True))
+
+        path = zip(*np.polynomial.legendre.leggauss(n_steps), strict=True)
+        points = ((float(weight) / 2, point(float(place))) for place, weight in path)
+        total = summed_gradients(method, copy, given, points)
         found = tuple(a * (x.detach() - x0) for a, x, x0 in zip(total, given.inputs, start, strict=True))
         return Found(found, *ends)
 
     return GradientMethod(model, run, complete=True)
+
+
+def guided_backprop(model: nn.Module, *, absolute: bool = False) -> GradientMethod:
+    """Guided back-propagation (Springenberg 2015); `absolute`: its size only, as in Boehle 2019.
+
+    At each activation the gradient becomes ``f'(x) max(gradient, 0)``. For ReLU this is Springenberg's rule; for ELU,
+    whose slope is positive everywhere, it is that rule with ELU's own slope in place of ReLU's 0 or 1: what comes back
+    must be positive, but a unit below zero is dimmed instead of shut. The calls are found by running the network once
+    (`neuroxai.graph.record`); other activations are refused when ``attribute`` is called. A softmax or sigmoid at the
+    very end keeps its gradient.
+    """
+
+    def run(method: Method, copy: nn.Module, given: Given) -> Found:
+        network = method.recorded(given)
+        replaced = {node: rule for node in network.calls if (rule := _positive(network, node)) is not None}
+        _, kept = network.run(*given.tensors, replaced=replaced, check=True)
+        return Found(sized(given.gradients(kept[network.record.result]), absolute))
+
+    return GradientMethod(model, run)
+
+
+def _positive(network: Recorded, node: fx.Node) -> Callable[..., Any] | None:
+    """Return how an activation is run; None for a call that keeps its gradient."""
+    if node.meta["operation"] in ("relu", "elu"):
+        call = call_of(network.record, node)
+
+        def rule(*values: Any) -> Any:
+            out = call(*values)
+            out.register_hook(lambda gradient: gradient.clamp(min=0))
+            return out
+
+        return rule
+    if not network.is_linear(node) and kind_of(node) not in ("norm", "max"):
+        raise network.refuse(node, _WAY_OUT)
+    return None

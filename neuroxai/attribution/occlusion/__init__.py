@@ -1,0 +1,1 @@
+"""How far a class score falls when parts of the scan are replaced."""

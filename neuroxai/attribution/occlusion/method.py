@@ -1,0 +1,301 @@
+"""What patch and region occlusion share: the drop of a class score for each part of the input that is replaced.
+
+Only what a part can reach is recomputed (`neuroxai.attribution.occlusion.incremental`) where the network can be
+recorded and that saves work; otherwise whole inputs are run. Both give the same numbers, and neither depends on how
+many parts share a pass.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from neuroxai.attribution.base import Method, Scores
+from neuroxai.attribution.occlusion.boxes import Boxes, windows
+from neuroxai.attribution.occlusion.incremental import Incremental, Places
+from neuroxai.attribution.options import positive_integer
+from neuroxai.attribution.recorded import Recorded
+from neuroxai.errors import InputError, UnsupportedLayerError, one_of
+from neuroxai.graph.eval_copy import eval_copy
+from neuroxai.lrp.given import Given, Inputs, Target, captum_call, class_scores, probabilities, without_gradients
+from neuroxai.lrp.starts import STARTS
+
+Recompute = Literal["auto", "receptive_field", "all"]
+_RECOMPUTE = ("auto", "receptive_field", "all")
+_SLACK = 1.5  # how much larger than needed a box may be so that it is computed together with others
+_WORTH_IT = 0.6  # share of the network's operations above which whole inputs are run
+_NUMBERS = 2**22  # held at once by default, about: 16 MiB in float32
+
+
+class Parts(Protocol):
+    """Parts of the input that are occluded one at a time."""
+
+    @property
+    def low(self) -> Tensor:
+        """First voxel of each part's bounding box, (parts, axes)."""
+
+    @property
+    def high(self) -> Tensor:
+        """One past its last voxel, (parts, axes)."""
+
+    def mask(self, which: Tensor, start: Tensor, size: Sequence[int]) -> Tensor:
+        """Return which voxels of windows belong to the parts `which`, (parts, 1, *size)."""
+
+    def holding(self, voxels: Tensor) -> Tensor:
+        """Return which parts hold any of some voxels (*grid), (parts,)."""
+
+
+class _Network:
+    """A model as one call of ``attribute`` runs it: recorded on one sample where that can be, and as it is.
+
+    A network that takes no single sample (a program exported for a larger batch) runs in batches of the size given.
+    """
+
+    def __init__(self, method: Method, given: Given, recompute: str) -> None:
+        self._method, self._recompute = method, recompute
+        self._scores = Scores(eval_copy(method.model), given)
+        self._size = 1
+        self._recorded: Recorded | None = None
+        self._independent: bool | None = None
+        self.link: str | None = None
+        first = given.sample(0)
+        try:
+            try:
+                self._recorded = method.recorded(first)
+            except InputError:
+                self._size = len(given.indices)
+                if self._size == 1:
+                    raise
+                self._recorded = method.recorded(_repeated(first, self._size))
+            self.link = self._recorded.link
+        except UnsupportedLayerError:
+            if recompute == "receptive_field" or not self._repeats(first):
+                raise
+        if recompute == "receptive_field" and self._recorded is not None and self._size > 1:
+            raise UnsupportedLayerError(
+                f"the network takes no single scan, only batches such as the {self._size} scans given; use "
+                "recompute='auto'"
+            )
+        if recompute == "receptive_field" and self._of_one_scan:
+            raise UnsupportedLayerError(
+                f"{self._of_one_scan}: what the network computes depends on values taken out of the scan, so "
+                "that an occluded scan may take another branch; use recompute='auto'"
+            )
+
+    @property
+    def _of_one_scan(self) -> str:
+        return "" if self._recorded is None else self._recorded.record.of_one_scan
+
+    def unchanged(self, one: Given, place: int) -> tuple[Tensor, Incremental | None]:
+        """Return one sample's scores, and what runs the network where one of its inputs changes, or None."""
+        found = self._recorded
+        if found is not None and self._size == 1 and not self._of_one_scan and self._recompute != "all":
+            made = Incremental(found, one.tensors, place)
+            try:
+                found.verify(made.whole_output)
+                return class_scores(made.scores), made
+            except UnsupportedLayerError:
+                if self._recompute == "receptive_field" or self.link is not None:  # only a record gives the logits
+                    raise
+                self._recorded = None
+        return self.run(one, place, one.inputs[place]), None
+
+    def run(self, one: Given, place: int, items: Tensor) -> Tensor:
+        """Return the scores of whole inputs, (items, classes), of which one is replaced by each of several."""
+        together = len(items) == self._size == 1
+        if not together and (self._size > 1 or self.link is None):
+            together = self._batches(one, place)
+        if self._size > 1 and not together:
+            raise UnsupportedLayerError(
+                f"the network takes no single scan, only batches such as the {self._size} scans given, and the scores "
+                "of one scan depend on the others; use a gradient method"
+            )
+        many = len(items) if together and self._size == 1 else self._size
+        return torch.cat([self._run(one, place, each) for each in torch.split(items, many)])
+
+    def _run(self, one: Given, place: int, items: Tensor) -> Tensor:
+        count, filled = len(items), max(len(items), self._size)
+        items = torch.cat([items, items[-1:].expand(filled - count, *items.shape[1:])])  # the network may write into it
+        many = _repeated(one, filled)
+        many = replace(many, inputs=(*many.inputs[:place], items, *many.inputs[place + 1 :]))
+        if self.link is None or self._recorded is None:
+            scores: Tensor = self._scores(*many.arguments)
+        else:  # of one scan: each item may take another branch
+            recorded = self._method.recorded(many) if self._of_one_scan else self._recorded
+            scores, _ = recorded.run(*many.tensors, check=True)
+        return scores[:count]
+
+    def _repeats(self, one: Given) -> bool:
+        """Whether the network gives the same scores again: it draws no random numbers."""
+        once, again = (self._run(one, 0, one.inputs[0]) for _ in range(2))
+        return torch.equal(once, again)
+
+    def _batches(self, one: Given, place: int) -> bool:
+        """Whether a sample's scores do not depend on its company: held against one of opposite contrast."""
+        if self._of_one_scan:
+            return False  # it decides for a whole batch at once
+        if self._independent is None:
+            x = one.inputs[place]
+            alone = self._run(one, place, x)
+            try:
+                both = self._run(one, place, torch.cat([x, 1 - x]))
+            except (InputError, UnsupportedLayerError):
+                both = alone + math.inf
+            limit = 1e-5 * float(alone.abs().max()) + 1e-12
+            self._independent = bool(((both[:1] - alone).abs() <= limit).all())
+        return self._independent
+
+
+def _repeated(one: Given, times: int) -> Given:
+    """Return a batch that holds one sample several times."""
+    return one.each(lambda v: v.expand(times, *v.shape[1:]) if v.ndim and len(v) == 1 else v)
+
+
+class OcclusionMethod(Method):
+    """What the two occlusion methods do with a batch.
+
+    Raises
+    ------
+    InputError
+        Naming the option that does not fit.
+    """
+
+    def __init__(
+        self, model: nn.Module, value: float | str, score: str, positive: bool, perturbations_per_eval: int | None,
+        recompute: str,
+    ) -> None:  # fmt: skip
+        super().__init__(model)
+        number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        if not number and value != "mean":
+            raise InputError(f"value is {value!r}; a finite number or 'mean' (of each scan) is expected")
+        if score not in STARTS:
+            raise one_of("score", score, STARTS)
+        if not isinstance(positive, bool):
+            raise InputError(f"positive is {positive!r}; true or false is expected")
+        if perturbations_per_eval is not None:
+            positive_integer("perturbations_per_eval", perturbations_per_eval)
+        if recompute not in _RECOMPUTE:
+            raise one_of("recompute", recompute, _RECOMPUTE)
+        self._value, self._score, self._positive = value, score, positive
+        self._many, self._recompute = perturbations_per_eval, recompute
+
+    @captum_call
+    def attribute(self, inputs: Inputs, target: Target = None, additional_forward_args: Any = None) -> Inputs:
+        """Compute the drop of one class's score for each part, painted over its voxels.
+
+        Parameters
+        ----------
+        inputs, target, additional_forward_args
+            As `neuroxai.attribution.gradient.gradients.GradientMethod.attribute` takes them; each input has a grid. A
+            part covers all channels; of several inputs, one is occluded at a time.
+
+        Returns
+        -------
+        torch.Tensor or tuple of torch.Tensor
+            Shaped like `inputs`, same dtype and device.
+
+        Raises
+        ------
+        InputError
+            For inputs, targets or parts that do not fit the network (`SpaceError` for labels on another grid).
+
+        Warns
+        -----
+        UserWarning
+            If the model is in training mode; it is explained as in evaluation mode.
+        """
+        given, found = self._drops(inputs, target, additional_forward_args)
+        maps = (self._painted(*pair, x.shape[2:]) for x, pair in zip(given.inputs, found, strict=True))
+        return given.formatted(
+            [one[:, None].expand(x.shape).clone() for x, one in zip(given.inputs, maps, strict=True)]
+        )
+
+    def _parts(self, x: Tensor) -> Any:
+        """Return the parts of an input."""
+        raise NotImplementedError
+
+    def _painted(self, drops: Tensor, parts: Any, grid: Sequence[int]) -> Tensor:
+        """Return each voxel's drop, (batch, *grid), of those of the parts, (batch, parts)."""
+        raise NotImplementedError
+
+    def _drops(self, inputs: Inputs, target: Target, more: Any) -> tuple[Given, list[tuple[Tensor, Any]]]:
+        """Return, for each input, the drop of each sample's score for each part, (batch, parts), and the parts."""
+        given = Given.of(self.model, inputs, more, target)
+        for x in given.inputs:
+            if x.ndim < 3:
+                raise InputError(
+                    f"inputs have shape {tuple(x.shape)}; occlusion expects (batch, channels, *spatial). Give values "
+                    "without a grid as additional_forward_args"
+                )
+        with without_gradients(given.device):
+            given = given.own(gradients=False)
+            what = [self._parts(x) for x in given.inputs]
+            network = _Network(self, given, self._recompute)
+            samples = range(len(given.indices))
+            rows = [[self._sample(network, given.sample(n), place, parts) for n in samples]
+                    for place, parts in enumerate(what)]  # fmt: skip
+        return given, [(torch.stack(found), one) for found, one in zip(rows, what, strict=True)]
+
+    def _sample(self, network: _Network, one: Given, place: int, parts: Parts) -> Tensor:
+        """Return by how much the score of one sample falls when each part of one input is replaced, (parts,).
+
+        Zero without a run for parts that hold the replacing value already.
+        """
+        x, index = one.inputs[place], int(one.indices)
+        fill = x.mean(tuple(range(2, x.ndim)), keepdim=True)[0] if self._value == "mean" else x.new_full(
+            (1,) * (x.ndim - 1), float(self._value))  # fmt: skip
+        scores, incremental = network.unchanged(one, place)
+        score = self._scored(one.scores(scores), network.link)[:, index]
+        drops = x.new_zeros(len(parts.low))
+        changing = parts.holding((x[0] != fill).any(0).cpu()).nonzero().flatten()
+        for which, boxes, places in self._passes(x, parts, changing, incremental):
+            mask = parts.mask(which, boxes.start, boxes.size).to(x.device)
+            values = torch.where(mask, fill, windows(x[0], boxes.start, boxes.size))
+            if incremental is None or places is None:
+                scores = network.run(one, place, values)
+            else:
+                scores = class_scores(incremental.changed(places, values))
+            drops[which.to(x.device)] = score - self._scored(scores, network.link)[:, index]
+        return drops.clamp(min=0) if self._positive else drops
+
+    def _scored(self, scores: Tensor, link: str | None) -> Tensor:
+        return probabilities(scores, link) if self._score == "probability" else scores
+
+    def _passes(
+        self, x: Tensor, parts: Parts, which: Tensor, incremental: Incremental | None
+    ) -> Iterator[tuple[Tensor, Boxes, Places | None]]:
+        """Sort parts into passes, with boxes that hold them; a pass without places runs whole inputs."""
+        grid = torch.tensor(x.shape[2:])
+        for group in groups(parts, which):
+            boxes = Boxes.within(parts.low[group], parts.high[group], x.shape[2:])
+            places = None if incremental is None else incremental.places(boxes)
+            if incremental is None or places is None or (
+                self._recompute == "auto" and incremental.share(places) > _WORTH_IT):  # fmt: skip
+                low = torch.zeros_like(boxes.low)
+                for some in torch.split(group, self._many or max(_NUMBERS // x.numel(), 1)):
+                    yield some, Boxes.within(low[: len(some)], grid.expand_as(low)[: len(some)], x.shape[2:]), None
+                continue
+            for some in torch.split(group, self._many or max(_NUMBERS // incremental.numbers(places), 1)):
+                boxes = Boxes.within(parts.low[some], parts.high[some], x.shape[2:])
+                yield some, boxes, incremental.places(boxes)
+
+
+def groups(parts: Parts, which: Tensor) -> list[Tensor]:
+    """Sort parts into groups whose boxes are of about one size, so that little is computed in vain."""
+    sizes = (parts.high - parts.low)[which]
+    order = sizes.prod(1).argsort(descending=True, stable=True)
+    found: list[list[int]] = []
+    largest: list[int] = []
+    for part, size in zip(which[order].tolist(), sizes[order].tolist(), strict=True):
+        together = [max(a, b) for a, b in zip(largest or size, size, strict=True)]
+        if not found or math.prod(together) > _SLACK * math.prod(size):
+            found.append([])
+            together = size
+        found[-1].append(part)
+        largest = together
+    return [torch.tensor(group) for group in found]
