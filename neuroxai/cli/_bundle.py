@@ -12,9 +12,9 @@ from typing import Any
 
 import typer
 
-from neuroxai.cohort.scans import entity
 from neuroxai.errors import InputError, one_of
 from neuroxai.io import named_path
+from neuroxai.io.names import identity_of
 
 
 @dataclass
@@ -125,13 +125,7 @@ def check_results(out: Path, inputs: Sequence[Path | None], explaining: bool = T
 
 def _single(path: Path) -> dict[str, Any]:
     name = re.sub(r"\.(nii|img|hdr|mgh|mgz)$", "", path.name.removesuffix(".gz"), flags=re.IGNORECASE)
-    if re.match(r"sub-[A-Za-z0-9]+(?=_|$)", name):
-        found = {key: entity(name, key) for key in ("sub", "ses", "run")}
-        participant = f"sub-{found.pop('sub')}"
-        # two runs are two scans, whose results lie side by side
-        session = "_".join(f"{key}-{value}" for key, value in found.items() if value)
-    else:
-        participant, session = "sub-" + (re.sub(r"[^A-Za-z0-9]", "", name) or "scan"), ""
+    participant, session = identity_of(name)
     return {"image": str(named_path(path)), "participant_id": participant, "session_id": session}
 
 

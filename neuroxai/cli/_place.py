@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from neuroxai.cohort.scans import entity, suffix_of
 from neuroxai.errors import SpaceError
+from neuroxai.io.names import entity, suffix_of
 from neuroxai.space import Volume
 
 _OWN = ("t1w", "t2w", "flair", "pdw", "bold", "dwi", "individual", "native", "scanner")

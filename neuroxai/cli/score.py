@@ -117,10 +117,10 @@ def find_maps(sources: list[Path], space: str) -> list[Path]:
 
 def named(frame: Any, file: Path) -> Any:
     """Put a map's participant and session (n/a where its name has none) and its file in front of its scores."""
-    import re
+    from neuroxai.io.names import BidsName
 
-    match = re.match(r"(sub-[A-Za-z0-9]+)(?:_((?:ses-[A-Za-z0-9]+)?_?(?:run-[A-Za-z0-9]+)?)(?=_))?", file.name)
-    frame.insert(0, "participant_id", match.group(1) if match else None)
-    frame.insert(1, "session_id", (match.group(2) or None) if match else None)
+    name = BidsName.parse(file.name)
+    frame.insert(0, "participant_id", name.participant or None)
+    frame.insert(1, "session_id", name.session or None)
     frame.insert(2, "file", str(file))
     return frame

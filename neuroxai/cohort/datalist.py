@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from neuroxai.cohort.scans import entity, prefixed
 from neuroxai.errors import InputError, LeakageError, one_of
 from neuroxai.io import inside, read_json, write_json
+from neuroxai.io.names import entity, prefixed
 
 Datalist = dict[str, Any]
 

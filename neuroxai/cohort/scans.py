@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from neuroxai.errors import InputError, NoScanError, one_of, unwritable
+from neuroxai.io.names import BidsName, entity, session_id, suffix_of, without_run
 
 #: Suffixes of anatomical contrasts (BIDS 1.9, anatomy): what counts as a scan when no suffix is asked for, so that
 #: masks, segmentations and heatmaps lying beside it do not.
@@ -48,36 +48,6 @@ class LeftOut:
     def __str__(self) -> str:
         session = f" {self.session_id}" if self.session_id else ""
         return f"{self.participant_id}{session}: {self.reason}"
-
-
-def prefixed(prefix: str, name: str) -> str:
-    """Return the identifier with its BIDS prefix, added where a table leaves it out."""
-    text = name.strip()
-    return text if text.startswith(f"{prefix}-") else f"{prefix}-{text}"
-
-
-def entity(path: str, key: str) -> str | None:
-    """Return the value that a path's names give to a BIDS entity: ``entity("sub-01/x.nii", "sub")`` is ``"01"``.
-
-    Raises
-    ------
-    InputError
-        If folder and file name disagree.
-    """
-    values = []
-    for part in path.split("/"):
-        values += re.findall(rf"(?:^|_){key}-([A-Za-z0-9+]+)(?=_|$|\.)", part)
-    if len(set(values)) > 1:
-        raise InputError(
-            f"{path}: names {' and '.join(f'{key}-{v}' for v in dict.fromkeys(values))}, wanted one; "
-            "rename the file after its folder"
-        )
-    return values[0] if values else None
-
-
-def suffix_of(name: str) -> str:
-    """Return a BIDS file name's suffix: ``T1w`` of ``sub-01_desc-brain_T1w.nii.gz``."""
-    return name.split(".", 1)[0].rsplit("_", 1)[-1]
 
 
 def find_scans(
@@ -161,7 +131,7 @@ def _runs(subject: str, session: str | None, images: list[str], choose: str, run
     runs = {entity(image, "run") or "": image for image in images}
     if len(images) > 1:
         names = " and ".join(sorted(images))
-        if len(runs) < len(images) or len({re.sub(r"_run-[A-Za-z0-9+]+", "", image) for image in images}) > 1:
+        if len(runs) < len(images) or len({_without_run(image) for image in images}) > 1:
             raise InputError(
                 f"{' '.join(filter(None, (subject, session)))}: several scans match ({names}), wanted one; {choose}"
             )
@@ -169,11 +139,13 @@ def _runs(subject: str, session: str | None, images: list[str], choose: str, run
             return LeftOut(subject, session, f"several scans match ({names}), wanted one; --run first, last or all")
     ordered = sorted(runs, key=lambda name: (int(name) if name.isdecimal() else -1, name))
     if run == "all":
-        return [
-            Scan(subject, "_".join(filter(None, (session, f"run-{name}" if name else None))) or None, runs[name])
-            for name in ordered
-        ]
+        return [Scan(subject, session_id(session, name) or None, runs[name]) for name in ordered]
     return [Scan(subject, session, runs[ordered[-1 if run == "last" else 0]])]
+
+
+def _without_run(image: str) -> str:
+    name = BidsName.parse(Path(image).name)
+    return str(Path(image).with_name(str(replace(name, session=without_run(name.session) or ""))))
 
 
 def _candidates(folder: Path, pattern: str | None) -> Iterator[Path]:

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from neuroxai.cohort.scans import prefixed
 from neuroxai.io import sha256
+from neuroxai.io.names import prefixed
 
 #: What can be said of a scan. "unknown": its participant's name is one of the training's, but nothing shows whether
 #: the two are one person, or the weights have no record.

@@ -10,10 +10,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from neuroxai.cohort.scans import LeftOut, prefixed
+from neuroxai.cohort.scans import LeftOut
 from neuroxai.errors import InputError
 from neuroxai.io import read_tsv
-from neuroxai.io.names import without_run
+from neuroxai.io.names import prefixed, without_run
 
 Row = dict[str, Any]
 Key = tuple[str, str | None]

@@ -1,10 +1,11 @@
-"""File names of BIDS derivatives: the one place that knows how results are called."""
+"""File names of BIDS: the one place that takes them apart and puts them together."""
 
 from __future__ import annotations
 
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,106 @@ from neuroxai.errors import InputError, one_of
 
 _LONGEST = 60  # letters of a start's label; whole names must stay below 255
 _ENDINGS = {"affine": ".txt", "warp": ".nii.gz"}
+
+
+@dataclass(frozen=True)
+class BidsName:
+    """A file's name, ``sub-01_ses-1_run-2_space-MNI152_desc-brain_T1w.nii.gz``.
+
+    Parameters
+    ----------
+    participant : str
+        With its prefix, as in participants.tsv; empty where the name tells none.
+    session : str
+        With its prefix, and the run where there are several (``ses-1_run-2``); empty without both.
+    entities : mapping of str to str
+        The other entities in their order; a word that is none has an empty value.
+    suffix, extension : str
+        ``T1w`` and ``.nii.gz``.
+    """
+
+    participant: str
+    session: str
+    entities: Mapping[str, str]
+    suffix: str
+    extension: str = ".nii.gz"
+
+    @classmethod
+    def parse(cls, name: str) -> BidsName:
+        """Take a file's name apart; any name has a suffix at least."""
+        *parts, last = name.split("_")
+        suffix, dot, extension = last.partition(".")
+        pairs = {key: value for key, _, value in (part.partition("-") for part in parts)}
+        subject = f"sub-{value}" if (value := pairs.pop("sub", "")) else ""
+        visit = session_id(pairs.pop("ses", None), pairs.pop("run", None))
+        return cls(subject, visit, pairs, suffix, dot + extension)
+
+    def __str__(self) -> str:
+        pairs = [f"{key}-{value}" if value else key for key, value in self.entities.items()]
+        return "_".join([*filter(None, (self.participant, self.session)), *pairs, self.suffix]) + self.extension
+
+    @property
+    def place(self) -> str:
+        """Path relative to the derivative's folder: ``sub-01/ses-1/anat/sub-01_...``; runs lie side by side."""
+        visit = without_run(self.session)
+        return "/".join([*filter(None, (self.participant, visit)), "anat", str(self)])
+
+    def replaced(self, suffix: str | None = None, extension: str | None = None, **entities: str | None) -> BidsName:
+        """Return the name with other entities, in their place or at the end; None takes one away."""
+        changed = {key: value for key, value in {**self.entities, **entities}.items() if value is not None}
+        ending = self.extension if extension is None else extension
+        return replace(self, entities=changed, suffix=suffix or self.suffix, extension=ending)
+
+
+def session_id(session: str | None, run: str | None) -> str:
+    """Return what tells the scans of a participant apart: ``ses-1_run-2`` of ``"1"`` and ``"2"``; empty of neither."""
+    return "_".join(prefixed(key, value) for key, value in (("ses", session), ("run", run)) if value)
+
+
+def prefixed(prefix: str, name: str) -> str:
+    """Return the identifier with its BIDS prefix, added where a table leaves it out."""
+    text = name.strip()
+    return text if text.startswith(f"{prefix}-") else f"{prefix}-{text}"
+
+
+def entity(path: str, key: str) -> str | None:
+    """Return the value that a path's names give to a BIDS entity: ``entity("sub-01/x.nii", "sub")`` is ``"01"``.
+
+    Raises
+    ------
+    InputError
+        If folder and file name disagree.
+    """
+    values = []
+    for part in path.split("/"):
+        values += re.findall(rf"(?:^|_){key}-([A-Za-z0-9+]+)(?=_|$|\.)", part)
+    if len(set(values)) > 1:
+        raise InputError(
+            f"{path}: names {' and '.join(f'{key}-{v}' for v in dict.fromkeys(values))}, wanted one; "
+            "rename the file after its folder"
+        )
+    return values[0] if values else None
+
+
+def identity_of(stem: str) -> tuple[str, str]:
+    """Return participant and session of one file, whatever it is called: letters and digits of a name without any.
+
+    Two runs are two scans, whose results lie side by side.
+
+    Examples
+    --------
+    >>> identity_of("sub-01_ses-1_run-2_T1w"), identity_of("my scan"), identity_of("_")
+    (('sub-01', 'ses-1_run-2'), ('sub-myscan', ''), ('sub-scan', ''))
+    """
+    subject = entity(stem, "sub")
+    if subject is None:
+        return "sub-" + (re.sub(r"[^A-Za-z0-9]", "", stem) or "scan"), ""
+    return f"sub-{subject}", session_id(entity(stem, "ses"), entity(stem, "run"))
+
+
+def suffix_of(name: str) -> str:
+    """Return a BIDS file name's suffix: ``T1w`` of ``sub-01_desc-brain_T1w.nii.gz``."""
+    return BidsName.parse(name).suffix
 
 
 def method_label(method: str) -> str:
@@ -39,9 +140,8 @@ def heatmap_name(participant: str, session: str | None, space: str, method: str,
     >>> heatmap_name("sub-01", "ses-M00", "network", "lrp_alpha_beta")
     'sub-01/ses-M00/anat/sub-01_ses-M00_space-network_desc-lrpAlphaBeta_heatmap.nii.gz'
     """
-    parts = [part for part in (participant, session) if part]
-    name = f"{'_'.join(parts)}_space-{space}_desc-{method_label(method)}{start}_heatmap.nii.gz"
-    return f"{anatomy_folder(participant, session)}/{name}"
+    entities = {"space": space, "desc": method_label(method) + start}
+    return BidsName(participant, session or "", entities, "heatmap").place
 
 
 def without_run(session: str | None) -> str | None:
@@ -67,9 +167,9 @@ def filled_in(template: str, participant: str, session: str | None, what: str) -
     return Path(text).expanduser().resolve()
 
 
-def anatomy_folder(participant: str, session: str | None) -> str:
-    """Return the folder of a scan's files relative to its derivative's: runs of a visit lie side by side."""
-    return "/".join([*(part for part in (participant, without_run(session)) if part), "anat"])
+def resolution_label(spacing: float) -> str:
+    """Return a voxel's edge in mm as BIDS label: ``1p5`` of 1.5."""
+    return f"{spacing:g}".replace(".", "p")
 
 
 def sidecar_of(image: Path) -> Path:
@@ -118,9 +218,8 @@ def transform_name(participant: str, session: str | None, source: str, target: s
     for label in (source, target):
         if not re.fullmatch("[A-Za-z0-9]+", label):
             raise InputError(f"label {label!r} of a transform, wanted letters and digits alone, such as 'T1w'")
-    parts = [part for part in (participant, session) if part]
-    name = f"{'_'.join(parts)}_from-{source}_to-{target}_mode-image_desc-{kind}_xfm{_ENDINGS[kind]}"
-    return f"{anatomy_folder(participant, session)}/{name}"
+    entities = {"from": source, "to": target, "mode": "image", "desc": kind}
+    return BidsName(participant, session or "", entities, "xfm", _ENDINGS[kind]).place
 
 
 def start_label(layer: str | None, neuron: Any = None, conditions: Mapping[str, Sequence[int]] | None = None) -> str:

@@ -9,10 +9,9 @@ from typing import Any
 
 from neuroxai import io
 from neuroxai._version import __version__
-from neuroxai.cohort.scans import entity
 from neuroxai.errors import InputError
 from neuroxai.io.dicom import series_digest
-from neuroxai.io.names import anatomy_folder
+from neuroxai.io.names import BidsName, entity, resolution_label
 from neuroxai.preprocess.options import PrepareOptions
 from neuroxai.preprocess.registration.base import Engine
 from neuroxai.preprocess.sources import Source
@@ -36,29 +35,27 @@ def space_label(arm: str) -> str:
 
 def output_files(folder: Path, source: Source, options: PrepareOptions) -> dict[str, Path]:
     """Where a scan's results stand, by role; ``record`` is written last."""
-    parts = [part for part in (source.participant_id, source.session_id) if part]
-    who, anat = "_".join(parts), Path(anatomy_folder(source.participant_id, source.session_id))
-    space = space_label(options.arm)
-    grid = f"{who}_space-{space}_res-{f'{options.spacing:g}'.replace('.', 'p')}"
-    kind = "brain" if options.brain != "none" else "head"
+    participant, session, space = source.participant_id, source.session_id or "", space_label(options.arm)
+    grid = BidsName(participant, session, {"space": space, "res": resolution_label(options.spacing)}, "mask")
+    scan = grid.replaced(options.modality, desc="brain" if options.brain != "none" else "head")
     names = {
-        "scan": f"{grid}_desc-{kind}_{options.modality}.nii.gz",
-        "mask": f"{grid}_desc-brain_mask.nii.gz",
-        "lesions": f"{grid}_label-lesion_mask.nii.gz",
-        "native_mask": f"{who}_space-{options.modality}_desc-brain_mask.nii.gz",
-        "record": f"{grid}_desc-{kind}_{options.modality}.json",
+        "scan": scan,
+        "mask": grid.replaced(desc="brain"),
+        "lesions": grid.replaced(label="lesion"),
+        "native_mask": BidsName(participant, session, {"space": options.modality, "desc": "brain"}, "mask"),
+        "record": scan.replaced(extension=".json"),
     }
-    files = {role: io.inside(folder, anat / name) for role, name in names.items()}
+    files = {role: io.inside(folder, name.place) for role, name in names.items()}
     # image first, target second: the warp's inverse goes the other way
     for role, kind, labels in (
         ("affine", "affine", (options.modality, space)),
         ("warp", "warp", (options.modality, space)),
         ("inverse_warp", "warp", (space, options.modality)),
     ):
-        name = io.transform_name(source.participant_id, source.session_id, *labels, kind)
-        files[role] = io.inside(folder, name)
-    files["figure"] = io.inside(folder, f"figures/{who}_desc-quality_{options.modality}.png")
-    files["filling"] = io.inside(folder, f"figures/{who}_desc-filling_{options.modality}.png")
+        files[role] = io.inside(folder, io.transform_name(participant, session, *labels, kind))
+    for role, what in (("figure", "quality"), ("filling", "filling")):
+        name = BidsName(participant, session, {"desc": what}, options.modality, ".png")
+        files[role] = io.inside(folder, f"figures/{name}")
     return files
 
 

@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 
 from neuroxai.cohort import LeftOut, Scan, find_scans
-from neuroxai.cohort.scans import entity, prefixed
 from neuroxai.errors import InputError, NoScanError, SpaceError
 from neuroxai.io import is_dicom, named_path, read_labels, read_series, read_volume
 from neuroxai.io.dicom import is_series
-from neuroxai.io.names import filled_in, without_run
+from neuroxai.io.names import entity, filled_in, identity_of, prefixed, session_id, without_run
 from neuroxai.space import Space, Volume
 
 _CHOOSE = "choose one with --pattern, such as --pattern 'sub-*/anat/*_run-1_T1w.nii.gz'"
@@ -177,19 +176,12 @@ def _bids(folder: Path, modality: str, pattern: str | None, run: str | None) -> 
 
 
 def _identifiers(path: Path, participant: str | None, session: str | None) -> tuple[str, str | None]:
-    name = path.name.split(".", 1)[0]
-    subject = prefixed("sub", participant) if participant else None
-    if subject is None:
-        known = entity(path.name, "sub")
-        subject = f"sub-{known}" if known else "sub-" + (re.sub(r"[^A-Za-z0-9]", "", name) or "scan")
-    visit = prefixed("ses", session) if session else None
-    if visit is None and (known := entity(path.name, "ses")):
-        visit = f"ses-{known}"
+    subject = prefixed("sub", participant) if participant else identity_of(path.name.split(".", 1)[0])[0]
+    visit = session_id(session or entity(path.name, "ses"), None)
     for identifier in filter(None, (subject, visit)):
         if not re.fullmatch(r"(sub|ses)-[A-Za-z0-9+]+", identifier):
             raise InputError(f"identifier {identifier!r} is not valid in BIDS; use letters and digits alone")
-    run = entity(path.name, "run")  # two runs are two scans
-    return subject, "_".join(filter(None, (visit, f"run-{run}" if run else None))) or None
+    return subject, session_id(visit, entity(path.name, "run")) or None
 
 
 def _with_masks(

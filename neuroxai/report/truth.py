@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from neuroxai.compare.explained import Item, text_of
 from neuroxai.errors import InputError
 from neuroxai.evaluation import GroupMeans, mask_in_space, positive_density_ratio, relevance_mass
 from neuroxai.io import read_labels, read_tsv
+from neuroxai.io.names import BidsName, without_run
 from neuroxai.report.cohort import Averages
 from neuroxai.space import Space
 
@@ -33,17 +35,14 @@ def mask_beside(scan: Path) -> Path | None:
     The name is the scan's with ``_desc-effect_mask`` in place of the description and suffix; failing that the one
     mask of the same participant and session in the folder.
     """
-    stem = scan.name.removesuffix(".gz").removesuffix(".nii")
-    entities = [part for part in stem.split("_")[:-1] if not part.startswith("desc-")]
-    exact = scan.with_name("_".join([*entities, "desc-effect_mask.nii.gz"]))
+    name = BidsName.parse(scan.name)
+    exact = scan.with_name(str(name.replaced(suffix="mask", extension=".nii.gz", desc="effect")))
     if exact.is_file():
         return exact
-    who = "_".join(part for part in entities if part.startswith(("sub-", "ses-")))
-    if not who or not scan.parent.is_dir():
+    if not name.participant:
         return None
-    found = [
-        p for p in scan.parent.iterdir() if p.name.startswith(who + "_") and p.name.endswith("_desc-effect_mask.nii.gz")
-    ]
+    who = "_".join(filter(None, (name.participant, without_run(name.session))))
+    found = list(scan.parent.glob(f"{glob.escape(who)}_*desc-effect_mask.nii.gz"))
     return found[0] if len(found) == 1 else None
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroxai.cohort.scans import entity, suffix_of
 from neuroxai.errors import InputError
 from neuroxai.io import read_volume
+from neuroxai.io.names import entity, suffix_of
 from neuroxai.simulate.curve import T1W, Curve
 from neuroxai.simulate.tissue import anatomy_of
 

@@ -10,10 +10,9 @@ from pathlib import Path
 
 from neuroxai.cohort import LeftOut, find_scans
 from neuroxai.cohort.people import controls_of, describe
-from neuroxai.cohort.scans import entity, suffix_of
 from neuroxai.cohort.table import value_of
 from neuroxai.errors import InputError, one_of
-from neuroxai.io.names import without_run
+from neuroxai.io.names import entity, suffix_of, without_run
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ import numpy as np
 from neuroxai import io
 from neuroxai._version import __version__
 from neuroxai.cohort import find_scans
-from neuroxai.cohort.scans import Scan, suffix_of
+from neuroxai.cohort.scans import Scan
 from neuroxai.errors import InputError
-from neuroxai.io.names import sidecar_of
+from neuroxai.io.names import sidecar_of, suffix_of
 from neuroxai.preprocess import fill_lesions
 from neuroxai.preprocess.lesions import MODALITIES, lesion_mask, white_matter, white_matter_prior
 from neuroxai.space import Volume

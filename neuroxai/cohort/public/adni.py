@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from neuroxai.cohort.public.writing import Entry
-from neuroxai.cohort.scans import LeftOut, find_scans, prefixed
+from neuroxai.cohort.scans import LeftOut, find_scans
 from neuroxai.cohort.table import value_of
 from neuroxai.errors import InputError
 from neuroxai.io import read_tsv
+from neuroxai.io.names import prefixed
 
 ABOUT = {
     "Name": "ADNI, diagnoses by visit",
