@@ -71,7 +71,7 @@ def _simulated(
 ) -> CohortFolder:
     from neuroxai.simulate import Extras, Misalign, Raw, simulate_cohort
 
-    options = dict(source.simulate)
+    options: dict[str, Any] = {**source.simulate}
     extras = Extras(
         misalign=Misalign() if options.pop("misalign", False) else None,
         raw=Raw() if options.pop("raw", False) else None,
@@ -138,15 +138,13 @@ def split_options(wanted: Split, number: int) -> SplitOptions:
     Raises
     ------
     InputError
-        For shares that are not three, or an option out of range.
+        For shares that do not add up to 1, or an option out of range.
     """
-    if len(wanted.fractions) != 3:
-        raise InputError(f"split: fractions are {wanted.fractions}, wanted three: training, validation, test")
     return SplitOptions(
         fractions=(wanted.fractions[0], wanted.fractions[1], wanted.fractions[2]),
         seed=wanted.seed + number,
         match=wanted.match,
-        test_sessions=wanted.test_sessions,  # type: ignore[arg-type]  # the constructor checks it
+        test_sessions=wanted.test_sessions,
         age_bins=wanted.age_bins,
     )
 

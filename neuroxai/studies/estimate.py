@@ -18,7 +18,7 @@ from neuroxai.studies import data
 from neuroxai.studies.check import check
 from neuroxai.studies.engine import RunOptions, run_study
 from neuroxai.studies.runs import bundle_folder
-from neuroxai.studies.spec import Arm, CohortSource, Search, Split, Study
+from neuroxai.studies.spec import Arm, CohortSource, Search, Simulated, Split, Study
 
 PROBE = 10
 """Subjects of the probe; their scans are simulated, since time does not depend on what a scan shows."""
@@ -217,7 +217,7 @@ def _prepare(study: Study, arm: Arm, given: dict[str, Path], out: Path) -> tuple
     source = study.cohorts[arm.cohort]
     folder = given.get(arm.cohort) or (Path(source.path).expanduser() if source.path else None)
     if folder is None:
-        simulate = {**source.simulate, "subjects": 2}
+        simulate: Simulated = {**source.simulate, "subjects": 2}
         folder = data.make_source(
             replace(study, cohorts={"raw": replace(source, simulate=simulate)}), "raw", None, out, 1
         ).folder

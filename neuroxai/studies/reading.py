@@ -1,21 +1,17 @@
-"""From YAML to a `Study`: every key is known, every value of its type, or the key and the choices are named."""
+"""From YAML to a `Study`."""
 
 from __future__ import annotations
 
 import re
-import types
 from collections.abc import Mapping
-from dataclasses import MISSING, fields, is_dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any, ClassVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar
 
 import yaml
 
 from neuroxai.errors import InputError, one_of
-from neuroxai.studies.spec import Study
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+from neuroxai.studies.spec import Study, study_of
 
 
 def names() -> list[str]:
@@ -54,7 +50,8 @@ def read_study(source: str, quick: bool = False) -> Study:
     Raises
     ------
     InputError
-        For a file that is absent or no YAML, an unknown key, or a value of another type.
+        For a file that is absent or no YAML; `neuroxai.studies.spec.DeclarationError` for unknown keys and values of
+        another type or out of range.
     """
     path = Path(source)
     known_file = path.suffix in (".yaml", ".yml") or path.is_file()
@@ -67,12 +64,7 @@ def read_study(source: str, quick: bool = False) -> Study:
             raise InputError(f"{source}: has no block 'quick', which --quick asks for; add one, or leave --quick out")
         values = merged(values, small)
     values.setdefault("name", path.stem if known_file else source)
-    study: Study = build(Study, values, source)
-    for kind, entries in (("cohort", study.cohorts), ("arm", study.arms), ("explanation", study.explain)):
-        for name in entries:
-            if not _NAME.fullmatch(name):
-                raise InputError(f"{source}: {kind} {name!r}: a name has letters, digits, '-', '_' and '.' only")
-    return study
+    return study_of(values, source)
 
 
 def load(text: str, source: str) -> dict[str, Any]:
@@ -92,10 +84,10 @@ def load(text: str, source: str) -> dict[str, Any]:
     except (yaml.YAMLError, ValueError, TypeError, OverflowError, RecursionError, KeyError) as error:
         if isinstance(error, InputError):
             raise
-        told = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{source}: is not valid YAML ({told[:300]}); mend it there") from None
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{source}: is not valid YAML ({reason[:300]}); mend it there") from None
     if not isinstance(values, dict):
-        raise InputError(f"{source}: holds a {type(values).__name__}, wanted the keys of a study")
+        raise InputError(f"{source}: holds a {type(values).__name__}, expected the keys of a study")
     return values
 
 
@@ -172,53 +164,6 @@ def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
         else:
             result[key] = value
     return result
-
-
-def build(kind: Any, values: Any, where: str) -> Any:
-    """Make a dataclass of plain values, checking keys and types all the way down.
-
-    Raises
-    ------
-    InputError
-        Naming the key by its path, what was got and what was wanted.
-    """
-    if not isinstance(values, Mapping):
-        raise InputError(f"{where}: is {values!r}, wanted keys among {', '.join(f.name for f in fields(kind))}")
-    known = {f.name: f for f in fields(kind)}
-    for key in values:
-        if key not in known:
-            raise one_of(f"key in {where}", key, known)
-    for name, item in known.items():
-        if name not in values and item.default is MISSING and item.default_factory is MISSING:
-            raise InputError(f"{where}: key {name!r} is absent; add it")
-    hints = get_type_hints(kind)
-    return kind(**{key: _value(hints[key], value, f"{where}: {key}") for key, value in values.items()})
-
-
-def _value(hint: Any, value: Any, where: str) -> Any:
-    origin, arguments = get_origin(hint), get_args(hint)
-    if hint is Any:
-        return value
-    if origin in (Union, types.UnionType):
-        return None if value is None else _value(arguments[0], value, where)
-    if is_dataclass(hint):
-        return build(hint, value, where)
-    if origin is dict:
-        if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-            raise InputError(f"{where}: is {value!r}, wanted a mapping of names")
-        return {key: _value(arguments[1], item, f"{where}: {key}") for key, item in value.items()}
-    if origin is list:
-        if not isinstance(value, list):
-            raise InputError(f"{where}: is {value!r}, wanted a list")
-        return [_value(arguments[0], item, f"{where}[{n}]") for n, item in enumerate(value)]
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if type(value) is not hint:
-        raise InputError(f"{where}: is {value!r}, wanted {_WORDS.get(hint, hint.__name__)}")
-    return value
-
-
-_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
 
 
 def _presets() -> Any:

@@ -14,9 +14,8 @@ from neuroxai import io
 from neuroxai.errors import InputError, one_of
 from neuroxai.space import Volume
 from neuroxai.studies.explaining import atlas_label
-from neuroxai.studies.reading import build
 from neuroxai.studies.runs import Run
-from neuroxai.studies.spec import Study
+from neuroxai.studies.spec import Study, study_of
 
 KEYS = ("arm", "split", "repetition")
 METRICS = ("balanced_accuracy", "sensitivity", "specificity", "accuracy", "roc_auc")
@@ -174,8 +173,8 @@ def open_results(folder: Path) -> Results:
         raise InputError(f"{folder}: is no study (has no study.json); give the folder of `neuroxai study run --out`")
     if not (folder / "runs.json").is_file():
         raise InputError(f"{folder}: the study has not been run through; run it again to go on")
-    study: Study = build(
-        Study, io.read_object(folder / "study.json", "study", {"study": dict})["study"], str(folder / "study.json")
+    study = study_of(
+        io.read_object(folder / "study.json", "study", {"study": dict})["study"], str(folder / "study.json")
     )
     index: dict[str, Any] = io.read_object(folder / "runs.json", "list of runs", {"runs": list, "cohorts": dict})
     done = []

@@ -10,8 +10,6 @@ from typing import Any
 from neuroxai.errors import InputError, one_of
 from neuroxai.studies.spec import Search, Values
 
-SAMPLERS = ("random", "tpe")
-
 
 def check_search(search: Search, space: Mapping[str, Any], where: str) -> None:
     """Refuse a search space that cannot be drawn from.
@@ -21,21 +19,21 @@ def check_search(search: Search, space: Mapping[str, Any], where: str) -> None:
     InputError
         Naming the key.
     """
-    if search.sampler not in SAMPLERS:
-        raise one_of(f"sampler in {where}", search.sampler, SAMPLERS)
-    if search.draws < 0 or len(search.first) > max(search.draws, 0):
+    if len(search.first) > search.draws:
         raise InputError(f"{where}: {len(search.first)} first values for {search.draws} draws; give more draws")
     if search.draws and not space:
         raise InputError(f"{where}: draws is {search.draws}, but the space is empty; name hyper-parameters")
     for name, values in space.items():
         if isinstance(values, Mapping) and "low" in values:
             if set(values) - {"low", "high", "log"} or not _numbers(values):
-                raise InputError(f"{where}: {name} is {dict(values)}, wanted numbers low < high, and log: true or not")
+                raise InputError(
+                    f"{where}: {name} is {dict(values)}, expected numbers low < high, and log: true or not"
+                )
         elif isinstance(values, Mapping):
             if not values or not all(isinstance(settings, Mapping) for settings in values.values()):
-                raise InputError(f"{where}: {name} is {dict(values)}, wanted names, each with its settings")
+                raise InputError(f"{where}: {name} is {dict(values)}, expected names, each with its settings")
         elif not isinstance(values, list) or not values:
-            raise InputError(f"{where}: {name} is {values!r}, wanted a list of values, or low and high")
+            raise InputError(f"{where}: {name} is {values!r}, expected a list of values, or low and high")
     for first in search.first:
         for name, value in first.items():
             if name not in space:

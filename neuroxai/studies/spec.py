@@ -1,14 +1,75 @@
-"""What a study is: a declaration of cohorts, arms, repetitions, settings, explanations and statistics."""
+"""What a study is: a declaration of cohorts, arms, repetitions, settings, explanations and statistics.
+
+Keys, types and ranges are pydantic's to check, all at once; `neuroxai.studies.check` looks at what the values name.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+import difflib
+import types
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import field, is_dataclass
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from pydantic import AfterValidator, ConfigDict, Field, Strict, TypeAdapter, ValidationError, WrapValidator
+from pydantic.dataclasses import dataclass
+from typing_extensions import TypedDict
+
+from neuroxai.errors import InputError, one_of
+
+# nothing is converted: 1 is no flag and "3" no number
+Text = Annotated[str, Strict()]
+Flag = Annotated[bool, Strict()]
+Whole = Annotated[int, Strict()]
+Count = Annotated[int, Strict(), Field(ge=1, le=100_000)]
+Many = Annotated[int, Strict(), Field(ge=1, le=10_000_000)]
+Seed = Annotated[int, Strict(), Field(ge=0, le=2**32 - 1)]
+Share = Annotated[float, Strict(), Field(gt=0, le=1, allow_inf_nan=False)]
 Values = dict[str, Any]
+Options = dict[Text, Any]
+Name = Annotated[str, Strict(), Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+
+_CONFIG = ConfigDict(extra="forbid")
 
 
-@dataclass(frozen=True)
+def _two_classes(classes: list[str]) -> list[str]:
+    if len(classes) != 2 or len(set(classes)) != 2:
+        raise ValueError("two different classes, the patients' last")
+    return classes
+
+
+def _three_shares(fractions: list[float]) -> list[float]:
+    if len(fractions) != 3:
+        raise ValueError("three shares: training, validation, test")
+    return fractions
+
+
+def _between(level: float) -> float:
+    if not 0 < level < 1:
+        raise ValueError("a share between 0 and 1, such as 0.95 for 95 %")
+    return level
+
+
+def _as_given(value: Any, check: Callable[[Any], float]) -> Any:
+    """Keep 2 as 2, where 2.0 would be another text in records and pages."""
+    check(value)
+    return value
+
+
+class Simulated(TypedDict, total=False):
+    """Options of `neuroxai simulate`; effect, subjects and spacing are needed where there are any."""
+
+    __pydantic_config__ = _CONFIG  # type: ignore[misc]  # pydantic's way to give a TypedDict options
+
+    effect: Literal["atrophy", "lesions"]
+    subjects: Annotated[int, Strict(), Field(ge=2, le=100_000)]
+    spacing: Annotated[float, Strict(), Field(ge=0.5, le=16), WrapValidator(_as_given)]
+    seed: Seed
+    misalign: Flag
+    raw: Flag
+
+
+@dataclass(frozen=True, config=_CONFIG)
 class CohortSource:
     """Where a cohort comes from; ``--cohort NAME=DIR`` puts a folder in the place of a simulated one.
 
@@ -31,17 +92,17 @@ class CohortSource:
         known.
     """
 
-    simulate: Values = field(default_factory=dict)
-    path: str | None = None
-    target: str = "diagnosis"
-    classes: list[str] = field(default_factory=lambda: ["CN", "AD"])
-    suffix: str | None = None
-    desc: str | None = None
-    run: str | None = None
-    lesions: str | None = None
+    simulate: Simulated = field(default_factory=Simulated)
+    path: Text | None = None
+    target: Text = "diagnosis"
+    classes: Annotated[list[Text], AfterValidator(_two_classes)] = field(default_factory=lambda: ["CN", "AD"])
+    suffix: Text | None = None
+    desc: Text | None = None
+    run: Text | None = None
+    lesions: Text | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_CONFIG)
 class Split:
     """How a cohort is divided, always by subject.
 
@@ -61,15 +122,15 @@ class Split:
         Age ranges to stratify on.
     """
 
-    fractions: list[float] = field(default_factory=lambda: [0.6, 0.2, 0.2])
-    repeats: int = 1
-    seed: int = 0
-    match: bool = False
-    test_sessions: str = "all"
-    age_bins: int = 4
+    fractions: Annotated[list[Share], AfterValidator(_three_shares)] = field(default_factory=lambda: [0.6, 0.2, 0.2])
+    repeats: Count = 1
+    seed: Seed = 0
+    match: Flag = False
+    test_sessions: Literal["all", "first"] = "all"
+    age_bins: Whole = 4
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_CONFIG)
 class Arm:
     """One of the conditions that a study compares.
 
@@ -97,19 +158,19 @@ class Arm:
         Whether its runs are explained.
     """
 
-    cohort: str = "main"
-    bundle: str | None = None
-    settings: Values = field(default_factory=dict)
-    prepare: Values = field(default_factory=dict)
-    fill_lesions: str | None = None
-    pretrained: str | None = None
-    train: bool = True
-    share: float = 1.0
-    search: Values = field(default_factory=dict)
-    explain: bool = True
+    cohort: Text = "main"
+    bundle: Text | None = None
+    settings: Options = field(default_factory=dict)
+    prepare: Options = field(default_factory=dict)
+    fill_lesions: Text | None = None
+    pretrained: Text | None = None
+    train: Flag = True
+    share: Share = 1.0
+    search: Options = field(default_factory=dict)
+    explain: Flag = True
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_CONFIG)
 class Search:
     """Hyper-parameters drawn anew for each arm, split and repetition; the best draw on validation data goes on.
 
@@ -127,14 +188,14 @@ class Search:
         Of the draws.
     """
 
-    draws: int = 0
-    sampler: str = "random"
-    space: Values = field(default_factory=dict)
-    first: list[Values] = field(default_factory=list)
-    seed: int = 0
+    draws: Annotated[int, Strict(), Field(ge=0, le=100_000)] = 0
+    sampler: Literal["random", "tpe"] = "random"
+    space: Options = field(default_factory=dict)
+    first: list[Options] = field(default_factory=list)
+    seed: Seed = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_CONFIG)
 class Explanation:
     """One way to explain a network.
 
@@ -145,24 +206,24 @@ class Explanation:
     options : dict
         The method's options.
     start : str
-        Where relevance starts: logit or probability; the probability if left out.
+        Where relevance starts: logit or probability (the default).
     target : str
-        Class to explain; the last if left out.
+        Class to explain; by default the last.
     layer : str
         Begin at this hidden layer instead of a class.
     neurons : "all" or list
-        Filters of `layer`, each explained by itself; all of the layer at once if left out.
+        Filters of `layer`, each explained by itself; by default all of the layer at once.
     """
 
-    method: str
-    options: Values = field(default_factory=dict)
-    start: str | None = None
-    target: str | None = None
-    layer: str | None = None
+    method: Text
+    options: Options = field(default_factory=dict)
+    start: Literal["logit", "probability"] | None = None
+    target: Text | None = None
+    layer: Text | None = None
     neurons: Any = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_CONFIG)
 class Statistics:
     """How figures are tested.
 
@@ -180,18 +241,18 @@ class Statistics:
         Of both.
     """
 
-    permutations: int = 9999
-    replicates: int = 2000
-    level: float = 0.95
-    top: int = 10
-    seed: int = 0
+    permutations: Many = 9999
+    replicates: Many = 2000
+    level: Annotated[float, Strict(), AfterValidator(_between)] = 0.95
+    top: Count = 10
+    seed: Seed = 0
 
     def bootstrap(self) -> Values:
         """Return the options of `neuroxai.statistics.bootstrap` and what goes by it."""
         return {"level": self.level, "replicates": self.replicates, "seed": self.seed}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_CONFIG)
 class Study:
     """A whole study.
 
@@ -231,24 +292,117 @@ class Study:
         The paper's figures, to stand beside ours: quantity, value, and what of low, high, unit, note is known.
     """
 
-    name: str
-    title: str
-    analysis: str
-    bundle: str
-    cohorts: dict[str, CohortSource]
-    arms: dict[str, Arm]
-    paper: str = ""
-    about: str = ""
+    name: Text
+    title: Text
+    analysis: Text
+    bundle: Text
+    cohorts: dict[Name, CohortSource]
+    arms: Annotated[dict[Name, Arm], Field(min_length=1)]
+    paper: Text = ""
+    about: Text = ""
     split: Split = field(default_factory=Split)
     search: Search = field(default_factory=Search)
     statistics: Statistics = field(default_factory=Statistics)
-    repetitions: int = 1
-    seed: int = 0
-    settings: Values = field(default_factory=dict)
-    parts: list[str] = field(default_factory=lambda: ["test"])
-    explain: dict[str, Explanation] = field(default_factory=dict)
-    atlases: list[str] = field(default_factory=lambda: ["builtin"])
-    options: Values = field(default_factory=dict)
-    processes: int = 1
-    threads: int = 1
-    published: list[Values] = field(default_factory=list)
+    repetitions: Count = 1
+    seed: Seed = 0
+    settings: Options = field(default_factory=dict)
+    parts: list[Literal["training", "validation", "test"]] = field(default_factory=lambda: ["test"])
+    explain: dict[Name, Explanation] = field(default_factory=dict)
+    atlases: list[Text] = field(default_factory=lambda: ["builtin"])
+    options: Options = field(default_factory=dict)
+    processes: Count = 1
+    threads: Count = 1
+    published: list[Options] = field(default_factory=list)
+
+
+_STUDY = TypeAdapter(Study)
+
+
+class DeclarationError(InputError):
+    """A declaration with faults, all of them in `faults`, each a sentence that names its key."""
+
+    def __init__(self, where: str, faults: Sequence[str]) -> None:
+        self.faults = tuple(faults)
+        several = f"{len(faults)} faults\n  " if len(faults) > 1 else ""
+        super().__init__(f"{where}: {several}" + "\n  ".join(faults))
+
+
+def study_of(values: Any, where: str) -> Study:
+    """Make a study of plain values.
+
+    Parameters
+    ----------
+    values : mapping
+        As YAML or JSON holds them.
+    where : str
+        What they were read from, for messages.
+
+    Raises
+    ------
+    DeclarationError
+        Naming every key at fault by its path, what was got, what is expected, and the nearest key for a misspelt one.
+    """
+    try:
+        return _STUDY.validate_python(values)
+    except ValidationError as error:
+        raise DeclarationError(where, [_sentence(fault) for fault in error.errors(include_url=False)]) from None
+
+
+_EXPECTED = {
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "bool_type": "true or false",
+    "string_type": "a text",
+    "list_type": "a list",
+    "dict_type": "a mapping of names",
+    "greater_than": "more than {gt:g}",
+    "greater_than_equal": "{ge:g} or more",
+    "less_than_equal": "at most {le:g}",
+    "literal_error": "one of {expected}",
+    "too_short": "at least one",
+    "string_pattern_mismatch": "a name of letters, digits, '-', '_' and '.' only",
+    "value_error": "{error}",
+}
+"""What was expected, by pydantic's kind of fault."""
+
+
+def _sentence(fault: Mapping[str, Any]) -> str:
+    """Say what is wrong with one value."""
+    *before, last = fault["loc"] or ("",)
+    if last == "[key]":
+        *before, last = before
+    if fault["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        known = _keys(_kind_at(before))
+        near = difflib.get_close_matches(str(last), known, 1)
+        where = f" in {_path(before)}" if before else ""
+        return str(one_of(f"key{where}", last, known, f"Did you mean {near[0]!r}?" if near else ""))
+    path = _path([*before, last])
+    if fault["type"] in ("missing", "missing_argument"):
+        return f"{_path(before) + ': ' if before else ''}key {last!r} is absent; add it"
+    if fault["type"] in ("dataclass_type", "dataclass_exact_type"):
+        expected = f"keys among {', '.join(_keys(_kind_at(fault['loc'])))}"
+    else:
+        expected = _EXPECTED.get(fault["type"], fault["msg"]).format(**fault.get("ctx", {}))
+    return f"{path or 'the declaration'} is {fault['input']!r}, expected {expected}"
+
+
+def _path(loc: Iterable[str | int]) -> str:
+    return ": ".join(str(part) if isinstance(part, str) else f"[{part}]" for part in loc).replace(": [", "[")
+
+
+def _kind_at(loc: Iterable[str | int]) -> Any:
+    """Return the declared type of the value at a place of a study."""
+    kind: Any = Study
+    for part in loc:
+        if is_dataclass(kind):
+            kind = get_type_hints(kind)[str(part)]
+        else:  # an entry of a mapping or a list
+            kind = get_args(kind)[-1]
+        if get_origin(kind) in (Union, types.UnionType):
+            kind = get_args(kind)[0]
+    return kind
+
+
+def _keys(kind: Any) -> list[str]:
+    return list(get_type_hints(kind))

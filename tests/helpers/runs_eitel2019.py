@@ -11,8 +11,8 @@ import pandas as pd
 from neuroxai import io
 from neuroxai.space import Volume, mni152
 from neuroxai.studies import FinishedRun, Results, Study
-from neuroxai.studies.reading import build
 from neuroxai.studies.runs import Run
+from neuroxai.studies.spec import study_of
 
 SPACE = mni152(12.0)
 LEFT, RIGHT, OTHER = "Left thalamus", "Right thalamus", "Brain stem"
@@ -39,8 +39,7 @@ DECLARED: dict[str, Any] = {
 
 def declared(**changes: Any) -> Study:
     """Return the declaration with some keys changed."""
-    study: Study = build(Study, {**DECLARED, **changes}, "test")
-    return study
+    return study_of({**DECLARED, **changes}, "test")
 
 
 def make_cohort(folder: Path, subjects: int = 30) -> dict[str, Any]:

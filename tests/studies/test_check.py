@@ -8,6 +8,7 @@ from helpers.studies import cohort_of, declared
 from neuroxai.errors import InputError
 from neuroxai.studies import check, read_study, run_study
 from neuroxai.studies.check import order
+from neuroxai.studies.spec import DeclarationError
 
 SIMULATED = {"main": {"simulate": {"effect": "atrophy", "subjects": 12, "spacing": 5}}}
 
@@ -17,7 +18,7 @@ SIMULATED = {"main": {"simulate": {"effect": "atrophy", "subjects": 12, "spacing
     [
         ({"analysis": "metric"}, ["unknown analysis 'metric'", "metrics"]),
         ({"bundle": "brain"}, ["unknown bundle 'brain'", "brain_t1w_alzheimers_classification"]),
-        ({"arms": {}}, ["arms: there is none"]),
+        ({"arms": {}}, ["arms is {}", "at least one"]),
         ({"arms": {"a": {"cohort": "other"}}}, ["cohort in arms: a", "'other'", "main"]),
         ({"settings": {"learning_rates": 1}}, ["key in settings 'learning_rates'", "learning_rate,"]),
         ({"arms": {"a": {"settings": {"x": 1}}}}, ["key in arms: a: settings 'x'"]),
@@ -29,18 +30,21 @@ SIMULATED = {"main": {"simulate": {"effect": "atrophy", "subjects": 12, "spacing
         ({"settings": {"train": {}}}, ["key in settings 'train'"]),
         ({"explain": {"a": {"method": "lrp"}}}, ["method in explain: a", "'lrp'", "lrp_epsilon"]),
         ({"explain": {"a": {"method": "lrp_epsilon", "options": {"eps": 1}}}}, ["explain: a", "eps"]),
-        ({"explain": {"a": {"method": "saliency", "start": "softmax"}}}, ["start in explain: a", "probability"]),
+        (
+            {"explain": {"a": {"method": "saliency", "start": "softmax"}}},
+            ["explain: a: start is 'softmax'", "probability"],
+        ),
         ({"explain": {"a": {"method": "saliency", "target": "MS"}}}, ["target in explain: a", "AD", "CN"]),
         ({"explain": {"a": {"method": "saliency", "layer": "x"}}}, ["cannot start at layer"]),
         ({"explain": {"a": {"method": "lrp_zero", "neurons": "all"}}}, ["neurons need the layer"]),
         ({"atlases": ["absent.nii.gz"]}, ["atlases: absent.nii.gz", "no such file"]),
         ({"atlases": ["aal"]}, ["aal"]),
         ({"atlases": []}, ["atlases: there is none"]),
-        ({"parts": ["tests"]}, ["part in parts", "'tests'", "training"]),
+        ({"parts": ["tests"]}, ["parts[0] is 'tests'", "training"]),
         ({"repetitions": 0}, ["repetitions is 0"]),
         ({"split": {"repeats": 0}}, ["split: repeats is 0"]),
-        ({"split": {"fractions": [0.8, 0.2]}}, ["fractions", "wanted three"]),
-        ({"split": {"fractions": [0.8, 0.2, 0.0]}}, ["a share for each"]),
+        ({"split": {"fractions": [0.8, 0.2]}}, ["fractions is [0.8, 0.2]", "three shares"]),
+        ({"split": {"fractions": [0.8, 0.2, 0.0]}}, ["fractions[2] is 0.0", "more than 0"]),
         ({"arms": {"a": {"share": 0.0}}}, ["share is 0.0"]),
         ({"arms": {"a": {"fill_lesions": "mean"}}}, ["fill_lesions in arms: a", "valverde"]),
         ({"arms": {"a": {"prepare": {"arm": "affine"}}}}, ["'affine'", "linear"]),
@@ -49,11 +53,17 @@ SIMULATED = {"main": {"simulate": {"effect": "atrophy", "subjects": 12, "spacing
         ({"search": {"draws": 2}}, ["space is empty"]),
         ({"search": {"draws": 2, "space": {"dropout": 0.1}}}, ["dropout is 0.1"]),
         ({"search": {"draws": 2, "space": {"drop": [0.1]}}}, ["'drop'"]),
-        ({"search": {"draws": 1, "sampler": "grid", "space": {"dropout": [0.1]}}}, ["sampler", "'grid'", "tpe"]),
-        ({"cohorts": {"main": {"simulate": {"effect": "tumour"}}}}, ["effect in cohorts: main", "atrophy"]),
-        ({"cohorts": {"main": {"simulate": {"efect": "atrophy"}}}}, ["key in cohorts: main: simulate", "effect"]),
+        ({"search": {"draws": 1, "sampler": "grid", "space": {"dropout": [0.1]}}}, ["sampler is 'grid'", "tpe"]),
+        (
+            {"cohorts": {"main": {"simulate": {"effect": "tumour"}}}},
+            ["cohorts: main: simulate: effect is 'tumour'", "atrophy"],
+        ),
+        (
+            {"cohorts": {"main": {"simulate": {"efect": "atrophy"}}}},
+            ["key in cohorts: main: simulate", "'efect'", "Did you mean 'effect'"],
+        ),
         ({"cohorts": {"main": {}}}, ["neither simulate nor path", "--cohort main=DIR"]),
-        ({"cohorts": {"main": {**SIMULATED["main"], "classes": ["AD"]}}}, ["classes are ['AD']"]),
+        ({"cohorts": {"main": {**SIMULATED["main"], "classes": ["AD"]}}}, ["classes is ['AD']"]),
         ({"cohorts": {"main": {"path": "/absent"}}}, ["/absent: no such folder"]),
         ({"statistics": {"level": 95.0}}, ["statistics: level is 95", "0.95"]),
         ({"statistics": {"permutations": 0}}, ["statistics: permutations is 0"]),
@@ -71,9 +81,9 @@ SIMULATED = {"main": {"simulate": {"effect": "atrophy", "subjects": 12, "spacing
     ],
 )
 def test_what_cannot_be_run_is_refused_and_nothing_is_written(tmp_path, changes, words):
-    study = read_study(declared(tmp_path / "mine.yaml", **{"cohorts": SIMULATED, **changes}))
+    path = declared(tmp_path / "mine.yaml", **{"cohorts": SIMULATED, **changes})
     with pytest.raises(InputError) as caught:
-        run_study(study, tmp_path / "out")
+        run_study(read_study(path), tmp_path / "out")
     for word in words:
         assert word in str(caught.value)
     assert not (tmp_path / "out").exists()
@@ -87,7 +97,25 @@ def test_a_cohort_without_a_class_is_refused(tmp_path, tiny_cohort):
     with pytest.raises(InputError, match=r"AD.*CN, MCI"):
         check(study, {"main": folder})
     with pytest.raises(InputError, match="cohort for --cohort 'adni'"):
-        check(study, {"adni": folder})
+        check(study, {"adni": folder, "main": cohort_of(tiny_cohort, tmp_path / "whole")})
+
+
+def test_all_faults_are_reported_at_once_and_what_arms_share_counts_once(tmp_path):
+    arms = {"a": {"cohort": "other", "fill_lesions": "mean"}, "b": {"prepare": {"arms": "linear"}}}
+    path = declared(
+        tmp_path / "mine.yaml",
+        arms=arms,
+        analysis="metric",
+        settings={"learning_rates": 1},
+        explain={"x": {"method": "lrp"}},
+        cohorts={"main": {"path": "/absent"}},
+    )
+    with pytest.raises(DeclarationError) as caught:
+        check(read_study(path))
+    found = caught.value.faults
+    assert len(found) == 7
+    for got in ("'metric'", "/absent", "'other'", "'mean'", "'arms'", "'learning_rates'", "'lrp'"):
+        assert sum(got in sentence for sentence in found) == 1
 
 
 def test_arms_are_put_in_the_order_of_their_weights(tmp_path):

@@ -6,11 +6,14 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from helpers.studies import SMALL, declared
 from neuroxai.errors import InputError
 from neuroxai.studies import Study, names, read_study, text_of
-from neuroxai.studies.reading import build, load, merged
+from neuroxai.studies.reading import load, merged
+from neuroxai.studies.spec import DeclarationError, study_of
 
 
 def test_a_declaration_becomes_a_study(tmp_path):
@@ -36,25 +39,52 @@ def test_the_packages_own_declarations_can_be_read(name, quick):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"repetitons": 3}, ["key", "'repetitons'", "repetitions"]),
+        ({"repetitons": 3}, ["key", "'repetitons'", "Did you mean 'repetitions'", "about, analysis"]),
         ({"arms": {"plain": {"setings": {}}}}, ["arms: plain", "'setings'", "settings"]),
-        ({"explain": {"lrp": {"metod": "x"}}}, ["explain: lrp", "'metod'", "method"]),
+        ({"explain": {"lrp": {"metod": "x"}}}, ["explain: lrp", "'metod'", "Did you mean 'method'"]),
         ({"explain": {"lrp": {}}}, ["explain: lrp", "'method' is absent"]),
-        ({"repetitions": "three"}, ["repetitions: is 'three'", "a whole number"]),
-        ({"repetitions": True}, ["repetitions: is True", "a whole number"]),
-        ({"split": {"fractions": [0.6, "x", 0.2]}}, ["split: fractions[1]: is 'x'", "a number"]),
-        ({"split": {"match": 1}}, ["split: match: is 1", "true or false"]),
-        ({"arms": []}, ["arms: is []", "a mapping of names"]),
-        ({"arms": {"a/b": {}}}, ["arm 'a/b'", "letters, digits"]),
-        ({"explain": {"../x": {"method": "saliency"}}}, ["explanation '../x'"]),
-        ({"parts": "test"}, ["parts: is 'test'", "a list"]),
+        ({"repetitions": "three"}, ["repetitions is 'three'", "a whole number"]),
+        ({"repetitions": True}, ["repetitions is True", "a whole number"]),
+        ({"split": {"fractions": [0.6, "x", 0.2]}}, ["split: fractions[1] is 'x'", "a number"]),
+        ({"split": {"match": 1}}, ["split: match is 1", "true or false"]),
+        ({"arms": []}, ["arms is []", "a mapping of names"]),
+        ({"arms": {"a/b": {}}}, ["arms: a/b is 'a/b'", "letters, digits"]),
+        ({"explain": {"../x": {"method": "saliency"}}}, ["explain: ../x is '../x'", "letters, digits"]),
+        ({"parts": "test"}, ["parts is 'test'", "a list"]),
     ],
 )
 def test_what_is_wrong_is_named_with_the_choices(tmp_path, changes, words):
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(DeclarationError) as caught:
         read_study(declared(tmp_path / "mine.yaml", **changes))
-    for word in words:
+    for word in ("mine.yaml", *words):
         assert word in str(caught.value)
+
+
+def test_all_faults_of_a_declaration_are_reported_at_once(tmp_path):
+    changes = {"repetitons": 3, "seed": -1, "split": {"match": 1}, "arms": {"a": {"share": 2}, "b": {"coh": "x"}}}
+    with pytest.raises(DeclarationError) as caught:
+        read_study(declared(tmp_path / "mine.yaml", **changes))
+    assert sorted(sentence.split(";")[0].split(",")[0] for sentence in caught.value.faults) == [
+        "arms: a: share is 2",
+        "seed is -1",
+        "split: match is 1",
+        "unknown key 'repetitons'",
+        "unknown key in arms: b 'coh'",
+    ]
+
+
+@given(st.sampled_from(["repetitions", "seed", "threads"]), st.one_of(st.booleans(), st.floats(), st.text()))
+def test_nothing_is_converted_to_a_whole_number(key, value):
+    """A float is none, even if it is whole, nor is true, nor a text of digits."""
+    with pytest.raises(DeclarationError) as caught:
+        study_of({**SMALL, "name": "mine", key: value}, "mine")
+    (fault,) = caught.value.faults
+    assert fault == f"{key} is {value!r}, expected a whole number"
+
+
+def test_numbers_stay_as_they_are_written():
+    study = study_of({**SMALL, "name": "m", "cohorts": {"main": {"simulate": {"subjects": 9, "spacing": 2}}}}, "m")
+    assert repr(study.cohorts["main"].simulate) == "{'subjects': 9, 'spacing': 2}"
 
 
 @pytest.mark.parametrize(
@@ -156,7 +186,7 @@ def test_what_is_written_as_json_is_read_again(tmp_path):
     from dataclasses import asdict
 
     study = read_study(declared(tmp_path / "mine.yaml"))
-    assert build(Study, yaml.safe_load(yaml.safe_dump(asdict(study))), "again") == study
+    assert study_of(yaml.safe_load(yaml.safe_dump(asdict(study))), "again") == study
 
 
 def test_the_study_in_the_docs_can_be_read(tmp_path):

@@ -15,8 +15,8 @@ from neuroxai.errors import InputError
 from neuroxai.studies import FinishedRun, Results, Study, check, read_study
 from neuroxai.studies.analyses import budding2021
 from neuroxai.studies.findings import Finding, Findings
-from neuroxai.studies.reading import build
 from neuroxai.studies.runs import Run
+from neuroxai.studies.spec import study_of
 
 DECLARED: dict[str, Any] = {
     "name": "budding2021",
@@ -33,8 +33,7 @@ AREAS = {("good", "trained"): 0.9, ("good", "untrained"): 0.5, ("bright", "train
 
 
 def declared(**changes: Any) -> Study:
-    study: Study = build(Study, {**DECLARED, **changes}, "test")
-    return study
+    return study_of({**DECLARED, **changes}, "test")
 
 
 def make_results(folder: Path, subjects: int = 12, runs: int = 2) -> Results:
