@@ -202,9 +202,11 @@ class _Engine:
             chosen = settings_of(space, values)
         parent = study.arms[arm].pretrained
         needs = self.best.get((parent, split, repetition)) if parent else None
+        # a parent without a finished run is no lack of a parent: the run must not be taken for one that has none
+        begins_with = needs.identifier if needs else f"arm {parent}" if parent else ""
         run = make_run(
             study, arm, (split, repetition, len(before) if searched else None),
-            (self.made[arm].folder, self.splits[arm, split]), values, chosen, needs.identifier if needs else "",
+            (self.made[arm].folder, self.splits[arm, split]), values, chosen, begins_with,
         )  # fmt: skip
         if parent and needs is None:
             self.errors[run.identifier] = f"arm {parent}, whose weights it begins with, has no finished run"

@@ -108,13 +108,15 @@ def test_a_run_that_fails_is_listed_and_the_others_go_on(launcher, cohort, tmp_p
 
 def test_what_begins_with_the_weights_of_a_failed_run_is_not_begun(launcher, cohort, tmp_path):
     launcher.broken["first"] = "no memory"
-    arms = {"first": {}, "second": {"pretrained": "first"}, "other": {"settings": {"dropout": 0.1}}}
+    # but for its parent the second is what the third is, which goes on
+    arms = {"first": {"settings": {"dropout": 0.1}}, "second": {"pretrained": "first"}, "third": {}}
     summary = run(tmp_path, cohort, bundle="brain_flair_ms_classification", arms=arms, explain={})
     assert {one["title"].split(",")[0]: one["error"] for one in summary.failed} == {
         "first": "no memory",
         "second": "arm first, whose weights it begins with, has no finished run",
     }
     assert not any(facts["title"].startswith("second") for facts in launcher.asked)
+    assert io.read_tsv(tmp_path / "out" / "results.tsv")["arm"].tolist() == ["third"]
 
 
 def test_broken_scans_are_told_and_the_others_go_on(launcher, cohort, tmp_path):
