@@ -1,11 +1,10 @@
 """Pages for people: one self-contained HTML file a scan and one for the cohort. Same input, same bytes."""
 
 from neuroxai.report.build import Report, build_report
-from neuroxai.report.context import Beside
-from neuroxai.report.filling import filling_figure
-from neuroxai.report.filters import filter_figures
+from neuroxai.report.inputs import Beside
 from neuroxai.report.page import cohort_page, scan_page
-from neuroxai.report.quality import quality_figure
+from neuroxai.report.plots.filters import filter_figures
+from neuroxai.report.plots.prepared import filling_figure, quality_figure
 from neuroxai.report.values import CohortValues, ScanValues
 
 __all__ = [

@@ -14,14 +14,12 @@ from neuroxai.evaluation import Estimate, RocCurve, classification_metrics, roc_
 from neuroxai.io import check_folder, json_of, read_object, write_json, write_text
 from neuroxai.io import source_of as named_source
 from neuroxai.processes import check_jobs
-from neuroxai.report.cohort import Averages, cell_of, groups_of
-from neuroxai.report.context import Beside, Context
-from neuroxai.report.fingerprints_figure import Fingerprints
+from neuroxai.report.cohort.averages import Averages, Fingerprints, cell_of, groups_of
+from neuroxai.report.cohort.summary import cohort_values, metrics_record
+from neuroxai.report.cohort.truth import Truth, mask_beside, planted_dose
+from neuroxai.report.inputs import Beside, Context
 from neuroxai.report.page import cohort_page, scan_page
-from neuroxai.report.scan import scan_values
-from neuroxai.report.scan_pages import Shown, show_all
-from neuroxai.report.summary import cohort_values, metrics_record
-from neuroxai.report.truth import Truth, mask_beside, planted_dose
+from neuroxai.report.scan.pages import Shown, scan_values, show_all
 from neuroxai.report.values import ScanLink
 
 

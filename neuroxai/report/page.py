@@ -7,11 +7,48 @@ import hashlib
 import math
 from collections.abc import Sequence
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from neuroxai._version import __version__
 from neuroxai.canvas import COLOURS
-from neuroxai.report.method_limits import limits_of
-from neuroxai.report.values import CohortValues, ScanValues
+from neuroxai.report.values import MOST_ROWS, CohortValues, ScanValues, StudyValues
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+# what a family of methods can say, and what it cannot
+_FAMILIES: tuple[tuple[tuple[str, ...], str], ...] = (
+    (
+        ("lrp_", "deep_taylor"),
+        "Layer-wise relevance propagation shares the score out, layer by layer; with rules that keep positive "
+        "contributions alone, maps of different classes, and of networks with shuffled weights, may look alike "
+        "(Sixt 2020): what is common to all scans says little.",
+    ),
+    (
+        ("saliency", "smooth_grad"),
+        "A gradient says where a small change would move the score, not which voxels made it; it shares nothing out.",
+    ),
+    (
+        ("gradient_x_input", "integrated_gradients", "deep_lift"),
+        "The map adds up to the score's difference from a baseline (an empty image, unless the options say otherwise); "
+        "another baseline gives another map.",
+    ),
+    (
+        ("guided_backprop", "guided_grad_cam"),
+        "Guided back-propagation draws edges of the image, largely whatever the network has learnt (Adebayo 2018): "
+        "it is no evidence of what the decision rests on.",
+    ),
+    (
+        ("grad_cam",),
+        "The map is as coarse as the layer it is taken from, and interpolated: it names neighbourhoods, not voxels.",
+    ),
+    (
+        ("occlusion", "region_occlusion"),
+        "Hiding a part shows what the score loses with it alone: parts that stand in for each other seem unimportant, "
+        "and a scan with a hole is like none that the network was trained on.",
+    ),
+)
 
 
 def scan_page(values: ScanValues) -> str:
@@ -28,6 +65,12 @@ def scan_page(values: ScanValues) -> str:
 def cohort_page(values: CohortValues) -> str:
     """Return the self-contained HTML page of a cohort."""
     return _rendered("cohort.html", values, ["table.js"])
+
+
+def study_page(values: StudyValues) -> str:
+    """Return the self-contained HTML page of a study."""
+    template = _environment().get_template("study.html")
+    return str(template.render(page=values, version=__version__, cell=cell, rows=rows, most=MOST_ROWS))
 
 
 def _rendered(template: str, values: Any, scripts: Sequence[str], **more: Any) -> str:
@@ -84,3 +127,25 @@ def _environment() -> Any:
     )
     environment.filters.update(number=number, percent=percent, data_uri=data_uri)
     return environment
+
+
+def rows(frame: pd.DataFrame) -> list[list[str]]:
+    """Return a table's first rows as text."""
+    return [[cell(value) for value in row] for row in frame.head(MOST_ROWS).itertuples(index=False, name=None)]
+
+
+def cell(value: Any) -> str:
+    """Write a cell for people."""
+    if value is None or value != value:
+        return "n/a"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() and abs(value) < 1e6 else number(value, 4)
+    return str(value)
+
+
+def limits_of(method: str) -> str:
+    """Return the limits of a method by its name; empty for an unknown one."""
+    exact = next((text for names, text in _FAMILIES if method in names), "")
+    return exact or next((text for names, text in _FAMILIES if method.startswith(names)), "")

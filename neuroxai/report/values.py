@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from neuroxai.compare.controls import AgainstControls
 from neuroxai.compare.explained import RESEARCH_USE, Failure
@@ -12,6 +12,12 @@ from neuroxai.compare.scores import Region
 from neuroxai.compare.several_models import SeveralModels
 from neuroxai.evaluation import Estimate
 from neuroxai.evaluation.calibration import Bin
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MOST_ROWS = 60
+"""Rows of a study's table that its page shows; the file holds all."""
 
 
 @dataclass(frozen=True)
@@ -244,3 +250,60 @@ class CohortValues:
     highest: Mapping[str, ScanLink] = field(default_factory=dict)
     flagged: Sequence[tuple[ScanLink, str]] = ()
     research_use: str = RESEARCH_USE
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture with its caption."""
+
+    png: bytes
+    caption: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with its title."""
+
+    title: str
+    frame: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class StudyValues:
+    """Everything that the page shows; text in it is escaped.
+
+    Parameters
+    ----------
+    title, paper, about : str
+        Heading, citation, what was asked.
+    answers, doubts : sequence of str
+        What came out, and what would change it.
+    statistics : pandas.DataFrame
+        Columns quantity, group, value, low, high, n, unit, method, p, effect, effect_name, note.
+    published : sequence of dict
+        The paper's: quantity, group, value, low, high, unit, note; ``ours`` is a row of the statistics or None.
+    figures, tables
+        In order.
+    runs : pandas.DataFrame
+        One row a run.
+    failures : sequence of dict
+        Scans that could not be used: run, participant_id, session_id, error.
+    facts : sequence of (str, str)
+        How it was made.
+    """
+
+    title: str
+    paper: str
+    about: str
+    answers: Sequence[str]
+    doubts: Sequence[str]
+    statistics: pd.DataFrame
+    published: Sequence[Mapping[str, Any]]
+    figures: Sequence[Figure]
+    tables: Sequence[Table]
+    runs: pd.DataFrame
+    failures: Sequence[Mapping[str, str]]
+    facts: Sequence[tuple[str, str]]
+    research_use: str = RESEARCH_USE
+    provenance: Sequence[tuple[str, str]] = field(default_factory=list)

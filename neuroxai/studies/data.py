@@ -13,7 +13,7 @@ from neuroxai import io
 from neuroxai.cohort import SplitOptions, check_datalist, find_scans, label_scans, read_cohort, split_cohort
 from neuroxai.errors import InputError
 from neuroxai.io.names import filled_in
-from neuroxai.report.truth import mask_beside
+from neuroxai.report.cohort.truth import mask_beside
 from neuroxai.studies.runs import digest
 from neuroxai.studies.spec import Arm, CohortSource, Split, Study
 

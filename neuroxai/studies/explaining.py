@@ -24,7 +24,7 @@ from neuroxai.cohort import class_groups
 from neuroxai.components import AttributionInferer, FilterInferer
 from neuroxai.errors import InputError
 from neuroxai.evaluation import GroupMeans, localisation_metrics, mask_in_space
-from neuroxai.report.cohort import cell
+from neuroxai.report.cohort.averages import cell
 from neuroxai.space import Space, Volume
 from neuroxai.statistics import lesion_coverage, lesion_relevance
 from neuroxai.studies.data import truth_file

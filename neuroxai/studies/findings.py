@@ -71,7 +71,7 @@ class Picture:
     caption : str
         Says what is seen, units included; also the text for those who cannot see it.
     draw : callable
-        Takes nothing and returns a ``matplotlib.figure.Figure``; of `neuroxai.report.study_figures`.
+        Takes nothing and returns a ``matplotlib.figure.Figure``; of `neuroxai.report.plots.charts`.
     """
 
     name: str

@@ -8,7 +8,8 @@ from typing import Any
 
 from neuroxai import io
 from neuroxai.errors import InputError
-from neuroxai.report.study_page import Figure, StudyValues, Table, study_page
+from neuroxai.report.page import study_page
+from neuroxai.report.values import Figure, StudyValues, Table
 from neuroxai.studies import analyses
 from neuroxai.studies.findings import Findings
 from neuroxai.studies.results import Results, open_results

@@ -24,7 +24,7 @@ from sklearn.preprocessing import StandardScaler
 
 from neuroxai.cohort import read_cohort
 from neuroxai.io import read_volume
-from neuroxai.report.truth import mask_beside
+from neuroxai.report.cohort.truth import mask_beside
 
 
 def auc(features: NDArray[np.float32], label: NDArray[np.int_], twin: NDArray[np.str_]) -> tuple[float, float, float]:

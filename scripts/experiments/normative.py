@@ -35,7 +35,7 @@ from neuroxai.components.facts import atlas_of
 from neuroxai.errors import InputError, LeakageError
 from neuroxai.evaluation import mask_in_space
 from neuroxai.io import atomic, read_labels, write_tsv
-from neuroxai.report.truth import mask_beside
+from neuroxai.report.cohort.truth import mask_beside
 from neuroxai.space import Space
 from neuroxai.statistics import Reference, mean_interval, wilson
 from neuroxai.statistics.design import SCALES, Scale

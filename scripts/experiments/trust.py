@@ -28,7 +28,7 @@ from neuroxai.components import open_bundle, open_part
 from neuroxai.errors import InputError
 from neuroxai.evaluation import KnownTruth, Trust, mask_in_space, measure_trust
 from neuroxai.io import read_labels, write_tsv
-from neuroxai.report.truth import mask_beside
+from neuroxai.report.cohort.truth import mask_beside
 from neuroxai.space import Space
 
 MAGNITUDE = "_magnitude"

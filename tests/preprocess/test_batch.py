@@ -17,7 +17,7 @@ from neuroxai import io
 from neuroxai.errors import InputError
 from neuroxai.preprocess import PrepareOptions, find_sources, prepare_cohort, records
 from neuroxai.report import filling_figure
-from neuroxai.report.person import flags_of, person_facts
+from neuroxai.report.inputs import flags_of, person_facts
 from neuroxai.space import Volume
 
 QUICK = PrepareOptions(arm="none", spacing=4.0, bias_correction=False)

@@ -17,8 +17,8 @@ from neuroxai import io
 from neuroxai.atlas import Atlas
 from neuroxai.errors import InputError, LeakageError
 from neuroxai.report import Beside, build_report
-from neuroxai.report.method_limits import limits_of
-from neuroxai.report.viewer import MOST_VOXELS, Regions, viewer_data
+from neuroxai.report.page import limits_of
+from neuroxai.report.scan.viewer import MOST_VOXELS, Regions, viewer_data
 from neuroxai.space import Space, Volume
 
 

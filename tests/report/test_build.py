@@ -11,11 +11,14 @@ import numpy as np
 import pytest
 
 from helpers.pages import without_own_scripts
+from neuroxai.compare import figures
 from neuroxai.errors import InputError, SpaceError
 from neuroxai.evaluation import classification_metrics
 from neuroxai.io import read_volume, write_volume
-from neuroxai.report import build_report, figures, scan_pages
+from neuroxai.report import build_report
 from neuroxai.report.page import number
+from neuroxai.report.plots import maps
+from neuroxai.report.scan import pages as scan_pages
 from neuroxai.space import Space, Volume
 
 NETWORK = "_space-network_desc-lrpAlphaBeta_heatmap.nii.gz"
@@ -25,9 +28,9 @@ NETWORK = "_space-network_desc-lrpAlphaBeta_heatmap.nii.gz"
 def pictures(request, monkeypatch):
     """Draw only where a test asks for it: pictures have tests of their own."""
     if "drawn" not in request.fixturenames:
-        monkeypatch.setattr(figures, "mosaic", lambda *_, **__: b"mosaic")
+        monkeypatch.setattr(maps, "mosaic", lambda *_, **__: b"mosaic")
         monkeypatch.setattr(figures, "region_bars", lambda *_, **__: b"bars")
-        monkeypatch.setattr(figures, "roc_figure", lambda *_, **__: b"roc")
+        monkeypatch.setattr(maps, "roc_figure", lambda *_, **__: b"roc")
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from neuroxai import attribution, io
 from neuroxai.cohort import class_groups
 from neuroxai.errors import InputError
 from neuroxai.evaluation import randomisation_test
-from neuroxai.report.study_figures import curves
+from neuroxai.report.plots.charts import curves
 from neuroxai.statistics import mean_interval
 from neuroxai.studies.analyses.shared import known_options, metric_findings, number, runs_doubt
 from neuroxai.studies.findings import Finding, Findings, Picture

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from neuroxai.errors import InputError
-from neuroxai.report.study_figures import bars, maps, matrix, scatter
+from neuroxai.report.plots.charts import bars, maps, matrix, scatter
 from neuroxai.space import Volume
 from neuroxai.statistics import correlation, gain, group_gain, most_different, overlaps, top_regions
 from neuroxai.statistics.regions import gain_is_known

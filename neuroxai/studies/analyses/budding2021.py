@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from neuroxai.errors import InputError, one_of
-from neuroxai.report import study_figures as draw
-from neuroxai.report.study_figures_eitel2019 import interval_panels
+from neuroxai.report.plots import charts as draw
+from neuroxai.report.plots.charts import interval_panels
 from neuroxai.statistics import false_discovery, mean_interval, paired_difference
 from neuroxai.studies.analyses.shared import known_options, metric_findings, number, runs_doubt
 from neuroxai.studies.findings import Finding, Findings, Picture

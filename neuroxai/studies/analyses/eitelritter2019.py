@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from neuroxai.errors import InputError, one_of
-from neuroxai.report.study_figures import bars, matrix
+from neuroxai.report.plots.charts import bars, matrix
 from neuroxai.statistics import group_gain, l2_distances, overlaps
 from neuroxai.statistics.intervals import critical_value
 from neuroxai.studies.analyses.shared import RegionTables, known_options, metric_findings, number, runs_doubt

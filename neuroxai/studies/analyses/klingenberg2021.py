@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import combinations
 
 from neuroxai.errors import InputError
-from neuroxai.report.study_figures import curves, intervals, strips
+from neuroxai.report.plots.charts import curves, intervals, strips
 from neuroxai.studies.analyses.shared import compare, mean_roc, metric_findings, runs_doubt
 from neuroxai.studies.findings import Finding, Findings, Picture
 from neuroxai.studies.results import Results

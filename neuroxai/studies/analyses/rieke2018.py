@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from neuroxai.errors import InputError
-from neuroxai.report.study_figures import bars, matrix
+from neuroxai.report.plots.charts import bars, matrix
 from neuroxai.statistics import bootstrap
 from neuroxai.studies.analyses.shared import known_options, metric_findings, number, runs_doubt
 from neuroxai.studies.findings import Finding, Findings, Picture

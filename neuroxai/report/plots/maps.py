@@ -11,7 +11,7 @@ from neuroxai.canvas import CONTROLS, blend, figure_of, grey_of, plain
 from neuroxai.errors import SpaceError
 from neuroxai.evaluation import RocCurve
 from neuroxai.evaluation.calibration import Bin
-from neuroxai.report import slices
+from neuroxai.report.plots import slices
 from neuroxai.space import Volume
 
 FEWEST_DRAWN = 5  # scans in a bin of the calibration figure

@@ -1,24 +1,25 @@
-"""One scan: read its files, draw it, fill its page's values."""
+"""Pages of scans: read a scan's files, draw it, fill its page, in this process or in several."""
 
 from __future__ import annotations
 
 import json
 import math
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from neuroxai.compare import figures
 from neuroxai.compare.explained import Failure, Item
-from neuroxai.compare.figures import region_bars
 from neuroxai.compare.scores import Region, read_regions
 from neuroxai.errors import InputError, SpaceError
 from neuroxai.evaluation import outside_share
-from neuroxai.io import read_object, read_volume
-from neuroxai.report import figures
-from neuroxai.report.cohort import top_regions
-from neuroxai.report.context import Context
-from neuroxai.report.strength import strength
+from neuroxai.io import read_object, read_volume, write_text
+from neuroxai.processes import Bound, settled_jobs
+from neuroxai.report.inputs import Context, strength
+from neuroxai.report.page import scan_page
+from neuroxai.report.plots import maps
 from neuroxai.report.values import ScanValues
 from neuroxai.space import Volume
 
@@ -71,13 +72,13 @@ def scan_values(
         target=target,
         score=item.score,
         start=str(sidecar.get("start") or "logit"),
-        mosaic=figures.mosaic(shown, under, strong.limit),
-        stretched=figures.mosaic(shown, under, strong.own) if strong.faint else None,
+        mosaic=maps.mosaic(shown, under, strong.limit),
+        stretched=maps.mosaic(shown, under, strong.own) if strong.faint else None,
         strength=strong,
         mosaic_space=shown.space.describe(),
         limit=strong.limit,
         regions=top_regions(regions),
-        bars=region_bars([r.name for r in largest], {target: [r.sum for r in largest]}, "sum of relevance")
+        bars=figures.region_bars([r.name for r in largest], {target: [r.sum for r in largest]}, "sum of relevance")
         if largest
         else None,
         provenance=[*provenance(sidecar), *(context.listed if context is not None else ())],
@@ -89,6 +90,20 @@ def scan_values(
         **more,
     )
     return values, heatmap, scan, regions
+
+
+def top_regions(regions: Sequence[Region], count: int = 10) -> dict[str, list[Region]]:
+    """Return the regions that speak most for and against the class, by sum, and by density for their size."""
+    if not regions:
+        return {}
+    result = {}
+    for measure in ("sum", "density"):
+        # of densities, small regions lead by noise alone: they are ranked in standard errors
+        rank = "contrast" if measure == "density" else measure
+        ordered = sorted(regions, key=lambda r: (-getattr(r, rank), r.name))
+        result[f"{measure} for"] = [r for r in ordered if getattr(r, measure) > 0][:count]
+        result[f"{measure} against"] = [r for r in reversed(ordered) if getattr(r, measure) < 0][:count]
+    return result
 
 
 def drawn(item: Item, heatmap: Volume, scan: Volume | None) -> tuple[Volume, Volume | None]:
@@ -156,3 +171,80 @@ def command_of(record: Mapping[str, Any]) -> str:
     if isinstance(atlas, Mapping):
         words.append(f"--atlas {atlas.get('name') or atlas.get('file')}")
     return " ".join([*words, "--out OUT"])
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a scan's page leaves for the cohort's.
+
+    Parameters
+    ----------
+    failures : sequence of Failure
+        What the page could not show, or why there is none.
+    heatmap : Volume, optional
+        On the network's grid; None where there is no page.
+    scan : Volume, optional
+        As stored; None where it could not be read.
+    regions : sequence of Region
+    outside : float, optional
+        Share of relevance outside the brain.
+    flags : sequence of str
+        Of its quality.
+    """
+
+    failures: Sequence[Failure]
+    heatmap: Volume | None = None
+    scan: Volume | None = None
+    regions: Sequence[Region] = ()
+    outside: float | None = None
+    flags: Sequence[str] = ()
+
+
+def show(item: Item, source: Path | None, context: Context, folder: Path) -> Shown:
+    """Write one scan's page into a folder."""
+    failures: list[Failure] = []
+    try:
+        values, heatmap, scan, regions = scan_values(item, source, failures, context)
+    except InputError as error:
+        return Shown([*failures, Failure(item.title, str(error))])
+    write_text(folder / item.page, scan_page(values))
+    return Shown(failures, heatmap, scan, regions, values.outside, values.flags or ())
+
+
+def show_all(
+    items: Sequence[Item], sources: Mapping[str, Path | None], context: Context, folder: Path, jobs: int
+) -> Iterator[Shown]:
+    """Write the pages of many scans, and yield what each left, in order.
+
+    Parameters
+    ----------
+    items : sequence of Item
+    sources : mapping of str to path or None
+        The scan of each, by title.
+    context : Context
+        What all pages share.
+    folder : pathlib.Path
+        Where to write.
+    jobs : int
+        Processes; -1 for one per core. With 1 everything happens in this process.
+
+    Raises
+    ------
+    InputError
+        If the system ends one of the processes. Pages that are written stay.
+    """
+    from joblib import Parallel, delayed
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+    # a few at a time, so that finished ones do not pile up in memory before they are asked for
+    jobs = settled_jobs(jobs, len(items))
+    at_once = 1 if jobs == 1 else 2 * jobs
+    try:
+        with Parallel(n_jobs=jobs, batch_size=1, return_as="generator") as work:
+            for start in range(0, len(items), at_once):
+                some = items[start : start + at_once]
+                yield from work(delayed(Bound(show))(item, sources[item.title], context, folder) for item in some)
+    except TerminatedWorkerError:
+        raise InputError(
+            "a process that drew pages was ended by the system, most likely for want of memory; use fewer --jobs"
+        ) from None

@@ -8,8 +8,7 @@ import pytest
 
 from neuroxai.errors import InputError, SpaceError
 from neuroxai.preprocess.qc.flags import Flag
-from neuroxai.report.filling import filling_figure
-from neuroxai.report.quality import quality_figure
+from neuroxai.report.plots.prepared import filling_figure, quality_figure
 from neuroxai.space import Space, Volume
 
 NATIVE = Space((40, 48, 30), np.array([[2.0, 0, 0, -40], [0, 2, 0, -50], [0, 0, 3, -44], [0, 0, 0, 1]]))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from neuroxai.canvas import figure_of
 from neuroxai.errors import InputError, SpaceError
 from neuroxai.io import atomic
-from neuroxai.report import slices
+from neuroxai.report.plots import slices
 from neuroxai.space import Space, Volume
 
 _WIDTH, _GAP, _TEXT = 11.0, 0.2, 0.17

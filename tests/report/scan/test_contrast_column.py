@@ -10,7 +10,7 @@ from neuroxai.atlas.contrast import RegionContrast
 from neuroxai.compare.scores import read_regions
 from neuroxai.components.scores import Scores
 from neuroxai.io import write_tsv
-from neuroxai.report.cohort import top_regions
+from neuroxai.report.scan.pages import top_regions
 from neuroxai.space import mni152
 
 

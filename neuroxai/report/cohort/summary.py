@@ -6,16 +6,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from neuroxai.bands import limit_of
+from neuroxai.compare import figures
 from neuroxai.compare.explained import ExplainFolder, Failure
-from neuroxai.compare.figures import region_bars
 from neuroxai.evaluation import Estimate, RocCurve
 from neuroxai.evaluation.calibration import brier, reliability
 from neuroxai.evaluation.fit import FAR
-from neuroxai.report import figures
-from neuroxai.report.cohort import GROUP_NAMES, Averages
-from neuroxai.report.fingerprints_figure import Fingerprints
+from neuroxai.report.cohort.averages import GROUP_NAMES, Averages, Fingerprints
 from neuroxai.report.page import number
-from neuroxai.report.scan import provenance
+from neuroxai.report.plots import maps
+from neuroxai.report.scan.pages import provenance
 from neuroxai.report.values import CohortValues, GroupMap, RegionMeans, ScanLink
 from neuroxai.space import Volume
 
@@ -52,9 +51,7 @@ def cohort_values(
         GroupMap(
             GROUP_NAMES[g],
             averages.heatmaps.count(g),
-            None
-            if v is None or g in twins
-            else figures.mosaic(v, under, limit, ("axial", "coronal"), count=8, like=like),
+            None if v is None or g in twins else maps.mosaic(v, under, limit, ("axial", "coronal"), count=8, like=like),
             GROUP_NAMES[twins[g]] if g in twins else "",
         )
         for g, v in volumes.items()
@@ -72,7 +69,7 @@ def cohort_values(
     if unfit:
         notes.append(f"Scans that do not fit the network, whose decisions say nothing: {', '.join(unfit)}.")
     curve = reliability(*calibration) if calibration[0] else []
-    points = sum(one.n >= figures.FEWEST_DRAWN for one in curve)
+    points = sum(one.n >= maps.FEWEST_DRAWN for one in curve)
     prints, shown_regions = (None, 0) if fingerprints is None else fingerprints.figure(list(links.values()))
     area = estimates.get("roc_auc")
     label = f"area {number(area.value)}" if area is not None and area.value is not None else "ROC"
@@ -87,7 +84,7 @@ def cohort_values(
         labelled=labelled,
         metrics=estimates,
         confusion=cells,
-        roc=figures.roc_figure(roc, label) if roc is not None else None,
+        roc=maps.roc_figure(roc, label) if roc is not None else None,
         groups=groups,
         limit=limit,
         regions=regions,
@@ -100,7 +97,7 @@ def cohort_values(
         provenance=provenance(folder.record),
         notes=notes,
         reliability=curve,
-        reliability_figure=figures.reliability_figure(curve) if points > 1 else None,
+        reliability_figure=maps.reliability_figure(curve) if points > 1 else None,
         brier=brier(*calibration) if calibration[0] else None,
         fingerprints=prints,
         fingerprint_regions=shown_regions,
@@ -115,7 +112,7 @@ def _bars(regions: Sequence[RegionMeans], groups: Sequence[str]) -> bytes | None
     drawn = [g for g in groups if g in ("patients", "controls", "all")]
     # the measure that the table is in the order of
     lengths = {g: [r.sums[g] for r in regions[:10]] for g in drawn}
-    return region_bars([r.name for r in regions[:10]], lengths, "mean sum of relevance")
+    return figures.region_bars([r.name for r in regions[:10]], lengths, "mean sum of relevance")
 
 
 def outside_brain(links: Sequence[ScanLink]) -> dict[str, Any] | None:

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from neuroxai.compare.scores import Region
-from neuroxai.report.cohort import Averages, gain, groups_of, scaled_scan, top_regions
-from neuroxai.report.truth import Truth, mask_beside, spread
+from neuroxai.report.cohort.averages import Averages, gain, groups_of, scaled_scan
+from neuroxai.report.cohort.truth import Truth, mask_beside, spread
+from neuroxai.report.scan.pages import top_regions
 from neuroxai.space import Space, Volume
 
 SPACE = Space((3, 4, 2), np.diag([4.0, 4, 4, 1]))

@@ -10,11 +10,14 @@ from numpy.typing import NDArray
 from neuroxai.compare.explained import Item
 from neuroxai.compare.scores import Region
 from neuroxai.evaluation import GroupMeans, TableMeans
-from neuroxai.report.values import RegionMeans
+from neuroxai.report.plots.charts import fingerprints
+from neuroxai.report.values import RegionMeans, ScanLink
 from neuroxai.space import Space, Volume
 from neuroxai.statistics import group_gain
 from neuroxai.statistics.regions import ERRORS, gains_are_scores
 
+MOST_REGIONS = 60  # of a cohort's fingerprints
+_FEWEST = 3  # controls from which a spread is taken
 GROUP_NAMES = {
     "patients": "All patients",
     "controls": "All controls",
@@ -115,6 +118,52 @@ class Averages:
         return gains_are_scores(*totals) if known and self.sums.names else ""
 
 
+class Fingerprints:
+    """Region densities of every scan, gathered while scans stream by."""
+
+    def __init__(self) -> None:
+        self._densities: dict[str, Mapping[str, float]] = {}
+
+    def add(self, title: str, regions: Sequence[Region]) -> None:
+        """Add one scan's."""
+        if regions:
+            self._densities[title] = {region.name: region.density for region in regions}
+
+    def highest(self) -> dict[str, str]:
+        """Return for each region the scan in which its density is highest; the first of equal ones."""
+        found: dict[str, tuple[float, str]] = {}
+        for title, densities in self._densities.items():
+            for name, value in densities.items():
+                if name not in found or value > found[name][0]:
+                    found[name] = (value, title)
+        return {name: title for name, (_, title) in found.items()}
+
+    def figure(self, links: Sequence[ScanLink]) -> tuple[bytes | None, int]:
+        """Draw scans (rows: controls, patients, unknown, each by probability) by regions; PNG and number of regions.
+
+        Regions are those that all scans have, the most varied if there are more than `MOST_REGIONS`, in the order of
+        the atlas. None for fewer than three scans.
+        """
+        rows = [link for link in links if link.title in self._densities]
+        if len(rows) < _FEWEST:
+            return None, 0
+        group = {"TN": 0, "FP": 0, "TP": 1, "FN": 1}
+        rows.sort(key=lambda link: (group.get(link.cell, 2), link.probability, link.title))
+        tables = [self._densities[link.title] for link in rows]
+        names = [name for name in tables[0] if all(name in table for table in tables)]
+        values = np.array([[table[name] for name in names] for table in tables])
+        controls = np.array([group.get(link.cell) == 0 for link in rows])
+        base = values[controls] if controls.sum() >= _FEWEST else values
+        spread = base.std(axis=0, ddof=1)
+        usable = spread > 0
+        if not usable.any():
+            return None, 0
+        scores = (values[:, usable] - base.mean(axis=0)[usable]) / spread[usable]
+        kept = np.sort(np.argsort(-scores.var(axis=0), kind="stable")[:MOST_REGIONS])
+        shown = [name for name, use in zip(names, usable, strict=True) if use]
+        return fingerprints(scores[:, kept], [shown[n] for n in kept], [link.cell for link in rows]), len(kept)
+
+
 def scaled_scan(scan: Volume) -> Volume:
     """Scale a scan's values to 0 to 1 (minimum and maximum)."""
     values = scan.data.astype(np.float32)
@@ -133,17 +182,3 @@ def gain(sums: Mapping[str, float | None], error: float = 0.0) -> float | None:
         return None
     ratio = float(group_gain([[patients]], [[controls]])[0])
     return ratio if np.isfinite(ratio) else None
-
-
-def top_regions(regions: Sequence[Region], count: int = 10) -> dict[str, list[Region]]:
-    """Return the regions that speak most for and against the class, by sum, and by density for their size."""
-    if not regions:
-        return {}
-    result = {}
-    for measure in ("sum", "density"):
-        # of densities, small regions lead by noise alone: they are ranked in standard errors
-        rank = "contrast" if measure == "density" else measure
-        ordered = sorted(regions, key=lambda r: (-getattr(r, rank), r.name))
-        result[f"{measure} for"] = [r for r in ordered if getattr(r, measure) > 0][:count]
-        result[f"{measure} against"] = [r for r in reversed(ordered) if getattr(r, measure) < 0][:count]
-    return result

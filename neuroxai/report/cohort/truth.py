@@ -16,7 +16,7 @@ from neuroxai.errors import InputError
 from neuroxai.evaluation import GroupMeans, mask_in_space, positive_density_ratio, relevance_mass
 from neuroxai.io import read_labels, read_tsv
 from neuroxai.io.names import BidsName, without_run
-from neuroxai.report.cohort import Averages
+from neuroxai.report.cohort.averages import Averages
 from neuroxai.space import Space
 
 DEFINITION = (

@@ -10,7 +10,7 @@ from neuroxai.canvas import colour_map
 from neuroxai.compare.figures import region_bars
 from neuroxai.errors import SpaceError
 from neuroxai.evaluation import RocCurve
-from neuroxai.report import figures
+from neuroxai.report.plots import maps
 from neuroxai.space import Space, Volume
 
 AFFINE = np.array([[4.0, 0, 0, -20], [0, 4, 0, -30], [0, 0, 4, -18], [0, 0, 0, 1]])
@@ -41,7 +41,7 @@ def coloured(picture: np.ndarray, sign: int) -> np.ndarray:
 @pytest.mark.parametrize(("x", "side"), [(2, "left"), (8, "right")])
 def test_the_picture_itself_shows_the_blob_on_its_side(orientation, x, side):
     heat, scan = pair((x, 6, 5), orientation=orientation)
-    picture = pixels(figures.mosaic(heat, scan, 1.0, planes=("axial",), count=1))
+    picture = pixels(maps.mosaic(heat, scan, 1.0, planes=("axial",), count=1))
     columns = coloured(picture, 1)
     assert columns.size > 50
     middle = picture.shape[1] / 2
@@ -50,7 +50,7 @@ def test_the_picture_itself_shows_the_blob_on_its_side(orientation, x, side):
 
 def test_for_is_orange_and_against_is_blue():
     for value, sign in ((1.0, 1), (-1.0, -1)):
-        picture = pixels(figures.mosaic(*pair((2, 6, 5), value), 1.0, planes=("axial",), count=1))
+        picture = pixels(maps.mosaic(*pair((2, 6, 5), value), 1.0, planes=("axial",), count=1))
         assert coloured(picture, sign).size > 50
         assert coloured(picture, -sign).size == 0
 
@@ -58,9 +58,9 @@ def test_for_is_orange_and_against_is_blue():
 def test_same_values_same_bytes_whatever_the_users_settings():
     import matplotlib
 
-    first = figures.mosaic(*pair((2, 6, 5)), 1.0)
+    first = maps.mosaic(*pair((2, 6, 5)), 1.0)
     with matplotlib.rc_context({"font.size": 30, "figure.facecolor": "red", "savefig.dpi": 30}):
-        assert figures.mosaic(*pair((2, 6, 5)), 1.0) == first
+        assert maps.mosaic(*pair((2, 6, 5)), 1.0) == first
     assert b"Software" not in first
 
 
@@ -69,7 +69,7 @@ def test_drawing_leaves_no_global_state():
     from matplotlib import _pylab_helpers
 
     before = dict(matplotlib.rcParams)
-    figures.roc_figure(RocCurve([0, 0, 1], [0, 1, 1]), "area 1")
+    maps.roc_figure(RocCurve([0, 0, 1], [0, 1, 1]), "area 1")
     assert dict(matplotlib.rcParams) == before
     assert not _pylab_helpers.Gcf.figs
 
@@ -77,13 +77,13 @@ def test_drawing_leaves_no_global_state():
 def test_other_grids_are_refused_with_both_named():
     heat, scan = pair((2, 6, 5))
     with pytest.raises(SpaceError, match=r"11 x 14 x 12.*12 x 14 x 12"):
-        figures.mosaic(heat, Volume(scan.data[1:], Space((11, 14, 12), AFFINE)), 1.0)
+        maps.mosaic(heat, Volume(scan.data[1:], Space((11, 14, 12), AFFINE)), 1.0)
 
 
 def test_a_heatmap_without_scan_and_one_without_relevance_are_drawn():
     heat, scan = pair((2, 6, 5))
-    assert figures.mosaic(heat, None, 1.0).startswith(b"\x89PNG")
-    assert figures.mosaic(Volume(np.zeros(heat.data.shape), heat.space), scan, 0.0).startswith(b"\x89PNG")
+    assert maps.mosaic(heat, None, 1.0).startswith(b"\x89PNG")
+    assert maps.mosaic(Volume(np.zeros(heat.data.shape), heat.space), scan, 0.0).startswith(b"\x89PNG")
 
 
 def test_limit_is_the_percentile_of_the_absolute_values(rng):

@@ -1,4 +1,4 @@
-"""What every scan's page takes from beside its own files: people, controls, calibration, other models, atlas."""
+"""What every scan's page takes from beside its own files: people, scale, controls, calibration, other models, atlas."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from neuroxai.atlas import Atlas, get
+from neuroxai.bands import limit_of
 from neuroxai.cohort.tables import People
 from neuroxai.compare.controls import Controls, trained_alone
 from neuroxai.compare.explained import ExplainFolder, Item, text_of
@@ -16,14 +20,14 @@ from neuroxai.compare.several_models import Models
 from neuroxai.errors import InputError, LeakageError
 from neuroxai.evaluation.calibration import Calibration
 from neuroxai.evaluation.held_out import HeldOut, measure_held_out, read_held_out, sentence
-from neuroxai.io import read_tsv
-from neuroxai.io.scales import Scale
-from neuroxai.preprocess.records import record_of
-from neuroxai.report.person import flags_of, person_facts, read_people, row_of
-from neuroxai.report.strength import common_scale
+from neuroxai.io import read_json, read_tsv, read_volume
+from neuroxai.io.scales import Scale, common_limit, read_scale, scale_of
+from neuroxai.preprocess.records import how, record_of
+from neuroxai.report.scan.viewer import Regions, viewer_data
 from neuroxai.report.values import Calibrated, Strength
-from neuroxai.report.viewer import Regions, viewer_data
 from neuroxai.space import Volume
+
+_COLUMNS = {"age": "Age", "sex": "Sex", "diagnosis": "Diagnosis in the table", "group": "Group in the table"}
 
 
 @dataclass(frozen=True)
@@ -179,3 +183,79 @@ def atlas_of_record(record: Mapping[str, Any]) -> Atlas | None:
         return get(name)
     except InputError:
         return None
+
+
+def read_people(table: Path | None) -> People | None:
+    """Read participants.tsv; None where there is no table.
+
+    Raises
+    ------
+    InputError
+        If the table is there and cannot be read.
+    """
+    return None if table is None or not table.is_file() else People(table, merge=True)
+
+
+def row_of(people: People | None, item: Item) -> Mapping[str, Any]:
+    """Return a scan's row, as cohorts are read (`neuroxai.cohort.tables`); an empty one where there is none."""
+    found = "" if people is None else people.row_of(item.participant_id, item.session_id or None)
+    return {} if isinstance(found, str) else found[1]
+
+
+def person_facts(row: Mapping[str, Any], scan: Volume | None, record: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return label and value of what is known: age, sex, group; the scan's grid; how it was prepared."""
+    facts = [(label, text) for key, label in _COLUMNS.items() if (text := text_of(row.get(key)))]
+    if scan is not None:
+        facts.append(("Scan's grid", scan.space.describe()))
+    if prepared := how(record):
+        facts.append(("Prepared", prepared))
+    return facts
+
+
+def flags_of(record: Mapping[str, Any]) -> Sequence[str] | None:
+    """Return the quality flags of a prepared scan; None where it was not prepared by `neuroxai prepare`."""
+    if "Flags" not in record:
+        return None
+    flags = record["Flags"]
+    return [str(flag) for flag in flags] if isinstance(flags, list) else [str(flags)] if flags else []
+
+
+def common_scale(folder: ExplainFolder, broken: Mapping[str, str]) -> Scale | None:
+    """Return the scale of a folder's heatmaps: the one that its record notes, else that of the maps themselves."""
+    noted = read_scale(folder.record)
+    if noted is not None:
+        return noted
+    return scale_of(
+        (*_strength_of(item), (item.true or item.predicted) == folder.patients)
+        for item in folder.items
+        if item.title not in broken
+    )
+
+
+def strength(relevance: NDArray[np.float32], scale: Scale | None) -> Strength:
+    """Place one heatmap, on the network's grid, among those of a scale."""
+    own, total = limit_of(relevance), float(np.abs(relevance).sum(dtype=np.float64))
+    limit = common_limit(scale, own)
+    if scale is None or scale.limit < limit:  # explained after the others
+        return Strength(total, own, own, "this scan's own")
+    whose = f"that of the {scale.scans} scans explained together" if scale.scans > 1 else "this scan's own"
+    if scale.source == "bundle":
+        whose = f"the bundle's, kept from {scale.scans} scans"
+    middle = float(np.median(scale.patients)) if scale.patients else None
+    alone = scale.source != "bundle" and scale.scans == 1
+    share = None if alone else scale.weaker_than(total)
+    return Strength(total, own, limit, whose, share, len(scale.patients), middle)
+
+
+def _strength_of(item: Item) -> tuple[float, float]:
+    """Return limit and total of a heatmap, from its sidecar where that notes them."""
+    try:
+        sidecar = read_json(item.sidecar)
+        return float(sidecar["relevance_limit"]), float(sidecar["relevance_absolute"])
+    except (InputError, KeyError, TypeError, ValueError):
+        pass
+    try:
+        data = read_volume(item.heatmap).data
+    except InputError:
+        return 0.0, 0.0
+    return limit_of(data), float(np.abs(data).sum(dtype=np.float64))
