@@ -1,4 +1,4 @@
-"""What all methods here share: captum's way of being called, and an evaluation-mode copy of the model.
+"""What all methods here share: captum's way of being called, an evaluation-mode copy of the model, checks of options.
 
 The copy shares the parameters but has its own hooks and training flags, so that nothing reaches the model, BatchNorm's
 running statistics never move, and one instance serves many threads.
@@ -6,17 +6,23 @@ running statistics never move, and one instance serves many threads.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import captum.attr
+import torch
 from torch import Tensor, nn
 
 from neuroxai.attribution.recorded import Recorded
+from neuroxai.checks import Check
 from neuroxai.errors import InputError, NeuroxaiError
 from neuroxai.graph.checks import exported, out_of_memory
 from neuroxai.graph.eval_copy import eval_copy
 from neuroxai.lrp.given import Given, Records
+
+Baselines = float | Tensor | tuple[float | Tensor, ...]
+MOST = 100_000  # passes of a network for one scan: days
 
 
 class Method(captum.attr.Attribution):  # type: ignore[misc]  # captum is untyped
@@ -66,3 +72,56 @@ def run_network(network: Callable[..., Any], args: Sequence[Any]) -> Any:
             raise
         shapes = ", ".join(str(tuple(x.shape)) for x in args if isinstance(x, Tensor))
         raise InputError(f"the network cannot take an input of shape {shapes}: {error}{exported(network)}") from error
+
+
+def check_option(name: str, value: object, check: Check) -> None:
+    """Refuse an option's value that is not what `neuroxai.checks` says.
+
+    Raises
+    ------
+    InputError
+        Naming the option.
+    """
+    fits, expected = check
+    if not fits(value):
+        raise InputError(f"{name} is {value!r}; {expected} is expected")
+
+
+def check_baselines(baselines: object) -> None:
+    """Refuse baselines that are neither finite numbers nor finite images.
+
+    Raises
+    ------
+    InputError
+        Saying what is expected.
+    """
+    expected = "a finite number or one image as a torch.Tensor (channels, *spatial) is expected"
+    for one in baselines if isinstance(baselines, tuple) else (baselines,):
+        if isinstance(one, Tensor):
+            if not bool(torch.isfinite(one).all()):
+                raise InputError(f"baselines of shape {tuple(one.shape)} hold NaN or infinite values; {expected}")
+        elif not isinstance(one, int | float) or isinstance(one, bool) or not math.isfinite(one):
+            raise InputError(f"baselines are {one!r}; {expected}")
+
+
+def baselines_for(inputs: Sequence[Tensor], baselines: Baselines) -> tuple[Tensor, ...]:
+    """Return the baseline of each input of a batch, shaped like it.
+
+    Raises
+    ------
+    InputError
+        If an image does not have the inputs' channels and grid.
+    """
+    each = baselines if isinstance(baselines, tuple) else (baselines,) * len(inputs)
+    if len(each) != len(inputs):
+        raise InputError(f"baselines are {len(each)} for {len(inputs)} inputs; one per input is expected")
+    for x, one in zip(inputs, each, strict=True):
+        if isinstance(one, Tensor) and one.shape != x.shape[1:]:
+            raise InputError(
+                f"baselines have shape {tuple(one.shape)}; the inputs' channels and grid {tuple(x.shape[1:])} are "
+                "expected"
+            )
+    return tuple(
+        one.detach().to(x).expand_as(x).clone() if isinstance(one, Tensor) else torch.full_like(x.detach(), float(one))
+        for x, one in zip(inputs, each, strict=True)
+    )

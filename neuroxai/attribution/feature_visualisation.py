@@ -10,10 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from neuroxai.attribution.options import nonnegative_number, positive_integer
+from neuroxai.attribution.base import check_option
+from neuroxai.checks import number, whole
 from neuroxai.errors import InputError, one_of
 from neuroxai.graph.checks import out_of_memory
 from neuroxai.graph.eval_copy import eval_copy, warn_if_training
+from neuroxai.lrp.given import with_gradients
 from neuroxai.lrp.starts import neuron_index
 
 _START = 0.01  # standard deviation of the noise that the image starts from
@@ -96,12 +98,11 @@ def visualise(
     Erhan et al. (2009), technical report 1341, University of Montreal.
     Eitel, Melkonyan, Ritter (2022), arXiv:2203.13120.
     """
-    for name, number in [("learning_rate", learning_rate), ("weight_decay", weight_decay), ("blur", blur)]:
-        nonnegative_number(name, number)
-    nonnegative_number("total_variation", total_variation)
-    for name, count, least in [("steps", steps, 1), ("blur_every", blur_every, 1), ("jitter", jitter, 0)]:
-        positive_integer(name, count, least)
-    positive_integer("seed", seed, 0)
+    rates = {"learning_rate": learning_rate, "weight_decay": weight_decay, "total_variation": total_variation}
+    for name, rate in (rates | {"blur": blur}).items():
+        check_option(name, rate, number(0))
+    for name, count in {"steps": steps, "blur_every": blur_every, "jitter": jitter, "seed": seed}.items():
+        check_option(name, count, whole(0 if name in ("jitter", "seed") else 1))
     if bounds is not None and not (len(bounds) == 2 and bounds[0] < bounds[1]):
         raise InputError(f"bounds are {bounds!r}; (smallest, largest) is wanted")
     warn_if_training(model)
@@ -110,7 +111,7 @@ def visualise(
     if like.dtype not in (torch.float32, torch.float64):
         raise InputError(f"the model is {like.dtype}; float32 or float64 is wanted: model.float()")
     generator = torch.Generator().manual_seed(seed)
-    with torch.inference_mode(False), torch.enable_grad(), torch.autocast(like.device.type, enabled=False):
+    with with_gradients(like.device):
         image = _first(in_shape, start, generator).to(like).requires_grad_(True)
         ascent = torch.optim.Adam([image], lr=learning_rate, weight_decay=weight_decay)
         for step in range(steps):

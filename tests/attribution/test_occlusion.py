@@ -145,7 +145,7 @@ def test_fewer_axes(axes):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"patch": 0}, "patch is 0; a positive integer"),
+        ({"patch": 0}, "patch is 0; a whole number, 1 or more is expected"),
         ({"patch": 2.5}, "patch is 2.5"),
         ({"patch": (2, 0, 2)}, "each number of patch is 0"),
         ({"stride": True}, "stride is True"),

@@ -102,5 +102,5 @@ def test_a_batch_whose_scans_depend_on_each_other_is_refused():
             assert len(x) == 2, "two scans"
             return self.body(x - x.mean(0))
 
-    with pytest.raises(UnsupportedLayerError, match="only batches such as the 2 scans given, and the scores of one"):
+    with pytest.raises(UnsupportedLayerError, match="batches such as the 2 scans given alone, and the scores of one"):
         attribution.create("occlusion", Company().eval(), patch=4).attribute(scans(2), 1)

@@ -82,5 +82,5 @@ def test_one_noisy_copy_at_a_time():
 
 @pytest.mark.parametrize(("method", "option"), [("smooth_grad", "nt_samples"), ("integrated_gradients", "n_steps")])
 def test_passes_without_end_are_refused(method, option):
-    with pytest.raises(InputError, match=f"{option} is 100001; at most 100000 is expected"):
+    with pytest.raises(InputError, match=f"{option} is 100001; a whole number from 1 to 100000 is expected"):
         attribution.create(method, network(), **{option: 100_001})

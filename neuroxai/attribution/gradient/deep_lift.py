@@ -10,9 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from neuroxai.attribution.base import Method
+from neuroxai.attribution.base import Baselines, Method, baselines_for, check_baselines
 from neuroxai.attribution.gradient.gradients import Found, GradientMethod, missed
-from neuroxai.attribution.options import Baselines, baselines_for, check_baselines
 from neuroxai.attribution.recorded import Recorded
 from neuroxai.errors import UnsupportedLayerError
 from neuroxai.graph.checks import check_scores

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,16 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
-from neuroxai.attribution.base import Method, Scores
-from neuroxai.attribution.options import (
-    MOST,
-    Baselines,
-    baselines_for,
-    check_baselines,
-    nonnegative_number,
-    positive_integer,
-)
+from neuroxai.attribution.base import MOST, Baselines, Method, Scores, baselines_for, check_baselines, check_option
 from neuroxai.attribution.recorded import Recorded
+from neuroxai.checks import number, whole
 from neuroxai.errors import InputError
 from neuroxai.graph.checks import out_of_memory
 from neuroxai.graph.eval_copy import eval_copy
@@ -58,11 +51,13 @@ class GradientMethod(Method):
         Takes this method, an evaluation-mode copy of the model and the inputs, and returns what it finds.
     complete : bool
         Whether attributions add up to the score's difference from a baseline.
+    absolute : bool
+        Return their sizes only.
     """
 
-    def __init__(self, model: nn.Module, run: Run, complete: bool = False) -> None:
+    def __init__(self, model: nn.Module, run: Run, complete: bool = False, absolute: bool = False) -> None:
         super().__init__(model)
-        self._run, self._complete = run, complete
+        self._run, self._complete, self._absolute = run, complete, absolute
 
     @captum_call
     def attribute(
@@ -105,7 +100,7 @@ class GradientMethod(Method):
         given = Given.of(self.model, inputs, additional_forward_args, target)
         with with_gradients(given.device):
             found = self._run(self, eval_copy(self.model), given.own())
-        formatted = given.formatted(found.attributions)
+        formatted = given.formatted([one.abs() for one in found.attributions] if self._absolute else found.attributions)
         worst = missed(found)
         if worst:
             warnings.warn(
@@ -164,18 +159,13 @@ def summed_gradients(
     return total
 
 
-def sized(found: Sequence[Tensor], absolute: bool) -> tuple[Tensor, ...]:
-    """Return attributions, or their sizes."""
-    return tuple(one.abs() for one in found) if absolute else tuple(found)
-
-
 def saliency(model: nn.Module, *, absolute: bool = True) -> GradientMethod:
     """Gradient of the class score (Simonyan 2014); `absolute`: its size only."""
 
     def run(method: Method, copy: nn.Module, given: Given) -> Found:
-        return Found(sized(plain_gradients(method, copy, given), absolute))
+        return Found(plain_gradients(method, copy, given))
 
-    return GradientMethod(model, run)
+    return GradientMethod(model, run, absolute=absolute)
 
 
 def gradient_x_input(model: nn.Module) -> GradientMethod:
@@ -216,9 +206,9 @@ def smooth_grad(
     InputError
         If an option's value does not fit.
     """
-    positive_integer("nt_samples", nt_samples, most=MOST)
-    nonnegative_number("stdevs", stdevs)
-    positive_integer("seed", seed, least=0)
+    check_option("nt_samples", nt_samples, whole(1, MOST))
+    check_option("stdevs", stdevs, number(0))
+    check_option("seed", seed, whole(0))
 
     def run(method: Method, copy: nn.Module, given: Given) -> Found:
         generator = torch.Generator().manual_seed(seed)
@@ -229,10 +219,9 @@ def smooth_grad(
             return x.detach() + level.view(-1, *[1] * (x.ndim - 1)) * noise
 
         points = ((1.0, map(noisy, given.inputs, levels)) for _ in range(nt_samples))
-        total = summed_gradients(method, copy, given, points)
-        return Found(sized([one / nt_samples for one in total], absolute))
+        return Found(tuple(one / nt_samples for one in summed_gradients(method, copy, given, points)))
 
-    return GradientMethod(model, run)
+    return GradientMethod(model, run, absolute=absolute)
 
 
 def integrated_gradients(model: nn.Module, *, n_steps: int = 50, baselines: Baselines = 0.0) -> GradientMethod:
@@ -251,9 +240,9 @@ def integrated_gradients(model: nn.Module, *, n_steps: int = 50, baselines: Base
     Raises
     ------
     InputError
-        If `n_steps` is not a positive integer or `baselines` not a finite number or image.
+        If `n_steps` is not a whole number above 0 or `baselines` not a finite number or image.
     """
-    positive_integer("n_steps", n_steps, most=MOST)
+    check_option("n_steps", n_steps, whole(1, MOST))
     check_baselines(baselines)
 
     def run(method: Method, copy: nn.Module, given: Given) -> Found:
@@ -287,9 +276,9 @@ def guided_backprop(model: nn.Module, *, absolute: bool = False) -> GradientMeth
         network = method.recorded(given)
         replaced = {node: rule for node in network.calls if (rule := _positive(network, node)) is not None}
         _, kept = network.run(*given.tensors, replaced=replaced, check=True)
-        return Found(sized(given.gradients(kept[network.record.result]), absolute))
+        return Found(given.gradients(kept[network.record.result]))
 
-    return GradientMethod(model, run)
+    return GradientMethod(model, run, absolute=absolute)
 
 
 def _positive(network: Recorded, node: fx.Node) -> Callable[..., Any] | None:

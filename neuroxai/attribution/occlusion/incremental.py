@@ -30,28 +30,14 @@ _VOXELWISE = {"activation", "same", "cast", "sum", "product"}
 
 
 @dataclass(frozen=True)
-class Local:
-    """An operation whose output at a voxel depends on a window of its input, or on that voxel alone.
-
-    Attributes
-    ----------
-    node : torch.fx.Node
-        The operation.
-    reads : tuple of torch.fx.Node
-        The changing values that it reads.
-    call : callable
-        Takes these values, or windows of them with their padding, and returns its own.
-    window : Window or None
-        The geometry of a convolution or pooling; None for an operation that treats each voxel on its own.
-    whole : dict
-        By each value that it reads: the unchanged input's whole map (channels, *grid), padded where a window slides.
-        Empty where one map is read voxel by voxel, for then no window is cut.
-    """
+class _Local:
+    """An operation whose output at a voxel depends on a window of its input, or on that voxel alone."""
 
     node: fx.Node
-    reads: tuple[fx.Node, ...]
-    call: Callable[..., Tensor]
-    window: Window | None
+    reads: tuple[fx.Node, ...]  # the changing values that it reads
+    call: Callable[..., Tensor]  # takes these values, or windows of them with their padding
+    window: Window | None  # of a convolution or pooling; None where each voxel is treated on its own
+    # unchanged maps (channels, *grid), padded where a window slides; none of one that is read voxel by voxel
     whole: dict[fx.Node, Tensor]
 
     def boxes(self, places: Places, limit: Sequence[int]) -> Boxes:
@@ -79,23 +65,13 @@ class Local:
 
 
 @dataclass(frozen=True)
-class Head:
-    """A linear layer that reads a whole map, flattened: only the columns of its weight that a box meets matter.
-
-    Attributes
-    ----------
-    node : torch.fx.Node
-        The linear layer.
-    weight, bias : torch.Tensor or None
-        Of it; the weight is (outputs, channels * grid).
-    output : torch.Tensor
-        What it puts out for the unchanged input, (1, outputs).
-    """
+class _Head:
+    """A linear layer that reads a whole map, flattened: only the columns of its weight that a box meets matter."""
 
     node: fx.Node
-    weight: Tensor
+    weight: Tensor  # (outputs, channels * grid)
     bias: Tensor | None
-    output: Tensor
+    output: Tensor  # for the unchanged input, (1, outputs)
 
     def weights(self, size: Sequence[int], channels: int) -> int:
         """Return how many weights one item's box meets."""
@@ -135,10 +111,10 @@ class Incremental(Executor):
         super().__init__(record, keep=(result, record.result))
         self.source, self._record, self._result = record.inputs[place], record, result
         self._needed, self._dims = set(network.calls), inputs[place].ndim
-        self._local: list[Local] = []  # in the order they run
+        self._local: list[_Local] = []  # in the order they run
         self._rest: dict[fx.Node, Callable[..., Any]] = {}  # all others that depend on the input, in that order
         self._maps: dict[fx.Node, Tensor] = {}  # whole maps (channels, *grid) that the rest reads
-        self._heads: dict[fx.Node, Head] = {}  # by the map that it reads
+        self._heads: dict[fx.Node, _Head] = {}  # by the map that it reads
         self._static: dict[fx.Node, Any] = {}  # what does not depend on the input
         self._grids: dict[fx.Node, tuple[int, ...]] = {}  # (channels, *grid) of each local value
         self._costs: dict[fx.Node, int] = {}  # multiplications of each operation for the whole input
@@ -242,7 +218,7 @@ class Incremental(Executor):
                 self._grids[n] = tuple(value.shape[1:])
         return value
 
-    def _step(self, node: fx.Node, maps: dict[fx.Node, Tensor], value: Any) -> Local | None:
+    def _step(self, node: fx.Node, maps: dict[fx.Node, Tensor], value: Any) -> _Local | None:
         """Return an operation as a local one; None for any other."""
         reads = tuple(source for source in node.all_input_nodes if source not in self._static)
         if len(maps) < len(reads) or not isinstance(value, Tensor) or value.ndim != self._dims:
@@ -251,7 +227,7 @@ class Incremental(Executor):
         slide = None if window is None or len(reads) > 1 else self._sliding(node, window, reads[0])
         if slide is not None and window is not None:
             padded = {source: _padded(map_, window, value.shape[2:]) for source, map_ in maps.items()}
-            return Local(node, reads, slide, window, padded)
+            return _Local(node, reads, slide, window, padded)
         if not self._voxelwise(node, value, maps):
             return None
         call, static = call_of(self._record, node), self._static
@@ -261,7 +237,7 @@ class Incremental(Executor):
             out: Tensor = call(*(of[source] if source in of else static[source] for source in node.all_input_nodes))
             return out
 
-        return Local(node, reads, changing, None, maps if len(reads) > 1 else {})
+        return _Local(node, reads, changing, None, maps if len(reads) > 1 else {})
 
     def _sliding(self, node: fx.Node, window: Window, source: fx.Node) -> Callable[[Tensor], Tensor] | None:
         """Return a convolution, pooling or padding as a function of its padded input."""
@@ -304,7 +280,7 @@ class Incremental(Executor):
         map_ = self._maps.get(at)
         if map_ is None or weight is None or not between or len(at.users) > 1 or map_.numel() != weight.shape[1]:
             return
-        self._heads[at] = Head(node, weight, bias, value)
+        self._heads[at] = _Head(node, weight, bias, value)
         self._rest = {other: call for other, call in self._rest.items() if other not in (node, *between)}
 
     def _work(self, node: fx.Node) -> int:

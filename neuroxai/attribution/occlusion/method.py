@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from typing import Any, Literal, Protocol
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from neuroxai.attribution.base import Method, Scores
+from neuroxai.attribution.base import Method, Scores, check_option
 from neuroxai.attribution.occlusion.boxes import Boxes, windows
 from neuroxai.attribution.occlusion.incremental import Incremental, Places
-from neuroxai.attribution.options import positive_integer
 from neuroxai.attribution.recorded import Recorded
+from neuroxai.checks import FLAG, whole
 from neuroxai.errors import InputError, UnsupportedLayerError, one_of
 from neuroxai.graph.eval_copy import eval_copy
 from neuroxai.lrp.given import Given, Inputs, Target, captum_call, class_scores, probabilities, without_gradients
@@ -32,22 +32,24 @@ _WORTH_IT = 0.6  # share of the network's operations above which whole inputs ar
 _NUMBERS = 2**22  # held at once by default, about: 16 MiB in float32
 
 
-class Parts(Protocol):
-    """Parts of the input that are occluded one at a time."""
+@dataclass(frozen=True)
+class Parts:
+    """Parts of the input that are occluded one at a time, with their bounding boxes, (parts, axes)."""
 
-    @property
-    def low(self) -> Tensor:
-        """First voxel of each part's bounding box, (parts, axes)."""
-
-    @property
-    def high(self) -> Tensor:
-        """One past its last voxel, (parts, axes)."""
+    low: Tensor
+    high: Tensor
 
     def mask(self, which: Tensor, start: Tensor, size: Sequence[int]) -> Tensor:
         """Return which voxels of windows belong to the parts `which`, (parts, 1, *size)."""
+        raise NotImplementedError
 
     def holding(self, voxels: Tensor) -> Tensor:
         """Return which parts hold any of some voxels (*grid), (parts,)."""
+        raise NotImplementedError
+
+    def painted(self, drops: Tensor) -> Tensor:
+        """Return each voxel's drop, (batch, *grid), of those of the parts, (batch, parts)."""
+        raise NotImplementedError
 
 
 class _Network:
@@ -76,16 +78,12 @@ class _Network:
         except UnsupportedLayerError:
             if recompute == "receptive_field" or not self._repeats(first):
                 raise
-        if recompute == "receptive_field" and self._recorded is not None and self._size > 1:
-            raise UnsupportedLayerError(
-                f"the network takes no single scan, only batches such as the {self._size} scans given; use "
-                "recompute='auto'"
-            )
-        if recompute == "receptive_field" and self._of_one_scan:
-            raise UnsupportedLayerError(
-                f"{self._of_one_scan}: what the network computes depends on values taken out of the scan, so "
-                "that an occluded scan may take another branch; use recompute='auto'"
-            )
+        why = f"the network takes batches such as the {self._size} scans given alone" if self._size > 1 else ""
+        if self._of_one_scan:
+            depends = "what the network computes depends on values taken out of the scan"
+            why = f"{self._of_one_scan}: {depends}, so that an occluded scan may take another branch"
+        if why and recompute == "receptive_field":
+            raise UnsupportedLayerError(f"{why}; use recompute='auto'")
 
     @property
     def _of_one_scan(self) -> str:
@@ -112,8 +110,8 @@ class _Network:
             together = self._batches(one, place)
         if self._size > 1 and not together:
             raise UnsupportedLayerError(
-                f"the network takes no single scan, only batches such as the {self._size} scans given, and the scores "
-                "of one scan depend on the others; use a gradient method"
+                f"the network takes batches such as the {self._size} scans given alone, and the scores of one scan "
+                "depend on the others; use a gradient method"
             )
         many = len(items) if together and self._size == 1 else self._size
         return torch.cat([self._run(one, place, each) for each in torch.split(items, many)])
@@ -175,10 +173,9 @@ class OcclusionMethod(Method):
             raise InputError(f"value is {value!r}; a finite number or 'mean' (of each scan) is expected")
         if score not in STARTS:
             raise one_of("score", score, STARTS)
-        if not isinstance(positive, bool):
-            raise InputError(f"positive is {positive!r}; true or false is expected")
+        check_option("positive", positive, FLAG)
         if perturbations_per_eval is not None:
-            positive_integer("perturbations_per_eval", perturbations_per_eval)
+            check_option("perturbations_per_eval", perturbations_per_eval, whole(1))
         if recompute not in _RECOMPUTE:
             raise one_of("recompute", recompute, _RECOMPUTE)
         self._value, self._score, self._positive = value, score, positive
@@ -210,20 +207,14 @@ class OcclusionMethod(Method):
             If the model is in training mode; it is explained as in evaluation mode.
         """
         given, found = self._drops(inputs, target, additional_forward_args)
-        maps = (self._painted(*pair, x.shape[2:]) for x, pair in zip(given.inputs, found, strict=True))
-        return given.formatted(
-            [one[:, None].expand(x.shape).clone() for x, one in zip(given.inputs, maps, strict=True)]
-        )
+        maps = [parts.painted(drops)[:, None] for drops, parts in found]
+        return given.formatted([one.expand(x.shape).clone() for x, one in zip(given.inputs, maps, strict=True)])
 
-    def _parts(self, x: Tensor) -> Any:
+    def _parts(self, x: Tensor) -> Parts:
         """Return the parts of an input."""
         raise NotImplementedError
 
-    def _painted(self, drops: Tensor, parts: Any, grid: Sequence[int]) -> Tensor:
-        """Return each voxel's drop, (batch, *grid), of those of the parts, (batch, parts)."""
-        raise NotImplementedError
-
-    def _drops(self, inputs: Inputs, target: Target, more: Any) -> tuple[Given, list[tuple[Tensor, Any]]]:
+    def _drops(self, inputs: Inputs, target: Target, more: Any) -> tuple[Given, list[tuple[Tensor, Parts]]]:
         """Return, for each input, the drop of each sample's score for each part, (batch, parts), and the parts."""
         given = Given.of(self.model, inputs, more, target)
         for x in given.inputs:

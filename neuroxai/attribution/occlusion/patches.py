@@ -6,25 +6,24 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from neuroxai.attribution.occlusion.method import OcclusionMethod, Recompute
-from neuroxai.attribution.options import positive_integer
+from neuroxai.attribution.base import check_option
+from neuroxai.attribution.occlusion.method import OcclusionMethod, Parts, Recompute
+from neuroxai.checks import whole
 from neuroxai.errors import InputError
 
 Sizes = int | Sequence[int]
 
 
 @dataclass(frozen=True)
-class Patches:
+class Patches(Parts):
     """A regular grid of patches; those at the end of an axis may be cut off."""
 
-    low: Tensor
-    high: Tensor
-    counts: tuple[Tensor, ...]
+    counts: tuple[Tensor, ...]  # by axis, in how many patches each voxel is
 
     @classmethod
     def on(cls, grid: Sequence[int], patch: Sequence[int], stride: Sequence[int]) -> Patches:
@@ -53,12 +52,12 @@ class Patches:
         """Return which patches hold any of some voxels (*grid), (patches,)."""
         return torch.tensor([bool(voxels[box].any()) for box in self._slices()])
 
-    def painted(self, drops: Tensor, grid: Sequence[int]) -> Tensor:
-        """Return each voxel's mean drop over the patches that hold it, (*grid)."""
-        total = drops.new_zeros(tuple(grid))
-        for drop, box in zip(drops, self._slices(), strict=True):
-            total[box] += drop
-        for axis, count in enumerate(self.counts):
+    def painted(self, drops: Tensor) -> Tensor:
+        """Return each voxel's mean drop over the patches that hold it, (batch, *grid)."""
+        total = drops.new_zeros(len(drops), *map(len, self.counts))
+        for drop, box in zip(drops.unbind(1), self._slices(), strict=True):
+            total[(slice(None), *box)] += drop.view(-1, *(1 for _ in box))
+        for axis, count in enumerate(self.counts, start=1):
             total /= count.to(total).view([-1 if a == axis else 1 for a in range(total.ndim)])
         return total
 
@@ -79,11 +78,9 @@ def _per_axis(name: str, value: Sizes, grid: Sequence[int]) -> tuple[int, ...]:
 
 
 def _check_sizes(name: str, value: object) -> None:
-    if not isinstance(value, list | tuple):
-        positive_integer(name, value)
-        return
-    for number in value:
-        positive_integer(f"each number of {name}", number)
+    several = isinstance(value, list | tuple)
+    for number in value if isinstance(value, list | tuple) else (value,):
+        check_option(f"each number of {name}" if several else name, number, whole(1))
 
 
 class Occlusion(OcclusionMethod):
@@ -131,9 +128,6 @@ class Occlusion(OcclusionMethod):
         self._patch, self._stride = patch, patch if stride is None else stride
         _check_sizes("patch", self._patch)
         _check_sizes("stride", self._stride)
-
-    def _painted(self, drops: Tensor, parts: Any, grid: Sequence[int]) -> Tensor:
-        return torch.stack([parts.painted(row, grid) for row in drops])
 
     def _parts(self, x: Tensor) -> Patches:
         grid = tuple(x.shape[2:])

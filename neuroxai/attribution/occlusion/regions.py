@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from neuroxai.atlas import Atlas
+from neuroxai.attribution.base import check_option
 from neuroxai.attribution.occlusion.boxes import windows
-from neuroxai.attribution.occlusion.method import OcclusionMethod, Recompute
+from neuroxai.attribution.occlusion.method import OcclusionMethod, Parts, Recompute
+from neuroxai.checks import FLAG
 from neuroxai.errors import InputError, SpaceError
 from neuroxai.lrp.given import Target
 
@@ -21,26 +23,15 @@ Labels = Atlas | Tensor | NDArray[np.integer]
 
 
 @dataclass(frozen=True)
-class Regions:
-    """The regions of a label image.
+class Regions(Parts):
+    """The regions of a label image; of no extent where a region has no voxel."""
 
-    Attributes
-    ----------
-    values : tuple of int
-        Their labels.
-    numbers : torch.Tensor, shape (*grid)
-        At each voxel 0 for background, else 1 + the place of its region in `values`.
-    low, high : torch.Tensor, shape (regions, axes)
-        Bounding boxes; of no extent where a region has no voxel.
-    """
-
-    values: tuple[int, ...]
-    numbers: Tensor
-    low: Tensor
-    high: Tensor
+    values: tuple[int, ...]  # their labels
+    numbers: Tensor  # at each voxel 0 for background, else 1 + the place of its region in `values`
+    density: bool
 
     @classmethod
-    def of(cls, labels: Labels) -> Regions:
+    def of(cls, labels: Labels | None, density: bool) -> Regions:
         """Read a label image.
 
         Raises
@@ -53,28 +44,33 @@ class Regions:
         if isinstance(labels, Atlas):
             values, numbers = tuple(labels.names), labels.positions()
         else:
-            found, numbers = np.unique(_integers(labels), return_inverse=True)
-            numbers = numbers.reshape(tuple(labels.shape)) + (found[0] != 0)
+            array = _integers(labels)
+            found, numbers = np.unique(array, return_inverse=True)
+            numbers = numbers.reshape(array.shape) + (found[0] != 0)
             values = tuple(int(v) for v in found if v)
         if not values:
             raise InputError("labels hold no region: every voxel is 0, the background")
         nowhere = (slice(0, 0),) * numbers.ndim
         boxes = [box or nowhere for box in find_objects(numbers, max_label=len(values))]
         low, high = ([[getattr(s, end) for s in box] for box in boxes] for end in ("start", "stop"))
-        return cls(values, torch.from_numpy(numbers), torch.tensor(low), torch.tensor(high))
+        return cls(torch.tensor(low), torch.tensor(high), values, torch.from_numpy(numbers), density)
 
     def mask(self, which: Tensor, start: Tensor, size: Sequence[int]) -> Tensor:
         """Return which voxels of windows belong to the regions, (regions, 1, *size)."""
         return windows(self.numbers[None], start, size) == 1 + which.view(-1, 1, *(1 for _ in size))
 
-    def voxels(self, of: Tensor | None = None) -> Tensor:
-        """Return the number of voxels of each region, or of those of them that a mask (*grid) holds, (regions,)."""
-        numbers = self.numbers.flatten() if of is None else self.numbers[of]
-        return torch.bincount(numbers, minlength=len(self.values) + 1)[1:]
-
     def holding(self, voxels: Tensor) -> Tensor:
         """Return which regions hold any of some voxels (*grid), (regions,)."""
-        return self.voxels(voxels) > 0
+        return self._voxels(voxels) > 0
+
+    def painted(self, drops: Tensor) -> Tensor:
+        """Return each voxel's drop, (batch, *grid), of those of the regions, (batch, regions)."""
+        drops = drops / self._voxels(...).clamp(min=1).to(drops) if self.density else drops
+        painted: Tensor = nn.functional.pad(drops, (1, 0))[:, self.numbers.to(drops.device)]  # 0 is the background
+        return painted
+
+    def _voxels(self, of: Any) -> Tensor:
+        return torch.bincount(self.numbers[of].flatten(), minlength=len(self.values) + 1)[1:]
 
 
 def _integers(labels: object) -> NDArray[np.integer]:
@@ -99,19 +95,10 @@ class RegionOcclusion(OcclusionMethod):
         The network.
     labels : Atlas, torch.Tensor or numpy.ndarray
         The regions on the network's grid, one integer a voxel, 0 for background; for all samples. Must be given.
-    value : float or "mean"
-        What replaces the voxels: a number, or the mean of each scan's channel.
-    score : {"logit", "probability"}
-        Which score's drop is taken. The logit is what goes into a softmax or sigmoid at the network's end.
-    positive : bool
-        Clip drops below zero (regions that speak against the class).
+    value, score, positive, perturbations_per_eval, recompute
+        As `neuroxai.attribution.occlusion.patches.Occlusion` takes them, of regions in place of patches.
     density : bool
         Divide the drop that is painted over a region by its number of voxels.
-    perturbations_per_eval : int, optional
-        Regions run at once; by default as many as keep memory small.
-    recompute : {"auto", "receptive_field", "all"}
-        What is run for each region: the voxels of each layer that its bounding box reaches, the whole network, or
-        whichever is less. The results are the same.
 
     Raises
     ------
@@ -127,9 +114,8 @@ class RegionOcclusion(OcclusionMethod):
         perturbations_per_eval: int | None = None, recompute: Recompute = "auto",
     ) -> None:  # fmt: skip
         super().__init__(model, value, score, positive, perturbations_per_eval, recompute)
-        if not isinstance(density, bool):
-            raise InputError(f"density is {density!r}; true or false is expected")
-        self._regions, self._density = Regions.of(labels), density  # type: ignore[arg-type]  # None is refused
+        check_option("density", density, FLAG)
+        self._regions = Regions.of(labels, density)
 
     def scores(
         self, inputs: Tensor, target: Target = None, additional_forward_args: Any = None
@@ -138,12 +124,8 @@ class RegionOcclusion(OcclusionMethod):
 
         Parameters
         ----------
-        inputs : torch.Tensor
-            (batch, channels, *grid of the labels), float32 or float64, finite. A region covers all channels.
-        target : int, sequence of int or torch.Tensor, optional
-            Class index, one for all or one per sample. May be None (or 0) where the network has one output.
-        additional_forward_args : any or tuple, optional
-            Further arguments of the model's forward.
+        inputs, target, additional_forward_args
+            As ``attribute`` takes them; one input, on the grid of the labels.
 
         Returns
         -------
@@ -159,13 +141,8 @@ class RegionOcclusion(OcclusionMethod):
         InputError
             For inputs or targets that do not fit the network.
         """
-        _, ((drops, regions),) = self._drops(inputs, target, additional_forward_args)
-        return drops, regions.values
-
-    def _painted(self, drops: Tensor, parts: Any, grid: Sequence[int]) -> Tensor:
-        drops = drops / parts.voxels().clamp(min=1).to(drops) if self._density else drops
-        painted: Tensor = nn.functional.pad(drops, (1, 0))[:, parts.numbers.to(drops.device)]  # 0 is the background
-        return painted
+        _, ((drops, _),) = self._drops(inputs, target, additional_forward_args)
+        return drops, self._regions.values
 
     def _parts(self, x: Tensor) -> Regions:
         grid, expected = tuple(x.shape[2:]), tuple(self._regions.numbers.shape)
