@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from neuroxai.attribution.base import check_option
+from neuroxai.attribution.base import check_option, run_network
 from neuroxai.checks import number, whole
 from neuroxai.errors import InputError, one_of
-from neuroxai.graph.checks import out_of_memory
 from neuroxai.graph.eval_copy import eval_copy, warn_if_training
 from neuroxai.lrp.given import with_gradients
 from neuroxai.lrp.starts import neuron_index
@@ -104,12 +104,12 @@ def visualise(
     for name, count in {"steps": steps, "blur_every": blur_every, "jitter": jitter, "seed": seed}.items():
         check_option(name, count, whole(0 if name in ("jitter", "seed") else 1))
     if bounds is not None and not (len(bounds) == 2 and bounds[0] < bounds[1]):
-        raise InputError(f"bounds are {bounds!r}; (smallest, largest) is wanted")
+        raise InputError(f"bounds are {bounds!r}; (smallest, largest) is expected")
     warn_if_training(model)
     value_of = _Neuron(eval_copy(model, inplace=False), layer, neuron)
     like = next((p for p in model.parameters()), torch.empty(0))
     if like.dtype not in (torch.float32, torch.float64):
-        raise InputError(f"the model is {like.dtype}; float32 or float64 is wanted: model.float()")
+        raise InputError(f"the model is {like.dtype}; float32 or float64 is expected: model.float()")
     generator = torch.Generator().manual_seed(seed)
     with with_gradients(like.device):
         image = _first(in_shape, start, generator).to(like).requires_grad_(True)
@@ -161,17 +161,11 @@ class _Neuron:
 
     def __call__(self, image: Tensor) -> Tensor:
         self._out = None
-        try:
-            self._copy(image)
-        except _Reached:
-            pass
-        except RuntimeError as error:
-            if out_of_memory(error):
-                raise
-            raise InputError(f"the network cannot take an input of shape {tuple(image.shape)}: {error}") from error
+        with suppress(_Reached):
+            run_network(self._copy, (image,))
         if not isinstance(self._out, Tensor):
             kind = "nothing: it does not run" if self._out is None else f"a {type(self._out).__name__}"
-            raise InputError(f"layer {self._layer!r} puts out {kind}; one that puts out a tensor is wanted")
+            raise InputError(f"layer {self._layer!r} puts out {kind}; one that puts out a tensor is expected")
         index = neuron_index(self._neuron, tuple(self._out.shape[1:]), self._layer, self._copy)
         return self._out[(0, *index)].mean()
 
@@ -179,12 +173,12 @@ class _Neuron:
 def _first(in_shape: Sequence[int], start: Tensor | None, generator: torch.Generator) -> Tensor:
     shape = tuple(in_shape)
     if len(shape) < 1 or any(not isinstance(n, int) or isinstance(n, bool) or n < 1 for n in shape):
-        raise InputError(f"in_shape is {in_shape!r}; positive integers (channels, *spatial) are wanted")
+        raise InputError(f"in_shape is {in_shape!r}; positive integers (channels, *spatial) are expected")
     if start is None:
         return _START * torch.randn(1, *shape, generator=generator)
     if not isinstance(start, Tensor) or start.shape != shape:
         got = f"shape {tuple(start.shape)}" if isinstance(start, Tensor) else f"type {type(start).__name__}"
-        raise InputError(f"start has {got}; a torch.Tensor of shape {shape} is wanted")
+        raise InputError(f"start has {got}; a torch.Tensor of shape {shape} is expected")
     if not bool(torch.isfinite(start).all()):
         raise InputError("start holds NaN or infinite values; repair the scan before starting from it")
     return start.detach().clone()[None]

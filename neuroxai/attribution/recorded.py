@@ -24,40 +24,18 @@ _MEMORY = {"as_memory", "as_strided_scatter"}
 
 @dataclass
 class Recorded:
-    """What a network does with a batch, up to its scores.
-
-    Attributes
-    ----------
-    record : Record
-        What it does.
-    scores : torch.fx.Node
-        The scores: in front of a softmax or sigmoid that ends the network.
-    link : {"softmax", "sigmoid", None}
-        The output activation.
-    calls : tuple of torch.fx.Node
-        The calls that lead from the inputs that are explained to the scores, in the order they run.
-    reached : frozenset of torch.fx.Node
-        All values that depend on the inputs that are explained.
-    keep : callable or None
-        Of a record that is not yet held against the model: what keeps it afterwards.
-    """
+    """What a network does with a batch, up to its scores."""
 
     record: Record
-    scores: fx.Node
-    link: str | None
-    calls: tuple[fx.Node, ...]
-    reached: frozenset[fx.Node]
-    keep: Callable[[], None] | None = None
+    scores: fx.Node  # in front of a softmax or sigmoid that ends the network
+    link: str | None  # that output activation
+    calls: tuple[fx.Node, ...]  # from the inputs that are explained to the scores, in the order they run
+    reached: frozenset[fx.Node]  # all values that depend on the inputs that are explained
+    keep: Callable[[], None] | None = None  # what keeps a record once it was held against the model
 
     @classmethod
     def of(cls, copy: nn.Module, given: Given, records: Records[Recorded]) -> Recorded:
-        """Return what is known of a model, or record a copy of it, of no other use afterwards.
-
-        Raises
-        ------
-        UnsupportedLayerError
-            If the scores cannot be followed back to the inputs.
-        """
+        """Return what is known of a model, or record a copy of it, of no other use afterwards."""
         known = records.find(given)
         if known is not None:
             return known
@@ -87,12 +65,9 @@ class Recorded:
         if len(places) != 1:
             return False
         if kind == "norm":
-            given = arguments(node)
-            fixed = node.meta["operation"] == "batch_norm" and not given.get("training")
-            return fixed and given.get("running_mean") is not None
+            return has_fixed_statistics(node)
         if kind == "product":
-            divides = node.meta["operation"] == "div" and places[0] is node.args[0]
-            return node.meta["operation"] == "mul" or divides
+            return node.meta["operation"] == "mul" or (node.meta["operation"] == "div" and places[0] is node.args[0])
         return kind == "bilinear" or (kind == "filter" and places[0] is arguments(node)["input"])
 
     def refuse(self, node: fx.Node, why: str) -> UnsupportedLayerError:
@@ -101,13 +76,7 @@ class Recorded:
         return UnsupportedLayerError(f"{describe(node)}: {why}{line}")
 
     def verify(self, output: Tensor) -> None:
-        """Hold the output for the inputs that were recorded against the model's, and keep a record that holds.
-
-        Raises
-        ------
-        UnsupportedLayerError
-            If the record does not reproduce the model.
-        """
+        """Hold the output for the inputs that were recorded against the model's, and keep a record that holds."""
         if self.keep is not None:
             check_scores(class_scores(output.detach()), class_scores(self.record.output))
             self.keep()
@@ -119,22 +88,20 @@ class Recorded:
     ) -> tuple[Tensor, dict[fx.Node, Any]]:  # fmt: skip
         """Run the record up to its scores: these and the values of the calls to be kept.
 
-        Parameters
-        ----------
-        *inputs : torch.Tensor
-            All tensors that the model's forward takes, of the shapes recorded.
-        replaced : mapping, optional
-            As `neuroxai.graph.execute.Executor` takes it.
-        keep : collection of torch.fx.Node
-            Calls whose values are returned.
-        check : bool
-            These are the inputs that were recorded: `verify` the output.
+        `replaced` and `keep` are those of `neuroxai.graph.execute.Executor`; `check`: the inputs are those that were
+        recorded, so that the output can be verified.
         """
         executor = Executor(self.record, replaced, {*keep, self.scores, self.record.result})
         executor.run(*inputs)
         if check:
             self.verify(executor.kept[self.record.result])
         return class_scores(executor.kept[self.scores]), executor.kept
+
+
+def has_fixed_statistics(node: fx.Node) -> bool:
+    """Whether a normalisation is by running statistics."""
+    given = arguments(node)
+    return node.meta["operation"] == "batch_norm" and not given.get("training") and bool(given.get("running_mean"))
 
 
 def _between(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
+import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -17,25 +17,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Method:
-    """One entry of the registry.
+    """One entry of the registry."""
 
-    Attributes
-    ----------
-    summary : str
-        One line.
-    paper : str
-        Author, year and venue.
-    factory : str
-        ``module:function``; the function takes the model and keyword options, or makes the composite of a relevance
-        propagation of them.
-    defaults : dict
-        Options whose defaults are not those of the function.
-    """
-
-    summary: str
-    paper: str
-    factory: str
-    defaults: Mapping[str, Any] = field(default_factory=dict)
+    summary: str  # one line
+    paper: str  # author, year and venue
+    factory: str  # "module:function" that takes the model and keyword options, or makes the composite of LRP of them
+    defaults: Mapping[str, Any] = field(default_factory=dict)  # where they are not the function's
 
     @property
     def relevance(self) -> bool:
@@ -44,9 +31,7 @@ class Method:
 
     def load(self) -> Callable[..., Any]:
         """Import the factory."""
-        module, function = self.factory.split(":")
-        found: Callable[..., Any] = getattr(importlib.import_module(module), function)
-        return found
+        return pkgutil.resolve_name(self.factory)  # type: ignore[no-any-return]
 
     def options(self) -> dict[str, Any]:
         """Return the names of its options, with their defaults."""

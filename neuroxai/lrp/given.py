@@ -54,11 +54,11 @@ def checked_input(inputs: Tensor, model: nn.Module, half: bool = False) -> Tenso
         For anything but a finite, non-empty batch of the model's dtype and device.
     """
     if not isinstance(inputs, Tensor):
-        raise InputError(f"inputs are a {type(inputs).__name__}; one torch.Tensor (batch, channels, ...) is wanted")
+        raise InputError(f"inputs are a {type(inputs).__name__}; one torch.Tensor (batch, channels, ...) is expected")
     if inputs.ndim < 2 or inputs.numel() == 0:
-        raise InputError(f"inputs have shape {tuple(inputs.shape)}; a non-empty batch (batch, channels, ...) is wanted")
+        raise InputError(f"inputs have shape {tuple(inputs.shape)}; a non-empty batch (batch, channels, ...) is expected")
     if inputs.dtype not in (torch.float32, torch.float64) and not (half and inputs.dtype in HALF):
-        raise InputError(f"inputs are {inputs.dtype}; float32 or float64 is wanted: inputs.float(), model.float()")
+        raise InputError(f"inputs are {inputs.dtype}; float32 or float64 is expected: inputs.float(), model.float()")
     for name, parameter in model.named_parameters():
         if parameter.dtype != inputs.dtype or parameter.device != inputs.device:
             raise InputError(
@@ -88,7 +88,7 @@ def class_scores(outputs: object) -> Tensor:
     if outputs.ndim == 1:
         outputs = outputs[:, None]
     if outputs.ndim != 2:
-        raise InputError(f"the network's output has shape {tuple(outputs.shape)}; (batch, classes) is wanted")
+        raise InputError(f"the network's output has shape {tuple(outputs.shape)}; (batch, classes) is expected")
     if not bool(torch.isfinite(outputs).all()):
         raise InputError("the network's output is NaN or infinite for this input; check its weights")
     return outputs
@@ -108,7 +108,7 @@ def target_indices(target: Target, batch: int, device: torch.device) -> Tensor:
     InputError
         If the target is neither an integer nor one integer a sample.
     """
-    wanted = f"an integer or one integer for each of the {batch} samples is wanted"
+    expected = f"an integer or one integer for each of the {batch} samples is expected"
     if target is None:
         return torch.zeros(batch, dtype=torch.long, device=device)
     if isinstance(target, Tensor | np.ndarray):
@@ -118,13 +118,13 @@ def target_indices(target: Target, batch: int, device: torch.device) -> Tensor:
     elif is_index(target):
         indices = torch.tensor(target, device=device)
     else:
-        raise InputError(f"target is {target!r}; {wanted}")
+        raise InputError(f"target is {target!r}; {expected}")
     if indices.dtype == torch.bool or indices.is_floating_point() or indices.is_complex():
-        raise InputError(f"target has dtype {indices.dtype}; {wanted}")
+        raise InputError(f"target has dtype {indices.dtype}; {expected}")
     if indices.ndim == 0:
         indices = indices.expand(batch)
     if indices.shape != (batch,):
-        raise InputError(f"target has shape {tuple(indices.shape)}; {wanted}")
+        raise InputError(f"target has shape {tuple(indices.shape)}; {expected}")
     return indices.long()
 
 

@@ -132,5 +132,5 @@ def test_bad_options(change, message):
 
 
 def test_half_is_refused():
-    with pytest.raises(InputError, match=r"the model is torch\.float16; float32 or float64 is wanted"):
+    with pytest.raises(InputError, match=r"the model is torch\.float16; float32 or float64 is expected"):
         visualise(network().half(), "0", 0, SHAPE, steps=1)

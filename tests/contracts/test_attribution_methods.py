@@ -131,7 +131,7 @@ def test_float64_agrees_with_float32(name):
 def test_half_is_explained_in_float32_or_refused(name, dtype):
     model, x = network().to(dtype), scans(dtype=dtype)
     if name not in RELEVANCE:
-        with pytest.raises(InputError, match="float32 or float64 is wanted"):
+        with pytest.raises(InputError, match="float32 or float64 is expected"):
             create(name, model).attribute(x, target=1)
         return
     found = create(name, model).attribute(x, target=1)

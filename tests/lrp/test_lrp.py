@@ -154,7 +154,7 @@ def test_wrong_targets(target, message):
         (lambda x: x.masked_fill(x > 2, float("inf")), "values that are NaN or infinite"),
         (lambda x: x.double(), "inputs are torch.float64 on cpu, but parameter '0.weight' is torch.float32"),
         (lambda x: x.half(), "inputs are torch.float16 on cpu, but parameter '0.weight' is torch.float32"),
-        (lambda x: x.int(), "inputs are torch.int32; float32 or float64 is wanted"),
+        (lambda x: x.int(), "inputs are torch.int32; float32 or float64 is expected"),
         (lambda x: x.numpy(), "inputs are a ndarray"),
     ],
 )

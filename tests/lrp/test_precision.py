@@ -116,7 +116,7 @@ def test_values_that_half_cannot_hold_are_refused():
 
 
 def test_gradient_methods_still_refuse_half():
-    with pytest.raises(InputError, match="float32 or float64 is wanted"):
+    with pytest.raises(InputError, match="float32 or float64 is expected"):
         attribution.create("saliency", network().half()).attribute(scans().half(), 1)
 
 

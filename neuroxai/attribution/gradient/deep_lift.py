@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -11,14 +10,13 @@ import torch
 from torch import Tensor, fx, nn
 
 from neuroxai.attribution.base import Baselines, Method, baselines_for, check_baselines
-from neuroxai.attribution.gradient.gradients import Found, GradientMethod, missed
+from neuroxai.attribution.gradient.gradients import Found, GradientMethod
 from neuroxai.attribution.recorded import Recorded
 from neuroxai.errors import UnsupportedLayerError
 from neuroxai.graph.checks import check_scores
 from neuroxai.graph.execute import call_of
 from neuroxai.graph.operations import arguments, kind_of
 from neuroxai.lrp.given import Given, class_scores
-from neuroxai.lrp.pooling import AdaptiveMaxPool, MaxPool
 
 _WAY_OUT = (
     "deep_lift has no rule for it: it knows linear layers, batch norm with running statistics, elementwise "
@@ -26,8 +24,8 @@ _WAY_OUT = (
     "integrated_gradients for this network"
 )
 _SMALLEST = {torch.float32: 1e-6, torch.float64: 1e-10}  # below it a quotient of differences is rounding
-# Takes what a call reads and puts out for the baselines, and what it reads for the scans; returns what it puts out for
-# the scans, with the rule's multipliers for gradients.
+# takes what a call reads and puts out for the baselines, and what it reads for the scans; returns what it puts out for
+# the scans, with the rule's multipliers for gradients
 Rule = Callable[..., Any]
 
 
@@ -75,7 +73,7 @@ def deep_lift(model: nn.Module, *, baselines: Baselines = 0.0) -> GradientMethod
         found = tuple(g * (x - x0) for g, x, x0 in zip(gradients, given.inputs, start, strict=True))
         ends = [scores.gather(1, given.indices[:, None])[:, 0].detach() for scores in (after, before)]
         lifted = Found(found, *ends)
-        worst = missed(lifted)
+        worst = lifted.missed()
         if worst:
             raise UnsupportedLayerError(
                 f"deep_lift's contributions {worst}: a call of the network mixes samples, or breaks the rule of the "
@@ -99,46 +97,10 @@ def _rule(network: Recorded, node: fx.Node) -> Rule | None:
         return partial(_rescaled, call, reads.index(sources[0]))
     if kind in ("product", "bilinear") and len(sources) == 2 and "div" not in node.meta["operation"]:
         return partial(_shared, call, [reads.index(n) for n in sources])
-    winners = _winners(node) if kind == "max" and len(sources) == 1 else None
-    if winners is not None:
-        return partial(_pooled, winners)
+    pools = node.meta["operation"] == "amax" or node.meta["operation"][:-2] in ("max_pool", "adaptive_max_pool")
+    if pools and len(sources) == 1 and not arguments(node).get("return_indices"):
+        return partial(_pooled, call)
     raise network.refuse(node, _WAY_OUT)
-
-
-def _winners(node: fx.Node) -> Any:
-    """Return the geometry of a maximum over windows or axes: of a value, its maxima and a reader of where they lie."""
-    given = {name: value for name, value in arguments(node).items() if name != "input"}
-    operation = node.meta["operation"]
-    if given.pop("return_indices", False):
-        return None
-    if operation[:-2] in ("max_pool", "adaptive_max_pool"):
-        return (MaxPool if operation[0] == "m" else AdaptiveMaxPool).of(int(operation[-2]), **given)
-    dims = given.get("dim", ())
-    dims = (dims,) if isinstance(dims, int) else tuple(dims)
-    return _Maximum(dims, bool(given.get("keepdim", False))) if operation == "amax" and dims else None
-
-
-@dataclass(frozen=True)
-class _Maximum:
-    """The maximum over axes; called, it returns the maxima and itself with where they lie."""
-
-    dims: tuple[int, ...]
-    keepdim: bool
-    indices: Tensor | None = None
-
-    def __call__(self, x: Tensor) -> tuple[Tensor, _Maximum]:
-        found = replace(self, indices=self._flat(x).argmax(-1, keepdim=True))
-        return found.gather(x), found
-
-    def gather(self, values: Tensor) -> Tensor:
-        """Read values where the maxima lie."""
-        out = self._flat(values).gather(-1, self.indices)[..., 0]  # type: ignore[arg-type]  # once called
-        for dim in sorted(d % values.ndim for d in self.dims) if self.keepdim else ():
-            out = out.unsqueeze(dim)
-        return out
-
-    def _flat(self, x: Tensor) -> Tensor:
-        return x.movedim(self.dims, tuple(range(-len(self.dims), 0))).flatten(-len(self.dims))
 
 
 def _linearised(out: Tensor, *terms: tuple[Tensor, Tensor]) -> Tensor:
@@ -164,16 +126,24 @@ def _rescaled(call: Any, place: int, values: list[Any], start: Tensor, *now: Any
     return _linearised(out, (multiplier, now[place]))
 
 
-def _pooled(pool: Any, values: list[Any], start: Tensor, x: Tensor) -> Tensor:
+def _pooled(call: Any, values: list[Any], start: Tensor, x: Tensor) -> Tensor:
     """Share each window's difference between the scan's winner and the baseline's, by who is larger."""
     x0 = values[0]
-    scan, ours = pool(x.detach())
-    _, theirs = pool(x0)
+    scan, ours, theirs = call(x.detach()), _at_winners(call, x), _at_winners(call, x0)
     larger, change = torch.maximum(scan, start), x.detach() - x0
     half = torch.full_like(scan, 0.5)
-    first = _quotient(larger - start, ours.gather(change), half)
-    second = _quotient(scan - larger, theirs.gather(change), half)
-    return _linearised(scan, (first, ours.gather(x)), (second, theirs.gather(x)))
+    first = _quotient(larger - start, ours(change), half)
+    second = _quotient(scan - larger, theirs(change), half)
+    return _linearised(scan, (first, ours(x)), (second, theirs(x)))
+
+
+def _at_winners(call: Any, x: Tensor) -> Callable[[Tensor], Tensor]:
+    """Return what reads values where the maxima of `x` lie: a maximum's derivative, which is linear."""
+    leaf = x.detach().requires_grad_(True)
+    out = call(leaf)
+    weights = torch.zeros_like(out, requires_grad=True)
+    (spread,) = torch.autograd.grad(out, leaf, weights, create_graph=True)
+    return lambda values: torch.autograd.grad(spread, weights, values, retain_graph=True, create_graph=True)[0]
 
 
 def _shared(call: Any, places: list[int], values: list[Any], start: Tensor, *now: Any) -> Any:

@@ -36,6 +36,25 @@ class Found:
     score: Tensor | None = None
     start: Tensor | None = None
 
+    def delta(self) -> Tensor:
+        """Return by how much each sample's attributions miss the score's difference from the baseline, (batch,)."""
+        total = sum(one.flatten(1).sum(1) for one in self.attributions)
+        delta: Tensor = total - (self.score - self.start)  # type: ignore[operator]  # of methods that have both
+        return delta.detach()
+
+    def missed(self) -> str:
+        """Say how far attributions are from adding up, or "" where they do but for 5 % and rounding."""
+        if self.score is None or self.start is None:
+            return ""
+        delta, difference = self.delta(), (self.score - self.start).detach()
+        rounding = 1e-4 * torch.maximum(self.score.abs(), self.start.abs()).detach()
+        beyond = delta.abs() - GAP * difference.abs() - rounding
+        worst = int(beyond.argmax())
+        if beyond[worst] <= 0:
+            return ""
+        total, due = float(delta[worst] + difference[worst]), float(difference[worst])
+        return f"of sample {worst} add up to {total:.4g}, but the score differs from the baseline's by {due:.4g}"
+
 
 Run = Callable[[Method, nn.Module, Given], Found]
 
@@ -101,39 +120,18 @@ class GradientMethod(Method):
         with with_gradients(given.device):
             found = self._run(self, eval_copy(self.model), given.own())
         formatted = given.formatted([one.abs() for one in found.attributions] if self._absolute else found.attributions)
-        worst = missed(found)
+        worst = found.missed()
         if worst:
             warnings.warn(
                 f"the attributions {worst}: read them with care, and take more n_steps or another baseline or method",
                 UserWarning,
                 stacklevel=3,
             )
-        return (formatted, gap(found)) if return_convergence_delta else formatted
+        return (formatted, found.delta()) if return_convergence_delta else formatted
 
     def has_convergence_delta(self) -> bool:
         """Whether ``attribute`` takes `return_convergence_delta`."""
         return self._complete
-
-
-def gap(found: Found) -> Tensor:
-    """Return by how much each sample's attributions miss the score's difference from the baseline, (batch,)."""
-    total = sum(one.flatten(1).sum(1) for one in found.attributions)
-    delta: Tensor = total - (found.score - found.start)  # type: ignore[operator]  # of methods that have both
-    return delta.detach()
-
-
-def missed(found: Found) -> str:
-    """Say how far attributions are from adding up, or "" where they do but for 5 % and rounding."""
-    if found.score is None or found.start is None:
-        return ""
-    delta, difference = gap(found), (found.score - found.start).detach()
-    rounding = 1e-4 * torch.maximum(found.score.abs(), found.start.abs()).detach()
-    beyond = delta.abs() - GAP * difference.abs() - rounding
-    worst = int(beyond.argmax())
-    if beyond[worst] <= 0:
-        return ""
-    total, wanted = float(delta[worst] + difference[worst]), float(difference[worst])
-    return f"of sample {worst} add up to {total:.4g}, but the score differs from the baseline's by {wanted:.4g}"
 
 
 def plain_gradients(method: Method, copy: nn.Module, given: Given) -> tuple[Tensor, ...]:

@@ -17,22 +17,12 @@ from neuroxai.graph.receptive_field import Window
 
 @dataclass(frozen=True)
 class Boxes:
-    """One box for each item, all of one size.
+    """One box for each item, all of one size."""
 
-    Parameters
-    ----------
-    low, high : torch.Tensor, shape (items, axes)
-        First voxel that may differ, and one past the last.
-    start : torch.Tensor, shape (items, axes)
-        First voxel of the box, which holds all that may differ.
-    size : tuple of int
-        Voxels of the box along each axis.
-    """
-
-    low: Tensor
-    high: Tensor
-    start: Tensor
-    size: tuple[int, ...]
+    low: Tensor  # (items, axes), first voxel that may differ
+    high: Tensor  # one past the last
+    start: Tensor  # (items, axes), first voxel of the box, which holds all that may differ
+    size: tuple[int, ...]  # of the box
 
     @classmethod
     def within(cls, low: Tensor, high: Tensor, limit: Sequence[int]) -> Boxes:
@@ -67,22 +57,7 @@ def span(window: Window, size: Sequence[int]) -> tuple[int, ...]:
 
 
 def windows(full: Tensor, start: Tensor, size: Sequence[int]) -> Tensor:
-    """Copy windows out of a map.
-
-    Parameters
-    ----------
-    full : torch.Tensor, shape (channels, *grid)
-        The map.
-    start : torch.Tensor, shape (items, axes)
-        First voxel of each window.
-    size : sequence of int
-        Their size.
-
-    Returns
-    -------
-    torch.Tensor
-        (items, channels, *size).
-    """
+    """Copy windows (items, channels, *size) out of a map (channels, *grid), from their first voxels (items, axes)."""
     view = full
     for axis, length in enumerate(size, start=1):
         view = view.unfold(axis, length, 1)
@@ -91,7 +66,7 @@ def windows(full: Tensor, start: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def paste(target: Tensor, origin: Tensor, values: Tensor, boxes: Boxes) -> None:
-    """Write the values of boxes into windows of the same map, as far as they overlap.
+    """Write the values of boxes, (items, channels, *boxes.size), into windows of the same map, as far as they overlap.
 
     Parameters
     ----------
@@ -99,10 +74,8 @@ def paste(target: Tensor, origin: Tensor, values: Tensor, boxes: Boxes) -> None:
         Changed in place.
     origin : torch.Tensor, shape (items, axes)
         First voxel of each window.
-    values : torch.Tensor, shape (items, channels, *boxes.size)
-        What the boxes hold.
-    boxes : Boxes
-        Where they are.
+    values, boxes
+        What is written, and where.
     """
     # items whose box lies at the same place of its window are written together: nearly all of a regular grid of patches
     places, which = torch.unique(boxes.start - origin, dim=0, return_inverse=True)

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx
 
 from neuroxai.attribution.occlusion.boxes import Boxes, paste, span, windows
-from neuroxai.attribution.recorded import Recorded
+from neuroxai.attribution.recorded import Recorded, has_fixed_statistics
 from neuroxai.graph.execute import Executor, call_of
 from neuroxai.graph.operations import arguments, kind_of
 from neuroxai.graph.receptive_field import Window, window_of
@@ -87,23 +87,9 @@ class _Head:
 
 
 class Incremental(Executor):
-    """One sample run through a record, and what follows from changing boxes of one of its inputs.
+    """One sample run through a record of one sample, and what follows from changing boxes of one of its inputs.
 
-    Parameters
-    ----------
-    network : Recorded
-        The network, recorded on one sample.
-    inputs : sequence of torch.Tensor
-        The record's inputs.
-    place : int
-        Which of them changes, of shape (1, channels, *grid).
-
-    Attributes
-    ----------
-    source : torch.fx.Node
-        That input.
-    scores, whole_output : torch.Tensor
-        The scores of the unchanged inputs, and what the network puts out.
+    `source` is that input, (1, channels, *grid); `scores` and `whole_output` are those of the unchanged inputs.
     """
 
     def __init__(self, network: Recorded, inputs: Sequence[Tensor], place: int) -> None:
@@ -157,7 +143,7 @@ class Incremental(Executor):
     # the scores of changed inputs
 
     def changed(self, places: Places, values: Tensor) -> Tensor:
-        """Run the network where it differs.
+        """Run the network where it differs, and return its scores, (items, ...).
 
         Parameters
         ----------
@@ -165,11 +151,6 @@ class Incremental(Executor):
             From `places`.
         values : torch.Tensor, shape (items, channels, *size)
             What the input's boxes hold.
-
-        Returns
-        -------
-        torch.Tensor
-            The scores of each item, (items, ...).
         """
         changed, whole = {self.source: values}, self._whole(self.source, values, places)
         for index, step in enumerate(self._local):
@@ -257,14 +238,13 @@ class Incremental(Executor):
         """Whether a node treats each voxel on its own, all on one grid."""
         if {map_.shape[1:] for map_ in maps.values()} != {value.shape[2:]}:
             return False
-        kind = kind_of(node)
-        given = arguments(node) if kind in ("norm", "cat") else {}
+        kind, operation = kind_of(node), node.meta["operation"]
         static = [self._static[source] for source in node.all_input_nodes if source in self._static]
-        if node.meta["operation"] == "batch_norm":
-            return not given.get("training") and given.get("running_mean") is not None
+        if kind == "norm":
+            return has_fixed_statistics(node)
         if kind == "cat":
-            return node.meta["operation"] == "cat" and not static and given.get("dim", 0) in (1, 1 - self._dims)
-        plain = node.meta["operation"] == "prelu" or all(_no_grid(tensor, self._dims) for tensor in static)
+            return operation == "cat" and not static and arguments(node).get("dim", 0) in (1, 1 - self._dims)
+        plain = operation == "prelu" or all(_no_grid(tensor, self._dims) for tensor in static)
         return kind in _VOXELWISE and plain and (len(maps) == 1 or kind in ("sum", "product"))
 
     def _find_head(self, node: fx.Node, value: Any) -> None:
