@@ -56,7 +56,8 @@ def checked_input(inputs: Tensor, model: nn.Module, half: bool = False) -> Tenso
     if not isinstance(inputs, Tensor):
         raise InputError(f"inputs are a {type(inputs).__name__}; one torch.Tensor (batch, channels, ...) is expected")
     if inputs.ndim < 2 or inputs.numel() == 0:
-        raise InputError(f"inputs have shape {tuple(inputs.shape)}; a non-empty batch (batch, channels, ...) is expected")
+        shape = tuple(inputs.shape)
+        raise InputError(f"inputs have shape {shape}; a non-empty batch (batch, channels, ...) is expected")
     if inputs.dtype not in (torch.float32, torch.float64) and not (half and inputs.dtype in HALF):
         raise InputError(f"inputs are {inputs.dtype}; float32 or float64 is expected: inputs.float(), model.float()")
     for name, parameter in model.named_parameters():
