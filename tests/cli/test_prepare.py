@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import shutil
 
 import nibabel as nib
@@ -15,6 +14,7 @@ from scipy import ndimage
 from helpers.brains import bids_of, brain, die_for_the_second
 from helpers.command import run
 from helpers.dicom import write_enhanced, write_series
+from helpers.rights import rights_hold
 from neuroxai import io
 from neuroxai.preprocess import PrepareOptions, find_sources, prepare_cohort
 from neuroxai.preprocess.options import PRESETS
@@ -181,7 +181,7 @@ def test_a_flair_whose_t1w_was_not_fetched_is_not_prepared_without_it(bids, tmp_
     assert not (tmp_path / "out/sub-01").exists()
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root reads and writes everything")
+@rights_hold()
 def test_rights(bids, tmp_path):
     locked = tmp_path / "locked"
     locked.mkdir(mode=0o500)

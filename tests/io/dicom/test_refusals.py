@@ -13,6 +13,7 @@ from pydicom.data import get_testdata_file  # noqa: E402
 from pydicom.uid import generate_uid  # noqa: E402
 
 from helpers.dicom import PATIENT, change, write_enhanced, write_series  # noqa: E402
+from helpers.rights import rights_hold  # noqa: E402
 from neuroxai.errors import InputError, SpaceError  # noqa: E402
 from neuroxai.io import is_dicom, list_series, read_series  # noqa: E402
 from neuroxai.io.dicom import is_series, left_out  # noqa: E402
@@ -263,7 +264,7 @@ def test_unreadable_files_are_refused(tmp_path, files):
     refused(tmp_path, f"{files[3].name}: cannot be read .*No such file")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+@rights_hold()
 def test_locked_folders_are_refused(tmp_path, files):
     (tmp_path / "locked").mkdir()
     (tmp_path / "locked").chmod(0)
