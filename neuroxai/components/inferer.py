@@ -80,7 +80,7 @@ class AttributionInferer(Inferer):
         """Run the network and the attribution on a batch."""
         scans, logits, target = self._run(inputs, network)
         if self.layer is not None:
-            (hidden,) = self._attribution.attribute_each(scans, layer=self.layer, neurons=[self.neuron], **self.call)
+            (hidden,) = self._attribution.attribute_neurons(scans, layer=self.layer, neurons=[self.neuron], **self.call)
             return {
                 "logits": logits,
                 "heatmap": hidden.relevance,
@@ -118,10 +118,10 @@ class AttributionInferer(Inferer):
 
 
 class FilterInferer(AttributionInferer):
-    """Logits, and the heatmaps of many neurons of one hidden layer by one way forward.
+    """Logits, and the heatmaps of many neurons of one hidden layer by one forward pass.
 
-    Returns a dict of ``logits``, ``target`` and ``hidden``, an iterator of `neuroxai.lrp.each.Hidden` that works as it
-    is consumed, so that the heatmaps of one neuron are held at a time.
+    Returns a dict of ``logits``, ``target`` and ``hidden``, an iterator of `neuroxai.lrp.api.NeuronAttribution` that
+    works as it is consumed, so that the heatmaps of one neuron are held at a time.
 
     Parameters
     ----------
@@ -150,7 +150,7 @@ class FilterInferer(AttributionInferer):
     def __call__(self, inputs: torch.Tensor, network: torch.nn.Module, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Run the network on a batch; the explanations run as they are asked for."""
         scans, logits, target = self._run(inputs, network)
-        hidden: Iterator[Any] = self._attribution.attribute_each(
+        hidden: Iterator[Any] = self._attribution.attribute_neurons(
             scans, layer=self.layer, neurons=self.neurons, **self.call
         )
         return {"logits": logits, "target": target, "hidden": hidden}

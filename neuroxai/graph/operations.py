@@ -24,10 +24,10 @@ class Operation:
     ----------
     kind : str
         Operations of one kind are treated alike: "filter" (convolutions, linear layers), "bilinear" (matrix products),
-        "norm", "activation", "softmax", "max", "average", "resize", "reshape", "permute", "pick" (values copied or
-        moved), "pieces" (tuples of such), "cat", "pad", "same" (the values as they are), "cast", "sum", "product",
-        "deviation" (of a sample: standard deviations, lengths and their like) and "values" (what is taken out of a
-        tensor into Python).
+        "norm", "activation", "softmax", "max", "soft_max", "average", "resize", "reshape", "permute", "pick" (values
+        copied or moved), "pieces" (tuples of such), "cat", "pad", "same" (the values as they are), "cast", "sum",
+        "product", "deviation" (of a sample: standard deviations, lengths and their like) and "values" (what is
+        taken out of a tensor into Python).
     arguments : str
         Names of the arguments by place, separated by blanks.
     sign : {"nonnegative", "keeps", "any"}
@@ -82,6 +82,7 @@ def _table() -> dict[str, Operation]:
     add("softmax", "softmax log_softmax softmin", "input dim", "nonnegative")
     add("average", "mean sum", "input dim keepdim dtype", "keeps")
     add("max", "amax", "input dim keepdim", "keeps")
+    add("soft_max", "logsumexp", "input dim keepdim", "keeps")
     add("max", "max", "input dim keepdim", "keeps")
     add("max", "maximum", "input other", "keeps")
     add("resize", "interpolate upsample", "input size scale_factor mode align_corners recompute_scale_factor antialias")

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from neuroxai.lrp import composites
+from neuroxai.lrp.api import LRP
 from neuroxai.lrp.composites import Composite
-from neuroxai.lrp.explain import LRP
-from neuroxai.lrp.parts import Rule
-from neuroxai.lrp.rules import AlphaBeta, Epsilon, Flat, Gamma, Pass, WSquare, ZBox, Zero, ZPlus
+from neuroxai.lrp.rules import AlphaBeta, Epsilon, Flat, Gamma, Pass, Rule, WSquare, ZBox, Zero, ZPlus
 
 __all__ = [
     "LRP",

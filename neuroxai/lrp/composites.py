@@ -12,8 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from neuroxai.errors import InputError, UnsupportedLayerError, one_of
 from neuroxai.layers import PatchIndividualFilter
-from neuroxai.lrp.parts import Rule
-from neuroxai.lrp.rules import AlphaBeta, Epsilon, Flat, Gamma, Pass, WSquare, ZBox, Zero, ZPlus
+from neuroxai.lrp.rules import AlphaBeta, Epsilon, Flat, Gamma, Pass, Rule, WSquare, ZBox, Zero, ZPlus
 
 Key = type[nn.Module] | str | int
 WEIGHTED: tuple[type[nn.Module], ...] = (

@@ -1,7 +1,7 @@
 """Concept relevance: relevance that goes through chosen channels of hidden layers, and the channels ranked by it.
 
-Achtibat et al. (2023), Nature Machine Intelligence 5: 1006-1019: on the way back, the relevance of all other channels
-of a conditioned layer is set to zero.
+Achtibat et al. (2023), Nature Machine Intelligence 5: 1006-1019: in the backward pass, the relevance of all
+other channels of a conditioned layer is set to zero.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from neuroxai.errors import InputError, one_of
 from neuroxai.lrp.given import is_index
 from neuroxai.lrp.plan import Plan
 from neuroxai.lrp.starts import find
-from neuroxai.lrp.steps import Step, Values
+from neuroxai.lrp.steps.base import Step, Values
 
 Conditions = Mapping[str, int | Sequence[int]] | None
 ORDERS = ("absolute", "signed")
@@ -35,10 +35,6 @@ class MaskStep(Step):
 
     channels: tuple[int, ...] | None = None
 
-    def nonnegative(self, inputs: Sequence[bool]) -> bool:
-        """Tell that values go through."""
-        return all(inputs)
-
     def forward(self, values: Values, nonnegative: Sequence[bool]) -> tuple[Any, Any]:
         """Hold the channels against the layer's."""
         x = values[self.inputs[0]]
@@ -47,7 +43,7 @@ class MaskStep(Step):
             raise InputError(f"condition on channel {wrong[0]}; it has {x.shape[1]} channels: 0 to {x.shape[1] - 1}")
         return x, None
 
-    def backward(self, kept: Any, relevance: Tensor) -> Sequence[Tensor]:
+    def backward(self, saved: Any, relevance: Tensor) -> Sequence[Tensor]:
         """Keep the chosen channels."""
         if self.channels is None:
             return (relevance,)
@@ -77,7 +73,7 @@ def masked(plan: Plan, layer: str, channels: tuple[int, ...] | None) -> Plan:
     """Put one mask behind a layer; everything that read the layer's output reads the mask's."""
     before = find(plan, layer, "conditioned layer" if channels is not None else "layer")
     inner = f"{before.name}/all"  # no name of torch.fx has a slash
-    mask = MaskStep(before.name, (inner,), (f"{layer} (condition)",), channels)
+    mask = MaskStep(before.name, (inner,), (f"{layer} (condition)",), gives="keeps", channels=channels)
     steps: list[Step] = []
     for step in plan.steps:
         steps += [replace(step, name=inner), mask] if step is before else [step]
@@ -86,11 +82,11 @@ def masked(plan: Plan, layer: str, channels: tuple[int, ...] | None) -> Plan:
 
 @dataclass
 class Arrivals:
-    """Collects the relevance of each layer's output; its `watch` is a `neuroxai.lrp.run.Watch`."""
+    """Collects the relevance of each layer's output; its `watch` is a `neuroxai.lrp.plan.Watch`."""
 
     found: dict[str, Tensor] = field(default_factory=dict)
 
-    def watch(self, step: Step, kept: Any, arrived: Tensor, shares: Sequence[Tensor]) -> bool:
+    def watch(self, step: Step, saved: Any, arrived: Tensor, shares: Sequence[Tensor]) -> bool:
         """Note one step; at a conditioned layer what its mask has left."""
         if not isinstance(step, MaskStep):
             self.found.update(dict.fromkeys(reversed(step.labels), arrived))
@@ -99,11 +95,11 @@ class Arrivals:
 
 @dataclass
 class Probe:
-    """Takes the relevance at the mask without channels, and ends the way back there."""
+    """Takes the relevance at the mask without channels, and ends the backward pass there."""
 
     relevance: Tensor = field(default_factory=lambda: torch.empty(0))
 
-    def watch(self, step: Step, kept: Any, arrived: Tensor, shares: Sequence[Tensor]) -> bool:
+    def watch(self, step: Step, saved: Any, arrived: Tensor, shares: Sequence[Tensor]) -> bool:
         """Note the relevance."""
         found = isinstance(step, MaskStep) and step.channels is None
         if found:

@@ -1,22 +1,31 @@
-"""Turn a recorded network into steps; refuse by name what has no rule."""
+"""A recorded network as steps: made of its calls, rewritten for speed, run forward and backward."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor, fx
 
-from neuroxai.errors import UnsupportedLayerError
+from neuroxai.errors import InputError, UnsupportedLayerError
+from neuroxai.graph.checks import out_of_memory
 from neuroxai.graph.names import describe, label
 from neuroxai.graph.output_activation import scores_of
 from neuroxai.graph.record import Record
-from neuroxai.lrp.calls import of_call
 from neuroxai.lrp.composites import Composite
-from neuroxai.lrp.context import Context
-from neuroxai.lrp.fold import fold_norms, fuse_pools
-from neuroxai.lrp.steps import FreeStep, Step
+from neuroxai.lrp.engine.maxima import MaxPool
+from neuroxai.lrp.engine.operators import Dense, Scale
+from neuroxai.lrp.steps.base import FreeStep, PassStep, Step
+from neuroxai.lrp.steps.context import Context
+from neuroxai.lrp.steps.filters import LinearStep
+from neuroxai.lrp.steps.maxima import MaxStep
+from neuroxai.lrp.steps.table import of_call
+
+# Sees each step of the backward pass: the step, what it saved, the relevance of its output and of its inputs.
+# Returns True to end the backward pass there.
+Watch = Callable[[Step, Any, Tensor, Sequence[Tensor]], bool]
 
 
 @dataclass(frozen=True)
@@ -31,7 +40,7 @@ class Plan:
         Names of the inputs' values.
     result : str
         Name of the scores' value.
-    link : {"softmax", "sigmoid", None}
+    activation : {"softmax", "sigmoid", None}
         The output activation: what the network puts on its scores to make probabilities; left out of the steps.
     tail : tuple of Step
         From the scores to the network's own output: the output activation and what follows it.
@@ -42,7 +51,7 @@ class Plan:
     steps: tuple[Step, ...]
     sources: tuple[str, ...]
     result: str
-    link: str | None
+    activation: str | None
     tail: tuple[Step, ...] = ()
     end: str = ""
 
@@ -55,22 +64,20 @@ def make_plan(record: Record, composite: Composite) -> Plan:
     UnsupportedLayerError
         Naming the layer or operation that has no rule.
     """
-    scores, link, end = scores_of(record)
+    scores, activation, end = scores_of(record)
     context = Context(record, composite)
     steps = _steps(context, scores)
     ranks = {node.name: node.meta.get("rank", 2) for node in record.graph.nodes}
-    before = {step.name for step in steps} | {node.name for node in record.inputs}
-    tail = () if link is None else tuple(
-        _free(context, node) for node in record.graph.nodes
-        if node.op not in ("placeholder", "output") and node.name not in before
-    )  # fmt: skip
     sources = tuple(node.name for node in record.inputs)
-    return Plan(tuple(fold_norms(steps, ranks)), sources, scores.name, link, tail, end.name)
+    made = {*sources, *(step.name for step in steps)}
+    calls = [node for node in record.graph.nodes if node.op not in ("placeholder", "output") and node.name not in made]
+    tail = () if activation is None else tuple(_free(context, node) for node in calls)
+    return Plan(tuple(_fold_norms(steps, ranks)), sources, scores.name, activation, tail, end.name)
 
 
 def _free(context: Context, node: fx.Node) -> FreeStep:
     reads = tuple(n.name for n in node.all_input_nodes)
-    return FreeStep(node.name, (), (label(node),), call=context.caller(node), also_reads=reads)
+    return FreeStep(node.name, (), (label(node),), reads, call=context.caller(node))
 
 
 def _steps(context: Context, result: fx.Node) -> list[Step]:
@@ -111,11 +118,6 @@ def _step(context: Context, node: fx.Node) -> Step:
         raise context.refuse(node, str(error)) from error
 
 
-def fused(plan: Plan) -> Plan:
-    """Return the same plan in less memory; see `neuroxai.lrp.fold.fuse_pools`."""
-    return replace(plan, steps=tuple(fuse_pools(plan.steps, plan.result)))
-
-
 def own_output(plan: Plan, scores: Tensor, inputs: Sequence[Tensor]) -> Tensor:
     """Return what the network makes of its scores: its own output."""
     values: dict[str, Any] = {**dict(zip(plan.sources, inputs, strict=True)), plan.result: scores}
@@ -124,3 +126,133 @@ def own_output(plan: Plan, scores: Tensor, inputs: Sequence[Tensor]) -> Tensor:
             values[step.name] = step.forward(values, ())[0]
     output: Tensor = values.get(plan.end, scores)
     return output
+
+
+# steps rewritten
+
+
+def _readers(steps: Iterable[Step]) -> dict[str, list[Step]]:
+    readers: dict[str, list[Step]] = {}
+    for step in steps:
+        for name in step.reads():
+            readers.setdefault(name, []).append(step)
+    return readers
+
+
+def _fold_norms(steps: list[Step], ranks: Mapping[str, int]) -> list[Step]:
+    """Fold each batch normalisation into the convolution or linear layer that alone feeds it.
+
+    Not behind a linear layer with more than two axes: it normalises axis 1, the layer's outputs stand on the last.
+    """
+    made, readers = {step.name: step for step in steps}, _readers(steps)
+    folded: dict[str, Step] = {}
+    gone: set[str] = set()
+    for norm in steps:
+        if not (isinstance(norm, LinearStep) and isinstance(norm.operator, Scale)):
+            continue
+        before = made.get(norm.inputs[0])
+        if not isinstance(before, LinearStep) or before.fixed is not None or len(readers[before.name]) != 1:
+            continue
+        if not (isinstance(before.operator, Dense) and ranks.get(before.name, 2) > 2):
+            gone.add(before.name)
+            folded[norm.name] = before.folded(norm)
+    # what the normalisation reads is there when it runs, so the two run in its place
+    return [folded.get(step.name, step) for step in steps if step.name not in gone]
+
+
+def fused(plan: Plan) -> Plan:
+    """Let each layer run the max-pooling behind it, so that only the winners are saved; relevance stays the same."""
+    steps, readers = list(plan.steps), _readers(plan.steps)
+    for first in plan.steps:
+        if not isinstance(first, LinearStep) or first.rule.bias == "distribute":
+            continue
+        between: list[PassStep] = []
+        at: Step = first
+        while at.name != plan.result and len(readers.get(at.name, ())) == 1:
+            at = readers[at.name][0]
+            if not isinstance(at, PassStep) or at.offset or not at.local:
+                break
+            between.append(at)
+        if isinstance(at, MaxStep) and isinstance(at.pool, MaxPool):
+            gone = {first.name, at.name, *(s.name for s in between)}
+            whole = first.pooled(between, at.pool, at.name)
+            steps = [whole if s is at else s for s in steps if s is at or s.name not in gone]
+    return replace(plan, steps=tuple(steps))
+
+
+# both passes
+
+
+def forward(plan: Plan, inputs: Sequence[Tensor]) -> tuple[Tensor, dict[str, Any]]:
+    """Run all steps; values that nobody reads again are let go.
+
+    Returns
+    -------
+    result : torch.Tensor
+        The plan's result.
+    saved : dict
+        What `backward` needs, by the steps' names.
+
+    Raises
+    ------
+    InputError
+        Naming the layer that cannot take what arrives.
+    UnsupportedLayerError
+        Naming the layer that has no rule for it.
+    """
+    values: dict[str, Any] = dict(zip(plan.sources, inputs, strict=True))
+    nonnegative = {name: bool(x.amin() >= 0) for name, x in values.items()}
+    last = {name: index for index, step in enumerate(plan.steps) for name in step.reads()}
+    saved: dict[str, Any] = {}
+    for index, step in enumerate(plan.steps):
+        signs = [nonnegative[name] for name in step.inputs]
+        try:
+            values[step.name], saved[step.name] = step.forward(values, signs)
+        except InputError as error:
+            raise InputError(f"layer {step.labels[0]!r}: {error}") from error
+        except RuntimeError as error:
+            if out_of_memory(error) or isinstance(error, UnsupportedLayerError):
+                raise
+            shapes = ", ".join(str(tuple(values[name].shape)) for name in step.inputs)
+            raise InputError(f"layer {step.labels[0]!r} cannot take a tensor of shape {shapes}: {error}") from error
+        nonnegative[step.name] = step.nonnegative(signs)
+        for name in step.reads():
+            if last[name] == index and name != plan.result:
+                values.pop(name, None)
+    return values[plan.result], saved
+
+
+def backward(
+    plan: Plan, saved: dict[str, Any], seed: Tensor, inputs: Sequence[Tensor], watch: Watch | None = None
+) -> list[Tensor]:
+    """Take the relevance back step by step, adding up where a value was read several times.
+
+    Parameters
+    ----------
+    plan, inputs
+        As given to `forward`.
+    saved : dict
+        From `forward`; emptied on the way.
+    seed : torch.Tensor
+        Relevance of the plan's result.
+    watch : callable, optional
+        Sees every step; see `Watch`.
+
+    Returns
+    -------
+    list of torch.Tensor
+        Relevance of the inputs, shaped like them; zero where the backward pass was ended before them.
+    """
+    relevance: dict[str, Tensor] = {plan.result: seed}
+    for step in reversed(plan.steps):
+        arrived, own = relevance.pop(step.name, None), saved.pop(step.name)
+        if arrived is None:
+            continue
+        shares = step.backward(own, arrived)
+        if watch is not None and watch(step, own, arrived, shares):
+            break
+        for name, share in zip(step.inputs, shares, strict=True):
+            relevance[name] = relevance[name] + share if name in relevance else share
+        del shares  # nothing may outlive the step that needs it: memory counts on whole-brain grids
+    found = zip(plan.sources, inputs, strict=True)
+    return [relevance[name].contiguous() if name in relevance else torch.zeros_like(x) for name, x in found]

@@ -1,4 +1,12 @@
-"""Relevance rules as data; see `neuroxai.lrp.parts` for what they are made of.
+"""Relevance rules as data: a rule sorts the contributions of a layer into parts; one engine applies every rule.
+
+A rule says how the contributions ``w x`` of a linear layer are sorted into *parts*, which share of a neuron's relevance
+each part gets, and what happens to the bias. It computes nothing: `neuroxai.lrp.engine.propagate` applies every rule.
+
+For each part p with the contributions ``c_ij = sum over its terms of input_piece_i * weight_piece_ij``::
+
+    z_j = sum_i c_ij + bias_piece_j
+    R_i += share * sum_j c_ij * R_j / (z_j + epsilon * sign(z_j)),     sign(0) = +1
 
 References
 ----------
@@ -15,10 +23,131 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
-from torch import Tensor
+from torch import Tensor, full_like
 
 from neuroxai.errors import InputError, one_of
-from neuroxai.lrp.parts import NEGATIVE, POSITIVE, WHOLE, BiasMode, Part, Rule, Term, Weight, at_least_zero
+
+Piece = Literal["all", "positive", "negative"] | float  # a number: that constant in place of the input
+BiasMode = Literal["absorb", "ignore", "distribute"]
+BIAS_MODES = ("absorb", "ignore", "distribute")
+
+
+@dataclass(frozen=True)
+class Weight:
+    """A piece of the weights: ``whole w + positive max(w, 0) + negative min(w, 0)``, or ``squared w^2``, or ``one``."""
+
+    whole: float = 0.0
+    positive: float = 0.0
+    negative: float = 0.0
+    squared: float = 0.0
+    one: float = 0.0
+
+    def of(self, weight: Tensor) -> Tensor:
+        """Return this piece of ``weight``, same shape."""
+        if self.squared:
+            return weight.square() * self.squared
+        if self.one:
+            return full_like(weight, self.one)
+        bounds = ((self.whole, None, None), (self.positive, 0, None), (self.negative, None, 0))
+        pieces = [
+            (weight if low is high else weight.clamp(low, high)) * (factor if factor != 1 else 1)
+            for factor, low, high in bounds
+            if factor
+        ]
+        return sum(pieces[1:], pieces[0]) if pieces else weight * 0
+
+
+WHOLE = Weight(whole=1.0)
+POSITIVE = Weight(positive=1.0)
+NEGATIVE = Weight(negative=1.0)
+
+
+@dataclass(frozen=True)
+class Term:
+    """One product of a piece of the input and a piece of the weights."""
+
+    input: Piece
+    weight: Weight
+
+
+@dataclass(frozen=True)
+class Part:
+    """Contributions that share one denominator.
+
+    Attributes
+    ----------
+    terms : tuple of Term
+        The products that make up the contributions.
+    bias : Weight
+        The piece of the bias that stands in the denominator.
+    share : float
+        Share of the neuron's relevance.
+    alone : float, optional
+        Share where all other parts of the neuron are exactly zero; None: the share stays.
+    where : {"always", "output >= 0", "output < 0"}
+        Neurons that this part covers, by the sign of their output.
+    """
+
+    terms: tuple[Term, ...]
+    bias: Weight
+    share: float = 1.0
+    alone: float | None = None
+    where: Literal["always", "output >= 0", "output < 0"] = "always"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Base of all rules.
+
+    Parameters
+    ----------
+    epsilon : float
+        Stabiliser of every denominator. Goes by name, like `bias`: what stands first is a rule's own parameter.
+    bias : {"absorb", "ignore", "distribute"}
+        "absorb": the bias takes its share of the denominator and keeps it; "ignore": it stands in no denominator;
+        "distribute": as "absorb", but its share is given in equal parts to the neuron's inputs.
+
+    Raises
+    ------
+    InputError
+        For a negative or non-finite number or an unknown bias mode.
+    """
+
+    epsilon: float = field(default=1e-6, kw_only=True)
+    bias: BiasMode = field(default="absorb", kw_only=True)
+
+    def __post_init__(self) -> None:
+        at_least_zero(self, "epsilon", self.epsilon)
+        if self.bias not in BIAS_MODES:
+            raise one_of("bias mode", self.bias, BIAS_MODES)
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The parts of the rule."""
+        raise NotImplementedError(f"{type(self).__name__} defines no parts")
+
+    @property
+    def complete(self) -> bool:
+        """Whether the parts add up to the layer's output, so that the output needs no computation of its own."""
+        terms = [term for part in self.parts for term in part.terms]
+        if any(isinstance(t.input, float) or t.weight.squared or t.weight.one for t in terms):
+            return False
+        signs = ("positive", "negative")
+        return all(
+            sum(t.weight.whole + getattr(t.weight, of_weight) for t in terms if t.input in ("all", of_input)) == 1
+            for of_input in signs
+            for of_weight in signs
+        )
+
+    def check(self, x: Tensor) -> None:
+        """Refuse an input of the layer that the rule is not made for."""
+
+
+def at_least_zero(rule: Rule, name: str, value: float) -> None:
+    """Refuse a negative or non-finite option of a rule."""
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value) or value < 0:
+        raise InputError(f"{type(rule).__name__}: {name} is {value!r}; it must be a finite number >= 0")
+
 
 _ALL = Part((Term("all", WHOLE),), WHOLE)
 

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from neuroxai.errors import InputError, UnsupportedLayerError, one_of
+from neuroxai.layers import PatchIndividualFilter
 from neuroxai.lrp.given import Target, check_target, class_scores, is_index, probabilities
-from neuroxai.lrp.linear import LinearStep
 from neuroxai.lrp.plan import Plan
-from neuroxai.lrp.steps import Step
+from neuroxai.lrp.steps.base import Step
+from neuroxai.lrp.steps.filters import LinearStep
 
 STARTS = ("logit", "probability")
 DEFAULT_START: Literal["logit", "probability"] = "probability"
@@ -62,7 +63,7 @@ class Start:
         """Return the plan up to where relevance starts."""
         return plan if self.layer is None else truncated(plan, self.layer)
 
-    def seed(self, output: Tensor, indices: Tensor | None, link: str | None, model: nn.Module) -> Tensor:
+    def seed(self, output: Tensor, indices: Tensor | None, activation: str | None, model: nn.Module) -> Tensor:
         """Return the relevance of the cut plan's result, shaped like it.
 
         Raises
@@ -77,7 +78,7 @@ class Start:
             return _given(self.start, scores).reshape(output.shape)
         indices = torch.zeros(len(scores), dtype=torch.long, device=scores.device) if indices is None else indices
         check_target(self.target, indices, scores.shape[1])
-        values = scores if self.start == "logit" else probabilities(scores, link)
+        values = scores if self.start == "logit" else probabilities(scores, activation)
         chosen = indices[:, None]
         return torch.zeros_like(scores).scatter_(1, chosen, values.gather(1, chosen)).reshape(output.shape)
 
@@ -164,7 +165,7 @@ def truncated(plan: Plan, layer: str) -> Plan:
         if step.name in wanted:
             steps.append(last if step is end else step)
             wanted.update(step.reads())
-    return replace(plan, steps=tuple(reversed(steps)), result=end.name, link=None)
+    return replace(plan, steps=tuple(reversed(steps)), result=end.name, activation=None)
 
 
 def _of_neurons(output: Tensor, neuron: Neuron, layer: str, model: nn.Module) -> Tensor:
@@ -188,7 +189,7 @@ def neuron_index(neuron: Neuron, shape: tuple[int, ...], layer: str, model: nn.M
     """
     has = f"layer {layer!r} has outputs of shape {shape}, (channels, *positions) without the batch"
     if isinstance(neuron, Mapping):
-        module = dict(model.named_modules(remove_duplicate=False)).get(layer.partition(":")[0])
+        module = _module(model, layer)
         neurons = getattr(module, "neurons", None)
         if set(neuron) != {"patch", "filter"} or neurons is None:
             raise InputError(
@@ -205,3 +206,25 @@ def neuron_index(neuron: Neuron, shape: tuple[int, ...], layer: str, model: nn.M
     if any(not 0 <= n < size for n, size in zip(numbers, shape, strict=False)):
         raise InputError(f"neuron {neuron!r} does not exist; {has}")
     return tuple(int(n) for n in numbers)
+
+
+def all_neurons(model: nn.Module, layer: str, channels: int) -> list[Neuron]:
+    """Return a layer's neurons that share weights: each patch x filter of a `PatchIndividualFilter`, else each channel.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        The network.
+    layer : str
+        One of `layer_names`.
+    channels : int
+        Channels of its output.
+    """
+    module = _module(model, layer)
+    if isinstance(module, PatchIndividualFilter):
+        return [{"patch": p, "filter": f} for p in range(module.patches) for f in range(module.out_channels)]
+    return list(range(channels))
+
+
+def _module(model: nn.Module, layer: str) -> nn.Module | None:
+    return dict(model.named_modules(remove_duplicate=False)).get(layer.partition(":")[0])

@@ -1,4 +1,4 @@
-"""Train on large grids in little memory: keep a block's input, compute the rest again on the way back.
+"""Train on large grids in little memory: keep a block's input, compute the rest again in the backward pass.
 
 Nearly all memory of these networks goes into the first block, whose activations stand on the full grid. Each block is a
 segment of ``torch.utils.checkpoint`` (Chen et al. 2016). The first block's samples are segments of their own where no
@@ -27,7 +27,7 @@ def run(features: nn.Sequential, x: Tensor, checkpointing: bool) -> Tensor:
     x : Tensor
         Input, shape (batch, channels, x, y, z).
     checkpointing : bool
-        Whether to keep the blocks' inputs alone for the way back.
+        Whether to keep the blocks' inputs alone for the backward pass.
     """
     if not (checkpointing and torch.is_grad_enabled()):
         result: Tensor = features(x)

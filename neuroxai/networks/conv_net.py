@@ -92,7 +92,7 @@ class ConvNet(Classifier):
     pool_dropout : float
         Channel dropout (Dropout3d) after each pooling.
     checkpointing : bool
-        Keep few activations in training and compute them again on the way back: less memory, more time, the same
+        Keep few activations in training and compute them again in the backward pass: less memory, more time, the same
         gradients (see `neuroxai.networks.checkpointing`).
     name : str
         Used in messages.

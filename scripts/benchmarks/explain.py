@@ -64,7 +64,7 @@ def timed(spent: dict[str, float]) -> Iterator[None]:
 
     def creating(*args: Any, **kwargs: Any) -> Any:
         made = create(*args, **kwargs)
-        for name in ("attribute", "attribute_each"):
+        for name in ("attribute", "attribute_neurons"):
             if hasattr(made, name):
                 setattr(made, name, watch("attribute", getattr(made, name)))
         return made

@@ -13,7 +13,7 @@ from torch import nn
 
 from neuroxai import attribution
 from neuroxai.errors import InputError, UnsupportedLayerError
-from neuroxai.lrp.report import ConservationWarning
+from neuroxai.lrp.conservation import ConservationWarning
 
 METHODS = attribution.names()
 RELEVANCE = tuple(name for name in METHODS if name.startswith("lrp_") or name == "deep_taylor")

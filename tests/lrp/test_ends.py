@@ -11,10 +11,10 @@ from torch import nn
 
 from neuroxai.errors import InputError
 from neuroxai.lrp import LRP, AlphaBeta, Composite, Epsilon, Flat, composites
-from neuroxai.lrp.report import ConservationWarning
+from neuroxai.lrp.conservation import ConservationWarning
 from oracles.lrp_zero import lrp_zero
 
-pytestmark = pytest.mark.filterwarnings("ignore::neuroxai.lrp.report.ConservationWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::neuroxai.lrp.conservation.ConservationWarning")
 EXACT = composites.epsilon(0.0)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -284,3 +286,48 @@ def test_places_that_come_from_nowhere_take_nothing():
     wanted = torch.zeros_like(x)
     wanted[:, 5] = x[:, 5]
     torch.testing.assert_close(LRP(model, composites.epsilon()).attribute(x, target, start="logit"), wanted)
+
+
+class SoftPooling(nn.Module):
+    def __init__(self, pool):
+        super().__init__()
+        self.pool = pool
+
+    def forward(self, x):
+        return self.pool(x.flatten(2))
+
+
+def of_softmax(x):
+    return (x.softmax(2) * x).sum(2)
+
+
+def mean_of_exponentials(x):  # Pinheiro & Collobert 2015, equation 6
+    return torch.logsumexp(x, dim=2) - math.log(x.shape[2])
+
+
+@pytest.mark.parametrize("pool", [of_softmax, mean_of_exponentials])
+def test_soft_maxima_share_by_their_softmax(pool):
+    x = torch.tensor([[[math.log(1.0), math.log(2.0), math.log(5.0), math.log(8.0)]]], dtype=torch.float64)
+    shares = torch.tensor([1, 2, 5, 8]) / 16 * x  # the softmax of logarithms, times the values
+    wanted = pool(x) * shares / shares.sum()  # nothing is lost: of equal values the output is their mean
+    found = LRP(SoftPooling(pool), composites.epsilon(0.0)).attribute(x[..., None], 0, start="logit")
+    torch.testing.assert_close(found[..., 0], wanted)
+
+
+def test_of_a_plain_logsumexp_the_logarithm_of_how_many_is_a_bias():
+    x = torch.tensor([[[0.0, math.log(2.0), math.log(5.0), -torch.inf]]], dtype=torch.float64)
+    lrp = LRP(SoftPooling(lambda x: x.masked_fill(x < 0, -torch.inf).logsumexp(2)), composites.epsilon(0.0))
+    shares = torch.tensor([0.0, 2 * math.log(2.0), 5 * math.log(5.0), 0.0], dtype=torch.float64)
+    wanted = (math.log(8.0) - math.log(4.0)) * shares / shares.sum()
+    found = lrp.attribute(x.clamp(min=-1), 0, start="logit")
+    torch.testing.assert_close(found[0, 0], wanted)
+
+
+def test_a_tensor_of_which_only_the_shape_is_read_takes_no_relevance():
+    class Model(nn.Module):
+        def forward(self, x):
+            return x.flatten(1).mean(1, keepdim=True).expand_as(torch.cumsum(x[:, 0, 0], 1))
+
+    x = torch.rand(2, 1, 3, 4, dtype=torch.float64)
+    found = LRP(Model(), composites.epsilon(0.0)).attribute(x, 1, start="logit")
+    torch.testing.assert_close(found, x / 12)

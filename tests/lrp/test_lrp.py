@@ -16,7 +16,7 @@ from torch import nn
 from helpers.layers import randomised
 from neuroxai.errors import InputError, UnsupportedLayerError
 from neuroxai.lrp import LRP, AlphaBeta, Composite, Epsilon, Flat, Gamma, Pass, WSquare, ZBox, Zero, ZPlus, composites
-from neuroxai.lrp.report import ConservationWarning
+from neuroxai.lrp.conservation import ConservationWarning
 from oracles.lrp_zero import lrp_zero
 
 PRESETS = {

@@ -9,12 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from neuroxai.errors import UnsupportedLayerError
 from neuroxai.lrp import LRP, Epsilon, composites
 from oracles.lrp_zero import lrp_zero
 
 EXPERIMENTS = Path(__file__).resolve().parents[2] / "scripts" / "experiments"
-REFUSED = {"logsumexp pooling": "'logsumexp'.*no relevance rule"}
 
 
 def _networks():
@@ -36,7 +34,7 @@ def test_there_are_sixty_and_twenty_of_them_are_written_by_hand():
     assert sum(name[0].islower() or name[0] in "*S" for name in NETWORKS) >= 20
 
 
-@pytest.mark.filterwarnings("ignore::neuroxai.lrp.report.ConservationWarning")
+@pytest.mark.filterwarnings("ignore::neuroxai.lrp.conservation.ConservationWarning")
 @pytest.mark.filterwarnings("ignore:`torch.nn.utils.weight_norm` is deprecated")
 @pytest.mark.parametrize(
     "name",
@@ -55,10 +53,6 @@ def test_relevance_is_gradient_times_input_with_gates_and_ratios_held(name):
     with torch.no_grad():
         target = model(*inputs).shape[1] - 1
     lrp = LRP(model, composites.everywhere(Epsilon(0.0)))
-    if name in REFUSED:
-        with pytest.raises(UnsupportedLayerError, match=REFUSED[name]):
-            lrp.attribute(inputs[0], target)
-        return
     found = lrp.attribute(inputs, target, start="logit")
     for place, (relevance, x) in enumerate(zip(found, inputs, strict=True)):
         wanted = lrp_zero(plain, x, target, network.gates, before=inputs[:place], more=inputs[place + 1 :])

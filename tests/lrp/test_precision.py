@@ -12,7 +12,7 @@ from torch import nn
 from neuroxai import attribution
 from neuroxai.errors import InputError
 from neuroxai.lrp import LRP, composites
-from neuroxai.lrp.report import ConservationWarning
+from neuroxai.lrp.conservation import ConservationWarning
 
 
 def network(seed=0):

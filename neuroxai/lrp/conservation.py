@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from neuroxai.lrp.linear import LinearStep
-from neuroxai.lrp.propagate import Saved, operator_bias, part_signals
-from neuroxai.lrp.steps import Step
+from neuroxai.lrp.engine.propagate import Saved, signals
+from neuroxai.lrp.steps.base import Step
+from neuroxai.lrp.steps.filters import LinearStep
 
 
 class ConservationWarning(UserWarning):
@@ -20,7 +20,7 @@ class ConservationWarning(UserWarning):
 
 @dataclass(frozen=True)
 class Entry:
-    """One step of the way back; all figures (batch,), float64.
+    """One step of the backward pass; all figures (batch,), float64.
 
     Attributes
     ----------
@@ -87,17 +87,17 @@ class Conservation:
 
 
 @dataclass
-class Ledger:
-    """Keeps the books on the way back; its `watch` is a `neuroxai.lrp.run.Watch`."""
+class ConservationRecorder:
+    """Keeps the books in the backward pass; its `watch` is a `neuroxai.lrp.plan.Watch`."""
 
     entries: list[Entry] = field(default_factory=list)
 
-    def watch(self, step: Step, kept: Any, arrived: Tensor, shares: Sequence[Tensor]) -> bool:
+    def watch(self, step: Step, saved: Any, arrived: Tensor, shares: Sequence[Tensor]) -> bool:
         """Enter one step."""
         passed_on = total(arrived) * 0
         for share in shares:
             passed_on = passed_on + total(share)
-        bias = _to_bias(step, kept, arrived)
+        bias = _to_bias(step, saved, arrived)
         other = total(arrived) - passed_on - bias
         self.entries.append(Entry(" + ".join(step.labels), total(arrived), passed_on, bias, other))
         return False
@@ -114,14 +114,15 @@ def total(relevance: Tensor) -> Tensor:
     return relevance.reshape(len(relevance), -1).sum(1, dtype=torch.float64)
 
 
-def _to_bias(step: Step, kept: Any, arrived: Tensor) -> Tensor:
+def _to_bias(step: Step, saved: Any, arrived: Tensor) -> Tensor:
     """Return what a layer's bias took of the relevance: its share of each denominator."""
     nothing = torch.zeros(len(arrived), dtype=torch.float64, device=arrived.device)
     if not isinstance(step, LinearStep) or step.rule.bias != "absorb":
         return nothing
-    of_layer: Saved = kept[0]
+    of_layer: Saved = saved[0]
     if of_layer.bias is None:
         return nothing
-    for part, signal in zip(step.rule.parts, part_signals(step.rule, of_layer, arrived), strict=True):
-        nothing = nothing + total(signal * operator_bias(step.operator, part.bias.of(of_layer.bias), signal))
+    found = signals(step.rule, of_layer.denominators, arrived, of_layer.output)
+    for part, signal in zip(step.rule.parts, found, strict=True):
+        nothing = nothing + total(signal * step.operator.spread(part.bias.of(of_layer.bias), signal))
     return nothing

@@ -1,4 +1,4 @@
-"""The fast path (convolution and pooling as phases, in slabs) against the steps one by one."""
+"""The fast path (convolution and pooling space-to-depth, in slabs) against the steps one by one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from neuroxai.lrp import LRP, AlphaBeta, Epsilon, Flat, Gamma, WSquare, ZBox, ZPlus, composites, phases
+from neuroxai.lrp import LRP, AlphaBeta, Epsilon, Flat, Gamma, WSquare, ZBox, ZPlus, composites
+from neuroxai.lrp.engine import space_to_depth
 
 RULES = [
     Epsilon(),
@@ -34,23 +35,23 @@ def network(channels, kernel, padding, pool, activation, rng):
 def used(monkeypatch):
     """Count how often the fast path is taken."""
     calls = []
-    plain = phases.PooledConv.share_out
+    plain = space_to_depth.PooledConv.share_out
 
     def counted(self, *arguments):
         calls.append(self)
         return plain(self, *arguments)
 
-    monkeypatch.setattr(phases.PooledConv, "share_out", counted)
+    monkeypatch.setattr(space_to_depth.PooledConv, "share_out", counted)
     return calls
 
 
-@pytest.mark.parametrize("slab", [1, 3000, phases.SLAB_VALUES])
+@pytest.mark.parametrize("slab", [1, 3000, space_to_depth.SLAB_VALUES])
 @pytest.mark.parametrize("pool", [1, 2, 3, (2, 3, 2), (4, 1, 2)])
 @pytest.mark.parametrize(
     ("channels", "kernel", "padding"), [(1, 3, 0), (2, (2, 3, 1), "same"), (1, (3, 2, 4), (1, 0, 2)), (4, 1, 0)]
 )
 def test_equals_the_steps_one_by_one(channels, kernel, padding, pool, slab, used, monkeypatch, rng):
-    monkeypatch.setattr(phases, "SLAB_VALUES", slab)
+    monkeypatch.setattr(space_to_depth, "SLAB_VALUES", slab)
     activation = nn.ELU() if slab == 3000 else nn.ReLU()
     net, x = network(channels, kernel, padding, pool, activation, rng)
     for given in (x, x.abs()):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from captum.attr import Attribution
 from torch import Tensor, nn
@@ -16,15 +16,31 @@ from neuroxai.graph.eval_copy import eval_copy, in_single, unwrapped
 from neuroxai.graph.record import record
 from neuroxai.lrp.composites import Composite, named_composite
 from neuroxai.lrp.concepts import Arrivals, Conditions, Probe, Ranking, check_order, conditioned, masked, ranked
-from neuroxai.lrp.each import Hidden, explained_each
+from neuroxai.lrp.conservation import Conservation, ConservationRecorder, ConservationWarning, total
 from neuroxai.lrp.given import Given, Inputs, Records, Target, captum_call, without_gradients
-from neuroxai.lrp.parts import Rule
-from neuroxai.lrp.plan import Plan, fused, make_plan, own_output
-from neuroxai.lrp.report import Conservation, ConservationWarning, Ledger, total
-from neuroxai.lrp.run import Watch, backward, forward
-from neuroxai.lrp.starts import Neuron, Start, layer_names, numbered
+from neuroxai.lrp.plan import Plan, Watch, backward, forward, fused, make_plan, own_output
+from neuroxai.lrp.rules import Rule
+from neuroxai.lrp.starts import Neuron, Start, all_neurons, layer_names, numbered
 
 Beginning = Literal["logit", "probability"] | Tensor | Callable[[Tensor], Tensor]
+
+
+class NeuronAttribution(NamedTuple):
+    """One neuron of a hidden layer and what explains it.
+
+    Attributes
+    ----------
+    neuron : int, tuple of int, dict or None
+        As `LRP.attribute` takes it.
+    activation : torch.Tensor
+        (batch,): what the neuron put out, summed over its positions; relevance starts from it.
+    relevance : torch.Tensor
+        Shaped like the inputs.
+    """
+
+    neuron: Neuron
+    activation: Tensor
+    relevance: Tensor
 
 
 class LRP(Attribution):  # type: ignore[misc]  # captum is untyped
@@ -152,8 +168,8 @@ class LRP(Attribution):  # type: ignore[misc]  # captum is untyped
         -----
         UserWarning
             If the model is in training mode; it is explained as in evaluation mode. If less than a tenth or more than
-            ten times the initial relevance arrives at the inputs (`neuroxai.lrp.report.ConservationWarning`), once for
-            each `LRP`.
+            ten times the initial relevance arrives at the inputs
+            (`neuroxai.lrp.conservation.ConservationWarning`), once for each `LRP`.
         """
         begin = Start(target, start, layer, neuron)
         arrivals = Arrivals()
@@ -170,10 +186,10 @@ class LRP(Attribution):  # type: ignore[misc]  # captum is untyped
         """Tell captum that `attribute` takes `return_convergence_delta`."""
         return True
 
-    def attribute_each(
+    def attribute_neurons(
         self, inputs: Tensor, *, layer: str, neurons: Sequence[Neuron] | None = None, conditions: Conditions = None,
-    ) -> Iterator[Hidden]:  # fmt: skip
-        """Explain many neurons of a hidden layer, one after the other: one way forward, one way back each.
+    ) -> Iterator[NeuronAttribution]:  # fmt: skip
+        """Explain many neurons of a hidden layer, one after the other: one forward pass, one backward pass each.
 
         Parameters
         ----------
@@ -185,7 +201,7 @@ class LRP(Attribution):  # type: ignore[misc]  # captum is untyped
 
         Yields
         ------
-        Hidden
+        NeuronAttribution
             The neuron, what it put out and its relevance, as `attribute` returns it; memory holds one at a time.
 
         Raises
@@ -195,9 +211,15 @@ class LRP(Attribution):  # type: ignore[misc]  # captum is untyped
         """
         given = Given.of(self.model, inputs, half=True)
         with without_gradients(given.device):
-            plan, given, output, kept = self._forward(given, Start(layer=layer), conditions)
-        # not inside the block: a caller would run in its modes between two neurons
-        yield from explained_each(plan, given.tensors[0], output, kept, layer, neurons, unwrapped(self.model))
+            plan, given, output, saved = self._forward(given, Start(layer=layer), conditions)
+        model = unwrapped(self.model)
+        for neuron in all_neurons(model, layer, output.shape[1]) if neurons is None else neurons:
+            with without_gradients(given.device):  # a caller between two neurons runs in its own modes
+                seed = Start(layer=layer, neuron=neuron).seed(output, None, None, model)
+                relevance = backward(plan, dict(saved), seed, given.tensors)[0]
+                # a network may stack the patches of each scan in the batch
+                activation = seed.reshape(len(given.inputs[0]), -1).sum(1)
+            yield NeuronAttribution(neuron, activation, relevance)
 
     def report(
         self, inputs: Tensor, target: Target = None, *, start: Beginning | None = None, layer: str | None = None,
@@ -207,7 +229,7 @@ class LRP(Attribution):  # type: ignore[misc]  # captum is untyped
 
         Takes what `attribute` takes.
         """
-        books = Ledger()
+        books = ConservationRecorder()
         relevance, _ = self._run(inputs, Start(target, start, layer, neuron), conditions, books.watch)
         return books.closed(relevance)
 
@@ -238,9 +260,9 @@ class LRP(Attribution):  # type: ignore[misc]  # captum is untyped
         """Explain; `watch` sees the backward pass step by step, or behind the layer `probe` with all else fused."""
         given = Given.of(self.model, inputs, more, begin.target, half=True)
         with without_gradients(given.device):
-            plan, given, output, kept = self._forward(given, begin, conditions, watch, probe)
-            seed = begin.seed(output, given.indices, plan.link, unwrapped(self.model))
-            relevance = backward(plan, kept, seed, given.tensors, watch)[: len(given.inputs)]
+            plan, given, output, saved = self._forward(given, begin, conditions, watch, probe)
+            seed = begin.seed(output, given.indices, plan.activation, unwrapped(self.model))
+            relevance = backward(plan, saved, seed, given.tensors, watch)[: len(given.inputs)]
             delta = total(seed.reshape(len(given.inputs[0]), -1)) - sum(map(total, relevance))
         if probe is None:
             self._note_conserved(float(total(seed).sum()), float(delta.sum()))
@@ -261,7 +283,7 @@ class LRP(Attribution):  # type: ignore[misc]  # captum is untyped
     def _forward(
         self, given: Given, begin: Start, conditions: Conditions, watch: Watch | None = None, probe: str | None = None
     ) -> tuple[Plan, Given, Tensor, dict[str, Any]]:
-        """Run the network up to where relevance starts: the plan, its input, its result, what the way back needs."""
+        """Run the network up to where relevance starts: the plan, its input, its result, what `backward` needs."""
         known = self._records.find(given)
         fresh = None
         if known is None:
@@ -273,10 +295,10 @@ class LRP(Attribution):  # type: ignore[misc]  # captum is untyped
             plan = known.fused if plan is known.plan else fused(plan)
         if fresh is not None and begin.layer is not None:
             fresh = fresh(forward(known.fused, given.tensors)[0])
-        output, kept = forward(plan, given.tensors)
+        output, saved = forward(plan, given.tensors)
         if fresh is not None:
             fresh(output)
-        return plan, given, output, kept
+        return plan, given, output, saved
 
     def _recorded(self, given: Given) -> tuple[_Known, Callable[[Tensor], None]]:
         """Record the network, and return what keeps the record once its output was held against the model's."""

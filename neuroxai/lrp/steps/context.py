@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor, fx, nn
+from torch import fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
@@ -16,8 +16,8 @@ from neuroxai.graph.operations import GATES, OPERATIONS, arguments, kind_of
 from neuroxai.graph.record import Record
 from neuroxai.layers import PatchIndividualFilter
 from neuroxai.lrp.composites import Composite
-from neuroxai.lrp.parts import Rule
-from neuroxai.lrp.steps import Values
+from neuroxai.lrp.rules import Pass, Rule
+from neuroxai.lrp.steps.base import PassStep, Step, Values
 
 _WAY_OUT = (
     "it has no relevance rule. Supported: convolutions and transposed convolutions, linear layers, "
@@ -27,13 +27,14 @@ _WAY_OUT = (
 )
 # of a call that is no layer of torch: the layer that would make it
 _LAYERS: dict[str, type[nn.Module]] = {
-    **{f"{name.lower()}{n}d": getattr(nn, f"{name}{n}d") for name in ("Conv",) for n in (1, 2, 3)},
+    **{f"conv{n}d": getattr(nn, f"Conv{n}d") for n in (1, 2, 3)},
     **{f"conv_transpose{n}d": getattr(nn, f"ConvTranspose{n}d") for n in (1, 2, 3)},
     "linear": nn.Linear, "matmul": nn.Linear, "mm": nn.Linear, "patch_individual_filter": PatchIndividualFilter,
     "batch_norm": _BatchNorm, "instance_norm": _InstanceNorm, "group_norm": nn.GroupNorm,
     "layer_norm": nn.LayerNorm, "rms_norm": nn.RMSNorm,
 }  # fmt: skip
 _THROUGH = {"reshape", "permute", "pick", "pieces", "same", "cast", "resize", "average", "sum", "cat"}
+_SHAPE_ALONE = {"expand_as", "view_as", "reshape_as", "type_as"}  # of their second argument
 
 
 @dataclass
@@ -55,20 +56,15 @@ class Context:
         calls = [node for node in self.record.graph.nodes if node.meta["depends"] and node.op.startswith("call_")]
         weighted = [node for node in calls if self.is_weighted(node)]
         self.positions = {node: index for index, node in enumerate(weighted)}
-        self.first = self._first(weighted)
-        named = [label(node) for node in calls if self.has_name(node)]
-        self.composite.check(named, len(weighted))
-
-    def _first(self, weighted: list[fx.Node]) -> set[fx.Node]:
-        """Return the layers with weights that read an input without another such layer between."""
-        layers, behind, first = set(weighted), set[fx.Node](), set[fx.Node]()
+        # the layers with weights that read an input without another such layer between
+        self.first, behind = set[fx.Node](), set[fx.Node]()
         for node in self.record.graph.nodes:
             if any(source in behind for source in self.tensors(node)):
                 behind.add(node)
-            elif node in layers:
-                first.add(node)
+            elif node in self.positions:
+                self.first.add(node)
                 behind.add(node)
-        return first
+        self.composite.check([label(node) for node in calls if self.has_name(node)], len(weighted))
 
     def is_weighted(self, node: fx.Node) -> bool:
         """Whether a call is a layer with weights: a filter, or a matrix product with a parameter."""
@@ -91,7 +87,10 @@ class Context:
 
     def tensors(self, node: fx.Node) -> list[fx.Node]:
         """Return the calls that a call reads whose values depend on the input and may take relevance."""
-        return [n for n in node.all_input_nodes if n.meta["depends"] and n.meta.get("floats", True)]
+        read = node.all_input_nodes
+        if node.meta["operation"] in _SHAPE_ALONE:
+            read = [n for n in read if n is node.args[0]]
+        return [n for n in read if n.meta["depends"] and n.meta.get("floats", True)]
 
     def others(self, node: fx.Node, *relevant: fx.Node) -> tuple[str, ...]:
         """Return the names of the inputs of a call that take no relevance."""
@@ -117,6 +116,8 @@ class Context:
             raise self.refuse(node, f"over the axes {dims} it mixes the samples of a batch; name other axes")
         return listed
 
+    # rules
+
     def type_of(self, node: fx.Node) -> type[nn.Module]:
         """Return the type of the layer that a call is, or would be."""
         base = _LAYERS.get(node.meta["operation"], nn.Module)
@@ -131,9 +132,30 @@ class Context:
             position = 0  # both halves of a shared encoder read the scan
         return self.composite.rule_for(label(node), self.type_of(node), position, count)
 
+    def mixing_rule(self, node: fx.Node) -> Rule:
+        """Return the rule of a call that mixes its inputs: of a layer with weights its own, of others that of sums."""
+        rule = self.rule_for(node) if self.is_weighted(node) else self.chosen_rule(node) or self.composite.sums
+        if isinstance(rule, Pass):
+            raise self.refuse(node, "Pass is no rule for a layer that mixes its inputs; use another")
+        return rule
+
     def chosen_rule(self, node: fx.Node) -> Rule | None:
         """Return the rule that the composite names for a call without weights, or None."""
         return self.composite.find(label(node) if self.has_name(node) else "", self.type_of(node))
+
+    # steps
+
+    def options(self, node: fx.Node, *signals: fx.Node) -> dict[str, Any]:
+        """Return what a `Step` takes: of the calls that it reads, `signals` take relevance; by default the only one."""
+        signals = signals or (self.only_input(node),)
+        names = tuple(dict.fromkeys(signal.name for signal in signals))
+        return {
+            "name": node.name, "inputs": names, "labels": (label(node),), "also_reads": self.others(node, *signals),
+        }  # fmt: skip
+
+    def passing(self, node: fx.Node, *signals: fx.Node, local: bool = False, **options: Any) -> Step:
+        """Return the step of a call that hands relevance through."""
+        return PassStep(**self.options(node, *signals), call=self.caller(node), local=local, **options)
 
     def caller(self, node: fx.Node) -> Callable[[Values], Any]:
         """Return a call that runs a node as the network did."""
@@ -170,17 +192,6 @@ class Context:
                 return bool(operation == "var") or (divides and all(map(self.is_gate, tensors)))
             value = tensors[0]
         return False
-
-
-def with_input(make: Callable[..., Any], node: fx.Node) -> Callable[[Tensor, Values], Any]:
-    """Return a call of `make` with the input given and the call's other arguments by name."""
-    named = {name: value for name, value in arguments(node).items() if name != "input" and not name.startswith("_")}
-
-    def made(x: Tensor, values: Values) -> Any:
-        given: Any = fx.node.map_arg(named, lambda read: values[read.name])
-        return make(x, **given)
-
-    return made
 
 
 def sign_of(node: fx.Node) -> str:

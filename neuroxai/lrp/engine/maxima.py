@@ -1,0 +1,149 @@
+"""Maxima over windows and axes, with where each lies: the winner takes all relevance, of equals the first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from neuroxai.errors import InputError
+from neuroxai.lrp.engine.operators import each
+
+
+@dataclass(frozen=True)
+class MaxPool:
+    """Max-pooling over 1, 2 or 3 axes: by windows, or adaptive to a given output grid.
+
+    Attributes
+    ----------
+    operation : str
+        "max_pool3d", "adaptive_max_pool1d" and so on.
+    options : dict
+        The function's arguments by name, but for the input and whether indices are returned.
+    """
+
+    operation: str
+    options: dict[str, Any]
+
+    @classmethod
+    def of(cls, operation: str, given: Mapping[str, Any]) -> MaxPool:
+        """Take the arguments of a recorded call."""
+        left_out = ("input", "return_indices")
+        return cls(operation, {k: v for k, v in given.items() if k not in left_out and not k.startswith("_")})
+
+    @property
+    def blocks(self) -> tuple[int, ...] | None:
+        """Size of the windows where they lie side by side, without padding; None otherwise."""
+        axes, given = int(self.operation[-2]), self.options
+        if "kernel_size" not in given:
+            return None
+        kernel = each(given["kernel_size"], axes)
+        plain = each(given.get("stride") or kernel, axes) == kernel and not given.get("ceil_mode")
+        return kernel if plain and not any(each(given.get("padding", 0), axes)) and self._dilation == 1 else None
+
+    @property
+    def _dilation(self) -> int:
+        return max(each(self.options.get("dilation", 1), 1))
+
+    def __call__(self, x: Tensor) -> tuple[Tensor, Winners]:
+        """Pool, and remember the winners.
+
+        Raises
+        ------
+        InputError
+            If a window holds padding alone.
+        """
+        run: Any = getattr(F, self.operation)
+        out, indices = run(x, **self.options, return_indices=True)
+        if self._dilation > 1 and bool(torch.isneginf(out).any()):  # torch's winner is outside, too
+            raise InputError(
+                f"a dilated max-pooling window lies wholly outside the grid {tuple(x.shape[2:])} that arrives, and has "
+                "no winner; give a larger scan"
+            )
+        return out, Winners(indices, x.shape, _format_of(x))
+
+
+@dataclass(frozen=True)
+class Winners:
+    """Where the maxima of one pooling lay: indices in the flattened grid of an input of this shape."""
+
+    indices: Tensor
+    shape: torch.Size
+    memory_format: torch.memory_format
+
+    def gather(self, values: Tensor) -> Tensor:
+        """Read values of the full grid at the winners; result shaped like the pooled output."""
+        if self.memory_format == torch.contiguous_format:
+            return values.flatten(2).gather(2, self.indices.flatten(2)).view(self.indices.shape)
+        # channels last: flattening the grid must not copy it
+        index = _channels_last(self.indices)
+        return _channels_last(values).flatten(1, -2).gather(1, index.flatten(1, -2)).view(index.shape).movedim(-1, 1)
+
+    def scatter(self, values: Tensor, indices: Tensor | None = None) -> Tensor:
+        """Add values at the winners into zeros of the full grid; `indices` stands in for stacked channels."""
+        indices = self.indices if indices is None else indices
+        shape = (self.shape[0], values.shape[1], *self.shape[2:])
+        out = torch.empty(shape, dtype=values.dtype, device=values.device, memory_format=self.memory_format).zero_()
+        if self.memory_format == torch.contiguous_format:
+            out.flatten(2).scatter_add_(2, indices.flatten(2), values.flatten(2))
+        else:
+            flat = [_channels_last(t).flatten(1, -2) for t in (out, indices, values)]
+            flat[0].scatter_add_(1, flat[1], flat[2])  # flat[0] is a view of out
+        return out
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    return x.movedim(1, -1)
+
+
+def _format_of(x: Tensor) -> torch.memory_format:
+    if x.is_contiguous():
+        return torch.contiguous_format
+    last = torch.channels_last_3d if x.ndim == 5 else torch.channels_last
+    return last if x.is_contiguous(memory_format=last) else torch.contiguous_format
+
+
+@dataclass(frozen=True)
+class AxisMax:
+    """The maximum over axes.
+
+    Attributes
+    ----------
+    dims : tuple of int
+        The axes.
+    keepdim : bool
+        Whether the output keeps them, with size 1.
+    """
+
+    dims: tuple[int, ...]
+    keepdim: bool
+
+    def __call__(self, x: Tensor) -> tuple[Tensor, AxisWinners]:
+        """Take the maxima, and remember the winners."""
+        return x.amax(self.dims, self.keepdim), AxisWinners(self, self.flat(x).argmax(-1, keepdim=True), x.shape)
+
+    def flat(self, x: Tensor) -> Tensor:
+        """Return the axes as one, the last."""
+        return x.movedim(self.dims, tuple(range(-len(self.dims), 0))).flatten(-len(self.dims))
+
+
+@dataclass(frozen=True)
+class AxisWinners:
+    """Where the maxima over axes lay in an input of this shape."""
+
+    of: AxisMax
+    indices: Tensor
+    shape: torch.Size
+
+    def scatter(self, values: Tensor) -> Tensor:
+        """Put values at the winners, zeros elsewhere."""
+        out = torch.zeros(self.shape, dtype=values.dtype, device=values.device)
+        flat = self.of.flat(out)
+        spread = torch.zeros_like(flat).scatter_(-1, self.indices, values.reshape(self.indices.shape))
+        dims = self.of.dims
+        whole = torch.unflatten(spread, -1, [self.shape[d] for d in dims])
+        return whole.movedim(tuple(range(-len(dims), 0)), dims)

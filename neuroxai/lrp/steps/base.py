@@ -1,0 +1,133 @@
+"""The steps of a recorded network: each runs forward and takes relevance back.
+
+A step holds no tensors of a call, so one plan serves any number of threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Values = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One node of the network.
+
+    Attributes
+    ----------
+    name : str
+        Name of the value it makes.
+    inputs : tuple of str
+        Names of the values it reads and returns relevance for.
+    labels : tuple of str
+        Qualified names of the layers it stands for (several after folding), for reports and messages.
+    also_reads : tuple of str
+        Names of the other values it reads.
+    gives : {"nonnegative", "keeps", "any"}
+        Sign of its output: >= 0, that of its inputs, or not known.
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    labels: tuple[str, ...]
+    also_reads: tuple[str, ...] = ()
+    gives: str = "any"
+
+    def reads(self) -> tuple[str, ...]:
+        """Names of all values it reads."""
+        return (*self.inputs, *self.also_reads)
+
+    def nonnegative(self, inputs: Sequence[bool]) -> bool:
+        """Whether the output is >= 0, given which inputs are."""
+        return self.gives == "nonnegative" or (self.gives == "keeps" and all(inputs))
+
+    def forward(self, values: Values, nonnegative: Sequence[bool]) -> tuple[Any, Any]:
+        """Return the output and what the backward pass needs."""
+        raise NotImplementedError
+
+    def backward(self, saved: Any, relevance: Tensor) -> Sequence[Tensor]:
+        """Return the relevance of each input."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class CallStep(Step):
+    """A step that runs as the network wrote it; `call` takes the values by name."""
+
+    call: Callable[[Values], Any] = field(default=lambda values: None)
+
+
+class FreeStep(CallStep):
+    """What takes no relevance: shapes, constants, what gates are made of."""
+
+    def forward(self, values: Values, nonnegative: Sequence[bool]) -> tuple[Any, Any]:
+        """Run it."""
+        return self.call(values), None
+
+    def backward(self, saved: Any, relevance: Tensor) -> Sequence[Tensor]:
+        """Nothing goes back."""
+        return ()
+
+
+@dataclass(frozen=True)
+class PassStep(CallStep):
+    """Relevance goes through unchanged: activations, dropout, products with constants and gates (Arras 2017).
+
+    An activation that does not vanish at 0 has a share f(0) that comes from nowhere, a bias; what is passed on is
+    ``R (f(z) - f(0)) / f(z)``, which keeps the signs.
+
+    Attributes
+    ----------
+    local : bool
+        Whether each output depends on the input value at its place (and channel) only, so that the step may run on a
+        piece of the grid.
+    offset : float
+        f(0).
+    """
+
+    local: bool = True
+    offset: float = 0.0
+
+    def forward(self, values: Values, nonnegative: Sequence[bool]) -> tuple[Any, Any]:
+        """Run it; the output is saved where f(0) is not 0."""
+        output = self.call(values)
+        return output, (values[self.inputs[0]].shape, output if self.offset else None)
+
+    def backward(self, saved: Any, relevance: Tensor) -> Sequence[Tensor]:
+        """Pass."""
+        shape, output = saved
+        if output is not None:
+            relevance = torch.where(output == 0, 0, relevance * (output - self.offset) / output)
+        return (relevance.sum_to_size(shape),)  # undoes broadcasting
+
+
+class MoveStep(CallStep):
+    """Values moved, copied, left out or put side by side: each takes back the relevance of all its copies.
+
+    That is the vector-Jacobian product of a map whose entries are 0 and 1, which torch computes for every operation of
+    the kind: reshaping, permuting, indexing, splitting, expanding, padding, concatenating.
+    """
+
+    def forward(self, values: Values, nonnegative: Sequence[bool]) -> tuple[Any, Any]:
+        """Run it; layouts are saved, and what else it reads."""
+        layouts = [(x.shape, x.stride(), x.dtype, x.device) for x in (values[name] for name in self.inputs)]
+        return self.call(values), (layouts, {name: values[name] for name in self.also_reads})
+
+    def backward(self, saved: Any, relevance: Tensor) -> Sequence[Tensor]:
+        """Add up what comes back to each place."""
+        layouts, others = saved
+        with torch.enable_grad():  # of the inputs the layout alone matters
+            stand_ins = [
+                torch.empty_strided(shape, stride, dtype=dtype, device=device, requires_grad=True)
+                for shape, stride, dtype, device in layouts
+            ]
+            moved = self.call({**others, **dict(zip(self.inputs, stand_ins, strict=True))})
+            return torch.autograd.grad(
+                moved, stand_ins, relevance.reshape(moved.shape).to(moved.dtype), materialize_grads=True
+            )

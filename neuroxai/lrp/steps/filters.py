@@ -1,0 +1,242 @@
+"""Layers with weights, the normalisation folded into them, and the pooling that follows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from neuroxai.graph.operations import arguments
+from neuroxai.lrp.engine import propagate
+from neuroxai.lrp.engine.maxima import MaxPool, Winners
+from neuroxai.lrp.engine.operators import Conv, ConvTranspose, Dense, Operator, Patchwise, Scale
+from neuroxai.lrp.engine.space_to_depth import PooledConv
+from neuroxai.lrp.rules import Pass, Rule
+from neuroxai.lrp.steps.base import PassStep, Step, Values
+from neuroxai.lrp.steps.context import Context
+
+
+@dataclass(frozen=True)
+class FixedNorm:
+    """A normalisation by running statistics: names of the values it reads.
+
+    Attributes
+    ----------
+    mean, variance : str
+        Running statistics, (channels,).
+    weight, bias : str or None
+        Its own parameters.
+    eps : float
+        Added to the variance.
+    """
+
+    mean: str
+    variance: str
+    weight: str | None
+    bias: str | None
+    eps: float
+
+    def as_scale(self, values: Values) -> tuple[Tensor, Tensor]:
+        """Return factor and offset, both (channels,)."""
+        factor = torch.rsqrt(values[self.variance] + self.eps)
+        if self.weight is not None:
+            factor = factor * values[self.weight]
+        offset = -values[self.mean] * factor
+        return factor, offset if self.bias is None else offset + values[self.bias]
+
+
+@dataclass(frozen=True)
+class LinearStep(Step):
+    """A layer with weights, with the normalisation folded into it and the pooling that follows, if any.
+
+    With `pool`, the elementwise steps of `between` run on the full grid, the pooling picks its winners, and only the
+    winners' denominators are saved; the result is the same as step by step, in less memory.
+
+    Attributes
+    ----------
+    weight, bias : str or None
+        Names of the values that hold them; a normalisation on its own has none.
+    fixed : FixedNorm or None
+        A normalisation folded in, or on its own.
+    """
+
+    weight: str | None = None
+    bias: str | None = None
+    rule: Rule = field(default_factory=Rule)
+    operator: Operator = field(default=Dense())
+    fixed: FixedNorm | None = None
+    between: tuple[PassStep, ...] = ()
+    pool: MaxPool | None = None
+
+    def nonnegative(self, inputs: Sequence[bool]) -> bool:
+        """As the steps behind it say."""
+        sign = False
+        for step in self.between:
+            sign = step.nonnegative((sign,))
+        return sign
+
+    def folded(self, norm: LinearStep) -> LinearStep:
+        """Return the step of this layer and the normalisation behind it."""
+        reads = (*self.also_reads, *norm.also_reads)
+        return replace(
+            self, name=norm.name, labels=self.labels + norm.labels, also_reads=reads, fixed=norm.fixed
+        )  # fmt: skip
+
+    def pooled(self, between: Sequence[PassStep], pool: MaxPool, name: str) -> LinearStep:
+        """Return the step of this layer, the elementwise steps behind it, and the pooling behind them."""
+        reads = (*self.also_reads, *(read for step in between for read in step.also_reads))
+        return replace(self, name=name, also_reads=reads, between=tuple(between), pool=pool)
+
+    def parameters(self, values: Values) -> tuple[Tensor, Tensor | None]:
+        """Return weight and bias with the normalisation folded in (new tensors; the layers keep theirs)."""
+        if self.weight is None and self.fixed is not None:
+            return self.fixed.as_scale(values)
+        weight = self.operator.outputs_first(values[str(self.weight)])
+        bias: Tensor | None = None if self.bias is None else values[self.bias]
+        if self.fixed is not None:
+            factor, offset = self.fixed.as_scale(values)
+            weight = weight * factor.view(-1, *(1,) * (weight.ndim - 1))
+            bias = offset if bias is None else bias * factor + offset
+        return weight, bias
+
+    def forward(self, values: Values, nonnegative: Sequence[bool]) -> tuple[Any, Any]:
+        """Run the layer (and pooling); denominators are saved."""
+        x = values[self.inputs[0]]
+        if x.ndim == 1:  # a network that lets go of the axis of the batch
+            output, saved = self.forward({**values, self.inputs[0]: x[None]}, nonnegative)
+            return output[0], ("alone", saved)
+        weight, bias = self.parameters(values)
+        if self.pool is not None and isinstance(self.operator, Conv):
+            fast = PooledConv.of(self.operator, weight, self.pool, self.rule)
+            if fast is not None:
+                between = partial(self._between, values)
+                output, saved, index = fast.forward(self.rule, x, weight, bias, nonnegative[0], between)
+                return output, (saved, (fast, index))
+        if isinstance(self.operator, Conv) and x.ndim == 5:
+            x = x.contiguous(memory_format=torch.channels_last_3d)
+            weight = weight.contiguous(memory_format=torch.channels_last_3d)
+        output, saved = propagate.forward(self.rule, self.operator, x, weight, bias, nonnegative[0])
+        if self.pool is None:
+            return output, (saved, None)
+        pooled, winners = self.pool(self._between(values, output))
+        saved.denominators = [winners.gather(d) for d in saved.denominators]
+        saved.output = None if saved.output is None else winners.gather(saved.output)
+        return pooled, (saved, winners)
+
+    def _between(self, values: Values, output: Tensor) -> Tensor:
+        for step in self.between:
+            output = step.call({**{name: values[name] for name in step.also_reads}, step.inputs[0]: output})
+        return output
+
+    def backward(self, saved: Any, relevance: Tensor) -> Sequence[Tensor]:
+        """Apply the rule."""
+        of_layer, where = saved
+        if of_layer == "alone":
+            return (self.backward(where, relevance[None])[0][0],)
+        if isinstance(where, tuple):
+            fast, index = where
+            return (fast.backward(self.rule, of_layer, index, relevance),)
+        winners: Winners | None = where
+        if winners is None:
+            return (propagate.backward(self.rule, self.operator, of_layer, relevance),)
+
+        def spread(stacked: Tensor, count: int) -> Tensor:
+            return winners.scatter(stacked, self.operator.stack([winners.indices] * count))
+
+        return (propagate.backward(self.rule, self.operator, of_layer, relevance, spread),)
+
+
+@dataclass(frozen=True)
+class PatchStep(Step):
+    """A patch-individual filter layer; relevance of its two strains is averaged (Eitel 2021).
+
+    Both strains see the same input, and each could explain all of it; the published heatmaps are the mean of the two.
+    So half of what arrives at the layer goes on, unless `conserve`: then the strains' relevance is added up, as that of
+    any layer with several filters.
+    """
+
+    module: nn.Module = field(default_factory=nn.Identity)
+    rule: Rule = field(default_factory=Rule)
+    conserve: bool = False
+
+    def _strains(self) -> Iterator[tuple[Patchwise, Tensor, Tensor | None]]:
+        layer: Any = self.module
+        for strain in layer.strains:
+            bias = None if layer.bias is None else layer.bias[strain.patches]
+            yield Patchwise(strain), layer.weight[strain.patches], bias
+
+    def forward(self, values: Values, nonnegative: Sequence[bool]) -> tuple[Any, Any]:
+        """Run the strains; denominators are saved."""
+        layer: Any = self.module
+        x, axis = values[self.inputs[0]], 1 if layer.reassemble else 2
+        runs = [propagate.forward(self.rule, op, x, w, b, nonnegative[0]) for op, w, b in self._strains()]
+        outputs, saved = zip(*runs, strict=True)
+        return torch.cat(outputs, axis), (axis, [output.shape[axis] for output in outputs], saved)
+
+    def backward(self, saved: Any, relevance: Tensor) -> Sequence[Tensor]:
+        """Apply the rule to each strain's part; average or add up."""
+        axis, widths, of_strains = saved
+        strains = zip(self._strains(), of_strains, torch.split(relevance, widths, axis), strict=True)
+        found = [propagate.backward(self.rule, operator, own, part) for (operator, *_), own, part in strains]
+        total = sum(found[1:], found[0])
+        return (total if self.conserve else total / len(found),)
+
+
+# steps of recorded calls
+
+
+def of_filter(context: Context, node: fx.Node) -> Step:
+    """Return the step of a convolution or linear layer, whose weights may be made by other calls."""
+    source, given, operation = context.only_input(node), arguments(node), node.meta["operation"]
+    weight, bias = given["weight"], given.get("bias")
+    operator: Operator = Dense()
+    if operation.startswith("conv_transpose"):
+        operator = ConvTranspose.of(int(operation[-2]), given)
+    elif operation != "linear":
+        operator = Conv.of(int(operation[-2]), given, weight.meta["shape"][2:])
+    return _linear(context, node, source, operator, weight, bias)
+
+
+def of_weights_behind(context: Context, node: fx.Node, source: fx.Node, weight: fx.Node) -> Step:
+    """Return the step of ``x @ W``."""
+    return _linear(context, node, source, Dense(turned=True), weight, None)
+
+
+def _linear(
+    context: Context, node: fx.Node, source: fx.Node, operator: Operator, weight: fx.Node, bias: fx.Node | None
+) -> Step:
+    rule = context.mixing_rule(node)
+    names = (weight.name, None if bias is None else bias.name)
+    return LinearStep(**context.options(node, source), weight=names[0], bias=names[1], rule=rule, operator=operator)
+
+
+def of_patches(context: Context, node: fx.Node) -> Step:
+    """Return the step of a patch-individual filter layer."""
+    source: Any = node.args[0]
+    module, conserve = context.record.root.get_submodule(str(node.target)), context.composite.strains == "sum"
+    return PatchStep(
+        **context.options(node, source), module=module, rule=context.mixing_rule(node), conserve=conserve
+    )  # fmt: skip
+
+
+def of_batch_norm(context: Context, node: fx.Node) -> Step:
+    """Return the step of a batch normalisation."""
+    given = arguments(node)
+    context.only_input(node)
+    if given.get("training") or given.get("running_mean") is None:
+        raise context.refuse(node, "it takes its statistics from the batch (no running statistics, or training=True)")
+    return of_fixed_norm(context, node, context.rule_for(node))
+
+
+def of_fixed_norm(context: Context, node: fx.Node, rule: Rule) -> Step:
+    """Return the step of a normalisation by running statistics."""
+    source, given = context.only_input(node), arguments(node)
+    if isinstance(rule, Pass):
+        return context.passing(node, source, local=True)
+    weight, bias = (None if given.get(key) is None else given[key].name for key in ("weight", "bias"))
+    fixed = FixedNorm(given["running_mean"].name, given["running_var"].name, weight, bias, given.get("eps", 1e-5))
+    return LinearStep(**context.options(node, source), rule=rule, operator=Scale(), fixed=fixed)

@@ -1,0 +1,113 @@
+"""Maxima, over windows, axes or of two tensors: the winner takes all. A soft maximum shares by its weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from neuroxai.graph.operations import arguments
+from neuroxai.lrp.engine.maxima import AxisMax, MaxPool
+from neuroxai.lrp.engine.propagate import signals
+from neuroxai.lrp.rules import Epsilon, Rule
+from neuroxai.lrp.steps.base import CallStep, Step, Values
+from neuroxai.lrp.steps.context import Context
+
+
+@dataclass(frozen=True)
+class MaxStep(Step):
+    """The maximum over windows or axes."""
+
+    pool: MaxPool | AxisMax = field(default=AxisMax((1,), False))
+
+    def forward(self, values: Values, nonnegative: Sequence[bool]) -> tuple[Any, Any]:
+        """Take the maxima; the winners are saved."""
+        return self.pool(values[self.inputs[0]])
+
+    def backward(self, saved: Any, relevance: Tensor) -> Sequence[Tensor]:
+        """Give all to the winners."""
+        return (saved.scatter(relevance),)
+
+
+@dataclass(frozen=True)
+class LargerStep(CallStep):
+    """The maximum of two tensors, or of a tensor and a constant, place by place; of equals the first takes all."""
+
+    def forward(self, values: Values, nonnegative: Sequence[bool]) -> tuple[Any, Any]:
+        """Run it; what it read is saved."""
+        return self.call(values), [values[name] for name in self.reads()]
+
+    def backward(self, saved: Any, relevance: Tensor) -> Sequence[Tensor]:
+        """Give all to the winners."""
+        first, second = saved
+        wins = first >= second
+        shares = (torch.where(wins, relevance, 0), torch.where(wins, 0, relevance))
+        return [share.sum_to_size(x.shape) for share, x in zip(shares[: len(self.inputs)], saved, strict=False)]
+
+
+@dataclass(frozen=True)
+class SoftMaximumStep(CallStep):
+    """``logsumexp`` over axes: the winner's share made soft, by the softmax ``s`` of the values, held constant.
+
+    ``R_i = s_i x_i / (sum_j s_j x_j) * R (y - log n) / y``, as attention pooling with these weights. Of n zeros the
+    output is log n: that share comes from nowhere, and is a bias, as f(0) of an activation is.
+
+    Attributes
+    ----------
+    rule : Epsilon
+        Stabiliser of the denominators.
+    dims : tuple of int
+        The axes.
+    """
+
+    rule: Rule = field(default_factory=Epsilon)
+    dims: tuple[int, ...] = (-1,)
+
+    def forward(self, values: Values, nonnegative: Sequence[bool]) -> tuple[Any, Any]:
+        """Run it; what it read is saved."""
+        x = values[self.inputs[0]]
+        return self.call(values), x
+
+    def backward(self, saved: Any, relevance: Tensor) -> Sequence[Tensor]:
+        """Share out by the weights; what is masked out takes nothing."""
+        y = saved.logsumexp(self.dims, keepdim=True)
+        weighted = torch.where(torch.isneginf(saved), 0, saved * torch.exp(saved - y))
+        passed_on = torch.where(y == 0, 0, relevance.reshape(y.shape) * (1 - math.log(saved.numel() / y.numel()) / y))
+        (signal,) = signals(self.rule, [weighted.sum(self.dims, keepdim=True)], passed_on)
+        return (weighted * signal,)
+
+
+# steps of recorded calls
+
+
+def of_max_pool(context: Context, node: fx.Node) -> Step:
+    """Return the step of a max-pooling, by windows or adaptive; who reads its indices is another matter."""
+    pool = MaxPool.of(node.meta["operation"], arguments(node))
+    return MaxStep(**context.options(node), gives="keeps", pool=pool)
+
+
+def of_maximum(context: Context, node: fx.Node) -> Step:
+    """Return the step of the maximum over axes, or of two tensors."""
+    whole: Any = node.args[0] if node.meta["operation"] == "getitem" else node
+    given, tensors = arguments(whole), context.tensors(whole)
+    names = {"name": node.name, "labels": context.options(node, *tensors)["labels"]}
+    if len(tensors) == 2 or whole.meta["operation"] == "maximum" or isinstance(given.get("dim"), fx.Node):
+        return LargerStep(**context.options(whole, *tensors) | names, call=context.caller(whole))
+    source = context.only_input(whole)
+    dims = context.check_axes(whole, source, given.get("dim"))
+    if whole is not node and node.args[1] != 0:
+        raise context.refuse(node, "where a maximum lies has no relevance rule")
+    pool = AxisMax(dims, bool(given.get("keepdim", False)))
+    return MaxStep(**context.options(whole, source) | names, gives="keeps", pool=pool)
+
+
+def of_soft_maximum(context: Context, node: fx.Node) -> Step:
+    """Return the step of ``logsumexp``."""
+    source, rule = context.only_input(node), Epsilon(context.composite.sums.epsilon)
+    dims = context.check_axes(node, source, arguments(node).get("dim"))
+    options = {**context.options(node, source), "call": context.caller(node), "gives": "keeps"}
+    return SoftMaximumStep(**options, rule=rule, dims=dims)

@@ -1,0 +1,132 @@
+"""Normalisations by statistics of the sample: instance, group, layer and root-mean-square normalisation.
+
+``y = factor (x - mean(x)) / std(x) + bias``. The scale ``1 / std(x)`` is taken as a constant, and what is left, taking
+the mean away, is linear (Ali et al. 2022, ICML, "XAI for Transformers", section 4.2): the epsilon rule on that map.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from neuroxai.graph.operations import arguments
+from neuroxai.lrp.engine.propagate import signals
+from neuroxai.lrp.rules import Epsilon, Pass, Rule, Zero
+from neuroxai.lrp.steps.base import CallStep, Step, Values
+from neuroxai.lrp.steps.context import Context
+from neuroxai.lrp.steps.filters import of_fixed_norm
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Over which values a normalisation takes its statistics, and its parameters.
+
+    Attributes
+    ----------
+    width : int
+        How many values, side by side in memory, make up a group with statistics of its own.
+    factor, bias : torch.Tensor or None
+        Shaped so that they broadcast to the input.
+    eps : float
+        Added to the variance.
+    centred : bool
+        Whether the mean is taken away.
+    """
+
+    width: int
+    factor: Tensor | None
+    bias: Tensor | None
+    eps: float
+    centred: bool = True
+
+    @classmethod
+    def of(cls, operation: str, x: Tensor, given: dict[str, Any]) -> Statistics:
+        """Take the arguments of ``torch.nn.functional.instance_norm``, ``group_norm``, ``layer_norm``, ``rms_norm``."""
+        factor, bias, centred = given.get("weight"), given.get("bias"), operation != "rms_norm"
+        eps = given.get("eps", 1e-5 if centred else None)
+        eps = torch.finfo(x.dtype).eps if eps is None else eps
+        if operation in ("layer_norm", "rms_norm"):
+            shape = given["normalized_shape"]
+            width = x.shape[-1 if isinstance(shape, int) else -len(shape) :].numel()
+            return cls(width, factor, bias, eps, centred)
+        channels = x.shape[1] if operation == "instance_norm" else int(given["num_groups"])
+        factor, bias = (None if p is None else p.view(-1, *(1,) * (x.ndim - 2)) for p in (factor, bias))
+        return cls(x.shape[1:].numel() // channels, factor, bias, eps)
+
+    def mean(self, x: Tensor) -> Tensor:
+        """Return each value's group mean, shaped like `x`."""
+        grouped = x.reshape(-1, self.width)
+        return grouped.mean(1, keepdim=True).expand_as(grouped).reshape(x.shape)
+
+    def centre(self, x: Tensor) -> Tensor:
+        """Take the mean away; this map is its own transpose."""
+        return x - self.mean(x) if self.centred else x
+
+    def scale(self, x: Tensor) -> Tensor:
+        """Return ``factor / std(x)``, shaped like `x`."""
+        scale = torch.rsqrt(self.mean(self.centre(x).square()) + self.eps)
+        return scale if self.factor is None else scale * self.factor
+
+
+@dataclass(frozen=True)
+class NormStep(CallStep):
+    """A normalisation by statistics of the sample, under the epsilon rule.
+
+    Attributes
+    ----------
+    operation : str
+        Which.
+    given : dict
+        The call's arguments by name; values of other calls as nodes.
+    rule : Epsilon or Zero
+        Stabiliser and treatment of the bias.
+    """
+
+    operation: str = ""
+    given: dict[str, Any] = field(default_factory=dict)
+    rule: Rule = field(default_factory=Epsilon)
+
+    def forward(self, values: Values, nonnegative: Sequence[bool]) -> tuple[Any, Any]:
+        """Run the network's own operation; the input is saved."""
+        x, given = values[self.inputs[0]], fx.node.map_arg(self.given, lambda read: values[read.name])
+        return self.call(values), (x, Statistics.of(self.operation, x, given))
+
+    def backward(self, saved: Any, relevance: Tensor) -> Sequence[Tensor]:
+        """Epsilon rule: ``R_i = x_i sum_j w_ij R_j / (z_j + epsilon sign z_j)``, w the centring times the scale."""
+        x, statistics = saved
+        scale, bias = statistics.scale(x), statistics.bias
+        z = statistics.centre(x) * scale
+        if bias is not None and self.rule.bias != "ignore":
+            z = z + bias
+        (signal,) = signals(self.rule, [z], relevance)
+        back = x * statistics.centre(signal * scale)
+        if bias is not None and self.rule.bias == "distribute":  # a neuron reads the values of its group
+            back = back + (statistics.mean(signal * bias) if statistics.centred else signal * bias)
+        return (back,)
+
+
+# steps of recorded calls
+
+
+def of_norm(context: Context, node: fx.Node) -> Step:
+    """Return the step of a normalisation by statistics of the sample, or of an instance norm by running ones."""
+    given, rule = arguments(node), context.chosen_rule(node)
+    if not given.get("use_input_stats", True):
+        rule = rule or context.composite.find("", nn.BatchNorm3d) or context.composite.sums
+        return of_fixed_norm(context, node, rule)
+    if rule is None:
+        rule = Epsilon(context.composite.sums.epsilon, context.composite.sums.bias)
+    if isinstance(rule, Pass):
+        return context.passing(node)
+    if not isinstance(rule, Epsilon | Zero):
+        raise context.refuse(
+            node,
+            f"the composite names {type(rule).__name__} for it, but a normalisation by statistics of the sample has "
+            "the rules Epsilon, Zero and Pass; name one of these, or none (Epsilon, then)",
+        )
+    call, operation = context.caller(node), node.meta["operation"]
+    return NormStep(**context.options(node), call=call, operation=operation, given=given, rule=rule)

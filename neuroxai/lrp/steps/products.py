@@ -1,0 +1,138 @@
+"""Products: with constants and gates, of two signals, of matrices, and attention.
+
+Of a signal and a gate the signal takes all (Arras 2017). The relevance of the weights of an attention is held constant
+(CP-LRP, Ali et al. 2022, ICML): what is left is linear in the values and follows the epsilon rule. Where neither factor
+is a gate, each takes half (Achtibat et al. 2024, ICML, equation 13: the uniform rule for products).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from neuroxai.graph.operations import arguments
+from neuroxai.lrp.engine.propagate import signals
+from neuroxai.lrp.rules import Epsilon, Rule
+from neuroxai.lrp.steps.base import CallStep, Step, Values
+from neuroxai.lrp.steps.context import Context
+from neuroxai.lrp.steps.filters import of_weights_behind
+
+
+@dataclass(frozen=True)
+class HeldStep(CallStep):
+    """A map that is linear in each of its inputs, all others held constant, under the epsilon rule.
+
+    Attributes
+    ----------
+    rule : Epsilon or Zero
+        Stabiliser of the denominators.
+    factors : int
+        How many factors share the relevance; a tensor that enters twice counts twice.
+    """
+
+    rule: Rule = field(default_factory=Epsilon)
+    factors: int = 1
+
+    def forward(self, values: Values, nonnegative: Sequence[bool]) -> tuple[Any, Any]:
+        """Run it; what it read and put out is saved."""
+        output = self.call(values)
+        return output, ({name: values[name] for name in self.reads()}, output)
+
+    def backward(self, saved: Any, relevance: Tensor) -> Sequence[Tensor]:
+        """Return ``x_i (dz/dx_i)^T (R / z) / n`` for each input of n factors."""
+        values, z = saved
+        (signal,) = signals(self.rule, [z], relevance)
+        shares = []
+        for name in self.inputs:
+            with torch.enable_grad():
+                x = values[name].detach().requires_grad_(True)
+                output = self.call({**values, name: x})
+                (back,) = torch.autograd.grad(output, x, signal)
+            shares.append(x.detach() * back / self.factors)
+        return shares
+
+
+@dataclass(frozen=True)
+class SoftmaxStep(CallStep):
+    """A softmax opened by its Taylor expansion: ``R_i = x_i (R_i - s_i sum_j R_j)`` (Achtibat 2024, equation 14).
+
+    Attributes
+    ----------
+    axis : int
+        The axis that sums to one.
+    """
+
+    axis: int = -1
+
+    def forward(self, values: Values, nonnegative: Sequence[bool]) -> tuple[Any, Any]:
+        """Run it; logits and weights are saved."""
+        output = self.call(values)
+        return output, (values[self.inputs[0]], output)
+
+    def backward(self, saved: Any, relevance: Tensor) -> Sequence[Tensor]:
+        """Apply the rule; what is masked out takes nothing."""
+        logits, weights = saved
+        shares = relevance - weights * relevance.sum(self.axis, keepdim=True)
+        return (torch.where(torch.isfinite(logits), logits, 0) * shares,)
+
+
+# steps of recorded calls
+
+
+def of_softmax(context: Context, node: fx.Node) -> Step:
+    """Return the step of a softmax that is no gate."""
+    if context.composite.attention == "attn_lrp" and node.meta["operation"] == "softmax":
+        return SoftmaxStep(**context.options(node), call=context.caller(node), axis=int(arguments(node)["dim"]))
+    why = "a softmax inside the network has no relevance rule, unless it is a gate (a factor of a product)"
+    raise context.refuse(node, why)
+
+
+def of_product(context: Context, node: fx.Node) -> Step:
+    """Return the step of a product: constants pass, of a signal and a gate the signal takes all, of two each half."""
+    tensors = context.tensors(node)
+    factors: list[Any] = [value for value in node.args[:2] if context.depends(value)]
+    if len(tensors) == 1 and len(factors) == 1:
+        return context.passing(node, tensors[0])
+    found = [factor for factor in factors if not context.is_gate(factor)]
+    if len(tensors) == 2 and len(found) == 1:
+        return context.passing(node, found[0])
+    if len(found) != len(factors):
+        raise context.refuse(node, "both factors are gates, and neither is a signal that could take relevance")
+    return _held(context, node)
+
+
+def of_quotient(context: Context, node: fx.Node) -> Step:
+    """Return the step of a division: what is divided by is held constant."""
+    given = arguments(node)
+    signal = given["other"] if node.meta["operation"] == "rdiv" else given["input"]
+    if not context.depends(signal):
+        raise context.refuse(node, "a constant divided by a signal has no relevance rule, unless it is a gate")
+    if given.get("rounding_mode") is not None:
+        raise context.refuse(node, "a division that rounds has no relevance rule")
+    return context.passing(node, signal)
+
+
+def of_matrix_product(context: Context, node: fx.Node) -> Step:
+    """Return the step of a matrix product: with a parameter it is a linear layer, with attention weights they are held.
+
+    Sums of more than two factors, and other products with constants, follow the epsilon rule as well.
+    """
+    if context.is_weighted(node) and context.tensors(node)[0] is node.args[0]:
+        other: Any = node.args[1] if len(node.args) > 1 else arguments(node)["other"]
+        if other.meta.get("rank") == 2:
+            return of_weights_behind(context, node, context.tensors(node)[0], other)
+    return _held(context, node)
+
+
+def _held(context: Context, node: fx.Node) -> Step:
+    """Return the step of a product that is linear in each factor."""
+    tensors = list(dict.fromkeys(context.tensors(node)))
+    found = [tensor for tensor in tensors if not context.is_gate(tensor)] or tensors
+    flat: list[Any] = []
+    fx.node.map_aggregate(node.args, flat.append)
+    rule, factors = Epsilon(context.composite.sums.epsilon), sum(flat.count(signal) for signal in found)
+    return HeldStep(**context.options(node, *found), call=context.caller(node), rule=rule, factors=factors)

@@ -1,0 +1,96 @@
+"""Which step each recorded call becomes, by its operation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from torch import fx
+
+from neuroxai.graph.operations import OPERATIONS, arguments, kind_of
+from neuroxai.lrp.steps.base import MoveStep, Step
+from neuroxai.lrp.steps.context import Context
+from neuroxai.lrp.steps.filters import of_batch_norm, of_filter, of_patches
+from neuroxai.lrp.steps.maxima import of_max_pool, of_maximum, of_soft_maximum
+from neuroxai.lrp.steps.norms import of_norm
+from neuroxai.lrp.steps.products import of_matrix_product, of_product, of_quotient, of_softmax
+from neuroxai.lrp.steps.sums import of_average, of_mean, of_move, of_pad, of_resize, of_sum
+
+
+def of_call(context: Context, node: fx.Node) -> Step:
+    """Return the step of a call.
+
+    Raises
+    ------
+    UnsupportedLayerError
+        If it has no rule.
+    """
+    maker = _MAKERS.get(node.meta["operation"]) or _KINDS.get(kind_of(node))
+    if maker is None:
+        raise context.refuse(node)
+    return maker(context, node)
+
+
+def _activation(context: Context, node: fx.Node) -> Step:
+    known = OPERATIONS[node.meta["operation"]]
+    return context.passing(node, local=True, gives=known.sign, offset=known.offset)
+
+
+def _power(context: Context, node: fx.Node) -> Step:
+    exponent = arguments(node).get("exponent")
+    if not isinstance(exponent, int | float) or exponent <= 0 or not context.depends(node.args[0]):
+        raise context.refuse(node, f"a power of {exponent} has no relevance rule; a positive number has")
+    return context.passing(node, local=True)
+
+
+def _same(context: Context, node: fx.Node) -> Step:
+    return context.passing(node, local=True, gives="keeps")
+
+
+def _negative(context: Context, node: fx.Node) -> Step:
+    return context.passing(node)
+
+
+def _moved(context: Context, node: fx.Node) -> Step:
+    """Return the step of moving values, or of picking from what an operation with several outputs put out."""
+    source: Any = node.args[0] if node.args else None
+    if not isinstance(source, fx.Node) or not source.meta.get("many"):
+        return of_move(context, node)
+    if kind_of(source) == "pieces":
+        cut, at = context.caller(source), node.args[1]
+        options = context.options(source) | {"name": node.name, "labels": context.options(node, source)["labels"]}
+        return MoveStep(**options, call=lambda values: cut(values)[at], gives="keeps")
+    if kind_of(source) != "max" or node.args[1] != 0:
+        raise context.refuse(source)
+    if source.meta["operation"] == "max":
+        return of_maximum(context, node)
+    return replace(of_call(context, source), name=node.name)
+
+
+Maker = Callable[[Context, fx.Node], Step]
+_MAKERS: dict[str, Maker] = {
+    **{f"{name}max_pool{n}d": of_max_pool for name in ("", "adaptive_") for n in (1, 2, 3)},
+    **{f"{name}avg_pool{n}d": of_average for name in ("", "adaptive_") for n in (1, 2, 3)},
+    **dict.fromkeys(("mean", "sum"), of_mean),
+    **dict.fromkeys(("amax", "maximum", "max"), of_maximum),
+    "logsumexp": of_soft_maximum,
+    "patch_individual_filter": of_patches,
+    "batch_norm": of_batch_norm,
+    **dict.fromkeys(("add", "sub", "rsub"), of_sum),
+    "neg": _negative,
+    "pow": _power,
+    "mul": of_product,
+    **dict.fromkeys(("div", "rdiv"), of_quotient),
+}
+_KINDS: dict[str, Maker] = {
+    "filter": of_filter,
+    "norm": of_norm,
+    "activation": _activation,
+    "softmax": of_softmax,
+    **dict.fromkeys(("cast", "same"), _same),
+    "resize": of_resize,
+    "pad": of_pad,
+    "bilinear": of_matrix_product,
+    **dict.fromkeys(("reshape", "permute", "pick", "cat"), _moved),
+}
