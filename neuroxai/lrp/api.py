@@ -10,12 +10,12 @@ from typing import Any, Literal, NamedTuple
 from captum.attr import Attribution
 from torch import Tensor, nn
 
-from neuroxai.errors import InputError
+from neuroxai.errors import InputError, one_of
 from neuroxai.graph.checks import check_scores
 from neuroxai.graph.eval_copy import eval_copy, in_single, unwrapped
 from neuroxai.graph.record import record
 from neuroxai.lrp.composites import Composite, named_composite
-from neuroxai.lrp.concepts import Arrivals, Conditions, Probe, Ranking, check_order, conditioned, masked, ranked
+from neuroxai.lrp.concepts import ORDERS, Conditions, Ranking, arrivals, conditioned, masked, probe, ranked
 from neuroxai.lrp.conservation import Conservation, ConservationRecorder, ConservationWarning, total
 from neuroxai.lrp.given import Given, Inputs, Records, Target, captum_call, without_gradients
 from neuroxai.lrp.plan import Plan, Watch, backward, forward, fused, make_plan, own_output
@@ -172,12 +172,12 @@ class LRP(Attribution):  # type: ignore[misc]  # captum is untyped
             (`neuroxai.lrp.conservation.ConservationWarning`), once for each `LRP`.
         """
         begin = Start(target, start, layer, neuron)
-        arrivals = Arrivals()
-        watch = arrivals.watch if return_layers else None
+        layers: dict[str, Tensor] = {}
+        watch = arrivals(layers) if return_layers else None
         relevance, delta = self._run(inputs, begin, conditions, watch, more=additional_forward_args)
         found: list[Any] = [relevance]
         if return_layers:
-            found.append({"input": relevance, **dict(reversed(arrivals.found.items()))})
+            found.append({"input": relevance, **dict(reversed(layers.items()))})
         if return_convergence_delta:
             found.append(delta)
         return tuple(found) if len(found) > 1 else relevance
@@ -248,10 +248,11 @@ class LRP(Attribution):  # type: ignore[misc]  # captum is untyped
         by : {"absolute", "signed"}
             By the size of a channel's summed relevance, or by its value (what speaks for the class first).
         """
-        check_order(by)
-        probe = Probe()
-        self._run(inputs, Start(target, start), conditions, probe.watch, layer)
-        return ranked(layer, probe.relevance, by)
+        if by not in ORDERS:
+            raise one_of("order", by, ORDERS)
+        found: list[Tensor] = []
+        self._run(inputs, Start(target, start), conditions, probe(found), layer)
+        return ranked(layer, found[0], by)
 
     def _run(
         self, inputs: Inputs, begin: Start, conditions: Conditions, watch: Watch | None = None,

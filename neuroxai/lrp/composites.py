@@ -88,15 +88,7 @@ class Composite:
         object.__setattr__(self, "rules", dict(self.rules))
 
     def check(self, names: Sequence[str], positions: int) -> None:
-        """Refuse patterns and positions that match nothing in a network.
-
-        Parameters
-        ----------
-        names : sequence of str
-            The layers' qualified names.
-        positions : int
-            Number of layers with weights.
-        """
+        """Refuse patterns and positions that match nothing in a network with these layers, `positions` with weights."""
         for key in self.rules:
             if isinstance(key, str) and not any(fnmatchcase(name, key) for name in names):
                 raise InputError(f"composite pattern {key!r} matches no layer; the layers are {', '.join(names)}")
@@ -106,22 +98,7 @@ class Composite:
     def rule_for(
         self, name: str, module: nn.Module | type[nn.Module], position: int | None = None, positions: int = 0
     ) -> Rule:
-        """Return the rule of one layer.
-
-        Parameters
-        ----------
-        name : str
-            Qualified name.
-        module : torch.nn.Module or type
-            The layer, or its type.
-        position : int, optional
-            Its position among the `positions` layers with weights.
-
-        Raises
-        ------
-        UnsupportedLayerError
-            If no key fits.
-        """
+        """Return the rule of one layer, as `find`; UnsupportedLayerError if no key fits."""
         layer = module if isinstance(module, type) else type(module)
         rule = self.find(name, layer, position, positions)
         if rule is not None:

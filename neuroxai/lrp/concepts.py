@@ -7,15 +7,15 @@ other channels of a conditioned layer is set to zero.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from neuroxai.errors import InputError, one_of
+from neuroxai.errors import InputError
 from neuroxai.lrp.given import is_index
-from neuroxai.lrp.plan import Plan
+from neuroxai.lrp.plan import Plan, Watch
 from neuroxai.lrp.starts import find
 from neuroxai.lrp.steps.base import Step, Values
 
@@ -52,13 +52,7 @@ class MaskStep(Step):
 
 
 def conditioned(plan: Plan, conditions: Conditions) -> Plan:
-    """Put a mask behind each conditioned layer.
-
-    Raises
-    ------
-    InputError
-        For layers that do not exist or that relevance does not reach, and for anything but channel numbers.
-    """
+    """Put a mask behind each conditioned layer."""
     if conditions is None:
         return plan
     if not isinstance(conditions, Mapping):
@@ -80,31 +74,26 @@ def masked(plan: Plan, layer: str, channels: tuple[int, ...] | None) -> Plan:
     return replace(plan, steps=tuple(steps))
 
 
-@dataclass
-class Arrivals:
-    """Collects the relevance of each layer's output; its `watch` is a `neuroxai.lrp.plan.Watch`."""
+def arrivals(found: dict[str, Tensor]) -> Watch:
+    """Collect the relevance of each layer's output by name; at a conditioned layer what its mask has left."""
 
-    found: dict[str, Tensor] = field(default_factory=dict)
-
-    def watch(self, step: Step, saved: Any, arrived: Tensor, shares: Sequence[Tensor]) -> bool:
-        """Note one step; at a conditioned layer what its mask has left."""
+    def watch(step: Step, saved: Any, arrived: Tensor, shares: Sequence[Tensor]) -> bool:
         if not isinstance(step, MaskStep):
-            self.found.update(dict.fromkeys(reversed(step.labels), arrived))
+            found.update(dict.fromkeys(reversed(step.labels), arrived))
         return False
 
+    return watch
 
-@dataclass
-class Probe:
-    """Takes the relevance at the mask without channels, and ends the backward pass there."""
 
-    relevance: Tensor = field(default_factory=lambda: torch.empty(0))
+def probe(found: list[Tensor]) -> Watch:
+    """Take the relevance at the mask without channels, and end the backward pass there."""
 
-    def watch(self, step: Step, saved: Any, arrived: Tensor, shares: Sequence[Tensor]) -> bool:
-        """Note the relevance."""
-        found = isinstance(step, MaskStep) and step.channels is None
-        if found:
-            self.relevance = arrived
-        return found
+    def watch(step: Step, saved: Any, arrived: Tensor, shares: Sequence[Tensor]) -> bool:
+        if isinstance(step, MaskStep) and step.channels is None:
+            found.append(arrived)
+        return bool(found)
+
+    return watch
 
 
 def _channels(layer: str, wanted: object) -> tuple[int, ...]:
@@ -151,29 +140,7 @@ class Ranking:
 
 
 def ranked(layer: str, relevance: Tensor, by: Literal["absolute", "signed"]) -> Ranking:
-    """Rank a layer's channels by their relevance (batch, channels, ...).
-
-    Parameters
-    ----------
-    layer : str
-        For the result.
-    relevance : torch.Tensor
-        Relevance of the layer's output.
-    by : {"absolute", "signed"}
-        By the size of the summed relevance, or by its value (what speaks for the class first). Equals keep their order.
-    """
+    """Rank a layer's channels by their relevance (batch, channels, ...)."""
     sums = relevance.flatten(2).sum(2) if relevance.ndim > 2 else relevance
     order = (sums.abs() if by == "absolute" else sums).argsort(dim=1, descending=True, stable=True)
     return Ranking(layer, order, sums.gather(1, order))
-
-
-def check_order(by: str) -> None:
-    """Refuse an unknown order.
-
-    Raises
-    ------
-    InputError
-        Naming the orders.
-    """
-    if by not in ORDERS:
-        raise one_of("order", by, ORDERS)

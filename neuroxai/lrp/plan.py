@@ -57,13 +57,7 @@ class Plan:
 
 
 def make_plan(record: Record, composite: Composite) -> Plan:
-    """Make the steps of a record.
-
-    Raises
-    ------
-    UnsupportedLayerError
-        Naming the layer or operation that has no rule.
-    """
+    """Make the steps of a record."""
     scores, activation, end = scores_of(record)
     context = Context(record, composite)
     steps = _steps(context, scores)
@@ -184,21 +178,9 @@ def fused(plan: Plan) -> Plan:
 
 
 def forward(plan: Plan, inputs: Sequence[Tensor]) -> tuple[Tensor, dict[str, Any]]:
-    """Run all steps; values that nobody reads again are let go.
+    """Run all steps; return the plan's result, and by the steps' names what `backward` needs.
 
-    Returns
-    -------
-    result : torch.Tensor
-        The plan's result.
-    saved : dict
-        What `backward` needs, by the steps' names.
-
-    Raises
-    ------
-    InputError
-        Naming the layer that cannot take what arrives.
-    UnsupportedLayerError
-        Naming the layer that has no rule for it.
+    Values that nobody reads again are let go. Errors name the layer that cannot take what arrives, or has no rule.
     """
     values: dict[str, Any] = dict(zip(plan.sources, inputs, strict=True))
     nonnegative = {name: bool(x.amin() >= 0) for name, x in values.items()}
@@ -225,23 +207,9 @@ def forward(plan: Plan, inputs: Sequence[Tensor]) -> tuple[Tensor, dict[str, Any
 def backward(
     plan: Plan, saved: dict[str, Any], seed: Tensor, inputs: Sequence[Tensor], watch: Watch | None = None
 ) -> list[Tensor]:
-    """Take the relevance back step by step, adding up where a value was read several times.
+    """Take the relevance of the plan's result back to its inputs, adding up where a value was read several times.
 
-    Parameters
-    ----------
-    plan, inputs
-        As given to `forward`.
-    saved : dict
-        From `forward`; emptied on the way.
-    seed : torch.Tensor
-        Relevance of the plan's result.
-    watch : callable, optional
-        Sees every step; see `Watch`.
-
-    Returns
-    -------
-    list of torch.Tensor
-        Relevance of the inputs, shaped like them; zero where the backward pass was ended before them.
+    `saved` is emptied on the way. Where `watch` ended the pass before an input, its relevance is zero.
     """
     relevance: dict[str, Tensor] = {plan.result: seed}
     for step in reversed(plan.steps):

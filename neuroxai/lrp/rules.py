@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor, full_like
 
@@ -167,20 +167,14 @@ class Epsilon(Rule):
     epsilon: float = 1e-6
     bias: BiasMode = "absorb"
 
-    @property
-    def parts(self) -> tuple[Part, ...]:
-        """One part: all contributions."""
-        return (_ALL,)
+    parts: ClassVar[tuple[Part, ...]] = (_ALL,)
 
 
 @dataclass(frozen=True)
 class Zero(Rule):
     """LRP-0 (Bach 2015, eq. 56): all contributions, stabilised by 1e-6 like every rule; equals ``Epsilon(1e-6)``."""
 
-    @property
-    def parts(self) -> tuple[Part, ...]:
-        """One part: all contributions."""
-        return (_ALL,)
+    parts: ClassVar[tuple[Part, ...]] = (_ALL,)
 
 
 def _positive(share: float, alone: float | None = None) -> Part:
@@ -240,10 +234,7 @@ class AlphaBeta(Rule):
 class ZPlus(Rule):
     """z+ rule (Montavon 2017, eq. 14): positive contributions only, for inputs of any sign; alpha-beta with beta 0."""
 
-    @property
-    def parts(self) -> tuple[Part, ...]:
-        """One part: the positive contributions."""
-        return (_positive(1.0),)
+    parts: ClassVar[tuple[Part, ...]] = (_positive(1.0),)
 
 
 @dataclass(frozen=True)
@@ -319,10 +310,7 @@ class WSquare(Rule):
     A bias counts as one more weight, ``b^2``.
     """
 
-    @property
-    def parts(self) -> tuple[Part, ...]:
-        """One part: squared weights, whatever the input."""
-        return (Part((Term(1.0, Weight(squared=1.0)),), Weight(squared=1.0)),)
+    parts: ClassVar[tuple[Part, ...]] = (Part((Term(1.0, Weight(squared=1.0)),), Weight(squared=1.0)),)
 
 
 @dataclass(frozen=True)
@@ -332,17 +320,11 @@ class Flat(Rule):
     A bias is no input and has no share.
     """
 
-    @property
-    def parts(self) -> tuple[Part, ...]:
-        """One part: one for each input."""
-        return (Part((Term(1.0, Weight(one=1.0)),), Weight()),)
+    parts: ClassVar[tuple[Part, ...]] = (Part((Term(1.0, Weight(one=1.0)),), Weight()),)
 
 
 @dataclass(frozen=True)
 class Pass(Rule):
     """Relevance goes through unchanged; for layers that keep the shape, such as activations and normalisations."""
 
-    @property
-    def parts(self) -> tuple[Part, ...]:
-        """No part: nothing is shared out."""
-        return ()
+    parts: ClassVar[tuple[Part, ...]] = ()

@@ -64,13 +64,7 @@ class Start:
         return plan if self.layer is None else truncated(plan, self.layer)
 
     def seed(self, output: Tensor, indices: Tensor | None, activation: str | None, model: nn.Module) -> Tensor:
-        """Return the relevance of the cut plan's result, shaped like it.
-
-        Raises
-        ------
-        InputError
-            If the target or neuron does not exist.
-        """
+        """Return the relevance of the cut plan's result, shaped like it."""
         if self.layer is not None:
             return _of_neurons(output, self.neuron, self.layer, model)
         scores = class_scores(output)
@@ -121,13 +115,7 @@ def layer_names(plan: Plan) -> tuple[str, ...]:
 
 
 def find(plan: Plan, layer: str, what: str = "layer") -> Step:
-    """Return the step of a layer.
-
-    Raises
-    ------
-    InputError
-        If there is no such layer, or relevance does not reach it; close matches are named.
-    """
+    """Return the step of a layer."""
     steps = reached(plan)
     for step in steps:
         if layer in step.labels:
@@ -144,13 +132,6 @@ def truncated(plan: Plan, layer: str) -> Plan:
     """Return the plan up to a layer, whose output becomes the result; nothing behind it is left.
 
     A layer with a normalisation folded into it ends before the normalisation, unless that is the layer asked for.
-
-    Raises
-    ------
-    InputError
-        If there is no such layer, or relevance does not reach it.
-    UnsupportedLayerError
-        If the layer is merged with others and has no output of its own.
     """
     end = find(plan, layer)
     last = end
@@ -180,13 +161,7 @@ def _of_neurons(output: Tensor, neuron: Neuron, layer: str, model: nn.Module) ->
 
 
 def neuron_index(neuron: Neuron, shape: tuple[int, ...], layer: str, model: nn.Module) -> tuple[int | slice, ...]:
-    """Return the neuron's index in the layer's output without its batch axis.
-
-    Raises
-    ------
-    InputError
-        Saying what neurons the layer has.
-    """
+    """Return the neuron's index in the layer's output without its batch axis; errors say what neurons there are."""
     has = f"layer {layer!r} has outputs of shape {shape}, (channels, *positions) without the batch"
     if isinstance(neuron, Mapping):
         module = _module(model, layer)
@@ -209,17 +184,7 @@ def neuron_index(neuron: Neuron, shape: tuple[int, ...], layer: str, model: nn.M
 
 
 def all_neurons(model: nn.Module, layer: str, channels: int) -> list[Neuron]:
-    """Return a layer's neurons that share weights: each patch x filter of a `PatchIndividualFilter`, else each channel.
-
-    Parameters
-    ----------
-    model : torch.nn.Module
-        The network.
-    layer : str
-        One of `layer_names`.
-    channels : int
-        Channels of its output.
-    """
+    """Return what shares weights in a layer: each patch x filter of a `PatchIndividualFilter`, else each channel."""
     module = _module(model, layer)
     if isinstance(module, PatchIndividualFilter):
         return [{"patch": p, "filter": f} for p in range(module.patches) for f in range(module.out_channels)]

@@ -50,13 +50,7 @@ class MaxPool:
         return max(each(self.options.get("dilation", 1), 1))
 
     def __call__(self, x: Tensor) -> tuple[Tensor, Winners]:
-        """Pool, and remember the winners.
-
-        Raises
-        ------
-        InputError
-            If a window holds padding alone.
-        """
+        """Pool, and remember the winners."""
         run: Any = getattr(F, self.operation)
         out, indices = run(x, **self.options, return_indices=True)
         if self._dilation > 1 and bool(torch.isneginf(out).any()):  # torch's winner is outside, too
@@ -77,27 +71,27 @@ class Winners:
 
     def gather(self, values: Tensor) -> Tensor:
         """Read values of the full grid at the winners; result shaped like the pooled output."""
-        if self.memory_format == torch.contiguous_format:
-            return values.flatten(2).gather(2, self.indices.flatten(2)).view(self.indices.shape)
-        # channels last: flattening the grid must not copy it
-        index = _channels_last(self.indices)
-        return _channels_last(values).flatten(1, -2).gather(1, index.flatten(1, -2)).view(index.shape).movedim(-1, 1)
+        axis = self._axis
+        found = self._flat(values).gather(axis, self._flat(self.indices))
+        if axis == 2:
+            return found.view(self.indices.shape)
+        return found.view(self.indices.movedim(1, -1).shape).movedim(-1, 1)
 
     def scatter(self, values: Tensor, indices: Tensor | None = None) -> Tensor:
         """Add values at the winners into zeros of the full grid; `indices` stands in for stacked channels."""
         indices = self.indices if indices is None else indices
         shape = (self.shape[0], values.shape[1], *self.shape[2:])
         out = torch.empty(shape, dtype=values.dtype, device=values.device, memory_format=self.memory_format).zero_()
-        if self.memory_format == torch.contiguous_format:
-            out.flatten(2).scatter_add_(2, indices.flatten(2), values.flatten(2))
-        else:
-            flat = [_channels_last(t).flatten(1, -2) for t in (out, indices, values)]
-            flat[0].scatter_add_(1, flat[1], flat[2])  # flat[0] is a view of out
+        self._flat(out).scatter_add_(self._axis, self._flat(indices), self._flat(values))  # of out it is a view
         return out
 
+    @property
+    def _axis(self) -> int:
+        return 2 if self.memory_format == torch.contiguous_format else 1
 
-def _channels_last(x: Tensor) -> Tensor:
-    return x.movedim(1, -1)
+    def _flat(self, x: Tensor) -> Tensor:
+        """Flatten the grid as it lies in memory, so that nothing is copied."""
+        return x.flatten(2) if self._axis == 2 else x.movedim(1, -1).flatten(1, -2)
 
 
 def _format_of(x: Tensor) -> torch.memory_format:

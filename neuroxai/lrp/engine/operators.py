@@ -100,7 +100,31 @@ class Dense(Operator):
 
 
 @dataclass(frozen=True)
-class Conv(Operator):
+class _Windows(Operator):
+    """What runs over 1, 2 or 3 axes."""
+
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+    dilation: tuple[int, ...]
+    groups: int
+
+    @property
+    def blocks(self) -> int:
+        return self.groups
+
+    def convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        run: Any = (F.conv1d, F.conv2d, F.conv3d)[len(self.stride) - 1]
+        out: Tensor = run(x, weight, bias, self.stride, self.padding, self.dilation, self.groups)
+        return out
+
+    def transposed(self, x: Tensor, weight: Tensor, bias: Tensor | None, extra: Sequence[int]) -> Tensor:
+        run: Any = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)[len(self.stride) - 1]
+        out: Tensor = run(x, weight, bias, self.stride, self.padding, extra, self.groups, self.dilation)
+        return out
+
+
+@dataclass(frozen=True)
+class Conv(_Windows):
     """Convolution over 1, 2 or 3 axes with zero padding, weights (outputs, inputs of a group, *kernel).
 
     Attributes
@@ -109,16 +133,7 @@ class Conv(Operator):
         The two-sided padding of uneven "same", as ``torch.nn.functional.pad`` takes it, last axis first.
     """
 
-    stride: tuple[int, ...]
-    padding: tuple[int, ...]
-    dilation: tuple[int, ...]
-    groups: int
     uneven: tuple[int, ...] | None = None
-
-    @property
-    def blocks(self) -> int:
-        """The groups."""
-        return self.groups
 
     @classmethod
     def of(cls, axes: int, given: Mapping[str, Any], kernel: Sequence[int]) -> Conv:
@@ -135,11 +150,7 @@ class Conv(Operator):
 
     def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Convolve."""
-        if self.uneven:
-            x = F.pad(x, self.uneven)
-        convolve: Any = (F.conv1d, F.conv2d, F.conv3d)[len(self.stride) - 1]
-        out: Tensor = convolve(x, weight, bias, self.stride, self.padding, self.dilation, self.groups)
-        return out
+        return self.convolve(F.pad(x, self.uneven) if self.uneven else x, weight, bias)
 
     def transpose(self, signal: Tensor, weight: Tensor, shape: torch.Size) -> Tensor:
         """Transposed convolution; positions that the stride never reached get zero."""
@@ -151,32 +162,22 @@ class Conv(Operator):
         for axis, (stride, pad, dilation) in enumerate(zip(self.stride, self.padding, self.dilation, strict=True)):
             reach = dilation * (weight.shape[2 + axis] - 1) + 1
             left_over.append(full[2 + axis] - ((signal.shape[2 + axis] - 1) * stride - 2 * pad + reach))
-        transpose: Any = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)[len(self.stride) - 1]
-        out: Tensor = transpose(signal, weight, None, self.stride, self.padding, left_over, self.groups, self.dilation)
+        out = self.transposed(signal, weight, None, left_over)
         return F.pad(out, [-p for p in self.uneven]) if self.uneven else out
 
 
 @dataclass(frozen=True)
-class ConvTranspose(Operator):
+class ConvTranspose(_Windows):
     """Transposed convolution over 1, 2 or 3 axes; weights (outputs, inputs of a group, *kernel), as of `Conv`."""
 
-    stride: tuple[int, ...]
-    padding: tuple[int, ...]
     output_padding: tuple[int, ...]
-    dilation: tuple[int, ...]
-    groups: int
-
-    @property
-    def blocks(self) -> int:
-        """The groups."""
-        return self.groups
 
     @classmethod
     def of(cls, axes: int, given: Mapping[str, Any]) -> ConvTranspose:
         """Take the arguments of ``torch.nn.functional.conv_transpose1d``, ``2d`` or ``3d`` over `axes` axes."""
         names = {"stride": 1, "padding": 0, "output_padding": 0, "dilation": 1}
         stride, padding, extra, dilation = (each(given.get(name, least), axes) for name, least in names.items())
-        return cls(stride, padding, extra, dilation, int(given.get("groups", 1)))
+        return cls(stride, padding, dilation, int(given.get("groups", 1)), extra)
 
     def outputs_first(self, weight: Tensor) -> Tensor:
         """Swap inputs and outputs of each group: torch has them (inputs, outputs of a group, *kernel)."""
@@ -184,16 +185,11 @@ class ConvTranspose(Operator):
 
     def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Transposed convolution."""
-        run: Any = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)[len(self.stride) - 1]
-        options = (self.stride, self.padding, self.output_padding, self.groups, self.dilation)
-        out: Tensor = run(x, self.outputs_first(weight), bias, *options)
-        return out
+        return self.transposed(x, self.outputs_first(weight), bias, self.output_padding)
 
     def transpose(self, signal: Tensor, weight: Tensor, shape: torch.Size) -> Tensor:
         """Convolution; output padding beyond a whole stride would give positions that no input has."""
-        convolve: Any = (F.conv1d, F.conv2d, F.conv3d)[len(self.stride) - 1]
-        options = (self.stride, self.padding, self.dilation, self.groups)
-        out: Tensor = convolve(signal, self.outputs_first(weight), None, *options)
+        out = self.convolve(signal, self.outputs_first(weight))
         for axis, size in enumerate(shape[2:], 2):
             out = out.narrow(axis, 0, size)
         return out

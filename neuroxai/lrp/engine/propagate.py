@@ -40,15 +40,7 @@ def piece_of(x: Tensor, piece: Piece) -> Tensor:
 
 
 def terms_of(rule: Rule, nonnegative: bool) -> dict[Piece, list[tuple[int | None, Weight]]]:
-    """Sort a rule's terms by the piece of input they take: the part that each adds to, and its piece of the weights.
-
-    Parameters
-    ----------
-    rule : Rule
-        The rule.
-    nonnegative : bool
-        Whether the input is known to be >= 0: its positive piece is then all of it.
-    """
+    """Sort a rule's terms by the piece of input they take: the part that each adds to, and its piece of the weights."""
     table: dict[Piece, list[tuple[int | None, Weight]]] = {}
     for index, part in enumerate(rule.parts):
         for term in part.terms:
@@ -62,25 +54,9 @@ def terms_of(rule: Rule, nonnegative: bool) -> dict[Piece, list[tuple[int | None
 def forward(
     rule: Rule, operator: Operator, x: Tensor, weight: Tensor, bias: Tensor | None, nonnegative: bool
 ) -> tuple[Tensor, Saved]:
-    """Run a layer and compute the denominators of the rule's parts.
+    """Run a layer on `x`; return its output, bias included, and the denominators of the rule's parts beside it.
 
-    Parameters
-    ----------
-    rule : Rule
-        The rule.
-    operator : Operator
-        The layer's geometry.
-    x, weight, bias : torch.Tensor
-        The layer's input and parameters.
-    nonnegative : bool
-        Whether `x` is known to be >= 0.
-
-    Returns
-    -------
-    output : torch.Tensor
-        The layer's output, bias included.
-    saved : Saved
-        For `backward`.
+    `nonnegative`: `x` is known to be >= 0.
     """
     rule.check(x)
     parts = rule.parts
@@ -117,23 +93,10 @@ def backward(
     rule: Rule, operator: Operator, saved: Saved, relevance: Tensor,
     spread: Callable[[Tensor, int], Tensor] | None = None,
 ) -> Tensor:  # fmt: skip
-    """Take the relevance of a layer's outputs back to its inputs.
+    """Take the relevance of a layer's outputs, shaped like the denominators, back to its inputs.
 
-    Parameters
-    ----------
-    rule, operator
-        As given to `forward`.
-    saved : Saved
-        From `forward`; its denominators may have been reduced to a pooling's winners.
-    relevance : torch.Tensor
-        Shaped like the denominators.
-    spread : callable, optional
-        Puts signals at the winners back on the layer's grid: takes stacked signals and how many are stacked.
-
-    Returns
-    -------
-    torch.Tensor
-        Relevance of the inputs.
+    Where a pooling has left the winners alone, `spread` puts signals back on the layer's grid: it takes stacked signals
+    and how many are stacked.
     """
     found = signals(rule, saved.denominators, relevance, saved.output)
     total: Tensor | None = None
@@ -164,18 +127,9 @@ def stabilised(denominator: Tensor, epsilon: float) -> Tensor:
 def signals(
     rule: Rule, denominators: Sequence[Tensor], relevance: Tensor, output: Tensor | None = None
 ) -> list[Tensor]:
-    """Return ``share * R / stabilised denominator`` for each part.
+    """Return ``share * R / stabilised denominator`` for each part, all shaped like the output.
 
-    Parameters
-    ----------
-    rule : Rule
-        The rule.
-    denominators : sequence of torch.Tensor
-        One for each part.
-    relevance : torch.Tensor
-        Shaped like them.
-    output : torch.Tensor, optional
-        The layer's output, for rules whose parts depend on its sign.
+    The layer's output itself is read by rules alone whose parts depend on its sign.
     """
     parts, found = rule.parts, []
     for index, (part, denominator) in enumerate(zip(parts, denominators, strict=True)):

@@ -138,23 +138,9 @@ class PooledConv:
         self, rule: Rule, x: Tensor, weight: Tensor, bias: Tensor | None, nonnegative: bool,
         between: Callable[[Tensor], Tensor],
     ) -> tuple[Tensor, Saved, Tensor]:  # fmt: skip
-        """Run layer and pooling.
+        """Run layer, what happens `between` at each position by itself, and pooling.
 
-        Parameters
-        ----------
-        rule, x, weight, bias, nonnegative
-            As `neuroxai.lrp.engine.propagate.forward` takes them.
-        between : callable
-            What happens between layer and pooling, at each position by itself.
-
-        Returns
-        -------
-        output : torch.Tensor
-            Pooled.
-        saved : Saved
-            With the winners' denominators.
-        offsets : torch.Tensor
-            Where in its window each winner lay.
+        Returns the pooled output, the winners' denominators, and where in its window each winner lay.
         """
         padded = F.pad(x, self.padding) if any(self.padding) else x
         parts = len(rule.parts)

@@ -12,7 +12,7 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 
 from neuroxai.errors import UnsupportedLayerError
 from neuroxai.graph.names import describe, label
-from neuroxai.graph.operations import GATES, OPERATIONS, arguments, kind_of
+from neuroxai.graph.operations import GATES, arguments, kind_of
 from neuroxai.graph.record import Record
 from neuroxai.layers import PatchIndividualFilter
 from neuroxai.lrp.composites import Composite
@@ -192,9 +192,3 @@ class Context:
                 return bool(operation == "var") or (divides and all(map(self.is_gate, tensors)))
             value = tensors[0]
         return False
-
-
-def sign_of(node: fx.Node) -> str:
-    """Return what is known of the sign of a call's output."""
-    known = OPERATIONS.get(node.meta["operation"])
-    return "any" if known is None else known.sign

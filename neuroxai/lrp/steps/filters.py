@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, fx, nn
@@ -20,19 +20,8 @@ from neuroxai.lrp.steps.base import PassStep, Step, Values
 from neuroxai.lrp.steps.context import Context
 
 
-@dataclass(frozen=True)
-class FixedNorm:
-    """A normalisation by running statistics: names of the values it reads.
-
-    Attributes
-    ----------
-    mean, variance : str
-        Running statistics, (channels,).
-    weight, bias : str or None
-        Its own parameters.
-    eps : float
-        Added to the variance.
-    """
+class FixedNorm(NamedTuple):
+    """A normalisation by running statistics, (channels,): names of the values it reads, and its epsilon."""
 
     mean: str
     variance: str

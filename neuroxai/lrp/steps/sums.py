@@ -15,11 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx
 
-from neuroxai.graph.operations import arguments
+from neuroxai.graph.operations import OPERATIONS, arguments
 from neuroxai.lrp.engine.propagate import piece_of, signals
 from neuroxai.lrp.rules import Rule, Weight
 from neuroxai.lrp.steps.base import MoveStep, Step, Values
-from neuroxai.lrp.steps.context import Context, sign_of
+from neuroxai.lrp.steps.context import Context
 
 _NEAREST_MODES = ("nearest", "nearest-exact")
 _MODES = ("linear", "bilinear", "trilinear", "area", *_NEAREST_MODES)
@@ -244,7 +244,7 @@ def of_move(context: Context, node: fx.Node, *, copies: bool = False) -> Step:
     if copies:
         context.mixing_rule(node)  # refuses Pass
     options = context.options(node, *tensors)
-    keeps = copies or (sign_of(node) == "keeps" and not options["also_reads"])
+    keeps = copies or (OPERATIONS[node.meta["operation"]].sign == "keeps" and not options["also_reads"])
     return MoveStep(**options, call=context.caller(node), gives="keeps" if keeps else "any")
 
 

@@ -19,13 +19,7 @@ from neuroxai.lrp.steps.sums import of_average, of_mean, of_move, of_pad, of_res
 
 
 def of_call(context: Context, node: fx.Node) -> Step:
-    """Return the step of a call.
-
-    Raises
-    ------
-    UnsupportedLayerError
-        If it has no rule.
-    """
+    """Return the step of a call."""
     maker = _MAKERS.get(node.meta["operation"]) or _KINDS.get(kind_of(node))
     if maker is None:
         raise context.refuse(node)
