@@ -1,6 +1,6 @@
 """How good a classifier and its explanations are: intervals, known truth, faithfulness, robustness."""
 
-from neuroxai.evaluation.baselines import Baseline, lesion_load, svm_baseline, svm_holdout
+from neuroxai.evaluation.baselines import Baseline, SvmOptions, lesion_load, svm_baseline, svm_holdout
 from neuroxai.evaluation.classification import RocCurve, classification_metrics, confusion, roc_points
 from neuroxai.evaluation.heatmaps.faithfulness import (
     Curve,
@@ -24,7 +24,7 @@ from neuroxai.evaluation.heatmaps.localisation import (
     voxel_areas,
     with_tolerance,
 )
-from neuroxai.evaluation.heatmaps.randomisation import RandomisationStep, randomisation_test
+from neuroxai.evaluation.heatmaps.randomisation import MapComparison, RandomisationStep, randomisation_test
 from neuroxai.evaluation.heatmaps.robustness import Agreement, Ensemble, Sensitivity, agreement, max_sensitivity
 from neuroxai.evaluation.heatmaps.trust import Trust, measure_trust
 from neuroxai.masks import mask_in_space
@@ -39,10 +39,12 @@ __all__ = [
     "Faithfulness",
     "GroupMeans",
     "KnownTruth",
+    "MapComparison",
     "Order",
     "RandomisationStep",
     "RocCurve",
     "Sensitivity",
+    "SvmOptions",
     "TableMeans",
     "Trust",
     "agreement",

@@ -23,6 +23,41 @@ C = GAMMA = (0.001, 0.1, 1.0, 10.0)
 KERNELS = ("linear", "rbf")
 
 
+@dataclass(frozen=True)
+class SvmOptions:
+    """What a support vector machine's options are chosen from, and how.
+
+    Parameters
+    ----------
+    kernels : sequence of {"linear", "rbf"}
+        To choose from.
+    costs, gammas : sequence of float
+        Grids of C and, for "rbf", gamma.
+    components : sequence of int or None
+        Numbers of principal components to choose from; None for no PCA.
+    standardise : bool
+        Divide by the standard deviation, too; otherwise features are centred alone, as for whole scans in Eitel 2019.
+    inner : int
+        Folds inside the training part.
+    seed : int
+        Of the folds and the PCA.
+    jobs : int
+        Processes.
+    """
+
+    kernels: Sequence[str] = KERNELS
+    costs: Sequence[float] = C
+    gammas: Sequence[float] = GAMMA
+    components: Sequence[int | None] = (None,)
+    standardise: bool = True
+    inner: int = 5
+    seed: int = 0
+    jobs: int = 1
+
+
+_DEFAULT = SvmOptions()
+
+
 @dataclass(frozen=True, eq=False)
 class Baseline:
     """Predictions of a nested cross-validation or of a hold-out, each by a machine that saw no scan of the subject.
@@ -61,16 +96,9 @@ def svm_baseline(
     features: ArrayLike,
     true: ArrayLike,
     subjects: Sequence[Any],
+    options: SvmOptions = _DEFAULT,
     *,
-    kernels: Sequence[str] = KERNELS,
-    costs: Sequence[float] = C,
-    gammas: Sequence[float] = GAMMA,
-    components: Sequence[int | None] = (None,),
-    standardise: bool = True,
     outer: int = 7,
-    inner: int = 5,
-    seed: int = 0,
-    jobs: int = 1,
 ) -> Baseline:
     """Cross-validate a support vector machine, with its options chosen by folds inside each training part.
 
@@ -85,20 +113,10 @@ def svm_baseline(
         Whether a scan belongs to the positive class.
     subjects : sequence
         Subject of each scan.
-    kernels : sequence of {"linear", "rbf"}
-        To choose from.
-    costs, gammas : sequence of float
-        Grids of C and, for "rbf", gamma.
-    components : sequence of int or None
-        Numbers of principal components to choose from; None for no PCA.
-    standardise : bool
-        Divide by the standard deviation, too; otherwise features are centred alone, as for whole scans in Eitel 2019.
-    outer, inner : int
-        Folds. The authors' code has 7 and 5.
-    seed : int
-        Of the folds and the PCA.
-    jobs : int
-        Processes.
+    options : SvmOptions
+        What is chosen from, and how.
+    outer : int
+        Folds; the authors' code has 7, and 5 inner ones.
 
     Returns
     -------
@@ -114,18 +132,18 @@ def svm_baseline(
     ----------
     Eitel et al. (2019), NeuroImage: Clinical 24: 102003, section 2.6; inner folds are scored by balanced accuracy.
     """
+    import pandas as pd
     from sklearn.model_selection import StratifiedGroupKFold
 
-    x, y, groups = _checked(features, true, subjects, kernels)
-    _check_folds(y, groups, outer, inner)
-    _check_components(x, components, int(len(x) * (1 - 1 / outer)), inner)
-    machine = _machine(kernels, costs, gammas, components, standardise, seed)
-    folds = StratifiedGroupKFold(outer, shuffle=True, random_state=seed).split(x, y, groups)
-    parts = []
-    for fold, (training, test) in enumerate(folds):
-        found = _predicted(machine, (x, y, groups), (training, test), inner, seed + 1 + fold, jobs)
-        parts.append(_rows(found, [subjects[int(n)] for n in test], fold).set_axis(test))
-    return _together(parts)
+    x, y, groups = _checked(features, true, subjects, options)
+    _check_folds(y, groups, outer, options.inner)
+    _check_components(x, options, int(len(x) * (1 - 1 / outer)))
+    folds = StratifiedGroupKFold(outer, shuffle=True, random_state=options.seed).split(x, y, groups)
+    parts = [
+        _predicted((x, y, groups), (training, test), options, subjects, fold).set_axis(test)
+        for fold, (training, test) in enumerate(folds)
+    ]
+    return Baseline(pd.concat(parts).sort_index())
 
 
 def svm_holdout(
@@ -133,25 +151,17 @@ def svm_holdout(
     true: ArrayLike,
     subjects: Sequence[Any],
     held_out: ArrayLike,
-    *,
-    kernels: Sequence[str] = KERNELS,
-    costs: Sequence[float] = C,
-    gammas: Sequence[float] = GAMMA,
-    components: Sequence[int | None] = (None,),
-    standardise: bool = True,
-    inner: int = 5,
-    seed: int = 0,
-    jobs: int = 1,
+    options: SvmOptions = _DEFAULT,
 ) -> Baseline:
     """Train a support vector machine on one part of a split and test it on the other, as a network is.
 
     Its options are chosen by folds inside the training part, scored by balanced accuracy; scaling and PCA see the
-    training part only. The other parameters are those of `svm_baseline`.
+    training part only.
 
     Parameters
     ----------
-    features, true, subjects
-        Of all scans.
+    features, true, subjects, options
+        Of all scans, as for `svm_baseline`.
     held_out : array_like of bool, shape (scans,)
         Scans to be tested on; the rest trains.
 
@@ -169,71 +179,50 @@ def svm_holdout(
     ----------
     Eitel et al. (2019), NeuroImage: Clinical 24: 102003, section 2.4.5 and table 3.
     """
-    x, y, groups = _checked(features, true, subjects, kernels)
+    x, y, groups = _checked(features, true, subjects, options)
     test = np.asarray(held_out, dtype=bool)
     if test.shape != y.shape or test.all() or not test.any():
-        raise InputError(f"held out are {int(test.sum())} of {len(y)} scans ({test.size} said); both parts need scans")
+        raise InputError(
+            f"held out are {int(test.sum())} of {len(y)} scans (of {test.size} flags), expected scans in both parts; "
+            "give one flag per scan"
+        )
     shared = sorted(set(groups[test]) & set(groups[~test]))
     if shared:
         raise InputError(f"{shared[0]} stands in both parts ({len(shared)} such subjects); split by subject")
-    _check_inner(y[~test], groups[~test], inner)
-    _check_components(x, components, int((~test).sum()), inner)
-    machine = _machine(kernels, costs, gammas, components, standardise, seed)
+    _check_inner(y[~test], groups[~test], options.inner)
+    _check_components(x, options, int((~test).sum()))
     parts = (np.flatnonzero(~test), np.flatnonzero(test))
-    found = _predicted(machine, (x, y, groups), parts, inner, seed + 1, jobs)
-    return _together([_rows(found, [subjects[int(n)] for n in parts[1]], 0)])
-
-
-@dataclass(frozen=True, eq=False)
-class _Found:
-    """What one machine said of its test scans, and the options that it was chosen with."""
-
-    true: NDArray[np.bool_]
-    predicted: NDArray[np.bool_]
-    decision: NDArray[np.float64]
-    options: dict[str, Any]
+    return Baseline(_predicted((x, y, groups), parts, options, subjects, 0))
 
 
 def _predicted(
-    machine: tuple[Pipeline, list[dict[str, list[Any]]]],
     data: tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[Any]],
     parts: tuple[NDArray[np.int64], NDArray[np.int64]],
-    inner: int,
-    seed: int,
-    jobs: int,
-) -> _Found:
+    options: SvmOptions,
+    subjects: Sequence[Any],
+    fold: int,
+) -> pd.DataFrame:
     """Choose a machine's options within the training part, fit it there and let it predict the test part."""
+    import pandas as pd
     from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold
 
     (x, y, groups), (training, test) = data, parts
-    within = StratifiedGroupKFold(inner, shuffle=True, random_state=seed)
-    search = GridSearchCV(*machine, scoring="balanced_accuracy", cv=within, n_jobs=jobs, error_score="raise")
+    within = StratifiedGroupKFold(options.inner, shuffle=True, random_state=options.seed + 1 + fold)
+    search = GridSearchCV(
+        *_machine(options), scoring="balanced_accuracy", cv=within, n_jobs=options.jobs, error_score="raise"
+    )
     search.fit(x[training], y[training], groups=groups[training])
     best = search.best_params_
-    options = {
+    chosen = {
         "kernel": best["svm__kernel"],
         "C": best["svm__C"],
         "gamma": best.get("svm__gamma"),
         "components": None if best["pca"] == "passthrough" else best["pca"].n_components,
     }
-    return _Found(y[test], search.predict(x[test]), search.decision_function(x[test]), options)
-
-
-def _rows(found: _Found, subjects: Sequence[Any], fold: int) -> pd.DataFrame:
-    import pandas as pd
-
-    said = {"true": found.true, "predicted": found.predicted, "decision": found.decision}
-    chosen = {name: [value] * len(subjects) for name, value in found.options.items()}
+    found = {"predicted": search.predict(x[test]), "decision": search.decision_function(x[test])}
+    rows = pd.DataFrame({"subject": [subjects[int(n)] for n in test], "fold": fold, "true": y[test], **found})
     # an option that is None stays so beside numbers
-    return pd.DataFrame({"subject": list(subjects), "fold": fold, **said}).assign(
-        **{name: pd.Series(values, dtype=object) for name, values in chosen.items()}
-    )
-
-
-def _together(parts: Sequence[pd.DataFrame]) -> Baseline:
-    import pandas as pd
-
-    return Baseline(pd.concat(parts).sort_index())
+    return rows.assign(**{name: pd.Series([value] * len(rows), dtype=object) for name, value in chosen.items()})
 
 
 def lesion_load(masks: Sequence[NDArray[Any]], voxel_volume: float) -> NDArray[np.float64]:
@@ -249,50 +238,43 @@ def lesion_load(masks: Sequence[NDArray[Any]], voxel_volume: float) -> NDArray[n
     return np.array([np.count_nonzero(mask) for mask in masks]) * voxel_volume / 1000.0
 
 
-def _machine(
-    kernels: Sequence[str],
-    costs: Sequence[float],
-    gammas: Sequence[float],
-    components: Sequence[int | None],
-    standardise: bool,
-    seed: int,
-) -> tuple[Pipeline, list[dict[str, list[Any]]]]:
+def _machine(options: SvmOptions) -> tuple[Pipeline, list[dict[str, list[Any]]]]:
+    """Return scaling, PCA and machine as one, and the grid of their options."""
     from sklearn.decomposition import PCA
     from sklearn.pipeline import Pipeline
     from sklearn.preprocessing import StandardScaler
     from sklearn.svm import SVC
 
-    scale = StandardScaler(with_std=standardise)
+    scale = StandardScaler(with_std=options.standardise)
     machine = Pipeline([("scale", scale), ("pca", "passthrough"), ("svm", SVC())])
-    pca = ["passthrough" if n is None else PCA(n, random_state=seed) for n in components]
+    pca = ["passthrough" if n is None else PCA(n, random_state=options.seed) for n in options.components]
     grid: list[dict[str, list[Any]]] = []
-    for kernel in kernels:
-        options: dict[str, list[Any]] = {"pca": pca, "svm__kernel": [kernel], "svm__C": list(costs)}
-        grid.append(options | ({"svm__gamma": list(gammas)} if kernel == "rbf" else {}))
+    for kernel in options.kernels:
+        own: dict[str, list[Any]] = {"pca": pca, "svm__kernel": [kernel], "svm__C": list(options.costs)}
+        grid.append(own | ({"svm__gamma": list(options.gammas)} if kernel == "rbf" else {}))
     return machine, grid
 
 
 def _checked(
-    features: ArrayLike, true: ArrayLike, subjects: Sequence[Any], kernels: Sequence[str]
+    features: ArrayLike, true: ArrayLike, subjects: Sequence[Any], options: SvmOptions
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[Any]]:
     x, y = np.asarray(features, dtype=np.float64), np.asarray(true, dtype=bool)
     x = x[:, None] if x.ndim == 1 else x
     if x.ndim != 2 or not len(x) == len(y) == len(subjects):
         raise InputError(
             f"features of shape {np.shape(features)} do not fit {len(y)} labels and {len(subjects)} subjects; "
-            "one row a scan is wanted"
+            "give one row per scan"
         )
     if not np.isfinite(x).all():
         raise InputError(f"features of {int((~np.isfinite(x)).any(1).sum())} scans are NaN or infinite; leave them out")
-    unknown = set(kernels) - set(KERNELS)
-    if unknown or not kernels:
-        raise InputError(f"kernels are {list(kernels)}; some of {', '.join(KERNELS)} are wanted")
+    if not options.kernels or set(options.kernels) - set(KERNELS):
+        raise InputError(f"kernels are {list(options.kernels)}, expected some of {', '.join(KERNELS)}")
     return x, y, np.asarray([str(s) for s in subjects])
 
 
 def _check_folds(y: NDArray[np.bool_], groups: NDArray[Any], outer: int, inner: int) -> None:
     if min(outer, inner) < 2:
-        raise InputError(f"outer and inner folds are {outer} and {inner}; 2 or more are wanted")
+        raise InputError(f"outer and inner folds are {outer} and {inner}, expected 2 or more")
     for name, count in _subjects(y, groups).items():
         # a training part lacks the largest outer fold
         if count < outer or count - -(-count // outer) < inner:
@@ -303,7 +285,7 @@ def _check_folds(y: NDArray[np.bool_], groups: NDArray[Any], outer: int, inner: 
 
 def _check_inner(y: NDArray[np.bool_], groups: NDArray[Any], inner: int) -> None:
     if inner < 2:
-        raise InputError(f"inner folds are {inner}; 2 or more are wanted")
+        raise InputError(f"inner folds are {inner}, expected 2 or more")
     for name, count in _subjects(y, groups).items():
         if count < inner:
             raise InputError(
@@ -315,12 +297,12 @@ def _subjects(y: NDArray[np.bool_], groups: NDArray[Any]) -> dict[str, int]:
     return {name: len(np.unique(groups[part])) for name, part in (("positive", y), ("negative", ~y))}
 
 
-def _check_components(x: NDArray[np.float64], components: Sequence[int | None], training: int, inner: int) -> None:
-    scans = int(training * (1 - 1 / inner))
+def _check_components(x: NDArray[np.float64], options: SvmOptions, training: int) -> None:
+    scans = int(training * (1 - 1 / options.inner))
     most = min(scans, x.shape[1])
-    for n in components:
+    for n in options.components:
         if n is not None and not 1 <= n <= most:
             raise InputError(
-                f"components are {n}; 1 to {most} are wanted, with {x.shape[1]} features and about {scans} scans in an "
+                f"components are {n}, expected 1 to {most}, with {x.shape[1]} features and about {scans} scans in an "
                 "inner training part"
             )

@@ -52,6 +52,29 @@ class RandomisationStep:
     similarities: tuple[float, ...] | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class MapComparison:
+    """What of two maps is compared.
+
+    Parameters
+    ----------
+    mask : torch.Tensor of bool, optional
+        Voxels to compare, shape of one input or of its grid; a background of zeros counts as agreement otherwise.
+    absolute : bool
+        Compare the size of the values, without their sign.
+    similarity : bool
+        Measure structural similarity, too, in windows of 7 voxels (Wang 2004) on maps divided by their largest size;
+        smaller grids have none.
+    """
+
+    mask: Tensor | None = None
+    absolute: bool = True
+    similarity: bool = False
+
+
+_DEFAULT = MapComparison()
+
+
 def randomisation_test(
     model: nn.Module,
     explain: Callable[[nn.Module], Explanation],
@@ -60,9 +83,7 @@ def randomisation_test(
     *,
     layers: Sequence[str] | None = None,
     cascade: bool = True,
-    absolute: bool = True,
-    mask: Tensor | None = None,
-    similarity: bool = False,
+    compare: MapComparison = _DEFAULT,
     seed: int = 0,
 ) -> list[RandomisationStep]:
     """Randomise a network's layers from the top down and watch whether its maps change (Adebayo 2018).
@@ -87,13 +108,8 @@ def randomisation_test(
         first.
     cascade : bool
         True: layer by layer, those above stay random. False: each layer alone.
-    absolute : bool
-        Compare the size of the values, without their sign.
-    mask : torch.Tensor of bool, optional
-        Voxels to compare, shape of one input or of its grid; a background of zeros counts as agreement otherwise.
-    similarity : bool
-        Measure structural similarity, too, in windows of 7 voxels (Wang 2004) on maps divided by their largest size;
-        smaller grids have none.
+    compare : MapComparison
+        What of the maps is compared.
     seed : int
         Of the new parameters.
 
@@ -115,19 +131,19 @@ def randomisation_test(
     """
     import torch
 
-    double = copy.deepcopy(model).eval()
-    chosen = _top_down(double, inputs) if layers is None else list(layers)
-    modules = dict(double.named_modules(remove_duplicate=False))
+    eval_copy = copy.deepcopy(model).eval()
+    chosen = _top_down(eval_copy, inputs) if layers is None else list(layers)
+    modules = dict(eval_copy.named_modules(remove_duplicate=False))
     for name in chosen:
         _check_layer(name, modules)
-    kept = _selection(mask, inputs)
+    kept = _selection(compare.mask, inputs)
 
     def maps() -> NDArray[np.float64]:
-        found: NDArray[np.float64] = explain(double).attribute(inputs, target=target).detach().double().cpu().numpy()
-        return np.abs(found) if absolute else found
+        found: NDArray[np.float64] = explain(eval_copy).attribute(inputs, target=target).detach().double().cpu().numpy()
+        return np.abs(found) if compare.absolute else found
 
     before, steps = maps(), []
-    devices = sorted({p.device.index for p in double.parameters() if p.device.type == "cuda"})
+    devices = sorted({p.device.index for p in eval_copy.parameters() if p.device.type == "cuda"})
     with torch.random.fork_rng(devices=devices):
         for number, name in enumerate(chosen):
             original = copy.deepcopy(modules[name].state_dict())
@@ -135,28 +151,28 @@ def randomisation_test(
                 generator.manual_seed(seed + number)
             layer: Any = modules[name]
             layer.reset_parameters()
-            steps.append(_compare(name, before, maps(), kept, similarity))
+            steps.append(_compare(name, before, maps(), kept, compare.similarity))
             if not cascade:
                 modules[name].load_state_dict(original)
     return steps
 
 
-def _top_down(double: nn.Module, inputs: Tensor) -> list[str]:
+def _top_down(eval_copy: nn.Module, inputs: Tensor) -> list[str]:
     """Return the layers with parameters of their own, the last to run first."""
     import torch
 
     order: list[str] = []
     handles = []
-    for name, module in double.named_modules():
+    for name, module in eval_copy.named_modules():
         if any(True for _ in module.parameters(recurse=False)):
             handles.append(module.register_forward_hook(lambda *_, name=name: order.append(name)))
     with torch.no_grad():
-        double(inputs[:1])
+        eval_copy(inputs[:1])
     for handle in handles:
         handle.remove()
     found = list(dict.fromkeys(reversed(order)))
     if not found:
-        raise InputError(f"{type(double).__name__} has no layer with parameters: there is nothing to randomise")
+        raise InputError(f"{type(eval_copy).__name__} has no layer with parameters: there is nothing to randomise")
     return found
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from neuroxai.errors import InputError
 from neuroxai.evaluation.heatmaps.known_truth import KnownTruth
-from neuroxai.evaluation.heatmaps.randomisation import Explanation, randomisation_test
+from neuroxai.evaluation.heatmaps.randomisation import Explanation, MapComparison, randomisation_test
 from neuroxai.evaluation.heatmaps.robustness import agreement, max_sensitivity
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def _rows(
     makers = [explain(model) for model in models]
     maps = np.stack([_maps(maker, test)[:, 0] for maker in makers])  # (models, scans, *grid)
     forgets = randomisation_test(
-        models[0], explain, test.scans, test.target, mask=(test.scans != 0).any(0), seed=test.seed
+        models[0], explain, test.scans, test.target, compare=MapComparison((test.scans != 0).any(0)), seed=test.seed
     )
     noise = max_sensitivity(
         lambda x: makers[0].attribute(x, target=test.target),

@@ -11,7 +11,7 @@ import torch
 from neuroxai import attribution, io
 from neuroxai.cohort import class_groups
 from neuroxai.errors import InputError
-from neuroxai.evaluation import randomisation_test
+from neuroxai.evaluation import MapComparison, randomisation_test
 from neuroxai.report.plots.charts import curves
 from neuroxai.statistics import mean_interval
 from neuroxai.studies.analyses.shared import known_options, metric_findings, number, runs_doubt
@@ -113,7 +113,7 @@ def _of_run(results: Results, done: FinishedRun) -> pd.DataFrame:
             lambda m, method=spec.method, chosen=options: attribution.create(method, m, **chosen),  # type: ignore[misc]
             scans,
             target,
-            mask=(scans != 0).any(dim=0),
+            compare=MapComparison((scans != 0).any(dim=0)),
             seed=results.study.statistics.seed,
         )
         rows.extend(

@@ -12,7 +12,7 @@ from torch import nn
 
 from neuroxai import attribution
 from neuroxai.errors import InputError
-from neuroxai.evaluation.heatmaps.randomisation import randomisation_test
+from neuroxai.evaluation.heatmaps.randomisation import MapComparison, randomisation_test
 
 SHAPE = (14, 16, 15)
 
@@ -79,7 +79,13 @@ def test_z_plus_forgets_the_upper_layers(trained):
 def test_correlation_and_similarity_by_hand(trained):
     x, y = scans(2, 3)
     (step,) = steps = randomisation_test(
-        trained, lambda m: attribution.create("saliency", m), x, y, layers=["7"], similarity=True, seed=5
+        trained,
+        lambda m: attribution.create("saliency", m),
+        x,
+        y,
+        layers=["7"],
+        compare=MapComparison(similarity=True),
+        seed=5,
     )
     assert len(steps) == 1
     import copy
@@ -101,7 +107,13 @@ def test_correlation_and_similarity_by_hand(trained):
     mask = torch.zeros(SHAPE, dtype=torch.bool)
     mask[3:-3, 3:-3, 3:-3] = True  # where no window reaches beyond the border
     (inner,) = randomisation_test(
-        trained, lambda m: attribution.create("saliency", m), x, y, layers=["7"], similarity=True, seed=5, mask=mask
+        trained,
+        lambda m: attribution.create("saliency", m),
+        x,
+        y,
+        layers=["7"],
+        seed=5,
+        compare=MapComparison(mask, similarity=True),
     )
     assert inner.similarities[0] == pytest.approx(index.mean(), rel=1e-6)
 
@@ -113,7 +125,7 @@ def test_a_mask_leaves_the_background_out(trained):
     x = x * mask
     explain = lambda m: attribution.create("gradient_x_input", m)  # noqa: E731
     whole = randomisation_test(trained, explain, x, y)[-1].rank_correlation
-    inside = randomisation_test(trained, explain, x, y, mask=mask)[-1].rank_correlation
+    inside = randomisation_test(trained, explain, x, y, compare=MapComparison(mask))[-1].rank_correlation
     assert inside < whole - 0.1
 
 
@@ -164,4 +176,4 @@ def test_what_cannot_be_randomised_is_named(trained):
     with pytest.raises(InputError, match="has no layer with parameters"):
         steps_of(nn.Flatten(), "saliency")
     with pytest.raises(InputError, match=r"mask has shape \(3,\)"):
-        steps_of(trained, "saliency", mask=torch.ones(3, dtype=torch.bool))
+        steps_of(trained, "saliency", compare=MapComparison(torch.ones(3, dtype=torch.bool)))

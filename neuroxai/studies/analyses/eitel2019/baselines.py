@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from neuroxai import io
 from neuroxai.errors import InputError
-from neuroxai.evaluation import lesion_load, svm_holdout
+from neuroxai.evaluation import SvmOptions, lesion_load, svm_holdout
 from neuroxai.space import Space, mni152
 from neuroxai.statistics import Estimate, mean_interval
 from neuroxai.studies.analyses.shared import WORDS, number
@@ -84,17 +84,14 @@ def _voxels(results: Results, scans: pd.DataFrame, arm: str) -> NDArray[np.float
 def _metrics(results: Results, scans: pd.DataFrame, features: NDArray[Any], name: str) -> dict[str, Estimate]:
     study = results.study
     whole = name == VOXELS
-    found = svm_holdout(
-        features,
-        scans["label"].to_numpy() == 1,
-        scans["participant_id"].tolist(),
-        scans["test"].to_numpy(),
+    chosen = SvmOptions(
         components=study.options.get("svm_components", [None]) if whole else (None,),
         standardise=not whole,
         seed=study.seed,
     )
-    options = study.statistics
-    return found.metrics(**options.bootstrap())
+    people, test = scans["participant_id"].tolist(), scans["test"].to_numpy()
+    found = svm_holdout(features, scans["label"].to_numpy() == 1, people, test, chosen)
+    return found.metrics(**study.statistics.bootstrap())
 
 
 def _rows(results: Results, name: str, found: list[dict[str, Estimate]]) -> list[Finding]:
