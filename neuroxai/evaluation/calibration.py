@@ -1,4 +1,8 @@
-"""Are probabilities what they say: reliability curve, Brier score, and Platt scaling on other people's scans."""
+"""How near probabilities are to perfect calibration: reliability curve, Brier score, Platt scaling on other scans.
+
+scikit-learn's `calibration_curve` has no intervals, splits equal probabilities between bins and gives bins a mean where
+no scan lies; its Platt scaling wants a classifier of its own. The fit itself is scikit-learn's.
+"""
 
 from __future__ import annotations
 
@@ -73,10 +77,12 @@ def _narrow(part: NDArray[np.intp], share: NDArray[np.float64]) -> list[NDArray[
 
 def brier(true: ArrayLike, probability: ArrayLike) -> float:
     """Mean squared distance of probability and truth (Brier 1950): 0 is perfect, .25 is saying one half always."""
+    from sklearn.metrics import brier_score_loss
+
     truth, share = _checked(true, probability)
     if not len(share):
         raise InputError("no scan with a true label; a Brier score needs some")
-    return float(((share - truth) ** 2).mean())
+    return float(brier_score_loss(truth, share, pos_label=True))
 
 
 @dataclass(frozen=True)

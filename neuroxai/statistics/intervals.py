@@ -1,4 +1,8 @@
-"""Confidence intervals of proportions and their means (Wilson, Newcombe), and subjects drawn with replacement."""
+"""Confidence intervals of proportions and their means (Wilson, Newcombe), and subjects drawn with replacement.
+
+Wilson's is scipy's. The mean of two proportions has its interval in no library that we depend on, nor have draws of
+subjects that keep every class.
+"""
 
 from __future__ import annotations
 
@@ -66,15 +70,13 @@ def wilson(successes: int, n: int, level: float = 0.95) -> Interval:
     InputError
         If there are no trials, or more successes than trials.
     """
+    from scipy.stats import binomtest
+
     if n < 1 or not 0 <= successes <= n:
         raise InputError(f"a proportion needs 0 <= successes <= n and n >= 1, got {successes} of {n}")
-    z = critical_value(level)
-    p = successes / n
-    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    low = 0.0 if successes == 0 else float(centre - half)
-    high = 1.0 if successes == n else float(centre + half)
-    return low, high
+    critical_value(level)
+    found = binomtest(int(successes), int(n)).proportion_ci(level, method="wilson")
+    return float(found.low), float(found.high)
 
 
 def mean_of_proportions(first: tuple[int, int], second: tuple[int, int], level: float = 0.95) -> Interval:

@@ -1,7 +1,8 @@
 """Permutation tests: correlations, and differences between groups with family-wise and false-discovery control.
 
 Two-sided, seeded, and exact: with ``b`` of ``n`` random rearrangements at least as extreme as the data,
-``p = (b + 1) / (n + 1)`` (Phipson & Smyth 2010), never zero.
+``p = (b + 1) / (n + 1)`` (Phipson & Smyth 2010), never zero. `scipy.stats.permutation_test` knows one statistic at a
+time; here all regions share each rearrangement, as the family-wise p-value demands.
 """
 
 from __future__ import annotations

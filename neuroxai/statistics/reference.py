@@ -1,4 +1,7 @@
-"""Normative reference: how unusual one subject's regions are against healthy controls, age and sex accounted for."""
+"""Normative reference: how unusual one subject's regions are against healthy controls, age and sex accounted for.
+
+Least squares by hand: what statsmodels fits it cannot ship without the controls' own rows, and a reference must.
+"""
 
 from __future__ import annotations
 

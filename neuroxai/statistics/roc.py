@@ -1,4 +1,7 @@
-"""Area under the ROC curve: DeLong's variance and interval, and two scores on the same scans compared."""
+"""Area under the ROC curve: DeLong's variance and interval, and two scores on the same scans compared.
+
+scikit-learn has the area, but neither DeLong's variance nor an interval, and no area of a thousand weightings at once.
+"""
 
 from __future__ import annotations
 

@@ -16,9 +16,10 @@ from neuroxai.cohort import label_scans, read_cohort
 from neuroxai.errors import InputError, one_of
 from neuroxai.studies import analyses
 from neuroxai.studies.data import split_options
+from neuroxai.studies.reading import DeclarationError
 from neuroxai.studies.runs import bundle_folder
 from neuroxai.studies.search import check_search
-from neuroxai.studies.spec import Arm, CohortSource, DeclarationError, Explanation, Study
+from neuroxai.studies.spec import Arm, CohortSource, Explanation, Study
 
 RESERVED = {
     "bundle_root", "dataset_dir", "datalist", "output_dir", "ckpt_dir", "resume", "seed", "pretrained", "tensorboard"
@@ -65,7 +66,7 @@ def check(study: Study, cohorts: Mapping[str, Path] | None = None) -> None:
     Raises
     ------
     InputError
-        Naming the key, what was got, and the choices; a `neuroxai.studies.spec.DeclarationError` of several faults.
+        Naming the key, what was got, and the choices; a `neuroxai.studies.reading.DeclarationError` of several faults.
     """
     faults, given = _Faults(), dict(cohorts or {})
     with faults:

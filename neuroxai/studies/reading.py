@@ -1,17 +1,21 @@
-"""From YAML to a `Study`."""
+"""From YAML to a `Study`, or to sentences that name every key at fault."""
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Mapping
+import types
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import is_dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Union, get_args, get_origin, get_type_hints
 
 import yaml
+from pydantic import TypeAdapter, ValidationError
 
 from neuroxai.errors import InputError, one_of
-from neuroxai.studies.spec import Study, study_of
+from neuroxai.studies.spec import Study
 
 
 def names() -> list[str]:
@@ -50,7 +54,7 @@ def read_study(source: str, quick: bool = False) -> Study:
     Raises
     ------
     InputError
-        For a file that is absent or no YAML; `neuroxai.studies.spec.DeclarationError` for unknown keys and values of
+        For a file that is absent or no YAML; `DeclarationError` for unknown keys and values of
         another type or out of range.
     """
     path = Path(source)
@@ -164,6 +168,99 @@ def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
         else:
             result[key] = value
     return result
+
+
+_STUDY = TypeAdapter(Study)
+
+
+class DeclarationError(InputError):
+    """A declaration with faults, all of them in `faults`, each a sentence that names its key."""
+
+    def __init__(self, where: str, faults: Sequence[str]) -> None:
+        self.faults = tuple(faults)
+        several = f"{len(faults)} faults\n  " if len(faults) > 1 else ""
+        super().__init__(f"{where}: {several}" + "\n  ".join(faults))
+
+
+def study_of(values: Any, where: str) -> Study:
+    """Make a study of plain values.
+
+    Parameters
+    ----------
+    values : mapping
+        As YAML or JSON holds them.
+    where : str
+        What they were read from, for messages.
+
+    Raises
+    ------
+    DeclarationError
+        Naming every key at fault by its path, what was got, what is expected, and the nearest key for a misspelt one.
+    """
+    try:
+        return _STUDY.validate_python(values)
+    except ValidationError as error:
+        raise DeclarationError(where, [_sentence(fault) for fault in error.errors(include_url=False)]) from None
+
+
+_EXPECTED = {
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "bool_type": "true or false",
+    "string_type": "a text",
+    "list_type": "a list",
+    "dict_type": "a mapping of names",
+    "greater_than": "more than {gt:g}",
+    "greater_than_equal": "{ge:g} or more",
+    "less_than_equal": "at most {le:g}",
+    "literal_error": "one of {expected}",
+    "too_short": "at least one",
+    "string_pattern_mismatch": "a name of letters, digits, '-', '_' and '.' only",
+    "value_error": "{error}",
+}
+"""What was expected, by pydantic's kind of fault."""
+
+
+def _sentence(fault: Mapping[str, Any]) -> str:
+    """Say what is wrong with one value."""
+    *before, last = fault["loc"] or ("",)
+    if last == "[key]":
+        *before, last = before
+    if fault["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        known = _keys(_kind_at(before))
+        near = difflib.get_close_matches(str(last), known, 1)
+        where = f" in {_path(before)}" if before else ""
+        return str(one_of(f"key{where}", last, known, f"Did you mean {near[0]!r}?" if near else ""))
+    path = _path([*before, last])
+    if fault["type"] in ("missing", "missing_argument"):
+        return f"{_path(before) + ': ' if before else ''}key {last!r} is absent; add it"
+    if fault["type"] in ("dataclass_type", "dataclass_exact_type"):
+        expected = f"keys among {', '.join(_keys(_kind_at(fault['loc'])))}"
+    else:
+        expected = _EXPECTED.get(fault["type"], fault["msg"]).format(**fault.get("ctx", {}))
+    return f"{path or 'the declaration'} is {fault['input']!r}, expected {expected}"
+
+
+def _path(loc: Iterable[str | int]) -> str:
+    return ": ".join(str(part) if isinstance(part, str) else f"[{part}]" for part in loc).replace(": [", "[")
+
+
+def _kind_at(loc: Iterable[str | int]) -> Any:
+    """Return the declared type of the value at a place of a study."""
+    kind: Any = Study
+    for part in loc:
+        if is_dataclass(kind):
+            kind = get_type_hints(kind)[str(part)]
+        else:  # an entry of a mapping or a list
+            kind = get_args(kind)[-1]
+        if get_origin(kind) in (Union, types.UnionType):
+            kind = get_args(kind)[0]
+    return kind
+
+
+def _keys(kind: Any) -> list[str]:
+    return list(get_type_hints(kind))
 
 
 def _presets() -> Any:

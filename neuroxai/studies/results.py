@@ -14,8 +14,9 @@ from neuroxai import io
 from neuroxai.errors import InputError, one_of
 from neuroxai.space import Volume
 from neuroxai.studies.explaining import atlas_label
+from neuroxai.studies.reading import study_of
 from neuroxai.studies.runs import Run
-from neuroxai.studies.spec import Study, study_of
+from neuroxai.studies.spec import Study
 
 KEYS = ("arm", "split", "repetition")
 METRICS = ("balanced_accuracy", "sensitivity", "specificity", "accuracy", "roc_auc")

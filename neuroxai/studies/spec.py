@@ -5,17 +5,13 @@ Keys, types and ranges are pydantic's to check, all at once; `neuroxai.studies.c
 
 from __future__ import annotations
 
-import difflib
-import types
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import field, is_dataclass
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from collections.abc import Callable
+from dataclasses import field
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field, Strict, TypeAdapter, ValidationError, WrapValidator
+from pydantic import AfterValidator, ConfigDict, Field, Strict, WrapValidator
 from pydantic.dataclasses import dataclass
 from typing_extensions import TypedDict
-
-from neuroxai.errors import InputError, one_of
 
 # nothing is converted: 1 is no flag and "3" no number
 Text = Annotated[str, Strict()]
@@ -313,96 +309,3 @@ class Study:
     processes: Count = 1
     threads: Count = 1
     published: list[Options] = field(default_factory=list)
-
-
-_STUDY = TypeAdapter(Study)
-
-
-class DeclarationError(InputError):
-    """A declaration with faults, all of them in `faults`, each a sentence that names its key."""
-
-    def __init__(self, where: str, faults: Sequence[str]) -> None:
-        self.faults = tuple(faults)
-        several = f"{len(faults)} faults\n  " if len(faults) > 1 else ""
-        super().__init__(f"{where}: {several}" + "\n  ".join(faults))
-
-
-def study_of(values: Any, where: str) -> Study:
-    """Make a study of plain values.
-
-    Parameters
-    ----------
-    values : mapping
-        As YAML or JSON holds them.
-    where : str
-        What they were read from, for messages.
-
-    Raises
-    ------
-    DeclarationError
-        Naming every key at fault by its path, what was got, what is expected, and the nearest key for a misspelt one.
-    """
-    try:
-        return _STUDY.validate_python(values)
-    except ValidationError as error:
-        raise DeclarationError(where, [_sentence(fault) for fault in error.errors(include_url=False)]) from None
-
-
-_EXPECTED = {
-    "int_type": "a whole number",
-    "float_type": "a number",
-    "finite_number": "a finite number",
-    "bool_type": "true or false",
-    "string_type": "a text",
-    "list_type": "a list",
-    "dict_type": "a mapping of names",
-    "greater_than": "more than {gt:g}",
-    "greater_than_equal": "{ge:g} or more",
-    "less_than_equal": "at most {le:g}",
-    "literal_error": "one of {expected}",
-    "too_short": "at least one",
-    "string_pattern_mismatch": "a name of letters, digits, '-', '_' and '.' only",
-    "value_error": "{error}",
-}
-"""What was expected, by pydantic's kind of fault."""
-
-
-def _sentence(fault: Mapping[str, Any]) -> str:
-    """Say what is wrong with one value."""
-    *before, last = fault["loc"] or ("",)
-    if last == "[key]":
-        *before, last = before
-    if fault["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-        known = _keys(_kind_at(before))
-        near = difflib.get_close_matches(str(last), known, 1)
-        where = f" in {_path(before)}" if before else ""
-        return str(one_of(f"key{where}", last, known, f"Did you mean {near[0]!r}?" if near else ""))
-    path = _path([*before, last])
-    if fault["type"] in ("missing", "missing_argument"):
-        return f"{_path(before) + ': ' if before else ''}key {last!r} is absent; add it"
-    if fault["type"] in ("dataclass_type", "dataclass_exact_type"):
-        expected = f"keys among {', '.join(_keys(_kind_at(fault['loc'])))}"
-    else:
-        expected = _EXPECTED.get(fault["type"], fault["msg"]).format(**fault.get("ctx", {}))
-    return f"{path or 'the declaration'} is {fault['input']!r}, expected {expected}"
-
-
-def _path(loc: Iterable[str | int]) -> str:
-    return ": ".join(str(part) if isinstance(part, str) else f"[{part}]" for part in loc).replace(": [", "[")
-
-
-def _kind_at(loc: Iterable[str | int]) -> Any:
-    """Return the declared type of the value at a place of a study."""
-    kind: Any = Study
-    for part in loc:
-        if is_dataclass(kind):
-            kind = get_type_hints(kind)[str(part)]
-        else:  # an entry of a mapping or a list
-            kind = get_args(kind)[-1]
-        if get_origin(kind) in (Union, types.UnionType):
-            kind = get_args(kind)[0]
-    return kind
-
-
-def _keys(kind: Any) -> list[str]:
-    return list(get_type_hints(kind))

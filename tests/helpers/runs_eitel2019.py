@@ -11,8 +11,8 @@ import pandas as pd
 from neuroxai import io
 from neuroxai.space import Volume, mni152
 from neuroxai.studies import FinishedRun, Results, Study
+from neuroxai.studies.reading import study_of
 from neuroxai.studies.runs import Run
-from neuroxai.studies.spec import study_of
 
 SPACE = mni152(12.0)
 LEFT, RIGHT, OTHER = "Left thalamus", "Right thalamus", "Brain stem"

@@ -8,7 +8,7 @@ from helpers.studies import cohort_of, declared
 from neuroxai.errors import InputError
 from neuroxai.studies import check, read_study, run_study
 from neuroxai.studies.check import order
-from neuroxai.studies.spec import DeclarationError
+from neuroxai.studies.reading import DeclarationError
 
 SIMULATED = {"main": {"simulate": {"effect": "atrophy", "subjects": 12, "spacing": 5}}}
 

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from helpers.studies import SMALL, declared
 from neuroxai.errors import InputError
 from neuroxai.studies import Study, names, read_study, text_of
-from neuroxai.studies.reading import load, merged
-from neuroxai.studies.spec import DeclarationError, study_of
+from neuroxai.studies.reading import DeclarationError, load, merged, study_of
 
 
 def test_a_declaration_becomes_a_study(tmp_path):

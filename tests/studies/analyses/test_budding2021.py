@@ -15,8 +15,8 @@ from neuroxai.errors import InputError
 from neuroxai.studies import FinishedRun, Results, Study, check, read_study
 from neuroxai.studies.analyses import budding2021
 from neuroxai.studies.findings import Finding, Findings
+from neuroxai.studies.reading import study_of
 from neuroxai.studies.runs import Run
-from neuroxai.studies.spec import study_of
 
 DECLARED: dict[str, Any] = {
     "name": "budding2021",

@@ -201,8 +201,7 @@ def test_the_declaration_is_sound(quick: bool):
 @pytest.mark.full(1)
 def test_from_declaration_to_page(tmp_path: Path, terminal: Shell):
     from neuroxai.studies import RunOptions, run_study
-    from neuroxai.studies.reading import load, merged, text_of
-    from neuroxai.studies.spec import Study, study_of
+    from neuroxai.studies.reading import load, merged, study_of, text_of
 
     values = load(text_of("eitel2019"), "eitel2019")
     values = merged(values, values.pop("quick"))
@@ -216,7 +215,7 @@ def test_from_declaration_to_page(tmp_path: Path, terminal: Shell):
         "options": {"svm_components": [None]},
         "statistics": {"permutations": 99, "replicates": 100},
     }
-    study: Study = study_of(merged(values, tiny), "tiny")
+    study = study_of(merged(values, tiny), "tiny")
     # subjects of the two cohorts bear the same names, and are not the same people
     with sooner(terminal):
         summary = run_study(study, tmp_path / "out", options=RunOptions(jobs=1))
