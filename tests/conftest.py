@@ -82,11 +82,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
-    """Turn a skipped real-data test into a failure where the data are named."""
+    """Fail real-data tests that skip where the data are named, and all but for want of a GPU where all is installed."""
     report = yield
-    if report.skipped and item.get_closest_marker("real") and os.environ.get("NEUROXAI_TEST_DATA"):
+    if not report.skipped:
+        return report
+    why = ""
+    if item.get_closest_marker("real") and os.environ.get("NEUROXAI_TEST_DATA"):
+        why = "NEUROXAI_TEST_DATA is set, but this real-data test skipped"
+    elif os.environ.get("NEUROXAI_ALL_INSTALLED") and "GPU" not in str(report.longrepr):
+        why = "NEUROXAI_ALL_INSTALLED is set, but this test skipped"
+    if why:
         report.outcome = "failed"
-        report.longrepr = f"NEUROXAI_TEST_DATA is set, but this real-data test skipped: {report.longrepr}"
+        report.longrepr = f"{why}: {report.longrepr}"
     return report
 
 
