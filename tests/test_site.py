@@ -13,7 +13,7 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
-@pytest.mark.full(2)
+@pytest.mark.full(1)
 @pytest.mark.skipif(find_spec("sphinx") is None, reason="sphinx is not installed: it wants Python 3.11 or later")
 def test_the_site_builds_and_no_link_is_broken(tmp_path):
     words = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", "-d", str(tmp_path / "trees")]

@@ -90,7 +90,7 @@ def several(*arguments):
     )
 
 
-@pytest.mark.full(2)
+@pytest.mark.full(0)
 @pytest.mark.xdist_group("processes")
 def test_two_processes_share_a_cohort_and_a_broken_scan_is_reported(scored, trained_bundle, tiny_cohort, tmp_path):
     cohort = tmp_path / "cohort"

@@ -554,7 +554,7 @@ def test_no_scheduler_answers(two, tmp_path):
     refused("no Dask scheduler answers", two, tmp_path / "out", "--scheduler", "tcp://127.0.0.1:9")
 
 
-@pytest.mark.full(2)
+@pytest.mark.full(0)
 def test_a_cluster_gives_the_same_bytes(two, tmp_path):
     distributed = pytest.importorskip("distributed")
     import dask

@@ -20,6 +20,7 @@ from helpers.bundles import AD, MS, SEX
 from helpers.public import oasis_folder
 from helpers.snippets import REPOSITORY, bare, lines, pages, snippets
 from helpers.studies import cohort_of
+from helpers.thirds import spread
 from neuroxai.cohort.public import oasis_entries, write_cohort
 from neuroxai.studies import names, text_of
 from neuroxai.studies.check import check
@@ -266,9 +267,8 @@ def given(tmp_path_factory, tiny_cohort, trained_bundle):
     return stage.Given(tiny_cohort, trained_bundle, bids, root / "prepared")
 
 
-@pytest.mark.full(0)
 @pytest.mark.xdist_group("pages")
-@pytest.mark.parametrize("name", [name for name in PAGES if runs(name)])
+@pytest.mark.parametrize("name", spread(name for name in PAGES if runs(name)))
 def test_a_page_runs(name, given, terminal, tmp_path):
     stage.set_up(tmp_path, given, STAGE.get(name, {}))
     done = terminal.run(story(name), tmp_path, HOME=str(tmp_path / "home"))

@@ -15,6 +15,7 @@ import pytest
 
 from helpers.bundles import REPOSITORY
 from helpers.studies import smaller
+from helpers.thirds import spread
 from neuroxai.studies import names
 
 # pages of studies are named as these are, by author and year
@@ -31,8 +32,7 @@ def test_every_study_of_a_paper_of_the_five_has_a_page():
     assert {page.stem for page in PAGES} <= set(names())
 
 
-@pytest.mark.full(1)
-@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.stem)
+@pytest.mark.parametrize("page", spread(PAGES), ids=lambda p: p.stem)
 def test_the_command_runs_and_leaves_what_the_page_says(page, tmp_path):
     words = command_of(page)
     assert words[3] == page.stem

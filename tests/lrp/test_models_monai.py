@@ -9,7 +9,7 @@ from torch import nn
 
 from neuroxai.lrp import LRP, Epsilon, composites
 
-pytestmark = pytest.mark.full(2)
+pytestmark = pytest.mark.full(0)
 
 NETWORKS = {
     "densenet121": (lambda: nets.DenseNet121(spatial_dims=3, in_channels=1, out_channels=2), 32),

@@ -22,7 +22,7 @@ def run(script, *arguments, shape=SMALLEST):
     return subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
 
 
-@pytest.mark.full(2)
+@pytest.mark.full(0)
 def test_attribution_table():
     methods = ("saliency", "occlusion", "region_occlusion")
     text = run("attribution.py", "--methods", *methods, "--repeats", "1", "--loop", "1", "--patch", "26", "--no-memory")
@@ -35,13 +35,13 @@ def test_attribution_table():
     assert "Occlusion, 27 patches of 26^3" in text
 
 
-@pytest.mark.full(2)
+@pytest.mark.full(0)
 def test_peak_memory_of_one_method():
     text = run("lrp.py", "--batch", "1", "--peak", "epsilon")
     assert not float(text) < 1  # MiB; the scan alone has 1.8. Not a number where the system keeps no peak
 
 
-@pytest.mark.full(2)
+@pytest.mark.full(0)
 def test_training_table():
     text = run(
         "train.py", "--spacing", "5", "--scans", "4", "--batch", "2", "--repeats", "1", "--device", "cpu", shape=()
@@ -54,7 +54,7 @@ def test_training_table():
         assert rows[name][2].strip().endswith("%")
 
 
-@pytest.mark.full(2)
+@pytest.mark.full(0)
 def test_memory_table_and_its_limit():
     text = run("memory.py", "--networks", "ms_cnn", "--batch", "2", "--limit", "8")
     saving, plain = next(line.split("|")[2:4] for line in text.splitlines() if line.startswith("| ms_cnn"))
@@ -62,7 +62,7 @@ def test_memory_table_and_its_limit():
     assert run("memory.py", "--peak", "ms_cnn", "--batch", "2", "--without", "--limit", "0.8").strip() == "inf"
 
 
-@pytest.mark.full(2)
+@pytest.mark.full(0)
 def test_explaining_table():
     text = run("explain.py", "--spacing", "5", "--scans", "2", "--device", "cpu", shape=())
     rows = {line.split("|")[1].strip(): line.split("|")[2:-1] for line in text.splitlines() if line.startswith("| ")}
@@ -72,7 +72,7 @@ def test_explaining_table():
         assert all(float(cell) >= 0 for cell in rows[name][1:])
 
 
-@pytest.mark.full(2)
+@pytest.mark.full(0)
 def test_atlas_table():
     text = run("atlas.py", "--spacing", "5", "--regions", "9", "--batch", "2", "--repeats", "1", shape=())
     rows = {line.split("|")[1].strip(): line.split("|")[2:-1] for line in text.splitlines() if line.startswith("| ")}
@@ -82,7 +82,7 @@ def test_atlas_table():
     assert text.count("largest difference from") == 2
 
 
-@pytest.mark.full(2)
+@pytest.mark.full(0)
 def test_report_table(tmp_path):
     people = [("sub-0001", "", "AD", "AD", 0.9), ("sub-0002", "", "CN", "CN", 0.2)]
     text = run("report.py", str(write_explain_folder(tmp_path, people=people)), "--repeats", "1", shape=())

@@ -15,7 +15,7 @@ from neuroxai.space import Volume
 EXPERIMENTS = Path(__file__).resolve().parents[2] / "scripts" / "experiments"
 
 
-@pytest.mark.full(2)
+@pytest.mark.full(0)
 def test_trust_of_a_trained_bundle(tiny_cohort, trained_bundle, tmp_path, terminal):
     cohort = shutil.copytree(tiny_cohort, tmp_path / "cohort")
     blob = np.array([-30, -20, 0])  # where the phantoms' patients differ

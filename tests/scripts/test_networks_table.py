@@ -12,7 +12,7 @@ SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "experiments" / "netw
 NAMES = ("squeeze and excitation", "scan and age")
 
 
-@pytest.mark.full(2)
+@pytest.mark.full(0)
 def test_of_two_networks(tmp_path, terminal):
     command = ["python", str(SCRIPT), *NAMES, "--out", "page.md", "--kept", "kept.json"]
     done = terminal.run(shlex.join(command), tmp_path)

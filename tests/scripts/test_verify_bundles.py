@@ -195,7 +195,7 @@ RUN = {
 }
 
 
-@pytest.mark.full(2)
+@pytest.mark.full(0)
 @pytest.mark.parametrize("what", RUN)
 def test_what_shows_when_a_broken_copy_runs_is_named(trial_of, what):
     check, break_it, message = RUN[what]
@@ -255,7 +255,7 @@ def test_federated_training_that_learns_nothing_is_found(trial_of):
         CHECKS["federated"](trial_of(edited("train", optimizer__lr=0.0, optimizer__weight_decay=0.0)))
 
 
-@pytest.mark.full(2)
+@pytest.mark.full(0)
 def test_processes_that_share_no_gradients_are_found(trial_of):
     with pytest.raises(Problem, match=r"is .* in the processes' record, .* in one process"):
         processes.two_processes(trial_of(edited("multi_gpu_train", trained_network=None)))
@@ -279,7 +279,7 @@ def test_what_needs_weights_says_so(tmp_path, tiny_cohort):
         processes.two_nodes(trial)
 
 
-@pytest.mark.full(2)
+@pytest.mark.full(0)
 def test_a_good_bundle_passes(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["verify_bundles.py", "--quick", "--jobs", "1", str(AD)])
     code = verify_bundles.main()

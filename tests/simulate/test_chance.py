@@ -32,7 +32,7 @@ def statistics(image, away):
     ]
 
 
-@pytest.mark.full(2)
+@pytest.mark.full(1)
 @pytest.mark.parametrize("name", ["atrophy_8mm", "lesions_8mm"])
 def test_statistics_away_from_the_effect_stay_at_chance(name, request):
     from sklearn.linear_model import LogisticRegression

@@ -51,7 +51,7 @@ def test_spearman_is_scipys_where_it_is_defined(rng):
     assert np.isnan(rieke2018._spearman(np.ones(9), b))
 
 
-@pytest.mark.full(1)
+@pytest.mark.full(0)
 def test_all_three_on_one_small_network(tiny_cohort, tmp_path, terminal):
     cohort = cohort_of(tiny_cohort, tmp_path / "cohort")
     settings = {
