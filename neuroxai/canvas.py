@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ COLOURS = "blue (against) to orange and yellow (for), dark near zero; weak relev
 FOR, AGAINST, PATIENTS, CONTROLS = "#b8440c", "#1b4fbf", "#b8440c", "#1b4fbf"
 
 
+@cache
 def colour_map() -> Any:
     """Return the diverging colour map of all heatmaps (a matplotlib colour map over 0 to 1, zero at .5)."""
     from matplotlib.colors import LinearSegmentedColormap
@@ -51,21 +53,64 @@ def short(name: str, length: int = 44) -> str:
     return name if len(name) <= length else name[: length - 1] + "…"
 
 
+def name_lines(axes: Any, names: Sequence[str], axis_label: str) -> None:
+    """Name the lines of a chart, the first on top, and the axis below them."""
+    axes.set_yticks(range(len(names)), [short(name) for name in names])
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.set_xlabel(axis_label)
+    plain(axes)
+
+
+def draw_bars(
+    axes: Any, names: Sequence[str], groups: Mapping[str, Sequence[float | None]], colours: Sequence[str]
+) -> None:
+    """Draw horizontal bars, a line a name and a bar a group; one group without colours is coloured by sign."""
+    thickness = 0.8 / max(len(groups), 1)
+    for number, (group, values) in enumerate(groups.items()):
+        lengths = [0.0 if value is None else value for value in values]
+        place = np.arange(len(names)) + (number - (len(groups) - 1) / 2) * thickness
+        colour = colours[number % len(colours)] if colours else [FOR if value >= 0 else AGAINST for value in lengths]
+        axes.barh(place, lengths, thickness, color=colour, label=group)
+    axes.axvline(0, color="black", linewidth=0.8)
+    axes.ticklabel_format(axis="x", style="sci", scilimits=(-2, 3))
+
+
 @contextmanager
-def figure_of(width: float, height: float) -> Iterator[tuple[Any, Callable[[], bytes]]]:
-    """Open a figure of its own (no global state) in matplotlib's default style, with a function that gives its PNG."""
+def figure_of(width: float, height: float, dark: bool = False) -> Iterator[tuple[Any, Callable[..., bytes]]]:
+    """Open a figure of its own (no global state) in matplotlib's default style, laid out by its constraints.
+
+    Parameters
+    ----------
+    width, height : float
+        Inches, of a hundred pixels each.
+    dark : bool
+        Black, without room between what is drawn: for pictures of scans.
+
+    Yields
+    ------
+    (matplotlib.figure.Figure, callable)
+        The callable gives the figure's bytes, as ``"png"`` by default or as ``"svg"``.
+    """
     import matplotlib.style
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    # the user's matplotlibrc must not change a report, and a dollar sign in a region's name is no formula
-    with matplotlib.style.context(["default", {"text.parse_math": False, "axes.formatter.use_mathtext": False}]):
-        figure = Figure(figsize=(width, height), dpi=100)
+    tight = {"w_pad": 0.02, "h_pad": 0.04, "wspace": 0.0, "hspace": 0.0} if dark else {}
+    # the user's matplotlibrc must not change a report, and a dollar sign in a region's name is no formula;
+    # ids in an SVG are random unless salted, and its text stays text
+    settings: dict[str, Any] = {"text.parse_math": False, "axes.formatter.use_mathtext": False}
+    settings |= {"svg.hashsalt": "neuroxai", "svg.fonttype": "none"}
+    with matplotlib.style.context(["default", settings]):
+        figure = Figure(figsize=(width, height), dpi=100, layout=ConstrainedLayoutEngine(**tight))
         FigureCanvasAgg(figure)
+        if dark:
+            figure.patch.set_facecolor("black")
 
-        def output() -> bytes:
+        def output(form: str = "png") -> bytes:
             buffer = io.BytesIO()
-            figure.savefig(buffer, format="png", metadata={"Software": None})
+            nothing = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
+            figure.savefig(buffer, format=form, metadata=nothing[form])
             return buffer.getvalue()
 
         yield figure, output

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroxai.canvas import AGAINST, CONTROLS, FOR, PATIENTS, figure_of, plain, short
+from neuroxai.canvas import AGAINST, CONTROLS, FOR, PATIENTS, draw_bars, figure_of, name_lines, plain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,22 +31,19 @@ def groups_figure(table: pd.DataFrame, axis_label: str, count: int = 20) -> byte
     known = table[table["p"].notna()]
     order = np.lexsort((-known["t"].abs().to_numpy(), known["p"].to_numpy()))[:count]
     shown = known.iloc[order]
-    lines, height = np.arange(len(shown)), 1.1 + 0.3 * max(len(shown), 1)
-    with figure_of(8.6, height) as (figure, output):
-        axes = figure.add_axes((0.40, 0.62 / height, 0.57, (height - 1.0) / height))
+    lines = np.arange(len(shown))
+    with figure_of(8.6, 1.1 + 0.3 * max(len(shown), 1)) as (figure, output):
+        axes = figure.add_subplot()
         value, low, high = (shown[c].to_numpy() for c in ("difference", "difference_low", "difference_high"))
         colour = np.where(value >= 0, FOR, AGAINST)
         axes.hlines(lines, low, high, colors=colour, linewidth=1.6)
         found = (shown["q"] <= 0.05).to_numpy()
         for part, fill in ((found, colour), (~found, np.full(len(shown), "white"))):
             axes.scatter(value[part], lines[part], s=34, c=fill[part], edgecolors=colour[part], zorder=3)
-        axes.set_yticks(lines, [short(str(name)) for name in shown["region"]])
-        axes.set_ylim(len(shown) - 0.4, -0.6)
+        name_lines(axes, [str(name) for name in shown["region"]], axis_label)
         axes.axvline(0, color="black", linewidth=0.8)
-        axes.set_xlabel(axis_label)
         axes.set_title("95 % intervals; filled: false discovery rate at most .05", fontsize=9, loc="left")
         axes.ticklabel_format(axis="x", style="sci", scilimits=(-2, 3))
-        plain(axes)
         return output()
 
 
@@ -78,8 +75,7 @@ def calibration_figure(table: pd.DataFrame) -> bytes:
         ("people", "level of q", "share of controls with a region of q at most the level"),
     )
     with figure_of(8.6, 4.2) as (figure, output):
-        for number, (name, across, up) in enumerate(panels):
-            axes = figure.add_axes((0.08 + 0.5 * number, 0.13, 0.40, 0.82))
+        for axes, (name, across, up) in zip(figure.subplots(1, len(panels)), panels, strict=True):
             top = max(float(table["level"].max()), float(table[f"{name}_high"].max())) * 1.05
             right = float(table["level"].max()) * 1.08
             axes.plot([0, right], [0, right], color="#767676", linestyle="--", linewidth=1, label="nominal")
@@ -112,10 +108,9 @@ def controls_figure(names: Sequence[str], controls: Sequence[NDArray[Any]], pers
     person : sequence of float
         The person's deviation in each region; drawn at the edge where it is far out.
     """
-    height = 0.75 + 0.34 * max(len(names), 1)
     reach = 6.0
-    with figure_of(8.6, height) as (figure, output):
-        axes = figure.add_axes((0.40, 0.58 / height, 0.57, 0.97 - 0.58 / height))
+    with figure_of(8.6, 0.75 + 0.34 * max(len(names), 1)) as (figure, output):
+        axes = figure.add_subplot()
         for line, (values, own) in enumerate(zip(controls, person, strict=True)):
             dots = np.asarray(values, dtype=np.float64)
             if len(dots) > _MOST_DOTS:
@@ -129,11 +124,7 @@ def controls_figure(names: Sequence[str], controls: Sequence[NDArray[Any]], pers
             axes.plot([place], [line], mark, markersize=8, color=FOR if own > 0 else AGAINST, markeredgecolor="black")
         axes.axvline(0, color="black", linewidth=0.8)
         axes.set_xlim(-reach - 0.4, reach + 0.4)
-        axes.set_ylim(len(names) - 0.4, -0.6)
-        axes.set_yticks(range(len(names)), [name if len(name) < 45 else name[:43] + "…" for name in names])
-        axes.set_xlabel("standard deviations of the controls")
-        for side in ("top", "right"):
-            axes.spines[side].set_visible(False)
+        name_lines(axes, names, "standard deviations of the controls")
         return output()
 
 
@@ -149,24 +140,11 @@ def region_bars(names: Sequence[str], groups: Mapping[str, Sequence[float | None
     axis_label : str
         Below the axis.
     """
-    lines = np.arange(len(names))
-    thickness = 0.8 / max(len(groups), 1)
-    height = 0.9 + 0.3 * max(len(names), 1)
-    with figure_of(8.6, height) as (figure, output):
-        axes = figure.add_axes((0.40, 0.62 / height, 0.57, 0.97 - 0.62 / height))
-        for number, (group, values) in enumerate(groups.items()):
-            lengths = [0.0 if v is None else v for v in values]
-            place = lines + (number - (len(groups) - 1) / 2) * thickness
-            if len(groups) == 1:
-                axes.barh(place, lengths, thickness, color=[FOR if v >= 0 else AGAINST for v in lengths])
-            else:
-                axes.barh(place, lengths, thickness, color=(PATIENTS, CONTROLS, "#767676")[number % 3], label=group)
-        axes.set_yticks(lines, [short(n) for n in names])
-        axes.set_ylim(len(names) - 0.4, -0.6)
-        axes.axvline(0, color="black", linewidth=0.8)
-        axes.set_xlabel(axis_label)
-        axes.ticklabel_format(axis="x", style="sci", scilimits=(-2, 3))
-        if len(groups) > 1:
+    colours = () if len(groups) == 1 else (PATIENTS, CONTROLS, "#767676")
+    with figure_of(8.6, 0.9 + 0.3 * max(len(names), 1)) as (figure, output):
+        axes = figure.add_subplot()
+        draw_bars(axes, names, groups, colours)
+        name_lines(axes, names, axis_label)
+        if colours:
             axes.legend(loc="best", frameon=False)
-        plain(axes)
         return output()

@@ -207,7 +207,7 @@ class CohortValues:
     confusion : mapping of str to sequence of ScanLink
         ``TP``, ``FP``, ``TN``, ``FN``.
     truth : mapping
-        Known-truth figures (`neuroxai.report.truth`), empty where there are no masks.
+        Known-truth figures (`neuroxai.report.cohort.truth`), empty where there are no masks.
     outside : mapping or None
         ``mean`` and ``highest`` share of relevance outside the brain, the ``scan`` that has it, ``n`` scans.
     reliability, reliability_figure, brier

@@ -17,7 +17,7 @@ from neuroxai.evaluation import classification_metrics
 from neuroxai.io import read_volume, write_volume
 from neuroxai.report import build_report
 from neuroxai.report.page import number
-from neuroxai.report.plots import maps
+from neuroxai.report.plots import charts, maps
 from neuroxai.report.scan import pages as scan_pages
 from neuroxai.space import Space, Volume
 
@@ -30,7 +30,7 @@ def pictures(request, monkeypatch):
     if "drawn" not in request.fixturenames:
         monkeypatch.setattr(maps, "mosaic", lambda *_, **__: b"mosaic")
         monkeypatch.setattr(figures, "region_bars", lambda *_, **__: b"bars")
-        monkeypatch.setattr(maps, "roc_figure", lambda *_, **__: b"roc")
+        monkeypatch.setattr(charts, "roc_figure", lambda *_, **__: b"roc")
 
 
 @pytest.fixture

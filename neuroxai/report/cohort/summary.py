@@ -13,7 +13,7 @@ from neuroxai.evaluation.calibration import brier, reliability
 from neuroxai.evaluation.fit import FAR
 from neuroxai.report.cohort.averages import GROUP_NAMES, Averages, Fingerprints
 from neuroxai.report.page import number
-from neuroxai.report.plots import maps
+from neuroxai.report.plots import charts, maps
 from neuroxai.report.scan.pages import provenance
 from neuroxai.report.values import CohortValues, GroupMap, RegionMeans, ScanLink
 from neuroxai.space import Volume
@@ -69,7 +69,7 @@ def cohort_values(
     if unfit:
         notes.append(f"Scans that do not fit the network, whose decisions say nothing: {', '.join(unfit)}.")
     curve = reliability(*calibration) if calibration[0] else []
-    points = sum(one.n >= maps.FEWEST_DRAWN for one in curve)
+    points = sum(one.n >= charts.FEWEST_DRAWN for one in curve)
     prints, shown_regions = (None, 0) if fingerprints is None else fingerprints.figure(list(links.values()))
     area = estimates.get("roc_auc")
     label = f"area {number(area.value)}" if area is not None and area.value is not None else "ROC"
@@ -84,7 +84,7 @@ def cohort_values(
         labelled=labelled,
         metrics=estimates,
         confusion=cells,
-        roc=maps.roc_figure(roc, label) if roc is not None else None,
+        roc=charts.roc_figure(roc, label) if roc is not None else None,
         groups=groups,
         limit=limit,
         regions=regions,
@@ -97,7 +97,7 @@ def cohort_values(
         provenance=provenance(folder.record),
         notes=notes,
         reliability=curve,
-        reliability_figure=maps.reliability_figure(curve) if points > 1 else None,
+        reliability_figure=charts.reliability_figure(curve) if points > 1 else None,
         brier=brier(*calibration) if calibration[0] else None,
         fingerprints=prints,
         fingerprint_regions=shown_regions,

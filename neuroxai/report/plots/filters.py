@@ -18,10 +18,11 @@ from neuroxai.canvas import blend, figure_of, grey_of
 from neuroxai.errors import SpaceError
 from neuroxai.io import atomic, inside, read_object, read_tsv, read_volume
 from neuroxai.report.plots import slices
+from neuroxai.report.plots.maps import draw_bar
 from neuroxai.space import Volume
 
 COLUMNS = 7  # columns of panels side by side
-_TITLE, _BAR = 0.36, 0.6  # inches above each panel; below all of them
+_TITLE, _BAR = 0.36, 0.4  # inches above each panel; below all of them
 
 
 def filter_figures(explain_dir: str | os.PathLike[str], out: str | os.PathLike[str] | None = None) -> list[Path]:
@@ -152,31 +153,31 @@ def panel_grid(columns: Sequence[Sequence[Panel]], scan: Volume, heading: str, a
     bands = [columns[start : start + across] for start in range(0, len(columns), across)]
     width = max(1.5, 6.0 / across)
     height = width * (y1 - y0) * spacing[1] / ((x1 - x0) * spacing[0])
-    total = sum((height + _TITLE) * max(len(column) for column in band) for band in bands) + _BAR + 0.35
-    with figure_of(width * across, total) as (figure, output):
-        figure.patch.set_facecolor("black")
-        figure.text(0.5, 1 - 0.2 / total, heading, ha="center", va="center", color="white", fontsize=8.5)
-        top = total - 0.35
-        for band in bands:
+    deep = [max(len(column) for column in band) for band in bands]
+    total = sum(deep) * (height + _TITLE)
+    with figure_of(width * across, total + _BAR + 0.3, dark=True) as (figure, output):
+        figure.suptitle(heading, color="white", fontsize=8.5)
+        upper, lower = figure.subfigures(2, 1, height_ratios=[total, _BAR])
+        places = upper.subplots(sum(deep), across, squeeze=False)
+        for axes in places.flat:
+            axes.set_axis_off()
+        for first, band in zip(np.cumsum([0, *deep]), bands, strict=False):
             for number, column in enumerate(band):
                 for row, panel in enumerate(column):
-                    base = top - (row + 1) * (height + _TITLE)
-                    axes = figure.add_axes((number / across, base / total, 0.97 / across, height / total))
-                    under = slices.slice_image(grey, "axial", panel.index)[window]
-                    picture = blend(panel.relevance[window], under, panel.limit)
-                    axes.imshow(picture, aspect=spacing[1] / spacing[0], interpolation="nearest")
-                    axes.set_axis_off()
-                    at = {"transform": axes.transAxes, "color": "white"}
-                    place = f"z = {slices.coordinate(scan.space, 'axial', panel.index):.0f} mm, \u00b1{panel.limit:.1e}"
-                    axes.text(0.5, 1.12, panel.title, ha="center", va="bottom", fontsize=6.5, **at)
-                    axes.text(0.5, 1.02, place, ha="center", va="bottom", fontsize=6, **at)
-                    axes.text(0.03, 0.97, "L", ha="left", va="top", fontsize=7, fontweight="bold", **at)
-                    axes.text(0.97, 0.97, "R", ha="right", va="top", fontsize=7, fontweight="bold", **at)
-            top -= (height + _TITLE) * max(len(column) for column in band)
-        axes = figure.add_axes((0.3, 0.36 / total, 0.4, 0.12 / total))
-        ramp = np.linspace(-1, 1, 256)[None]
-        axes.imshow(blend(ramp, np.zeros(ramp.shape), 1.0), aspect="auto", extent=(-1, 1, 0, 1))
-        axes.set_yticks([])
-        axes.set_xticks([-1, 0, 1], ["-limit: lowers the filter's output", "0", "raises it: limit of the panel"])
-        axes.tick_params(colors="white", labelsize=7, length=2)
+                    _draw_panel(places[first + row, number], panel, grey, window)
+        bar = lower.add_subplot(lower.add_gridspec(1, 10)[3:7])
+        draw_bar(bar, "-limit: lowers the filter's output", "raises it: limit of the panel")
         return output()
+
+
+def _draw_panel(axes: Any, panel: Panel, grey: Volume, window: tuple[slice, slice]) -> None:
+    under = slices.slice_image(grey, "axial", panel.index)[window]
+    spacing = grey.space.spacing
+    axes.imshow(
+        blend(panel.relevance[window], under, panel.limit), aspect=spacing[1] / spacing[0], interpolation="nearest"
+    )
+    place = f"z = {slices.coordinate(grey.space, 'axial', panel.index):.0f} mm, \u00b1{panel.limit:.1e}"
+    axes.set_title(f"{panel.title}\n{place}", color="white", fontsize=6.2, pad=2)
+    style = {"transform": axes.transAxes, "color": "white", "va": "top", "fontsize": 7, "fontweight": "bold"}
+    axes.text(0.03, 0.97, "L", ha="left", **style)
+    axes.text(0.97, 0.97, "R", ha="right", **style)

@@ -1,20 +1,144 @@
-"""Heatmaps over scans, and curves of a cohort. Every function returns PNG bytes; same values, same bytes."""
+"""Heatmaps over scans: strips of slices, left and right marked on every slice, with the scale of their colours."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from neuroxai.canvas import CONTROLS, blend, figure_of, grey_of, plain
+from neuroxai.canvas import blend, figure_of, grey_of, short
 from neuroxai.errors import SpaceError
-from neuroxai.evaluation import RocCurve
-from neuroxai.evaluation.calibration import Bin
 from neuroxai.report.plots import slices
-from neuroxai.space import Volume
+from neuroxai.space import Space, Volume
 
-FEWEST_DRAWN = 5  # scans in a bin of the calibration figure
+Drawing = dict[str, bytes]
+"""``{"png": ..., "svg": ...}``."""
+ENDS = ("against", "for")
+"""What the two ends of the colour scale mean."""
+WIDTH = 11.0
+"""Inches of a picture of strips."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of text: its colour, size in points, and whether it heads what follows."""
+
+    text: str
+    colour: str = "white"
+    size: float = 7.5
+
+    height = 0.2
+
+
+@dataclass(frozen=True)
+class Bar:
+    """The scale of the colours, from -limit to limit."""
+
+    limit: float
+    ends: tuple[str, str] = ENDS
+
+    height = 0.12
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Slices of one plane side by side.
+
+    Parameters
+    ----------
+    plane : slices.Plane
+        How they are cut.
+    indices : list of int
+        Which, in the RAS grid.
+    picture : ndarray, shape (rows, columns) or (rows, columns, 3)
+        Grey or colours, 0 to 1.
+    space : Space
+        The RAS grid.
+    outlines : sequence of (str, ndarray)
+        Colours and masks of the picture's shape.
+    name : str
+        At the left of the strip.
+    """
+
+    plane: slices.Plane
+    indices: list[int]
+    picture: NDArray[Any]
+    space: Space
+    outlines: Sequence[tuple[str, NDArray[Any]]] = ()
+    name: str = ""
+
+    @property
+    def aspect(self) -> float:
+        """Height of a voxel over its width."""
+        return float(self.space.spacing[self.plane.up] / self.space.spacing[self.plane.across])
+
+    @property
+    def height(self) -> float:
+        """Inches at the figure's width."""
+        return float(WIDTH * self.aspect * self.picture.shape[0] / self.picture.shape[1])
+
+
+def draw(rows: Sequence[Line | Strip | Bar]) -> bytes:
+    """Draw lines of text, strips and colour bars below each other on black; the result is a PNG."""
+    around = {Line: 0.0, Strip: 0.22, Bar: 0.32}  # inches of the text outside a row
+    heights = [row.height for row in rows]
+    with figure_of(WIDTH, sum(heights) + sum(around[type(row)] for row in rows) + 0.1, dark=True) as (figure, output):
+        grid = figure.add_gridspec(len(rows), 10, height_ratios=heights)
+        for number, row in enumerate(rows):
+            if isinstance(row, Bar):
+                low, high = f"{-row.limit:.2g} {row.ends[0]}".strip(), f"{row.ends[1]} {row.limit:.2g}".strip()
+                draw_bar(figure.add_subplot(grid[number, 3:7]), low, high, row.limit)
+                continue
+            axes = figure.add_subplot(grid[number, :])
+            axes.set_axis_off()
+            if isinstance(row, Strip):
+                _draw_strip(axes, row)
+            else:
+                text = axes.text(0.006, 0.1, row.text[:210], color=row.colour, fontsize=row.size, va="bottom")
+                text.set_in_layout(False)
+        return output()
+
+
+def _draw_strip(axes: Any, strip: Strip) -> None:
+    cut, picture = strip.plane, strip.picture
+    axes.imshow(picture, aspect=strip.aspect, interpolation="nearest", cmap="gray", vmin=0, vmax=1)
+    tile = picture.shape[1] // len(strip.indices)
+    for number, index in enumerate(strip.indices):
+        left = number * tile
+        for colour, mask in strip.outlines:
+            # a margin of nothing closes outlines at the tile's edge, slice by slice
+            part = np.pad(mask[:, left : left + tile], 1)
+            if part.any():
+                at = np.arange(part.shape[1]) - 1 + left, np.arange(part.shape[0]) - 1
+                axes.contour(*at, part, levels=[0.5], colors=[colour], linewidths=0.7).set_in_layout(False)
+        if number and picture.ndim == 3:
+            axes.axvline(left - 0.5, color="#5a5a5a", linewidth=0.8)
+        # the first slice's letters make the room for those of all
+        style = {"y": 1.015, "transform": axes.get_xaxis_transform(), "color": "white", "va": "bottom"}
+        style["in_layout"] = number == 0
+        place = f"{cut.axis_name} = {slices.coordinate(strip.space, cut.name, index):.0f} mm"
+        axes.text(left + 0.04 * tile - 0.5, s=cut.left, ha="left", fontsize=9, fontweight="bold", **style)
+        axes.text(left + 0.50 * tile - 0.5, s=place, ha="center", fontsize=7.5, **style)
+        axes.text(left + 0.96 * tile - 0.5, s=cut.right, ha="right", fontsize=9, fontweight="bold", **style)
+    if strip.name:
+        axes.text(-0.01, 0.5, short(strip.name, 16), transform=axes.transAxes, color="white", ha="right", va="center")
+    axes.set_xlim(-0.5, picture.shape[1] - 0.5)
+    axes.set_ylim(picture.shape[0] - 0.5, -0.5)
+
+
+def draw_bar(axes: Any, low: str, high: str, limit: float = 1.0) -> None:
+    """Draw the scale of the colours on black, with what its ends stand for."""
+    ramp = np.linspace(-limit, limit, 256)[None]
+    axes.imshow(blend(ramp, np.zeros(ramp.shape), limit), aspect="auto", extent=(-1, 1, 0, 1))
+    axes.set_yticks([])
+    axes.set_xticks([-1, 0, 1], [low, "0", high])
+    axes.tick_params(colors="white", labelsize=8, length=2)
+    for spine in axes.spines.values():
+        spine.set_color("white")
 
 
 def mosaic(
@@ -24,9 +148,9 @@ def mosaic(
     planes: Sequence[str] = ("axial", "coronal", "sagittal"),
     count: int = 7,
     like: Volume | None = None,
-    ends: tuple[str, str] = ("against", "for"),
+    ends: tuple[str, str] = ENDS,
 ) -> bytes:
-    """Heatmap over the scan, one strip of slices a plane, left and right marked on every slice.
+    """Heatmap over the scan, one strip of slices a plane; the result is a PNG.
 
     Parameters
     ----------
@@ -50,6 +174,19 @@ def mosaic(
     SpaceError
         If scan and heatmap lie on different grids.
     """
+    return draw([*_strips(heatmap, scan, limit, planes, count, like), Bar(limit, ends)])
+
+
+def _strips(
+    heatmap: Volume,
+    scan: Volume | None,
+    limit: float,
+    planes: Sequence[str],
+    count: int,
+    like: Volume | None,
+    name: str = "",
+) -> list[Strip]:
+    """Cut the strips of a mosaic."""
     if scan is not None and not scan.space.matches(heatmap.space):
         raise SpaceError(f"the scan ({scan.space.describe()}) and the heatmap ({heatmap.space.describe()}) differ")
     heat = heatmap.reoriented("RAS")
@@ -59,85 +196,44 @@ def mosaic(
     box = slices.bounding_box(shown if grey is None else shown | (grey.data > 0.02))
     peak = np.unravel_index(int(size.argmax()), size.shape)
     strips = []
-    for name in planes:
-        cut = slices.PLANES[name]
+    for plane in planes:
+        cut = slices.PLANES[plane]
         chosen = slices.choose(*box[cut.normal], count, int(peak[cut.normal]))
-        relevance = slices.strip(heat, name, chosen, box)
-        under = np.zeros(relevance.shape) if grey is None else slices.strip(grey, name, chosen, box)
-        strips.append((cut, chosen, blend(relevance, under, limit)))
-    spacing = heat.space.spacing
-    width = 11.0
-    heights = [
-        width * picture.shape[0] * spacing[cut.up] / (picture.shape[1] * spacing[cut.across])
-        for cut, _, picture in strips
-    ]
-    gap, bar = 0.24, 0.62
-    total = sum(heights) + gap * len(strips) + bar
-    with figure_of(width, total) as (figure, output):
-        figure.patch.set_facecolor("black")
-        top = total
-        for (cut, chosen, picture), height in zip(strips, heights, strict=True):
-            top -= height + gap
-            axes = figure.add_axes((0, top / total, 1, height / total))
-            axes.imshow(picture, aspect=spacing[cut.up] / spacing[cut.across], interpolation="nearest")
-            axes.set_axis_off()
-            tile = picture.shape[1] / len(chosen)
-            for number, index in enumerate(chosen):
-                at = {"y": 1.015, "transform": axes.get_xaxis_transform(), "color": "white", "va": "bottom"}
-                left = number * tile - 0.5
-                place = f"{cut.axis_name} = {slices.coordinate(heat.space, cut.name, index):.0f} mm"
-                if number:
-                    axes.axvline(left, color="#5a5a5a", linewidth=0.8, ymax=1 + gap / height, clip_on=False)
-                axes.text(left + 0.04 * tile, s=cut.left, ha="left", fontsize=9, fontweight="bold", **at)
-                axes.text(left + 0.50 * tile, s=place, ha="center", fontsize=7.5, **at)
-                axes.text(left + 0.96 * tile, s=cut.right, ha="right", fontsize=9, fontweight="bold", **at)
-        _colour_bar(figure, limit, total, ends)
-        return output()
+        relevance = slices.strip(heat, plane, chosen, box)
+        under = np.zeros(relevance.shape) if grey is None else slices.strip(grey, plane, chosen, box)
+        strips.append(Strip(cut, chosen, blend(relevance, under, limit), heat.space, name=name))
+    return strips
 
 
-def roc_figure(curve: RocCurve, label: str) -> bytes:
-    """ROC curve with the diagonal of chance."""
-    with figure_of(4.4, 4.2) as (figure, output):
-        axes = figure.add_axes((0.14, 0.13, 0.82, 0.83))
-        axes.plot([0, 1], [0, 1], color="#767676", linestyle="--", linewidth=1, label="chance")
-        axes.plot(curve.false_positive_rate, curve.true_positive_rate, color=CONTROLS, linewidth=2, label=label)
-        axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
-        axes.set_xlabel("1 - specificity")
-        axes.set_ylabel("sensitivity")
-        axes.legend(loc="lower right", frameon=False)
-        plain(axes)
-        return output()
+def maps(heatmap: Volume, scan: Volume | None, limit: float, count: int = 7, ends: tuple[str, str] = ENDS) -> Drawing:
+    """Heatmap over a scan in axial and coronal slices, `mosaic`; the SVG holds the picture as it is.
 
-
-def reliability_figure(curve: Sequence[Bin]) -> bytes:
-    """Share of positives against mean probability, with 95 % intervals and the diagonal of perfect calibration.
-
-    Bins of fewer than `FEWEST_DRAWN` scans are left out: their interval spans most of the axis.
+    The scan may be as a network takes it, standardised with a background of 0, which is then shown black.
     """
-    curve = [one for one in curve if one.n >= FEWEST_DRAWN]
-    with figure_of(4.4, 4.2) as (figure, output):
-        axes = figure.add_axes((0.14, 0.13, 0.82, 0.83))
-        axes.plot([0, 1], [0, 1], color="#767676", linestyle="--", linewidth=1, label="perfect calibration")
-        middle = [one.predicted for one in curve]
-        seen = [one.observed for one in curve]
-        below, above = [one.observed - one.low for one in curve], [one.high - one.observed for one in curve]
-        axes.errorbar(
-            middle, seen, yerr=[below, above], fmt="o-", color=CONTROLS, linewidth=1.5, capsize=3, label="observed"
-        )
-        axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
-        axes.set_xlabel("probability, mean of the bin")
-        axes.set_ylabel("share of positives")
-        axes.legend(loc="upper left", frameon=False)
-        plain(axes)
-        return output()
+    if scan is not None and scan.data.min() < 0:
+        scan = Volume(np.where(scan.data == 0, scan.data.min(), scan.data), scan.space)
+    return _wrapped(mosaic(heatmap, scan, limit, planes=("axial", "coronal"), count=count, ends=ends))
 
 
-def _colour_bar(figure: Any, limit: float, total: float, ends: tuple[str, str]) -> None:
-    axes = figure.add_axes((0.3, 0.36 / total, 0.4, 0.12 / total))
-    ramp = np.linspace(-limit, limit, 256)[None]
-    axes.imshow(blend(ramp, np.zeros(ramp.shape), limit), aspect="auto", extent=(-1, 1, 0, 1))
-    axes.set_yticks([])
-    axes.set_xticks([-1, 0, 1], [f"{-limit:.2g} {ends[0]}".strip(), "0", f"{ends[1]} {limit:.2g}".strip()])
-    axes.tick_params(colors="white", labelsize=8, length=2)
-    for spine in axes.spines.values():
-        spine.set_color("white")
+def map_rows(found: Mapping[str, Volume], scan: Volume | None, count: int = 7) -> Drawing:
+    """Axial slices of several maps over one scan, a row a map with its name; the same slices in all rows.
+
+    Colours of a row run to half of its largest value.
+    """
+    like = Volume(np.max([np.abs(m.data) for m in found.values()], axis=0), next(iter(found.values())).space)
+    rows: list[Strip | Bar] = []
+    for name, heatmap in found.items():
+        limit = float(np.abs(heatmap.data).max()) / 2 or 1.0
+        rows += [*_strips(heatmap, scan, limit, ("axial",), count, like, name), Bar(limit)]
+    return _wrapped(draw(rows))
+
+
+def _wrapped(png: bytes) -> Drawing:
+    """Add an SVG that holds a picture."""
+    width, height = (int.from_bytes(png[start : start + 4], "big") for start in (16, 20))
+    data = base64.b64encode(png).decode("ascii")
+    svg = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}">'
+        f'<image width="{width}" height="{height}" href="data:image/png;base64,{data}"/></svg>\n'
+    )
+    return {"png": png, "svg": svg.encode()}

@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from neuroxai.canvas import grey_of
 from neuroxai.errors import InputError, SpaceError
+from neuroxai.io import atomic
 from neuroxai.report.plots import slices
-from neuroxai.report.plots.outlined import Line, draw, mask_of, strip_of, strips_of, write_png
-from neuroxai.space import Volume
+from neuroxai.report.plots.maps import Line, Strip, draw
+from neuroxai.space import Space, Volume
 
 BRAIN, TISSUE = "#f28a1c", "#3f97f0"
 """Colours of the brain's outline and of the outline of the template's white matter """
@@ -84,17 +86,15 @@ def quality_figure(
     inside = np.asarray(template_brain.data) != 0
     reference = template.data[inside]
     white = inside & (template.data > np.quantile(reference, 0.6)) if reference.size else inside
-    native = strips_of(scan, {BRAIN: brain}, brain, count)
-    ready = strips_of(prepared, {TISSUE: Volume(white, template.space), BRAIN: template_brain}, template_brain, count)
+    native = _strips_of(scan, {BRAIN: brain}, brain, count)
+    ready = _strips_of(prepared, {TISSUE: Volume(white, template.space), BRAIN: template_brain}, template_brain, count)
     shown = [f.format(measures[k]) for k, f in _SHOWN if isinstance(measures.get(k), (int, float))]
     total = f"{len(flags)} flag{'' if len(flags) == 1 else 's'}"
     heading = [Line(f"{name}   arm: {arm}   {total}", size=10.0), Line("   ".join(shown), "#c8c8c8")]
     heading += [Line(str(flag), "#ffe37a") for flag in flags]
-    sections = [
-        (f"native scan, {scan.space.describe()}; orange: its brain mask", native),
-        (f"prepared scan, {prepared.space.describe()}; the template's brain orange, its white matter blue", ready),
-    ]
-    return write_png(path, draw(heading, sections))
+    before = f"native scan, {scan.space.describe()}; orange: its brain mask"
+    after = f"prepared scan, {prepared.space.describe()}; the template's brain orange, its white matter blue"
+    return _write_png(path, draw([*heading, _title(before), *native, _title(after), *ready]))
 
 
 def filling_figure(
@@ -127,7 +127,7 @@ def filling_figure(
     for other in (filled, lesions):
         if not scan.space.matches(other.space):
             raise SpaceError(f"the scan ({scan.space.describe()}) and its filling ({other.space.describe()}) differ")
-    mask = mask_of(lesions)
+    mask = _mask_of(lesions)
     amount = mask.data.sum(axis=(0, 1), dtype=int)
     if not amount.any():
         raise InputError(f"{name}: has no lesions, so there is no filling to show")
@@ -142,14 +142,84 @@ def filling_figure(
     visible = grey_of(before.data) > 0.05
     box = slices.bounding_box(visible)
     low, high = float(before.data.min()), float(np.percentile(before.data[visible], 99.5))
-    sections = []
+    volume = int(amount.sum()) * scan.space.voxel_volume / 1000
+    rows: list[Line | Strip] = [Line(f"{name}   {int(amount.sum())} voxels filled, {volume:.2f} ml", size=10.0)]
     for title, image, outlines in (
         ("before; blue: the voxels filled", before, {LESIONS: mask}),
         ("after, the same grey scale", after, {}),
     ):
         grey = Volume(np.clip((image.data - low) / ((high - low) or 1.0), 0, 1), image.space)
-        sections.append((title, [strip_of(grey, outlines, "axial", indices, box)]))
-    volume = int(amount.sum()) * scan.space.voxel_volume / 1000
-    return write_png(
-        path, draw([Line(f"{name}   {int(amount.sum())} voxels filled, {volume:.2f} ml", size=10.0)], sections)
-    )
+        rows += [_title(title), _strip_of(grey, outlines, "axial", indices, box)]
+    return _write_png(path, draw(rows))
+
+
+def _title(text: str) -> Line:
+    return Line(text, "#a6e3ff", 8.0)
+
+
+def _mask_of(volume: Volume) -> Volume:
+    """Return what is not 0 as a mask in RAS."""
+    return Volume((np.asarray(volume.data) != 0).astype(np.uint8), volume.space).reoriented("RAS")
+
+
+def _strip_of(
+    grey: Volume, outlines: Mapping[str, Volume], plane: str, indices: list[int], box: Sequence[tuple[int, int]]
+) -> Strip:
+    """Cut a strip; `grey` and the outlines' masks, by colour, in RAS."""
+    lines = [(colour, slices.strip(mask, plane, indices, box)) for colour, mask in outlines.items()]
+    return Strip(slices.PLANES[plane], indices, slices.strip(grey, plane, indices, box), grey.space, lines)
+
+
+def _strips_of(image: Volume, outlines: Mapping[str, Volume], brain: Volume, count: int) -> list[Strip]:
+    """Cut axial, coronal and sagittal strips around a brain, each of `count` slices at most.
+
+    Raises
+    ------
+    SpaceError
+        If image, brain and outlines lie on different grids.
+    """
+    for other in (*outlines.values(), brain):
+        if not image.space.matches(other.space):
+            raise SpaceError(f"the scan ({image.space.describe()}) and a mask ({other.space.describe()}) differ")
+    inside = _mask_of(brain).data != 0
+    box = slices.bounding_box(inside, margin=max(2, int(10 / min(image.space.spacing))))
+    # what lies around the box would only cost time
+    upright = _cropped(image.reoriented("RAS"), box)
+    inside = inside[tuple(slice(low, high) for low, high in box)]
+    masks = {colour: _cropped(_mask_of(mask), box) for colour, mask in outlines.items()}
+    grey, within = _scaled(upright, inside), slices.bounding_box(inside, margin=0)
+    whole = [(0, size) for size in inside.shape]
+    planes = slices.PLANES.values()
+    return [_strip_of(grey, masks, p.name, slices.choose(*within[p.normal], count), whole) for p in planes]
+
+
+def _cropped(volume: Volume, box: Sequence[tuple[int, int]]) -> Volume:
+    data = volume.data[tuple(slice(low, high) for low, high in box)]
+    affine = volume.space.affine.copy()
+    affine[:3, 3] = volume.space.world([low for low, _ in box])
+    return Volume(data, Space(data.shape, affine))
+
+
+def _scaled(image: Volume, inside: NDArray[np.bool_]) -> Volume:
+    """Scale to 0 to 1 by the brain's intensities, so that bright fat does not leave the brain black."""
+    low = float(image.data.min())
+    brain = image.data[inside]
+    high = float(np.percentile(brain, 99.8)) if brain.size else float(image.data.max())
+    scaled = (np.asarray(image.data, np.float32) - low) / ((high - low) or 1.0)
+    return Volume(np.clip(scaled, 0, 1), image.space)
+
+
+def _write_png(path: str | os.PathLike[str], content: bytes) -> Path:
+    """Write a PNG atomically.
+
+    Raises
+    ------
+    InputError
+        If the name has another ending.
+    """
+    target = Path(path)
+    if target.suffix != ".png":
+        raise InputError(f"{target.name}: a figure's name ends in .png")
+    with atomic(target) as temporary:
+        temporary.write_bytes(content)
+    return target

@@ -9,7 +9,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from neuroxai.errors import InputError, one_of
-from neuroxai.report.plots.charts import curves, intervals, maps, strips
+from neuroxai.report.plots.charts import curves, intervals, strips
+from neuroxai.report.plots.maps import maps
 from neuroxai.statistics import bootstrap
 from neuroxai.studies.analyses.shared import compare, known_options, mean_roc, metric_findings, number, runs_doubt
 from neuroxai.studies.findings import Finding, Findings, Picture

@@ -10,7 +10,7 @@ from neuroxai.canvas import colour_map
 from neuroxai.compare.figures import region_bars
 from neuroxai.errors import SpaceError
 from neuroxai.evaluation import RocCurve
-from neuroxai.report.plots import maps
+from neuroxai.report.plots import charts, maps
 from neuroxai.space import Space, Volume
 
 AFFINE = np.array([[4.0, 0, 0, -20], [0, 4, 0, -30], [0, 0, 4, -18], [0, 0, 0, 1]])
@@ -69,7 +69,7 @@ def test_drawing_leaves_no_global_state():
     from matplotlib import _pylab_helpers
 
     before = dict(matplotlib.rcParams)
-    maps.roc_figure(RocCurve([0, 0, 1], [0, 1, 1]), "area 1")
+    charts.roc_figure(RocCurve([0, 0, 1], [0, 1, 1]), "area 1")
     assert dict(matplotlib.rcParams) == before
     assert not _pylab_helpers.Gcf.figs
 
