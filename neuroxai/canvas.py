@@ -96,7 +96,7 @@ def figure_of(width: float, height: float, dark: bool = False) -> Iterator[tuple
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    tight = {"w_pad": 0.02, "h_pad": 0.04, "wspace": 0.0, "hspace": 0.0} if dark else {}
+    tight: dict[str, Any] = {"w_pad": 0.02, "h_pad": 0.04, "wspace": 0.0, "hspace": 0.0} if dark else {}
     # the user's matplotlibrc must not change a report, and a dollar sign in a region's name is no formula;
     # ids in an SVG are random unless salted, and its text stays text
     settings: dict[str, Any] = {"text.parse_math": False, "axes.formatter.use_mathtext": False}
