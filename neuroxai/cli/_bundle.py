@@ -135,7 +135,7 @@ def run_evaluator(evaluator: Any, total: int, quiet: bool, scans: Scans | None =
 
     from neuroxai.cli._progress import progress_bar
     from neuroxai.components.fit import fit_columns
-    from neuroxai.evaluation.fit import FITS
+    from neuroxai.derivatives.predictions import FITS
 
     # failed scans are listed at the end
     logging.getLogger("neuroxai").addHandler(logging.NullHandler())
@@ -209,13 +209,12 @@ def finish(result: Path, scans: Scans, failed: Sequence[dict[str, str]], as_json
 
 def _seen(table: Path, items: Sequence[dict[str, Any]]) -> list[str]:
     """Say how many of the scans the network had seen: how well it does on those says nothing of new ones."""
-    from neuroxai.io import read_tsv
+    from neuroxai.derivatives.predictions import read_rows
 
     if not table.is_file():
         return []
-    frame = read_tsv(table)
     asked = {item["participant_id"] for item in items}
-    parts = frame["seen"][frame["participant_id"].isin(asked)].tolist() if "seen" in frame else []
+    parts = [row.seen for row in read_rows(table) if row.participant_id in asked]
     said = [f"{number} {part}" for part in ("training", "validation") if (number := parts.count(part))]
     return [f"{' and '.join(said)} scans of the network: they do not show how it does on new ones"] if said else []
 

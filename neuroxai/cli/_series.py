@@ -126,16 +126,15 @@ def write_objects(
 
     Where they cannot be written, it is said what stands, and the exit code is 1.
     """
-    from neuroxai.components.dicom_objects import one_explained, remove_objects, write_dicom
+    from neuroxai.components.dicom_objects import remove_objects, write_dicom
     from neuroxai.components.facts import atlas_of
-    from neuroxai.io import read_object
-    from neuroxai.io.scales import read_scale
+    from neuroxai.derivatives.explained import only_scan, read_record
 
     try:
-        heatmap, network = one_explained(out)
+        heatmap, files = only_scan(out)
         regions = None if atlas is None else atlas_of(atlas, str(labels) if labels else None)
-        scale = read_scale(read_object(out / "explain.json", "record of `neuroxai explain`"))
-        return write_dicom(heatmap, network, source, folder, series, regions, scale)
+        scale = read_record(out / "explain.json").scale
+        return write_dicom(heatmap, files.regions, source, folder, series, regions, scale)
     except (NeuroxaiError, OSError) as error:
         remove_objects(folder)  # of an earlier call, which would be taken for this scan's
         typer.echo(

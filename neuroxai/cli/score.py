@@ -96,6 +96,7 @@ def find_maps(sources: list[Path], space: str) -> list[Path]:
     InputError
         If a source is absent, or a folder has no heatmap in that space.
     """
+    from neuroxai.derivatives.explained import heatmaps_below
     from neuroxai.errors import InputError, one_of
 
     if space not in ("orig", "network"):
@@ -103,8 +104,7 @@ def find_maps(sources: list[Path], space: str) -> list[Path]:
     found: list[Path] = []
     for source in sources:
         if source.is_dir():
-            # the rest of a killed run begins with a dot
-            below = sorted(p for p in source.rglob(f"*_space-{space}_*heatmap.nii.gz") if p.name[0] != ".")
+            below = heatmaps_below(source, space)
             if not below:
                 raise InputError(f"{source}: holds no heatmap in space {space!r}; run `neuroxai explain` into it first")
             found += below

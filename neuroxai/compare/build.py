@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from neuroxai._version import __version__
 from neuroxai.cohort import two_groups
-from neuroxai.compare.explained import RESEARCH_USE, ExplainFolder, Failure, read_folder
 from neuroxai.compare.figures import fingerprint_figure, groups_figure
 from neuroxai.compare.record import (
     alarms_note,
@@ -26,6 +25,7 @@ from neuroxai.compare.record import (
 )
 from neuroxai.compare.reference import Seen, fitting_reference, notes_of, reference_measure, scores_facts
 from neuroxai.compare.scores import MEASURES, CohortScores, Measure, read_scores
+from neuroxai.derivatives.explained import RESEARCH_USE, ExplainFolder, Failure, read_folder
 from neuroxai.errors import InputError, one_of
 from neuroxai.io import atomic, check_file, check_folder, json_of, write_json, write_tsv
 from neuroxai.statistics import Reference, write_reference
@@ -261,7 +261,7 @@ def _own_reference(
 def _table(folder: ExplainFolder, participants: str | os.PathLike[str] | None) -> Path:
     if participants is not None:
         return Path(participants)
-    noted = folder.record.get("dataset_dir")
+    noted = folder.record.dataset_dir
     if not noted:
         raise InputError(f"{folder.path}: explain.json names no cohort; give its table with --participants")
     return Path(noted) / "participants.tsv"

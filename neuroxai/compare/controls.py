@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from neuroxai.cohort.table import parse_age
-from neuroxai.compare.explained import ExplainFolder, Item, text_of
 from neuroxai.compare.figures import controls_figure
 from neuroxai.compare.reference import Seen, fitting_reference, notes_of, reference_measure, scores_facts
 from neuroxai.compare.scores import Measure, region_values
+from neuroxai.derivatives.explained import ExplainFolder, Item
+from neuroxai.derivatives.predictions import text_of
 from neuroxai.errors import InputError
 from neuroxai.statistics import Reference, Subject
 from neuroxai.statistics.reference import MINIMUM

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from neuroxai.compare.explained import ExplainFolder
 from neuroxai.compare.scores import MEASURES, Measure
+from neuroxai.derivatives.explained import ExplainFolder
+from neuroxai.derivatives.records import to_json
 from neuroxai.errors import InputError, LeakageError, one_of
 from neuroxai.statistics import Reference, read_reference
 
@@ -71,7 +72,7 @@ def notes_of(facts: Mapping[str, Any], controls: int) -> list[str]:
 
 def scores_facts(folder: ExplainFolder) -> dict[str, Any]:
     """Tell what made the scores; scores made otherwise cannot be compared with these."""
-    record = folder.record
+    record = to_json(folder.record)
     names = ("method", "options", "start", "checkpoint_sha256", "atlas", "network_space", "score_space")
     return {"explained": folder.positive, **{name: record[name] for name in names if record.get(name) is not None}}
 

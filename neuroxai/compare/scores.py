@@ -12,9 +12,9 @@ import numpy as np
 
 from neuroxai.cohort import describe
 from neuroxai.cohort.seen import worst
-from neuroxai.compare.explained import ExplainFolder, Failure, Item
+from neuroxai.derivatives.explained import ExplainFolder, Failure, Item
+from neuroxai.derivatives.heatmaps import read_regions as region_table
 from neuroxai.errors import InputError, SpaceError
-from neuroxai.io import read_tsv
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -105,7 +105,7 @@ def read_scores(
         else:
             first = first or item
             if tables:
-                _same_regions(item, table, first, tables[0], folder.record.get("score_space") == "scan")
+                _same_regions(item, table, first, tables[0], folder.record.score_space == "scan")
             tables.append(table)
             scored.append({**person, "probability": item.probabilities[folder.patients], "seen": item.seen})
         if on_scan is not None:
@@ -135,7 +135,7 @@ def read_regions(path: Path) -> list[Region]:
     """Read the region scores of one scan; regions without voxels on the grid are left out."""
     import pandas as pd
 
-    frame = read_tsv(path, required=("name",), numbers=("sum", "density", "voxels"))
+    frame = region_table(path, ("sum", "density", "voxels"))
     for column in ("sum", "density", "voxels"):
         if not pd.api.types.is_numeric_dtype(frame[column]):
             raise InputError(f"{path}: column {column!r} holds text, wanted numbers; explain the scan again")
@@ -169,7 +169,7 @@ def region_values(item: Item, measure: Measure) -> pd.DataFrame:
     """
     import pandas as pd
 
-    table = read_tsv(item.regions, required=("name",), numbers=("voxels", *COLUMNS[measure]))
+    table = region_table(item.regions, ("voxels", *COLUMNS[measure]))
     names = table["name"].astype(str)
     if names.duplicated().any():
         twice = names[names.duplicated()].iloc[0]

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroxai.compare.explained import ExplainFolder, Item, read_folder
 from neuroxai.compare.scores import Region, read_regions
+from neuroxai.derivatives.explained import ExplainFolder, Item, read_folder
 from neuroxai.errors import InputError
 from neuroxai.io import read_volume
 from neuroxai.space import Volume
@@ -69,8 +69,8 @@ class Models:
         self.folders = [read_folder(path) for path in others]
         for path, other in zip(others, self.folders, strict=True):
             for what, own, theirs in (
-                ("method", folder.record.get("method"), other.record.get("method")),
-                ("options", folder.record.get("options"), other.record.get("options")),
+                ("method", folder.record.method, other.record.method),
+                ("options", folder.record.options, other.record.options),
                 ("class explained", folder.positive, other.positive),
             ):
                 if own != theirs:

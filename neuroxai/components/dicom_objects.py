@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,11 @@ import numpy as np
 
 from neuroxai import io
 from neuroxai.bands import bands, limit_of
-from neuroxai.components.facts import RESEARCH_USE
+from neuroxai.derivatives.heatmaps import RESEARCH_USE, Sidecar, read_regions, read_sidecar
+from neuroxai.derivatives.records import to_json
+from neuroxai.derivatives.scales import Scale, common_limit
 from neuroxai.errors import InputError
-from neuroxai.io.names import regions_of, sidecar_of
-from neuroxai.io.scales import Scale, common_limit
+from neuroxai.io.names import sidecar_of
 from neuroxai.preprocess.mapping import native_of
 from neuroxai.space import Volume
 
@@ -32,7 +33,7 @@ _MOST = 10  # regions that the summary lists for and against
 
 def write_dicom(
     heatmap: Path,
-    network: Path,
+    table: Path,
     series: str | Path,
     out: Path,
     choice: str | None = None,
@@ -45,8 +46,8 @@ def write_dicom(
     ----------
     heatmap : Path
         On the series' own grid, with its sidecar.
-    network : Path
-        The same on the network's grid, with its table of regions.
+    table : Path
+        Its scores of regions, which may be absent.
     series : path_like
         Folder or files of the series.
     out : Path
@@ -70,18 +71,19 @@ def write_dicom(
         If the series or the heatmap cannot be used, or they do not lie on one grid.
     """
     origin = io.read_origin(series, choice)
-    volume, facts = io.read_volume(heatmap), io.read_object(sidecar_of(heatmap), "heatmap's sidecar")
+    volume, facts = io.read_volume(heatmap), read_sidecar(sidecar_of(heatmap))
     # NIfTI keeps the affine in float32: the series' own is meant
     volume = Volume(volume.data, origin.space) if volume.space.matches(origin.space) else volume
-    target = str(facts.get("target") or "a hidden layer")
-    limit = common_limit(scale, float(facts.get("relevance_limit") or limit_of(volume.data)))
+    target = facts.target or "a hidden layer"
+    limit = common_limit(scale, float(facts.relevance_limit or limit_of(volume.data)))
+    noted = to_json(facts)
     about = io.Description(
-        label=f"{facts['method']} for {target}",
-        method=str(facts["method"]),
-        options=facts.get("options") or {},
+        label=f"{facts.method} for {target}",
+        method=facts.method,
+        options=facts.options or {},
         target=target,
         seed=json.dumps(
-            [limit, *(facts[key] for key in sorted(facts) if key not in ("source", "source_folder"))], default=str
+            [limit, *(noted[key] for key in sorted(noted) if key not in ("source", "source_folder"))], default=str
         ),
     )
     with _workshop(out) as here:
@@ -91,7 +93,7 @@ def write_dicom(
             segments = [io.Segment(band.value, band.name(target), band.colour) for band in found]
             io.write_segmentation(here / _NAMES["bands"], Volume(labels, origin.space), segments, origin, about)
         if atlas is not None:
-            back = native_of(_source(facts))
+            back = native_of(facts.scan(facts.source_folder) or "")
             labelled = Volume(atlas.labels, atlas.space)
             regions = (
                 labelled.resampled_to(origin.space, order=0)
@@ -100,8 +102,7 @@ def write_dicom(
             )
             segments = [io.Segment(value, name, _colour(value)) for value, name in atlas.names.items() if value]
             io.write_segmentation(here / _NAMES["regions"], regions, segments, origin, about, kind="regions")
-        table = regions_of(network)
-        rows = io.read_tsv(table, required=("name",), numbers=("sum",)) if table.is_file() else None
+        rows = read_regions(table, ("sum",)) if table.is_file() else None
         whose = "the scan's own" if scale is None or scale.limit < limit else f"common to {scale.scans} scans"
         lines = summary(facts, rows) | {
             "Bands": f"shares of relevance {limit:.4g} ({whose})" + ("" if labels.any() else "; too weak for any")
@@ -163,27 +164,27 @@ def _workshop(out: Path) -> Iterator[Path]:
         yield Path(folder)
 
 
-def summary(facts: Mapping[str, Any], regions: Any = None) -> dict[str, str | float]:
+def summary(facts: Sidecar, regions: Any = None) -> dict[str, str | float]:
     """Say in lines what was found: classes, method, regions, provenance.
 
     Parameters
     ----------
-    facts : mapping
-        The heatmap's sidecar.
+    facts : Sidecar
+        The heatmap's.
     regions : pandas.DataFrame, optional
         Its region scores.
     """
-    row = facts["prediction"]
+    row = facts.prediction
+    if row is None:
+        raise InputError("the heatmap's sidecar holds no prediction; explain the scan again")
     lines: dict[str, str | float] = {
         "Use": RESEARCH_USE,
-        "Model": str(facts.get("bundle") or "unnamed bundle"),
-        "Predicted class": str(row["predicted"]),
+        "Model": facts.bundle or "unnamed bundle",
+        "Predicted class": row.predicted,
     }
-    for name, value in row.items():
-        if name.startswith("probability_"):
-            lines[f"Probability of {name.removeprefix('probability_')}"] = float(value)
-    options = ", ".join(f"{key} {value}" for key, value in (facts.get("options") or {}).items())
-    lines["Explained"] = f"class {facts['target']}, by {facts['method']}" + (f" ({options})" if options else "")
+    lines |= {f"Probability of {name}": value for name, value in row.probabilities.items()}
+    options = ", ".join(f"{key} {value}" for key, value in (facts.options or {}).items())
+    lines["Explained"] = f"class {facts.target}, by {facts.method}" + (f" ({options})" if options else "")
     if regions is not None:
         for title, part in (("for", regions.nlargest(_MOST, "sum")), ("against", regions.nsmallest(_MOST, "sum"))):
             chosen = part[part["sum"] > 0] if title == "for" else part[part["sum"] < 0]
@@ -193,13 +194,9 @@ def summary(facts: Mapping[str, Any], regions: Any = None) -> dict[str, str | fl
         "A heatmap says which voxels the score of this network rests on. It does not measure disease, and says nothing "
         "of whether the decision is right."
     )
-    lines["Checkpoint (SHA-256)"] = str(facts.get("checkpoint_sha256"))
-    lines["Software"] = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
+    lines["Checkpoint (SHA-256)"] = str(facts.checkpoint_sha256)
+    lines["Software"] = ", ".join(f"{name} {version}" for name, version in (facts.versions or {}).items())
     return lines
-
-
-def _source(facts: Mapping[str, Any]) -> Path:
-    return io.source_of(facts, facts.get("source_folder")) or Path("")
 
 
 def _colour(value: int) -> tuple[int, int, int]:
@@ -208,28 +205,3 @@ def _colour(value: int) -> tuple[int, int, int]:
 
     red, green, blue = colorsys.hsv_to_rgb((value * 0.618034) % 1.0, 0.55, 0.95)
     return round(255 * red), round(255 * green), round(255 * blue)
-
-
-def one_explained(out: Path) -> tuple[Path, Path]:
-    """Find the last run's heatmaps of the only scan of a folder: on the scanner's grid, and on the network's.
-
-    Raises
-    ------
-    InputError
-        If there is none, or those of several scans.
-    """
-    method = io.method_label(
-        io.read_object(out / "explain.json", "record of `neuroxai explain`", {"method": str})["method"]
-    )
-    networks = sorted(out.glob(f"sub-*/**/anat/*_space-network_desc-{method}_heatmap.nii.gz"))
-    if len(networks) != 1:
-        raise InputError(f"{out}: holds {len(networks)} heatmaps, wanted one; name a new folder with --out")
-    (network,) = networks
-    places = {
-        space: network.with_name(network.name.replace("_space-network_", f"_space-{space}_"))
-        for space in ("T1w", "FLAIR", "orig")
-    }
-    heatmap = next((path for path in places.values() if path.is_file()), None)
-    if heatmap is None:
-        raise InputError(f"{out}: holds no heatmap on the scan's own grid; leave out --no-native and --scores-only")
-    return heatmap, network

@@ -10,13 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from neuroxai.atlas.named import find, is_name
-from neuroxai.components.facts import choices, run_facts
+from neuroxai.components.facts import provenance, scale_key
 from neuroxai.components.inferer import AttributionInferer
 from neuroxai.components.model import Model, open_model
 from neuroxai.components.predictions import prediction_rows
 from neuroxai.components.scores import Scores
+from neuroxai.derivatives.heatmaps import Provenance, Run
+from neuroxai.derivatives.predictions import Prediction
+from neuroxai.derivatives.records import to_json
+from neuroxai.derivatives.scales import Scale, stored_scale
 from neuroxai.errors import InputError, one_of, ours
-from neuroxai.io.scales import Scale, stored_scale
 from neuroxai.preprocess.mapping import native_of
 from neuroxai.space import Space, Volume
 
@@ -29,7 +32,7 @@ class Explained:
 
     Parameters
     ----------
-    prediction : dict
+    prediction : Prediction
         Row of ``predictions.tsv``: predicted class, one probability a class, the target's logit as ``score``, the fit.
     target : str
         The class that the heatmap is about.
@@ -47,7 +50,7 @@ class Explained:
         That which the bundle keeps for such heatmaps.
     """
 
-    prediction: dict[str, Any]
+    prediction: Prediction
     target: str
     heatmap: Volume
     native: Volume
@@ -175,12 +178,14 @@ class Explainer:
         back = native_of(scan)
         scanner = None if back is None else back(heatmap)
         regions = None if scores is None else scores(output["heatmap"].float(), [batch.scan])[0]
+        made = Provenance(**provenance(method, options, str(model.checkpoint), model.name, atlas, batch.space))
         facts = {
-            **run_facts(method, options, str(model.checkpoint), model.name, atlas, batch.space),
+            **to_json(made),
             "start": inferer.start,
             "explained": chosen,
         }
-        scale = stored_scale(model.checkpoint.parent, choices(facts))
+        run = Run(**vars(made), start=inferer.start, explained=chosen)
+        scale = stored_scale(model.checkpoint.parent, scale_key(run))
         return Explained(row, model.classes[int(output["target"][0])], heatmap, native, scanner, regions, facts, scale)
 
     def _inferer(

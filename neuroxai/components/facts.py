@@ -11,10 +11,10 @@ import torch
 
 from neuroxai import io
 from neuroxai._version import __version__
+from neuroxai.derivatives.heatmaps import Run
+from neuroxai.derivatives.records import to_json
 from neuroxai.preprocess.records import record_of
 from neuroxai.space import Space
-
-RESEARCH_USE = "For research use only; not a medical device."
 
 
 def relative_source(source: str, dataset_dir: Path | None) -> str:
@@ -52,10 +52,10 @@ def atlas_facts(atlas: str | None) -> Any:
     return {**({"name": atlas} if named else {}), "file": file.name, "sha256": io.sha256(file)}
 
 
-def run_facts(
+def provenance(
     method: str, options: Mapping[str, Any] | None, checkpoint: str, bundle: str, atlas: str | None, space: Space
 ) -> dict[str, Any]:
-    """Return what every explanation notes of its run, ready for JSON."""
+    """Return the fields of `neuroxai.derivatives.heatmaps.Provenance` for an explanation made here and now."""
     return {
         "method": method,
         "options": dict(options or {}),
@@ -64,15 +64,14 @@ def run_facts(
         "atlas": atlas_facts(atlas),
         "network_space": space.to_dict(),
         "versions": {"neuroxai": __version__, "torch": torch.__version__},
-        "ResearchUse": RESEARCH_USE,
     }
 
 
-def choices(facts: Mapping[str, Any]) -> dict[str, Any]:
+def scale_key(run: Run) -> dict[str, Any]:
     """Return what is noted of a run with all options of its method, so that defaults left out are no other choice."""
     from neuroxai.attribution import complete
 
-    return {**facts, "options": complete(facts["method"], facts["options"])}
+    return {**to_json(run), "options": complete(run.method, run.options or {})}
 
 
 def hidden_facts(layer: str | None, neuron: Any, conditions: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,11 @@ from ignite.engine import Engine, Events
 from numpy.typing import NDArray
 
 from neuroxai import io
-from neuroxai.components.facts import hidden_facts, relative_source, run_facts
+from neuroxai.components.facts import hidden_facts, provenance, relative_source
 from neuroxai.components.scores import scorers_of
+from neuroxai.derivatives.explained import GroupRecord, read_group, write_record
+from neuroxai.derivatives.heatmap_names import group_name, method_label, start_label
+from neuroxai.derivatives.heatmaps import ScanFiles
 from neuroxai.layers import PatchIndividualFilter
 from neuroxai.space import Space, Volume
 
@@ -62,13 +66,12 @@ class FilterHeatmapSaver:
         hidden = hidden_facts(layer, None, conditions)
         self.layer, self.conditions = layer, hidden["conditions"]
         chosen = neurons if isinstance(neurons, str) else [hidden_facts(layer, n, None)["neuron"] for n in neurons]
-        self.facts: dict[str, Any] = {
-            **run_facts(method, options, checkpoint, bundle, atlas, space),
-            "layer": layer,
-            "neurons": chosen,
-            "conditions": self.conditions,
-        }
-        self._asked: list[dict[str, Any]] = []
+        self.record = GroupRecord(
+            **provenance(method, options, checkpoint, bundle, atlas, space),
+            layer=layer,
+            neurons=chosen,
+            conditions=self.conditions,
+        )
         self._clear()
 
     def attach(self, engine: Engine) -> None:
@@ -79,7 +82,7 @@ class FilterHeatmapSaver:
 
     def pending(self, items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return all scans, or none where the group was finished with these scans and settings."""
-        self._asked = [
+        asked = [
             {
                 "participant_id": str(item["participant_id"]),
                 "session_id": str(item.get("session_id") or "") or None,
@@ -88,11 +91,11 @@ class FilterHeatmapSaver:
             }
             for item in items
         ]
+        self.record = replace(self.record, scans=asked)
         path = self._group("heatmaps.json")
         if path.is_file():
-            record = io.read_object(path, "record of `neuroxai explain --neuron all`", {"failed": list})
-            facts = {**self.facts, "scans": self._asked}
-            if not record["failed"] and all(record.get(key) == value for key, value in facts.items()):
+            former = read_group(path)
+            if not former.failed and former == replace(self.record, scan_count=former.scan_count, failed=former.failed):
                 return []
         return list(items)
 
@@ -108,7 +111,7 @@ class FilterHeatmapSaver:
         self._mean += np.asarray(batch["image"][:, 0].double().sum(0).cpu())
         tables: list[list[pd.DataFrame]] = [[] for _ in people]
         for hidden in output["hidden"]:
-            label = io.start_label(self.layer, hidden.neuron, self.conditions)
+            label = start_label(self.layer, hidden.neuron, self.conditions)
             relevance = hidden.relevance.double()
             neuron = self._neurons.setdefault(label, _Neuron(hidden.neuron, _BoxSum(self.space.shape)))
             neuron.sum.add(relevance.sum((0, 1)).cpu().numpy())
@@ -122,10 +125,9 @@ class FilterHeatmapSaver:
                     tables[int(str(number))].append(rows)
         for (participant, session), frames in zip(people, tables, strict=True):
             if frames:
-                label = io.start_label(self.layer, None, self.conditions)
-                name = io.heatmap_name(participant, session, "network", self.method, label)
-                path = io.inside(self.output_dir, name.replace("_heatmap.nii.gz", "_regions.tsv"))
-                io.write_tsv(path, pd.concat(frames))
+                label = method_label(self.method) + start_label(self.layer, None, self.conditions)
+                files = ScanFiles(self.output_dir, participant, session, label)
+                io.write_tsv(files.regions, pd.concat(frames))
 
     def _finish(self, engine: Engine) -> None:
         if not self._scans:  # finished before, or no scan could be read, which the loader has told
@@ -151,14 +153,12 @@ class FilterHeatmapSaver:
         io.write_volume(scan, Volume(self._mean / self._scans, self.space), description="neuroxai mean scan")
         io.write_tsv(self._group("heatmaps.tsv"), pd.DataFrame(rows))
         failures = [failure.__dict__ for failure in getattr(engine.data_loader, "failures", [])]
-        io.write_json(
-            self._group("heatmaps.json"),
-            {**self.facts, "scans": self._asked, "scan_count": self._scans, "failed": failures},
-        )
+        record = replace(self.record, scan_count=self._scans, failed=failures)
+        write_record(self._group("heatmaps.json"), record)
 
     def _group(self, ending: str, label: str | None = None) -> Path:
-        start = io.start_label(self.layer, None, self.conditions) if label is None else label
-        return io.inside(self.output_dir, io.group_name(self.method, start, ending))
+        start = start_label(self.layer, None, self.conditions) if label is None else label
+        return io.inside(self.output_dir, group_name(self.method, start, ending))
 
 
 class _Neuron:

@@ -11,8 +11,9 @@ import numpy as np
 from monai.config import KeysCollection
 from monai.transforms import MapTransform
 
+from neuroxai.derivatives.predictions import FAR, FAR_FROM, FIT_COLUMNS
 from neuroxai.errors import NeuroxaiError, UnfitError
-from neuroxai.evaluation.fit import FAR, FAR_FROM, Fit, FitRecord
+from neuroxai.evaluation.fit import Fit, FitRecord
 from neuroxai.evaluation.fit_measures import ScanSummary, summarise
 from neuroxai.preprocess.mapping import native_of
 from neuroxai.simulate.records import from_template
@@ -24,7 +25,6 @@ NOT_KNOWN = (
     "the network is not noticed; train the bundle again for one"
 )
 SIMULATED = "The network was trained on simulated scans, which no real scan looks like, prepared or not"
-COLUMNS = ("fit", "fit_distance", "unlike")
 
 
 class FitCheckd(MapTransform):
@@ -62,7 +62,7 @@ class FitCheckd(MapTransform):
         """Return `data` with the comparison beside the image."""
         result = dict(data)
         accept = bool(result.pop("accept_unfit", self.accept))
-        result.update(dict.fromkeys(COLUMNS, ""))
+        result.update(dict.fromkeys(FIT_COLUMNS, ""))
         if self._known is None:
             return result
         source = str(result.get("source", "scan"))
@@ -111,7 +111,7 @@ def summary_of(item: Mapping[Any, Any], key: str, spacing: Sequence[float]) -> S
 
 def fit_columns(batch: Mapping[str, Any], number: int) -> dict[str, Any]:
     """Return the columns of a table for one scan of a batch; None where the fit is not known."""
-    values = {name: batch[name][number] if name in batch else "" for name in COLUMNS}
+    values = {name: batch[name][number] if name in batch else "" for name in FIT_COLUMNS}
     return {
         name: (float(value) if name == "fit_distance" else value) if value else None for name, value in values.items()
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +18,17 @@ from neuroxai.bands import limit_of
 from neuroxai.cohort import check_distinct, class_groups
 from neuroxai.cohort.seen import SeenScans
 from neuroxai.components.cohort_figures import display, held_out_of, own_scale
-from neuroxai.components.facts import choices, hidden_facts, prepared_facts, relative_source, run_facts
-from neuroxai.components.predictions import class_of, prediction_rows, write_predictions
+from neuroxai.components.facts import hidden_facts, prepared_facts, provenance, relative_source, scale_key
+from neuroxai.components.predictions import class_of, prediction_rows
 from neuroxai.components.scores import Scores
-from neuroxai.components.shares import gathered, in_charge, own_share, write_regions
-from neuroxai.components.standing import check_source, drop_changed, names_digest, renamed, standing, written
+from neuroxai.components.shares import gathered, in_charge, own_share
 from neuroxai.components.weights import read_record
-from neuroxai.evaluation.fit import FAR
-from neuroxai.io import scales
-from neuroxai.io.names import regions_of, sidecar_of
+from neuroxai.derivatives import scales
+from neuroxai.derivatives.explained import ExplainRecord, write_record, write_regions
+from neuroxai.derivatives.explained import read_record as read_record_of_call
+from neuroxai.derivatives.heatmap_names import NETWORK, ORIGINAL
+from neuroxai.derivatives.heatmaps import Run, ScanFiles, Sidecar, names_digest, write_sidecar
+from neuroxai.derivatives.predictions import FAR, Prediction, read_rows, write_predictions
 from neuroxai.preprocess.mapping import native_of
 from neuroxai.space import Space, Volume
 
@@ -115,30 +118,32 @@ class HeatmapSaver:
         self._asked: list[dict[str, Any]] = []
         self.dataset_dir = Path(dataset_dir).resolve() if dataset_dir else None
         self._folder = str(self.dataset_dir) if self.dataset_dir else None
-        self.listed = {"datalist": self._relative(datalist) if datalist else None, "part": part if datalist else None}
+        self.listed: dict[str, Any] = {
+            "datalist": self._relative(datalist) if datalist else None,
+            "part": part if datalist else None,
+        }
         self.seen = SeenScans(read_record(checkpoint) if checkpoint else {}, self.dataset_dir)
         self.scores = Scores(atlas, labels, space, score_space)
-        self._atlas = None if self.scores.scorers is None else self.scores.scorers.atlas
-        self.names = names_digest(self._atlas)
-        hidden = hidden_facts(layer, neuron, conditions)
-        self.label = io.start_label(hidden["layer"], hidden["neuron"], hidden["conditions"])
-        self.facts: dict[str, Any] = {
-            **run_facts(method, options, checkpoint, bundle, atlas, space),
-            "start": start_of(method, start) if layer is None else None,
-            "explained": target if layer is None else None,
-            **hidden,
-            "native": native and maps,
-            "maps": maps,
-            "score_space": score_space,
-        }
+        self._names = None if self.scores.scorers is None else dict(self.scores.scorers.atlas.names)
+        self.run = Run(
+            **provenance(method, options, checkpoint, bundle, atlas, space),
+            start=start_of(method, start) if layer is None else None,
+            explained=target if layer is None else None,
+            **hidden_facts(layer, neuron, conditions),
+            native=native and maps,
+            maps=maps,
+            score_space=score_space,
+        )
         self._weights = Path(checkpoint).parent if checkpoint else None
-        self._key = choices(self.facts)
-        self._stored = None if self._weights is None or self.label else scales.stored_scale(self._weights, self._key)
+        self._key = scale_key(self.run)
+        hidden = self._weights is None or self.run.start_label
+        self._stored = None if hidden else scales.stored_scale(Path(checkpoint).parent, self._key)
 
     @property
     def regions(self) -> Atlas | None:
         """The atlas on the network's grid, or None where no regions are scored."""
-        return None if self._atlas is None else self._atlas.resampled_to(self.space)
+        scorers = self.scores.scorers
+        return None if scorers is None else scorers.atlas.resampled_to(self.space)
 
     def attach(self, engine: Engine) -> None:
         """Attach to an evaluator whose inferer is an `AttributionInferer` (``decollate`` off)."""
@@ -152,34 +157,33 @@ class HeatmapSaver:
         """
         check_distinct(items)
         for item in items:
-            who, scan = _who(item), str(item["image"])
-            check_source(sidecar_of(self._path(*who, "network")), self._relative(scan), self._folder, Path(scan))
+            scan = str(item["image"])
+            self._files(item).check_source(self._relative(scan), self._folder, Path(scan))
         self._asked = list(items)
         # shared out before anybody looks what is finished, since the others may be at work already
         return [item for item in own_share(items) if self._finished(item) is None]
 
-    def _finished(self, item: dict[str, Any], content: bool = True) -> dict[str, Any] | None:
-        sidecar = self._standing(_who(item), content)
+    def _finished(self, item: Mapping[str, Any], content: bool = True) -> Sidecar | None:
+        sidecar = self._standing(self._files(item), content)
         # the same path may stand for another content
         scan = Path(item["image"])
-        if sidecar is None or sidecar.get("source") != self._relative(str(scan)) or not scan.is_file():
+        if sidecar is None or sidecar.source != self._relative(str(scan)) or not scan.is_file():
             return None
         if not content:
             return sidecar
-        same = sidecar.get("orientation") == io.told_orientation(scan)
-        return sidecar if same and sidecar.get("source_sha256") == io.sha256(scan) else None
+        same = sidecar.orientation == io.told_orientation(scan)
+        return sidecar if same and sidecar.source_sha256 == io.sha256(scan) else None
 
-    def _standing(self, who: tuple[str, str], content: bool) -> dict[str, Any] | None:
+    def _standing(self, files: ScanFiles, content: bool) -> Sidecar | None:
         """Return the sidecar of results that stand whole and were made with these settings; names are mended."""
-        heatmap = self._path(*who, "network")
-        sidecar = standing(sidecar_of(heatmap), content)
-        if sidecar is None or any(sidecar.get(key) != value for key, value in self.facts.items()):
+        sidecar = files.standing(content)
+        if sidecar is None or sidecar.run != self.run or sidecar.prediction is None:
             return None
         # explained before scans were compared with the training scans, or accepted then and not now
-        if (sidecar.get("prediction") or {}).get("fit", FAR) == FAR and not self.accept_unfit:
+        if sidecar.prediction.fit == FAR and not self.accept_unfit:
             return None
-        if sidecar.get("names_sha256") != self.names:
-            return renamed(heatmap, sidecar_of(heatmap), sidecar, self._atlas)
+        if sidecar.names_sha256 != names_digest(self._names):
+            return files.renamed(sidecar, self._names or {})
         return sidecar
 
     def _finish(self, engine: Engine) -> None:
@@ -187,77 +191,76 @@ class HeatmapSaver:
         if not in_charge():
             return
         failed = {(one["participant_id"], one["session_id"]) for one in self.failures}
-        rows, regions = self._rows_before(failed | {_who(item) for item in self._asked})
+        rows, scans = self._rows_before(failed | {_who(item) for item in self._asked})
         for item in self._asked:
-            who = _who(item)
-            if who in failed:
-                drop_changed(sidecar_of(self._path(*who, "network")), Path(item["image"]))
+            files = self._files(item)
+            if _who(item) in failed:
+                files.drop_changed(Path(item["image"]))
+                continue
             # contents were compared when the work was shared out
-            sidecar = self._finished(item, content=False) if who not in failed else None
-            if sidecar is not None:
-                truth = class_of(item.get("label"), self.classes)
-                if truth is not None and sidecar["true"] != truth:
-                    sidecar = {**sidecar, "true": truth, "prediction": {**sidecar["prediction"], "true": truth}}
-                    io.write_json(sidecar_of(self._path(*who, "network")), sidecar)
-                rows.append({**sidecar["prediction"], "seen": sidecar.get("seen", "unknown")})
-                regions.append((*who, regions_of(self._path(*who, "network"))))
-        checkpoint = self.facts["checkpoint_sha256"]
-        if not self.label:  # the folder's tables belong to the explanation of a class
+            sidecar = self._finished(item, content=False)
+            if sidecar is None or sidecar.prediction is None:
+                continue
+            truth = class_of(item.get("label"), self.classes)
+            if truth is not None and sidecar.true != truth:
+                sidecar = replace(sidecar, true=truth, prediction=replace(sidecar.prediction, true=truth))
+                write_sidecar(files.sidecar(), sidecar)
+            rows.append(_row(sidecar))
+            scans.append(files)
+        label = self.run.start_label
+        if not label:  # the folder's tables belong to the explanation of a class
             write_predictions(self.output_dir / "predictions.tsv", rows, self.classes)
             if self.scores.scorers is not None:
-                write_regions(self.output_dir / "regions.tsv", regions)
-        io.write_json(
-            self.output_dir / (f"explain_{self._description}.json" if self.label else "explain.json"),
-            {
-                **self.facts,
-                "classes": self.classes,
-                "dataset_dir": self._folder,
-                **self.listed,
-                "scans": len(rows),
-                "held_out": None if self.label else held_out_of(rows, self.classes, self._weights, checkpoint),
-                "scale": None if self.label else scales.scale_record(self._common_scale(regions)),
-                "failed": self.failures,
-            },
+                write_regions(self.output_dir / "regions.tsv", scans)
+        held_out = None if label else held_out_of(rows, self.classes, self._weights, self.run.checkpoint_sha256)
+        record = ExplainRecord(
+            **vars(self.run),
+            classes=self.classes,
+            dataset_dir=self._folder,
+            **self.listed,
+            scans=len(rows),
+            held_out=held_out,
+            scale=None if label else self._common_scale(scans),
+            failed=self.failures,
         )
+        write_record(self.output_dir / (f"explain_{self.run.description}.json" if label else "explain.json"), record)
 
-    def _rows_before(self, now: set[tuple[str, str]]) -> tuple[list[dict[str, Any]], list[tuple[str, str, Path]]]:
+    def _rows_before(self, now: set[tuple[str, str]]) -> tuple[list[Prediction], list[ScanFiles]]:
         """Return the folder's rows of scans explained by earlier calls and not by this one.
 
         Those explained by the same network in another way keep their predictions alone.
         """
         table, record = self.output_dir / "predictions.tsv", self.output_dir / "explain.json"
-        if self.label or not table.is_file():
+        if self.run.start_label or not table.is_file():
             return [], []
-        former = io.read_json(record) if record.is_file() else {}
-        same_network = former.get("checkpoint_sha256") == self.facts["checkpoint_sha256"]
-        rows, regions, others = [], [], 0
-        for row in io.read_tsv(table, required=("participant_id",)).to_dict("records"):
-            given = row.get("session_id")
-            who = str(row["participant_id"]), given if isinstance(given, str) else ""
-            if who in now:
+        former = read_record_of_call(record) if record.is_file() else ExplainRecord()
+        same_network = former.checkpoint_sha256 == self.run.checkpoint_sha256
+        rows, scans, others = [], [], 0
+        for row in read_rows(table):
+            if row.who in now:
                 continue
-            if (sidecar := self._standing(who, content=False)) is not None:
-                rows.append({**sidecar["prediction"], "seen": sidecar.get("seen", "unknown")})
-                regions.append((*who, regions_of(self._path(*who, "network"))))
-            elif same_network and all(f"probability_{name}" in row for name in self.classes):
-                rows.append({str(name): value for name, value in row.items()} | {"session_id": who[1] or None})
+            files = ScanFiles(self.output_dir, *row.who, self.run.description)
+            if (sidecar := self._standing(files, content=False)) is not None:
+                rows.append(_row(sidecar))
+                scans.append(files)
+            elif same_network and set(self.classes) <= set(row.probabilities):
+                rows.append(row)
             else:
                 others += 1
         if others:
             _log.warning("%d scans that another network explained are left out of the tables now", others)
-        return rows, regions
+        return rows, scans
 
-    def _common_scale(self, scans: Sequence[tuple[str, str, Path]]) -> scales.Scale | None:
+    def _common_scale(self, scans: Sequence[ScanFiles]) -> scales.Scale | None:
         """Settle one scale for all heatmaps of the folder."""
-        sidecars = [one for *who, _ in scans if (one := self._standing((who[0], who[1]), content=False)) is not None]
-        patients = class_groups(self.classes)[1]
+        found = [(files, one) for files in scans if (one := self._standing(files, content=False)) is not None]
+        sidecars, patients = [one for _, one in found], class_groups(self.classes)[1]
         scale = scales.wider(own_scale(sidecars, patients), self._stored)
-        if scale is not None and self.facts["maps"]:
-            for one in sidecars:
-                row = one["prediction"]
-                display(one, sidecar_of(self._path(row["participant_id"], row["session_id"], "network")), scale)
+        if scale is not None and self.run.maps:
+            for files, one in found:
+                display(one, files, scale)
         # as with the AUC, what comes with the bundle is of scans that the network has not learned by heart
-        unseen = own_scale([one for one in sidecars if one.get("seen") != "training"], patients)
+        unseen = own_scale([one for one in sidecars if one.seen != "training"], patients)
         if unseen is not None and self._weights is not None:
             scales.store_scale(self._weights, self._key, unseen)
         return scale
@@ -270,53 +273,52 @@ class HeatmapSaver:
         tables = self.scores(heatmaps, scans)
         for n, (row, scan, table) in enumerate(zip(rows, scans, tables, strict=True)):
             name = self.classes[int(output["target"][n])]
-            explained = {"target": name, "score": row["score"], "probability": row[f"probability_{name}"]}
+            explained = {"target": name, "score": row.score, "probability": row.probabilities[name]}
             if "activation" in output:  # what relevance started from is no class
                 explained = {"target": None, "score": float(output["activation"][n]), "probability": None}
             self._write_scan(row, heatmaps[n, 0].cpu().numpy(), scan, str(batch["source"][n]), table, explained)
 
     def _write_scan(
         self,
-        row: dict[str, Any],
+        row: Prediction,
         heatmap: np.ndarray[Any, Any],
         scan: Space,
         source: str,
         table: Any,
         explained: dict[str, Any],
     ) -> None:
-        participant, session = row["participant_id"], row["session_id"]
-        description = f"neuroxai {self._description} of {explained['target'] or 'a hidden layer'}"
+        place = ScanFiles(self.output_dir, *row.who, self.run.description)
+        description = f"neuroxai {self.run.description} of {explained['target'] or 'a hidden layer'}"
         limit, digest = limit_of(heatmap), io.sha256(source)
-        sidecar = {
-            **self.facts,
+        sidecar = Sidecar(
+            **vars(self.run),
             **explained,
-            "prediction": row,
-            "predicted": row["predicted"],
-            "true": row["true"],
-            "source": self._relative(source),
-            "source_sha256": digest,
-            "seen": self.seen.part(participant, digest),
-            "source_folder": self._folder,
-            "orientation": io.told_orientation(source),
-            "prepared": prepared_facts(source),
-            "names_sha256": self.names,
-            "relevance_sum": float(np.sum(heatmap, dtype=np.float64)),
-            "relevance_absolute": float(np.abs(heatmap).sum(dtype=np.float64)),
-            "relevance_limit": limit,
-        }
+            prediction=row,
+            predicted=row.predicted,
+            true=row.true,
+            source=self._relative(source),
+            source_sha256=digest,
+            seen=self.seen.part(row.participant_id, digest),
+            source_folder=self._folder,
+            orientation=io.told_orientation(source),
+            prepared=prepared_facts(source),
+            names_sha256=names_digest(self._names),
+            relevance_sum=float(np.sum(heatmap, dtype=np.float64)),
+            relevance_absolute=float(np.abs(heatmap).sum(dtype=np.float64)),
+            relevance_limit=limit,
+            space=self.space.to_dict(),
+        )
         files: list[Path] = []
         for space, volume in self._grids(Volume(heatmap, self.space), scan, source).items():
-            path = self._path(participant, session, space)
             # the limit of all scans is known at the end (`_common_scale`)
             shown = scales.common_limit(self._stored, limit)
-            files.append(io.write_volume(path, volume, description=description, display=shown))
-            if space != "network":
-                files.append(io.write_json(sidecar_of(path), {**sidecar, "space": volume.space.to_dict()}))
-        path = self._path(participant, session, "network")
+            files.append(io.write_volume(place.heatmap(space), volume, description=description, display=shown))
+            if space != NETWORK:
+                beside = replace(sidecar, space=volume.space.to_dict())
+                files.append(write_sidecar(place.sidecar(space), beside))
         if table is not None:
-            files.append(io.write_tsv(regions_of(path), table))
-        sidecar["files"] = written(sidecar_of(path), files)
-        io.write_json(sidecar_of(path), {**sidecar, "space": self.space.to_dict()})
+            files.append(io.write_tsv(place.regions, table))
+        place.finish(sidecar, files)
 
     def _grids(self, network: Volume, scan: Space, source: str) -> dict[str, Volume]:
         """Return a heatmap on each grid that it is written on, by the label of its space.
@@ -324,21 +326,15 @@ class HeatmapSaver:
         Off the network's grid it is interpolated for looking at (smoothed where the scan is coarser). The map of a
         prepared scan goes back to the scan as the scanner gave it, which the clinician knows.
         """
-        found = {"network": network} if self.facts["maps"] else {}
-        if self.facts["native"]:
-            found["orig"] = network.resampled_to(scan)
+        found = {NETWORK: network} if self.run.maps else {}
+        if self.run.native:
+            found[ORIGINAL] = network.resampled_to(scan)
             if (scanner := native_of(source)) is not None:
                 found[scanner.label] = scanner(network)
         return found
 
-    def _path(self, participant: str, session: str | None, space: str) -> Path:
-        return io.inside(
-            self.output_dir, io.heatmap_name(participant, session, space, self.facts["method"], self.label)
-        )
-
-    @property
-    def _description(self) -> str:
-        return io.method_label(self.facts["method"]) + self.label
+    def _files(self, item: Mapping[str, Any]) -> ScanFiles:
+        return ScanFiles(self.output_dir, *_who(item), self.run.description)
 
     def _relative(self, source: str) -> str:
         return relative_source(source, self.dataset_dir)
@@ -346,3 +342,8 @@ class HeatmapSaver:
 
 def _who(item: Mapping[str, Any]) -> tuple[str, str]:
     return str(item["participant_id"]), str(item.get("session_id") or "")
+
+
+def _row(sidecar: Sidecar) -> Prediction:
+    assert sidecar.prediction is not None  # of what stands
+    return replace(sidecar.prediction, seen=sidecar.seen or "unknown")

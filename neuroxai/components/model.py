@@ -12,9 +12,9 @@ import torch
 from monai.bundle import ConfigParser
 from monai.transforms import Compose
 
-from neuroxai.components.fit import COLUMNS
 from neuroxai.components.opening import literal, open_bundle
 from neuroxai.components.weights import load_checkpoint, misfits, read_record
+from neuroxai.derivatives.predictions import FIT_COLUMNS
 from neuroxai.errors import InputError, SpaceError, ours, root_cause
 from neuroxai.io import read_object, read_space
 from neuroxai.space import Space
@@ -102,7 +102,7 @@ class Model:
         tensor = image.as_tensor() if hasattr(image, "as_tensor") else torch.as_tensor(image)
         if not bool(torch.isfinite(tensor).all()):
             raise InputError(f"{path}: the bundle's preprocessing gives values that are no finite numbers")
-        return Batch(tensor[None].to(self.device), space, scan, {name: data.get(name, "") for name in COLUMNS})
+        return Batch(tensor[None].to(self.device), space, scan, {name: data.get(name, "") for name in FIT_COLUMNS})
 
 
 def open_model(bundle: Path, device: str = "cpu") -> Model:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,32 +14,12 @@ from ignite.engine import Engine, Events
 
 from neuroxai import io
 from neuroxai.cohort.seen import SeenScans
-from neuroxai.components.fit import COLUMNS, fit_columns
+from neuroxai.components.fit import fit_columns
 from neuroxai.components.metrics import probabilities
 from neuroxai.components.weights import read_record
-from neuroxai.evaluation.fit import FAR, FAR_FROM, FITS, NEARLY, NEARLY_FROM
+from neuroxai.derivatives.predictions import Prediction, write_predictions
 
 _log = logging.getLogger("neuroxai")
-
-
-_MEANINGS: dict[str, dict[str, Any]] = {
-    "participant_id": {"Description": "Participant"},
-    "session_id": {"Description": "Session"},
-    "true": {"Description": "Class in the datalist"},
-    "predicted": {"Description": "Class of the highest probability"},
-    "score": {"Description": "Logit of the class explained"},
-    "seen": {"Description": "Whether the network had seen the scan: training, validation, held out, or unknown"},
-    "fit": {
-        "Description": "Whether the scan looks like the scans that the network was trained on; n/a: not known",
-        "Levels": {
-            FITS: f"distance below {NEARLY_FROM:g}",
-            NEARLY: f"distance below {FAR_FROM:g}: read the decision with care",
-            FAR: "the network was asked all the same; its decision says nothing about such a scan",
-        },
-    },
-    "fit_distance": {"Description": "Distance from the training scans, in their standard deviations"},
-    "unlike": {"Description": "What is unlike the training scans"},
-}
 
 
 class PredictionSaver:
@@ -65,7 +46,7 @@ class PredictionSaver:
         self.target = target
         folder = Path(dataset_dir).resolve() if dataset_dir else None
         self.seen = SeenScans(read_record(checkpoint), folder) if checkpoint else None
-        self.rows: list[dict[str, Any]] = []
+        self.rows: list[Prediction] = []
 
     def attach(self, engine: Engine) -> None:
         """Attach to an evaluator whose ``pred`` are logits (``decollate`` off)."""
@@ -77,8 +58,10 @@ class PredictionSaver:
         batch = engine.state.batch
         rows = prediction_rows(batch, engine.state.output["pred"], self.classes, self.target)
         if self.seen is not None:
-            for row, source in zip(rows, batch["source"], strict=True):
-                row["seen"] = self.seen.part(row["participant_id"], io.sha256(source))
+            rows = [
+                replace(row, seen=self.seen.part(row.participant_id, io.sha256(source)))
+                for row, source in zip(rows, batch["source"], strict=True)
+            ]
         self.rows.extend(rows)
 
     def _write(self, engine: Engine) -> None:
@@ -120,44 +103,25 @@ class MetricSaver:
 
 def prediction_rows(
     batch: dict[str, Any], logits: torch.Tensor, classes: Sequence[str], target: int | torch.Tensor = 1
-) -> list[dict[str, Any]]:
+) -> list[Prediction]:
     """One row a scan of a batch: identifiers, true and predicted class, probabilities, the target's logit, the fit."""
-    shares = probabilities(logits.detach().double()).cpu().numpy()
-    rows = []
-    for n, share in enumerate(shares):
+    rows, labels = [], batch.get("label")
+    for n, share in enumerate(probabilities(logits.detach().double()).cpu().numpy()):
         chosen = int(target[n]) if isinstance(target, torch.Tensor) else int(target)
-        labels = batch.get("label")
-        row: dict[str, Any] = {
-            "participant_id": str(batch["participant_id"][n]),
-            "session_id": str(batch["session_id"][n]) or None,
-            "true": class_of(labels[n] if labels is not None else None, classes),
-            "predicted": classes[int(share.argmax())],
-        }
-        row.update({f"probability_{name}": float(p) for name, p in zip(classes, share, strict=True)})
-        row["score"] = float(logits[n, chosen if logits.shape[1] > 1 else 0])
-        row.update(fit_columns(batch, n))
-        rows.append(row)
+        rows.append(
+            Prediction(
+                participant_id=str(batch["participant_id"][n]),
+                session_id=str(batch["session_id"][n]) or None,
+                true=class_of(labels[n] if labels is not None else None, classes),
+                predicted=classes[int(share.argmax())],
+                probabilities={name: float(p) for name, p in zip(classes, share, strict=True)},
+                score=float(logits[n, chosen if logits.shape[1] > 1 else 0]),
+                **fit_columns(batch, n),
+            )
+        )
     return rows
 
 
 def class_of(label: Any, classes: Sequence[str]) -> str | None:
     """Return the class of a label; None where it is absent or negative (`neuroxai.cohort.UNKNOWN`)."""
     return None if label is None or int(label) < 0 else classes[int(label)]
-
-
-def write_predictions(path: Path, rows: Sequence[dict[str, Any]], classes: Sequence[str]) -> None:
-    """Write the table of predictions, sorted by participant and session; none is left where there is no row."""
-    if not rows:
-        for stale in (path, path.with_suffix(".json")):
-            stale.unlink(missing_ok=True)
-        return
-    import pandas as pd
-
-    columns = ["participant_id", "session_id", "true", "predicted", *(f"probability_{c}" for c in classes), "score"]
-    columns += COLUMNS
-    # where the weights are known, so is whether the network had seen the scan
-    columns += ["seen"] if any("seen" in row for row in rows) else []
-    frame = pd.DataFrame(list(rows), columns=columns)
-    io.write_tsv(path, frame.sort_values(["participant_id", "session_id"], kind="stable"))
-    meanings = {**_MEANINGS, **{f"probability_{c}": {"Description": f"Probability of {c}"} for c in classes}}
-    io.write_json(path.with_suffix(".json"), {name: meanings[name] for name in columns})

@@ -59,27 +59,3 @@ def gathered(failures: Sequence[dict[str, str]], folder: Path) -> list[dict[str,
                 found += io.read_json(path)
                 path.unlink()
     return sorted(found, key=lambda one: (one["participant_id"], one["session_id"]))
-
-
-def write_regions(path: Path, tables: Sequence[tuple[str, str, Path]]) -> None:
-    """Write the region scores of all scans as one table, by participant and session; none is left where there is none.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The table.
-    tables : sequence of (participant, session, path)
-        Each scan's own table.
-    """
-    import pandas as pd
-
-    frames = []
-    for participant, session, table in sorted(tables):
-        frame = io.read_tsv(table)
-        frame.insert(0, "participant_id", participant)
-        frame.insert(1, "session_id", session or None)
-        frames.append(frame)
-    if frames:
-        io.write_tsv(path, pd.concat(frames, ignore_index=True))
-    else:
-        path.unlink(missing_ok=True)

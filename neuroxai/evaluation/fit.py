@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from neuroxai.derivatives.predictions import FAR, FAR_FROM, FITS, NEARLY, NEARLY_FROM
 from neuroxai.errors import InputError, SpaceError
 from neuroxai.evaluation.fit_measures import (
     MEASURES,
@@ -31,10 +32,7 @@ from neuroxai.evaluation.fit_measures import (
     pose_of,
 )
 
-FITS, NEARLY, FAR = "fits", "nearly", "far"
 LEVELS = (FITS, NEARLY, FAR)
-NEARLY_FROM, FAR_FROM = 3.0, 6.0
-"""Distances from the training scans, in their standard deviations, from which a scan fits nearly, and not at all."""
 
 MOST_SCANS = 100  # training scans measured; more would hardly change medians and spreads
 _FORMAT = 2

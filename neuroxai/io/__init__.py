@@ -1,6 +1,6 @@
 """The only room that opens files: NIfTI, DICOM, transforms, tables, JSON; written whole or not at all."""
 
-from neuroxai.io.derivative import claim, source_of
+from neuroxai.io.derivative import claim
 from neuroxai.io.dicom import (
     Description,
     Origin,
@@ -17,7 +17,6 @@ from neuroxai.io.dicom import (
     write_segmentation,
 )
 from neuroxai.io.files import atomic, content_sha256, copy_file, inside, is_temporary, link_file, named_path, sha256
-from neuroxai.io.names import group_name, heatmap_name, method_label, start_label, transform_name
 from neuroxai.io.nifti import read_labels, read_orientation, read_space, read_volume, write_volume
 from neuroxai.io.orientation import Orientation, told_orientation
 from neuroxai.io.outputs import check_file, check_folder, json_of, table_of
@@ -48,15 +47,12 @@ __all__ = [
     "content_sha256",
     "copy_file",
     "delimited",
-    "group_name",
-    "heatmap_name",
     "inside",
     "is_dicom",
     "is_temporary",
     "json_of",
     "link_file",
     "list_series",
-    "method_label",
     "named_path",
     "parse_json",
     "parse_pairs",
@@ -75,11 +71,8 @@ __all__ = [
     "read_volume",
     "read_warp",
     "sha256",
-    "source_of",
-    "start_label",
     "table_of",
     "told_orientation",
-    "transform_name",
     "write_affine",
     "write_json",
     "write_parametric_map",

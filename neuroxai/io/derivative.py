@@ -2,38 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from neuroxai._version import __version__
 from neuroxai.errors import InputError
-from neuroxai.io.files import inside
 from neuroxai.io.tables import read_json, write_json
 
 _DESCRIPTION = "dataset_description.json"
-
-
-def source_of(facts: Mapping[str, Any], base: str | os.PathLike[str] | None) -> Path | None:
-    """Return where the scan lies that a sidecar's ``source`` names; None where it names none.
-
-    Parameters
-    ----------
-    facts : mapping
-        The sidecar of a heatmap.
-    base : path_like or None
-        The cohort's folder, to which sources are relative.
-
-    Raises
-    ------
-    InputError
-        If the source lies outside the cohort's folder.
-    """
-    source = facts.get("source")
-    if not isinstance(source, str) or not source:
-        return None
-    return inside(base, source, follow_links=False) if base else Path(source)
 
 
 def claim(

@@ -14,10 +14,10 @@ import numpy as np
 from neuroxai import io
 from neuroxai.bands import Band, bands, limit_of
 from neuroxai.components.explainer import Explained
-from neuroxai.components.facts import RESEARCH_USE
-from neuroxai.components.fit import COLUMNS
+from neuroxai.derivatives.heatmaps import RESEARCH_USE
+from neuroxai.derivatives.predictions import FIT_COLUMNS
+from neuroxai.derivatives.scales import common_limit
 from neuroxai.errors import InputError, one_of
-from neuroxai.io.scales import common_limit
 from neuroxai.space import Volume
 
 HEATMAPS = ("bands", "raw")
@@ -69,16 +69,16 @@ def answer(
         io.write_volume(path, Volume(labels, shown.space), dtype=np.uint8, description=RESEARCH_USE)
     else:
         io.write_volume(path, shown, description=RESEARCH_USE, display=limit)
-    probabilities = {name: float(explained.prediction[f"probability_{name}"]) for name in classes}
+    probabilities = {name: explained.prediction.probabilities[name] for name in classes}
     present = [band for band in found if band.voxels]
     return path, {
         "prediction": {
-            "predicted": explained.prediction["predicted"],
+            "predicted": explained.prediction.predicted,
             "probabilities": probabilities,
-            "score": float(explained.prediction["score"]),
+            "score": explained.prediction.score,
             "target": explained.target,
         },
-        "fit": {name: explained.prediction.get(name) for name in COLUMNS},
+        "fit": {name: getattr(explained.prediction, name) for name in FIT_COLUMNS},
         "label_names": label_names(explained, probabilities, present),
         "bands": [
             {

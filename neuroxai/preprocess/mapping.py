@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from neuroxai import io
 from neuroxai.deformation import Displacement
+from neuroxai.derivatives.prepared import transform_name
 from neuroxai.errors import InputError
-from neuroxai.io import read_affine, read_warp, transform_name, write_affine, write_warp
+from neuroxai.io import read_affine, read_warp, write_affine, write_warp
 from neuroxai.io.names import sidecar_of
 from neuroxai.preprocess.warping import resampled_through
 from neuroxai.space import Space, Volume
@@ -124,7 +125,7 @@ class Mapping:
         source: str = "T1w",
         target: str = "MNI152",
     ) -> list[Path]:
-        """Write the mapping as BIDS derivatives that ITK and ANTs read (`neuroxai.io.transform_name`).
+        """Write the mapping as BIDS derivatives that ITK and ANTs read (`neuroxai.derivatives.prepared`).
 
         Parameters
         ----------

@@ -9,6 +9,7 @@ from typing import Any
 
 from neuroxai import io
 from neuroxai._version import __version__
+from neuroxai.derivatives.prepared import transform_name
 from neuroxai.errors import InputError
 from neuroxai.io.dicom import series_digest
 from neuroxai.io.names import BidsName, entity, resolution_label
@@ -52,7 +53,7 @@ def output_files(folder: Path, source: Source, options: PrepareOptions) -> dict[
         ("warp", "warp", (options.modality, space)),
         ("inverse_warp", "warp", (space, options.modality)),
     ):
-        files[role] = io.inside(folder, io.transform_name(participant, session, *labels, kind))
+        files[role] = io.inside(folder, transform_name(participant, session, *labels, kind))
     for role, what in (("figure", "quality"), ("filling", "filling")):
         name = BidsName(participant, session, {"desc": what}, options.modality, ".png")
         files[role] = io.inside(folder, f"figures/{name}")

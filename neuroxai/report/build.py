@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from neuroxai.compare.explained import ExplainFolder, Failure, Item, common_space, read_folder
+from neuroxai.derivatives.explained import ExplainFolder, Failure, Item, common_space, read_folder
+from neuroxai.derivatives.heatmaps import read_sidecar
 from neuroxai.errors import InputError, one_of
 from neuroxai.evaluation import Estimate, RocCurve, classification_metrics, roc_points
-from neuroxai.io import check_folder, json_of, read_object, write_json, write_text
-from neuroxai.io import source_of as named_source
+from neuroxai.io import check_folder, json_of, write_json, write_text
 from neuroxai.processes import check_jobs
 from neuroxai.report.cohort.averages import Averages, Fingerprints, cell_of, groups_of
 from neuroxai.report.cohort.summary import cohort_values, metrics_record
@@ -71,7 +71,7 @@ def build_report(
     Raises
     ------
     InputError
-        If the folder cannot be used: see `neuroxai.compare.explained.read_folder`; if no scan is found; if truth is
+        If the folder cannot be used: see `neuroxai.derivatives.explained.read_folder`; if no scan is found; if truth is
         asked for and there is no mask.
     SpaceError
         If heatmaps lie on different grids.
@@ -176,10 +176,10 @@ def _remove_others(target: Path, pages: set[str]) -> None:
 def source_of(item: Item, folder: ExplainFolder, dataset_dir: str | os.PathLike[str] | None) -> Path | None:
     """Return where the scan lies that a heatmap explains, as its sidecar says; None where it says nothing."""
     try:
-        sidecar = read_object(item.sidecar, "heatmap's sidecar", optional={"source": str, "source_folder": str})
+        sidecar = read_sidecar(item.sidecar)
     except InputError:
         return None
-    return named_source(sidecar, dataset_dir or sidecar.get("source_folder") or folder.record.get("dataset_dir"))
+    return sidecar.scan(dataset_dir or sidecar.source_folder or folder.record.dataset_dir)
 
 
 def _chosen(folder: ExplainFolder, only: str | None) -> list[Item]:
@@ -220,7 +220,7 @@ def _participants(folder: ExplainFolder, dataset_dir: str | os.PathLike[str] | N
 def _dataset(folder: ExplainFolder, dataset_dir: str | os.PathLike[str] | None) -> Path | None:
     if dataset_dir is not None:
         return Path(dataset_dir)
-    noted = folder.record.get("dataset_dir")
+    noted = folder.record.dataset_dir
     return Path(noted) if noted else None
 
 

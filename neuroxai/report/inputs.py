@@ -14,14 +14,16 @@ from neuroxai.atlas import Atlas, get
 from neuroxai.bands import limit_of
 from neuroxai.cohort.tables import People
 from neuroxai.compare.controls import Controls, trained_alone
-from neuroxai.compare.explained import ExplainFolder, Item, text_of
 from neuroxai.compare.scores import Region
 from neuroxai.compare.several_models import Models
+from neuroxai.derivatives.explained import ExplainFolder, Item
+from neuroxai.derivatives.heatmaps import read_sidecar
+from neuroxai.derivatives.predictions import text_of
+from neuroxai.derivatives.scales import Scale, common_limit, scale_of
 from neuroxai.errors import InputError, LeakageError
 from neuroxai.evaluation.calibration import Calibration
 from neuroxai.evaluation.held_out import HeldOut, measure_held_out, read_held_out, sentence
-from neuroxai.io import read_json, read_tsv, read_volume
-from neuroxai.io.scales import Scale, common_limit, read_scale, scale_of
+from neuroxai.io import read_tsv, read_volume
 from neuroxai.preprocess.records import how, record_of
 from neuroxai.report.scan.viewer import Regions, viewer_data
 from neuroxai.report.values import Calibrated, Strength
@@ -85,16 +87,16 @@ class Context:
             scale=common_scale(folder, broken or {}),
             held_out=sentence(held_out_of(folder)),
             listed=[
-                (label, str(folder.record[key]))
+                (label, str(value))
                 for key, label in (("datalist", "Datalist"), ("part", "Part of the datalist"))
-                if folder.record.get("datalist") and folder.record.get(key)
+                if folder.record.datalist and (value := getattr(folder.record, key))
             ],
             people=read_people(table),
             controls=controls,
             no_controls=trained_alone(folder) if controls is None else (),
             calibration=None if beside.calibration is None else read_calibration(beside.calibration, folder),
             models=Models(folder, beside.also) if beside.also else None,
-            regions=None if (atlas := atlas_of_record(folder.record)) is None else Regions(atlas),
+            regions=None if (atlas := atlas_of_record(folder.record.atlas)) is None else Regions(atlas),
         )
 
     def of_scan(
@@ -132,7 +134,7 @@ class Context:
 
 def held_out_of(folder: ExplainFolder) -> HeldOut | None:
     """Return how well the network does on unseen scans: as the run noted, else by the folder's own held-out scans."""
-    noted = read_held_out(folder.record.get("held_out"))
+    noted = read_held_out(folder.record.held_out)
     if noted is not None:
         return noted
     return measure_held_out(
@@ -173,9 +175,8 @@ def read_calibration(place: Path, folder: ExplainFolder) -> Calibration:
     return Calibration.fit(known["true"].map(text_of) == folder.positive, known[column].to_numpy(), people)
 
 
-def atlas_of_record(record: Mapping[str, Any]) -> Atlas | None:
+def atlas_of_record(noted: Any) -> Atlas | None:
     """Return the atlas that regions were scored by, where a copy of it is at hand: for names in the viewer alone."""
-    noted = record.get("atlas")
     name = noted.get("name") if isinstance(noted, Mapping) else noted
     if not isinstance(name, str):
         return None
@@ -222,9 +223,8 @@ def flags_of(record: Mapping[str, Any]) -> Sequence[str] | None:
 
 def common_scale(folder: ExplainFolder, broken: Mapping[str, str]) -> Scale | None:
     """Return the scale of a folder's heatmaps: the one that its record notes, else that of the maps themselves."""
-    noted = read_scale(folder.record)
-    if noted is not None:
-        return noted
+    if folder.record.scale is not None:
+        return folder.record.scale
     return scale_of(
         (*_strength_of(item), (item.true or item.predicted) == folder.patients)
         for item in folder.items
@@ -250,9 +250,10 @@ def strength(relevance: NDArray[np.float32], scale: Scale | None) -> Strength:
 def _strength_of(item: Item) -> tuple[float, float]:
     """Return limit and total of a heatmap, from its sidecar where that notes them."""
     try:
-        sidecar = read_json(item.sidecar)
-        return float(sidecar["relevance_limit"]), float(sidecar["relevance_absolute"])
-    except (InputError, KeyError, TypeError, ValueError):
+        sidecar = read_sidecar(item.sidecar)
+        if sidecar.relevance_limit is not None and sidecar.relevance_absolute is not None:
+            return sidecar.relevance_limit, sidecar.relevance_absolute
+    except InputError:
         pass
     try:
         data = read_volume(item.heatmap).data

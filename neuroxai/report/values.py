@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from neuroxai.compare.controls import AgainstControls
-from neuroxai.compare.explained import RESEARCH_USE, Failure
 from neuroxai.compare.scores import Region
 from neuroxai.compare.several_models import SeveralModels
+from neuroxai.derivatives.explained import RESEARCH_USE, Failure
 from neuroxai.evaluation import Estimate
 from neuroxai.evaluation.calibration import Bin
 

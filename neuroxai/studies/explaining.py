@@ -157,17 +157,17 @@ class _Gatherer:
         result = self.inferer(scan, self.opened.network)
         heatmap, logits = result["heatmap"], result["logits"]
         row = self.opened.row(dict(item), logits)
-        who = {"participant_id": row["participant_id"], "session_id": row["session_id"]}
+        who = {"participant_id": row.participant_id, "session_id": row.session_id}
         values = _array(heatmap)
         if not np.isfinite(values).all():
             raise InputError(f"{who['participant_id']}: the heatmap is not finite; is the network's training?")
         # groups are those of the classes, whichever of them is explained
         patients = class_groups(self.opened.classes)[1]
-        which = cell(row["true"], row["predicted"], patients)
-        self.means.add(values, ["all", which, f"class-{row['true']}"])
+        which = cell(row.true or "", row.predicted, patients)
+        self.means.add(values, ["all", which, f"class-{row.true}"])
         self.scans.append({
-            **who, "true": row["true"], "predicted": row["predicted"], "cell": which,
-            "probability": row[f"probability_{patients}"], "sum": values.sum(), "positive": np.maximum(values, 0).sum(),
+            **who, "true": row.true, "predicted": row.predicted, "cell": which,
+            "probability": row.probabilities[patients], "sum": values.sum(), "positive": np.maximum(values, 0).sum(),
             **_truths(values, truth, _array(scan) != 0, self.space.spacing),
         })  # fmt: skip
         for key, scorer in self.scorers.items():

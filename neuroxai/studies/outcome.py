@@ -13,8 +13,8 @@ from neuroxai import io
 from neuroxai.cohort import class_groups
 from neuroxai.components import ScanDataset, open_bundle, open_part
 from neuroxai.components.data import Failure
-from neuroxai.components.fit import COLUMNS
-from neuroxai.components.predictions import prediction_rows, write_predictions
+from neuroxai.components.predictions import prediction_rows
+from neuroxai.derivatives.predictions import FIT_COLUMNS, Prediction, write_predictions
 from neuroxai.errors import InputError
 from neuroxai.evaluation import classification_metrics
 
@@ -66,11 +66,11 @@ class TrainedRun:
                 continue
             image = loaded["image"]
             plain = image.as_tensor() if hasattr(image, "as_tensor") else image
-            yield {**item, **{name: loaded.get(name, "") for name in COLUMNS}}, plain[None].to(self.device)
+            yield {**item, **{name: loaded.get(name, "") for name in FIT_COLUMNS}}, plain[None].to(self.device)
 
-    def row(self, item: dict[str, Any], logits: torch.Tensor) -> dict[str, Any]:
+    def row(self, item: dict[str, Any], logits: torch.Tensor) -> Prediction:
         """Return an item's row of ``predictions.tsv``."""
-        keys = ("participant_id", "session_id", "label", *COLUMNS)
+        keys = ("participant_id", "session_id", "label", *FIT_COLUMNS)
         return prediction_rows({key: [item[key]] for key in keys if key in item}, logits, self.classes)[0]
 
 
@@ -88,10 +88,10 @@ def write_result(folder: Path, bundle: Path, facts: dict[str, Any]) -> None:
         write_predictions(folder / f"predictions_{part}.tsv", rows, opened.classes)
         positive = class_groups(opened.classes)[1]
         found = classification_metrics(
-            [row["true"] == positive for row in rows],
-            [row[f"probability_{positive}"] for row in rows],
-            [row["predicted"] == positive for row in rows],
-            [row["participant_id"] for row in rows],
+            [row.true == positive for row in rows],
+            [row.probabilities[positive] for row in rows],
+            [row.predicted == positive for row in rows],
+            [row.participant_id for row in rows],
             replicates=100,  # the interval is not kept: intervals over runs are the analysis's
         )
         figures[part] = {name: estimate.value for name, estimate in found.items()} | {"scans": len(rows)}

@@ -28,10 +28,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from neuroxai.cohort import load_datalist
-from neuroxai.compare.explained import ExplainFolder, read_folder
 from neuroxai.compare.figures import calibration_figure
 from neuroxai.compare.scores import MEASURES, CohortScores, read_scores
 from neuroxai.components.facts import atlas_of
+from neuroxai.derivatives.explained import ExplainFolder, read_folder
 from neuroxai.errors import InputError, LeakageError
 from neuroxai.evaluation import mask_in_space
 from neuroxai.io import atomic, read_labels, write_tsv
@@ -166,7 +166,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     folder = read_folder(given.explained, wanted="regions")
     scores = read_scores(folder, given.cohort / "participants.tsv", None, given.measure)
     masks = held_out(folder, scores, given.datalist, given.cohort)
-    space = Space.from_dict(folder.record["network_space"])
+    space = folder.record.grid
+    if space is None:
+        raise InputError(f"{folder.path}: explain.json names no grid, expected network_space; explain again")
     atlas = atlas_of(given.atlas, given.labels).resampled_to(space)
     shares = truth_shares(masks, atlas.labels, dict(atlas.names), space)
     if set(shares.index) != set(scores.voxels.index):

@@ -162,4 +162,4 @@ def test_a_scan_at_a_time_it_says_the_same(trained_sex_bundle, tiny_cohort):
     assert explainer.model.classes == io.read_json(trained_sex_bundle / "models" / "model.json")["classes"]
     assert found.target == explainer.model.classes[1]
     assert np.abs(found.heatmap.data).max() > 0
-    assert sum(found.prediction[f"probability_{name}"] for name in explainer.model.classes) == pytest.approx(1)
+    assert sum(found.prediction.probabilities[name] for name in explainer.model.classes) == pytest.approx(1)

@@ -165,13 +165,13 @@ def test_a_corrected_table_of_names_is_used_without_new_heatmaps(trained_bundle,
 
 
 def test_a_source_outside_the_cohort_is_refused(tmp_path):
+    from neuroxai.derivatives.heatmaps import Sidecar
     from neuroxai.errors import InputError
-    from neuroxai.io import source_of
 
-    assert source_of({"source": "sub-1/x.nii"}, tmp_path) == tmp_path / "sub-1/x.nii"
+    assert Sidecar(source="sub-1/x.nii").scan(tmp_path) == tmp_path / "sub-1/x.nii"
     for source in ("../x.nii", "/etc/x.nii", "sub-1/../../x.nii"):
         with pytest.raises(InputError, match="leaves the folder"):
-            source_of({"source": source}, tmp_path)
+            Sidecar(source=source).scan(tmp_path)
 
 
 def test_the_truth_comes_from_participants_where_no_datalist_is_given(trained_bundle, copy, tmp_path):

@@ -15,8 +15,8 @@ from helpers.dicom import write_enhanced, write_series
 from neuroxai import io
 from neuroxai.cli._series import _as_it_lies
 from neuroxai.components.dicom_objects import write_dicom
+from neuroxai.derivatives.scales import Scale
 from neuroxai.errors import InputError
-from neuroxai.io.scales import Scale
 from neuroxai.space import Space, Volume
 
 
@@ -120,10 +120,10 @@ def test_bands_are_shares_of_the_scale_of_the_run(tmp_path, trained_bundle, pati
     own = sidecar["relevance_limit"]
     assert said(tmp_path, "Bands") == f"shares of relevance {own:.4g} (common to 1 scans)"
     record = json.loads((tmp_path / "out" / "explain.json").read_text())
-    network = next((tmp_path / "out").glob("sub-series/anat/*space-network*_heatmap.nii.gz"))
+    table = next((tmp_path / "out").glob("sub-series/anat/*space-network*_regions.tsv"))
     heatmap = next((tmp_path / "out").glob("sub-series/anat/*space-orig*_heatmap.nii.gz"))
     wide = Scale(1000 * own, "bundle", 30, (1.0,))
-    written = write_dicom(heatmap, network, tmp_path / "series", tmp_path / "wide", scale=wide)
+    written = write_dicom(heatmap, table, tmp_path / "series", tmp_path / "wide", scale=wide)
     assert record["scale"]["limit"] == own
     assert "relevance_bands_seg.dcm" not in [path.name for path in written]
     text = f"shares of relevance {1000 * own:.4g} (common to 30 scans); too weak for any"

@@ -106,7 +106,7 @@ def test_who_insists_gets_an_answer_that_stays_flagged(tmp_path, trained_bundle,
     with pytest.raises(UnfitError, match="training brains is empty"):
         Explainer(trained_bundle)(tmp_path / NAME, atlas=None)
     accepted = Explainer(trained_bundle)(tmp_path / NAME, atlas=None, accept_unfit=True)
-    assert accepted.prediction["fit"] == "far"
+    assert accepted.prediction.fit == "far"
 
 
 def test_in_a_cohort_the_others_are_done(tmp_path, trained_bundle, tiny_cohort):

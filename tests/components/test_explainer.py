@@ -54,7 +54,7 @@ def test_the_figures_are_those_of_the_command(explainer, trained_bundle, turned_
     assert found.native.space.matches(io.read_space(turned_scan))
     np.testing.assert_array_equal(found.native.data, expected.data)
     assert np.abs(expected.data).max() > 0
-    assert found.prediction["probability_AD"] == facts["prediction"]["probability_AD"]
+    assert found.prediction.probabilities["AD"] == facts["prediction"]["probability_AD"]
     assert found.target == facts["target"]
     for key in ("method", "options", "start", "checkpoint_sha256", "network_space"):
         assert found.facts[key] == facts[key], key
@@ -69,7 +69,7 @@ def test_class_atlas_and_threads(explainer, turned_scan):
         targets = ["AD", "CN", "predicted", None] * 3
         found = list(pool.map(lambda target: explainer(turned_scan, "saliency", target=target), targets))
     for target, one in zip(targets, found, strict=True):
-        assert one.target == {"predicted": one.prediction["predicted"], None: "AD"}.get(target, target)
+        assert one.target == {"predicted": one.prediction.predicted, None: "AD"}.get(target, target)
         alone = explainer(turned_scan, "saliency", target=target)
         np.testing.assert_array_equal(one.heatmap.data, alone.heatmap.data)
     assert explainer(turned_scan, "saliency", atlas=None).regions is None
@@ -89,7 +89,7 @@ def test_a_retrained_checkpoint_is_loaded_anew(trained_bundle, turned_scan, tmp_
     os.utime(weights, (1, 1))
     after = explainer(turned_scan)
     assert after.facts["checkpoint_sha256"] == io.sha256(weights) != before.facts["checkpoint_sha256"]
-    assert after.prediction["score"] != before.prediction["score"]
+    assert after.prediction.score != before.prediction.score
 
 
 @pytest.mark.parametrize("nested", [True, False])
@@ -103,7 +103,7 @@ def test_other_peoples_bundle(tmp_path, turned_scan, nested):
     image = model.transform({"scan": str(turned_scan)})["scan"]
     logits = model.network(image.as_tensor()[None])
     shares = torch.softmax(logits.detach().double(), 1)[0]
-    assert found.prediction["probability_ill"] == pytest.approx(float(shares[1]), abs=1e-6)
+    assert found.prediction.probabilities["ill"] == pytest.approx(float(shares[1]), abs=1e-6)
     method = attribution.create("lrp_epsilon", model.network)
     heatmap = method.attribute(image.as_tensor()[None], target=1)[0, 0].detach().numpy()
     np.testing.assert_allclose(found.heatmap.data, heatmap, atol=1e-5 * np.abs(heatmap).max())

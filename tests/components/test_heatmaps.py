@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from neuroxai.components import HeatmapSaver
-from neuroxai.components.facts import choices
-from neuroxai.io.scales import FILE, stored_scale
+from neuroxai.components.facts import scale_key
+from neuroxai.derivatives.heatmaps import ScanFiles, Sidecar
+from neuroxai.derivatives.scales import FILE, stored_scale
 from neuroxai.space import mni152
 
 
@@ -16,19 +17,19 @@ def test_the_scale_kept_is_that_of_scans_not_trained_on(tmp_path, unseen, limit)
     saver = HeatmapSaver(str(tmp_path), mni152(16), ["CN", "AD"], "saliency", atlas=None, maps=False)
     saver._weights = tmp_path
     sidecars = {
-        f"sub-{n}": {
-            "seen": "held out" if n < unseen else "training",
-            "relevance_limit": 2.0 if n < unseen else 9.0,
-            "relevance_absolute": 50.0,
-            "true": "AD" if n % 2 else "CN",
-            "predicted": "AD",
-        }
+        f"sub-{n}": Sidecar(
+            seen="held out" if n < unseen else "training",
+            relevance_limit=2.0 if n < unseen else 9.0,
+            relevance_absolute=50.0,
+            true="AD" if n % 2 else "CN",
+            predicted="AD",
+        )
         for n in range(10)
     }
-    saver._standing = lambda who, content: sidecars[who[0]]
-    own = saver._common_scale([(name, "", tmp_path) for name in sidecars])
+    saver._standing = lambda files, content: sidecars[files.participant_id]
+    own = saver._common_scale([ScanFiles(tmp_path, name, "", "saliency") for name in sidecars])
     assert (own.limit, own.scans) == (9.0, 10)
-    kept = stored_scale(tmp_path, choices(saver.facts))
+    kept = stored_scale(tmp_path, scale_key(saver.run))
     assert (kept and kept.limit) == limit
     assert (tmp_path / FILE).is_file() == (limit is not None)
     if kept is not None:

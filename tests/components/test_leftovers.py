@@ -8,23 +8,23 @@ import pytest
 from neuroxai import io
 from neuroxai.cli.score import named
 from neuroxai.components.dicom_objects import remove_objects
-from neuroxai.components.predictions import write_predictions
-from neuroxai.components.shares import write_regions
-from neuroxai.components.standing import drop_changed
+from neuroxai.derivatives.explained import write_regions
+from neuroxai.derivatives.heatmaps import ScanFiles, Sidecar
+from neuroxai.derivatives.predictions import Prediction, write_predictions
 from neuroxai.preprocess import records
 
 
 def test_tables_without_rows_do_not_stay(tmp_path):
-    row = {"participant_id": "sub-1", "session_id": None, "true": None, "predicted": "CN", "score": 1.0}
-    row |= {"probability_CN": 0.5, "probability_AD": 0.5, "fit": None, "unlike": None}
+    row = Prediction("sub-1", None, None, "CN", {"CN": 0.5, "AD": 0.5}, 1.0)
     path = tmp_path / "predictions.tsv"
     write_predictions(path, [row], ["CN", "AD"])
     assert {p.name for p in tmp_path.iterdir()} == {"predictions.tsv", "predictions.json"}
     write_predictions(path, [], ["CN", "AD"])
     assert list(tmp_path.iterdir()) == []
     write_predictions(path, [], ["CN", "AD"])
-    io.write_tsv(tmp_path / "one.tsv", pd.DataFrame({"index": [1], "name": ["a"], "sum": [2.0]}))
-    write_regions(tmp_path / "regions.tsv", [("sub-1", "", tmp_path / "one.tsv")])
+    scan = ScanFiles(tmp_path, "sub-1", "", "saliency")
+    io.write_tsv(scan.regions, pd.DataFrame({"index": [1], "name": ["a"], "sum": [2.0]}))
+    write_regions(tmp_path / "regions.tsv", [scan])
     assert (tmp_path / "regions.tsv").is_file()
     write_regions(tmp_path / "regions.tsv", [])
     assert not (tmp_path / "regions.tsv").exists()
@@ -32,16 +32,16 @@ def test_tables_without_rows_do_not_stay(tmp_path):
 
 @pytest.mark.parametrize("changed", [False, True])
 def test_results_of_a_content_that_is_no_more_go_when_the_scan_fails(tmp_path, changed):
-    scan, heatmap, sidecar = (tmp_path / name for name in ("scan.nii", "h.nii.gz", "h.json"))
+    scan, files = tmp_path / "scan.nii", ScanFiles(tmp_path, "sub-1", "", "saliency")
     scan.write_bytes(b"one")
-    heatmap.write_bytes(b"map")
-    facts = {"files": {heatmap.name: io.sha256(heatmap)}, "prediction": {}, "source_sha256": io.sha256(scan)}
-    io.write_json(sidecar, facts)
+    io.write_text(files.heatmap(), "map")
+    prediction = Prediction("sub-1", None, None, "CN", {"CN": 1.0})
+    files.finish(Sidecar(prediction=prediction, source_sha256=io.sha256(scan)), [files.heatmap()])
     if changed:
         scan.write_bytes(b"two")
-    drop_changed(sidecar, scan)
-    assert (heatmap.exists(), sidecar.exists()) == (not changed, not changed)
-    drop_changed(sidecar, scan)
+    files.drop_changed(scan)
+    assert (files.heatmap().exists(), files.sidecar().exists()) == (not changed, not changed)
+    files.drop_changed(scan)
 
 
 @pytest.mark.parametrize("changed", [False, True])

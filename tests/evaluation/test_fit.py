@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
+from neuroxai.derivatives.predictions import FAR, FITS
 from neuroxai.errors import InputError, SpaceError, UnfitError
-from neuroxai.evaluation.fit import FAR, FITS, FitRecord
+from neuroxai.evaluation.fit import FitRecord
 from neuroxai.evaluation.fit_measures import CoarsePose, block_of, plateaus_of, summarise
 
 SPACING = (8.0, 8.0, 8.0)

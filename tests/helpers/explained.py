@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from neuroxai.io import heatmap_name, write_json
+from neuroxai.derivatives.heatmap_names import method_label
+from neuroxai.derivatives.heatmaps import ScanFiles
+from neuroxai.io import write_json
 
 METHOD = "lrp_alpha_beta"
 REGIONS = ("Left Hippocampus", "Right Hippocampus", "Left Amygdala", "Thalamus", "Insula", "Absent nucleus")
@@ -58,7 +60,7 @@ def write_tables(
 
 def regions_path(out: Path, name: str, session: str | None = None) -> Path:
     """Where a scan's region table lies."""
-    return out / heatmap_name(name, session, "network", METHOD).replace("_heatmap.nii.gz", "_regions.tsv")
+    return ScanFiles(out, name, session or "", method_label(METHOD)).regions
 
 
 def write_regions(out: Path, name: str, session: str | None, density, regions=REGIONS) -> None:

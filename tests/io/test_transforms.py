@@ -11,8 +11,9 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from neuroxai.deformation import Displacement, grid_points, to_voxels
+from neuroxai.derivatives.prepared import transform_name
 from neuroxai.errors import InputError, SpaceError
-from neuroxai.io import read_affine, read_warp, transform_name, write_affine, write_volume, write_warp
+from neuroxai.io import read_affine, read_warp, write_affine, write_volume, write_warp
 from neuroxai.space import Space, Volume
 
 LPS = np.diag([-1.0, -1.0, 1.0])

@@ -12,8 +12,9 @@ import pytest
 
 from neuroxai import io
 from neuroxai.components.explainer import Explained
+from neuroxai.derivatives.predictions import Prediction
+from neuroxai.derivatives.scales import Scale
 from neuroxai.errors import InputError
-from neuroxai.io.scales import Scale
 from neuroxai.label_app.answer import answer, labels_of, options_of
 from neuroxai.space import Space, Volume
 
@@ -28,7 +29,7 @@ def explained():
     data[2, 3, 4], data[15, 16, 17] = 1.0, -0.3
     native = Volume(data, Space(data.shape, AFFINE))
     regions = pd.DataFrame({"name": ["Left hippocampus", "Absent"], "sum": [1.0, 0.0], "density": [0.5, np.nan]})
-    prediction = {"predicted": "AD", "probability_CN": 0.125, "probability_AD": 0.875, "score": 1.9}
+    prediction = Prediction("scan.nii", None, None, "AD", {"CN": 0.125, "AD": 0.875}, 1.9)
     scanner = Volume(data[::-1].copy(), Space(data.shape, np.diag([1.0, 1, 1, 1])))
     return Explained(prediction, "AD", native, native, scanner, regions, {"method": "saliency"})
 

@@ -7,8 +7,8 @@ from html.parser import HTMLParser
 import pytest
 
 from helpers.pages import without_own_scripts
-from neuroxai.compare.explained import Failure
 from neuroxai.compare.scores import Region
+from neuroxai.derivatives.explained import Failure
 from neuroxai.evaluation import Estimate
 from neuroxai.report import CohortValues, ScanValues, cohort_page, scan_page
 from neuroxai.report.page import number, percent

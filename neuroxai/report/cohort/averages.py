@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroxai.compare.explained import Item
 from neuroxai.compare.scores import Region
+from neuroxai.derivatives.explained import Item
 from neuroxai.evaluation import GroupMeans, TableMeans
 from neuroxai.report.plots.charts import fingerprints
 from neuroxai.report.values import RegionMeans, ScanLink

@@ -7,10 +7,11 @@ from typing import Any
 
 from neuroxai.bands import limit_of
 from neuroxai.compare import figures
-from neuroxai.compare.explained import ExplainFolder, Failure
+from neuroxai.derivatives.explained import ExplainFolder, Failure
+from neuroxai.derivatives.predictions import FAR
+from neuroxai.derivatives.records import to_json
 from neuroxai.evaluation import Estimate, RocCurve
 from neuroxai.evaluation.calibration import brier, reliability
-from neuroxai.evaluation.fit import FAR
 from neuroxai.report.cohort.averages import GROUP_NAMES, Averages, Fingerprints
 from neuroxai.report.page import number
 from neuroxai.report.plots import charts, maps
@@ -94,7 +95,7 @@ def cohort_values(
         links=list(links.values()),
         outside=outside_brain(list(links.values())),
         failures=failures,
-        provenance=provenance(folder.record),
+        provenance=provenance(to_json(folder.record)),
         notes=notes,
         reliability=curve,
         reliability_figure=charts.reliability_figure(curve) if points > 1 else None,

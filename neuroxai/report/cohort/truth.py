@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroxai.compare.explained import Item, text_of
+from neuroxai.derivatives.explained import Item
+from neuroxai.derivatives.predictions import text_of
 from neuroxai.errors import InputError
 from neuroxai.evaluation import GroupMeans, mask_in_space, positive_density_ratio, relevance_mass
 from neuroxai.io import read_labels, read_tsv

@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 
 from neuroxai.bands import limit_of
 from neuroxai.canvas import blend, figure_of, grey_of
+from neuroxai.derivatives.explained import GroupRecord, read_group
 from neuroxai.errors import SpaceError
-from neuroxai.io import atomic, inside, read_object, read_tsv, read_volume
+from neuroxai.io import atomic, inside, read_tsv, read_volume
+from neuroxai.io.names import BidsName
 from neuroxai.report.plots import slices
 from neuroxai.report.plots.maps import draw_bar
 from neuroxai.space import Volume
@@ -52,11 +54,11 @@ def filter_figures(explain_dir: str | os.PathLike[str], out: str | os.PathLike[s
     figures = []
     for record_file in sorted(group.glob("group_*_heatmaps.json")):
         stem = record_file.name.removesuffix("_heatmaps.json")
-        record = read_object(record_file, "record of `neuroxai explain --neuron all`")
+        record = read_group(record_file)
         table = read_tsv(group / f"{stem}_heatmaps.tsv", required=("neuron", "filter", "file"))
         scan = read_volume(group / f"{stem}_scan.nii.gz").reoriented("RAS")
         columns = list(_columns(group, table.to_dict("records"), scan))
-        path = target / f"filters_{stem.rpartition('_desc-')[2]}.png"
+        path = target / f"filters_{BidsName.parse(record_file.name).entities['desc']}.png"
         picture = panel_grid(columns, scan, _heading(record), COLUMNS)
         with atomic(path) as temporary:
             temporary.write_bytes(picture)
@@ -98,10 +100,10 @@ def _limit(volume: Volume) -> float:
     return limit_of(values, 99.0) if values.size else 0.0
 
 
-def _heading(record: Mapping[str, Any]) -> str:
-    options = ", ".join(f"{name} = {value}" for name, value in record["options"].items())
-    method = record["method"] + (f" ({options})" if options else "")
-    return f"{record['layer']}: {method} from each filter, mean of {record['scan_count']} scans. Research use only."
+def _heading(record: GroupRecord) -> str:
+    options = ", ".join(f"{name} = {value}" for name, value in (record.options or {}).items())
+    method = record.method + (f" ({options})" if options else "")
+    return f"{record.layer}: {method} from each filter, mean of {record.scan_count} scans. Research use only."
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from neuroxai.compare import figures
-from neuroxai.compare.explained import Failure, Item
 from neuroxai.compare.scores import Region, read_regions
+from neuroxai.derivatives.explained import Failure, Item
+from neuroxai.derivatives.heatmaps import read_sidecar
+from neuroxai.derivatives.records import to_json
 from neuroxai.errors import InputError, SpaceError
 from neuroxai.evaluation import outside_share
-from neuroxai.io import read_object, read_volume, write_text
+from neuroxai.io import read_volume, write_text
 from neuroxai.processes import Bound, settled_jobs
 from neuroxai.report.inputs import Context, strength
 from neuroxai.report.page import scan_page
@@ -42,7 +44,7 @@ def scan_values(
     """
     heatmap = read_volume(item.heatmap)
     notes: list[str] = []
-    sidecar = read_object(item.sidecar, "heatmap's sidecar")
+    sidecar = read_sidecar(item.sidecar)
     scan, regions = None, []
     try:
         if source is None:
@@ -59,7 +61,7 @@ def scan_values(
     failures.extend(Failure(item.title, note) for note in notes)
     strong = strength(heatmap.data, None if context is None else context.scale)
     largest = sorted(regions, key=lambda r: (-abs(r.sum), r.name))[:10]
-    target = str(sidecar.get("target") or "the class explained")
+    target = sidecar.target or "the class explained"
     more: dict[str, Any] = {}
     if context is not None:
         more, told = context.of_scan(item, source, heatmap, scan, regions, strong)
@@ -71,7 +73,7 @@ def scan_values(
         true=item.true,
         target=target,
         score=item.score,
-        start=str(sidecar.get("start") or "logit"),
+        start=sidecar.start or "logit",
         mosaic=maps.mosaic(shown, under, strong.limit),
         stretched=maps.mosaic(shown, under, strong.own) if strong.faint else None,
         strength=strong,
@@ -81,10 +83,10 @@ def scan_values(
         bars=figures.region_bars([r.name for r in largest], {target: [r.sum for r in largest]}, "sum of relevance")
         if largest
         else None,
-        provenance=[*provenance(sidecar), *(context.listed if context is not None else ())],
+        provenance=[*provenance(to_json(sidecar)), *(context.listed if context is not None else ())],
         notes=notes,
         outside=outside_brain(heatmap, scan),
-        method=str(sidecar.get("method") or ""),
+        method=sidecar.method,
         fit=item.fit,
         unlike=item.unlike,
         **more,

@@ -73,9 +73,8 @@ def common_limit(scale: Scale | None, own: float) -> float:
     return own if scale is None else max(scale.limit, own)
 
 
-def read_scale(record: Mapping[str, Any]) -> Scale | None:
-    """Return the scale that a run's record notes; None where it notes none that can be used."""
-    noted: Any = record.get("scale")
+def scale_of_record(noted: Any) -> Scale | None:
+    """Return the scale that a record notes; None where it notes none that can be used."""
     try:
         totals = tuple(float(one) for one in noted["patients"])
         found = Scale(float(noted["limit"]), str(noted["source"]), int(noted["scans"]), totals)
@@ -93,7 +92,7 @@ def stored_scale(folder: Path, facts: Mapping[str, Any]) -> Scale | None:
     """Return the scale that a bundle keeps beside its weights for heatmaps of which this is noted; None without."""
     key = _key(facts)
     kept = next((one for one in _kept(folder) if one.get("key") == key), None)
-    return None if kept is None else read_scale(kept)
+    return None if kept is None else scale_of_record(kept.get("scale"))
 
 
 def store_scale(folder: Path, facts: Mapping[str, Any], scale: Scale) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from neuroxai import io
-from neuroxai.io import scales
+from neuroxai.derivatives import scales
 from neuroxai.space import Volume, mni152
 
 KEY = {"method": "lrp_alpha_beta", "options": {"beta": 0}, "start": "probability"}
@@ -23,11 +23,11 @@ def test_the_scale_is_the_widest_and_knows_the_patients(tmp_path):
     assert found.weaker_than(40.0) == pytest.approx(1 / 3)
     # through a file, as a run notes it
     io.write_json(tmp_path / "explain.json", {"scale": scales.scale_record(found)})
-    assert scales.read_scale(io.read_json(tmp_path / "explain.json")) == found
+    assert scales.scale_of_record(io.read_json(tmp_path / "explain.json")["scale"]) == found
     assert scales.scale_of([]) is None
     assert scales.scale_of([(0.0, 0.0, True)]) is None
     for wrong in (None, [], {}, {"limit": "x"}, {**scales.scale_record(found), "limit": -1}):
-        assert scales.read_scale({"scale": wrong}) is None
+        assert scales.scale_of_record(wrong) is None
 
 
 def test_bundles_keep_the_scale_of_most_scans(tmp_path):

@@ -1,0 +1,176 @@
+"""Each format is read as it was written: write, read, equal."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from neuroxai.derivatives.explained import (
+    ExplainRecord,
+    GroupRecord,
+    read_folder,
+    read_group,
+    read_record,
+    write_record,
+    write_regions,
+)
+from neuroxai.derivatives.heatmaps import (
+    Run,
+    ScanFiles,
+    Sidecar,
+    names_digest,
+    read_regions,
+    read_sidecar,
+    write_sidecar,
+)
+from neuroxai.derivatives.predictions import Prediction, read_predictions, write_predictions
+from neuroxai.derivatives.scales import Scale
+from neuroxai.errors import InputError
+from neuroxai.io import read_json, write_tsv, write_volume
+from neuroxai.space import Volume, mni152
+
+RUN = {
+    "method": "lrp_zero",
+    "options": {"beta": 0.5, "layers": ["a"]},
+    "checkpoint_sha256": "ab",
+    "bundle": "b",
+    "atlas": {"file": "a.nii", "sha256": "cd"},
+    "network_space": mni152(16).to_dict(),
+    "versions": {"neuroxai": "0.1.0"},
+    "start": "logit",
+    "explained": "predicted",
+    "conditions": {"conv4": [1, 2]},
+    "native": True,
+    "maps": False,
+    "score_space": "scan",
+}
+ROW = Prediction("sub-1", "ses-1_run-2", "AD", "CN", {"CN": 0.75, "AD": 0.25}, -1.5, "nearly", 3.5, "dark")
+_TEXT = st.none() | st.text("abcXYZ -", min_size=1, max_size=6).map(str.strip).filter(bool)
+_NUMBER = st.none() | st.floats(-1e6, 1e6).map(lambda value: float(f"{value:.6g}"))
+
+
+@given(
+    st.lists(
+        st.builds(
+            Prediction,
+            st.from_regex(r"sub-[a-z]{1,5}", fullmatch=True),
+            st.none() | st.from_regex(r"ses-[a-z0-9]{1,3}(_run-[1-9])?", fullmatch=True),
+            st.sampled_from((None, "CN", "AD")),
+            st.sampled_from(("CN", "AD")),
+            st.sampled_from((0.0, 0.25, 1.0)).map(lambda share: {"CN": share, "AD": 1 - share}),
+            _NUMBER,
+            st.sampled_from((None, "fits", "far")),
+            _NUMBER,
+            _TEXT.filter(lambda text: text not in ("n/a", "nan", "NA", "None")),
+            st.just("held out"),
+        ),
+        min_size=1,
+        max_size=4,
+        unique_by=lambda row: row.who,
+    )
+)
+def test_predictions(tmp_path_factory, rows):
+    path = tmp_path_factory.mktemp("table") / "predictions.tsv"
+    write_predictions(path, rows, ["CN", "AD"])
+    ordered = sorted(rows, key=lambda row: (row.participant_id, row.session_id or "~"))
+    assert read_predictions(path, ["CN", "AD"]) == ordered
+    assert set(read_json(path.with_suffix(".json"))) == set(path.read_text().splitlines()[0].split("\t"))
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        ExplainRecord(),
+        ExplainRecord(
+            **RUN,
+            classes=["CN", "AD"],
+            dataset_dir="/data",
+            datalist="datalist.json",
+            part="test",
+            scans=2,
+            held_out={"auc": 0.5},
+            scale=Scale(2.0, "cohort", 3, (1.0, 2.0)),
+            failed=[{"participant_id": "sub-2", "session_id": "", "error": "no"}],
+        ),
+    ],
+)
+def test_the_record_of_a_call(tmp_path, record):
+    write_record(tmp_path / "explain.json", record)
+    found = read_record(tmp_path / "explain.json")
+    assert (found, type(found.scale)) == (
+        record if record.classes else ExplainRecord(classes=[], failed=[]),
+        type(record.scale),
+    )
+
+
+def test_the_record_of_a_group(tmp_path):
+    record = GroupRecord(method="lrp_zero", options={}, layer="conv4", neurons=[1, [2, 3, 4, 5]], scans=[{"a": 1}])
+    write_record(tmp_path / "group.json", record)
+    assert read_group(tmp_path / "group.json") == GroupRecord(**{**vars(record), "failed": []})
+
+
+def test_a_sidecar_and_what_it_has_in_common_with_others(tmp_path):
+    sidecar = Sidecar(
+        **RUN,
+        target="AD",
+        score=-1.5,
+        prediction=ROW,
+        predicted="CN",
+        true="AD",
+        source="sub-1/x.nii.gz",
+        prepared={"Flags": []},
+        relevance_limit=0.5,
+        files={"x.tsv": "ef"},
+        space=mni152(16).to_dict(),
+    )
+    path = write_sidecar(tmp_path / "h.json", sidecar)
+    assert read_sidecar(path) == sidecar
+    assert read_sidecar(path).run == Run(**RUN)
+    assert list(read_json(path))[:2] == ["method", "options"]
+    assert "files" not in read_json(write_sidecar(path, Sidecar(**RUN)))
+    path.write_text('{"prediction": {}}')
+    with pytest.raises(InputError, match=r"h\.json"):
+        read_sidecar(path)
+
+
+def test_a_finished_scan_stands_until_one_of_its_files_changes(tmp_path):
+    files = ScanFiles(tmp_path, "sub-1", "", "lrpZero")
+    table = write_tsv(files.regions, pd.DataFrame({"index": [1, 2], "name": ["a", "b"], "sum": [1.0, -2.0]}))
+    names = {1: "a", 2: "b"}
+    done = files.finish(Sidecar(**RUN, prediction=ROW, names_sha256=names_digest(names)), [table])
+    assert files.standing() == done
+    renamed = files.renamed(done, {1: "c", 2: "b"})
+    assert renamed == files.standing()
+    assert read_regions(files.regions, ("sum",))["name"].tolist() == ["c", "b"]
+    assert read_regions(files.regions, ("sum",))["sum"].tolist() == [1.0, -2.0]
+    assert files.renamed(done, {1: "c"}) is None
+    table.write_text(table.read_text() + "3\td\t0\n")
+    assert files.standing() is None
+    assert files.standing(content=False) == renamed
+
+
+def test_a_folder_is_read_as_it_was_written(tmp_path):
+    rows = [ROW, Prediction("sub-2", None, None, "AD", {"CN": 0.0, "AD": 1.0}, 2.0)]
+    write_predictions(tmp_path / "predictions.tsv", rows, ["CN", "AD"])
+    write_record(tmp_path / "explain.json", ExplainRecord(**{**RUN, "explained": 1}, classes=["CN", "AD"]))
+    scans = [ScanFiles(tmp_path, *row.who, "lrpZero") for row in rows]
+    for files, row in zip(scans, rows, strict=True):
+        write_volume(files.heatmap(), Volume(np.zeros(mni152(16).shape, np.float32), mni152(16)))
+        write_tsv(files.regions, pd.DataFrame({"index": [1], "name": ["a"], "sum": [1.0]}))
+        files.finish(Sidecar(target="AD", prediction=row), [files.heatmap()])
+    write_regions(tmp_path / "regions.tsv", reversed(scans))
+    found = read_folder(tmp_path)
+    assert [item.files for item in found.items] == scans
+    assert [(item.true, item.predicted, item.probabilities, item.fit) for item in found.items] == [
+        ("AD", "CN", {"CN": 0.75, "AD": 0.25}, "nearly"),
+        ("", "AD", {"CN": 0.0, "AD": 1.0}, ""),
+    ]
+    assert (found.positive, found.mixed, found.groups) == ("AD", False, ("CN", "AD"))
+    assert (tmp_path / "regions.tsv").read_text().splitlines() == [
+        "participant_id\tsession_id\tindex\tname\tsum",
+        "sub-1\tses-1_run-2\t1\ta\t1",
+        "sub-2\tn/a\t1\ta\t1",
+    ]
