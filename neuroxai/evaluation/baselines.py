@@ -65,7 +65,7 @@ class Baseline:
     Attributes
     ----------
     predictions : pandas.DataFrame
-        One row a scan in the order given (of a hold-out the held-out ones): ``subject``, ``fold``, ``true``,
+        One row per scan in the order given (of a hold-out the held-out ones): ``subject``, ``fold``, ``true``,
         ``predicted``, ``decision`` (distance from the border, positive for the positive class), and ``kernel``, ``C``,
         ``gamma``, ``components`` that the inner folds chose.
     """

@@ -1,7 +1,7 @@
 """How near probabilities are to perfect calibration: reliability curve, Brier score, Platt scaling on other scans.
 
 scikit-learn's `calibration_curve` has no intervals, splits equal probabilities between bins and gives bins a mean where
-no scan lies; its Platt scaling wants a classifier of its own. The fit itself is scikit-learn's.
+no scan lies; its Platt scaling is for a classifier of its own. The fit itself is scikit-learn's.
 """
 
 from __future__ import annotations
@@ -129,8 +129,8 @@ class Calibration:
         positives, negatives = int(truth.sum()), int((~truth).sum())
         if min(positives, negatives) < FEWEST:
             raise InputError(
-                f"calibration wants {FEWEST} scans of each class or more, got {positives} positive and {negatives} "
-                "others; give a larger validation part, or leave it out"
+                f"{positives} positive and {negatives} other scans, expected {FEWEST} of each or more to calibrate; "
+                "give a larger validation part, or leave it out"
             )
         logits = logit(share)
         slope, intercept = _platt(logits, truth)
@@ -180,7 +180,7 @@ def _sigmoid(values: NDArray[np.float64]) -> NDArray[np.float64]:
 def _checked(true: ArrayLike, probability: ArrayLike) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
     truth, share = np.asarray(true, dtype=bool), np.asarray(probability, dtype=np.float64)
     if truth.shape != share.shape or truth.ndim != 1:
-        raise InputError(f"{truth.shape} true labels and {share.shape} probabilities, wanted one of each a scan")
+        raise InputError(f"{truth.shape} true labels and {share.shape} probabilities, expected one of each per scan")
     if not ((share >= 0) & (share <= 1)).all():
         raise InputError("a probability is not between 0 and 1; predict again")
     return truth, share

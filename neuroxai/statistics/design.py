@@ -188,7 +188,7 @@ def scaled(scores: NDArray[np.float64], logs: NDArray[np.bool_], ids: Sequence[s
     if wrong.size:
         who, value = ids[int(wrong[0, 0])], float(scores[tuple(wrong[0])])
         raise InputError(
-            f"{who}: a region's score is {value:g}, and the scale 'log' wants all above 0; use the scale 'linear', or "
+            f"{who}: a region's score is {value:g}, expected above 0 on the scale 'log'; use the scale 'linear', or "
             "a measure without negative values"
         )
     made = np.array(scores, dtype=np.float64)

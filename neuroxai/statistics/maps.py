@@ -133,7 +133,7 @@ def scaled(heatmap: ArrayLike, by: Scale = "maximum") -> NDArray[np.float64]:
     divisor = float(relevance.max() if by == "maximum" else relevance.sum())
     if not divisor > 0:
         raise InputError(
-            f"the {by} of the heatmap is {divisor:.3g}, wanted a number above zero; choose another scale, or explain "
+            f"the {by} of the heatmap is {divisor:.3g}, expected a number above zero; choose another scale, or explain "
             "a class that has positive relevance"
         )
     return np.asarray(relevance / divisor)
@@ -194,7 +194,7 @@ def lesion_relevance(heatmap: ArrayLike, mask: ArrayLike) -> float:
 
 
 def lesion_coverage(mask: ArrayLike, brain: ArrayLike) -> float:
-    """Share of the brain's voxels that are lesion: the relevance that a map which knows nothing would give them.
+    """Share of the brain's voxels that are lesion: the uninformative baseline of the relevance in them.
 
     Parameters
     ----------

@@ -70,7 +70,7 @@ def correlation(measure: ArrayLike, relevance: ArrayLike, permutations: int = 99
     measure : array_like, shape (subjects,)
         A volume, a lesion count. Ranks (`scipy.stats.rankdata`) of both give Spearman's coefficient.
     relevance : array_like, shape (subjects,) or (subjects, columns)
-        One row a subject (scans of one subject are not exchangeable: average them first), one column a region,
+        One row per subject (scans of one subject are not exchangeable: average them first), one column per region,
         method or setting.
     permutations, seed : int
         Random rearrangements of `measure`.
@@ -89,7 +89,7 @@ def correlation(measure: ArrayLike, relevance: ArrayLike, permutations: int = 99
     x, y = np.asarray(measure, dtype=np.float64), np.asarray(relevance, dtype=np.float64)
     columns = y[:, None] if y.ndim == 1 else y
     if x.ndim != 1 or columns.ndim != 2 or len(x) != len(columns):
-        raise InputError(f"a measure of shape {x.shape} against relevance of shape {y.shape}; give one value a subject")
+        raise InputError(f"a measure of shape {x.shape} for relevance of shape {y.shape}; give one value per subject")
     if len(x) < 3:
         raise InputError(f"a correlation needs three subjects or more, got {len(x)}")
     if not (np.isfinite(x).all() and np.isfinite(columns).all()):
@@ -112,7 +112,7 @@ def group_difference(values: ArrayLike, first: ArrayLike, permutations: int = 99
     Parameters
     ----------
     values : array_like, shape (subjects, regions)
-        One row a subject. A region that is NaN in every row (it has no voxel) stays NaN.
+        One row per subject. A region that is NaN in every row (it has no voxel) stays NaN.
     first : array_like of bool, shape (subjects,)
         Who belongs to the first group (the patients).
     permutations, seed : int
@@ -125,7 +125,7 @@ def group_difference(values: ArrayLike, first: ArrayLike, permutations: int = 99
     """
     data, member = table(values, "values"), np.asarray(first, dtype=bool)
     if member.shape != (len(data),):
-        raise InputError(f"{len(data)} subjects, but groups of shape {member.shape}; give one label a subject")
+        raise InputError(f"{len(data)} subjects, but groups of shape {member.shape}; give one label per subject")
     if min(member.sum(), (~member).sum()) < 2:
         raise InputError(f"a group needs two subjects or more, got {member.sum()} and {(~member).sum()}")
     _positive(permutations)

@@ -115,12 +115,12 @@ class Reference:
         ids = [str(name) for name in scores.index]
         twice = next((name for k, name in enumerate(ids) if name in ids[:k]), None)
         if twice:
-            raise InputError(f"{twice} has two rows of scores, wanted one a participant; average its scans first")
+            raise InputError(f"{twice} has two rows of scores, expected one per participant; average its scans first")
         design, rows = design_of(ids, people, adjust)
         n, wanted = len(ids), MINIMUM + rows.shape[1] - 1
         if n < wanted:
             what = f" adjusted for {' and '.join(design.adjusted)}" if design.adjusted else ""
-            raise InputError(f"{n} controls, but a reference{what} wants {wanted} or more; add controls")
+            raise InputError(f"{n} controls, expected {wanted} or more for a reference{what}; add controls")
         values = scores.to_numpy(dtype=np.float64)
         logs = logs_of(values, scale)
         y = scaled(values, logs, ids)

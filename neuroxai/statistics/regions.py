@@ -14,9 +14,9 @@ def table(values: ArrayLike, what: str, least: int = 1) -> NDArray[np.float64]:
     """Return values of shape (scans, regions) as float64, or say what is wrong with them."""
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 2:
-        raise InputError(f"{what} have shape {array.shape}, wanted (scans, regions); give one row a scan")
+        raise InputError(f"{what} have shape {array.shape}, expected (scans, regions); give one row per scan")
     if len(array) < least:
-        raise InputError(f"{what}: {len(array)} scans, wanted {least} or more")
+        raise InputError(f"{what}: {len(array)} scans, expected {least} or more")
     return array
 
 
@@ -181,7 +181,7 @@ def cosine_distances(densities: ArrayLike) -> NDArray[np.float64]:
     Parameters
     ----------
     densities : array_like, shape (scans, regions)
-        Relevance a voxel of each region. A region that is NaN in every scan (it has no voxel) is left out.
+        Relevance per voxel of each region. A region that is NaN in every scan (it has no voxel) is left out.
 
     Raises
     ------
@@ -217,7 +217,7 @@ def most_different(densities: ArrayLike, scores: ArrayLike, above: float = 0.9) 
     Parameters
     ----------
     densities : array_like, shape (scans, regions)
-        Relevance a voxel of each region.
+        Relevance per voxel of each region.
     scores : array_like, shape (scans,)
         Probability of the class explained; Boehle (2019) takes patients above .90.
     above : float
@@ -230,9 +230,9 @@ def most_different(densities: ArrayLike, scores: ArrayLike, above: float = 0.9) 
     """
     values, chances = table(densities, "densities"), np.asarray(scores, dtype=np.float64)
     if chances.shape != (len(values),):
-        raise InputError(f"{len(values)} scans, but scores of shape {chances.shape}; give one score a scan")
+        raise InputError(f"{len(values)} scans, but scores of shape {chances.shape}; give one score per scan")
     sure = np.flatnonzero(chances > above)
     if len(sure) < 2:
-        raise InputError(f"{len(sure)} scans have a score above {above:g}, wanted two or more; lower the threshold")
+        raise InputError(f"{len(sure)} scans have a score above {above:g}, expected two or more; lower the threshold")
     first, second, distance = pairs(values[sure])[0]
     return Pair(int(sure[first]), int(sure[second]), distance)

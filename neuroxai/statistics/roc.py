@@ -180,7 +180,7 @@ def _checked(true: ArrayLike, *scores: ArrayLike) -> tuple[NDArray[np.bool_], li
     y, values = np.asarray(true, dtype=bool), [np.asarray(s, dtype=np.float64) for s in scores]
     for value in values:
         if value.shape != y.shape or y.ndim != 1:
-            raise InputError(f"lengths differ: {y.shape} labels, {value.shape} scores; give one score a scan")
+            raise InputError(f"lengths differ: {y.shape} labels, {value.shape} scores; give one score per scan")
         if not np.isfinite(value).all():
             raise InputError("a score is NaN or infinite; leave such scans out")
     return y, values

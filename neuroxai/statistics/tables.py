@@ -33,7 +33,7 @@ def groups_table(
     Parameters
     ----------
     patients, controls : pandas.DataFrame
-        Density of relevance: one row a participant, one column a region. A region that is NaN throughout has no figure.
+        Density of relevance: one row per participant, one column per region. One that is NaN throughout has no figure.
     voxels : pandas.Series
         Size of each region.
     permutations, replicates, seed : int
@@ -42,7 +42,7 @@ def groups_table(
     Returns
     -------
     pandas.DataFrame
-        One row a region: voxels; mean density of each group and their difference, with 95 % bootstrap intervals
+        One row per region: voxels; mean density of each group and their difference, with 95 % bootstrap intervals
         (BCa) over participants; Welch's t with permutation p, family-wise p and q; group gain with its interval
         (percentiles), NaN where the controls have too little (see `neuroxai.statistics.regions`).
     """
@@ -81,7 +81,7 @@ def no_gains(patients: pd.DataFrame, controls: pd.DataFrame, voxels: pd.Series[f
 def gain_table(
     sums: pd.DataFrame, densities: pd.DataFrame, controls: pd.DataFrame, measure: str = "sum", known: bool = True
 ) -> pd.DataFrame:
-    """List every patient's sum, density and gain, one row a patient and region.
+    """List every patient's sum, density and gain, one row per patient and region.
 
     Parameters
     ----------
@@ -113,14 +113,14 @@ def gain_table(
 def percentiles_table(
     reference: Reference, densities: pd.DataFrame, people: pd.DataFrame, members: Members = "refuse"
 ) -> tuple[pd.DataFrame, dict[str, str]]:
-    """Compare every participant with a reference, one row a participant and region; see `Reference.compare`.
+    """Compare every participant with a reference, one row per participant and region; see `Reference.compare`.
 
     Parameters
     ----------
     reference : Reference
         Of controls.
     densities : pandas.DataFrame
-        One row a participant, one column a region.
+        One row per participant, one column per region.
     people : pandas.DataFrame
         Index: participants. Columns class, age and sex.
     members : {"refuse", "leave-one-out", "strangers"}

@@ -96,7 +96,7 @@ def make_arm(
     scheduler: str | None = None,
     progress: Progress | None = None,
 ) -> CohortFolder:
-    """Prepare the scans as an arm wants them; the source itself where it wants nothing."""
+    """Prepare the scans as an arm declares; the source itself where it declares nothing."""
     if arm.fill_lesions and not arm.prepare:
         from neuroxai.studies.filling import make_filled
 

@@ -31,7 +31,7 @@ class RunOptions:
     Parameters
     ----------
     jobs : int
-        Runs (and scans) at a time; -1 for one a core.
+        Runs (and scans) at a time; -1 for one per core.
     scheduler : str, optional
         Address of a Dask scheduler instead.
     gpus : sequence of str
@@ -303,7 +303,7 @@ def claim(folder: Path, study: Study, cohorts: Mapping[str, Path]) -> None:
     """Take a new or empty folder, or one of the same study."""
     record = folder / "study.json"
     if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder}: is a file, wanted a folder for the study")
+        raise InputError(f"{folder}: is a file, expected a folder for the study")
     if record.is_file():
         before = io.read_object(record, "study", {"study": dict})
         if before.get("study", {}).get("name") != study.name:

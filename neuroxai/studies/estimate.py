@@ -209,7 +209,7 @@ def _probe(study: Study, name: str, out: Path) -> tuple[Path, float, int]:
 
 
 def _prepare(study: Study, arm: Arm, given: dict[str, Path], out: Path) -> tuple[float, int]:
-    """Prepare one scan as an arm wants it; returns seconds and bytes."""
+    """Prepare one scan as an arm declares; returns seconds and bytes."""
     if not arm.prepare:
         return 0.0, 0
     from neuroxai.preprocess import choose, find_sources, prepare_cohort

@@ -48,7 +48,7 @@ def make_filled(
     variant : {"valverde", "eitel2019"}
         See `neuroxai.preprocess.fill_lesions`.
     lesions : str, optional
-        The cohort's template of lesion masks; those beside the scans if left out.
+        The cohort's template of lesion masks; by default those beside the scans.
     progress : callable, optional
         Called with (finished, all) after each scan.
 

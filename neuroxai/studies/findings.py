@@ -69,7 +69,7 @@ class Picture:
     name : str
         Of the files.
     caption : str
-        Says what is seen, units included; also the text for those who cannot see it.
+        Says what is shown, units included; also the text for those who cannot see it.
     draw : callable
         Takes nothing and returns a ``matplotlib.figure.Figure``; of `neuroxai.report.plots.charts`.
     """

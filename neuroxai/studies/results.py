@@ -52,7 +52,7 @@ class Results:
 
     @cached_property
     def runs(self) -> pd.DataFrame:
-        """One row a run: arm, split, repetition, draw, chosen, run, test metrics, epochs, steps, drawn values.
+        """One row per run: arm, split, repetition, draw, chosen, run, test metrics, epochs, steps, drawn values.
 
         Metrics: balanced_accuracy, sensitivity, specificity, accuracy, roc_auc, scans; ``validation_score`` is what
         draws are ranked by; drawn values stand in columns ``drawn_NAME``.
@@ -71,7 +71,7 @@ class Results:
 
     @cached_property
     def timings(self) -> pd.DataFrame:
-        """One row a run: seconds of training (all epochs, with validation), apart since no two runs agree in them."""
+        """One row per run: seconds of training (all epochs, with validation), apart since no two runs agree in them."""
         rows = []
         for done in self.done:
             path = done.folder / "bundle" / "models" / "times.tsv"
@@ -107,7 +107,7 @@ class Results:
     def regions(
         self, done: FinishedRun, explanation: str, atlas: str | None = None, part: str = "test"
     ) -> pd.DataFrame:
-        """Return region scores, a row a scan and region.
+        """Return region scores, a row per scan and region.
 
         Columns participant_id, session_id, index, name, sum, absolute, positive, negative, density, voxels; the first
         atlas of the study where none is named.

@@ -1,4 +1,4 @@
-"""Runs at work, each in a process of its own, here (one GPU a run) or on a Dask cluster."""
+"""Runs at work, each in a process of its own, here (one GPU per run) or on a Dask cluster."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def start(
     if not error.is_file():
         # killed from outside: nobody was left to say why
         text = f"its process was ended by signal {-code}" if code < 0 else f"its process ended with code {code}"
-        io.write_json(error, {"error": f"{text}, for want of memory perhaps; see {LOG}"})
+        io.write_json(error, {"error": f"{text}, perhaps for lack of memory; see {LOG}"})
     return Outcome(place, io.read_object(error, "record of a failure", {"error": str})["error"])
 
 
@@ -167,7 +167,7 @@ def gpus_of(choice: str) -> list[str]:
         return visible.split(",")[:count] if visible else [str(n) for n in range(count)]
     numbers = [part.strip() for part in choice.split(",")]
     if not all(number.isdigit() for number in numbers):
-        raise InputError(f"--gpus is {choice!r}, wanted auto, none, or numbers such as 0,1")
+        raise InputError(f"--gpus is {choice!r}, expected auto, none, or numbers such as 0,1")
     return numbers
 
 
@@ -216,7 +216,7 @@ def execute(folder: Path) -> None:
         # the state to resume from is three times the weights, and nothing is left to resume
         (bundle / "models" / "last.pt").unlink(missing_ok=True)
     elif not all((folder / f"predictions_{part}.tsv").is_file() for part in facts["parts"]):
-        write_result(folder, bundle, facts)  # a part was asked for that an earlier call did not want
+        write_result(folder, bundle, facts)  # a part was asked for that an earlier call did not ask for
     if facts["explain"]:
         from neuroxai.studies.explaining import explain_run
 

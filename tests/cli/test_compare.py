@@ -295,7 +295,7 @@ def test_few_controls_give_groups_without_percentiles(tmp_path):
     (out / "compare.json").write_text('{"settings": {}, "findings": {}, "files": ["percentiles.tsv"]}')
     result = run("compare", explained, "--out", out, *FAST)
     assert result.code == 0, result.err
-    assert "no percentiles: 4 controls, but a reference adjusted for age and sex wants 12 or more" in result.out
+    assert "no percentiles: 4 controls, expected 12 or more for a reference adjusted for age and sex" in result.out
     assert {p.name for p in out.iterdir()} == FILES - {"percentiles.tsv"}
     result = run("compare", explained, "--out", out, *FAST, "--save-reference", tmp_path / "reference.json")
     assert (result.code, (tmp_path / "reference.json").exists()) == (2, False)

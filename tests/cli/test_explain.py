@@ -407,7 +407,7 @@ def test_compare_reads_what_explain_writes(explained, tmp_path):
     known = groups["gain"].notna()
     assert known.sum() > len(groups) / 2
     np.testing.assert_allclose(groups["gain"][known], expected[groups.index][known], rtol=1e-5)
-    assert "no percentiles: 2 controls, but a reference wants 10 or more" in result.out
+    assert "no percentiles: 2 controls, expected 10 or more for a reference" in result.out
 
 
 @pytest.mark.parametrize("command", ["explain", "predict"])

@@ -65,7 +65,7 @@ def test_people_are_resampled_whole(rng):
 
 
 def test_too_few_scans_are_refused():
-    with pytest.raises(InputError, match="10 scans of each class or more, got 3 positive and 20 others"):
+    with pytest.raises(InputError, match="3 positive and 20 other scans, expected 10 of each"):
         Calibration.fit([True] * 3 + [False] * 20, [0.5] * 23, [str(n) for n in range(23)])
 
 

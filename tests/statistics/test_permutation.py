@@ -171,7 +171,7 @@ def test_bad_input_is_named():
         correlation([1, 2, 3], [1, 2, 4], permutations=0)
     with pytest.raises(InputError, match="same in all subjects"):
         correlation([1, 1, 1], [1, 2, 4])
-    with pytest.raises(InputError, match=r"shape \(2,\) against relevance of shape \(3,\)"):
+    with pytest.raises(InputError, match=r"shape \(2,\) for relevance of shape \(3,\)"):
         correlation([1, 2], [1, 2, 4])
     with pytest.raises(InputError, match="three subjects"):
         correlation([1, 2], [1, 2])

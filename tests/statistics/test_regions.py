@@ -67,7 +67,7 @@ def test_gain_refuses_what_does_not_fit():
         gain([[1.0, 2.0]], [[1.0, 2.0, 3.0]])
     with pytest.raises(InputError, match="controls: 0 scans"):
         gain([[1.0]], np.zeros((0, 1)))
-    with pytest.raises(InputError, match=r"shape \(2,\), wanted \(scans, regions\)"):
+    with pytest.raises(InputError, match=r"shape \(2,\), expected \(scans, regions\)"):
         gain([1.0, 2.0], [1.0, 2.0])
 
 

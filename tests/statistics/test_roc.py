@@ -153,7 +153,7 @@ def test_area_with_its_interval(rng):
 def test_scores_are_checked():
     with pytest.raises(InputError, match="NaN"):
         roc_area([True, False], [float("nan"), 1.0])
-    with pytest.raises(InputError, match="one score a scan"):
+    with pytest.raises(InputError, match="one score per scan"):
         roc_area([True, False], [1.0])
     with pytest.raises(InputError, match="got 1 positive and 2"):
         compare_areas([True, False, False], [1, 2, 3], [1, 2, 3])

@@ -131,5 +131,5 @@ def test_gpus_by_number(choice, found):
 
 @pytest.mark.parametrize("choice", ["cuda", "0;1", "", "-1"])
 def test_what_is_no_gpu_is_refused(choice):
-    with pytest.raises(InputError, match="wanted auto, none, or numbers"):
+    with pytest.raises(InputError, match="expected auto, none, or numbers"):
         gpus_of(choice)

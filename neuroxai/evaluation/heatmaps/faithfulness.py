@@ -82,7 +82,7 @@ def voxel_order(heatmap: NDArray[Any], steps: int = 20, within: NDArray[Any] | N
         raise SpaceError(f"within of shape {kept.shape} does not fit a heatmap of shape {values.shape}")
     voxels = int(kept.sum())
     if not 1 <= steps <= voxels:
-        raise InputError(f"steps is {steps}; 1 to {voxels}, the number of voxels to replace, is wanted")
+        raise InputError(f"steps is {steps}, expected 1 to {voxels}, the number of voxels to replace")
     chance = np.random.default_rng(seed).permutation(voxels)
     rank = np.empty(voxels, dtype=np.int64)
     rank[np.lexsort((chance, -values[kept]))] = np.arange(voxels)
@@ -121,7 +121,7 @@ def region_order(heatmap: NDArray[Any], regions: NDArray[Any], seed: int = 0, by
     if labels.shape != values.shape:
         raise SpaceError(f"regions of shape {labels.shape} do not fit a heatmap of shape {values.shape}")
     if not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0 or not labels.any():
-        raise InputError(f"regions are of type {labels.dtype}; whole numbers >= 0, not all 0 (background), are wanted")
+        raise InputError(f"regions are of type {labels.dtype}, expected whole numbers >= 0, not all 0 (background)")
     if by not in ("density", "contrast"):
         raise one_of("rank of regions", by, ("density", "contrast"))
     _, place = np.unique(labels[labels > 0], return_inverse=True)
@@ -161,14 +161,14 @@ def filling(scan: Tensor, fill: Fill | Tensor = "zero", sigma: float = 4.0) -> T
 
     if isinstance(fill, torch.Tensor):
         if fill.shape != scan.shape:
-            raise SpaceError(f"fill has shape {tuple(fill.shape)}; that of the scan, {tuple(scan.shape)}, is wanted")
+            raise SpaceError(f"fill has shape {tuple(fill.shape)}, expected that of the scan, {tuple(scan.shape)}")
         return fill.detach().to(scan)
     if fill == "zero":
         return torch.zeros_like(scan)
     if fill != "blur":
         raise one_of("fill", fill, ("zero", "blur"), "Or give an image.")
     if not sigma > 0:
-        raise InputError(f"sigma is {sigma}; a positive number of voxels is wanted")
+        raise InputError(f"sigma is {sigma}, expected a positive number of voxels")
     blurred: Tensor = GaussianFilter(scan.ndim - 1, sigma, approx="sampled").to(scan)(scan[None])[0]
     return blurred.detach()
 
@@ -265,7 +265,7 @@ def perturbation_curve(
     order : Order
         From `voxel_order` or `region_order`.
     target : int, optional
-        The class; None where there is one score a scan.
+        The class; None where there is one score per scan.
     mode : {"deletion", "insertion"}
         Replace the voxels of the scan, or start with all of them replaced and bring them back. Voxels that are not in
         the order stay as they are.
@@ -296,11 +296,11 @@ def perturbation_curve(
     if mode not in _MODES:
         raise one_of("mode", mode, _MODES)
     if batch_size < 1:
-        raise InputError(f"batch_size is {batch_size}; 1 or more is wanted")
+        raise InputError(f"batch_size is {batch_size}, expected 1 or more")
     if tuple(scan.shape[1:]) != order.turn.shape:
         raise SpaceError(
-            f"scan of shape {tuple(scan.shape)} is not on the order's grid {order.turn.shape}; "
-            "(channels, *grid) is wanted"
+            f"scan of shape {tuple(scan.shape)} is not on the order's grid {order.turn.shape}, "
+            "expected (channels, *grid)"
         )
     turn = torch.from_numpy(order.turn).to(scan.device)
     filled = filling(scan, fill, sigma)
@@ -337,7 +337,7 @@ def faithfulness_test(
         Of `perturbation_curve`.
     """
     if repeats < 1:
-        raise InputError(f"repeats is {repeats}; 1 or more random orders are wanted")
+        raise InputError(f"repeats is {repeats}, expected 1 or more random orders")
     area = perturbation_curve(network, scan, order, **options).area
     random = random_areas(network, scan, order, repeats=repeats, seed=seed, **options)
     return against_random(area, random)
@@ -362,11 +362,11 @@ def _score(outputs: Any, target: int | None, batch: int) -> NDArray[np.float64]:
 
     if not isinstance(outputs, torch.Tensor) or outputs.shape[:1] != (batch,) or outputs.ndim > 2:
         what = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
-        raise InputError(f"the network returned {what} for {batch} scans; (batch, classes) or (batch,) is wanted")
+        raise InputError(f"the network returned {what} for {batch} scans, expected (batch, classes) or (batch,)")
     scores = outputs.reshape(batch, -1)
     if target is None and scores.shape[1] != 1:
         raise InputError(f"the network has {scores.shape[1]} classes; name one with target=")
     index = 0 if target is None else target
     if not 0 <= index < scores.shape[1]:
-        raise InputError(f"target is {target}; 0 to {scores.shape[1] - 1} is wanted")
+        raise InputError(f"target is {target}, expected 0 to {scores.shape[1] - 1}")
     return np.asarray(scores[:, index].double().cpu().numpy())

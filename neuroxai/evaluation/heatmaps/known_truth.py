@@ -30,7 +30,7 @@ class KnownTruth:
     truths : ndarray of bool, shape (scans, *grid)
         Where each scan's effect is.
     target : int
-        The class that the effect speaks for.
+        The class that the effect supports.
     spacing : sequence of float
         Voxel edge lengths in mm.
     tolerance : float
@@ -69,8 +69,8 @@ class KnownTruth:
         grid = np.shape(self.truths)[1:]
         if tuple(self.scans.shape) != (len(self.truths), 1, *grid):
             raise SpaceError(
-                f"scans of shape {tuple(self.scans.shape)} do not fit truths of shape {np.shape(self.truths)}; "
-                "(scans, 1, *grid) and (scans, *grid) are wanted"
+                f"scans of shape {tuple(self.scans.shape)} do not fit truths of shape {np.shape(self.truths)}, "
+                "expected (scans, 1, *grid) and (scans, *grid)"
             )
         if self.atlas is not None and self.atlas.space.shape != grid:
             raise SpaceError(
@@ -118,7 +118,7 @@ class KnownTruth:
         return np.where(np.isnan(found) & (contrast.voxels > 0), 0.0, found)
 
     def chance(self) -> dict[str, float]:
-        """Mean over the scans of what a map that knows nothing gets."""
+        """Mean over the scans of what an uninformative map gets."""
         ones, rows = np.ones(self.truths[0].shape), []
         for n, truth in enumerate(self.truths):
             level = chance_level(truth, self.brain(n), spacing=self.spacing, tolerance=self.tolerance)

@@ -17,7 +17,7 @@ from neuroxai.statistics.maps import voxels
 
 
 def positive_density_ratio(heatmap: NDArray[Any], mask: NDArray[Any], brain: NDArray[Any]) -> float:
-    """Mean positive relevance a voxel inside the true effect, over that in the rest of the brain.
+    """Mean positive relevance per voxel inside the true effect, over that in the rest of the brain.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def positive_density_ratio(heatmap: NDArray[Any], mask: NDArray[Any], brain: NDA
     Returns
     -------
     float
-        1 is the value of a map that knows nothing. Infinite where the rest holds no positive relevance, NaN where
+        1 is the uninformative baseline. Infinite where the rest holds no positive relevance, NaN where
         neither part does.
 
     Raises
@@ -134,7 +134,7 @@ def chance_level(
     spacing: Sequence[float] = (1.0, 1.0, 1.0),
     tolerance: float = 0.0,
 ) -> dict[str, float]:
-    """Return what `localisation_metrics` gives on average for a map that knows nothing: constant, or noise."""
+    """Return what `localisation_metrics` gives on average for an uninformative map: constant, or noise."""
     wide, truth = with_tolerance(mask, spacing, tolerance), np.asarray(mask, dtype=bool)
     looked_at = np.asarray(brain, dtype=bool) | wide
     share = float(wide.sum() / looked_at.sum())
@@ -167,7 +167,7 @@ def voxel_areas(heatmap: NDArray[Any], mask: NDArray[Any]) -> tuple[float, float
     _positive(heatmap, mask)
     inside, values = np.ravel(mask).astype(bool), np.ravel(heatmap).astype(np.float64)
     if not inside.any() or inside.all():
-        raise InputError(f"the mask holds {int(inside.sum())} of {inside.size} voxels; some, not all, are wanted")
+        raise InputError(f"the mask holds {int(inside.sum())} of {inside.size} voxels, expected some, not all")
     return float(roc_auc_score(inside, values)), float(average_precision_score(inside, values))
 
 
@@ -189,7 +189,7 @@ def top_intersection(heatmap: NDArray[Any], mask: NDArray[Any], top: int) -> flo
     _positive(heatmap, mask)
     values, inside = np.ravel(heatmap), np.ravel(mask).astype(bool)
     if not 1 <= top <= values.size:
-        raise InputError(f"top is {top}; 1 to {values.size}, the number of voxels, is wanted")
+        raise InputError(f"top is {top}, expected 1 to {values.size}, the number of voxels")
     last = np.partition(values, values.size - top)[values.size - top]
     above, tied = values > last, values == last
     hits = inside[above].sum() + (top - above.sum()) * inside[tied].mean()
@@ -208,7 +208,7 @@ def with_tolerance(mask: NDArray[Any], spacing: Sequence[float], tolerance: floa
 
     inside = np.asarray(mask, dtype=bool)
     if not (np.isfinite(tolerance) and tolerance >= 0):
-        raise InputError(f"tolerance is {tolerance}; 0 or a number of mm is wanted")
+        raise InputError(f"tolerance is {tolerance}, expected 0 or a number of mm")
     if len(spacing) != inside.ndim or not all(s > 0 for s in spacing):
         raise InputError(f"spacing {tuple(spacing)} does not fit a mask of {inside.ndim} axes; give one length an axis")
     if tolerance == 0 or not inside.any():

@@ -193,8 +193,10 @@ def _selection(mask: Tensor | None, inputs: Tensor) -> NDArray[np.bool_]:
     if mask is None:
         return np.ones(shape, dtype=bool)
     if tuple(mask.shape) not in (shape, shape[1:]) or not bool(mask.any()):
-        raise InputError(f"mask has shape {tuple(mask.shape)} and {int(mask.sum())} voxels; {shape} or {shape[1:]} and "
-                         "at least one are wanted")  # fmt: skip
+        raise InputError(
+            f"mask has shape {tuple(mask.shape)} and {int(mask.sum())} voxels, expected {shape} or {shape[1:]}, and at "
+            "least one voxel"
+        )
     return np.broadcast_to(mask.cpu().numpy().astype(bool), shape)
 
 

@@ -81,7 +81,7 @@ def agreement(
         raise InputError(f"{len(heatmaps)} heatmap is given; robustness compares two or more trainings")
     shapes = {np.shape(m) for m in heatmaps} | ({np.shape(within)} if within is not None else set())
     if len(shapes) > 1:
-        raise SpaceError(f"heatmaps and mask have the shapes {sorted(shapes)}; one grid for all is wanted")
+        raise SpaceError(f"heatmaps and mask have the shapes {sorted(shapes)}, expected one grid for all")
     kept = np.ones(np.shape(heatmaps[0]), dtype=bool) if within is None else np.asarray(within, dtype=bool)
     maps = [np.asarray(m, dtype=np.float64)[kept] for m in heatmaps]
     if not all(np.isfinite(m).all() for m in maps):
@@ -95,8 +95,8 @@ def agreement(
     scores = np.asarray(regions, dtype=np.float64)
     if len(scores) != len(maps) or scores.ndim != 2 or not 1 <= top <= scores.shape[1]:
         raise InputError(
-            f"region scores of shape {scores.shape} do not fit {len(maps)} heatmaps and the top {top} regions; "
-            "(models, regions), with at least that many regions, are wanted"
+            f"region scores of shape {scores.shape} do not fit {len(maps)} heatmaps and the top {top} regions, "
+            "expected (models, regions), with at least that many regions"
         )
     # NaN sorts last, so those of regions without voxels are never among the top
     best = [frozenset(np.argsort(-row, kind="stable")[:top].tolist()) for row in scores]
@@ -178,7 +178,7 @@ def max_sensitivity(
 def _maps(explain: Callable[[Tensor], Tensor], scans: Tensor) -> NDArray[np.float64]:
     found = explain(scans)
     if found.shape != scans.shape:
-        raise InputError(f"maps have shape {tuple(found.shape)}; that of the scans, {tuple(scans.shape)}, is wanted")
+        raise InputError(f"maps have shape {tuple(found.shape)}, expected that of the scans, {tuple(scans.shape)}")
     return np.asarray(found.detach().flatten(1).double().cpu().numpy())
 
 
@@ -218,7 +218,7 @@ class Ensemble:
 
     def __init__(self, shape: tuple[int, ...], neutral: float = 0.05, scaled: bool = False) -> None:
         if not 0 <= neutral < 1:
-            raise InputError(f"neutral is {neutral}; a share of the maximum, from 0 to below 1, is wanted")
+            raise InputError(f"neutral is {neutral}, expected a share of the maximum, from 0 to below 1")
         self.shape, self.neutral, self.scaled, self.count = tuple(shape), neutral, scaled, 0
         self._sum = np.zeros(self.shape)
         self._votes = np.zeros(self.shape, dtype=np.int64)

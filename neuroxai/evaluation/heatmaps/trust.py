@@ -1,4 +1,4 @@
-"""One table that says which explanation method can be trusted: methods by metrics, with maps that know nothing."""
+"""One table that says which explanation method can be trusted: methods by metrics, with uninformative baselines."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Trust:
     Attributes
     ----------
     values : pandas.DataFrame
-        One row a method and scan: columns ``method``, ``scan`` and the metrics. Randomisation is there once a scan.
+        One row per method and scan: columns ``method``, ``scan`` and the metrics. Randomisation is there once per scan.
     chance : dict of str to float
         The chance level of each metric, where it has one.
     """
@@ -40,18 +40,18 @@ class Trust:
     chance: Mapping[str, float] = field(default_factory=dict)
 
     def table(self) -> pd.DataFrame:
-        """Means over the scans, a row a method in the order given, then the controls and the chance level."""
+        """Means over the scans, a row per method in the order given, then the controls and the chance level."""
         means = self.values.drop(columns="scan").groupby("method", sort=False).mean()
         means.loc["chance"] = {name: self.chance.get(name, np.nan) for name in means.columns}
         return means
 
     def p_values(self, against: Sequence[str] = NOISE) -> pd.DataFrame:
-        """Whether each method is better than maps that know nothing, in the metrics `JUDGED`.
+        """Whether each method is better than uninformative maps, in the metrics `JUDGED`.
 
         One-sided Wilcoxon signed-rank tests over the scans, against white and against smooth noise (or the controls
         named, for example ``["scan"]``); the larger p counts. Adjusted over the methods for the false-discovery rate
         (Benjamini-Hochberg), a metric at a time. The scans share one network (localisation: the mean of all
-        trainings): this speaks of other scans, not of other networks.
+        trainings): this is a statement about other scans, not of other networks.
         """
         import pandas as pd
         from scipy.stats import false_discovery_control, wilcoxon
@@ -80,7 +80,7 @@ def measure_trust(
     test: KnownTruth,
     progress: Callable[[str], None] | None = None,
 ) -> Trust:
-    """Measure explanation methods, and controls that know nothing of the network, on scans of known truth.
+    """Measure explanation methods, and controls that do not depend on the network, on scans of known truth.
 
     Localisation is the mean over all models; faithfulness, noise and randomisation are of the first model alone.
     Faithfulness is the gain of the area over random orders. Controls: white noise, smooth noise, and the scan itself,

@@ -40,7 +40,7 @@ def check(study: Study) -> None:
     known_options(study, ("scans",))
     count = study.options.get("scans", SCANS)
     if type(count) is not int or count < 1:
-        raise InputError(f"options: scans is {count!r}, wanted a whole number of 1 or more")
+        raise InputError(f"options: scans is {count!r}, expected a whole number of 1 or more")
 
 
 def analyse(results: Results) -> Findings:

@@ -1,4 +1,4 @@
-"""Boehle 2019 (Study 1): which regions speak for the disease, by method; relevance against hippocampal volume."""
+"""Boehle 2019 (Study 1): which regions drive the decision, by method; relevance against hippocampal volume."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def check(study: Study) -> None:
     known_options(study, OPTIONS)
     for key, value in study.options.items():
         if type(value) is not type(OPTIONS[key]):
-            raise InputError(f"options: {key} is {value!r}, wanted {OPTIONS[key]!r} or another of its kind")
+            raise InputError(f"options: {key} is {value!r}, expected {OPTIONS[key]!r} or another of its kind")
     if not study.explain:
         raise InputError("explain: there is none; name the methods to compare")
     for name, spec in study.explain.items():
         if spec.layer is not None:
             raise InputError(f"explain: {name}: begins at a layer; regions are compared for a class")
     if len(study.arms) != 1:
-        raise InputError(f"arms: there are {', '.join(study.arms)}, wanted one network to explain")
+        raise InputError(f"arms: there are {', '.join(study.arms)}, expected one network to explain")
 
 
 def analyse(results: Results) -> Findings:

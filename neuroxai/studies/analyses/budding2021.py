@@ -41,15 +41,15 @@ def check(study: Study) -> None:
     if trained not in study.arms:
         raise one_of("arm for options: trained", trained, study.arms)
     if len(study.explain) < 2:
-        raise InputError(f"explain: has {len(study.explain)} methods, wanted two or more to compare")
-    for name, wanted in study.explain.items():
-        if wanted.neurons is not None:
+        raise InputError(f"explain: has {len(study.explain)} methods, expected two or more to compare")
+    for name, spec in study.explain.items():
+        if spec.neurons is not None:
             raise InputError(f"explain: {name}: neurons have no truth; leave them out")
     for arm in {trained, study.options.get("untrained", trained)}:
         if not study.arms[arm].explain:
             raise InputError(f"arms: {arm}: explain is false, but its heatmaps are what is asked for")
     if "test" not in study.parts:
-        raise InputError(f"parts are {study.parts}, wanted test among them")
+        raise InputError(f"parts are {study.parts}, expected test among them")
 
 
 def scores(results: Results, arm: str, column: str) -> pd.DataFrame:
@@ -111,7 +111,7 @@ def analyse(results: Results) -> Findings:
 
 
 def _chance(results: Results, arm: str) -> dict[str, float]:
-    """Return what a map that knows nothing has: half the area, relevance as lesions have room, equal density."""
+    """Return what an uninformative map has: half the area, relevance as lesions have room, equal density."""
     method = next(iter(results.study.explain))
     coverage = pd.concat([results.scans(done, method) for done in results.chosen(arm)])["coverage"]
     return {"roc_auc": 0.5, "relevance_mass": float(coverage.mean()) * 100, "density_ratio": 1.0}
@@ -233,7 +233,7 @@ def _answers(
 def _doubts(results: Results, compared: bool) -> list[str]:
     said = [
         "Lesions are bright, and a map of brightness finds them without any network: only what a method gains "
-        "from untrained to trained networks speaks of what was learnt."
+        "from untrained to trained networks shows what was learnt."
         if compared
         else "No untrained network stands beside: lesions are bright, and a map of brightness finds them, too.",
         "A network may tell the groups without using every lesion: the truth is where the effect is, not what the "

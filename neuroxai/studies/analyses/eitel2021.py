@@ -32,7 +32,7 @@ def check(study: Study) -> None:
     known_options(study, ("compare",))
     pairs = study.options.get("compare")
     if not isinstance(pairs, list) or not pairs or not all(isinstance(p, list) and len(p) == 2 for p in pairs):
-        raise InputError(f"options: compare is {pairs!r}, wanted pairs of arms, such as [[baseline, pif]]")
+        raise InputError(f"options: compare is {pairs!r}, expected pairs of arms, such as [[baseline, pif]]")
     for name in (name for pair in pairs for name in pair):
         if name not in study.arms:
             raise one_of("arm in options: compare", name, study.arms)
@@ -85,7 +85,7 @@ def convergence(results: Results, table: pd.DataFrame, first: str, second: str, 
     results : Results
         For statistics' options.
     table : pandas.DataFrame
-        Columns arm, split and `column`, one row a run.
+        Columns arm, split and `column`, one row per run.
     first, second : str
         Arms; the value is the second's median over the first's, minus 1, in percent.
     """

@@ -33,11 +33,11 @@ def check(study: Study) -> None:
     """
     known_options(study, OPTIONS)
     if not isinstance(study.options.get("layer"), str):
-        raise InputError(f"options: layer is {study.options.get('layer')!r}, wanted a layer's name, as features.conv4")
+        raise InputError(f"options: layer is {study.options.get('layer')!r}, expected a layer such as features.conv4")
     filters = study.options.get("filters", 4)
     wrong = type(filters) is not int or filters < 1
     if wrong:
-        raise InputError(f"options: filters is {filters!r}, wanted a whole number of 1 or more: how many are shown")
+        raise InputError(f"options: filters is {filters!r}, expected a whole number of 1 or more: how many are shown")
 
 
 def analyse(results: Results) -> Findings:

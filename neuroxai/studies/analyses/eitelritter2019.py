@@ -35,10 +35,10 @@ def check(study: Study) -> None:
     if study.options.get("scale", "maximum") not in SCALES:
         raise one_of("scale in options", study.options["scale"], SCALES)
     if study.repetitions < 2:
-        raise InputError(f"repetitions is {study.repetitions}, wanted 2 or more trainings to compare")
+        raise InputError(f"repetitions is {study.repetitions}, expected 2 or more trainings to compare")
     if study.split.repeats != 1 or len(study.arms) != 1:
         raise InputError(
-            f"split: repeats is {study.split.repeats} and arms are {', '.join(study.arms)}, wanted one of each: "
+            f"split: repeats is {study.split.repeats} and arms are {', '.join(study.arms)}, expected one of each: "
             "trainings are compared that differ in nothing but their seed"
         )
     if not study.explain:
@@ -124,7 +124,7 @@ def _distances(results: Results, runs: list[FinishedRun], name: str, cell: str) 
 
 
 def _measures(results: Results, runs: list[FinishedRun], name: str) -> dict[str, NDArray[np.float64]]:
-    """Mean of each region over patients, a row a run: sum of magnitudes, density, and gain against all controls."""
+    """Mean of each region over patients, a row per run: sum of magnitudes, density, and gain against all controls."""
     rows: dict[str, list[NDArray[np.float64]]] = {measure: [] for measure in MEASURES}
     for done in runs:
         tables = RegionTables(results, done, name)

@@ -23,7 +23,7 @@ def check(study: Study) -> None:
         Naming the key.
     """
     if len(study.arms) < 2:
-        raise InputError(f"arms: there is one ({', '.join(study.arms)}), wanted two or more to compare")
+        raise InputError(f"arms: there is one ({', '.join(study.arms)}), expected two or more to compare")
 
 
 def analyse(results: Results) -> Findings:

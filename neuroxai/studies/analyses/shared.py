@@ -247,7 +247,7 @@ class RegionTables:
     explanation : str
         Its name.
     atlas : str, optional
-        The study's first if left out.
+        By default the study's first.
     part : str
         Part of the split.
     """
@@ -261,7 +261,7 @@ class RegionTables:
         self.positive = class_groups(results.study.cohorts[results.study.arms[done.run.arm].cohort].classes)[1]
 
     def wide(self, measure: str, cells: Sequence[str] | None = None) -> pd.DataFrame:
-        """Return a measure, a row a scan (participant and session), a column a region, in the atlas's order.
+        """Return a measure, a row per scan (participant and session), a column per region, in the atlas's order.
 
         Parameters
         ----------

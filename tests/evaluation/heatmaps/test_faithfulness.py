@@ -137,7 +137,7 @@ def test_what_does_not_fit_is_refused(linear):
     order = voxel_order(parts, 3)
     with pytest.raises(InputError, match="has 2 classes; name one"):
         perturbation_curve(model, scan, order)
-    with pytest.raises(InputError, match="target is 2; 0 to 1"):
+    with pytest.raises(InputError, match="target is 2, expected 0 to 1"):
         perturbation_curve(model, scan, order, target=2)
     with pytest.raises(InputError, match="unknown mode 'delete'"):
         perturbation_curve(model, scan, order, target=1, mode="delete")

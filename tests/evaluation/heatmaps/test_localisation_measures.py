@@ -143,7 +143,7 @@ def test_what_does_not_fit_is_refused():
     corner[0, 0, 1] = True
     with pytest.raises(InputError, match="holds 8 of 8 voxels"):
         voxel_areas(cube, cube)
-    with pytest.raises(InputError, match="top is 9; 1 to 8"):
+    with pytest.raises(InputError, match="top is 9, expected 1 to 8"):
         top_intersection(cube, corner, 9)
     with pytest.raises(InputError, match="tolerance is -1"):
         with_tolerance(corner, (1, 1, 1), -1)

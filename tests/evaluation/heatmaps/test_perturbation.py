@@ -103,7 +103,7 @@ def test_fill_ins(rng):
 
 def test_what_does_not_fit_is_refused():
     cube = np.ones((2, 2, 2))
-    with pytest.raises(InputError, match="steps is 9; 1 to 8"):
+    with pytest.raises(InputError, match="steps is 9, expected 1 to 8"):
         voxel_order(cube, 9)
     with pytest.raises(InputError, match="NaN"):
         voxel_order(cube * np.nan, 2)

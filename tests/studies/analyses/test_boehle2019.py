@@ -154,7 +154,7 @@ def test_hemispheres_are_joined_and_scans_in_order(tmp_path, rng):
         ({"options": {"above": 1}}, "above is 1"),
         ({"explain": {}}, "there is none"),
         ({"explain": {"a": {"method": "lrp_zero", "layer": "features.conv4"}}}, "begins at a layer"),
-        ({"arms": {"a": {}, "b": {}}}, "wanted one network"),
+        ({"arms": {"a": {}, "b": {}}}, "expected one network"),
     ],
 )
 def test_what_is_lacking_is_told(tmp_path, changes, words):

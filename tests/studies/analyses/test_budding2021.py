@@ -124,9 +124,9 @@ def test_pictures_draw_the_same_bytes_twice(found):
     [
         ({"options": {"trained": "nobody"}}, "arm for options: trained 'nobody'"),
         ({"options": {"other": "trained"}}, "other"),
-        ({"explain": {"good": {"method": "saliency"}}}, "has 1 methods, wanted two"),
+        ({"explain": {"good": {"method": "saliency"}}}, "has 1 methods, expected two"),
         ({"arms": {"trained": {"explain": False}}}, "explain is false"),
-        ({"parts": ["training"]}, "wanted test among them"),
+        ({"parts": ["training"]}, "expected test among them"),
     ],
 )
 def test_what_lacks_something_is_refused(changes: dict[str, Any], message: str):

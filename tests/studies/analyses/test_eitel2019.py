@@ -177,7 +177,7 @@ def test_region_values_equal_the_plain_formula(tmp_path):
         ({"options": {"top": 0}}, "options: top is 0"),
         ({"options": {"svm_components": [0]}}, "svm_components has 0"),
         ({"explain": {}}, "explain: there is none"),
-        ({"parts": ["training"]}, "wanted test among them"),
+        ({"parts": ["training"]}, "expected test among them"),
         ({"arms": {"scratch": {}, "transfer": {}}, "options": {}}, "transfer .transfer.: has no pretrained"),
         ({"arms": {**DECLARED["arms"], "filled": {}}}, "has no fill_lesions"),
     ],

@@ -101,7 +101,7 @@ def test_the_change_of_the_median():
     ("changes", "words"),
     [
         ({"options": {}}, "compare is None"),
-        ({"options": {"compare": ["baseline"]}}, "wanted pairs of arms"),
+        ({"options": {"compare": ["baseline"]}}, "expected pairs of arms"),
         ({"options": {"compare": [["baseline", "piff"]]}}, "'piff'"),
         ({"options": {"pairs": []}}, "'pairs'"),
     ],

@@ -140,8 +140,8 @@ def test_the_jackknife_covers(rng):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"repetitions": 1}, "wanted 2 or more trainings"),
-        ({"split": {"repeats": 2}}, "wanted one of each"),
+        ({"repetitions": 1}, "expected 2 or more trainings"),
+        ({"split": {"repeats": 2}}, "expected one of each"),
         ({"options": {"scale": "max"}}, "'max'"),
         ({"options": {"scaling": "sum"}}, "'scaling'"),
         ({"explain": {}}, "there is none"),

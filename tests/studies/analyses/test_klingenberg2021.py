@@ -106,5 +106,5 @@ def test_curves_are_averaged_vertically(tmp_path):
 
 
 def test_one_arm_has_nothing_to_be_compared_with(tmp_path):
-    with pytest.raises(InputError, match="wanted two or more"):
+    with pytest.raises(InputError, match="expected two or more"):
         check(study_of(tmp_path, arms={"none": {}}))

@@ -41,7 +41,7 @@ def check(study: Study) -> None:
     for role, arm in roles.items():
         if study.arms[arm].cohort != cohort:
             raise InputError(
-                f"arms: {arm} ({role}): cohort is {study.arms[arm].cohort!r}, wanted {cohort!r}, scratch's"
+                f"arms: {arm} ({role}): cohort is {study.arms[arm].cohort!r}, expected {cohort!r}, scratch's"
             )
     if study.arms[roles["transfer"]].pretrained is None:
         raise InputError(
@@ -53,14 +53,14 @@ def check(study: Study) -> None:
         raise InputError("explain: there is none; this analysis asks how much relevance lies in lesions: add one")
     if not explained(study):
         raise InputError(f"arms: none of cohort {cohort} is explained; leave explain: false out of one")
-    for name, wanted in study.explain.items():
-        if wanted.neurons is not None:
+    for name, spec in study.explain.items():
+        if spec.neurons is not None:
             raise InputError(f"explain: {name}: neurons are not looked at by this analysis; leave them out")
     if "test" not in study.parts:
-        raise InputError(f"parts are {study.parts}, wanted test among them")
+        raise InputError(f"parts are {study.parts}, expected test among them")
     top = study.options.get("top", 30)
     if not isinstance(top, int) or isinstance(top, bool) or top < 1:
-        raise InputError(f"options: top is {top!r}, wanted a whole number of regions from 1")
+        raise InputError(f"options: top is {top!r}, expected a whole number of regions from 1")
     check_baselines(study)
 
 
@@ -250,7 +250,7 @@ def doubts(study: Study, figures: Sequence[Finding], roles: dict[str, str], othe
     if cohort.simulate:
         said.append(
             "The scans are simulated: controls have no lesion at all, so lesion load separates the groups by "
-            "construction, and a network that finds lesions is right. Nothing here speaks of patients."
+            "construction, and a network that finds lesions is right. Nothing here is a statement about patients."
         )
     settings = {**study.settings, **study.arms[transfer].settings}
     if settings.get("normalisation", "maximum") in ("maximum", "minmax"):
@@ -266,7 +266,7 @@ def doubts(study: Study, figures: Sequence[Finding], roles: dict[str, str], othe
             said.append(
                 f"{arm}: these networks were not trained on these scans and have {share.value:.3g} % of the positive "
                 f"relevance in lesions, {room.value:.3g} % of the brain: bright voxels draw relevance by themselves, "
-                "and only what trained networks have beyond that speaks of what was learnt."
+                "and only what trained networks have beyond that shows what was learnt."
             )
     if finding(figures, "balanced accuracy", VOXELS):
         said.append(

@@ -28,7 +28,7 @@ def check_baselines(study: Study) -> None:
     """Refuse numbers of components that are none."""
     for n in study.options.get("svm_components", [None]):
         if n is not None and (not isinstance(n, int) or isinstance(n, bool) or n < 1):
-            raise InputError(f"options: svm_components has {n!r}, wanted whole numbers from 1, or null for no PCA")
+            raise InputError(f"options: svm_components has {n!r}, expected whole numbers from 1, or null for no PCA")
 
 
 def baseline_findings(results: Results, arm: str) -> tuple[list[Finding], list[str]]:

@@ -84,7 +84,7 @@ def _in_lesions(results: Results, figures: Sequence[Finding], arms: Sequence[str
     return Picture(
         "lesion_relevance",
         f"Share of the positive relevance ({explanation}) that lies in lesions, %, mean over patients with interval; "
-        "grey points are patients. Dashed: lesions' share of the brain, what a map that knows nothing would have.",
+        "grey points are patients. Dashed: lesions' share of the brain, the uninformative baseline.",
         partial(interval_panels, [("positive relevance in lesions, %", _frame(rows), points)],
                 float(np.mean(room)) if room else None),
     )  # fmt: skip
@@ -112,9 +112,9 @@ def _regions(table: pd.DataFrame, arm: str, label: str, top: int, classes: tuple
     groups = {name: own[f"mean_{name}"].tolist() for name in reversed(classes)}
     return Picture(
         f"regions_{label}",
-        f"Mean relevance a voxel of the {len(own)} leading regions ({label}, {arm}, hemispheres merged) in patients "
-        "and controls, in multiples of the run's mean absolute relevance a voxel; positive speaks for patients.",
-        partial(draw.bars, own["region"].tolist(), groups, "mean relevance a voxel (1: average size)"),
+        f"Mean relevance per voxel of the {len(own)} leading regions ({label}, {arm}, hemispheres merged) in patients "
+        "and controls, in multiples of the run's mean absolute relevance per voxel; positive supports patients.",
+        partial(draw.bars, own["region"].tolist(), groups, "mean relevance per voxel (1: average size)"),
     )
 
 
@@ -123,10 +123,10 @@ def _shift(table: pd.DataFrame, arms: tuple[str, str], label: str, patients: str
     wide = wide.loc[wide.abs().max(axis=1).sort_values(ascending=False, kind="stable").index].head(10)
     return Picture(
         f"filled_{label}",
-        f"Mean relevance a voxel in patients with and without filled lesions ({label}): the ten regions that lead in "
-        "either network, in multiples of the run's mean absolute relevance a voxel.",
+        f"Mean relevance per voxel in patients with and without filled lesions ({label}): the ten regions that lead in "
+        "either network, in multiples of the run's mean absolute relevance per voxel.",
         partial(draw.bars, wide.index.tolist(), {arm: wide[arm].tolist() for arm in arms},
-                "mean relevance a voxel (1: average size)"),
+                "mean relevance per voxel (1: average size)"),
     )  # fmt: skip
 
 
@@ -148,7 +148,7 @@ def _maps(results: Results, arms: Sequence[str], explanation: str, patients: str
     return [Picture(
         "maps",
         f"Mean relevance of held-out patients over one scan, a row a network ({title}), mean of the runs, each "
-        "divided by its largest value; orange speaks for patients, blue against. Colours run to half "
+        "divided by its largest value; orange supports patients, blue controls. Colours run to half "
         "of each row's largest value.",
         _drawing(found, _background(results, arms[0], space)),
     )]  # fmt: skip

@@ -14,7 +14,7 @@ from neuroxai.studies.results import Results
 
 
 def subjects(results: Results, arm: str, explanation: str, part: str = "test") -> pd.DataFrame:
-    """Return one row a subject: the means over its scans and over the runs that explained it.
+    """Return one row per subject: the means over its scans and over the runs that explained it.
 
     Returns
     -------
@@ -57,7 +57,7 @@ def lesion_findings(results: Results, arm: str, explanation: str, group: str, pa
             if len(values) > 1:
                 interval = mean_interval(values, **how)
                 low, high = number(interval.low), number(interval.high)
-            note = f"means of {runs} runs a subject" + ("; without lesions 0" if what == "all scans" else "")
+            note = f"means of {runs} runs per subject" + ("; without lesions 0" if what == "all scans" else "")
             rows.append(Finding(f"{words} in {what}", group, float(values.mean()), low, high, len(values), "%",
                                 "BCa bootstrap over subjects", note=note))  # fmt: skip
     known = patients.dropna(subset=["relevance"])
@@ -99,9 +99,9 @@ WHO = ["participant_id", "session_id"]
 
 
 def region_values(results: Results, arm: str, explanation: str, atlas: str, part: str = "test") -> pd.DataFrame:
-    """Return relevance a voxel of each subject and region, means over scans and runs.
+    """Return relevance per voxel of each subject and region, means over scans and runs.
 
-    In multiples of the run's mean absolute relevance a voxel of all regions, since the scale of relevance is the run's
+    In multiples of the run's mean absolute relevance per voxel of all regions, since each run has a scale of its
     own: 1 is what an average voxel has.
 
     Returns
