@@ -213,7 +213,7 @@ def test_what_cannot_be_compared_is_refused(rng):
 
 def test_what_is_no_reference_is_refused(rng):
     scores, people = controls(rng, 20)
-    with pytest.raises(InputError, match=f"9 controls, but a reference wants {MINIMUM}"):
+    with pytest.raises(InputError, match=f"9 controls, expected {MINIMUM} or more"):
         Reference.fit(scores[:9])
     with pytest.raises(InputError, match=r"11 controls, expected 12 or more for a reference adjusted for age and sex"):
         Reference.fit(scores[:11], people)
