@@ -68,6 +68,17 @@ def test_every_command_has_an_example_and_json():
     assert set(ELSEWHERE) <= set(lines)
 
 
+@pytest.mark.parametrize("line", [line for line in examples() if line.startswith("neuroxai ")])
+def test_an_example_is_understood(line):
+    """Its command knows the options, and takes the values; that it runs takes minutes."""
+    words = shlex.split(line.split(" > ")[0])
+    known = commands()
+    length = next(n for n in range(len(words), 0, -1) if " ".join(words[:n]) in known)
+    name = " ".join(words[:length])
+    context = known[name].make_context(name, words[length:])
+    assert context.params
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, tiny_cohort):
     """What the examples find: a trained bundle, a BIDS folder of one head, an atlas of one's own."""
@@ -82,6 +93,7 @@ def folder(tmp_path_factory, tiny_cohort):
     return root
 
 
+@pytest.mark.full(1)
 def test_examples_run_as_printed(folder, monkeypatch):
     monkeypatch.chdir(folder)
     done = []
