@@ -62,22 +62,36 @@ def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str)
     return f"{val[:40]!r}..." if isinstance(val, (str, bytes)) and len(val) > 80 else None
 
 
+# whoever asks for one of these trains, explains or runs commands
+INTEGRATION = {"tiny_cohort", "trained_bundle", "trained_ms_bundle", "trained_sex_bundle", "terminal"}
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep to one third of the full tier; give a module's tests to one worker, so that what they share is made once."""
-    third, left_out = config.getoption("--third"), []
+    """Put tests into their tiers and groups; what takes long goes first, so that no worker is left alone with it."""
+    third, left_out, long = config.getoption("--third"), [], set()
     for item in items:
         full = item.get_closest_marker("full")
-        if full is not None:
-            if len(full.args) != 1 or full.args[0] not in (0, 1, 2):
-                raise pytest.UsageError(f"{item.nodeid}: full{full.args}, wanted full(0), full(1) or full(2)")
-            if third is not None and full.args[0] != third:
-                left_out.append(item)
+        if full is not None and (len(full.args) != 1 or full.args[0] not in (0, 1, 2)):
+            raise pytest.UsageError(f"{item.nodeid}: full{full.args}, wanted full(0), full(1) or full(2)")
+        if full is not None and third not in (None, full.args[0]):
+            left_out.append(item)
+        elif full is None and INTEGRATION & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.integration)
+        # a module's tests go to one worker, so that what they share is made once; larger groups have marks
         if item.get_closest_marker("xdist_group") is None:
             item.add_marker(pytest.mark.xdist_group(str(item.path.relative_to(REPOSITORY))))
+        if full is not None or item.get_closest_marker("integration"):
+            long.add(_group(item))
     if left_out:
         config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if item not in left_out]
+    kept = [item for item in items if item not in left_out]
+    items[:] = sorted(kept, key=lambda item: _group(item) not in long)
+
+
+def _group(item: pytest.Item) -> str:
+    mark = item.get_closest_marker("xdist_group")
+    return str(mark.args[0]) if mark else ""
 
 
 @pytest.hookimpl(wrapper=True)
