@@ -39,6 +39,9 @@ class Finding:
         Such as "rank-biserial r", "Cohen's d".
     note : str
         What else a reader must know.
+    caveat : str
+        Why the test could not have found anything, where that is so (see `neuroxai.statistics.Paired.caveat`). It
+        stands in `note`, too, and is no column.
     """
 
     quantity: str
@@ -53,6 +56,11 @@ class Finding:
     effect: float | None = None
     effect_name: str = ""
     note: str = ""
+    caveat: str = ""
+
+    def cells(self) -> dict[str, Any]:
+        """Return the row of ``statistics.tsv``."""
+        return {name: value for name, value in vars(self).items() if name != "caveat"}
 
     @property
     def decided(self) -> bool:
@@ -108,7 +116,7 @@ class Findings:
         """``statistics.tsv``."""
         import pandas as pd
 
-        return pd.DataFrame([vars(row) for row in self.figures], columns=list(Finding.__dataclass_fields__))
+        return pd.DataFrame([row.cells() for row in self.figures], columns=list(Finding("", "", None).cells()))
 
     def write(self, folder: Path) -> None:
         """Write all tables, whole or not at all."""

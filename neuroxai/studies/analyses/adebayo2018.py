@@ -13,8 +13,7 @@ from neuroxai.cohort import class_groups
 from neuroxai.errors import InputError
 from neuroxai.evaluation import MapComparison, randomisation_test
 from neuroxai.report.plots.charts import curves
-from neuroxai.statistics import mean_interval
-from neuroxai.studies.analyses.shared import known_options, metric_findings, number, runs_doubt
+from neuroxai.studies.analyses.shared import known_options, limits, metric_findings, runs_doubt
 from neuroxai.studies.findings import Finding, Findings, Picture
 from neuroxai.studies.outcome import TrainedRun
 from neuroxai.studies.results import FinishedRun, Results
@@ -49,7 +48,6 @@ def analyse(results: Results) -> Findings:
     findings = Findings(metric_findings(results, ("balanced_accuracy",)), doubts=[runs_doubt(results)])
     means = table.groupby(["method", "step", "layer"], sort=False)["rank_correlation"].mean().reset_index()
     findings.tables["rank_correlations"] = means
-    options = results.study.statistics
     last = {}
     for name in results.study.explain:
         for step, what in ((1, "last layer random"), (int(table["step"].max()), "all layers random")):
@@ -58,10 +56,7 @@ def analyse(results: Results) -> Findings:
             if not len(values):
                 findings.figures.append(Finding(f"rank correlation, {what}", name, None, note="maps are constant"))
                 continue
-            low = high = None
-            if len(values) > 1:
-                found = mean_interval(values, **options.bootstrap())
-                low, high = number(found.low), number(found.high)
+            low, high = limits(values, results.study.statistics)
             last[name, step] = float(values.mean())
             findings.figures.append(
                 Finding(f"rank correlation, {what}", name, float(values.mean()), low, high, len(values),

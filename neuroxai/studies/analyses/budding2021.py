@@ -10,8 +10,8 @@ import pandas as pd
 from neuroxai.errors import InputError, one_of
 from neuroxai.report.plots import charts as draw
 from neuroxai.report.plots.charts import interval_panels
-from neuroxai.statistics import false_discovery, mean_interval, paired_difference
-from neuroxai.studies.analyses.shared import known_options, metric_findings, number, runs_doubt
+from neuroxai.statistics import false_discovery, paired_difference
+from neuroxai.studies.analyses.shared import known_options, limits, metric_findings, number, runs_doubt
 from neuroxai.studies.findings import Finding, Findings, Picture
 from neuroxai.studies.results import Results
 from neuroxai.studies.spec import Study
@@ -118,23 +118,18 @@ def _chance(results: Results, arm: str) -> dict[str, float]:
 
 
 def _against_chance(results: Results, arm: str, column: str, table: pd.DataFrame, chance: float) -> list[Finding]:
-    options = results.study.statistics
-    how = options.bootstrap()
     (words, unit), rows = MEASURES[column], []
     for method in table:
         values = table[method].dropna()
         if not len(values):
             rows.append(Finding(words, f"{method}, {arm}", None, note="not finite in any subject"))
             continue
-        low = high = None
-        if len(values) > 1:
-            interval = mean_interval(values, **how)
-            low, high = number(interval.low), number(interval.high)
-        seen = paired_difference(values, np.full(len(values), chance), **how)
+        low, high = limits(values, results.study.statistics)
+        seen = paired_difference(values, np.full(len(values), chance), **results.study.statistics.bootstrap())
         rows.append(Finding(
             words, f"{method}, {arm}", float(values.mean()), low, high, len(values), unit,
             f"BCa bootstrap over subjects; Wilcoxon's signed-rank test against chance, {chance:.4g}", seen.p,
-            seen.effect, "rank-biserial r", seen.caveat("subjects"),
+            seen.effect, "rank-biserial r", seen.caveat("subjects"), seen.caveat("subjects"),
         ))  # fmt: skip
     return rows
 
@@ -216,8 +211,8 @@ def _answers(
     ]
     words = MEASURES["roc_auc"][0]
     rows = [f for f in figures if f.quantity == words and f.low is not None]
-    above = [f.group for f in rows if f.low is not None and f.low > 0.5 and "cannot give" not in f.note]
-    below = [f.group for f in rows if f.high is not None and f.high < 0.5 and "cannot give" not in f.note]
+    above = [f.group for f in rows if f.low is not None and f.low > 0.5 and not f.caveat]
+    below = [f.group for f in rows if f.high is not None and f.high < 0.5 and not f.caveat]
     said.append(
         f"Above chance by their interval: {'; '.join(above) or 'none'}. Below chance: {'; '.join(below) or 'none'}."
     )

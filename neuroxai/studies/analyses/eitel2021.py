@@ -50,7 +50,7 @@ def analyse(results: Results) -> Findings:
         findings.figures.append(steps)
         findings.answers.append(_sentence(first, second, steps, "training steps"))
         timing.append(convergence(results, results.timings, first, second, "seconds", "seconds of training"))
-    findings.tables["timing_convergence"] = pd.DataFrame([vars(row) for row in timing])
+    findings.tables["timing_convergence"] = pd.DataFrame([row.cells() for row in timing])
     findings.tables["best_draws"] = results.runs[results.runs["chosen"]].drop(columns=["chosen", "run"])
     arms = [arm for arm in results.study.arms if results.chosen(arm)]
     steps_of = {arm: results.runs[results.runs["arm"] == arm]["steps"].tolist() for arm in arms}

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from neuroxai.atlas.sides import hemispheres
 from neuroxai.cohort import class_groups
@@ -15,7 +15,7 @@ from neuroxai.evaluation import roc_points
 from neuroxai.statistics import bootstrap, mean_interval, paired_difference
 from neuroxai.studies.findings import Finding
 from neuroxai.studies.results import METRICS, FinishedRun, Results
-from neuroxai.studies.spec import Study
+from neuroxai.studies.spec import Statistics, Study
 
 WORDS = {
     "balanced_accuracy": "balanced accuracy",
@@ -63,15 +63,21 @@ def mean_finding(
     error = f"standard error {values.std(ddof=1) / np.sqrt(len(values)):.4g}" if len(values) > 1 else ""
     # by split, so that repetitions of one split do not pass for independent
     means = rows.assign(_value=values).groupby("split")["_value"].mean().to_numpy()
-    low = high = None
     method = "no interval: one run"
     drawn = means if len(means) > 1 else values
+    low, high = limits(drawn, options)
     if len(drawn) > 1:
-        interval = mean_interval(drawn, **options.bootstrap())
-        low, high = number(interval.low), number(interval.high)
         what = "splits" if len(means) > 1 else "repetitions of one split"
         method = f"BCa bootstrap over {len(drawn)} {what}"
     return Finding(quantity, group, float(values.mean()), low, high, len(values), unit, method, note=error)
+
+
+def limits(values: ArrayLike, options: Statistics) -> tuple[float | None, float | None]:
+    """Interval of the mean by BCa bootstrap; None for a single value, and where nothing varies."""
+    if len(np.asarray(values)) < 2:
+        return None, None
+    found = mean_interval(values, **options.bootstrap())
+    return number(found.low), number(found.high)
 
 
 def counted(count: int, noun: str) -> str:

@@ -157,7 +157,7 @@ def _differences(results: Results, roles: dict[str, str]) -> list[Finding]:
             rows.append(Finding(
                 words, f"{roles[first]} - {roles[second]}", float(change.mean()), seen.low, seen.high, len(change), "%",
                 f"BCa bootstrap and Wilcoxon's signed-rank test over {seen.n} {what}", seen.p, seen.effect,
-                "rank-biserial r", "; ".join(filter(None, ("percentage points", seen.caveat(what)))),
+                "rank-biserial r", "; ".join(filter(None, ("percentage points", seen.caveat(what)))), seen.caveat(what),
             ))  # fmt: skip
     return rows
 
@@ -236,9 +236,9 @@ def doubts(study: Study, figures: Sequence[Finding], roles: dict[str, str], othe
     scratch, transfer = roles["scratch"], roles["transfer"]
     said = []
     change = finding(figures, "balanced accuracy", f"{transfer} - {scratch}")
-    if change and "cannot give a p" in change.note:
+    if change and change.caveat:
         said.append(
-            f"Pre-trained against from scratch: {change.note.split('; ', 1)[1]}, even if all point one way; "
+            f"Pre-trained against from scratch: {change.caveat}, even if all point one way; "
             "the interval, too, is that of a handful. Six repetitions or splits are the least that can."
         )
     if study.split.repeats == 1:
@@ -297,6 +297,6 @@ def _verdict(change: Finding, above: str, below: str) -> str:
         f"difference {value:+.3g} {unit}, interval {change.low:.3g} to {change.high:.3g}, p = {change.p:.2g}, "
         f"n = {change.n}"
     )
-    if not change.decided or "cannot give a p" in change.note:
+    if not change.decided or change.caveat:
         return f"{where}: undecided"
     return f"{where}: {above if value > 0 else below}"

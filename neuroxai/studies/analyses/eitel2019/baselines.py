@@ -13,8 +13,8 @@ from neuroxai import io
 from neuroxai.errors import InputError
 from neuroxai.evaluation import SvmOptions, lesion_load, svm_holdout
 from neuroxai.space import Space, mni152
-from neuroxai.statistics import Estimate, mean_interval
-from neuroxai.studies.analyses.shared import WORDS, number
+from neuroxai.statistics import Estimate
+from neuroxai.studies.analyses.shared import WORDS, limits
 from neuroxai.studies.data import truth_file
 from neuroxai.studies.findings import Finding
 from neuroxai.studies.results import FinishedRun, Results
@@ -95,7 +95,7 @@ def _metrics(results: Results, scans: pd.DataFrame, features: NDArray[Any], name
 
 
 def _rows(results: Results, name: str, found: list[dict[str, Estimate]]) -> list[Finding]:
-    options, rows = results.study.statistics, []
+    rows: list[Finding] = []
     for metric in SHOWN:
         known = [e[metric] for e in found if e[metric].value is not None]
         if not known:
@@ -105,8 +105,7 @@ def _rows(results: Results, name: str, found: list[dict[str, Estimate]]) -> list
         low, high = (None if v is None else 100 * v for v in (one.low, one.high))
         method, note = f"{one.method} over test subjects of the split", "one machine: the same split gives the same"
         if len(values) > 1:
-            interval = mean_interval(values, **options.bootstrap())
-            low, high = number(interval.low), number(interval.high)
+            low, high = limits(values, results.study.statistics)
             method, note = f"BCa bootstrap over {len(values)} splits", ""
         rows.append(Finding(WORDS[metric], name, float(values.mean()), low, high, len(values), "%", method, note=note))
     return rows

@@ -147,7 +147,7 @@ def _maps(results: Results, arms: Sequence[str], explanation: str, patients: str
     title = ", ".join(found)
     return [Picture(
         "maps",
-        f"Mean relevance of held-out patients over one scan, a row a network ({title}), mean of the runs, each "
+        f"Mean relevance of held-out patients over one scan, a row per network ({title}), mean of the runs, each "
         "divided by its largest value; orange supports patients, blue controls. Colours run to half "
         "of each row's largest value.",
         _drawing(found, _background(results, arms[0], space)),

@@ -7,8 +7,8 @@ import pandas as pd
 
 from neuroxai.cohort import class_groups
 from neuroxai.errors import InputError
-from neuroxai.statistics import correlation, group_difference, mean_interval, paired_difference
-from neuroxai.studies.analyses.shared import merged, number
+from neuroxai.statistics import correlation, group_difference, paired_difference
+from neuroxai.studies.analyses.shared import limits, merged, number
 from neuroxai.studies.findings import Finding
 from neuroxai.studies.results import Results
 
@@ -45,7 +45,6 @@ def lesion_findings(results: Results, arm: str, explanation: str, group: str, pa
     positive = class_groups(results.study.cohorts[results.study.arms[arm].cohort].classes)[1]
     patients = table[(table["true"] == positive) & (table["voxels"] > 0)]
     options = results.study.statistics
-    how = options.bootstrap()
     runs = len(results.chosen(arm))
     rows = []
     for what, people in (("patients", patients), ("all scans", table)):
@@ -53,21 +52,19 @@ def lesion_findings(results: Results, arm: str, explanation: str, group: str, pa
             values = people[column].dropna().to_numpy() * 100
             if not len(values):
                 continue
-            low = high = None
-            if len(values) > 1:
-                interval = mean_interval(values, **how)
-                low, high = number(interval.low), number(interval.high)
+            low, high = limits(values, options)
             note = f"means of {runs} runs per subject" + ("; without lesions 0" if what == "all scans" else "")
             rows.append(Finding(f"{words} in {what}", group, float(values.mean()), low, high, len(values), "%",
                                 "BCa bootstrap over subjects", note=note))  # fmt: skip
     known = patients.dropna(subset=["relevance"])
     if len(known):
-        found = paired_difference(known["relevance"] * 100, known["coverage"] * 100, **how)
+        found = paired_difference(known["relevance"] * 100, known["coverage"] * 100, **options.bootstrap())
         times = known["relevance"].mean() / known["coverage"].mean()
         rows.append(Finding(
             "lesion relevance - coverage", group, found.difference, found.low, found.high, found.n, "percentage points",
             "BCa bootstrap and Wilcoxon's signed-rank test over patients", found.p, found.effect, "rank-biserial r",
             "; ".join(filter(None, (f"{times:.3g} times the coverage", found.caveat("patients")))),
+            found.caveat("patients"),
         ))  # fmt: skip
     return rows
 
