@@ -55,7 +55,8 @@ class Scores(nn.Module):
     def forward(self, *args: Any) -> Tensor:
         """Return the scores."""
         batch = len(args[0])
-        scores = self._given.scores(run_network(self.network, args))
+        own = [v.clone() if isinstance(v, Tensor) else v for v in args]  # the network may write into them
+        scores = self._given.scores(run_network(self.network, own))
         if len(scores) != batch:
             raise InputError(f"the network makes {len(scores)} scores of {batch} samples; (batch, classes) is expected")
         return scores

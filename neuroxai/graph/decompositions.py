@@ -19,7 +19,7 @@ def attention(
     query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0,
     is_causal: bool = False, scale: float | None = None, enable_gqa: bool = False,
 ) -> Tensor:  # fmt: skip
-    """Scaled dot-product attention (Vaswani 2017, equation 1); dropout is off."""
+    """Scaled dot-product attention (Vaswani 2017, equation 1)."""
     factor = 1 / math.sqrt(query.size(-1)) if scale is None else scale
     if enable_gqa:
         key = key.repeat_interleave(query.size(-3) // key.size(-3), -3)
@@ -30,7 +30,8 @@ def attention(
         scores = scores.masked_fill(~allowed, -math.inf)
     if attn_mask is not None:
         scores = scores.masked_fill(~attn_mask, -math.inf) if attn_mask.dtype == torch.bool else scores + attn_mask
-    return torch.softmax(scores, -1) @ value
+    weights = torch.softmax(scores, -1)
+    return (F.dropout(weights, dropout_p) if dropout_p else weights) @ value
 
 
 def _glu(x: Tensor, dim: int = -1) -> Tensor:
@@ -82,6 +83,39 @@ def _bilinear(first: Tensor, second: Tensor, weight: Tensor, bias: Tensor | None
     return product if bias is None else product + bias
 
 
+def _broadcast(*tensors: Tensor) -> tuple[Tensor, ...]:
+    shape = torch.broadcast_shapes(*(x.shape for x in tensors))  # type: ignore[no-untyped-call]
+    return tuple(x.expand(shape) for x in tensors)
+
+
+def _convolution(
+    x: Tensor, weight: Tensor, bias: Tensor | None, stride: Any, padding: Any, dilation: Any, transposed: bool,
+    output_padding: Any, groups: int,
+) -> Tensor:  # fmt: skip
+    """Convolve as ``torch.ops.aten.convolution`` does."""
+    axes = x.ndim - 2
+    if transposed:
+        turned: Any = getattr(F, f"conv_transpose{axes}d")
+        return turned(x, weight, bias, stride, padding, output_padding, groups, dilation)  # type: ignore[no-any-return]
+    convolve: Any = getattr(F, f"conv{axes}d")
+    return convolve(x, weight, bias, stride, padding, dilation, groups)  # type: ignore[no-any-return]
+
+
+def _batch_norm(x: Tensor, weight: Any, bias: Any, mean: Tensor, var: Tensor, momentum: float, eps: float) -> Any:
+    empty = x.new_empty(0)
+    return F.batch_norm(x, mean, var, weight, bias, False, momentum, eps), empty, empty
+
+
+def _layer_norm(x: Tensor, shape: list[int], weight: Any, bias: Any, eps: float) -> Any:
+    empty = x.new_empty(0)
+    return F.layer_norm(x, shape, weight, bias, eps), empty, empty
+
+
+def _group_norm(x: Tensor, weight: Any, bias: Any, _n: int, _c: int, _size: int, groups: int, eps: float) -> Any:
+    empty = x.new_empty(0)
+    return F.group_norm(x, groups, weight, bias, eps), empty, empty
+
+
 DECOMPOSITIONS: dict[str, Callable[..., Any]] = {
     "scaled_dot_product_attention": attention,
     "glu": _glu,
@@ -95,7 +129,28 @@ DECOMPOSITIONS: dict[str, Callable[..., Any]] = {
     "std_mean": _std_mean,
     "var_mean": _var_mean,
     "reciprocal": _reciprocal,
+    "broadcast_tensors": _broadcast,
+    "convolution": _convolution,
+    "_native_batch_norm_legit_no_training": _batch_norm,
+    "native_layer_norm": _layer_norm,
+    "native_group_norm": _group_norm,
 }
+
+
+def lent(
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
+    """Return a call with a tensor of which only the shape or the type is read replaced by these."""
+    name = str(getattr(function, "__name__", ""))
+    if name in ("expand_as", "view_as", "reshape_as"):
+        other = args[1] if len(args) > 1 else kwargs["other"]
+        return getattr(Tensor, name.removesuffix("_as")), (args[0], other.shape), {}
+    if name in ("type_as", "to"):
+        at = [value for value in (*args[1:], *kwargs.values()) if isinstance(value, Tensor)]
+        rest = {key: value for key, value in kwargs.items() if not isinstance(value, Tensor)}
+        if at:
+            return Tensor.to, (args[0], at[0].device, at[0].dtype, *args[2:]), rest
+    return function, args, kwargs
 
 
 def _never(*_: Any) -> bool:

@@ -47,6 +47,18 @@ def unwrapped(model: nn.Module) -> nn.Module:
             return model
 
 
+def own_buffers(copy: nn.Module) -> dict[nn.Module, dict[str, Tensor | None]]:
+    """Give a copy buffers of its own, for a forward that writes into them; returns those it had."""
+    made: dict[int, Tensor] = {}  # a buffer used twice stays one
+    before = {module: module._buffers for module in copy.modules()}
+    for module, buffers in before.items():
+        module.__dict__["_buffers"] = {
+            name: None if value is None else made.setdefault(id(value), value.clone())
+            for name, value in buffers.items()
+        }
+    return before
+
+
 def eval_copy(model: nn.Module, inplace: bool = True) -> nn.Module:
     """Make an evaluation-mode copy of a model; tensors are shared, everything else is its own.
 

@@ -24,31 +24,27 @@ class Operation:
     ----------
     kind : str
         Operations of one kind are treated alike: "filter" (convolutions, linear layers), "bilinear" (matrix products),
-        "norm", "activation", "softmax", "max", "soft_max", "average", "resize", "reshape", "permute", "pick" (values
-        copied or moved), "pieces" (tuples of such), "cat", "pad", "same" (the values as they are), "cast", "sum",
-        "product", "deviation" (of a sample: standard deviations, lengths and their like) and "values" (what is
-        taken out of a tensor into Python).
+        "linear" (sums of values), "norm", "activation", "softmax", "max", "soft_max", "average", "resize", "reshape",
+        "permute", "pick" (values copied or moved), "chosen" (values copied by their order), "pieces" (tuples of such), "cat",
+        "pad", "same" (the values as they are), "cast", "sum", "product", "deviation" (of a sample: standard
+        deviations, lengths and their like) and "values" (what is taken out of a tensor into Python).
     arguments : str
         Names of the arguments by place, separated by blanks.
     sign : {"nonnegative", "keeps", "any"}
         Sign of the output: >= 0, >= 0 wherever the input is, or not known.
-    offset : float
-        An activation's value at 0.
     """
 
     kind: str
     arguments: str = "input"
     sign: str = "any"
-    offset: float = 0.0
 
 
 _ACTIVATIONS = {
-    "nonnegative": "relu relu6 sigmoid hardsigmoid softplus",
-    "keeps": "elu selu celu leaky_relu gelu silu mish tanh hardswish softsign threshold atan asinh expm1 tanhshrink "
-    "softshrink hardshrink rrelu abs",
-    "any": "hardtanh logsigmoid prelu clamp clamp_min clamp_max clip",
+    "nonnegative": "relu relu6 sigmoid hardsigmoid softplus abs",
+    "keeps": "elu selu celu leaky_relu gelu silu mish tanh hardswish softsign atan asinh sinh expm1 tanhshrink "
+    "softshrink hardshrink rrelu erf log1p nan_to_num",
+    "any": "hardtanh logsigmoid prelu clamp clamp_min clamp_max clip threshold sin tan asin",
 }
-_OFFSETS = {"sigmoid": 0.5, "hardsigmoid": 0.5, "softplus": 0.6931471805599453, "logsigmoid": -0.6931471805599453}
 _CONVOLUTION = "input weight bias stride padding dilation groups"
 _TRANSPOSED = "input weight bias stride padding output_padding groups dilation"
 _WINDOWS = "input kernel_size stride padding"
@@ -60,7 +56,7 @@ def _table() -> dict[str, Operation]:
     table: dict[str, Operation] = {}
 
     def add(kind: str, names: str, arguments: str = "input", sign: str = "any") -> None:
-        table.update({name: Operation(kind, arguments, sign, _OFFSETS.get(name, 0.0)) for name in names.split()})
+        table.update({name: Operation(kind, arguments, sign) for name in names.split()})
 
     for axes in (1, 2, 3):
         add("filter", f"conv{axes}d", _CONVOLUTION)
@@ -71,7 +67,8 @@ def _table() -> dict[str, Operation]:
         add("average", f"adaptive_avg_pool{axes}d", "input output_size", "keeps")
     add("filter", "linear", "input weight bias")
     add("filter", "patch_individual_filter")
-    add("bilinear", "matmul bmm mm mv einsum", "input other")
+    add("bilinear", "matmul bmm mm mv einsum tensordot inner outer", "input other")
+    add("linear", "scatter_add index_add cumsum col2im grid_sampler")  # in all real values that they read
     add("norm", "batch_norm", _BATCH_NORM)
     add("norm", "instance_norm", _SAMPLE_NORM)
     add("norm", "group_norm", "input num_groups weight bias eps")
@@ -85,15 +82,19 @@ def _table() -> dict[str, Operation]:
     add("soft_max", "logsumexp", "input dim keepdim", "keeps")
     add("max", "max", "input dim keepdim", "keeps")
     add("max", "maximum", "input other", "keeps")
+    add("chosen", "min amin sort msort median nanmedian cummax cummin", "input dim keepdim", "keeps")
+    add("chosen", "topk kthvalue", "input k dim", "keeps")
+    add("chosen", "minimum fmin fmax", "input other", "keeps")
     add("resize", "interpolate upsample", "input size scale_factor mode align_corners recompute_scale_factor antialias")
-    add("reshape", "flatten view reshape squeeze unsqueeze unflatten view_as reshape_as ravel", "input", "keeps")
+    add("reshape", "flatten view reshape squeeze unsqueeze unflatten ravel", "input", "keeps")
     add("permute", "permute transpose movedim moveaxis swapaxes swapdims t T mT H mH adjoint", "input", "keeps")
     add(
         "pick",
-        "getitem narrow select index_select expand expand_as broadcast_to repeat tile repeat_interleave flip roll "
+        "getitem narrow select index_select expand broadcast_to repeat tile repeat_interleave flip roll "
         "rot90 unfold pixel_shuffle pixel_unshuffle channel_shuffle diagonal gather take_along_dim slice "
         "select_scatter slice_scatter index_put setitem masked_fill where fill copy zero tril triu as_strided "
-        "diag_embed as_memory as_strided_scatter im2col",
+        "diag_embed as_memory as_strided_scatter im2col take index_fill index_copy masked_scatter masked_select "
+        "max_unpool1d max_unpool2d max_unpool3d scatter",
         "input",
         "any",
     )
@@ -107,14 +108,14 @@ def _table() -> dict[str, Operation]:
         "input p training",
         "keeps",
     )
-    add("cast", "to type_as float double half bfloat16 type", "input", "keeps")
+    add("cast", "to float double half bfloat16 type", "input", "keeps")
     add("sum", "add sub rsub", "input other alpha")
     add("sum", "neg")
     add("product", "mul div rdiv", "input other")
     add("power", "pow float_power", "input exponent")
     add("deviation", "std var norm linalg_norm linalg_vector_norm vector_norm rsqrt sqrt", "input dim")
     add("values", "item tolist numpy bool int float_ index_ is_nonzero equal allclose nonzero unique array contains "
-        "masked_select argwhere", "input")  # fmt: skip
+        "argwhere", "input")  # fmt: skip
     return table
 
 
@@ -164,7 +165,7 @@ def arguments(node: fx.Node) -> dict[str, Any]:
     names = _names(node.target) or tuple(OPERATIONS[node.meta["operation"]].arguments.split())
     found = dict(zip(names, node.args, strict=False))
     found.update(node.kwargs)
-    return {_RENAMED.get(name, name): value for name, value in found.items()}
+    return {_RENAMED.get(name, name): value for name, value in found.items() if not name.startswith("cudnn")}
 
 
 _RENAMED = {"self": "input", "axis": "dim", "tensor": "input", "vec2": "other", "mat2": "other", "x": "input"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,65 +13,145 @@ from neuroxai.graph.operations import arguments, kind_of
 from neuroxai.graph.record import Record
 
 _LINKS = {"softmax": "softmax", "log_softmax": "softmax", "sigmoid": "sigmoid", "logsigmoid": "sigmoid"}
-_LOOKED_THROUGH = {"reshape", "permute", "cast", "same"}
+_RISING = {"clamp", "clamp_min", "clamp_max", "clip", "nan_to_num", "log", "log2", "log10", "log1p", "exp", "expm1",
+           "sqrt", "logit"}  # fmt: skip
+_PICKED = {"getitem", "select", "narrow", "expand"}
+_Rebuild = Callable[[fx.Node], fx.Node]  # makes a value anew of the node that holds its scores
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """Scores behind a value, the output activation between them, and how the value is made of them."""
+
+    scores: fx.Node
+    link: str
+    rebuild: _Rebuild
 
 
 def scores_of(record: Record) -> tuple[fx.Node, str | None, fx.Node]:
-    """Find the scores, in front of the softmax or sigmoid that ends the network, whatever gives it another shape.
+    """Find the scores, in front of the softmax or sigmoid that ends the network, whatever monotone follows it.
+
+    Looked through are other shapes and types, inactive dropout, sums and products with numbers, limits, logarithms, and
+    probabilities side by side, such as ``cat([1 - p, p], 1)``. Where a probability falls with its score, as 1 - p does,
+    the score is that of the other class, -z.
 
     Returns
     -------
     scores : torch.fx.Node
-        What relevance starts from.
+        What relevance starts from; a call that is added to the graph where none of the network's own holds it.
     link : {"softmax", "sigmoid", None}
         The output activation.
     end : torch.fx.Node
-        The network's output.
+        The network's output, made of the scores.
     """
-    node = record.result
-    while True:
-        operation = node.meta["operation"]
-        if operation in _LINKS and len(node.all_input_nodes) == 1:
-            return node.all_input_nodes[0], _LINKS[operation], record.result
-        pair = _pair_of(node)
-        if pair is not None:
-            scores, probabilities = _opposites(record.graph, pair, node)
-            return scores, "sigmoid", probabilities if node is record.result else record.result
-        sources = [n for n in node.all_input_nodes if n.meta["depends"]]
-        scales = operation in ("mul", "div") and isinstance(node.args[1], int | float) and node.args[1] > 0
-        if len(sources) != 1 or not (kind_of(node) in _LOOKED_THROUGH or scales):
+    (output,) = (node for node in record.graph.nodes if node.op == "output")
+    own = set(record.graph.nodes)
+    with record.graph.inserting_before(output):
+        seen = _seen(record.result)
+        if seen is None:
             return record.result, None, record.result
-        node = sources[0]
+        return seen.scores, seen.link, record.result if seen.scores in own else seen.rebuild(seen.scores)
 
 
-def _pair_of(node: fx.Node) -> fx.Node | None:
-    """Return z of ``cat([1 - p, p], 1)`` with p = sigmoid(z), (batch, 1)."""
-    if node.meta["operation"] != "cat":
+def _seen(node: fx.Node) -> _Seen | None:
+    """Look through a value, from its end on; None where it is no monotone function of scores."""
+    operation, kind = node.meta["operation"], kind_of(node)
+    sources = [source for source in node.all_input_nodes if source.meta["depends"]]
+    if operation in _LINKS and len(sources) == 1:
+        if _LINKS[operation] == "softmax" and not _over_classes(node):
+            return None
+        return _Seen(sources[0], _LINKS[operation], lambda scores: _link(node, scores))
+    if operation in ("cat", "stack"):
+        return _side_by_side(node)
+    if len(sources) != 1:
         return None
-    given = arguments(node)
-    parts: Any = given.get("tensors", node.args[0])
-    if given.get("dim", 0) not in (1, -1) or len(parts) != 2:
+    (source,) = sources
+    rises = _rises(node, operation, source)
+    moved = node.meta.get("shape") != source.meta.get("shape")
+    if rises is None and kind not in ("reshape", "permute", "cast", "same") and operation not in _PICKED:
         return None
-    other, p = parts
-    if p.meta["operation"] != "sigmoid" or other.meta["operation"] not in ("rsub", "sub"):
+    seen = _seen(source)
+    if seen is None or (seen.link != "sigmoid" and (rises is False or operation in _PICKED)):
         return None
-    named = arguments(other)
-    minus: Any = named["input"] if other.meta["operation"] == "rsub" else named["other"]
-    plus: Any = named["other"] if other.meta["operation"] == "rsub" else named["input"]
-    if not isinstance(minus, fx.Node) or minus.meta["operation"] != "sigmoid" or plus != 1:
-        return None
-    (z,) = p.all_input_nodes
-    return z if minus.all_input_nodes == [z] else None
+    if rises is None:
+        return _Seen(_again(node, {source: seen.scores}), seen.link, seen.rebuild) if moved else seen
+    if rises:
+        return _Seen(seen.scores, seen.link, lambda scores: _again(node, {source: seen.rebuild(scores)}))
+    return _Seen(
+        _negative(seen.scores), seen.link, lambda scores: _again(node, {source: seen.rebuild(_negative(scores))})
+    )
 
 
-def _opposites(graph: fx.Graph, z: fx.Node, pair: fx.Node) -> tuple[fx.Node, fx.Node]:
-    """Put sigmoids of -z and z, which are 1 - p and p, in the place of a pair of them."""
-    with graph.inserting_before(pair):
-        negative = graph.call_function(torch.neg, (z,))
-        negative.meta = {**z.meta, "operation": "neg", "label": negative.name}
-        both = graph.call_function(torch.cat, ([negative, z], 1))
-        both.meta = {**pair.meta, "operation": "cat", "label": both.name}
-        probabilities = graph.call_function(torch.sigmoid, (both,))
-        probabilities.meta = {**pair.meta, "operation": "sigmoid", "label": probabilities.name}
-    pair.replace_all_uses_with(probabilities)
-    return both, probabilities
+def _side_by_side(node: fx.Node) -> _Seen | None:
+    """Look through probabilities put side by side, each with scores of its own."""
+    given: Any = arguments(node)
+    parts, axis = list(given.get("tensors", node.args[0])), int(given.get("dim", 0))
+    found = [_seen(part) for part in parts if isinstance(part, fx.Node) and part.meta["depends"]]
+    seen = [one for one in found if one is not None and one.link == "sigmoid"]
+    if not seen or len(seen) < len(parts):
+        return None
+    sizes = [part.meta["shape"][axis] for part in parts] if node.meta["operation"] == "cat" else [1] * len(parts)
+
+    def rebuild(scores: fx.Node) -> fx.Node:
+        made, start = {}, 0
+        for part, one, size in zip(parts, seen, sizes, strict=True):
+            piece = _new(torch.narrow, (scores, axis, start, size), scores, "narrow")
+            if node.meta["operation"] == "stack":
+                piece = _new(torch.squeeze, (piece, axis), scores, "squeeze")
+            made[part], start = one.rebuild(piece), start + size
+        return _again(node, made)
+
+    scores: Any = torch.stack if node.meta["operation"] == "stack" else torch.cat
+    return _Seen(_new(scores, ([one.scores for one in seen], axis), node, node.meta["operation"]), "sigmoid", rebuild)
+
+
+def _rises(node: fx.Node, operation: str, source: fx.Node) -> bool | None:
+    """Whether a call's value rises with what it reads, place by place; None where that cannot be told."""
+    others = [value for value in (*node.args, *node.kwargs.values()) if value is not source]
+    if node.meta.get("shape") != source.meta.get("shape"):
+        return None
+    if operation in _RISING:
+        return True
+    if operation == "neg":
+        return False
+    if operation in ("add", "sub", "rsub") and len(others) == 1 and len(node.args) == 2:
+        taken = {"add": None, "sub": node.args[1], "rsub": node.args[0]}[operation]
+        return taken is not source
+    if operation in ("mul", "div") and len(node.args) == 2 and isinstance(others[0], int | float) and others[0]:
+        return others[0] > 0 if operation == "mul" or node.args[0] is source else None
+    return None
+
+
+def _over_classes(node: fx.Node) -> bool:
+    """Whether a softmax is over the last axis, and not over samples."""
+    dim, rank = arguments(node).get("dim"), node.meta["rank"]
+    return dim is None or (isinstance(dim, int) and dim % rank == rank - 1)
+
+
+def _link(node: fx.Node, scores: fx.Node) -> fx.Node:
+    operation = node.meta["operation"]
+    function: Any = {"softmax": torch.softmax, "log_softmax": torch.log_softmax, "sigmoid": torch.sigmoid,
+                "logsigmoid": torch.nn.functional.logsigmoid}[operation]  # fmt: skip
+    return _new(function, (scores, -1) if _LINKS[operation] == "softmax" else (scores,), node, operation)
+
+
+def _negative(scores: fx.Node) -> fx.Node:
+    return _new(torch.neg, (scores,), scores, "neg")
+
+
+def _again(node: fx.Node, instead: dict[fx.Node, fx.Node]) -> fx.Node:
+    """Add a call once more, with other values to read."""
+
+    def read(value: fx.Node) -> fx.Node:
+        return instead.get(value, value)
+
+    target: Any = node.target
+    made = node.graph.call_function(target, fx.node.map_arg(node.args, read), fx.node.map_arg(node.kwargs, read))
+    made.meta = {**node.meta, "label": made.name}
+    return made
+
+
+def _new(function: Callable[..., Any], args: tuple[Any, ...], like: fx.Node, operation: str) -> fx.Node:
+    made = like.graph.call_function(function, args)
+    made.meta = {**like.meta, "operation": operation, "label": made.name}
+    return made

@@ -24,7 +24,6 @@ from neuroxai.graph.record import Record
 from neuroxai.layers import PatchIndividualFilter
 
 Places = list[NDArray[np.float64]]  # for each axis, the centre of each cell in voxels of the input
-_SHAPE_OF = ("expand_as", "view_as", "reshape_as", "type_as")  # of all but the first they read no value
 _KEEPING = {"norm", "activation", "softmax", "same", "cast", "sum", "product", "cat"}
 
 
@@ -112,7 +111,7 @@ def field_centres(record: Record, at: fx.Node, source: fx.Node | None = None) ->
         shape = node.meta.get("shape", ())
         if node is source or len(shape) != len(grid) + 2:
             continue
-        reads = node.all_input_nodes[: 1 if node.meta["operation"] in _SHAPE_OF else None]
+        reads = node.all_input_nodes
         found = _places(record, node, reads, places, lost)
         if found is not None and tuple(map(len, found)) == tuple(shape[2:]):
             places[node] = found

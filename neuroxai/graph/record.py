@@ -20,7 +20,8 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from neuroxai.errors import InputError, NeuroxaiError, UnsupportedLayerError
 from neuroxai.graph.checks import exported, misfit, out_of_memory
-from neuroxai.graph.decompositions import DECOMPOSITIONS, opened
+from neuroxai.graph.decompositions import DECOMPOSITIONS, lent, opened
+from neuroxai.graph.eval_copy import own_buffers
 from neuroxai.graph.layers_run import Layers
 from neuroxai.graph.names import at_line, line_of_the_user
 from neuroxai.graph.operations import OPERATIONS, name_of
@@ -43,6 +44,7 @@ _RANDOM = (
     "poisson",
     "uniform",
 )
+_BACKWARD = (torch.autograd.grad, torch.autograd.backward, Tensor.backward)
 _RANDOM_IN_TRAINING = ("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout",
                        "feature_dropout", "rrelu")  # fmt: skip
 
@@ -56,7 +58,8 @@ class Record:
     graph : torch.fx.Graph
         The calls that lead to the output. A node's ``meta`` holds its "operation" (see `neuroxai.graph.operations`),
         the qualified name of the "layer" that called it and that layer's "type", its "label" in messages, the "line" of
-        the user's code, and whether it "depends" on an input.
+        the user's code, whether it "depends" on an input, and whether it "carries" relevance: a real value that
+        depends on one by real values, as a mask or an index does not.
     root : torch.nn.Module
         Holds what the graph reads: ``model`` (the evaluation-mode copy) and constants made in forward.
     inputs : tuple of torch.fx.Node
@@ -114,11 +117,13 @@ class Recorder(TorchFunctionMode):
         self.layers = Layers(self)
         self.of_one_scan = self.misfit = ""
         self.constants = 0
-        self._names = {id(tensor): name for name, tensor in _tensors_of(copy)}
+        self._names: dict[int, str] = {}
 
     def run(self, inputs: Sequence[Any], keywords: dict[str, Any]) -> Record:
         """Run the copy on its inputs."""
         copy: Any = self.root.model
+        shared = own_buffers(copy)
+        self._names = {id(tensor): name for name, tensor in _tensors_of(copy)}
         self.layers.watch(copy)
         sources: list[fx.Node] = []
 
@@ -127,7 +132,8 @@ class Recorder(TorchFunctionMode):
                 return value
             own = value.detach().clone()  # the model may write into it
             node = self.graph.placeholder(f"input_{len(sources)}" if sources else "x")
-            node.meta = {"operation": "input", "label": "input", "depends": True, "layer": "", "type": None}
+            node.meta = {"operation": "input", "label": "input", "depends": True, "carries": True,
+                         "layer": "", "type": None}  # fmt: skip
             self.memory.made(own, node)
             sources.append(node)
             return own
@@ -146,6 +152,9 @@ class Recorder(TorchFunctionMode):
             shapes = ", ".join(str(tuple(node.meta["shape"])) for node in sources)
             why = self.misfit or f"the network cannot take an input of shape {shapes}"
             raise InputError(f"{why}: {type(error).__name__}: {error}{exported(copy)}") from error
+        finally:
+            for module, buffers in shared.items():
+                module.__dict__["_buffers"] = buffers
         return self._finished(output, tuple(sources))
 
     def _finished(self, output: Any, sources: tuple[fx.Node, ...]) -> Record:
@@ -159,12 +168,17 @@ class Recorder(TorchFunctionMode):
             scripted = [f"layer {name!r} ({type(module).__name__})" for name, module in
                         self.model.named_modules() if isinstance(module, torch.jit.ScriptModule)]  # fmt: skip
             opaque = [*scripted, *self.layers.opaque]
-            hidden = f" through {opaque[0]}" if opaque else ""
+            hidden = f" through {opaque[0].removeprefix('layer ' + repr('') + ' ')}" if opaque else ""
+            taken = f" ({self.of_one_scan} takes values out of a tensor)" if self.of_one_scan else ""
             why = (
                 "what runs there cannot be seen (a scripted module or an operation from outside torch); rewrite it in "
-                "Python, or use a gradient method" if hidden else "the scores do not depend on the input"
+                "Python, or use a gradient method" if hidden else "the scores do not depend on the input, as far as "
+                "can be seen; what is not torch in Python (numpy, a scripted function) hides it: rewrite that, "
+                "or use a gradient method"
             )  # fmt: skip
-            raise UnsupportedLayerError(f"the output of {model} cannot be followed back to the input{hidden}: {why}")
+            raise UnsupportedLayerError(
+                f"the output of {model} cannot be followed back to the input{hidden}{taken}: {why}"
+            )
         end = self.graph.output(node)
         end.meta = {"operation": "output", "label": "output", "depends": True, "layer": "", "type": None}
         _prune(self.graph)
@@ -181,12 +195,21 @@ class Recorder(TorchFunctionMode):
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Run one function of torch and keep the call."""
-        kwargs = kwargs or {}
+        func, args, kwargs = lent(func, args, dict(kwargs or {}))
         name = name_of(func)
+        if func in _BACKWARD or any(_transformed(t) for t in tensors_in((args, kwargs))):
+            what = "it takes gradients in forward" if func in _BACKWARD else "it runs inside a transform of torch.func"
+            raise UnsupportedLayerError(
+                f"operation {name!r}, {line_of_the_user(Recorder.run.__code__)}: {what} (vmap, grad), which cannot be "
+                "recorded; write it as a loop over slices, or use a method that needs no record (saliency, "
+                "integrated_gradients)"
+            )
         inner = DECOMPOSITIONS.get(name) or (None if name in OPERATIONS else opened(func))
         if inner is not None and self.follows((args, kwargs)):
+            home = kwargs.pop("out", args[0] if name in DECOMPOSITIONS and may_write(func, kwargs) else None)
             with self:
-                return inner(*args, **kwargs)
+                found = inner(*args, **kwargs)
+                return found if home is None else home.copy_(found)
         if name in _RANDOM or (name in _RANDOM_IN_TRAINING and _training(args, kwargs, func)):
             return self._draw(func, name, args, kwargs)
         tensors = list(tensors_in((args, kwargs)))
@@ -227,6 +250,9 @@ class Recorder(TorchFunctionMode):
 
         def make(wrote: bool) -> fx.Node:
             options = {k: (False if k == "inplace" else v) for k, v in named.items()}
+            if isinstance(kwargs.get("out"), Tensor):  # where it is written, not what
+                del options["out"]
+                return self.node("call_function", func, given, options, name)
             return self.node("call_function", OutOfPlace(func) if wrote else func, given, options, name)
 
         return make
@@ -278,6 +304,7 @@ class Recorder(TorchFunctionMode):
             "type": type(frame.module) if frame else None,
             "line": line_of_the_user(Recorder.run.__code__),
             "depends": any(n.meta["depends"] for n in node.all_input_nodes),
+            "carries": any(n.meta["carries"] for n in node.all_input_nodes),
         }
         node.meta["label"] = f"{node.meta['layer']}.{node.name}" if node.meta["layer"] else node.name
         return node
@@ -301,9 +328,14 @@ class Recorder(TorchFunctionMode):
         else:
             name = f"model.{name}"
         node = self.graph.create_node("get_attr", name, (), {}, name=name.replace(".", "_"))
-        node.meta = {"operation": "get_attr", "layer": "", "type": None, "depends": False, "line": "",
+        node.meta = {"operation": "get_attr", "layer": "", "type": None, "depends": False, "carries": False, "line": "",
                      "label": name.removeprefix("model."), "constant": not name.startswith("model.")}  # fmt: skip
         return node
+
+
+def _transformed(tensor: Tensor) -> bool:
+    """Whether a tensor is a transform's (torch.func): it has no memory of its own."""
+    return bool(torch._C._functorch.is_functorch_wrapped_tensor(tensor))
 
 
 def _pick(values: Any, index: int) -> Any:

@@ -9,16 +9,20 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, fx
+from torch.multiprocessing.reductions import StorageWeakRef
 
 from neuroxai.errors import UnsupportedLayerError
 from neuroxai.graph.names import describe
 
 if TYPE_CHECKING:
     from neuroxai.graph.record import Recorder
+
+Geometry = tuple[list[int], list[int], int]  # size, stride and offset
 
 
 class OutOfPlace:
@@ -35,21 +39,32 @@ class OutOfPlace:
         return own if found is None else found
 
 
+@dataclass
+class _Whole:
+    """The first tensor in a storage, which others are views of; it may be gone while they are read."""
+
+    tensor: Any
+    storage: StorageWeakRef  # while it is held, no other storage gets the number
+    geometry: Geometry
+    covers: bool
+    node: fx.Node
+
+
 class Memory:
     """Which node holds the value of which tensor."""
 
     def __init__(self, recorder: Recorder) -> None:
         self.recorder = recorder
         self.clocks: dict[int, int] = {}
-        self.roots: dict[int, Any] = {}  # of each storage: a weak reference to the tensor that covers it
+        self.wholes: dict[int, _Whole] = {}
 
     def made(self, tensor: Tensor, node: fx.Node) -> None:
         """Note a tensor that a call put out."""
         storage = _storage(tensor)
-        root = self.roots.get(storage)
-        alive = None if root is None else root()
-        if alive is None or _storage(alive) != storage:  # the memory of one that is gone may be used again
-            self.roots[storage] = weakref.ref(tensor)
+        known = self.wholes.get(storage)
+        if known is None or (known.tensor() is None and not known.covers):
+            held = StorageWeakRef(tensor.untyped_storage())  # type: ignore[no-untyped-call]
+            self.wholes[storage] = _Whole(weakref.ref(tensor), held, _geometry(tensor), _covers(tensor), node)
         self._set(tensor, node)
 
     def only_written(self, changed: list[Tensor], first: list[Tensor]) -> list[Tensor]:
@@ -64,22 +79,20 @@ class Memory:
         if node.op == "get_attr" and node.meta["constant"]:
             self.recorder.root._buffers[str(node.target)] = tensor.detach().clone()
 
-    def node_of(self, tensor: Tensor, just_written: bool = False) -> fx.Node:
-        """Return the node of a tensor's present value; of the value before, where a call has `just_written` into it."""
+    def node_of(self, tensor: Tensor) -> fx.Node:
+        """Return the node of a tensor's present value."""
         nodes = self.recorder.nodes
-        storage = _storage(tensor)
         if tensor not in nodes:
-            root = self._root(tensor)
-            if root is not None and root in nodes and root is not tensor:
-                nodes[tensor] = (None, -1, 0)  # an alias that no call was seen to make
-            else:
+            if self._whole(tensor) is None:
                 self.made(tensor, self.recorder.stored(tensor))
+            else:
+                nodes[tensor] = (None, -1, 0)  # an alias that no call was seen to make
         node: fx.Node
         node, clock, version = nodes[tensor]
-        if clock != self.clocks.get(storage, 0):
+        if clock != self.clocks.get(_storage(tensor), 0):
             node = self._read_again(tensor)
             self._set(tensor, node)
-        elif version != version_of(tensor) and not just_written:
+        elif version != version_of(tensor):
             raise UnsupportedLayerError(
                 f"what {describe(node)} put out was written into by something that cannot be seen (a scripted part or "
                 "an operation from outside torch); write out of place there"
@@ -87,48 +100,59 @@ class Memory:
         return node
 
     def _set(self, tensor: Tensor, node: fx.Node) -> None:
-        self.recorder.nodes[tensor] = (node, self.clocks.get(_storage(tensor), 0), version_of(tensor))
-        node.meta.update(shape=tuple(tensor.shape), rank=tensor.ndim, floats=tensor.is_floating_point())
+        storage = _storage(tensor)
+        self.recorder.nodes[tensor] = (node, self.clocks.get(storage, 0), version_of(tensor))
+        floats = tensor.is_floating_point()
+        node.meta.update(shape=tuple(tensor.shape), rank=tensor.ndim, floats=floats)
+        node.meta["carries"] = node.meta["carries"] and (floats or tensor.is_complex())
+        whole = self.wholes.get(storage)
+        if whole is not None and whole.tensor() is tensor:
+            whole.node = node
 
     def wrote(self, tensor: Tensor, node: fx.Node) -> None:
         """Note that a call wrote into a tensor."""
-        storage = _storage(tensor)
-        root = self._root(tensor)
-        whole = None
-        if root is not None and root is not tensor:
-            whole = node
-            if _geometry(root) != _geometry(tensor):
-                flat = self._flat(root, self.node_of(root, just_written=True))
+        storage, whole = _storage(tensor), self._whole(tensor)
+        self.clocks[storage] = self.clocks.get(storage, 0) + 1
+        if whole is not None:
+            if whole.geometry == _geometry(tensor):
+                whole.node = node
+            else:
+                flat = self._flat(whole)
                 options = (flat, node, *_geometry(tensor))
                 flat = self.recorder.node("call_function", _write, options, {}, "as_strided_scatter")
-                whole = self.recorder.node("call_function", _view, (flat, *_geometry(root)), {}, "as_strided")
-        self.clocks[storage] = self.clocks.get(storage, 0) + 1
-        if root is not None and whole is not None:
-            self._set(root, whole)
+                whole.node = self.recorder.node("call_function", _view, (flat, *whole.geometry), {}, "as_strided")
+            alive = whole.tensor()
+            if alive is not None:
+                self._set(alive, whole.node)
         self._set(tensor, node)
 
     def _read_again(self, tensor: Tensor) -> fx.Node:
-        root = self._root(tensor)
-        if root is None or root is tensor:
+        whole = self._whole(tensor)
+        if whole is None:
             raise UnsupportedLayerError(
                 "the network reads a view of a tensor that it wrote into and let go; write out of place there"
             )
-        flat = self._flat(root, self.recorder.nodes[root][0])
-        return self.recorder.node("call_function", _view, (flat, *_geometry(tensor)), {}, "as_strided")
+        if whole.geometry == _geometry(tensor):
+            return whole.node
+        return self.recorder.node("call_function", _view, (self._flat(whole), *_geometry(tensor)), {}, "as_strided")
 
-    def _root(self, tensor: Tensor) -> Tensor | None:
-        """Return the tensor that covers the storage of another."""
-        known = self.roots.get(_storage(tensor))
-        alive: Tensor | None = None if known is None else known()
-        if alive is not None and _storage(alive) == _storage(tensor) and _covers(alive):
-            return alive
+    def _whole(self, tensor: Tensor) -> _Whole | None:
+        """Return what is known of the storage that a tensor is a view of."""
+        known = self.wholes.get(_storage(tensor))
+        if known is None or known.covers:
+            return known
         base = tensor._base
-        return tensor if base is None else base
+        if base is None or base not in self.recorder.nodes:
+            return None
+        held = StorageWeakRef(base.untyped_storage())  # type: ignore[no-untyped-call]
+        node = self.recorder.nodes[base][0]
+        self.wholes[_storage(base)] = _Whole(weakref.ref(base), held, _geometry(base), _covers(base), node)
+        return self.wholes[_storage(base)]
 
-    def _flat(self, tensor: Tensor, node: fx.Node) -> fx.Node:
-        strides = tensor.stride()
-        order = sorted(range(tensor.ndim), key=lambda axis: (-strides[axis], axis))
-        return self.recorder.node("call_function", _memory, (node, order), {}, "as_memory")
+    def _flat(self, whole: _Whole) -> fx.Node:
+        size, strides, _ = whole.geometry
+        order = sorted(range(len(size)), key=lambda axis: (-strides[axis], axis))
+        return self.recorder.node("call_function", _memory, (whole.node, order), {}, "as_memory")
 
 
 def tensors_in(values: Any) -> Iterator[Tensor]:
@@ -168,7 +192,7 @@ def _covers(tensor: Tensor) -> bool:
     return tensor.storage_offset() == 0 and tensor.numel() * tensor.element_size() == tensor.untyped_storage().nbytes()
 
 
-def _geometry(tensor: Tensor) -> tuple[list[int], list[int], int]:
+def _geometry(tensor: Tensor) -> Geometry:
     return list(tensor.shape), list(tensor.stride()), int(tensor.storage_offset())
 
 

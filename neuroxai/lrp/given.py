@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from neuroxai.errors import InputError
+from neuroxai.errors import InputError, UnsupportedLayerError
 from neuroxai.graph.eval_copy import HALF, unwrapped, warn_if_training
 from neuroxai.graph.record import Record
 
@@ -263,10 +263,19 @@ class Given:
         check_target(self.target, self.indices, scores.shape[1])
         return scores
 
+    def chosen(self, outputs: object) -> Tensor:
+        """Return the sum of the classes' scores, to take gradients of."""
+        chosen = self.scores(outputs).gather(1, self.indices[:, None]).sum()
+        if not chosen.requires_grad:
+            raise UnsupportedLayerError(
+                "the network's scores have no gradient: it detaches or rounds them, or returns classes (argmax). "
+                "Return the scores themselves, or use occlusion"
+            )
+        return chosen
+
     def gradients(self, outputs: object) -> tuple[Tensor, ...]:
         """Return the gradients of the classes' scores by the inputs."""
-        chosen = self.scores(outputs).gather(1, self.indices[:, None]).sum()
-        found = torch.autograd.grad(chosen, self.inputs, allow_unused=True)
+        found = torch.autograd.grad(self.chosen(outputs), self.inputs, allow_unused=True)
         return tuple(torch.zeros_like(x) if g is None else g for x, g in zip(self.inputs, found, strict=True))
 
     def formatted(self, found: Sequence[Tensor]) -> Inputs:

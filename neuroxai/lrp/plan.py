@@ -102,7 +102,7 @@ def _steps(context: Context, result: fx.Node) -> list[Step]:
 
 
 def _step(context: Context, node: fx.Node) -> Step:
-    if not node.meta["depends"]:
+    if not node.meta["carries"]:
         raise context.refuse(node, "the scores do not depend on the input")
     try:
         return of_call(context, node)
@@ -164,7 +164,7 @@ def fused(plan: Plan) -> Plan:
         at: Step = first
         while at.name != plan.result and len(readers.get(at.name, ())) == 1:
             at = readers[at.name][0]
-            if not isinstance(at, PassStep) or at.offset or not at.local:
+            if not isinstance(at, PassStep) or not at.vanishes or not at.local:
                 break
             between.append(at)
         if isinstance(at, MaxStep) and isinstance(at.pool, MaxPool):

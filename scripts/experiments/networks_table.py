@@ -51,7 +51,7 @@ class Fact:
         self.network, self.model, self.inputs = network, network.make(), network.inputs()
         self.plain = network.plain(self.model) if network.plain else self.model
         with torch.no_grad():
-            self.logits = self.plain(*self.inputs)
+            self.logits = self.plain(*(x.clone() for x in self.inputs))
         self.target = self.logits.shape[1] - 1
 
     @functools.cached_property
@@ -63,7 +63,7 @@ class Fact:
     def logit_of_bare(self) -> float:
         """Its logit."""
         with torch.no_grad():
-            return float(self.bare(*self.inputs)[0, self.target])
+            return float(self.bare(*(x.clone() for x in self.inputs))[0, self.target])
 
     def attribute(self, method: str, model: nn.Module | None = None, **options: Any) -> tuple[Tensor, ...]:
         """Return a method's attributions."""
@@ -77,15 +77,16 @@ class Fact:
         """Return plain gradients of the model's output."""
         leaves = tuple(x.clone().requires_grad_(True) for x in inputs)
         try:
-            found = torch.autograd.grad(self.model(*leaves)[:, self.target].sum(), leaves, allow_unused=True)
-        except RuntimeError:  # checkpointing by re-entering allows backward() only
+            own = (x.clone() for x in leaves)  # the network may write into them
+            found = torch.autograd.grad(self.model(*own)[:, self.target].sum(), leaves, allow_unused=True)
+        except RuntimeError:  # checkpointing by re-entering allows backward() only, writes in place none
             found = torch.autograd.grad(self.plain(*leaves)[:, self.target].sum(), leaves, allow_unused=True)
         return tuple(torch.zeros_like(x) if g is None else g for g, x in zip(found, leaves, strict=True))
 
     def score(self, *inputs: Tensor) -> float:
         """Return the logit."""
         with torch.no_grad():
-            return float(self.plain(*inputs)[0, self.target])
+            return float(self.plain(*(x.clone() for x in inputs))[0, self.target])
 
 
 class _Guided(TorchFunctionMode):

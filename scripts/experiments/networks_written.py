@@ -242,6 +242,109 @@ def _siamese(m: Any, x: Tensor) -> Any:
     return m[1](first + second)
 
 
+def _overwritten(m: Any, x: Tensor) -> Any:
+    h = m[0](x).relu()
+    h[:, 0] = 0
+    h[:, 1].mul_(2)
+    return m[1](h.flatten(1))
+
+
+def _plain_overwritten(m: Any) -> nn.Module:
+    def run(n: Any, x: Tensor) -> Any:
+        h = n[0](x).relu() * torch.tensor([0.0, 2, 1, 1], dtype=x.dtype).view(1, 4, 1, 1, 1)
+        return n[1](h.flatten(1))
+
+    return Written(run, *m.layers)
+
+
+def _zeroed(h: Tensor) -> Tensor:
+    h = h.clone()
+    h[h < 0] = 0
+    return h
+
+
+def _written_out(m: Any, x: Tensor) -> Any:
+    return m[1](torch.mul(m[0](x).relu().flatten(1), 1.0, out=torch.zeros(len(x), 256, dtype=x.dtype)))
+
+
+def _scattered(m: Any, x: Tensor) -> Any:
+    h, places = m[0](x).relu().flatten(2), torch.tensor([0, 1, 1, 0]).view(1, 4, 1).expand(len(x), 4, 64)
+    return m[1](torch.zeros(len(x), 2, 64, dtype=x.dtype).scatter_add(1, places, h).flatten(1))
+
+
+def _cbam(m: Any, x: Tensor) -> Any:
+    h = m[0](x).relu()
+    gate = (m[1](h.mean((2, 3, 4))) + m[1](h.amax((2, 3, 4)))).sigmoid()
+    h = h * gate[:, :, None, None, None]
+    return m[3]((h * m[2](torch.cat([h.mean(1, True), h.max(1, True)[0]], 1)).sigmoid()).flatten(1))
+
+
+def _highway(m: Any, x: Tensor) -> Any:
+    h = m[0](x)
+    gate = m[2](h).sigmoid()
+    return m[3]((gate * m[1](h).relu() + (1 - gate) * h).flatten(1))
+
+
+def _film(m: Any, x: Tensor, age: Tensor) -> Any:
+    scale, shift = m[1](age)[..., None, None, None].chunk(2, 1)
+    return m[2]((m[0](x) * (1 + scale) + shift).relu().flatten(1))
+
+
+def _gem(m: Any, x: Tensor) -> Any:
+    return m[1](m[0](x).clamp(min=1e-3).pow(m.p).mean((2, 3, 4)).pow(1 / m.p))
+
+
+def _weights_by_hand(soft: bool) -> Callable[..., Any]:
+    def run(m: Any, x: Tensor) -> Any:
+        q, k, v = m[1](_tokens(m, x)).chunk(3, -1)
+        scores = q @ k.transpose(1, 2)
+        weights = scores.softmax(-1) if soft else scores.exp() / scores.exp().sum(-1, keepdim=True)
+        return m[2]((weights @ v).mean(1))
+
+    return run
+
+
+def _masked(m: Any, x: Tensor) -> Any:
+    h, mask = _tokens(m, x), torch.arange(64)[None] > 50
+    return m[2](m[1](h, h, h, key_padding_mask=mask)[0].mean(1))
+
+
+def _plain_masked(m: Any) -> nn.Module:
+    def run(n: Any, x: Tensor) -> Any:
+        h = _tokens(n, x)
+        qkv = F.linear(h, n[1].in_proj_weight, n[1].in_proj_bias).view(1, 64, 3, 2, 2).permute(2, 0, 3, 1, 4)
+        scores = (qkv[0] @ qkv[1].transpose(-2, -1) / 2**0.5)[..., :51]
+        mixed = (scores.softmax(-1) @ qkv[2][:, :, :51]).transpose(1, 2).flatten(2)
+        return n[2](n[1].out_proj(mixed).mean(1))
+
+    return Written(run, *m.layers)
+
+
+def _next(m: Any, x: Tensor) -> Any:
+    h = m[0](x)
+    return m[5]((h + m[4](m[3](m[2](m[1](h).movedim(1, -1)))).movedim(-1, 1)).flatten(1))
+
+
+class Counting(nn.Module):
+    """Counts its runs, and averages over them, in buffers."""
+
+    runs: Tensor
+    average: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.linear = conv(), nn.Linear(256, 2)
+        self.register_buffer("runs", torch.zeros(()))
+        self.register_buffer("average", torch.zeros(4))
+
+    def forward(self, x: Tensor) -> Any:
+        """Run."""
+        h = self.conv(x).relu()
+        self.runs += 1
+        self.average = 0.9 * self.average + 0.1 * h.mean((0, 2, 3, 4))
+        return self.linear(h.flatten(1))
+
+
 def _two(run: Callable[..., Any], outputs: int = 2) -> Callable[[], nn.Module]:
     return lambda: Written(run, conv(), nn.Linear(256, outputs))
 
@@ -360,4 +463,38 @@ NETWORKS: dict[str, tuple[Any, ...]] = {
     "two time points": (_two(_time_points), (*SCAN, *SCAN)),
     "hemispheres": (lambda: Written(_hemispheres, conv(), nn.Linear(128, 2)), SCAN),
     "siamese on the batch axis": (_two(_siamese), SCAN),
+    "h[:, 0] = 0": (_two(_overwritten), SCAN, _plain_overwritten),
+    "h[h < 0] = 0": (_two(lambda m, x: m[1](_zeroed(m[0](x)).flatten(1))), SCAN, one),
+    "ReLU by a mask of numbers": (
+        _two(lambda m, x: m[1]((lambda h: h * (h > 0).to(h))(m[0](x)).flatten(1))), SCAN, one),
+    "out=": (_two(_written_out), SCAN, one),
+    "scatter_add": (lambda: Written(_scattered, conv(), nn.Linear(128, 2)), SCAN),
+    "buffers that change": (Counting, SCAN, lambda m: one([m.conv, m.linear])),
+    "expand_as": (
+        lambda: Written(lambda m, x: (lambda h: m[1]((m.g.view(1, 4, 1, 1, 1).expand_as(h) * h).flatten(1)))(m[0](x)),
+                        conv(), nn.Linear(256, 2), g=torch.rand(4)), SCAN),
+    "CBAM": (lambda: Written(_cbam, conv(), nn.Linear(4, 4), nn.Conv3d(2, 1, 3, padding=1), nn.Linear(256, 2)), SCAN),
+    "highway": (lambda: Written(_highway, conv(), nn.Conv3d(4, 4, 1), nn.Conv3d(4, 4, 1), nn.Linear(256, 2)), SCAN),
+    "FiLM": (lambda: Written(_film, conv(), nn.Linear(1, 8), nn.Linear(256, 2)), (*SCAN, (1,))),
+    "generalised mean": (
+        lambda: Written(_gem, conv(), nn.Linear(4, 2), p=torch.tensor(3.0)), SCAN),
+    "top k": (
+        lambda: Written(lambda m, x: m[1](m[0](x).flatten(2).topk(3).values.mean(2)), conv(), nn.Linear(4, 2)), SCAN),
+    "softmax by hand": (
+        lambda: Written(_weights_by_hand(False), conv(), nn.Linear(4, 12), nn.Linear(4, 2)), SCAN,
+        lambda m: Written(_weights_by_hand(True), *m.layers)),
+    "MultiheadAttention, masked": (
+        lambda: Written(_masked, conv(), nn.MultiheadAttention(4, 2, batch_first=True), nn.Linear(4, 2)), SCAN,
+        _plain_masked),
+    "ConvNeXt": (
+        lambda: Written(_next, conv(), nn.Conv3d(4, 4, 7, padding=3, groups=4), nn.LayerNorm(4), nn.Linear(4, 8),
+                        nn.Sequential(nn.GELU(), nn.Linear(8, 4)), nn.Linear(256, 2)), SCAN),
+    "Siamese |a - b|": (
+        _two(lambda m, x, y: m[1]((m[0](x).relu() - m[0](y).relu()).abs().flatten(1))), (*SCAN, *SCAN)),
+    "vmap": (_two(lambda m, x: m[1](torch.vmap(lambda one: m[0](one[None])[0].relu())(x).flatten(1))), SCAN),
+    "LSTM over slices": (
+        lambda: Written(lambda m, x: m[2](m[1](m[0](x).mean((3, 4)).transpose(1, 2))[0][:, -1]), conv(),
+                        nn.LSTM(4, 4, batch_first=True), nn.Linear(4, 2)), SCAN),
+    "1 - sigmoid": (*_ended(lambda z: 1 - z.sigmoid(), 1)[:2], lambda m: Written(lambda n, x: -one(n)(x), *m.layers)),
+    "log of softmax": _ended(lambda z: z.softmax(1).log()),
 }  # fmt: skip

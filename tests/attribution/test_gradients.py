@@ -8,7 +8,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from neuroxai import attribution
-from neuroxai.errors import InputError
+from neuroxai.errors import InputError, UnsupportedLayerError
 
 
 def network():
@@ -33,6 +33,72 @@ def test_saliency_and_gradient_x_input():
     torch.testing.assert_close(attribution.create("saliency", model).attribute(X, 1), plain.abs())
     torch.testing.assert_close(attribution.create("saliency", model, absolute=False).attribute(X, 1), plain)
     torch.testing.assert_close(attribution.create("gradient_x_input", model).attribute(X, 1), plain * X)
+
+
+class Written(nn.Module):
+    """The network with something of its own behind its convolution, or in front of it."""
+
+    def __init__(self, middle, start=lambda x: x):
+        super().__init__()
+        self.net, self.middle, self.start = network(), middle, start
+
+    def forward(self, x):
+        return self.net[1:](self.middle(self.net[0](self.start(x))))
+
+
+def overwritten(h):
+    h = h.relu()
+    h[:, 0] = 0  # autograd needs what stood there
+    return h
+
+
+@pytest.mark.parametrize(
+    ("in_place", "plain"),
+    [
+        (Written(overwritten), Written(lambda h: torch.cat([torch.zeros_like(h[:, :1]), h[:, 1:].relu()], 1))),
+        (Written(lambda h: torch.mul(h, 2, out=torch.zeros_like(h))), Written(lambda h: h * 2)),
+        (Written(lambda h: h, lambda x: x.mul_(2)), Written(lambda h: h, lambda x: x * 2)),
+    ],
+)
+def test_where_writes_in_place_stop_autograd_the_record_serves(in_place, plain):
+    for name in ("saliency", "gradient_x_input", "integrated_gradients", "guided_backprop"):
+        methods = [attribution.create(name, model.eval()) for model in (in_place, plain)]
+        got, wanted = (method.attribute(X, 1) for method in methods)
+        torch.testing.assert_close(got, wanted, msg=name)
+
+
+def test_scores_without_gradient_are_refused():
+    rounded = nn.Sequential(network(), Argmax()).eval()
+    for name in ("saliency", "integrated_gradients", "grad_cam"):
+        with pytest.raises(UnsupportedLayerError, match=r"have no gradient: .* Return the scores themselves"):
+            attribution.create(name, rounded).attribute(X)
+
+
+class Argmax(nn.Module):
+    """Returns classes, not scores."""
+
+    def forward(self, x):
+        return x.argmax(1, keepdim=True).double()
+
+
+def test_buffers_that_forward_changes_stay_as_they_are():
+    counting = Counting().eval()
+    for name in ("saliency", "integrated_gradients", "guided_backprop", "occlusion", "lrp_epsilon"):
+        attribution.create(name, counting).attribute(X, 1)
+        assert float(counting.seen) == 0, name
+
+
+class Counting(nn.Module):
+    """Counts its runs in a buffer."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = network()
+        self.register_buffer("seen", torch.zeros((), dtype=torch.float64))
+
+    def forward(self, x):
+        self.seen += 1
+        return self.net(x)
 
 
 @pytest.mark.parametrize("image", [False, True])

@@ -344,3 +344,19 @@ def test_a_network_that_asserts_how_many_scans_it_takes_runs_them_one_by_one():
     x = scans()
     found = occlusion(OneScan().eval(), patch=5, recompute="all").attribute(x, 1)
     torch.testing.assert_close(found, occlusion(network(), patch=5, recompute="all").attribute(x, 1))
+
+
+def test_a_network_that_treats_the_first_of_a_batch_alone_runs_one_by_one():
+    class First(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = network()
+
+        def forward(self, x):
+            scores = self.net(x)
+            return scores.index_put((torch.tensor([0]), torch.tensor([1])), scores[0, 1] * 2)
+
+    x = scans()
+    got = occlusion(First().eval(), patch=(6, 8, 9), recompute="all").attribute(x, 1)
+    wanted = occlusion(network(), patch=(6, 8, 9), recompute="all").attribute(x, 1) * 2
+    torch.testing.assert_close(got, wanted)

@@ -94,7 +94,28 @@ def added_to_a_slice(m, x):
     return m.fc(h.flatten(1))
 
 
+def written_by_what_is_opened_up(m, x):
+    h = m.conv(x)
+    h.addcmul_(h, h, value=0.5)
+    h.square_()
+    h.lerp_(torch.ones_like(h), 0.25)
+    out = torch.zeros(len(x), 2, dtype=x.dtype)
+    torch.addmm(m.fc.bias, h.flatten(1), m.fc.weight.T, out=out)
+    return out * 2
+
+
+def an_alias_of_what_is_gone(m, x):
+    return m.fc(m.conv(x).relu().as_subclass(Subclass).mul_(2).as_subclass(torch.Tensor).flatten(1))
+
+
+class Subclass(torch.Tensor):
+    """As users make them."""
+
+
 FORWARDS = {
+    "alias": an_alias_of_what_is_gone,
+    "of its shape": lambda m, x: (lambda h: m.fc((m.norm.weight.view(1, -1, 1, 1, 1).expand_as(h) * h).view_as(h)
+                                                 .flatten(1).type_as(m.fc.bias)))(m.conv(x)),
     "in place by position": lambda m, x: (lambda h: m.fc((F.dropout(h, 0.0, False, True) + F.elu(h, 1.0, True) + h)
                                                          .flatten(1)))(m.conv(x)),
     "slice": added_to_a_slice,
@@ -127,6 +148,15 @@ def test_a_record_repeats_the_network_on_other_scans(name):
     with torch.no_grad():
         assert torch.equal(execute(found, other), model(other))
     assert not found.of_one_scan
+
+
+def test_what_is_opened_up_and_writes_in_place_has_written():
+    torch.manual_seed(0)
+    model = Network(written_by_what_is_opened_up, **small()).double().eval()
+    found, x = record(eval_copy(model), (scans().double(),)), scans(seed=1).double()
+    with torch.no_grad():
+        torch.testing.assert_close(found.output, model(scans().double()))
+        torch.testing.assert_close(execute(found, x), model(x))
 
 
 def test_sizes_are_numbers_and_layers_bear_their_names():
@@ -181,6 +211,33 @@ def test_a_value_taken_out_of_a_tensor_ties_the_record_to_the_scan():
     assert not recorded(Network(lambda m, x: x.flatten(1) * m.scale.item(), scale=torch.ones(())), scans()).of_one_scan
 
 
+def test_of_what_only_lends_its_shape_nothing_depends():
+    model = Network(lambda m, x: (lambda h: h * m.fc.bias.sum().expand_as(h))(x.flatten(1)), **small())
+    nodes = {node.meta["operation"]: node for node in recorded(model, scans()).graph.nodes}
+    assert nodes["mul"].meta["depends"]
+    assert not nodes["expand"].meta["depends"]
+    model = Network(lambda m, x: (x * (x > 0).to(x)).flatten(1))
+    nodes = {node.meta["operation"]: node for node in recorded(model, scans()).graph.nodes}
+    assert nodes["to"].meta["depends"]
+    assert not nodes["to"].meta["carries"]  # a mask of numbers is a mask
+
+
+def test_buffers_that_forward_changes_stay_as_they_are():
+    def counted(m, x):
+        m.seen += 1
+        m.norm.running_mean = m.norm.running_mean + x.mean()
+        return m.fc(m.conv(x).flatten(1)) * m.seen
+
+    model = Network(counted, **small()).eval()
+    model.register_buffer("seen", torch.ones(()))
+    found = record(eval_copy(model), (scans(),))
+    assert float(model.seen) == 1
+    assert not model.norm.running_mean.any()
+    model.seen.fill_(3)  # read anew
+    wanted = model.fc(model.conv(scans()).flatten(1)) * 4
+    torch.testing.assert_close(execute(found, scans()), wanted, rtol=1e-6, atol=1e-6)
+
+
 def test_several_inputs_and_names():
     model = Network(lambda m, x, age, scale=None: m.fc(m.conv(x).flatten(1)) * scale + age, **small())
     found = recorded(model, scans(), torch.rand(2, 1), scale=torch.rand(2, 1))
@@ -233,6 +290,23 @@ def test_what_cannot_be_followed_is_refused_by_name():
     pair = Network(lambda m, x: (x, x)).eval()
     with pytest.raises(UnsupportedLayerError, match="returns a tuple; wrap it"):
         record(eval_copy(pair), (scans(),))
+    attended = Network(lambda m, x: F.scaled_dot_product_attention(x, x, x, dropout_p=0.1).flatten(1)).eval()
+    with pytest.raises(UnsupportedLayerError, match="draws random numbers"):  # it knows no evaluation mode
+        record(eval_copy(attended), (scans(),))
+    mapped = Network(lambda m, x: m.fc(torch.vmap(m.conv)(x[:, None])[:, 0].flatten(1)), **small()).eval()
+    with pytest.raises(UnsupportedLayerError, match=r"line \d+ of test_record.py.*torch.func.*loop over slices"):
+        record(eval_copy(mapped), (scans(),))
+
+    def slope(m, x):
+        with torch.enable_grad():
+            x = x.requires_grad_(True)
+            return torch.autograd.grad(m.conv(x).sum(), x)[0].flatten(1)
+
+    with pytest.raises(UnsupportedLayerError, match=r"'grad', line \d+ of test_record.py.*gradients in forward"):
+        record(eval_copy(Network(slope, **small()).eval()), (scans(),))
+    numbers = Network(lambda m, x: torch.from_numpy(x.numpy() * 2).flatten(1)).eval()
+    with pytest.raises(UnsupportedLayerError, match=r"test_record.py.*takes values out of a tensor\): what runs there"):
+        record(eval_copy(numbers), (scans(),))
     constant = Network(lambda m, x: m.bias + torch.zeros_like(x).flatten(1), bias=nn.Parameter(torch.ones(1))).eval()
     with pytest.raises(UnsupportedLayerError, match="do not depend on the input"):
         record(eval_copy(constant), (scans(),))

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from neuroxai.errors import InputError
+from neuroxai.errors import InputError, UnsupportedLayerError
 from neuroxai.lrp import LRP, AlphaBeta, Composite, Epsilon, Flat, composites
 from neuroxai.lrp.conservation import ConservationWarning
 from oracles.lrp_zero import lrp_zero
@@ -47,6 +47,13 @@ ENDS = {
     "inactive dropout": lambda z: F.dropout(torch.sigmoid(z), 0.5, training=False),
     "squeeze": lambda z: torch.sigmoid(z).squeeze(1),
     "pair": lambda z: torch.cat([1 - torch.sigmoid(z), torch.sigmoid(z)], 1),
+    "pair by stack": lambda z: (lambda p: torch.stack([1 - p, p], 1))(torch.sigmoid(z)[:, 0]),
+    "pair of opposites": lambda z: torch.cat([torch.sigmoid(-z), torch.sigmoid(z)], 1),
+    "pair of two calls": lambda z: torch.cat([1 - torch.sigmoid(z), torch.sigmoid(z)], 1).clamp(1e-7, 1 - 1e-7),
+    "shifted": lambda z: torch.sigmoid(z) * 80 + 10,
+    "limited": lambda z: torch.sigmoid(z).clamp(1e-6, 1 - 1e-6),
+    "logarithm": lambda z: torch.log(torch.sigmoid(z) + 1e-8),
+    "logit": lambda z: torch.logit(torch.sigmoid(z)),
     "pair of one": lambda z: (lambda p: torch.cat((1 - p, p), dim=-1))(torch.sigmoid(z)),
 }
 
@@ -63,6 +70,34 @@ def test_an_output_activation_is_looked_through(end):
     torch.testing.assert_close(lrp.attribute(x, target), wanted * share)
     if target:
         torch.testing.assert_close(lrp.attribute(x, 0, start="logit"), -wanted)  # its logit is the other's negative
+
+
+def test_of_the_other_class_the_logit_is_the_opposite():
+    x, opposite = scans(), End(torch.neg).eval()
+    wanted = LRP(opposite, "alpha_beta").attribute(x, start="logit")
+    for end in (lambda z: 1 - torch.sigmoid(z), lambda z: torch.rsub(z.sigmoid(), 1) * 3, lambda z: -z.sigmoid() + 1):
+        got = LRP(End(end).eval(), "alpha_beta").attribute(x, start="logit")
+        torch.testing.assert_close(got, wanted, rtol=1e-6, atol=1e-12)
+    pair = LRP(End(lambda z: (lambda p: torch.cat([p, 1 - p], 1))(z.sigmoid())).eval(), "alpha_beta")
+    torch.testing.assert_close(pair.attribute(x, 1, start="logit"), wanted, rtol=1e-6, atol=1e-12)
+    p = torch.sigmoid(opposite(x))[:, 0].detach()
+    delta = pair.attribute(x, 1, start="probability", return_convergence_delta=True)
+    torch.testing.assert_close(delta[0].flatten(1).sum(1) + delta[1], p)
+
+
+def test_a_softmax_is_looked_through_over_classes_alone():
+    x = scans()
+    wanted = LRP(body(), "alpha_beta").attribute(x, 1, start="logit")
+    for end in (
+        lambda z: z[:, None].softmax(-1).squeeze(1),
+        lambda z: z.log_softmax(1).exp(),
+        lambda z: z.softmax(1).log(),
+    ):
+        got = LRP(End(end, 2).eval(), "alpha_beta").attribute(x, 1, start="logit")
+        torch.testing.assert_close(got, wanted, rtol=1e-6, atol=1e-12)
+    for end in (lambda z: z.softmax(0), lambda z: -z.softmax(1), lambda z: z.softmax(1)[:, 1:]):
+        with pytest.raises(UnsupportedLayerError, match=r"'softmax'.*test_ends.py"):
+            LRP(End(end, 2).eval()).record(x)
 
 
 @pytest.mark.parametrize("kind", [nn.Sigmoid, nn.Softplus, nn.Hardsigmoid, nn.LogSigmoid])

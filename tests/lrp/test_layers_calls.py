@@ -258,12 +258,46 @@ def test_layers_refused_by_name(layer, pick):
         lambda m, x: x @ m.first.weight,
         lambda m, x: x.max(1, keepdim=True)[0] * torch.arange(1, 7),
         lambda m, x: x[:, x.argmax(1)],
+        # activations whose bounds keep 0 out
+        lambda m, x: x.clamp(min=0.3),
+        lambda m, x: F.hardtanh(x, 1, 2),
+        lambda m, x: F.threshold(x, 0.1, 20.0),
+        lambda m, x: torch.clamp(x, m.shift[0].abs() + 0.1, m.shift[0].abs() + 2),
+        lambda m, x: x.relu() ** m.shift[0].abs(),
+        # masks, by any type
+        lambda m, x: x * (x > 0).to(x.dtype),
+        lambda m, x: (x * x.gt(0).double() - x.lt(0).to(x)) / (x > 0).sum(1, keepdim=True),
+        # sums of values put together
+        lambda m, x: torch.zeros_like(x).scatter_add(1, torch.tensor([[0, 1, 1, 0, 2, 2]]).expand(len(x), 6), x),
+        lambda m, x: m.first(x).index_add(1, torch.tensor([0, 1, 1, 0, 2, 2]), m.second(x)),
+        lambda m, x: x.T.index_put((torch.tensor([0, 1, 1, 0, 2, 2]),), m.first(x).T, accumulate=True).T,
+        lambda m, x: x.cumsum(1),
+        lambda m, x: torch.tensordot(x, m.first.weight, dims=1) + torch.inner(x, m.second.weight),
+        # values chosen by their order
+        lambda m, x: x.topk(3, dim=1).values,
+        lambda m, x: torch.cat(
+            [x.sort(1, descending=True)[0], x.kthvalue(2, 1).values[:, None], x.amin(1)[:, None]], 1
+        ),
+        lambda m, x: torch.minimum(m.first(x), m.second(x)) + x.median(1, keepdim=True)[0] + x.min(1, True).values,
+        # of a tensor that only lends its shape
+        lambda m, x: m.scale.expand_as(x) * x + torch.zeros_like(x),
+        lambda m, x: torch.mul(*torch.broadcast_tensors(x, m.scale)),
     ],
 )
 def test_products_quotients_and_maxima(function):
     model, x = call(function), given_scans()
     got = LRP(model, composites.epsilon(0.0)).attribute(x, 0, start="logit")
     torch.testing.assert_close(got, lrp_zero(model, x, 0), rtol=1e-9, atol=1e-12)
+
+
+def test_a_softmax_by_hand_is_a_gate():
+    def weighed(weights):
+        return lambda m, x: weights(m.second(x)) * m.first(x)
+
+    by_hand = weighed(lambda z: z.exp() / (z.exp().sum(1, keepdim=True) + 1e-9))
+    lrp, x = LRP(call(by_hand), composites.epsilon(0.0)), given_scans()
+    wanted = LRP(call(weighed(lambda z: z.softmax(1))), composites.epsilon(0.0)).attribute(x, 1, start="logit")
+    torch.testing.assert_close(lrp.attribute(x, 1, start="logit"), wanted, rtol=1e-6, atol=1e-9)
 
 
 def test_random_numbers_are_found_at_the_first_call():

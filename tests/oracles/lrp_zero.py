@@ -12,7 +12,8 @@ from torch.overrides import TorchFunctionMode
 
 _ACTIVATIONS = {"relu", "relu6", "leaky_relu", "elu", "selu", "celu", "gelu", "silu", "mish", "tanh", "hardswish",
                 "softsign", "hardtanh", "prelu", "threshold", "softplus", "logsigmoid", "log_sigmoid", "clamp",
-                "clamp_min", "pow"}  # fmt: skip
+                "clamp_min", "clamp_max", "clip", "pow", "square", "expm1", "erf", "sin", "tan", "log1p", "sinh",
+                "tanhshrink", "softshrink", "hardshrink", "rrelu", "nan_to_num"}  # fmt: skip
 _HELD = {"softmax", "std", "var", "norm", "rsqrt", "linalg_vector_norm", "vector_norm", "sqrt"}
 
 
@@ -69,8 +70,12 @@ class LrpZero(TorchFunctionMode):
             eye = torch.eye(v.shape[-2], dtype=v.dtype).expand(*v.shape[:-1], v.shape[-2])
             weights = func(q, k, eye, *args[3:], **kwargs).detach()
             return weights @ v
-        if name in ("layer_norm", "group_norm", "instance_norm"):
+        tracked = args[5] if len(args) > 5 else kwargs.get("use_input_stats", True)
+        if name in ("layer_norm", "group_norm") or (name == "instance_norm" and tracked):
             return self._norm(func, name, args, kwargs)
+        if name in ("rms_norm", "normalize", "local_response_norm"):  # a product with a deviation
+            x = args[0]
+            return x * torch.where(x == 0, 0, func(*args, **kwargs) / x).detach()
         if name in ("mul", "rmul", "matmul", "bmm", "einsum") and self._two_signals(args):
             a, b = args[-2:]
             lead = args[:-2]
@@ -124,7 +129,9 @@ def lrp_zero(model, x, target, gates=True, scores=lambda y: y, before=(), more=(
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     x = x.detach().double().requires_grad_(True)
+    # what comes out of another input is a signal, too
+    before, more = ([y * y.new_ones(()).requires_grad_(True) for y in others] for others in (before, more))
     with torch.enable_grad(), LrpZero(gates):
         out = scores(model(*before, x * 1, *more))
-    (gradient,) = torch.autograd.grad(out[:, target].sum(), x)
+    (gradient,) = torch.autograd.grad(out[:, target].sum(), x, materialize_grads=True)
     return (gradient * x).detach()

@@ -132,7 +132,7 @@ class GradCam(Method):
         keep = ends if layer.embedding is None else {*ends, layer.cells, layer.embedding}
         inputs = [x.detach().requires_grad_(layer.embedding is not None) for x in given.tensors]
         _, kept = network.run(*inputs, replaced={n: leaf(n) for n in ends}, keep=keep, check=True)
-        chosen = given.scores(kept[network.record.result]).gather(1, given.indices[:, None]).sum()
+        chosen = given.chosen(kept[network.record.result])
         (gradient,) = torch.autograd.grad(chosen, kept[layer.node], allow_unused=True, retain_graph=True)
         features = kept[layer.node].detach()
         gradient = torch.zeros_like(features) if gradient is None else gradient

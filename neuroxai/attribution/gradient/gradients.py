@@ -16,7 +16,7 @@ from neuroxai.attribution.recorded import Recorded
 from neuroxai.checks import number, whole
 from neuroxai.errors import InputError
 from neuroxai.graph.checks import out_of_memory
-from neuroxai.graph.eval_copy import eval_copy
+from neuroxai.graph.eval_copy import eval_copy, own_buffers
 from neuroxai.graph.execute import call_of
 from neuroxai.graph.operations import kind_of
 from neuroxai.lrp.given import Given, Inputs, Target, captum_call, with_gradients
@@ -118,7 +118,9 @@ class GradientMethod(Method):
             raise InputError("attributions of this method need not add up: it has no convergence delta to return")
         given = Given.of(self.model, inputs, additional_forward_args, target)
         with with_gradients(given.device):
-            found = self._run(self, eval_copy(self.model), given.own())
+            copy = eval_copy(self.model)
+            own_buffers(copy)
+            found = self._run(self, copy, given.own())
         formatted = given.formatted([one.abs() for one in found.attributions] if self._absolute else found.attributions)
         worst = found.missed()
         if worst:
@@ -136,11 +138,10 @@ class GradientMethod(Method):
 
 def plain_gradients(method: Method, copy: nn.Module, given: Given) -> tuple[Tensor, ...]:
     """Return the gradients of the classes' scores; from a record where the network itself gives none."""
-    outputs = Scores(copy, given)(*given.arguments)
     try:
-        return given.gradients(outputs)
-    except RuntimeError as error:  # reentrant checkpoints refuse
-        if out_of_memory(error):
+        return given.gradients(Scores(copy, given)(*given.arguments))
+    except (RuntimeError, InputError) as error:  # reentrant checkpoints refuse, and what is written in place
+        if out_of_memory(error) or not isinstance(error.__cause__ or error, RuntimeError):
             raise
         network = method.recorded(given)
         return given.gradients(network.run(*given.tensors, check=True)[1][network.record.result])
@@ -286,7 +287,8 @@ def _positive(network: Recorded, node: fx.Node) -> Callable[..., Any] | None:
 
         def rule(*values: Any) -> Any:
             out = call(*values)
-            out.register_hook(lambda gradient: gradient.clamp(min=0))
+            if out.requires_grad:  # of a backbone that gives no gradients there is nothing to clamp
+                out.register_hook(lambda gradient: gradient.clamp(min=0))
             return out
 
         return rule

@@ -21,7 +21,7 @@ from neuroxai.attribution.occlusion.incremental import Incremental, Places
 from neuroxai.attribution.recorded import Recorded
 from neuroxai.checks import FLAG, whole
 from neuroxai.errors import InputError, UnsupportedLayerError, one_of
-from neuroxai.graph.eval_copy import eval_copy
+from neuroxai.graph.eval_copy import eval_copy, own_buffers
 from neuroxai.lrp.given import Given, Inputs, Target, captum_call, class_scores, probabilities, without_gradients
 from neuroxai.lrp.starts import STARTS
 
@@ -60,7 +60,9 @@ class _Network:
 
     def __init__(self, method: Method, given: Given, recompute: str) -> None:
         self._method, self._recompute = method, recompute
-        self._scores = Scores(eval_copy(method.model), given)
+        copy = eval_copy(method.model)
+        own_buffers(copy)
+        self._scores = Scores(copy, given)
         self._size = 1
         self._recorded: Recorded | None = None
         self._independent: bool | None = None
@@ -134,7 +136,7 @@ class _Network:
         return torch.equal(once, again)
 
     def _batches(self, one: Given, place: int) -> bool:
-        """Whether a sample's scores do not depend on its company: held against one of opposite contrast."""
+        """Whether a sample's scores do not depend on its company or place: held against one of opposite contrast."""
         if self._of_one_scan:
             return False  # it decides for a whole batch at once
         if self._independent is None:
@@ -142,10 +144,11 @@ class _Network:
             alone = self._run(one, place, x)
             try:
                 both = self._run(one, place, torch.cat([x, 1 - x]))
+                both[1:] = self._run(one, place, torch.cat([1 - x, x]))[1:]
             except (InputError, UnsupportedLayerError):
                 both = alone + math.inf
             limit = 1e-5 * float(alone.abs().max()) + 1e-12
-            self._independent = bool(((both[:1] - alone).abs() <= limit).all())
+            self._independent = bool(((both - alone).abs() <= limit).all())
         return self._independent
 
 

@@ -87,23 +87,25 @@ class PassStep(CallStep):
     local : bool
         Whether each output depends on the input value at its place (and channel) only, so that the step may run on a
         piece of the grid.
-    offset : float
-        f(0).
+    vanishes : bool
+        Whether f(0) is known to be 0.
     """
 
     local: bool = True
-    offset: float = 0.0
+    vanishes: bool = True
 
     def forward(self, values: Values, nonnegative: Sequence[bool]) -> tuple[Any, Any]:
-        """Run it; the output is saved where f(0) is not 0."""
-        output = self.call(values)
-        return output, (values[self.inputs[0]].shape, output if self.offset else None)
+        """Run it; the output and f(0) are saved where that is not 0."""
+        output, x = self.call(values), values[self.inputs[0]]
+        of_zero = None if self.vanishes else (output, self.call({**values, self.inputs[0]: torch.zeros_like(x)}))
+        return output, (x.shape, of_zero)
 
     def backward(self, saved: Any, relevance: Tensor) -> Sequence[Tensor]:
         """Pass."""
-        shape, output = saved
-        if output is not None:
-            relevance = torch.where(output == 0, 0, relevance * (output - self.offset) / output)
+        shape, of_zero = saved
+        if of_zero is not None:
+            output, zero = of_zero
+            relevance = torch.where(output == 0, 0, relevance * (output - zero) / output)
         return (relevance.sum_to_size(shape),)  # undoes broadcasting
 
 

@@ -34,7 +34,7 @@ _LAYERS: dict[str, type[nn.Module]] = {
     "layer_norm": nn.LayerNorm, "rms_norm": nn.RMSNorm,
 }  # fmt: skip
 _THROUGH = {"reshape", "permute", "pick", "pieces", "same", "cast", "resize", "average", "sum", "cat"}
-_SHAPE_ALONE = {"expand_as", "view_as", "reshape_as", "type_as"}  # of their second argument
+_STEADY = {"clamp", "clamp_min", "add", "expand", "unsqueeze"}
 
 
 @dataclass
@@ -82,15 +82,12 @@ class Context:
         return UnsupportedLayerError(f"{describe(node)}: {why}{line}")
 
     def depends(self, value: Any) -> bool:
-        """Whether an argument is a call's value that depends on the input."""
-        return isinstance(value, fx.Node) and bool(value.meta["depends"])
+        """Whether an argument is a call's value that may take relevance."""
+        return isinstance(value, fx.Node) and bool(value.meta["carries"])
 
     def tensors(self, node: fx.Node) -> list[fx.Node]:
-        """Return the calls that a call reads whose values depend on the input and may take relevance."""
-        read = node.all_input_nodes
-        if node.meta["operation"] in _SHAPE_ALONE:
-            read = [n for n in read if n is node.args[0]]
-        return [n for n in read if n.meta["depends"] and n.meta.get("floats", True)]
+        """Return the calls that a call reads whose values may take relevance."""
+        return [n for n in node.all_input_nodes if n.meta["carries"]]
 
     def others(self, node: fx.Node, *relevant: fx.Node) -> tuple[str, ...]:
         """Return the names of the inputs of a call that take no relevance."""
@@ -184,6 +181,8 @@ class Context:
                 return self.composite.attention == "cp_lrp"
             if operation in GATES or kind == "deviation":
                 return True
+            if operation == "div" and self._is_share(value):
+                return self.composite.attention == "cp_lrp"
             tensors = self.tensors(value)
             constant_factor = kind == "product" and operation != "rdiv"
             passes = kind in _THROUGH or constant_factor or operation in ("rdiv", "clamp", "clamp_min", "pow", "amax")
@@ -192,3 +191,14 @@ class Context:
                 return bool(operation == "var") or (divides and all(map(self.is_gate, tensors)))
             value = tensors[0]
         return False
+
+    def _is_share(self, node: fx.Node) -> bool:
+        """Whether a quotient is a softmax by hand: values divided by their sum."""
+        divisor: Any = node.args[1]
+        while self.depends(divisor) and divisor.meta["operation"] in _STEADY:
+            divisor = divisor.args[0]
+        if not self.depends(divisor) or divisor.meta["operation"] != "sum":
+            return False
+        whole: Any = divisor.args[0]
+        share: Any = node.args[0]
+        return whole is share or (whole.target, whole.args, whole.kwargs) == (share.target, share.args, share.kwargs)

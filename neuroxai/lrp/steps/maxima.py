@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
+from neuroxai.graph.names import label
 from neuroxai.graph.operations import arguments
 from neuroxai.lrp.engine.maxima import AxisMax, MaxPool
 from neuroxai.lrp.engine.propagate import signals
@@ -47,6 +48,21 @@ class LargerStep(CallStep):
         wins = first >= second
         shares = (torch.where(wins, relevance, 0), torch.where(wins, 0, relevance))
         return [share.sum_to_size(x.shape) for share, x in zip(shares[: len(self.inputs)], saved, strict=False)]
+
+
+class ChosenStep(CallStep):
+    """Values chosen by their order (smallest, sorted, median): each takes back what its copies got; equals share."""
+
+    def forward(self, values: Values, nonnegative: Sequence[bool]) -> tuple[Any, Any]:
+        """Run it; what it read is saved."""
+        return self.call(values), {name: values[name] for name in self.reads()}
+
+    def backward(self, saved: Any, relevance: Tensor) -> Sequence[Tensor]:
+        """Give all to the chosen."""
+        with torch.enable_grad():
+            leaves = {name: saved[name].detach().requires_grad_(True) for name in self.inputs}
+            chosen = self.call({**saved, **leaves})
+            return torch.autograd.grad(chosen, list(leaves.values()), relevance, materialize_grads=True)
 
 
 @dataclass(frozen=True)
@@ -103,6 +119,24 @@ def of_maximum(context: Context, node: fx.Node) -> Step:
         raise context.refuse(node, "where a maximum lies has no relevance rule")
     pool = AxisMax(dims, bool(given.get("keepdim", False)))
     return MaxStep(**context.options(whole, source) | names, gives="keeps", pool=pool)
+
+
+def of_chosen(context: Context, whole: fx.Node, node: fx.Node | None = None) -> Step:
+    """Return the step of values chosen by their order, or of picking these where places come with them."""
+    given, tensors, run = arguments(whole), context.tensors(whole), context.caller(whole)
+    options, call = {**context.options(whole, *tensors), "gives": "keeps"}, run
+    if node is not None:
+        at: Any = node.args[1]
+        options |= {"name": node.name, "labels": (label(node),)}
+
+        def call(values: Values) -> Any:
+            return run(values)[at]
+
+    if len(tensors) == 1 and "other" not in given and not isinstance(given.get("dim"), fx.Node):
+        last = whole.meta["operation"] in ("topk", "sort", "kthvalue")
+        first = whole.meta["operation"] == "msort"
+        context.check_axes(whole, tensors[0], 0 if first else given.get("dim", -1 if last else None))
+    return ChosenStep(**options, call=call)
 
 
 def of_soft_maximum(context: Context, node: fx.Node) -> Step:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from neuroxai.graph.operations import arguments
+from neuroxai.graph.operations import arguments, kind_of
 from neuroxai.lrp.engine.propagate import signals
 from neuroxai.lrp.rules import Epsilon, Rule
 from neuroxai.lrp.steps.base import CallStep, Step, Values
@@ -102,7 +102,7 @@ def of_product(context: Context, node: fx.Node) -> Step:
         return context.passing(node, found[0])
     if len(found) != len(factors):
         raise context.refuse(node, "both factors are gates, and neither is a signal that could take relevance")
-    return _held(context, node)
+    return held(context, node)
 
 
 def of_quotient(context: Context, node: fx.Node) -> Step:
@@ -125,14 +125,15 @@ def of_matrix_product(context: Context, node: fx.Node) -> Step:
         other: Any = node.args[1] if len(node.args) > 1 else arguments(node)["other"]
         if other.meta.get("rank") == 2:
             return of_weights_behind(context, node, context.tensors(node)[0], other)
-    return _held(context, node)
+    return held(context, node)
 
 
-def _held(context: Context, node: fx.Node) -> Step:
-    """Return the step of a product that is linear in each factor."""
+def held(context: Context, node: fx.Node) -> Step:
+    """Return the step of a product that is linear in each factor, or of a call that is linear in all it reads."""
     tensors = list(dict.fromkeys(context.tensors(node)))
     found = [tensor for tensor in tensors if not context.is_gate(tensor)] or tensors
     flat: list[Any] = []
     fx.node.map_aggregate(node.args, flat.append)
-    rule, factors = Epsilon(context.composite.sums.epsilon), sum(flat.count(signal) for signal in found)
+    rule = Epsilon(context.composite.sums.epsilon)
+    factors = sum(map(flat.count, found)) if kind_of(node) in ("bilinear", "product") else 1
     return HeldStep(**context.options(node, *found), call=context.caller(node), rule=rule, factors=factors)

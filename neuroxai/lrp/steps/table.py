@@ -6,15 +6,16 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import fx
 
 from neuroxai.graph.operations import OPERATIONS, arguments, kind_of
 from neuroxai.lrp.steps.base import MoveStep, Step
 from neuroxai.lrp.steps.context import Context
 from neuroxai.lrp.steps.filters import of_batch_norm, of_filter, of_patches
-from neuroxai.lrp.steps.maxima import of_max_pool, of_maximum, of_soft_maximum
+from neuroxai.lrp.steps.maxima import of_chosen, of_max_pool, of_maximum, of_soft_maximum
 from neuroxai.lrp.steps.norms import of_norm
-from neuroxai.lrp.steps.products import of_matrix_product, of_product, of_quotient, of_softmax
+from neuroxai.lrp.steps.products import held, of_matrix_product, of_product, of_quotient, of_softmax
 from neuroxai.lrp.steps.sums import of_average, of_mean, of_move, of_pad, of_resize, of_sum
 
 
@@ -27,14 +28,18 @@ def of_call(context: Context, node: fx.Node) -> Step:
 
 
 def _activation(context: Context, node: fx.Node) -> Step:
-    known = OPERATIONS[node.meta["operation"]]
-    return context.passing(node, local=True, gives=known.sign, offset=known.offset)
+    call, reads = context.caller(node), context.options(node)
+    vanishes = node.meta["operation"] == "prelu"
+    if not reads["also_reads"]:  # slopes, but also bounds
+        vanishes = not call({reads["inputs"][0]: torch.zeros(1)}).any()
+    return context.passing(node, local=True, gives=OPERATIONS[node.meta["operation"]].sign, vanishes=vanishes)
 
 
 def _power(context: Context, node: fx.Node) -> Step:
-    exponent = arguments(node).get("exponent")
-    if not isinstance(exponent, int | float) or exponent <= 0 or not context.depends(node.args[0]):
-        raise context.refuse(node, f"a power of {exponent} has no relevance rule; a positive number has")
+    exponent: Any = arguments(node).get("exponent")
+    constant = isinstance(exponent, fx.Node) and not exponent.meta["depends"]
+    if not (constant or (isinstance(exponent, int | float) and exponent > 0)) or not context.depends(node.args[0]):
+        raise context.refuse(node, f"a power of {exponent} has no relevance rule; a positive number or parameter has")
     return context.passing(node, local=True)
 
 
@@ -55,11 +60,19 @@ def _moved(context: Context, node: fx.Node) -> Step:
         cut, at = context.caller(source), node.args[1]
         options = context.options(source) | {"name": node.name, "labels": context.options(node, source)["labels"]}
         return MoveStep(**options, call=lambda values: cut(values)[at], gives="keeps")
+    if kind_of(source) == "chosen":
+        return of_chosen(context, source, node)
     if kind_of(source) != "max" or node.args[1] != 0:
         raise context.refuse(source)
     if source.meta["operation"] == "max":
         return of_maximum(context, node)
     return replace(of_call(context, source), name=node.name)
+
+
+def _put(context: Context, node: fx.Node) -> Step:
+    """Return the step of values put at places, or added to what is there."""
+    adds = arguments(node).get("accumulate") or (len(node.args) > 3 and node.args[3])
+    return held(context, node) if adds else of_move(context, node)
 
 
 Maker = Callable[[Context, fx.Node], Step]
@@ -68,6 +81,7 @@ _MAKERS: dict[str, Maker] = {
     **{f"{name}avg_pool{n}d": of_average for name in ("", "adaptive_") for n in (1, 2, 3)},
     **dict.fromkeys(("mean", "sum"), of_mean),
     **dict.fromkeys(("amax", "maximum", "max"), of_maximum),
+    "index_put": _put,
     "logsumexp": of_soft_maximum,
     "patch_individual_filter": of_patches,
     "batch_norm": of_batch_norm,
@@ -86,5 +100,7 @@ _KINDS: dict[str, Maker] = {
     "resize": of_resize,
     "pad": of_pad,
     "bilinear": of_matrix_product,
+    "linear": held,
+    "chosen": of_chosen,
     **dict.fromkeys(("reshape", "permute", "pick", "cat"), _moved),
 }
