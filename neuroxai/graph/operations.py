@@ -25,9 +25,9 @@ class Operation:
     kind : str
         Operations of one kind are treated alike: "filter" (convolutions, linear layers), "bilinear" (matrix products),
         "linear" (sums of values), "norm", "activation", "softmax", "max", "soft_max", "average", "resize", "reshape",
-        "permute", "pick" (values copied or moved), "chosen" (values copied by their order), "pieces" (tuples of such), "cat",
-        "pad", "same" (the values as they are), "cast", "sum", "product", "deviation" (of a sample: standard
-        deviations, lengths and their like) and "values" (what is taken out of a tensor into Python).
+        "permute", "pick" (values copied or moved), "chosen" (values copied by their order), "pieces" (tuples of
+        such), "cat", "pad", "same" (the values as they are), "cast", "sum", "product", "deviation" (of a sample:
+        standard deviations, lengths and their like) and "values" (what is taken out of a tensor into Python).
     arguments : str
         Names of the arguments by place, separated by blanks.
     sign : {"nonnegative", "keeps", "any"}
