@@ -98,7 +98,8 @@ def _rule(network: Recorded, node: fx.Node) -> Rule | None:
     if kind in ("product", "bilinear") and len(sources) == 2 and "div" not in node.meta["operation"]:
         return partial(_shared, call, [reads.index(n) for n in sources])
     pools = node.meta["operation"] == "amax" or node.meta["operation"][:-2] in ("max_pool", "adaptive_max_pool")
-    if pools and len(sources) == 1 and not arguments(node).get("return_indices"):
+    indices = arguments(node).get("return_indices") if pools else None
+    if pools and len(sources) == 1 and not indices and not node.meta.get("many"):
         return partial(_pooled, call)
     raise network.refuse(node, _WAY_OUT)
 
