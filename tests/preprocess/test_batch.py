@@ -140,7 +140,7 @@ def test_bad_scans_are_told_and_the_others_go_on(bids, tmp_path):
     assert scan_of(tmp_path / "out", "sub-04").is_file()
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("jobs", [pytest.param(1, marks=pytest.mark.full(2)), 2])
 def test_a_process_that_dies_takes_no_other_scan_along(bids, tmp_path, jobs):
     summary = prepare_cohort(tmp_path / "out", find_sources(bids)[0], QUICK, jobs=jobs, draw=die_for_the_second)
     assert summary.made + summary.kept == 3  # what was written but not yet told when the process died is kept
@@ -149,6 +149,7 @@ def test_a_process_that_dies_takes_no_other_scan_along(bids, tmp_path, jobs):
     assert not record_of(tmp_path / "out", "sub-02").exists()
 
 
+@pytest.mark.full(2)
 def test_a_killed_run_goes_on(whole, bids, tmp_path):
     out = tmp_path / "out"
     code = (

@@ -27,7 +27,13 @@ def blob_at(scan, voxel):
 
 @pytest.mark.parametrize(
     ("arm", "orientation"),
-    [("none", "PSR"), ("linear", "LPS"), ("linear", "PSR"), ("linear", "RAS"), ("nonlinear", "LIP")],
+    [
+        ("none", "PSR"),
+        pytest.param("linear", "LPS", marks=pytest.mark.full(2)),
+        ("linear", "PSR"),
+        pytest.param("linear", "RAS", marks=pytest.mark.full(2)),
+        pytest.param("nonlinear", "LIP", marks=pytest.mark.full(2)),
+    ],
 )
 def test_there_and_back(tmp_path, arm, orientation):
     scan = brain(orientation, degrees=14.0)

@@ -12,7 +12,7 @@ from helpers.bundles import AD, copy_of, train
 from helpers.command import run
 from neuroxai import io
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.full(1)]
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from neuroxai.io import read_tsv, read_volume
 from neuroxai.simulate import Planting, Regions, find_sources, simulate_from
 
-pytestmark = [pytest.mark.real, pytest.mark.integration]
+pytestmark = [pytest.mark.real, pytest.mark.full(1)]
 
 LOSS = 40.0
 

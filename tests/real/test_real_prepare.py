@@ -30,7 +30,7 @@ def bids_with(folder, real_data, name):
 
 
 @pytest.mark.real
-@pytest.mark.full(1)
+@pytest.mark.full(0)
 @pytest.mark.parametrize(
     ("name", "arm", "least"), [("ixi", "nonlinear", 0.95), ("ds002748", "linear", 0.93), ("ms", "linear", 0.93)]
 )
