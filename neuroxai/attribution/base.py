@@ -1,4 +1,4 @@
-"""What all methods here share: captum's way of being called, an evaluation-mode copy of the model, checks of options.
+"""What all methods here share: captum's way of being called, an evaluation-mode copy of the model, and its record.
 
 The copy shares the parameters but has its own hooks and training flags, so that nothing reaches the model, BatchNorm's
 running statistics never move, and one instance serves many threads.
@@ -7,22 +7,30 @@ running statistics never move, and one instance serves many threads.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import captum.attr
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
-from neuroxai.attribution.recorded import Recorded
 from neuroxai.checks import Check
-from neuroxai.errors import InputError, NeuroxaiError
-from neuroxai.graph.checks import exported, out_of_memory
+from neuroxai.errors import InputError, NeuroxaiError, UnsupportedLayerError
+from neuroxai.graph.checks import check_scores, exported, out_of_memory
 from neuroxai.graph.eval_copy import eval_copy
-from neuroxai.lrp.given import Given, Records
+from neuroxai.graph.execute import Executor
+from neuroxai.graph.names import at_line
+from neuroxai.graph.operations import arguments, kind_of
+from neuroxai.graph.output_activation import scores_of
+from neuroxai.graph.record import Record, record
+from neuroxai.lrp.given import Given, Records, class_scores
 
 Baselines = float | Tensor | tuple[float | Tensor, ...]
 MOST = 100_000  # passes of a network for one scan: days
+_LINEAR = {"reshape", "permute", "pick", "pieces", "cat", "pad", "same", "cast", "resize", "average", "sum"}
+_MEMORY = {"as_memory", "as_strided_scatter"}
 
 
 class Method(captum.attr.Attribution):  # type: ignore[misc]  # captum is untyped
@@ -76,26 +84,14 @@ def run_network(network: Callable[..., Any], args: Sequence[Any]) -> Any:
 
 
 def check_option(name: str, value: object, check: Check) -> None:
-    """Refuse an option's value that is not what `neuroxai.checks` says.
-
-    Raises
-    ------
-    InputError
-        Naming the option.
-    """
+    """Refuse an option's value that is not what `neuroxai.checks` says, naming the option."""
     fits, expected = check
     if not fits(value):
         raise InputError(f"{name} is {value!r}; {expected} is expected")
 
 
 def check_baselines(baselines: object) -> None:
-    """Refuse baselines that are neither finite numbers nor finite images.
-
-    Raises
-    ------
-    InputError
-        Saying what is expected.
-    """
+    """Refuse baselines that are neither finite numbers nor finite images."""
     expected = "a finite number or one image as a torch.Tensor (channels, *spatial) is expected"
     for one in baselines if isinstance(baselines, tuple) else (baselines,):
         if isinstance(one, Tensor):
@@ -106,13 +102,7 @@ def check_baselines(baselines: object) -> None:
 
 
 def baselines_for(inputs: Sequence[Tensor], baselines: Baselines) -> tuple[Tensor, ...]:
-    """Return the baseline of each input of a batch, shaped like it.
-
-    Raises
-    ------
-    InputError
-        If an image does not have the inputs' channels and grid.
-    """
+    """Return the baseline of each input of a batch, shaped like it; images must have its channels and grid."""
     each = baselines if isinstance(baselines, tuple) else (baselines,) * len(inputs)
     if len(each) != len(inputs):
         raise InputError(f"baselines are {len(each)} for {len(inputs)} inputs; one per input is expected")
@@ -126,3 +116,99 @@ def baselines_for(inputs: Sequence[Tensor], baselines: Baselines) -> tuple[Tenso
         one.detach().to(x).expand_as(x).clone() if isinstance(one, Tensor) else torch.full_like(x.detach(), float(one))
         for x, one in zip(inputs, each, strict=True)
     )
+
+
+@dataclass
+class Recorded:
+    """What a network does with a batch, up to its scores."""
+
+    record: Record
+    scores: fx.Node  # in front of a softmax or sigmoid that ends the network
+    link: str | None  # that output activation
+    calls: tuple[fx.Node, ...]  # from the inputs that are explained to the scores, in the order they run
+    reached: frozenset[fx.Node]  # all values that depend on the inputs that are explained
+    keep: Callable[[], None] | None = None  # what keeps a record once it was held against the model
+
+    @classmethod
+    def of(cls, copy: nn.Module, given: Given, records: Records[Recorded]) -> Recorded:
+        """Return what is known of a model, or record a copy of it, of no other use afterwards."""
+        known = records.find(given)
+        if known is not None:
+            return known
+        found = record(copy, given.arguments)
+        given.scores(found.output)
+        scores, link, _ = scores_of(found)
+        made = cls(found, scores, link, *_between(found, found.inputs[: len(given.inputs)], scores))
+        return replace(made, keep=partial(records.keep, given, found, made))
+
+    def of_input(self, source: fx.Node) -> Recorded:
+        """Return the same as seen from one input."""
+        calls, reached = _between(self.record, [source], self.scores)
+        return replace(self, calls=calls, reached=reached)
+
+    def sources(self, node: fx.Node) -> list[fx.Node]:
+        """Return the calls that a call reads and that depend on the inputs explained."""
+        return [n for n in node.all_input_nodes if n in self.reached]
+
+    def is_linear(self, node: fx.Node) -> bool:
+        """Whether a call is linear (but for a constant) in what depends on the inputs."""
+        kind, sources = kind_of(node), self.sources(node)
+        if not all(n.meta.get("floats", True) for n in sources):
+            return False  # where something lies, or a mask, depends on them
+        if kind in _LINEAR or node.meta["operation"] in _MEMORY or node.op == "call_module":
+            return True
+        places = [v for v in (*node.args, *node.kwargs.values()) if isinstance(v, fx.Node) and v in self.reached]
+        if len(places) != 1:
+            return False
+        if kind == "norm":
+            return has_fixed_statistics(node)
+        if kind == "product":
+            return node.meta["operation"] == "mul" or (node.meta["operation"] == "div" and places[0] is node.args[0])
+        return kind == "bilinear" or (kind == "filter" and places[0] is arguments(node)["input"])
+
+    def refuse(self, node: fx.Node, why: str) -> UnsupportedLayerError:
+        """Return the error that names a call."""
+        return UnsupportedLayerError(f"{at_line(node)}: {why}")
+
+    def verify(self, output: Tensor) -> None:
+        """Hold the output for the inputs that were recorded against the model's, and keep a record that holds."""
+        if self.keep is not None:
+            check_scores(class_scores(output.detach()), class_scores(self.record.output))
+            self.keep()
+            self.keep = None
+
+    def run(
+        self, *inputs: Tensor, replaced: Mapping[fx.Node, Callable[..., Any]] | None = None,
+        keep: Collection[fx.Node] = (), check: bool = False,
+    ) -> tuple[Tensor, dict[fx.Node, Any]]:  # fmt: skip
+        """Run the record up to its scores: these and the values of the calls to be kept.
+
+        `replaced` and `keep` are those of `neuroxai.graph.execute.Executor`; `check`: the inputs are those that were
+        recorded, so that the output can be verified.
+        """
+        executor = Executor(self.record, replaced, {*keep, self.scores, self.record.result})
+        executor.run(*inputs)
+        if check:
+            self.verify(executor.kept[self.record.result])
+        return class_scores(executor.kept[self.scores]), executor.kept
+
+
+def has_fixed_statistics(node: fx.Node) -> bool:
+    """Whether a normalisation is by running statistics."""
+    given = arguments(node)
+    return node.meta["operation"] == "batch_norm" and not given.get("training") and bool(given.get("running_mean"))
+
+
+def _between(
+    record: Record, sources: Sequence[fx.Node], scores: fx.Node
+) -> tuple[tuple[fx.Node, ...], frozenset[fx.Node]]:
+    """Return the calls that lead from inputs to the scores, and all values that depend on the inputs."""
+    needed, reached = {scores}, set(sources)
+    for node in reversed(record.graph.nodes):
+        if node in needed:
+            needed.update(node.all_input_nodes)
+    for node in record.graph.nodes:
+        if node.op.startswith("call_") and not reached.isdisjoint(node.all_input_nodes):
+            reached.add(node)
+    calls = (node for node in record.graph.nodes if node in reached and node in needed and node.op != "placeholder")
+    return tuple(calls), frozenset(reached)

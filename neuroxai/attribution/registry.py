@@ -1,4 +1,4 @@
-"""All attribution methods by name."""
+"""All attribution methods by name; an unknown name is an `InputError`, whatever is asked."""
 
 from __future__ import annotations
 
@@ -69,10 +69,10 @@ METHODS: dict[str, Method] = {
     "guided_grad_cam": Method("Guided back-propagation times Grad-CAM.",
         "Selvaraju et al. 2017, ICCV, arXiv:1610.02391", f"{_GRAD_CAM}:GuidedGradCam"),
     "occlusion": Method("Drop of the class score when a patch of the scan is replaced.",
-        "Zeiler & Fergus 2014, ECCV, LNCS 8689: 818-833", "neuroxai.attribution.occlusion.patches:Occlusion"),
+        "Zeiler & Fergus 2014, ECCV, LNCS 8689: 818-833", "neuroxai.attribution.occlusion.occlusion:Occlusion"),
     "region_occlusion": Method("Drop of the class score when a region of an atlas is replaced; needs labels.",
         "Rieke et al. 2018, MLCN/DLF/iMIMIC, LNCS 11038: 24-31",
-        "neuroxai.attribution.occlusion.regions:RegionOcclusion"),
+        "neuroxai.attribution.occlusion.occlusion:RegionOcclusion"),
     "lrp_zero": Method("Relevance shared in proportion to all contributions.", f"{_BACH}, eq. 56",
         f"{_COMPOSITES}:zero"),
     "lrp_epsilon": Method("Relevance shared in proportion to all contributions; a larger epsilon absorbs weak ones.",
@@ -106,49 +106,25 @@ def names() -> tuple[str, ...]:
 
 
 def describe(name: str) -> str:
-    """Return one line on a method, with its paper.
-
-    Raises
-    ------
-    InputError
-        If the name is unknown.
-    """
+    """Return one line on a method, with its paper."""
     method = _method(name)
     return f"{method.summary} ({method.paper})"
 
 
 def takes_start(name: str) -> bool:
-    """Whether a method is a relevance propagation, whose ``attribute`` takes ``start="logit"`` or ``"probability"``.
-
-    Raises
-    ------
-    InputError
-        If the name is unknown.
-    """
+    """Whether a method is a relevance propagation, whose ``attribute`` takes ``start="logit"`` or ``"probability"``."""
     return _method(name).relevance
 
 
 def start_of(name: str, start: str | None = None) -> str | None:
-    """Return where a method's relevance of a class starts: `start`, or the default; None of a method without a start.
-
-    Raises
-    ------
-    InputError
-        If the name is unknown.
-    """
+    """Return where a method's relevance starts: `start`, or the default; None of a method without a start."""
     from neuroxai.lrp.starts import DEFAULT_START
 
     return (start or DEFAULT_START) if takes_start(name) else None
 
 
 def complete(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a method's options with the defaults of those that are not given: the same choices, the same mapping.
-
-    Raises
-    ------
-    InputError
-        If the name is unknown.
-    """
+    """Return a method's options with the defaults of those that are not given: the same choices, the same mapping."""
     plain = {option: v for option, v in _method(name).options().items() if v is None or type(v) in _PLAIN}
     return plain | {_RENAMED.get(option, option): value for option, value in options.items()}
 

@@ -12,8 +12,8 @@ from torch.overrides import TorchFunctionMode
 
 from helpers.draws import COSTLY
 from neuroxai.attribution.occlusion.boxes import Boxes, paste, windows
-from neuroxai.attribution.occlusion.patches import Occlusion as occlusion
-from neuroxai.attribution.occlusion.regions import RegionOcclusion as region_occlusion
+from neuroxai.attribution.occlusion.occlusion import Occlusion as occlusion
+from neuroxai.attribution.occlusion.occlusion import RegionOcclusion as region_occlusion
 from neuroxai.errors import UnsupportedLayerError
 from oracles.occlusion import one_by_one, region_drops
 

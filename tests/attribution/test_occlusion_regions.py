@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from neuroxai.atlas import Atlas
-from neuroxai.attribution.occlusion.regions import RegionOcclusion as region_occlusion
+from neuroxai.attribution.occlusion.occlusion import RegionOcclusion as region_occlusion
 from neuroxai.errors import InputError, SpaceError
 from neuroxai.space import Space
 from oracles.occlusion import region_drops

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from neuroxai import attribution
-from neuroxai.attribution import recorded
+from neuroxai.attribution import base
 from neuroxai.errors import InputError, UnsupportedLayerError
 
 METHODS = {
@@ -29,8 +29,8 @@ def scans(batch=1, seed=1):
 def runs(monkeypatch):
     """Counts the records that are made."""
     made = []
-    plain = recorded.record
-    monkeypatch.setattr(recorded, "record", lambda *args: made.append(1) or plain(*args))
+    plain = base.record
+    monkeypatch.setattr(base, "record", lambda *args: made.append(1) or plain(*args))
     return made
 
 

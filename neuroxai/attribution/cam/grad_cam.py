@@ -8,10 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from neuroxai.attribution.base import Method
-from neuroxai.attribution.cam.layer import CamLayer, cam_layer, check_name
+from neuroxai.attribution.base import Method, Recorded
+from neuroxai.attribution.cam.layer import CamLayer, cam_layer
 from neuroxai.attribution.gradient.gradients import guided_backprop
-from neuroxai.attribution.recorded import Recorded
 from neuroxai.errors import UnsupportedLayerError, one_of
 from neuroxai.graph.eval_copy import eval_copy
 from neuroxai.graph.execute import call_of
@@ -63,8 +62,9 @@ class GradCam(Method):
         super().__init__(model)
         if placement not in PLACEMENTS:
             raise one_of("placement", placement, PLACEMENTS)
-        if layer is not None:
-            check_name(eval_copy(model), layer)
+        known = [name for name, _ in eval_copy(model).named_modules(remove_duplicate=False) if name]
+        if layer is not None and layer not in known:
+            raise one_of("layer", layer, known)
         self.layer, self.relu, self.placement = layer, relu, placement
 
     @captum_call
@@ -159,19 +159,7 @@ class GradCam(Method):
 class GuidedGradCam(Method):
     """Guided back-propagation times Grad-CAM (Selvaraju 2017, section 3.2).
 
-    Parameters
-    ----------
-    model : torch.nn.Module
-        The network.
-    layer : str, optional
-        Qualified name of Grad-CAM's layer; found by default, see `GradCam`.
-    placement : {"receptive_fields", "stretch"}
-        Where the coarse map's cells are put, see `GradCam`.
-
-    Raises
-    ------
-    InputError
-        If the model has no layer of that name.
+    Takes Grad-CAM's options but for `relu`.
     """
 
     def __init__(

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from neuroxai.attribution.recorded import Recorded
-from neuroxai.errors import InputError, UnsupportedLayerError, one_of
+from neuroxai.attribution.base import Recorded
+from neuroxai.errors import InputError, UnsupportedLayerError
 from neuroxai.graph.names import label
 from neuroxai.graph.operations import kind_of
 
@@ -21,37 +21,19 @@ _ADVICE = "name one that puts out (batch, channels, *grid) with layer=, or use a
 
 @dataclass(frozen=True)
 class CamLayer:
-    """What Grad-CAM explains by.
+    """What Grad-CAM explains by."""
 
-    Attributes
-    ----------
-    name : str
-        The layer's qualified name.
-    node : torch.fx.Node
-        The call that makes its output.
-    cells : torch.fx.Node
-        The call (or input) whose grid the map is on: the same where the layer has one, else the patches.
-    embedding : torch.fx.Node or None
-        The call that first puts out a transformer's tokens; None for a layer with a grid.
-    """
-
-    name: str
-    node: fx.Node
-    cells: fx.Node
-    embedding: fx.Node | None = None
+    name: str  # qualified
+    node: fx.Node  # the call that makes its output
+    cells: fx.Node  # the call (or input) whose grid the map is on: the same where the layer has one, else the patches
+    embedding: fx.Node | None = None  # the call that first puts out a transformer's tokens; None of a layer with a grid
 
     def on_grid(self, values: Tensor, tokens: Tensor | None) -> Tensor:
         """Return values of the layer as (batch, channels, *grid); `tokens` are those of the cells, from `token_of`."""
         return values if tokens is None else values[:, tokens].movedim(-1, 1)
 
     def token_of(self, cells: Tensor, embedding: Tensor) -> Tensor:
-        """Find which token each cell went into, (*grid), by the gradient of the tokens' numbers.
-
-        Raises
-        ------
-        UnsupportedLayerError
-            If a cell reaches several tokens.
-        """
+        """Find which token each cell went into, (*grid), by the gradient of the tokens' numbers; refuse several."""
         weights = torch.rand(embedding.shape[-1], generator=torch.Generator().manual_seed(0)).to(embedding) + 0.5
         each = (embedding[:1] * weights).sum(-1)
         number = torch.arange(1, each.shape[1] + 1).to(each)
@@ -63,38 +45,16 @@ class CamLayer:
         return index.long() - 1
 
 
-def check_name(model: nn.Module, name: str) -> None:
-    """Refuse a layer that is not there.
-
-    Raises
-    ------
-    InputError
-        Naming the layers that are.
-    """
-    names = [known for known, _ in model.named_modules(remove_duplicate=False) if known]
-    if name not in names:
-        raise one_of("layer", name, names)
-
-
 def cam_layer(network: Recorded, x: Tensor, name: str | None = None) -> CamLayer:
     """Return the layer to explain by: the one named, or the last with the grid of the last convolution that has one.
 
     In a transformer, whose last convolution only cuts the patches, it is the last normalisation of tokens in front of
     an attention.
 
-    Parameters
-    ----------
-    network : Recorded
-        The network.
-    x : torch.Tensor
-        (batch, channels, *spatial).
-    name : str, optional
-        Qualified name of a layer; it must run once and put out a grid or tokens.
-
     Raises
     ------
     InputError
-        If the layer named does not fit, or the network keeps no grid behind any convolution.
+        If the layer named does not run once and put out a grid or tokens, or there is no grid behind any convolution.
     UnsupportedLayerError
         If a transformer's tokens do not stand for patches.
     """

@@ -9,9 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from neuroxai.attribution.base import Baselines, Method, baselines_for, check_baselines
+from neuroxai.attribution.base import Baselines, Method, Recorded, baselines_for, check_baselines
 from neuroxai.attribution.gradient.gradients import Found, GradientMethod
-from neuroxai.attribution.recorded import Recorded
 from neuroxai.errors import UnsupportedLayerError
 from neuroxai.graph.checks import check_scores
 from neuroxai.graph.execute import call_of

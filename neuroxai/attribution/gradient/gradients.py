@@ -11,8 +11,16 @@ import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
-from neuroxai.attribution.base import MOST, Baselines, Method, Scores, baselines_for, check_baselines, check_option
-from neuroxai.attribution.recorded import Recorded
+from neuroxai.attribution.base import (
+    MOST,
+    Baselines,
+    Method,
+    Recorded,
+    Scores,
+    baselines_for,
+    check_baselines,
+    check_option,
+)
 from neuroxai.checks import number, whole
 from neuroxai.errors import InputError
 from neuroxai.graph.checks import out_of_memory
@@ -62,16 +70,8 @@ Run = Callable[[Method, nn.Module, Given], Found]
 class GradientMethod(Method):
     """A method that takes gradients.
 
-    Parameters
-    ----------
-    model : torch.nn.Module
-        The network.
-    run : callable
-        Takes this method, an evaluation-mode copy of the model and the inputs, and returns what it finds.
-    complete : bool
-        Whether attributions add up to the score's difference from a baseline.
-    absolute : bool
-        Return their sizes only.
+    `run` takes this method, an evaluation-mode copy of the model and the inputs, and returns what it finds; `complete`
+    attributions add up to the score's difference from a baseline; of `absolute` ones the sizes only are returned.
     """
 
     def __init__(self, model: nn.Module, run: Run, complete: bool = False, absolute: bool = False) -> None:

@@ -19,8 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx
 
+from neuroxai.attribution.base import Recorded, has_fixed_statistics
 from neuroxai.attribution.occlusion.boxes import Boxes, paste, span, windows
-from neuroxai.attribution.recorded import Recorded, has_fixed_statistics
 from neuroxai.graph.execute import Executor, call_of
 from neuroxai.graph.operations import arguments, kind_of
 from neuroxai.graph.receptive_field import Window, window_of
@@ -127,17 +127,15 @@ class Incremental(Executor):
 
     def numbers(self, places: Places) -> int:
         """Return how many numbers one item needs in memory at most."""
-        most = 0
-        for step in self._local:
-            size = places[step.node].size
-            made = read = self._grids[step.node][0] * math.prod(size)
-            if step.window is not None:
-                read = self._grids[step.reads[0]][0] * math.prod(span(step.window, size))
-            most = max(most, made + read)
-        whole = 0
+        whole, most = 0, 0
         for node, map_ in self._maps.items():
             head = self._heads.get(node)
             whole += min(map_.numel(), head.weights(places[node].size, len(map_)) if head else map_.numel())
+        for step in self._local:
+            size = places[step.node].size
+            read = size if step.window is None else span(step.window, size)
+            numbers = [self._grids[step.node][0] * math.prod(size), self._grids[step.reads[0]][0] * math.prod(read)]
+            most = max(most, sum(numbers))
         return max(most, whole)
 
     # the scores of changed inputs
@@ -264,15 +262,15 @@ class Incremental(Executor):
         self._rest = {other: call for other, call in self._rest.items() if other not in (node, *between)}
 
     def _work(self, node: fx.Node) -> int:
-        """Return the multiplications for each number that a call puts out."""
+        """Return the multiplications for each number that a call puts out: the weights of one of its filters."""
         weight: Any = None
         if node.op == "call_module":
             weight = self._record.root.get_submodule(str(node.target)).weight
-        elif kind_of(node) == "bilinear":
-            return int(node.all_input_nodes[0].meta["shape"][-1])
         elif kind_of(node) == "filter":
             weight = self._static.get(arguments(node)["weight"])
-        return weight[0].numel() if isinstance(weight, Tensor) and weight.ndim > 1 else 1
+        elif kind_of(node) == "bilinear":
+            return int(node.all_input_nodes[0].meta["shape"][-1])
+        return 1 if weight is None else weight[0].numel()
 
 
 def _padded(full: Tensor, window: Window, size: Sequence[int]) -> Tensor:
@@ -292,6 +290,4 @@ def _put_together(map_: Tensor, values: Tensor, boxes: Boxes) -> Tensor:
 
 def _no_grid(tensor: Any, dims: int) -> bool:
     """Whether a constant is the same at each voxel."""
-    if not isinstance(tensor, Tensor):
-        return False
-    return tensor.numel() == 1 or (tensor.ndim == dims and all(n == 1 for n in (tensor.shape[0], *tensor.shape[2:])))
+    return isinstance(tensor, Tensor) and tensor.numel() in (1, tensor.shape[1] if tensor.ndim == dims else 1)

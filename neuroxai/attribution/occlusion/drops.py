@@ -15,10 +15,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from neuroxai.attribution.base import Method, Scores, check_option
+from neuroxai.attribution.base import Method, Recorded, Scores, check_option
 from neuroxai.attribution.occlusion.boxes import Boxes, windows
 from neuroxai.attribution.occlusion.incremental import Incremental, Places
-from neuroxai.attribution.recorded import Recorded
 from neuroxai.checks import FLAG, whole
 from neuroxai.errors import InputError, UnsupportedLayerError, one_of
 from neuroxai.graph.eval_copy import eval_copy, own_buffers

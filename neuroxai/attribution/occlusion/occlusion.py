@@ -1,0 +1,270 @@
+"""Patch and region occlusion: by how much the class score falls when a patch or an atlas region is replaced."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from neuroxai.atlas import Atlas
+from neuroxai.attribution.base import check_option
+from neuroxai.attribution.occlusion.boxes import windows
+from neuroxai.attribution.occlusion.drops import OcclusionMethod, Parts, Recompute
+from neuroxai.checks import FLAG, whole
+from neuroxai.errors import InputError, SpaceError
+from neuroxai.lrp.given import Target
+
+Sizes = int | Sequence[int]
+Labels = Atlas | Tensor | NDArray[np.integer]
+
+
+@dataclass(frozen=True)
+class Patches(Parts):
+    """A regular grid of patches; those at the end of an axis may be cut off."""
+
+    counts: tuple[Tensor, ...]  # by axis, in how many patches each voxel is
+
+    @classmethod
+    def on(cls, grid: Sequence[int], patch: Sequence[int], stride: Sequence[int]) -> Patches:
+        """Lay patches over a grid; the last along each axis is the first that reaches its end."""
+        starts, counts = [], []
+        for length, size, step in zip(grid, patch, stride, strict=True):
+            axis = range(0, step * math.ceil((length - size) / step) + 1, step)
+            starts.append(axis)
+            count = torch.zeros(length, dtype=torch.long)
+            for start in axis:
+                count[start : start + size] += 1
+            counts.append(count)
+        low = torch.tensor(list(product(*starts)))
+        return cls(low, torch.minimum(low + torch.tensor(patch), torch.tensor(grid)), tuple(counts))
+
+    def mask(self, which: Tensor, start: Tensor, size: Sequence[int]) -> Tensor:
+        """Return which voxels of windows belong to the patches, (patches, 1, *size)."""
+        found = torch.ones((), dtype=torch.bool)
+        for axis, length in enumerate(size):
+            voxel = start[:, axis, None] + torch.arange(length)
+            inside = (voxel >= self.low[which, axis, None]) & (voxel < self.high[which, axis, None])
+            found = found & inside.view(len(which), 1, *(length if a == axis else 1 for a in range(len(size))))
+        return found
+
+    def holding(self, voxels: Tensor) -> Tensor:
+        """Return which patches hold any of some voxels (*grid), (patches,)."""
+        return torch.tensor([bool(voxels[box].any()) for box in self._slices()])
+
+    def painted(self, drops: Tensor) -> Tensor:
+        """Return each voxel's mean drop over the patches that hold it, (batch, *grid)."""
+        total = drops.new_zeros(len(drops), *map(len, self.counts))
+        for drop, box in zip(drops.unbind(1), self._slices(), strict=True):
+            total[(slice(None), *box)] += drop.view(-1, *(1 for _ in box))
+        for axis, count in enumerate(self.counts, start=1):
+            total /= count.to(total).view([-1 if a == axis else 1 for a in range(total.ndim)])
+        return total
+
+    def _slices(self) -> Iterator[tuple[slice, ...]]:
+        for low, high in zip(self.low.tolist(), self.high.tolist(), strict=True):
+            yield tuple(map(slice, low, high))
+
+
+def _per_axis(name: str, value: Sizes, grid: Sequence[int]) -> tuple[int, ...]:
+    if isinstance(value, int):
+        return (value,) * len(grid)
+    if len(value) != len(grid):
+        raise InputError(
+            f"{name} is {tuple(value)}; one integer, or one for each of the {len(grid)} axes of the grid "
+            f"{tuple(grid)}, is expected"
+        )
+    return tuple(value)
+
+
+@dataclass(frozen=True)
+class Regions(Parts):
+    """The regions of a label image; of no extent where a region has no voxel."""
+
+    values: tuple[int, ...]  # their labels
+    numbers: Tensor  # at each voxel 0 for background, else 1 + the place of its region in `values`
+    density: bool
+
+    @classmethod
+    def of(cls, labels: Labels | None, density: bool) -> Regions:
+        """Read a label image, refusing labels that are not whole numbers >= 0, or without a region."""
+        from scipy.ndimage import find_objects
+
+        if isinstance(labels, Atlas):
+            values, numbers = tuple(labels.names), labels.positions()
+        else:
+            array = _integers(labels)
+            found, numbers = np.unique(array, return_inverse=True)
+            numbers = numbers.reshape(array.shape) + (found[0] != 0)
+            values = tuple(int(v) for v in found if v)
+        if not values:
+            raise InputError("labels hold no region: every voxel is 0, the background")
+        nowhere = (slice(0, 0),) * numbers.ndim
+        boxes = [box or nowhere for box in find_objects(numbers, max_label=len(values))]
+        low, high = ([[getattr(s, end) for s in box] for box in boxes] for end in ("start", "stop"))
+        return cls(torch.tensor(low), torch.tensor(high), values, torch.from_numpy(numbers), density)
+
+    def mask(self, which: Tensor, start: Tensor, size: Sequence[int]) -> Tensor:
+        """Return which voxels of windows belong to the regions, (regions, 1, *size)."""
+        return windows(self.numbers[None], start, size) == 1 + which.view(-1, 1, *(1 for _ in size))
+
+    def holding(self, voxels: Tensor) -> Tensor:
+        """Return which regions hold any of some voxels (*grid), (regions,)."""
+        return self._voxels(voxels) > 0
+
+    def painted(self, drops: Tensor) -> Tensor:
+        """Return each voxel's drop, (batch, *grid), of those of the regions, (batch, regions)."""
+        drops = drops / self._voxels(...).clamp(min=1).to(drops) if self.density else drops
+        painted: Tensor = nn.functional.pad(drops, (1, 0))[:, self.numbers.to(drops.device)]  # 0 is the background
+        return painted
+
+    def _voxels(self, of: Any) -> Tensor:
+        return torch.bincount(self.numbers[of].flatten(), minlength=len(self.values) + 1)[1:]
+
+
+def _integers(labels: object) -> NDArray[np.integer]:
+    expected = "an integer array on the network's grid (0 = background) or a neuroxai.atlas.Atlas is expected"
+    if not isinstance(labels, Tensor | np.ndarray):
+        raise InputError(f"labels are {'not given' if labels is None else f'a {type(labels).__name__}'}; {expected}")
+    array = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else labels
+    if not np.issubdtype(array.dtype, np.integer):
+        raise InputError(f"labels are of type {array.dtype}; {expected}: round them first")
+    if array.size == 0 or array.min() < 0:
+        least = f"the least is {array.min()}" if array.size else "there is none"
+        raise InputError(f"labels must be 0 (background) or above, {least}; {expected}")
+    return array
+
+
+class Occlusion(OcclusionMethod):
+    """Patch occlusion (Zeiler 2014): the drop of the class score when a patch of the scan is replaced.
+
+    Patches lie as those of ``captum.attr.Occlusion``: they begin every `stride` voxels from the first, the last one
+    along an axis is the first that reaches its end and is cut off there, and voxels in several patches get the mean of
+    their drops.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        The network.
+    patch : int or sequence of int
+        Edge of the patches in voxels, one for all axes or one an axis; a shorter axis is covered whole. Eitel & Ritter
+        2019 took 50, with a stride of 25, at 1 mm.
+    stride : int or sequence of int, optional
+        Voxels from one patch to the next; as many as the patch has by default, so that patches do not overlap.
+    value : float or "mean"
+        What replaces the voxels: a number, or the mean of each scan's channel.
+    score : {"logit", "probability"}
+        Which score's drop is taken. The logit is what goes into a softmax or sigmoid at the network's end.
+    positive : bool
+        Clip drops below zero (of patches that contradict the class), as Eitel & Ritter 2019 did.
+    perturbations_per_eval : int, optional
+        Patches run at once; by default as many as keep memory small.
+    recompute : {"auto", "receptive_field", "all"}
+        What is run for each patch: the voxels of each layer that it reaches, the whole network, or whichever is less.
+        The results are the same.
+
+    Raises
+    ------
+    InputError
+        If an option does not fit.
+    UnsupportedLayerError
+        When called, if `recompute` is "receptive_field" and the network cannot be recorded.
+    """
+
+    def __init__(
+        self, model: nn.Module, *, patch: Sizes = 12, stride: Sizes | None = None, value: float | Literal["mean"] = 0.0,
+        score: Literal["logit", "probability"] = "logit", positive: bool = False,
+        perturbations_per_eval: int | None = None, recompute: Recompute = "auto",
+    ) -> None:  # fmt: skip
+        super().__init__(model, value, score, positive, perturbations_per_eval, recompute)
+        self._patch, self._stride = patch, patch if stride is None else stride
+        for name, size in (("patch", patch), ("stride", self._stride)):
+            several = isinstance(size, list | tuple)
+            for number in size if isinstance(size, list | tuple) else (size,):
+                check_option(f"each number of {name}" if several else name, number, whole(1))
+
+    def _parts(self, x: Tensor) -> Patches:
+        grid = tuple(x.shape[2:])
+        patch, stride = _per_axis("patch", self._patch, grid), _per_axis("stride", self._stride, grid)
+        patch = tuple(min(p, n) for p, n in zip(patch, grid, strict=True))
+        gaps = [axis for axis, (p, s, n) in enumerate(zip(patch, stride, grid, strict=True)) if s > p < n]
+        if gaps:
+            raise InputError(
+                f"stride {stride} is larger than patch {patch} along axis {gaps[0]}: voxels between patches would be "
+                "left out; give a stride of at most the patch"
+            )
+        return Patches.on(grid, patch, stride)
+
+
+class RegionOcclusion(OcclusionMethod):
+    """Atlas-region occlusion (Rieke 2018): the drop of the class score when a region of an atlas is replaced.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        The network.
+    labels : Atlas, torch.Tensor or numpy.ndarray
+        The regions on the network's grid, one integer a voxel, 0 for background; for all samples. Must be given.
+    value, score, positive, perturbations_per_eval, recompute
+        As `Occlusion` takes them, of regions in place of patches.
+    density : bool
+        Divide the drop that is painted over a region by its number of voxels.
+
+    Raises
+    ------
+    InputError
+        If an option does not fit.
+    UnsupportedLayerError
+        When called, if `recompute` is "receptive_field" and the network cannot be recorded.
+    """
+
+    def __init__(
+        self, model: nn.Module, *, labels: Labels | None = None, value: float | Literal["mean"] = 0.0,
+        score: Literal["logit", "probability"] = "logit", positive: bool = False, density: bool = False,
+        perturbations_per_eval: int | None = None, recompute: Recompute = "auto",
+    ) -> None:  # fmt: skip
+        super().__init__(model, value, score, positive, perturbations_per_eval, recompute)
+        check_option("density", density, FLAG)
+        self._regions = Regions.of(labels, density)
+
+    def scores(
+        self, inputs: Tensor, target: Target = None, additional_forward_args: Any = None
+    ) -> tuple[Tensor, tuple[int, ...]]:
+        """Compute the drop of one class's score for each region.
+
+        Parameters
+        ----------
+        inputs, target, additional_forward_args
+            As ``attribute`` takes them; one input, on the grid of the labels.
+
+        Returns
+        -------
+        torch.Tensor
+            (batch, regions), same dtype and device as `inputs`; 0 for a region without voxels. Not divided by voxels.
+        tuple of int
+            The regions' labels.
+
+        Raises
+        ------
+        SpaceError
+            If the inputs are on another grid than the labels.
+        InputError
+            For inputs or targets that do not fit the network.
+        """
+        _, ((drops, _),) = self._drops(inputs, target, additional_forward_args)
+        return drops, self._regions.values
+
+    def _parts(self, x: Tensor) -> Regions:
+        grid, expected = tuple(x.shape[2:]), tuple(self._regions.numbers.shape)
+        if grid != expected:
+            raise SpaceError(
+                f"inputs of shape {tuple(x.shape)} have the grid {grid}, the labels of region_occlusion {expected}; "
+                "bring the atlas to the network's grid with atlas.resampled_to(space)"
+            )
+        return self._regions
