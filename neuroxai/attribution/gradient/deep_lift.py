@@ -128,22 +128,18 @@ def _rescaled(call: Any, place: int, values: list[Any], start: Tensor, *now: Any
 
 def _pooled(call: Any, values: list[Any], start: Tensor, x: Tensor) -> Tensor:
     """Share each window's difference between the scan's winner and the baseline's, by who is larger."""
-    x0 = values[0]
-    scan, ours, theirs = call(x.detach()), _at_winners(call, x), _at_winners(call, x0)
-    larger, change = torch.maximum(scan, start), x.detach() - x0
-    half = torch.full_like(scan, 0.5)
-    first = _quotient(larger - start, ours(change), half)
-    second = _quotient(scan - larger, theirs(change), half)
-    return _linearised(scan, (first, ours(x)), (second, theirs(x)))
+    winner, x0 = call(x), values[0]
+    scan, theirs = winner.detach(), _at_winners(call, x0, x)
+    larger, half = torch.maximum(scan, start), torch.full_like(scan, 0.5)
+    first = _quotient(larger - start, scan - _at_winners(call, x.detach(), x0), half)
+    second = _quotient(scan - larger, theirs.detach() - start, half)
+    return _linearised(scan, (first, winner), (second, theirs))
 
 
-def _at_winners(call: Any, x: Tensor) -> Callable[[Tensor], Tensor]:
-    """Return what reads values where the maxima of `x` lie: a maximum's derivative, which is linear."""
-    leaf = x.detach().requires_grad_(True)
-    out = call(leaf)
-    weights = torch.zeros_like(out, requires_grad=True)
-    (spread,) = torch.autograd.grad(out, leaf, weights, create_graph=True)
-    return lambda values: torch.autograd.grad(spread, weights, values, retain_graph=True, create_graph=True)[0]
+def _at_winners(call: Any, x: Tensor, values: Tensor) -> Tensor:
+    """Read values where the maxima of `x` lie: a maximum's derivative, which is linear."""
+    _, read = torch.func.jvp(call, (x,), (values,))
+    return read  # type: ignore[no-any-return]
 
 
 def _shared(call: Any, places: list[int], values: list[Any], start: Tensor, *now: Any) -> Any:
