@@ -138,8 +138,8 @@ def _pooled(call: Any, values: list[Any], start: Tensor, x: Tensor) -> Tensor:
 
 def _at_winners(call: Any, x: Tensor, values: Tensor) -> Tensor:
     """Read values where the maxima of `x` lie: a maximum's derivative, which is linear."""
-    _, read = torch.func.jvp(call, (x,), (values,))
-    return read  # type: ignore[no-any-return]
+    read: Tensor = torch.func.jvp(call, (x,), (values,))[1]
+    return read
 
 
 def _shared(call: Any, places: list[int], values: list[Any], start: Tensor, *now: Any) -> Any:
