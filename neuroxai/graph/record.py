@@ -155,7 +155,9 @@ class Recorder(TorchFunctionMode):
         finally:
             for module, buffers in shared.items():
                 module.__dict__["_buffers"] = buffers
-        return self._finished(output, tuple(sources))
+        found = self._finished(output, tuple(sources))
+        self.memory.wholes.clear()  # the hooks on the copy hold this recorder as long as the record lives
+        return found
 
     def _finished(self, output: Any, sources: tuple[fx.Node, ...]) -> Record:
         model = type(self.root.model).__name__
