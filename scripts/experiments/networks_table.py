@@ -18,7 +18,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ sys.path.append(str(Path(__file__).resolve().parents[2] / "tests"))
 from networks import NETWORKS, Network
 from neuroxai.attribution import create, names
 from neuroxai.errors import NeuroxaiError
+from oracles.lrp_rules import lrp_rules
 from oracles.lrp_zero import lrp_zero
 
 # region occlusion needs labels; the others are the rules of further columns, one epsilon or several by depth
@@ -42,6 +43,11 @@ METHODS = [name for name in names() if name not in _LEFT_OUT]
 LIMITS = {"deep_lift": 1e-6}
 LIMIT, CONSERVED = 1e-7, 1e-3  # the stabiliser of the rules takes up to a thousandth
 STEPS = 4
+RULES: dict[str, tuple[str, dict[str, float]]] = {
+    "lrp_z_plus": ("z_plus", {}),
+    "lrp_alpha_beta": ("alpha_beta", {"beta": 0.0}),
+    "lrp_gamma": ("gamma", {"gamma": 0.25}),
+}
 
 
 class Fact:
@@ -121,6 +127,10 @@ def _rule(method: str) -> Callable[[Fact], float | None]:
     def check(fact: Fact) -> float | None:
         if fact.plain is not fact.model:
             return error(fact.attribute(method), fact.attribute(method, fact.plain))
+        if method in RULES:
+            with suppress(NotImplementedError):
+                wanted = lrp_rules(fact.model, fact.inputs, fact.target, RULES[method], RULES[method])
+                return error(fact.attribute(method), wanted)
         found = fact.attribute(method, fact.bare)
         if not all(bool(torch.isfinite(one).all()) for one in found):
             return float("nan")
@@ -296,9 +306,10 @@ A number is the largest difference from a reference, over the reference's larges
 - `lrp_epsilon` with epsilon 0: LRP-0 written a second time, as gradient times input with gates, deviations
   and the ratios of activations held constant (`tests/oracles/lrp_zero.py`); `lrp_zero`: `lrp_epsilon`, which
   it is.
-- The other rules: what the same weights give as plain layers one after the other; where a network has no such
-  twin, what is missing of the logit once biases are zero. "runs": finite, but no such reference (rules that
-  follow positive contributions alone lose the relevance of neurons that have none).
+- The other rules: what the same weights give as plain layers one after the other. Where a network has no such
+  twin: of z+, alpha-beta and gamma the papers' formulas on dense matrices (`tests/oracles/lrp_rules.py`: networks
+  of layers, sums, means and maxima); else what is missing of the logit once biases are zero. "runs": finite, but
+  no such reference (rules that follow positive contributions alone lose the relevance of neurons that have none).
 - Gradients, guided back-propagation, integrated gradients: plain autograd, with hooks or in a loop; the path
   of integrated gradients has {steps} steps. SmoothGrad: without noise. DeepLIFT: the sum of its
   contributions.
