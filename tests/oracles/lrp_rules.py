@@ -19,8 +19,9 @@ _MEANS = {"mean", "sum", "avg_pool1d", "avg_pool2d", "avg_pool3d", "adaptive_avg
 _PASS = {"relu", "relu6", "leaky_relu", "elu", "selu", "celu", "gelu", "silu", "mish", "tanh", "hardswish", "prelu"}
 _MOVE = {"flatten", "view", "reshape", "permute", "transpose", "movedim", "squeeze", "unsqueeze", "cat", "stack",
          "chunk", "split", "getitem", "unbind", "flip", "contiguous", "max_pool1d", "max_pool2d", "max_pool3d",
-         "pixel_shuffle", "adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d", "amax", "max", "dropout",
-         "narrow", "pixel_unshuffle", "size", "dim", "get", "len", "numel", "unfold", "repeat", "expand", "clone"}  # fmt: skip
+         "pixel_shuffle", "adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d", "amax", "max",
+         "dropout", "narrow", "pixel_unshuffle", "size", "dim", "get", "len", "numel", "unfold", "repeat", "expand",
+         "clone"}  # fmt: skip
 _LARGEST = 3e7  # entries of a matrix
 
 
