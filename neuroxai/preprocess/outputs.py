@@ -165,13 +165,10 @@ def _written(
     if job.draw is not None:
         job.draw(
             files["figure"],
-            scan=prepared.scan,
-            brain=prepared.native_brain,
+            native=(prepared.scan, prepared.native_brain),
             prepared=prepared.image,
-            template=on_grid.t1,
-            template_brain=on_grid.brain,
-            name=source.title,
-            arm=options.arm,
+            template=on_grid,
+            title=f"{source.title}   registration: {options.arm}",
             measures=measures,
             flags=found,
         )

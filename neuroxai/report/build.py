@@ -11,11 +11,10 @@ from typing import Any
 from neuroxai.derivatives.explained import ExplainFolder, Failure, Item, common_space, read_folder
 from neuroxai.derivatives.heatmaps import read_sidecar
 from neuroxai.errors import InputError, one_of
-from neuroxai.evaluation import Estimate, RocCurve, classification_metrics, roc_points
 from neuroxai.io import check_folder, json_of, write_json, write_text
 from neuroxai.processes import check_jobs
-from neuroxai.report.cohort.averages import Averages, Fingerprints, cell_of, groups_of
-from neuroxai.report.cohort.summary import cohort_values, metrics_record
+from neuroxai.report.cohort.averages import Averages, cell_of, groups_of
+from neuroxai.report.cohort.summary import Gathered, cohort_values, metrics_record
 from neuroxai.report.cohort.truth import Truth, mask_beside, planted_dose
 from neuroxai.report.inputs import Beside, Context
 from neuroxai.report.page import cohort_page, scan_page
@@ -86,71 +85,45 @@ def build_report(
     if not any(path is not None and path.is_file() for path in sources.values()):
         looked = next((p for p in sources.values() if p is not None), "no path in the sidecars")
         raise InputError(f"no scan of {folder.path} is found ({looked}); give the cohort's folder with --dataset-dir")
-    failures: list[Failure] = []
     context = Context.of(folder, _participants(folder, dataset_dir), beside or Beside(), broken)
+    gathered = Gathered(Averages(space))
     if only is not None:
-        return _pages_alone(folder, chosen, sources, target, context, broken, failures)
+        return _pages_alone(chosen, sources, target, context, broken)
     known = Truth(space)
-    masks = {} if truth is False else _gather_masks(folder, sources, known, failures)
+    masks = {} if truth is False else _gather_masks(folder, sources, known, gathered.failures)
     if truth and not known.masks:
         raise InputError("no *_desc-effect_mask.nii.gz lies beside the scan of any patient; leave out --truth")
-    averages = Averages(space)
-    links: dict[str, ScanLink] = {}
-    patients_class = folder.patients
-    fingerprints, flagged = Fingerprints(), dict[str, str]()
     whole = [item for item in folder.items if item.title not in broken]
     pages = show_all(whole, sources, context, target, jobs)
     for count, item in enumerate(folder.items):
-        cell = cell_of(item, folder.classes, patients_class)
+        cell = cell_of(item, folder.classes, folder.patients)
         shown = Shown([Failure(item.title, broken[item.title])]) if item.title in broken else next(pages)
-        failures.extend(shown.failures)
         page = ""
-        if shown.heatmap is not None:
-            fingerprints.add(item.title, shown.regions)
-            if shown.flags:
-                flagged[item.title] = "; ".join(shown.flags)
-            try:
-                averages.add(shown.heatmap, shown.scan, shown.regions, groups_of(cell, item.true not in folder.groups))
-                if known.masks and cell:
-                    patient = cell in ("TP", "FN")
-                    own = known.read_mask(masks[item.title]) if patient and item.title in masks else None
-                    if own is not None or not patient:
-                        known.add_scan(item.title, shown.heatmap.data, own, "patients" if patient else "controls")
+        try:
+            if gathered.add(item, shown, groups_of(cell, item.true not in folder.groups)):
+                patient = cell in ("TP", "FN")
+                own = known.read_mask(masks[item.title]) if patient and item.title in masks else None
+                if known.masks and cell and (own is not None or not patient) and shown.heatmap is not None:
+                    known.add_scan(item.title, shown.heatmap.data, own, "patients" if patient else "controls")
                 page = item.page
-            except InputError as error:
-                failures.append(Failure(item.title, str(error)))
-        probability = item.probabilities[patients_class]
-        links[item.title] = ScanLink(
+        except InputError as error:
+            gathered.failures.append(Failure(item.title, str(error)))
+        probability = item.probabilities[folder.patients]
+        gathered.links[item.title] = ScanLink(
             item.title, page, item.true, item.predicted, probability, cell, shown.outside, item.fit
         )
         if on_scan is not None:
             on_scan(count + 1, len(folder.items))
-    patients = [item for item in folder.items if links[item.title].cell in ("TP", "FN")]
-    table = _dataset(folder, dataset_dir)
-    dose = planted_dose(table / "participants.tsv", patients) if known.masks and table is not None else []
-    found = known.figures(averages, dose) if known.masks else {}
-    labelled = [item for item in folder.items if links[item.title].cell]
-    estimates, roc = _classification(labelled, patients_class)
-    calibration = ([i.true == patients_class for i in labelled], [i.probabilities[patients_class] for i in labelled])
-    before = [Failure(who, f"not explained: {error}") for who, error in folder.failed]
-    values_all = cohort_values(
-        folder,
-        averages,
-        links,
-        estimates,
-        roc,
-        found,
-        [*before, *failures],
-        calibration,
-        fingerprints,
-        flagged,
-        context.held_out,
-    )
-    record = metrics_record(values_all, averages)
+    patients = [item for item in folder.items if gathered.links[item.title].cell in ("TP", "FN")]
+    table = _participants(folder, dataset_dir)
+    dose = planted_dose(table, patients) if known.masks and table is not None else []
+    found = known.figures(gathered.averages, dose) if known.masks else {}
+    values = cohort_values(folder, gathered, found, context.held_out)
+    record = metrics_record(values, gathered.averages)
     write_json(target / "metrics.json", record)
-    write_text(target / "index.html", cohort_page(values_all))
-    _remove_others(target, {link.page for link in links.values()})
-    return Report(target / "index.html", record, failures)
+    write_text(target / "index.html", cohort_page(values))
+    _remove_others(target, {link.page for link in gathered.links.values()})
+    return Report(target / "index.html", record, gathered.failures)
 
 
 def _check_output(target: Path, inputs: Sequence[str | os.PathLike[str] | None]) -> None:
@@ -193,16 +166,14 @@ def _chosen(folder: ExplainFolder, only: str | None) -> list[Item]:
 
 
 def _pages_alone(
-    folder: ExplainFolder,
     items: Sequence[Item],
     sources: Mapping[str, Path | None],
     target: Path,
     context: Context,
     broken: Mapping[str, str],
-    failures: list[Failure],
 ) -> Report:
     """Write the pages of one participant."""
-    page = target / items[0].page
+    page, failures = target / items[0].page, list[Failure]()
     for item in items:
         if item.title in broken:
             raise InputError(broken[item.title])
@@ -213,15 +184,8 @@ def _pages_alone(
 
 
 def _participants(folder: ExplainFolder, dataset_dir: str | os.PathLike[str] | None) -> Path | None:
-    place = _dataset(folder, dataset_dir)
-    return None if place is None else place / "participants.tsv"
-
-
-def _dataset(folder: ExplainFolder, dataset_dir: str | os.PathLike[str] | None) -> Path | None:
-    if dataset_dir is not None:
-        return Path(dataset_dir)
-    noted = folder.record.dataset_dir
-    return Path(noted) if noted else None
+    noted = dataset_dir or folder.record.dataset_dir
+    return Path(noted) / "participants.tsv" if noted else None
 
 
 def _gather_masks(
@@ -241,13 +205,3 @@ def _gather_masks(
             failures.append(Failure(item.title, f"effect mask: {error}"))
     known.settle()
     return masks
-
-
-def _classification(items: Sequence[Item], positive: str) -> tuple[dict[str, Estimate], RocCurve | None]:
-    if not items:
-        return {}, None
-    true = [item.true == positive for item in items]
-    probability = [item.probabilities[positive] for item in items]
-    predicted = [item.predicted == positive for item in items]
-    clusters = [item.participant_id for item in items]
-    return classification_metrics(true, probability, predicted, clusters), roc_points(true, probability)

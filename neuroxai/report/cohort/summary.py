@@ -3,77 +3,99 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from neuroxai.bands import limit_of
 from neuroxai.compare import figures
-from neuroxai.derivatives.explained import ExplainFolder, Failure
+from neuroxai.derivatives.explained import ExplainFolder, Failure, Item
 from neuroxai.derivatives.predictions import FAR
 from neuroxai.derivatives.records import to_json
-from neuroxai.evaluation import Estimate, RocCurve
+from neuroxai.evaluation import Estimate, classification_metrics, roc_points
 from neuroxai.evaluation.calibration import brier, reliability
 from neuroxai.report.cohort.averages import GROUP_NAMES, Averages, Fingerprints
 from neuroxai.report.page import number
 from neuroxai.report.plots import charts, maps
-from neuroxai.report.scan.pages import provenance
+from neuroxai.report.scan.pages import Shown, provenance
 from neuroxai.report.values import CohortValues, GroupMap, RegionMeans, ScanLink
 from neuroxai.space import Volume
 
 
+@dataclass(frozen=True)
+class Gathered:
+    """What a cohort's scans leave for its page, gathered while they stream by.
+
+    Parameters
+    ----------
+    averages : Averages
+    fingerprints : Fingerprints
+    links : dict of str to ScanLink
+        By title, in the order of the table.
+    flagged : dict of str to str
+        Quality flags by title, of the scans that have some.
+    failures : list of Failure
+    """
+
+    averages: Averages
+    fingerprints: Fingerprints = field(default_factory=Fingerprints)
+    links: dict[str, ScanLink] = field(default_factory=dict)
+    flagged: dict[str, str] = field(default_factory=dict)
+    failures: list[Failure] = field(default_factory=list)
+
+    def add(self, item: Item, shown: Shown, groups: Sequence[str]) -> bool:
+        """Add what a scan's page left, but for its link; False where there is no page.
+
+        Raises
+        ------
+        InputError
+            If heatmap and scan cannot be averaged.
+        """
+        self.failures.extend(shown.failures)
+        if shown.heatmap is None:
+            return False
+        self.fingerprints.add(item.title, shown.regions)
+        if shown.flags:
+            self.flagged[item.title] = "; ".join(shown.flags)
+        self.averages.add(shown.heatmap, shown.scan, shown.regions, groups)
+        return True
+
+
 def cohort_values(
-    folder: ExplainFolder,
-    averages: Averages,
-    links: Mapping[str, ScanLink],
-    estimates: dict[str, Estimate],
-    roc: RocCurve | None,
-    truth: dict[str, Any],
-    failures: Sequence[Failure],
-    calibration: tuple[Sequence[bool], Sequence[float]] = ((), ()),
-    fingerprints: Fingerprints | None = None,
-    flagged: Mapping[str, str] | None = None,
-    held_out: str = "",
+    folder: ExplainFolder, gathered: Gathered, truth: Mapping[str, Any], held_out: str = ""
 ) -> CohortValues:
-    """Fill the cohort's page from what was gathered; draws the group maps, the ROC curve and the bars."""
+    """Fill the cohort's page from what was gathered; draws the group maps, the ROC curve and the bars.
+
+    Parameters
+    ----------
+    folder : ExplainFolder
+    gathered : Gathered
+    truth : mapping
+        Known-truth figures (`neuroxai.report.cohort.truth`), empty where there are no masks.
+    held_out : str
+        How well the network does on unseen scans, in words.
+    """
+    averages, links = gathered.averages, gathered.links
     cells: dict[str, list[ScanLink]] = {cell: [] for cell in ("TP", "FP", "TN", "FN")}
     for link in links.values():
         if link.cell:
             cells[link.cell].append(link)
     labelled = sum(len(cell) for cell in cells.values())
     shown = [g for g in GROUP_NAMES if g != "all"] if labelled else ["all"]
-    means = {g: averages.heatmaps.mean(g) for g in shown}
-    limits = [limit_of(mean) for mean in means.values() if mean is not None]
-    limit = max(limits, default=0.0)
-    mean_scan = averages.scans.mean("all")
-    under = None if mean_scan is None else Volume(mean_scan, averages.space)
     twins = averages.heatmaps_shown_before(shown)
-    volumes = {g: None if mean is None else Volume(mean, averages.space) for g, mean in means.items()}
-    like = next((v for v in volumes.values() if v is not None), None)
-    groups = [
-        GroupMap(
-            GROUP_NAMES[g],
-            averages.heatmaps.count(g),
-            None if v is None or g in twins else maps.mosaic(v, under, limit, ("axial", "coronal"), count=8, like=like),
-            GROUP_NAMES[twins[g]] if g in twins else "",
-        )
-        for g, v in volumes.items()
-    ]
+    groups, limit = _group_maps(averages, shown, twins)
     region_groups = ["patients", "controls", "TP", "FN", "TN", "FP"] if labelled else ["all"]
     region_groups = [g for g in region_groups if averages.heatmaps.count(g) and g not in twins] or ["all"]
     regions = averages.region_means(region_groups)
-    notes = [f"{why[0].upper()}{why[1:]}."] if (why := averages.no_gains()) else []
-    if folder.mixed:
-        notes.append(f"Not all heatmaps explain {folder.positive}: the averages mix maps of different classes.")
-    strange = sorted({item.true for item in folder.items if item.true and item.true not in folder.classes})
-    if strange:
-        notes.append(f"True labels that are no class of the network were taken as unknown: {', '.join(strange)}.")
-    unfit = [item.title for item in folder.items if item.fit == FAR]
-    if unfit:
-        notes.append(f"Scans that do not fit the network, whose decisions say nothing: {', '.join(unfit)}.")
-    curve = reliability(*calibration) if calibration[0] else []
+    known = [item for item in folder.items if links[item.title].cell]
+    who = [item.participant_id for item in known]
+    true = [item.true == folder.patients for item in known]
+    probability = [item.probabilities[folder.patients] for item in known]
+    predicted = [item.predicted == folder.patients for item in known]
+    metrics = classification_metrics(true, probability, predicted, who) if known else {}
+    curve = reliability(true, probability) if known else []
     points = sum(one.n >= charts.FEWEST_DRAWN for one in curve)
-    prints, shown_regions = (None, 0) if fingerprints is None else fingerprints.figure(list(links.values()))
-    area = estimates.get("roc_auc")
-    label = f"area {number(area.value)}" if area is not None and area.value is not None else "ROC"
+    prints, shown_regions = gathered.fingerprints.figure(list(links.values()))
+    before = [Failure(scan, f"not explained: {error}") for scan, error in folder.failed]
     return CohortValues(
         classes=folder.classes,
         positive=folder.patients,
@@ -83,9 +105,9 @@ def cohort_values(
         scans=len(folder.items),
         participants=len({item.participant_id for item in folder.items}),
         labelled=labelled,
-        metrics=estimates,
+        metrics=metrics,
         confusion=cells,
-        roc=charts.roc_figure(roc, label) if roc is not None else None,
+        roc=_roc(true, probability, metrics) if known else None,
         groups=groups,
         limit=limit,
         regions=regions,
@@ -94,17 +116,54 @@ def cohort_values(
         truth=truth,
         links=list(links.values()),
         outside=outside_brain(list(links.values())),
-        failures=failures,
+        failures=[*before, *gathered.failures],
         provenance=provenance(to_json(folder.record)),
-        notes=notes,
+        notes=_notes(folder, averages),
         reliability=curve,
         reliability_figure=charts.reliability_figure(curve) if points > 1 else None,
-        brier=brier(*calibration) if calibration[0] else None,
+        brier=brier(true, probability) if known else None,
         fingerprints=prints,
         fingerprint_regions=shown_regions,
-        highest={} if fingerprints is None else {name: links[title] for name, title in fingerprints.highest().items()},
-        flagged=[(links[title], text) for title, text in sorted((flagged or {}).items())],
+        highest={name: links[title] for name, title in gathered.fingerprints.highest().items()},
+        flagged=[(links[title], text) for title, text in sorted(gathered.flagged.items())],
     )
+
+
+def _group_maps(averages: Averages, shown: Sequence[str], twins: Mapping[str, str]) -> tuple[list[GroupMap], float]:
+    """Draw the groups' mean heatmaps over the mean scan on one scale, and return the scale's limit with them."""
+    means = {g: averages.heatmaps.mean(g) for g in shown}
+    limit = max((limit_of(mean) for mean in means.values() if mean is not None), default=0.0)
+    mean_scan = averages.scans.mean("all")
+    under = None if mean_scan is None else Volume(mean_scan, averages.space)
+    volumes = {g: None if mean is None else Volume(mean, averages.space) for g, mean in means.items()}
+    like = next((v for v in volumes.values() if v is not None), None)
+    groups = []
+    for name, volume in volumes.items():
+        figure = None
+        if volume is not None and name not in twins:
+            figure = maps.mosaic(volume, under, limit, ("axial", "coronal"), count=8, like=like)
+        same_as = GROUP_NAMES[twins[name]] if name in twins else ""
+        groups.append(GroupMap(GROUP_NAMES[name], averages.heatmaps.count(name), figure, same_as))
+    return groups, limit
+
+
+def _notes(folder: ExplainFolder, averages: Averages) -> list[str]:
+    """Say what a reader must know of the cohort."""
+    notes = [f"{why[0].upper()}{why[1:]}."] if (why := averages.no_gains()) else []
+    if folder.mixed:
+        notes.append(f"Not all heatmaps explain {folder.positive}: the averages mix maps of different classes.")
+    strange = sorted({item.true for item in folder.items if item.true and item.true not in folder.classes})
+    if strange:
+        notes.append(f"True labels that are no class of the network were taken as unknown: {', '.join(strange)}.")
+    unfit = [item.title for item in folder.items if item.fit == FAR]
+    if unfit:
+        notes.append(f"Scans that do not fit the network, whose decisions say nothing: {', '.join(unfit)}.")
+    return notes
+
+
+def _roc(true: Sequence[bool], probability: Sequence[float], metrics: Mapping[str, Estimate]) -> bytes | None:
+    curve, area = roc_points(true, probability), metrics["roc_auc"].value
+    return None if curve is None else charts.roc_figure(curve, "ROC" if area is None else f"area {number(area)}")
 
 
 def _bars(regions: Sequence[RegionMeans], groups: Sequence[str]) -> bytes | None:

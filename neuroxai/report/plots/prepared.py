@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from neuroxai.canvas import grey_of
 from neuroxai.errors import InputError, SpaceError
 from neuroxai.io import atomic
+from neuroxai.preprocess.template import Template
 from neuroxai.report.plots import slices
 from neuroxai.report.plots.maps import Line, Strip, draw
 from neuroxai.space import Space, Volume
@@ -37,13 +38,10 @@ _SHOWN = (
 def quality_figure(
     path: str | os.PathLike[str],
     *,
-    scan: Volume,
-    brain: Volume,
+    native: tuple[Volume, Volume],
     prepared: Volume,
-    template: Volume,
-    template_brain: Volume,
-    name: str,
-    arm: str,
+    template: Template,
+    title: str,
     measures: Mapping[str, float | str | None],
     flags: Sequence[object] = (),
     count: int = 7,
@@ -58,11 +56,13 @@ def quality_figure(
     ----------
     path : path_like
         Ending in ``.png``; written atomically.
-    scan, brain : Volume
-        Native scan and its brain mask, on one grid.
-    prepared, template, template_brain : Volume
+    native : (Volume, Volume)
+        The native scan and its brain mask, on one grid.
+    prepared : Volume
         On the output grid.
-    name, arm : str
+    template : Template
+        On the output grid, too.
+    title : str
         For the heading.
     measures : mapping
         As `neuroxai.preprocess.qc.measures.measure` gives them.
@@ -83,18 +83,19 @@ def quality_figure(
     SpaceError
         If scans and masks that belong together lie on different grids.
     """
-    inside = np.asarray(template_brain.data) != 0
-    reference = template.data[inside]
-    white = inside & (template.data > np.quantile(reference, 0.6)) if reference.size else inside
-    native = _strips_of(scan, {BRAIN: brain}, brain, count)
-    ready = _strips_of(prepared, {TISSUE: Volume(white, template.space), BRAIN: template_brain}, template_brain, count)
+    inside = np.asarray(template.brain.data) != 0
+    reference = template.t1.data[inside]
+    white = inside & (template.t1.data > np.quantile(reference, 0.6)) if reference.size else inside
+    (scan, brain), tissue = native, Volume(white, template.t1.space)
+    above = _strips_of(scan, {BRAIN: brain}, brain, count)
+    below = _strips_of(prepared, {TISSUE: tissue, BRAIN: template.brain}, template.brain, count)
     shown = [f.format(measures[k]) for k, f in _SHOWN if isinstance(measures.get(k), (int, float))]
     total = f"{len(flags)} flag{'' if len(flags) == 1 else 's'}"
-    heading = [Line(f"{name}   arm: {arm}   {total}", size=10.0), Line("   ".join(shown), "#c8c8c8")]
+    heading = [Line(f"{title}   {total}", size=10.0), Line("   ".join(shown), "#c8c8c8")]
     heading += [Line(str(flag), "#ffe37a") for flag in flags]
     before = f"native scan, {scan.space.describe()}; orange: its brain mask"
     after = f"prepared scan, {prepared.space.describe()}; the template's brain orange, its white matter blue"
-    return _write_png(path, draw([*heading, _title(before), *native, _title(after), *ready]))
+    return _write_png(path, draw([*heading, _title(before), *above, _title(after), *below]))
 
 
 def filling_figure(

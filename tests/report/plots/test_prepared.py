@@ -8,6 +8,7 @@ import pytest
 
 from neuroxai.errors import InputError, SpaceError
 from neuroxai.preprocess.qc.flags import Flag
+from neuroxai.preprocess.template import Template
 from neuroxai.report.plots.prepared import filling_figure, quality_figure
 from neuroxai.space import Space, Volume
 
@@ -27,13 +28,17 @@ def arguments(orientation="RAS"):
     inside = ball(GRID)
     prepared = np.where(inside, 40.0, 0) + 60 * ball(GRID, (-14, 0, 0), (8, 8, 8))
     return {
-        "scan": Volume(scan.astype(np.float32), NATIVE).reoriented(orientation),
-        "brain": Volume(brain & ball(NATIVE, (-20, 0, 0), (16, 40, 40)), NATIVE).reoriented(orientation),
+        "native": (
+            Volume(scan.astype(np.float32), NATIVE).reoriented(orientation),
+            Volume(brain & ball(NATIVE, (-20, 0, 0), (16, 40, 40)), NATIVE).reoriented(orientation),
+        ),
         "prepared": Volume(prepared.astype(np.float32), GRID),
-        "template": Volume(np.where(inside, GRID.world(np.stack(np.indices(GRID.shape), -1))[..., 1] + 100, 0), GRID),
-        "template_brain": Volume(inside, GRID),
-        "name": "sub-01",
-        "arm": "linear",
+        "template": Template(
+            "ball",
+            Volume(np.where(inside, GRID.world(np.stack(np.indices(GRID.shape), -1))[..., 1] + 100, 0), GRID),
+            Volume(inside, GRID),
+        ),
+        "title": "sub-01   registration: linear",
         "measures": {"dice": 0.95, "pearson": None, "orientation": "agree", "folded": 0.0},
         "flags": [Flag("noise", "noise 0.200, wanted at most 0.150")],
     }
@@ -68,7 +73,7 @@ def test_the_left_is_on_the_left_in_any_orientation(tmp_path, orientation):
 @pytest.mark.parametrize("orientation", ["RAS", "LPS"])
 def test_the_bright_spot_on_the_subjects_left_is_drawn_left(tmp_path, orientation):
     options = arguments(orientation)
-    options["brain"] = Volume(ball(NATIVE), NATIVE).reoriented(orientation)
+    options["native"] = (options["native"][0], Volume(ball(NATIVE), NATIVE).reoriented(orientation))
     image = picture(quality_figure(tmp_path / "a.png", **options, count=1))
     # axial and coronal, native and prepared: the picture's upper three quarters hold no other white than spots
     # (and letters, of a few pixels); the sagittal slices last of each half do not know left and right
@@ -88,7 +93,8 @@ def test_flags_and_slices_lengthen_it(tmp_path):
 
 def test_an_empty_mask_still_gives_a_picture(tmp_path):
     options = arguments()
-    options |= {"brain": Volume(np.zeros(NATIVE.shape), NATIVE), "prepared": Volume(np.zeros(GRID.shape), GRID)}
+    options["native"] = (options["native"][0], Volume(np.zeros(NATIVE.shape), NATIVE))
+    options["prepared"] = Volume(np.zeros(GRID.shape), GRID)
     assert picture(quality_figure(tmp_path / "a.png", **options)).shape[1] == 1100
 
 
@@ -96,21 +102,20 @@ def test_refusals(tmp_path):
     with pytest.raises(InputError, match=r"a.jpg: a figure's name ends in .png"):
         quality_figure(tmp_path / "a.jpg", **arguments())
     options = arguments()
-    with pytest.raises(SpaceError, match="and a mask"):
-        quality_figure(tmp_path / "a.png", **options | {"brain": options["template_brain"]})
+    scan = options["native"][0]
+    with pytest.raises(SpaceError, match=r"40 x 48 x 30.*26 x 32 x 24"):
+        quality_figure(tmp_path / "a.png", **options | {"native": (scan, options["template"].brain)})
     lesions = Volume(np.zeros(NATIVE.shape), NATIVE)
     with pytest.raises(InputError, match="sub-01: has no lesions"):
-        filling_figure(tmp_path / "a.png", scan=options["scan"], filled=options["scan"], lesions=lesions, name="sub-01")
+        filling_figure(tmp_path / "a.png", scan=scan, filled=scan, lesions=lesions, name="sub-01")
     with pytest.raises(SpaceError, match="filling"):
-        filling_figure(
-            tmp_path / "a.png", scan=options["scan"], filled=options["prepared"], lesions=lesions, name="sub-01"
-        )
+        filling_figure(tmp_path / "a.png", scan=scan, filled=options["prepared"], lesions=lesions, name="sub-01")
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("orientation", ["RAS", "LPS"])
 def test_filling_is_drawn_before_and_after(tmp_path, orientation):
-    scan = arguments()["scan"]
+    scan, _ = arguments()["native"]
     spot = ball(NATIVE, (-15, 0, 0), (6, 6, 6))
     filled = Volume(np.where(spot, 50, scan.data).astype(np.float32), NATIVE)
     turned = [v.reoriented(orientation) for v in (scan, filled, Volume(spot, NATIVE))]
