@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         cohort,
         compare,
         evaluation,
+        explain,
         io,
         layers,
         lrp,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
         space,
         statistics,
     )
+    from neuroxai.explain import open_bundle
 
 __all__ = [
     "__version__",
@@ -34,10 +36,12 @@ __all__ = [
     "cohort",
     "compare",
     "evaluation",
+    "explain",
     "io",
     "layers",
     "lrp",
     "networks",
+    "open_bundle",
     "report",
     "simulate",
     "space",
@@ -46,6 +50,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "open_bundle":
+        return importlib.import_module("neuroxai.explain").open_bundle
     if name in __all__:
         return importlib.import_module(f"neuroxai.{name}")
     raise AttributeError(f"module 'neuroxai' has no attribute {name!r}; it offers {', '.join(__all__)}")

@@ -7,5 +7,5 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 bash scripts/label_env.sh python -m pip install --quiet --disable-pip-version-check -c constraints-label.txt \
     pytest hypothesis pytest-xdist einops quantus zennit
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
-exec bash scripts/label_env.sh python -m pytest tests/label tests/components/test_explainer.py tests/lrp/test_networks.py \
+exec bash scripts/label_env.sh python -m pytest tests/label tests/explain/test_explainer.py tests/lrp/test_networks.py \
     tests/evaluation/test_with_quantus.py -p no:cacheprovider "$@"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,9 +11,8 @@ from typing import Any
 
 import typer
 
-from neuroxai.errors import InputError, one_of
+from neuroxai.errors import InputError
 from neuroxai.io import named_path
-from neuroxai.io.names import identity_of
 
 
 @dataclass
@@ -46,9 +44,11 @@ def find_scans(
     from neuroxai.cohort import find_scans as find
 
     if source.is_file():
+        from neuroxai.explain.predict import single_item
+
         if datalist or part:
             raise InputError(f"{source} is one scan; --datalist and --part go with a cohort's folder")
-        return Scans([_single(source)], named_path(source).parent, [], single=True)
+        return Scans([single_item(source)], named_path(source).parent, [], single=True)
     if not source.is_dir():
         raise InputError(f"{source}: no such file or folder; give a NIfTI scan or a cohort's folder")
     if datalist or part:
@@ -123,19 +123,13 @@ def check_results(out: Path, inputs: Sequence[Path | None], explaining: bool = T
         raise InputError(f"--out {out}: holds explanations, whose predictions.tsv would be lost; name another folder")
 
 
-def _single(path: Path) -> dict[str, Any]:
-    name = re.sub(r"\.(nii|img|hdr|mgh|mgz)$", "", path.name.removesuffix(".gz"), flags=re.IGNORECASE)
-    participant, session = identity_of(name)
-    return {"image": str(named_path(path)), "participant_id": participant, "session_id": session}
-
-
 def run_evaluator(evaluator: Any, total: int, quiet: bool, scans: Scans | None = None) -> list[dict[str, str]]:
     """Run an evaluator with a progress bar on standard error; return the scans that failed, note in `scans` the fit."""
     from ignite.engine import Events
 
     from neuroxai.cli._progress import progress_bar
-    from neuroxai.components.fit import fit_columns
     from neuroxai.derivatives.predictions import FITS
+    from neuroxai.explain.predict import fit_columns
 
     # failed scans are listed at the end
     logging.getLogger("neuroxai").addHandler(logging.NullHandler())
@@ -217,17 +211,6 @@ def _seen(table: Path, items: Sequence[dict[str, Any]]) -> list[str]:
     parts = [row.seen for row in read_rows(table) if row.participant_id in asked]
     said = [f"{number} {part}" for part in ("training", "validation") if (number := parts.count(part))]
     return [f"{' and '.join(said)} scans of the network: they do not show how it does on new ones"] if said else []
-
-
-def target_of(name: str | None, classes: Sequence[str]) -> int | str:
-    """Return the index of a class name, ``"predicted"`` as it is, and 1 where none is named."""
-    if name is None:
-        return 1
-    if name == "predicted":
-        return name
-    if name not in classes:
-        raise one_of("target", name, [*classes, "predicted"])
-    return list(classes).index(name)
 
 
 def located(atlas: str | None) -> str:

@@ -31,8 +31,8 @@ def prepared_on_the_way(source: Path, arm: str, out: Path, bundle: Path) -> Path
         If it is no single file, is prepared already, or cannot be prepared; for an unknown arm.
     """
     from neuroxai.components.fit import SIMULATED
-    from neuroxai.components.preparation import preparation
-    from neuroxai.components.weights import read_record
+    from neuroxai.explain.preparation import preparation
+    from neuroxai.explain.weights import read_record
     from neuroxai.preprocess import prepare_one
     from neuroxai.preprocess.mapping import native_of
     from neuroxai.preprocess.qc.flags import ARMS
@@ -80,8 +80,8 @@ def take_series(
         If the series cannot be used, the arm is unknown, or DICOM objects are wanted in the folder `objects` and cannot
         be written beside this series.
     """
-    from neuroxai.components.model import classifier_metadata, modality_of
-    from neuroxai.components.preparation import preparation
+    from neuroxai.explain.bundle import classifier_metadata, modality_of
+    from neuroxai.explain.preparation import preparation
     from neuroxai.io import inside, read_series
     from neuroxai.preprocess import prepare_one
     from neuroxai.preprocess.qc.flags import ARMS
@@ -91,7 +91,7 @@ def take_series(
         raise one_of("arm", arm, (*ARMS, AS_IS))
     report_left_out(source, series)
     if objects is not None:
-        from neuroxai.components.dicom_objects import check_dicom
+        from neuroxai.explain.dicom import check_dicom
 
         for remark in check_dicom(source, objects, series):
             typer.echo(f"note: {remark}", err=True)
@@ -126,9 +126,9 @@ def write_objects(
 
     Where they cannot be written, it is said what stands, and the exit code is 1.
     """
-    from neuroxai.components.dicom_objects import remove_objects, write_dicom
-    from neuroxai.components.facts import atlas_of
     from neuroxai.derivatives.explained import only_scan, read_record
+    from neuroxai.explain.dicom import remove_objects, write_dicom
+    from neuroxai.explain.scores import atlas_of
 
     try:
         heatmap, files = only_scan(out)

@@ -109,7 +109,6 @@ def explain(
 
     Example: `neuroxai explain bundle cohort --part test --method lrp_alpha_beta --option beta=0 --out explained`
     """
-    from neuroxai import attribution
     from neuroxai.cli._bundle import (
         check_results,
         device_of,
@@ -117,19 +116,18 @@ def explain(
         finish,
         located,
         run_evaluator,
-        target_of,
     )
     from neuroxai.cli._series import is_series, prepared_on_the_way, take_series, write_objects
-    from neuroxai.components import end_processes, in_charge, join_shares, open_bundle, own_share, read_record
-    from neuroxai.errors import InputError, one_of
+    from neuroxai.components import end_processes, in_charge, join_shares, own_share, read_record
+    from neuroxai.errors import InputError
+    from neuroxai.explain import ExplainOptions
+    from neuroxai.explain.bundle import open_workflow
     from neuroxai.io import check_folder, parse_pairs
 
-    if method is not None and method not in attribution.names():
-        raise one_of("attribution method", method, attribution.names())
     if labels is not None and atlas is None:
         raise InputError("--labels names the regions of an atlas; give the label image with --atlas")
-    if start not in (None, "logit", "probability"):
-        raise one_of("start", start, ["logit", "probability"])
+    given = {"method": method} if method else {}
+    asked = ExplainOptions.of({**given, "start": start, "target": target, "score_space": score_space})
     if scores_only and neuron == "all":
         raise InputError("--neuron all writes mean heatmaps; leave out --scores-only")
     if neuron is not None and layer is None:
@@ -179,7 +177,7 @@ def explain(
             **({"neuron": _neuron(neuron)} if neuron else {}),
             **({"start": start} if start else {}),
         )
-    workflow = open_bundle(
+    workflow = open_workflow(
         bundle,
         ["inference.json", "explain_filters.json" if neuron == "all" else "explain.json"],
         dataset_dir=str(scans.folder),
@@ -187,7 +185,7 @@ def explain(
         scans=tuple(scans.items),
         batch_size=batch_size,
         device=device_of(device),
-        target=target_of(target, classes),
+        target=asked.for_classes(classes).target,
         atlas=where,
         accept_unfit=accept_unfit,
         labels=str(labels.resolve()) if labels else None,

@@ -56,13 +56,13 @@ def predict(
     """
     from neuroxai.cli._bundle import check_results, device_of, find_scans, finish, run_evaluator
     from neuroxai.cli._series import prepared_on_the_way
-    from neuroxai.components import open_bundle
+    from neuroxai.explain.bundle import open_workflow
 
     check_results(out, [bundle, source, datalist], explaining=False)
     if prepare is not None:
         source = prepared_on_the_way(source, prepare, out, bundle)
     scans = find_scans(source, datalist, part, {"suffix": suffix, "desc": desc, "run": run}, bundle)
-    workflow = open_bundle(
+    workflow = open_workflow(
         bundle,
         ["inference.json"],
         dataset_dir=str(scans.folder),

@@ -46,9 +46,8 @@ def score(
     from neuroxai.atlas.named import is_name
     from neuroxai.cli._bundle import device_of, located
     from neuroxai.cli._place import check_place, doubt_of
-    from neuroxai.components.facts import atlas_of
-    from neuroxai.components.scores import Scorers
     from neuroxai.errors import InputError, NeuroxaiError
+    from neuroxai.explain.scores import Scorers, atlas_of
 
     if labels is not None and atlas is None:
         raise InputError("--labels names the regions of an atlas; give the label image with --atlas")

@@ -26,15 +26,14 @@ from neuroxai.components.metrics import (
     sensitivity,
     specificity,
 )
-from neuroxai.components.opening import open_bundle
 from neuroxai.components.optimisation import InverseTimeDecay, parameter_groups
 from neuroxai.components.predictions import MetricSaver, PredictionSaver
 from neuroxai.components.sampler import ScanSampler
-from neuroxai.components.shares import in_charge, join_shares, own_share
 from neuroxai.components.training_options import check_options, flag
 from neuroxai.components.transfer import load_pretrained, pretrained_sha256
 from neuroxai.components.transforms import LoadScand, NormaliseScand, RandShiftd, ToSpaced
-from neuroxai.components.weights import load_weights, read_record, recorded_space
+from neuroxai.explain.shares import in_charge, join_shares, own_share
+from neuroxai.explain.weights import load_weights, read_record, recorded_space
 
 __all__ = [
     "AttributionInferer",
@@ -73,7 +72,6 @@ __all__ = [
     "load_pretrained",
     "load_weights",
     "local_device",
-    "open_bundle",
     "open_part",
     "own_share",
     "parameter_groups",

@@ -22,8 +22,8 @@ from neuroxai.components.data import ScanDataset
 from neuroxai.components.distributed import first_process, mean_over_processes, process_count, process_number
 from neuroxai.components.handlers import EarlyStop
 from neuroxai.components.training_scans import look_at
-from neuroxai.components.weights import load_checkpoint, save, save_weights
 from neuroxai.errors import InputError
+from neuroxai.explain.weights import load_checkpoint, save, save_weights
 from neuroxai.io import read_tsv, sha256, write_json, write_tsv
 from neuroxai.space import Space
 

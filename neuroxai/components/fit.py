@@ -107,11 +107,3 @@ def summary_of(item: Mapping[Any, Any], key: str, spacing: Sequence[float]) -> S
     scale, background = item.get("zero", (0.0, 0.0))
     zero = float(scale), float(background)
     return summarise(np.asarray(item[key][0]), spacing, float(item.get("plateaus", 0.0)), zero)
-
-
-def fit_columns(batch: Mapping[str, Any], number: int) -> dict[str, Any]:
-    """Return the columns of a table for one scan of a batch; None where the fit is not known."""
-    values = {name: batch[name][number] if name in batch else "" for name in FIT_COLUMNS}
-    return {
-        name: (float(value) if name == "fit_distance" else value) if value else None for name, value in values.items()
-    }

@@ -1,91 +1,26 @@
-"""A handler that writes heatmaps, sidecars and region scores, each file whole or not at all."""
+"""A handler that writes explanations: a thin adapter of `neuroxai.explain.writer`."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 from ignite.engine import Engine, Events
 
-from neuroxai import io
 from neuroxai.atlas import Atlas
-from neuroxai.attribution import start_of
-from neuroxai.bands import limit_of
-from neuroxai.cohort import check_distinct, class_groups
-from neuroxai.cohort.seen import SeenScans
-from neuroxai.components.cohort_figures import display, held_out_of, own_scale
-from neuroxai.components.facts import hidden_facts, prepared_facts, provenance, relative_source, scale_key
-from neuroxai.components.predictions import class_of, prediction_rows
-from neuroxai.components.scores import Scores
-from neuroxai.components.shares import gathered, in_charge, own_share
-from neuroxai.components.weights import read_record
-from neuroxai.derivatives import scales
-from neuroxai.derivatives.explained import ExplainRecord, write_record, write_regions
-from neuroxai.derivatives.explained import read_record as read_record_of_call
-from neuroxai.derivatives.heatmap_names import NETWORK, ORIGINAL
-from neuroxai.derivatives.heatmaps import Run, ScanFiles, Sidecar, names_digest, write_sidecar
-from neuroxai.derivatives.predictions import FAR, Prediction, read_rows, write_predictions
-from neuroxai.preprocess.mapping import native_of
-from neuroxai.space import Space, Volume
-
-_log = logging.getLogger("neuroxai")
+from neuroxai.explain.attribute import Attributed
+from neuroxai.explain.options import ExplainOptions
+from neuroxai.explain.predict import prediction_rows
+from neuroxai.explain.writer import FolderWriter
+from neuroxai.space import Space
 
 
 class HeatmapSaver:
     """Write heatmaps in the network's space and in the scan's own, with sidecar and region scores.
 
-    The network-space sidecar is written last: where it and the files that it lists stand whole, a scan is finished, so
-    that a rerun goes on where a former one was stopped (`pending`). At the end come the folder's tables, with the rows
-    of scans that earlier calls explained: ``predictions.tsv``, ``regions.tsv`` and ``explain.json``.
-    Heatmaps that start at a hidden layer or go through chosen channels have names of their own
-    (``desc-lrpAlphaBetaPifP03F1``); their record is ``explain_lrpAlphaBetaPifP03F1.json``, and the tables of the folder
-    stay as they are. Processes that torchrun started share the scans out; the first one writes the tables.
-
-    Parameters
-    ----------
-    output_dir : str
-        Where to write; a BIDS derivative.
-    space : Space
-        The network's grid.
-    classes : sequence of str
-        Class names in the order of labels.
-    method : str
-        Name of the attribution method.
-    options : dict
-        Its options.
-    target : int or "predicted"
-        The class explained, as the inferer has it.
-    start : str, optional
-        Where relevance starts, as the inferer has it.
-    layer, neuron, conditions : optional
-        The hidden start, as the inferer has it.
-    checkpoint : str
-        The weights' path, for the checksum.
-    dataset_dir : str
-        The cohort's folder; sources are named relative to it.
-    datalist, part : str, optional
-        Where the scans asked for are listed, and the part of it; None for scans that no datalist lists.
-    bundle : str
-        The bundle's name.
-    atlas : str or None
-        Regions to score: "builtin" or another name of `neuroxai.atlas.NAMES`, the path of a label image, or None for no
-        scores.
-    labels : str, optional
-        Path of the label image's names.
-    native : bool
-        Write the heatmap in the scan's own space too, and that of a scan from `neuroxai prepare` on the grid that the
-        scanner gave it.
-    score_space : {"network", "scan"}
-        Where regions are summed up: on the network's grid, where nothing is interpolated, or on the scan's own, to
-        which heatmap and atlas are brought.
-    maps : bool
-        False: write no maps, only tables and sidecars, for cohorts whose maps nobody will look at.
-    accept_unfit : bool
-        False: a scan far from the training scans that an earlier call accepted is not taken as finished.
+    See `neuroxai.explain.writer.FolderWriter`, whose parameters it takes; method, options, target, start, layer,
+    neuron, conditions, atlas, labels, native, maps, score_space and accept_unfit are those of
+    `neuroxai.explain.ExplainOptions`, and the first seven as the inferer has them.
     """
 
     def __init__(
@@ -102,248 +37,45 @@ class HeatmapSaver:
         datalist: str | None = None,
         part: str | None = None,
         bundle: str = "",
-        atlas: str | None = "builtin",
-        labels: str | None = None,
-        native: bool = True,
-        maps: bool = True,
-        score_space: str = "network",
-        layer: str | None = None,
-        neuron: Any = None,
-        conditions: Mapping[str, Any] | None = None,
-        accept_unfit: bool = False,
+        **choices: Any,
     ) -> None:
-        self.output_dir, self.space, self.classes = Path(output_dir), space, list(classes)
-        self.accept_unfit = accept_unfit
-        self.failures: list[dict[str, str]] = []
-        self._asked: list[dict[str, Any]] = []
-        self.dataset_dir = Path(dataset_dir).resolve() if dataset_dir else None
-        self._folder = str(self.dataset_dir) if self.dataset_dir else None
-        self.listed: dict[str, Any] = {
-            "datalist": self._relative(datalist) if datalist else None,
-            "part": part if datalist else None,
-        }
-        self.seen = SeenScans(read_record(checkpoint) if checkpoint else {}, self.dataset_dir)
-        self.scores = Scores(atlas, labels, space, score_space)
-        self._names = None if self.scores.scorers is None else dict(self.scores.scorers.atlas.names)
-        self.run = Run(
-            **provenance(method, options, checkpoint, bundle, atlas, space),
-            start=start_of(method, start) if layer is None else None,
-            explained=target if layer is None else None,
-            **hidden_facts(layer, neuron, conditions),
-            native=native and maps,
-            maps=maps,
-            score_space=score_space,
+        asked = {"method": method, "options": options or {}, "target": target, "start": start, **choices}
+        self.writer = FolderWriter(
+            output_dir,
+            ExplainOptions.of(asked),
+            space,
+            classes,
+            checkpoint,
+            bundle,
+            dataset_dir,
+            datalist,
+            part,
         )
-        self._weights = Path(checkpoint).parent if checkpoint else None
-        self._key = scale_key(self.run)
-        hidden = self._weights is None or self.run.start_label
-        self._stored = None if hidden else scales.stored_scale(Path(checkpoint).parent, self._key)
 
     @property
     def regions(self) -> Atlas | None:
         """The atlas on the network's grid, or None where no regions are scored."""
-        scorers = self.scores.scorers
-        return None if scorers is None else scorers.atlas.resampled_to(self.space)
+        return self.writer.regions
+
+    @property
+    def failures(self) -> list[dict[str, str]]:
+        """Scans that could not be explained, of all processes; known at the end."""
+        return self.writer.failures
+
+    def pending(self, items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return the scans of this process that are not finished with these settings."""
+        return self.writer.pending(items)
 
     def attach(self, engine: Engine) -> None:
         """Attach to an evaluator whose inferer is an `AttributionInferer` (``decollate`` off)."""
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._write)
         engine.add_event_handler(Events.COMPLETED, self._finish)
 
-    def pending(self, items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Return the scans of this process that are not finished with these settings.
-
-        The tables at the end hold all of `items`, those that other processes explain too.
-        """
-        check_distinct(items)
-        for item in items:
-            scan = str(item["image"])
-            self._files(item).check_source(self._relative(scan), self._folder, Path(scan))
-        self._asked = list(items)
-        # shared out before anybody looks what is finished, since the others may be at work already
-        return [item for item in own_share(items) if self._finished(item) is None]
-
-    def _finished(self, item: Mapping[str, Any], content: bool = True) -> Sidecar | None:
-        sidecar = self._standing(self._files(item), content)
-        # the same path may stand for another content
-        scan = Path(item["image"])
-        if sidecar is None or sidecar.source != self._relative(str(scan)) or not scan.is_file():
-            return None
-        if not content:
-            return sidecar
-        same = sidecar.orientation == io.told_orientation(scan)
-        return sidecar if same and sidecar.source_sha256 == io.sha256(scan) else None
-
-    def _standing(self, files: ScanFiles, content: bool) -> Sidecar | None:
-        """Return the sidecar of results that stand whole and were made with these settings; names are mended."""
-        sidecar = files.standing(content)
-        if sidecar is None or sidecar.run != self.run or sidecar.prediction is None:
-            return None
-        # explained before scans were compared with the training scans, or accepted then and not now
-        if sidecar.prediction.fit == FAR and not self.accept_unfit:
-            return None
-        if sidecar.names_sha256 != names_digest(self._names):
-            return files.renamed(sidecar, self._names or {})
-        return sidecar
-
-    def _finish(self, engine: Engine) -> None:
-        self.failures = gathered([one.__dict__ for one in getattr(engine.data_loader, "failures", [])], self.output_dir)
-        if not in_charge():
-            return
-        failed = {(one["participant_id"], one["session_id"]) for one in self.failures}
-        rows, scans = self._rows_before(failed | {_who(item) for item in self._asked})
-        for item in self._asked:
-            files = self._files(item)
-            if _who(item) in failed:
-                files.drop_changed(Path(item["image"]))
-                continue
-            # contents were compared when the work was shared out
-            sidecar = self._finished(item, content=False)
-            if sidecar is None or sidecar.prediction is None:
-                continue
-            truth = class_of(item.get("label"), self.classes)
-            if truth is not None and sidecar.true != truth:
-                sidecar = replace(sidecar, true=truth, prediction=replace(sidecar.prediction, true=truth))
-                write_sidecar(files.sidecar(), sidecar)
-            rows.append(_row(sidecar))
-            scans.append(files)
-        label = self.run.start_label
-        if not label:  # the folder's tables belong to the explanation of a class
-            write_predictions(self.output_dir / "predictions.tsv", rows, self.classes)
-            if self.scores.scorers is not None:
-                write_regions(self.output_dir / "regions.tsv", scans)
-        held_out = None if label else held_out_of(rows, self.classes, self._weights, self.run.checkpoint_sha256)
-        record = ExplainRecord(
-            **vars(self.run),
-            classes=self.classes,
-            dataset_dir=self._folder,
-            **self.listed,
-            scans=len(rows),
-            held_out=held_out,
-            scale=None if label else self._common_scale(scans),
-            failed=self.failures,
-        )
-        write_record(self.output_dir / (f"explain_{self.run.description}.json" if label else "explain.json"), record)
-
-    def _rows_before(self, now: set[tuple[str, str]]) -> tuple[list[Prediction], list[ScanFiles]]:
-        """Return the folder's rows of scans explained by earlier calls and not by this one.
-
-        Those explained by the same network in another way keep their predictions alone.
-        """
-        table, record = self.output_dir / "predictions.tsv", self.output_dir / "explain.json"
-        if self.run.start_label or not table.is_file():
-            return [], []
-        former = read_record_of_call(record) if record.is_file() else ExplainRecord()
-        same_network = former.checkpoint_sha256 == self.run.checkpoint_sha256
-        rows, scans, others = [], [], 0
-        for row in read_rows(table):
-            if row.who in now:
-                continue
-            files = ScanFiles(self.output_dir, *row.who, self.run.description)
-            if (sidecar := self._standing(files, content=False)) is not None:
-                rows.append(_row(sidecar))
-                scans.append(files)
-            elif same_network and set(self.classes) <= set(row.probabilities):
-                rows.append(row)
-            else:
-                others += 1
-        if others:
-            _log.warning("%d scans that another network explained are left out of the tables now", others)
-        return rows, scans
-
-    def _common_scale(self, scans: Sequence[ScanFiles]) -> scales.Scale | None:
-        """Settle one scale for all heatmaps of the folder."""
-        found = [(files, one) for files in scans if (one := self._standing(files, content=False)) is not None]
-        sidecars, patients = [one for _, one in found], class_groups(self.classes)[1]
-        scale = scales.wider(own_scale(sidecars, patients), self._stored)
-        if scale is not None and self.run.maps:
-            for files, one in found:
-                display(one, files, scale)
-        # as with the AUC, what comes with the bundle is of scans that the network has not learned by heart
-        unseen = own_scale([one for one in sidecars if one.seen != "training"], patients)
-        if unseen is not None and self._weights is not None:
-            scales.store_scale(self._weights, self._key, unseen)
-        return scale
-
     def _write(self, engine: Engine) -> None:
         output, batch = engine.state.output["pred"], engine.state.batch
-        heatmaps = output["heatmap"].float()
-        rows = prediction_rows(batch, output["logits"], self.classes, output["target"])
+        rows = prediction_rows(batch, output["logits"], self.writer.classes, output["target"])
         scans = [Space(n.tolist(), a.numpy()) for n, a in zip(batch["scan_shape"], batch["scan_affine"], strict=True)]
-        tables = self.scores(heatmaps, scans)
-        for n, (row, scan, table) in enumerate(zip(rows, scans, tables, strict=True)):
-            name = self.classes[int(output["target"][n])]
-            explained = {"target": name, "score": row.score, "probability": row.probabilities[name]}
-            if "activation" in output:  # what relevance started from is no class
-                explained = {"target": None, "score": float(output["activation"][n]), "probability": None}
-            self._write_scan(row, heatmaps[n, 0].cpu().numpy(), scan, str(batch["source"][n]), table, explained)
+        self.writer.write(Attributed(**output), rows, scans, batch["source"])
 
-    def _write_scan(
-        self,
-        row: Prediction,
-        heatmap: np.ndarray[Any, Any],
-        scan: Space,
-        source: str,
-        table: Any,
-        explained: dict[str, Any],
-    ) -> None:
-        place = ScanFiles(self.output_dir, *row.who, self.run.description)
-        description = f"neuroxai {self.run.description} of {explained['target'] or 'a hidden layer'}"
-        limit, digest = limit_of(heatmap), io.sha256(source)
-        sidecar = Sidecar(
-            **vars(self.run),
-            **explained,
-            prediction=row,
-            predicted=row.predicted,
-            true=row.true,
-            source=self._relative(source),
-            source_sha256=digest,
-            seen=self.seen.part(row.participant_id, digest),
-            source_folder=self._folder,
-            orientation=io.told_orientation(source),
-            prepared=prepared_facts(source),
-            names_sha256=names_digest(self._names),
-            relevance_sum=float(np.sum(heatmap, dtype=np.float64)),
-            relevance_absolute=float(np.abs(heatmap).sum(dtype=np.float64)),
-            relevance_limit=limit,
-            space=self.space.to_dict(),
-        )
-        files: list[Path] = []
-        for space, volume in self._grids(Volume(heatmap, self.space), scan, source).items():
-            # the limit of all scans is known at the end (`_common_scale`)
-            shown = scales.common_limit(self._stored, limit)
-            files.append(io.write_volume(place.heatmap(space), volume, description=description, display=shown))
-            if space != NETWORK:
-                beside = replace(sidecar, space=volume.space.to_dict())
-                files.append(write_sidecar(place.sidecar(space), beside))
-        if table is not None:
-            files.append(io.write_tsv(place.regions, table))
-        place.finish(sidecar, files)
-
-    def _grids(self, network: Volume, scan: Space, source: str) -> dict[str, Volume]:
-        """Return a heatmap on each grid that it is written on, by the label of its space.
-
-        Off the network's grid it is interpolated for looking at (smoothed where the scan is coarser). The map of a
-        prepared scan goes back to the scan as the scanner gave it, which the clinician knows.
-        """
-        found = {NETWORK: network} if self.run.maps else {}
-        if self.run.native:
-            found[ORIGINAL] = network.resampled_to(scan)
-            if (scanner := native_of(source)) is not None:
-                found[scanner.label] = scanner(network)
-        return found
-
-    def _files(self, item: Mapping[str, Any]) -> ScanFiles:
-        return ScanFiles(self.output_dir, *_who(item), self.run.description)
-
-    def _relative(self, source: str) -> str:
-        return relative_source(source, self.dataset_dir)
-
-
-def _who(item: Mapping[str, Any]) -> tuple[str, str]:
-    return str(item["participant_id"]), str(item.get("session_id") or "")
-
-
-def _row(sidecar: Sidecar) -> Prediction:
-    assert sidecar.prediction is not None  # of what stands
-    return replace(sidecar.prediction, seen=sidecar.seen or "unknown")
+    def _finish(self, engine: Engine) -> None:
+        self.writer.finish([one.__dict__ for one in getattr(engine.data_loader, "failures", [])])

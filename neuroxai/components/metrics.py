@@ -8,6 +8,8 @@ from ignite.metrics import EpochMetric
 from monai.utils import evenly_divisible_all_gather
 from torch.nn import functional
 
+from neuroxai.explain.predict import probabilities
+
 
 class EpochFigure(EpochMetric):
     """A figure of all logits and labels of an epoch, gathered from all processes.
@@ -37,14 +39,6 @@ class EpochFigure(EpochMetric):
         # the first process's figure for all: they must come to the same decisions, to the last bit
         figure = torch.tensor(self.compute_fn(logits, labels), dtype=torch.float64)
         return float(idist.broadcast(figure, src=0))
-
-
-def probabilities(logits: torch.Tensor) -> torch.Tensor:
-    """Class probabilities, shape (batch, classes), from logits (batch, classes), or (batch, 1) for two classes."""
-    if logits.shape[1] == 1:
-        positive = torch.sigmoid(logits)
-        return torch.cat([1 - positive, positive], dim=1)
-    return torch.softmax(logits, dim=1)
 
 
 def cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> float:

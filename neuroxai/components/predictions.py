@@ -7,17 +7,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import torch
 from ignite.engine import Engine, Events
 
 from neuroxai import io
 from neuroxai.cohort.seen import SeenScans
-from neuroxai.components.fit import fit_columns
-from neuroxai.components.metrics import probabilities
-from neuroxai.components.weights import read_record
 from neuroxai.derivatives.predictions import Prediction, write_predictions
+from neuroxai.explain.predict import prediction_rows
+from neuroxai.explain.weights import read_record
 
 _log = logging.getLogger("neuroxai")
 
@@ -99,29 +96,3 @@ class MetricSaver:
         figures = {k: float(v) if math.isfinite(v) else None for k, v in engine.state.metrics.items()}
         io.write_json(self.path, {**self.facts, **scans, **figures})
         _log.info("  ".join(f"{k} {v:.4g}" for k, v in engine.state.metrics.items()))
-
-
-def prediction_rows(
-    batch: dict[str, Any], logits: torch.Tensor, classes: Sequence[str], target: int | torch.Tensor = 1
-) -> list[Prediction]:
-    """One row a scan of a batch: identifiers, true and predicted class, probabilities, the target's logit, the fit."""
-    rows, labels = [], batch.get("label")
-    for n, share in enumerate(probabilities(logits.detach().double()).cpu().numpy()):
-        chosen = int(target[n]) if isinstance(target, torch.Tensor) else int(target)
-        rows.append(
-            Prediction(
-                participant_id=str(batch["participant_id"][n]),
-                session_id=str(batch["session_id"][n]) or None,
-                true=class_of(labels[n] if labels is not None else None, classes),
-                predicted=classes[int(share.argmax())],
-                probabilities={name: float(p) for name, p in zip(classes, share, strict=True)},
-                score=float(logits[n, chosen if logits.shape[1] > 1 else 0]),
-                **fit_columns(batch, n),
-            )
-        )
-    return rows
-
-
-def class_of(label: Any, classes: Sequence[str]) -> str | None:
-    """Return the class of a label; None where it is absent or negative (`neuroxai.cohort.UNKNOWN`)."""
-    return None if label is None or int(label) < 0 else classes[int(label)]

@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 
 from neuroxai.cohort.datalist import parts_of, subject_of
-from neuroxai.components.weights import load_state, misfits, read_record
 from neuroxai.errors import InputError, LeakageError, SpaceError, one_of
+from neuroxai.explain.weights import load_state, misfits, read_record
 from neuroxai.io import read_object, sha256
 from neuroxai.io.names import prefixed
 

@@ -17,7 +17,7 @@ from neuroxai.io.dicom import (
     write_segmentation,
 )
 from neuroxai.io.files import atomic, content_sha256, copy_file, inside, is_temporary, link_file, named_path, sha256
-from neuroxai.io.nifti import read_labels, read_orientation, read_space, read_volume, write_volume
+from neuroxai.io.nifti import image_of, read_labels, read_orientation, read_space, read_volume, write_volume
 from neuroxai.io.orientation import Orientation, told_orientation
 from neuroxai.io.outputs import check_file, check_folder, json_of, table_of
 from neuroxai.io.rows import delimited
@@ -47,6 +47,7 @@ __all__ = [
     "content_sha256",
     "copy_file",
     "delimited",
+    "image_of",
     "inside",
     "is_dicom",
     "is_temporary",

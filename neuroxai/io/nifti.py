@@ -125,11 +125,16 @@ def write_volume(
     if not target.name.endswith((".nii", ".nii.gz")):
         raise InputError(f"{target.name}: a NIfTI file name ends in .nii or .nii.gz")
     data = _cast(volume.data, np.dtype(np.uint8 if np.dtype(dtype) == bool else dtype), target)
-    image = placed(nib.Nifti1Image(data, volume.space.affine), volume.space)
+    image = image_of(Volume(data, volume.space))
     image.header["descrip"] = description.encode("ascii", "replace")[:79]
     if display is not None:
         image.header["cal_max"], image.header["cal_min"] = display, -display
     return save_image(target, image)
+
+
+def image_of(volume: Volume) -> nib.Nifti1Image:
+    """Return a volume as a nibabel image, with the affine as sform and (where it can) qform."""
+    return placed(nib.Nifti1Image(volume.data, volume.space.affine), volume.space)
 
 
 def placed(image: nib.Nifti1Image, space: Space) -> nib.Nifti1Image:

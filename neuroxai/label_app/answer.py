@@ -13,11 +13,11 @@ import numpy as np
 
 from neuroxai import io
 from neuroxai.bands import Band, bands, limit_of
-from neuroxai.components.explainer import Explained
 from neuroxai.derivatives.heatmaps import RESEARCH_USE
 from neuroxai.derivatives.predictions import FIT_COLUMNS
 from neuroxai.derivatives.scales import common_limit
 from neuroxai.errors import InputError, one_of
+from neuroxai.explain import Explanation
 from neuroxai.space import Volume
 
 HEATMAPS = ("bands", "raw")
@@ -30,13 +30,13 @@ def labels_of(classes: Sequence[str]) -> dict[str, int]:
 
 
 def answer(
-    explained: Explained, classes: Sequence[str], heatmap: str = "bands", scanner: bool = False
+    explained: Explanation, classes: Sequence[str], heatmap: str = "bands", scanner: bool = False
 ) -> tuple[Path, dict[str, Any]]:
     """Write the image that a viewer shows and gather what it tells.
 
     Parameters
     ----------
-    explained : Explained
+    explained : Explanation
         One scan's.
     classes : sequence of str
         Of the bundle.
@@ -58,9 +58,9 @@ def answer(
     """
     if heatmap not in HEATMAPS:
         raise one_of("heatmap", heatmap, HEATMAPS)
-    shown = explained.native if explained.scanner is None or not scanner else explained.scanner
+    shown = explained.on_scan if explained.on_scanner is None or not scanner else explained.on_scanner
     # the bands of a weak map are few, as in the reports: its own scale would make it look like a strong one
-    limit = common_limit(explained.scale, limit_of(explained.heatmap.data))
+    limit = common_limit(explained.scale, limit_of(explained.on_network.data))
     labels, found = bands(shown.data, limit=limit)
     handle, name = tempfile.mkstemp(prefix=f"neuroxai-{heatmap}-", suffix=".nii.gz")
     os.close(handle)
@@ -101,7 +101,7 @@ def answer(
     }
 
 
-def label_names(explained: Explained, probabilities: Mapping[str, float], present: Sequence[Band]) -> dict[str, int]:
+def label_names(explained: Explanation, probabilities: Mapping[str, float], present: Sequence[Band]) -> dict[str, int]:
     """Name the labels that the image holds; the first carries the result, so that a viewer's list of segments says it.
 
     Viewers give names in the order of values to the labels that an image holds, so absent bands are left out. Their

@@ -15,8 +15,8 @@ from fastapi import HTTPException
 from monailabel.interfaces.app import MONAILabelApp
 
 from neuroxai._version import __version__
-from neuroxai.components.model import classifier_metadata
 from neuroxai.errors import NeuroxaiError
+from neuroxai.explain.bundle import classifier_metadata
 from neuroxai.label_app.launch import OWN_TEMPORARY
 from neuroxai.label_app.task import ExplanationTask
 

@@ -16,9 +16,9 @@ from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 from neuroxai import attribution
 from neuroxai.atlas import NAMES
 from neuroxai.atlas.named import find
-from neuroxai.components.explainer import Explainer
-from neuroxai.components.preparation import preparation
 from neuroxai.errors import InputError, NeuroxaiError, UnfitError, one_of
+from neuroxai.explain import OpenBundle
+from neuroxai.explain.preparation import preparation
 from neuroxai.io import read_volume
 from neuroxai.label_app.answer import HEATMAPS, answer, labels_of, options_of
 from neuroxai.preprocess import PreparedScan, prepare_one
@@ -44,7 +44,7 @@ class ExplanationTask(InferTask):  # type: ignore[misc]
     """
 
     def __init__(self, bundle: Path, device: str) -> None:
-        self.explainer = Explainer(bundle, device)
+        self.explainer = OpenBundle(bundle, device)
         model = self.explainer.model
         self.classes = model.classes
         methods = [model.method, *(name for name in attribution.names() if name != model.method)]
@@ -103,7 +103,7 @@ class ExplanationTask(InferTask):  # type: ignore[misc]
     def _explained(
         self, scan: Path, chosen: Mapping[str, str], request: Mapping[str, Any], scanner: bool = False
     ) -> tuple[Path, dict[str, Any]]:
-        explained = self.explainer(
+        explained = self.explainer.explain(
             scan,
             chosen["method"],
             options_of(request),

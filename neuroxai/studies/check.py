@@ -226,7 +226,7 @@ def _check_explanation(study: Study, where: str, spec: Explanation) -> None:
     import torch
 
     from neuroxai import attribution
-    from neuroxai.components.inferer import check_start
+    from neuroxai.explain import ExplainOptions
 
     classes = {name for source in study.cohorts.values() for name in source.classes}
     if spec.method not in attribution.names():
@@ -236,7 +236,7 @@ def _check_explanation(study: Study, where: str, spec: Explanation) -> None:
     if spec.neurons is not None and spec.layer is None:
         raise InputError(f"{where}: neurons need the layer that they are in; name it")
     try:
-        check_start(spec.method, spec.layer, None, None)
+        ExplainOptions(spec.method, spec.options, start=spec.start, layer=spec.layer)
         if spec.method != "region_occlusion":
             attribution.create(
                 spec.method, torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(8, 2)).eval(), **spec.options

@@ -21,9 +21,9 @@ from neuroxai import io
 from neuroxai._version import __version__
 from neuroxai.atlas import Atlas, RegionScorer
 from neuroxai.cohort import class_groups
-from neuroxai.components import AttributionInferer, FilterInferer
 from neuroxai.errors import InputError
 from neuroxai.evaluation import GroupMeans, localisation_metrics, mask_in_space
+from neuroxai.explain import Attributor, ExplainOptions
 from neuroxai.report.cohort.averages import cell
 from neuroxai.space import Space, Volume
 from neuroxai.statistics import lesion_coverage, lesion_relevance
@@ -133,15 +133,15 @@ class _Gatherer:
 
     def __init__(self, opened: TrainedRun, name: str, spec: Mapping[str, Any], atlases: Mapping[str, Atlas]) -> None:
         self.opened, self.space = opened, opened.space
-        self.target = opened.classes.index(spec["target"]) if spec.get("target") else len(opened.classes) - 1
-        regions = next(iter(atlases.values()))
-        options = dict(spec.get("options") or {})
-        self.filters: FilterInferer | None = None
-        if spec.get("neurons") is not None:
-            self.filters = FilterInferer(spec["layer"], spec["neurons"], spec["method"], options)
-        self.inferer = AttributionInferer(
-            spec["method"], options, self.target, spec.get("start"), layer=spec.get("layer"), regions=regions
+        asked = ExplainOptions(
+            spec["method"],
+            spec.get("options") or {},
+            spec.get("target") or len(opened.classes) - 1,
+            spec.get("start"),
+            spec.get("layer"),
         )
+        self.neurons = spec.get("neurons")
+        self.attributor = Attributor(asked.for_classes(opened.classes), next(iter(atlases.values())))
         self.scorers = {key: RegionScorer(atlas).to(opened.device) for key, atlas in atlases.items()}
         self.tables: dict[str, list[pd.DataFrame]] = {key: [] for key in atlases}
         self.scans: list[dict[str, Any]] = []
@@ -149,14 +149,14 @@ class _Gatherer:
 
     def add(self, item: Mapping[str, Any], scan: torch.Tensor, truth: NDArray[np.bool_] | None) -> None:
         """Explain one scan."""
-        if self.filters is not None:
-            result = self.filters(scan, self.opened.network)
-            for hidden in result["hidden"]:
+        if self.neurons is not None:
+            chosen = None if self.neurons == "all" else self.neurons
+            for hidden in self.attributor.neurons(scan, self.opened.network, chosen)[2]:
                 self.means.add(_array(hidden.relevance), [_neuron(hidden.neuron)])
             return
-        result = self.inferer(scan, self.opened.network)
-        heatmap, logits = result["heatmap"], result["logits"]
-        row = self.opened.row(dict(item), logits)
+        result = self.attributor(scan, self.opened.network)
+        heatmap = result.heatmap
+        row = self.opened.row(dict(item), result.logits)
         who = {"participant_id": row.participant_id, "session_id": row.session_id}
         values = _array(heatmap)
         if not np.isfinite(values).all():

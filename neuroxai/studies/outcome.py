@@ -11,12 +11,13 @@ import torch
 
 from neuroxai import io
 from neuroxai.cohort import class_groups
-from neuroxai.components import ScanDataset, open_bundle, open_part
+from neuroxai.components import ScanDataset, open_part
 from neuroxai.components.data import Failure
-from neuroxai.components.predictions import prediction_rows
 from neuroxai.derivatives.predictions import FIT_COLUMNS, Prediction, write_predictions
 from neuroxai.errors import InputError
 from neuroxai.evaluation import classification_metrics
+from neuroxai.explain.bundle import open_workflow
+from neuroxai.explain.predict import prediction_rows
 
 TAIL = 10
 """Last validations whose mean ranks the draws of a search (Eitel 2021)."""
@@ -35,7 +36,7 @@ class TrainedRun:
 
     def __init__(self, bundle: Path, facts: dict[str, Any]) -> None:
         self.facts = facts
-        self.workflow = open_bundle(
+        self.workflow = open_workflow(
             bundle, ["inference.json"], dataset_dir=facts["cohort"], scans=(), accept_unfit=True
         )
         parser = self.workflow.parser

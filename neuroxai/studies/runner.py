@@ -236,7 +236,7 @@ def _own_bundle(sources: Path, target: Path) -> Path:
 
 
 def _overrides(bundle: Path, facts: dict[str, Any]) -> dict[str, Any]:
-    from neuroxai.components.opening import literal
+    from neuroxai.explain.bundle import literal
 
     values = {
         "bundle_root": literal(str(bundle)),
@@ -286,7 +286,7 @@ def _untrained(bundle: Path, facts: dict[str, Any]) -> None:
     import torch
 
     from neuroxai._version import __version__
-    from neuroxai.components.weights import save_weights
+    from neuroxai.explain.weights import save_weights
 
     parser = _workflow(bundle, facts).parser
     network = parser.get_parsed_content("network")

@@ -30,7 +30,9 @@ from ignite.engine import Events
 from neuroxai import attribution, io
 from neuroxai.atlas import RegionScorer
 from neuroxai.cli._bundle import run_evaluator
-from neuroxai.components import LoadScand, NormaliseScand, ToSpaced, heatmaps, inferer, open_bundle, scores
+from neuroxai.components import LoadScand, NormaliseScand, ToSpaced
+from neuroxai.explain import FolderWriter, attribute, scores
+from neuroxai.explain.bundle import open_workflow
 from neuroxai.space import Space, Volume, mni152
 
 BUNDLE = Path(__file__).resolve().parents[2] / "bundles" / "brain_t1w_alzheimers_classification"
@@ -72,11 +74,11 @@ def timed(spent: dict[str, float]) -> Iterator[None]:
     with ExitStack() as stack:
         for part, owner, name in (
             *(("read", kind, "__call__") for kind in (LoadScand, ToSpaced, NormaliseScand)),
-            ("forward", inferer.AttributionInferer, "_run"),
+            ("forward", attribute, "_logits"),
             ("resample", scores, "resampled"),
             ("resample", Volume, "resampled_to"),
             ("score", RegionScorer, "forward"),
-            ("write", heatmaps.HeatmapSaver, "_write_scan"),
+            ("write", FolderWriter, "_write_scan"),
         ):
             stack.enter_context(mock.patch.object(owner, name, watch(part, getattr(owner, name))))
         stack.enter_context(mock.patch.object(attribution, "create", creating))
@@ -128,7 +130,7 @@ def main() -> None:
             spent: dict[str, float] = dict.fromkeys(PARTS, 0.0)
             moments: list[tuple[float, dict[str, float]]] = []
             with timed(spent):
-                workflow = open_bundle(
+                workflow = open_workflow(
                     bundle,
                     ["inference.json", "explain.json"],
                     dataset_dir=str(folder),

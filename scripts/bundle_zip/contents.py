@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 
 from neuroxai.components import read_record
-from neuroxai.components.weights import load_checkpoint
 from neuroxai.errors import InputError
+from neuroxai.explain.weights import load_checkpoint
 
 CHECKSUMS = "checksums.txt"  # of all other files, as sha256sum writes and reads it
 WEIGHTS, RECORD = "models/model.pt", "models/model.json"

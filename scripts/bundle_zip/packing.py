@@ -21,8 +21,8 @@ from bundle_zip.contents import (
     check_weights,
 )
 from neuroxai import __version__
-from neuroxai.components.model import classifier_metadata
 from neuroxai.errors import InputError
+from neuroxai.explain.bundle import classifier_metadata
 from neuroxai.io import atomic, check_file
 
 LARGE = 25 * 2**20  # bytes; a zoo wants larger files in large_files.yml

@@ -30,10 +30,10 @@ from numpy.typing import NDArray
 from neuroxai.cohort import load_datalist
 from neuroxai.compare.figures import calibration_figure
 from neuroxai.compare.scores import MEASURES, CohortScores, read_scores
-from neuroxai.components.facts import atlas_of
 from neuroxai.derivatives.explained import ExplainFolder, read_folder
 from neuroxai.errors import InputError, LeakageError
 from neuroxai.evaluation import mask_in_space
+from neuroxai.explain.scores import atlas_of
 from neuroxai.io import atomic, read_labels, write_tsv
 from neuroxai.report.cohort.truth import mask_beside
 from neuroxai.space import Space

@@ -24,9 +24,10 @@ import numpy as np
 import torch
 
 from neuroxai import atlas, attribution
-from neuroxai.components import open_bundle, open_part
+from neuroxai.components import open_part
 from neuroxai.errors import InputError
 from neuroxai.evaluation import KnownTruth, Trust, mask_in_space, measure_trust
+from neuroxai.explain.bundle import open_workflow
 from neuroxai.io import read_labels, write_tsv
 from neuroxai.report.cohort.truth import mask_beside
 from neuroxai.space import Space
@@ -42,7 +43,7 @@ LOCALISATION = [
 
 def opened(bundle: Path, items: list[dict[str, Any]], device: str) -> Any:
     """Open a trained bundle on chosen scans."""
-    return open_bundle(bundle, ["inference.json"], scans=tuple(items), device=torch.device(device))
+    return open_workflow(bundle, ["inference.json"], scans=tuple(items), device=torch.device(device))
 
 
 def stacked(workflow: Any) -> torch.Tensor:

@@ -87,11 +87,11 @@ def test_the_grid_that_is_padded_is_the_one_too_small_for_valid_convolutions():
 
 
 def test_a_scan_at_a_time_it_says_the_same(trained_ms_bundle, tiny_cohort):
-    from neuroxai.components.explainer import Explainer
+    from neuroxai.explain import OpenBundle
 
-    explainer = Explainer(trained_ms_bundle)
-    found = explainer(tiny_cohort / "sub-17" / "anat" / "sub-17_desc-brain_T1w.nii.gz")
+    explainer = OpenBundle(trained_ms_bundle)
+    found = explainer.explain(tiny_cohort / "sub-17" / "anat" / "sub-17_desc-brain_T1w.nii.gz")
     assert explainer.model.classes == io.read_json(trained_ms_bundle / "models" / "model.json")["classes"]
     assert found.target == explainer.model.classes[1]
-    assert np.abs(found.heatmap.data).max() > 0
+    assert np.abs(found.on_network.data).max() > 0
     assert sum(found.prediction.probabilities[name] for name in explainer.model.classes) == pytest.approx(1)

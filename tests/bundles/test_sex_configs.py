@@ -155,11 +155,11 @@ def test_the_network_fits_the_metadata_and_the_classes(tmp_path):
 
 
 def test_a_scan_at_a_time_it_says_the_same(trained_sex_bundle, tiny_cohort):
-    from neuroxai.components.explainer import Explainer
+    from neuroxai.explain import OpenBundle
 
-    explainer = Explainer(trained_sex_bundle)
-    found = explainer(tiny_cohort / "sub-17" / "anat" / "sub-17_desc-brain_T1w.nii.gz")
+    explainer = OpenBundle(trained_sex_bundle)
+    found = explainer.explain(tiny_cohort / "sub-17" / "anat" / "sub-17_desc-brain_T1w.nii.gz")
     assert explainer.model.classes == io.read_json(trained_sex_bundle / "models" / "model.json")["classes"]
     assert found.target == explainer.model.classes[1]
-    assert np.abs(found.heatmap.data).max() > 0
+    assert np.abs(found.on_network.data).max() > 0
     assert sum(found.prediction.probabilities[name] for name in explainer.model.classes) == pytest.approx(1)

@@ -14,9 +14,9 @@ from helpers.command import run
 from helpers.dicom import write_enhanced, write_series
 from neuroxai import io
 from neuroxai.cli._series import _as_it_lies
-from neuroxai.components.dicom_objects import write_dicom
 from neuroxai.derivatives.scales import Scale
 from neuroxai.errors import InputError
+from neuroxai.explain.dicom import write_dicom
 from neuroxai.space import Space, Volume
 
 
@@ -237,7 +237,7 @@ def test_if_objects_fail_it_is_said_what_stands(tmp_path, trained_bundle, patien
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device", "dicom")
 
-    monkeypatch.setattr("neuroxai.components.dicom_objects.summary", full)
+    monkeypatch.setattr("neuroxai.explain.dicom.summary", full)
     result = explain(trained_bundle, tmp_path / "series", tmp_path)
     assert result.code == 1
     assert "left out: 1 of 40 files, which hold no DICOM image: AUTORUN.INF" in result.err

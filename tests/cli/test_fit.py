@@ -12,10 +12,10 @@ import pytest
 from helpers.bundles import infer
 from helpers.command import run
 from neuroxai import io
-from neuroxai.components.explainer import Explainer
 from neuroxai.errors import UnfitError
 from neuroxai.evaluation.fit import FitRecord
 from neuroxai.evaluation.fit_measures import summarise
+from neuroxai.explain import OpenBundle
 from neuroxai.space import Space, Volume, mni152
 from neuroxai.studies.outcome import TrainedRun
 
@@ -104,8 +104,8 @@ def test_who_insists_gets_an_answer_that_stays_flagged(tmp_path, trained_bundle,
     assert again.code == 2
     assert "does not fit the network" in again.err
     with pytest.raises(UnfitError, match="training brains is empty"):
-        Explainer(trained_bundle)(tmp_path / NAME, atlas=None)
-    accepted = Explainer(trained_bundle)(tmp_path / NAME, atlas=None, accept_unfit=True)
+        OpenBundle(trained_bundle).explain(tmp_path / NAME, atlas=None)
+    accepted = OpenBundle(trained_bundle).explain(tmp_path / NAME, atlas=None, accept_unfit=True)
     assert accepted.prediction.fit == "far"
 
 

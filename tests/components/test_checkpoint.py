@@ -18,8 +18,8 @@ from monai.handlers import StatsHandler
 
 from neuroxai.components.checkpoint import Checkpoints, _free, _take
 from neuroxai.components.handlers import EarlyStop
-from neuroxai.components.weights import save
 from neuroxai.errors import InputError, refused_by_the_system
+from neuroxai.explain.weights import save
 
 
 def test_a_folder_in_which_another_process_trains_is_refused(tmp_path):
@@ -118,7 +118,7 @@ def test_a_full_disk_is_said_in_one_line(tmp_path, monkeypatch):
     save(path, {"a": torch.ones(3)})
     before = path.read_bytes()
     full = functools.partial(open, "/dev/full", "wb")
-    monkeypatch.setattr("neuroxai.components.weights.open", lambda *_: full(), raising=False)
+    monkeypatch.setattr("neuroxai.explain.weights.open", lambda *_: full(), raising=False)
     with pytest.raises(OSError, match="No space left") as caught:
         save(path, {"a": torch.ones(10**5)})
     assert caught.value.errno == errno.ENOSPC

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from neuroxai.components import FilterHeatmapSaver
-from neuroxai.components.filters import _BoxSum
 from neuroxai.errors import InputError
+from neuroxai.explain.filters import _BoxSum
 from neuroxai.space import mni152
 
 
@@ -44,4 +44,4 @@ def test_what_can_be_no_neuron_is_refused(tmp_path, neuron):
 def test_names_stay_inside_the_output_folder(tmp_path):
     saver = FilterHeatmapSaver(str(tmp_path), mni152(5), "lrp_zero", "../../etc")
     assert saver.pending([]) == []
-    assert saver._group("heatmaps.json").parent == tmp_path / "group"
+    assert saver.writer._group("heatmaps.json").parent == tmp_path / "group"

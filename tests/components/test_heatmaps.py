@@ -5,16 +5,16 @@ from __future__ import annotations
 import pytest
 
 from neuroxai.components import HeatmapSaver
-from neuroxai.components.facts import scale_key
 from neuroxai.derivatives.heatmaps import ScanFiles, Sidecar
 from neuroxai.derivatives.scales import FILE, stored_scale
+from neuroxai.explain.provenance import scale_key
 from neuroxai.space import mni152
 
 
 @pytest.mark.parametrize(("unseen", "limit"), [(6, 2.0), (4, None)])
 def test_the_scale_kept_is_that_of_scans_not_trained_on(tmp_path, unseen, limit):
     """Trained scans have the strongest maps: they widen the scale of their own folder, and not the bundle's."""
-    saver = HeatmapSaver(str(tmp_path), mni152(16), ["CN", "AD"], "saliency", atlas=None, maps=False)
+    saver = HeatmapSaver(str(tmp_path), mni152(16), ["CN", "AD"], "saliency", atlas=None, maps=False).writer
     saver._weights = tmp_path
     sidecars = {
         f"sub-{n}": Sidecar(

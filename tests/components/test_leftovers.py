@@ -7,10 +7,10 @@ import pytest
 
 from neuroxai import io
 from neuroxai.cli.score import named
-from neuroxai.components.dicom_objects import remove_objects
 from neuroxai.derivatives.explained import write_regions
 from neuroxai.derivatives.heatmaps import ScanFiles, Sidecar
 from neuroxai.derivatives.predictions import Prediction, write_predictions
+from neuroxai.explain.dicom import remove_objects
 from neuroxai.preprocess import records
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import balanced_accuracy_score, log_loss, recall_score, roc_auc_score
 
 from neuroxai.components import balanced_accuracy, cross_entropy, roc_auc, sensitivity, specificity
-from neuroxai.components.metrics import probabilities
+from neuroxai.explain.predict import probabilities
 
 
 @given(st.integers(0, 2**31), st.integers(4, 30), st.sampled_from([1, 2]))

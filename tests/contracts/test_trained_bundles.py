@@ -10,8 +10,8 @@ import torch
 
 from helpers.bundles import AD, MS, SEX, copy_of, train
 from neuroxai import io
-from neuroxai.components.explainer import Explainer
-from neuroxai.components.opening import open_bundle
+from neuroxai.explain import OpenBundle
+from neuroxai.explain.bundle import open_workflow
 
 ONLY_IN_TRAINING = {"dropout", "checkpointing"}  # make no difference to a network that is only asked
 # the voxel sizes are fine enough for valid convolutions, so that "same" is a choice
@@ -77,13 +77,13 @@ def test_a_bundle_trained_with_every_option_is_opened_and_explains(bundle, few, 
         key: options[key] for key in ("padding", "normalisation")
     }
     scan = few["test"][0]["image"]
-    explainer = Explainer(trained)
+    explainer = OpenBundle(trained)
     batch = explainer.model.prepared({"image": scan, "participant_id": "sub-1"})
     with torch.no_grad():
         torch.testing.assert_close(explainer.model.network(batch.tensor), network(batch.tensor), rtol=1e-4, atol=1e-5)
-    found = explainer(scan)
-    assert found.heatmap.data.any()
-    evaluated = open_bundle(
+    found = explainer.explain(scan)
+    assert found.on_network.data.any()
+    evaluated = open_workflow(
         trained, ["train.json", "evaluate.json"], dataset_dir=str(tiny_cohort), datalist=str(datalist)
     )
     evaluated.run()

@@ -11,10 +11,11 @@ import pandas as pd
 import pytest
 
 from neuroxai import io
-from neuroxai.components.explainer import Explained
+from neuroxai.derivatives.heatmaps import Run
 from neuroxai.derivatives.predictions import Prediction
 from neuroxai.derivatives.scales import Scale
 from neuroxai.errors import InputError
+from neuroxai.explain import Explanation
 from neuroxai.label_app.answer import answer, labels_of, options_of
 from neuroxai.space import Space, Volume
 
@@ -31,7 +32,7 @@ def explained():
     regions = pd.DataFrame({"name": ["Left hippocampus", "Absent"], "sum": [1.0, 0.0], "density": [0.5, np.nan]})
     prediction = Prediction("scan.nii", None, None, "AD", {"CN": 0.125, "AD": 0.875}, 1.9)
     scanner = Volume(data[::-1].copy(), Space(data.shape, np.diag([1.0, 1, 1, 1])))
-    return Explained(prediction, "AD", native, native, scanner, regions, {"method": "saliency"})
+    return Explanation(prediction, "AD", native, native, scanner, regions, Run(method="saliency"))
 
 
 def test_bands_lie_where_the_relevance_is(explained):
@@ -39,7 +40,7 @@ def test_bands_lie_where_the_relevance_is(explained):
     labels = io.read_labels(path)
     assert nib.load(path).get_data_dtype() == np.uint8
     path.unlink()
-    assert labels.space.matches(explained.native.space)
+    assert labels.space.matches(explained.on_scan.space)
     assert {tuple(map(int, p)) for p in np.argwhere(labels.data)} == {(2, 3, 4), (15, 16, 17)}
     names = {value: name for name, value in told["label_names"].items()}
     assert names[int(labels.data[2, 3, 4])].startswith("for AD, 75 % and more")
@@ -76,16 +77,16 @@ def test_raw_relevance_keeps_its_values(explained):
     path, _ = answer(explained, CLASSES, "raw")
     raw = io.read_volume(path)
     path.unlink()
-    np.testing.assert_array_equal(raw.data, explained.native.data)
-    assert raw.space.matches(explained.native.space)
+    np.testing.assert_array_equal(raw.data, explained.on_scan.data)
+    assert raw.space.matches(explained.on_scan.space)
 
 
 def test_the_grid_of_the_scanner_where_the_scan_was_prepared(explained):
     path, _ = answer(explained, CLASSES, "raw", scanner=True)
     raw = io.read_volume(path)
     path.unlink()
-    assert raw.space.matches(explained.scanner.space)
-    np.testing.assert_array_equal(raw.data, explained.scanner.data)
+    assert raw.space.matches(explained.on_scanner.space)
+    np.testing.assert_array_equal(raw.data, explained.on_scanner.data)
 
 
 def test_labels_of_all_bands_are_known_before():

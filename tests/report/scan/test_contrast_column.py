@@ -8,7 +8,7 @@ import torch
 from neuroxai.atlas import builtin
 from neuroxai.atlas.contrast import RegionContrast
 from neuroxai.compare.scores import read_regions
-from neuroxai.components.scores import Scores
+from neuroxai.explain.scores import Scores
 from neuroxai.io import write_tsv
 from neuroxai.report.scan.pages import top_regions
 from neuroxai.space import mni152

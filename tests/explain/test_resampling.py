@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neuroxai.components.resampling import resampled
+from neuroxai.explain.scores import resampled
 from neuroxai.space import Space, Volume
 
 

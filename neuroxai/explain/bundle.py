@@ -1,7 +1,9 @@
-"""A trained bundle's network and what it takes to feed it, from our bundles and from other people's."""
+"""A trained bundle: its workflow, its network and what it takes to feed it, ours or other people's."""
 
 from __future__ import annotations
 
+import logging
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,13 +11,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.bundle import ConfigParser
+from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.transforms import Compose
 
-from neuroxai.components.opening import literal, open_bundle
-from neuroxai.components.weights import load_checkpoint, misfits, read_record
 from neuroxai.derivatives.predictions import FIT_COLUMNS
 from neuroxai.errors import InputError, SpaceError, ours, root_cause
+from neuroxai.explain.weights import load_checkpoint, misfits, read_record
 from neuroxai.io import read_object, read_space
 from neuroxai.space import Space
 
@@ -151,7 +152,7 @@ def classifier_metadata(bundle: Path) -> dict[str, Any]:
 
 
 def _ours(bundle: Path, metadata: dict[str, Any], device: str) -> Model:
-    workflow = open_bundle(bundle, ["inference.json", "explain.json"], device=torch.device(device))
+    workflow = open_workflow(bundle, ["inference.json", "explain.json"], device=torch.device(device))
     content = workflow.parser.get_parsed_content
     return Model(
         name=str(metadata.get("name", bundle.name)),
@@ -231,3 +232,57 @@ def modality_of(metadata: Mapping[str, Any]) -> str:
 
 def _first(table: Mapping[str, Any]) -> Any:
     return next(iter(table.values()))
+
+
+def open_workflow(bundle: Path, configs: Sequence[str], **overrides: Any) -> Any:
+    """Open a bundle's configuration for inference, quietly.
+
+    Values reach the configuration as they are (`literal`): text is never taken for an expression.
+
+    Returns
+    -------
+    monai.bundle.ConfigWorkflow
+        Initialised.
+    """
+    files = [bundle / "configs" / name for name in configs]
+    known: set[str] = set()
+    for file in files:
+        if not file.is_file():
+            raise InputError(f"{file}: no such file; {bundle} is no bundle with {', '.join(configs)}")
+        known |= read_object(file, "configuration of a bundle").keys()
+    if "evaluator" not in known and "validate" not in known:
+        raise InputError(f"{files[0]}: has no 'evaluator', which a bundle of this package needs; restore it")
+    read_object(bundle / "configs" / "metadata.json", "bundle's metadata")
+    if "checkpoint" not in overrides and not (bundle / "models" / "model.pt").is_file():
+        raise InputError(
+            f"{bundle}/models/model.pt: no such checkpoint; train the bundle first (see its docs/README.md)"
+        )
+    logging.getLogger("ignite").setLevel(logging.CRITICAL)
+    logging.getLogger("monai.bundle.workflows").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        # the notice that configurations run code stands in the help text and the README
+        warnings.simplefilter("ignore")
+        workflow = ConfigWorkflow(
+            config_file=[str(f) for f in files],
+            meta_file=str(bundle / "configs" / "metadata.json"),
+            logging_file=False,
+            workflow_type="infer",
+            bundle_root=literal(str(bundle.resolve())),
+            **{name: literal(value) if isinstance(value, str) else value for name, value in overrides.items()},
+        )
+        workflow.initialize()
+    return workflow
+
+
+def literal(text: str) -> str:
+    r"""Write a text so that MONAI's configurations take it as it is.
+
+    They take ``#`` for ``::`` wherever it stands, and ``@``, ``%`` and ``$`` for references, macros and expressions; in
+    an expression that spells these signs out they are none.
+
+    Examples
+    --------
+    >>> literal("/data/#1")
+    "$'/data/\\x231'"
+    """
+    return "$" + "".join(f"\\x{ord(sign):02x}" if sign in "#@%$:" else sign for sign in ascii(text))

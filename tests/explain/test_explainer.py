@@ -7,23 +7,26 @@ import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 
+import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from monai.data import MetaTensor
 
+import neuroxai
 from helpers.command import run
 from helpers.foreign import make_foreign
 from neuroxai import attribution, io
-from neuroxai.components.explainer import Explainer
-from neuroxai.components.model import classifier_metadata
 from neuroxai.errors import InputError
+from neuroxai.explain import OpenBundle
+from neuroxai.explain.bundle import classifier_metadata
 from neuroxai.space import Space, Volume
 
 
 @pytest.fixture(scope="module")
 def explainer(trained_bundle):
-    return Explainer(trained_bundle)
+    return OpenBundle(trained_bundle)
 
 
 @pytest.fixture(scope="module")
@@ -47,12 +50,12 @@ def test_the_figures_are_those_of_the_command(explainer, trained_bundle, turned_
     words += [word for name, value in options.items() for word in ("--option", f"{name}={value}")]
     result = run("explain", trained_bundle, turned_scan, "--out", tmp_path, *words)
     assert result.code == 0, result.err
-    found = explainer(turned_scan, method, options)
+    found = explainer.explain(turned_scan, method, options)
     (sidecar,) = tmp_path.glob("sub-17/anat/*space-orig*_heatmap.json")
     facts = io.read_json(sidecar)
     expected = io.read_volume(sidecar.with_suffix("").with_suffix(".nii.gz"))
-    assert found.native.space.matches(io.read_space(turned_scan))
-    np.testing.assert_array_equal(found.native.data, expected.data)
+    assert found.on_scan.space.matches(io.read_space(turned_scan))
+    np.testing.assert_array_equal(found.on_scan.data, expected.data)
     assert np.abs(expected.data).max() > 0
     assert found.prediction.probabilities["AD"] == facts["prediction"]["probability_AD"]
     assert found.target == facts["target"]
@@ -67,19 +70,19 @@ def test_the_figures_are_those_of_the_command(explainer, trained_bundle, turned_
 def test_class_atlas_and_threads(explainer, turned_scan):
     with ThreadPoolExecutor(4) as pool:
         targets = ["AD", "CN", "predicted", None] * 3
-        found = list(pool.map(lambda target: explainer(turned_scan, "saliency", target=target), targets))
+        found = list(pool.map(lambda target: explainer.explain(turned_scan, "saliency", target=target), targets))
     for target, one in zip(targets, found, strict=True):
         assert one.target == {"predicted": one.prediction.predicted, None: "AD"}.get(target, target)
-        alone = explainer(turned_scan, "saliency", target=target)
-        np.testing.assert_array_equal(one.heatmap.data, alone.heatmap.data)
-    assert explainer(turned_scan, "saliency", atlas=None).regions is None
+        alone = explainer.explain(turned_scan, "saliency", target=target)
+        np.testing.assert_array_equal(one.on_network.data, alone.on_network.data)
+    assert explainer.explain(turned_scan, "saliency", atlas=None).regions is None
 
 
 def test_a_retrained_checkpoint_is_loaded_anew(trained_bundle, turned_scan, tmp_path):
     bundle = tmp_path / "bundle"
     shutil.copytree(trained_bundle, bundle)
-    explainer = Explainer(bundle)
-    before = explainer(turned_scan)
+    explainer = OpenBundle(bundle)
+    before = explainer.explain(turned_scan)
     weights = bundle / "models" / "model.pt"
     state = torch.load(weights, weights_only=True)
     last = list(state)[-1]
@@ -87,7 +90,7 @@ def test_a_retrained_checkpoint_is_loaded_anew(trained_bundle, turned_scan, tmp_
     record = io.read_json(weights.with_suffix(".json"))
     io.write_json(weights.with_suffix(".json"), {**record, "checkpoint_sha256": io.sha256(weights)})
     os.utime(weights, (1, 1))
-    after = explainer(turned_scan)
+    after = explainer.explain(turned_scan)
     assert after.facts["checkpoint_sha256"] == io.sha256(weights) != before.facts["checkpoint_sha256"]
     assert after.prediction.score != before.prediction.score
 
@@ -95,8 +98,8 @@ def test_a_retrained_checkpoint_is_loaded_anew(trained_bundle, turned_scan, tmp_
 @pytest.mark.parametrize("nested", [True, False])
 def test_other_peoples_bundle(tmp_path, turned_scan, nested):
     bundle = make_foreign(tmp_path / "foreign", nested=nested)
-    explainer = Explainer(bundle)
-    found = explainer(turned_scan, "lrp_epsilon")
+    explainer = OpenBundle(bundle)
+    found = explainer.explain(turned_scan, "lrp_epsilon")
     assert explainer.model.classes == ["healthy", "ill"]
     # by hand: the same transforms and network, and relevance through the public call
     model = explainer.model
@@ -106,9 +109,9 @@ def test_other_peoples_bundle(tmp_path, turned_scan, nested):
     assert found.prediction.probabilities["ill"] == pytest.approx(float(shares[1]), abs=1e-6)
     method = attribution.create("lrp_epsilon", model.network)
     heatmap = method.attribute(image.as_tensor()[None], target=1)[0, 0].detach().numpy()
-    np.testing.assert_allclose(found.heatmap.data, heatmap, atol=1e-5 * np.abs(heatmap).max())
-    expected = Volume(found.heatmap.data, Space(image.shape[1:], np.asarray(image.affine)))
-    np.testing.assert_array_equal(found.native.data, expected.resampled_to(io.read_space(turned_scan)).data)
+    np.testing.assert_allclose(found.on_network.data, heatmap, atol=1e-5 * np.abs(heatmap).max())
+    expected = Volume(found.on_network.data, Space(image.shape[1:], np.asarray(image.affine)))
+    np.testing.assert_array_equal(found.on_scan.data, expected.resampled_to(io.read_space(turned_scan)).data)
     assert found.regions["voxels"].sum() > 0
 
 
@@ -120,11 +123,11 @@ def test_what_cannot_be_explained_is_refused(explainer, turned_scan, tmp_path):
         ({"options": {"gamma": 1}, "method": "saliency"}, "gamma"),
     ):
         with pytest.raises(InputError, match=message):
-            explainer(turned_scan, **words)
+            explainer.explain(turned_scan, **words)
     empty = tmp_path / "empty.nii.gz"
     io.write_volume(empty, Volume(np.zeros((8, 9, 10), np.float32), Space((8, 9, 10), np.diag([20.0, 20, 20, 1]))))
     with pytest.raises(InputError, match="empty"):
-        explainer(empty)
+        explainer.explain(empty)
 
 
 def test_metadata_tell_what_is_a_classifier(tmp_path, trained_bundle):
@@ -157,4 +160,46 @@ def test_weights_of_another_network_are_refused(tmp_path, turned_scan):
     bundle = make_foreign(tmp_path / "foreign")
     torch.save({"model": {"weight": torch.zeros(2)}}, bundle / "models" / "model.pt")
     with pytest.raises(InputError, match="does not fit the bundle's network_def"):
-        Explainer(bundle)(turned_scan)
+        OpenBundle(bundle).explain(turned_scan)
+
+
+def test_what_is_saved_is_what_the_command_writes(trained_bundle, turned_scan, tmp_path):
+    assert run("explain", trained_bundle, turned_scan, "--out", tmp_path / "command").code == 0
+    found = neuroxai.open_bundle(trained_bundle, device="cpu").explain(turned_scan)
+    assert found.save(tmp_path / "saved") == tmp_path / "saved"
+    written = sorted(p.relative_to(tmp_path / "command") for p in (tmp_path / "command").rglob("*") if p.is_file())
+    assert written == sorted(p.relative_to(tmp_path / "saved") for p in (tmp_path / "saved").rglob("*") if p.is_file())
+    assert len(written) > 6
+    for path in written:
+        assert (tmp_path / "command" / path).read_bytes() == (tmp_path / "saved" / path).read_bytes(), path
+    found.save(tmp_path / "saved")  # finished
+    other = tmp_path / "other" / turned_scan.name
+    io.write_volume(other, Volume(io.read_volume(turned_scan).data * np.float32(1.01), io.read_space(turned_scan)))
+    another = neuroxai.open_bundle(trained_bundle, device="cpu").explain(other, accept_unfit=True)
+    with pytest.raises(InputError, match="another scan of this name"):
+        another.save(tmp_path / "saved")
+
+
+def test_a_path_an_image_and_a_tensor_are_one_scan(trained_bundle, turned_scan, tmp_path):
+    opened = neuroxai.open_bundle(str(trained_bundle), device="cpu")
+    image = nib.load(turned_scan)
+    values = torch.from_numpy(image.get_fdata(dtype=np.float32))[None]
+    tensor = MetaTensor(values, affine=torch.from_numpy(image.affine))
+    found = [opened.explain(scan, "saliency") for scan in (turned_scan, image, tensor)]
+    for one in found:
+        assert one.probabilities == found[0].probabilities == dict(opened.predict(turned_scan).probabilities)
+        np.testing.assert_array_equal(one.heatmap.get_fdata(), found[0].heatmap.get_fdata())
+        np.testing.assert_allclose(one.native_heatmap.affine, image.affine, atol=1e-6)
+        assert one.native_heatmap.shape == image.shape
+        pd.testing.assert_frame_equal(one.regions, found[0].regions)
+    found[1].save(tmp_path)
+    kept = tmp_path / "scan" / turned_scan.name
+    np.testing.assert_array_equal(nib.load(kept).get_fdata(), image.get_fdata())
+    assert io.read_json(next(tmp_path.glob("sub-17/anat/*network*_heatmap.json")))["source"] == kept.name
+    with pytest.raises(InputError, match="ndarray"):
+        opened.explain(image.get_fdata())
+
+
+def test_a_bundle_that_is_none_is_refused_when_it_is_opened(tmp_path):
+    with pytest.raises(InputError, match="train the bundle first"):
+        neuroxai.open_bundle(tmp_path)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from neuroxai.components.model import classifier_metadata, modality_of
-from neuroxai.components.weights import read_record, recorded_space
+from neuroxai.explain.bundle import classifier_metadata, modality_of
+from neuroxai.explain.weights import read_record, recorded_space
 from neuroxai.preprocess import PrepareOptions, choose
 from neuroxai.space import Space, mni152
 

@@ -12,8 +12,8 @@ from monai.bundle import ConfigParser
 
 from helpers.bundles import AD, copy_of
 from neuroxai.components.command_line import _check_paths
-from neuroxai.components.opening import literal
 from neuroxai.errors import InputError
+from neuroxai.explain.bundle import literal
 
 SIGNS = st.text(st.sampled_from("#@%$:'\"\\ ab/é{}\n"), max_size=12) | st.text(max_size=12)
 

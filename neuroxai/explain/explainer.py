@@ -1,0 +1,361 @@
+"""A trained bundle that stays open: one scan after another to probability, heatmaps, region scores and files."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from neuroxai import io
+from neuroxai.atlas.named import find, is_name
+from neuroxai.derivatives.heatmaps import Run
+from neuroxai.derivatives.predictions import Prediction
+from neuroxai.derivatives.records import to_json
+from neuroxai.derivatives.scales import Scale, stored_scale
+from neuroxai.errors import InputError, ours
+from neuroxai.explain.attribute import Attributed, Attributor
+from neuroxai.explain.bundle import Batch, Model, open_model
+from neuroxai.explain.options import ExplainOptions
+from neuroxai.explain.predict import prediction_rows, single_item
+from neuroxai.explain.provenance import scale_key
+from neuroxai.explain.scores import Scores
+from neuroxai.explain.writer import FolderWriter
+from neuroxai.preprocess.mapping import native_of
+from neuroxai.space import Space, Volume
+
+KEPT = 4  # settings (method, target, atlas) whose attribution stays built
+_OWN = ("layer", "neuron", "conditions", "native", "maps", "score_space")
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """What is said of one scan.
+
+    Parameters
+    ----------
+    prediction : Prediction
+        Row of ``predictions.tsv``: predicted class, one probability per class, the target's logit as ``score``, the
+        fit.
+    target : str
+        The class that the heatmap is about.
+    on_network : Volume
+        The heatmap on the network's grid, where sums are taken.
+    on_scan : Volume
+        On the scan's own grid.
+    on_scanner : Volume or None
+        Of a scan that `neuroxai prepare` made: on the grid that the scanner gave it.
+    regions : pandas.DataFrame or None
+        Region scores, None without atlas.
+    run : Run
+        Method, options, checkpoint's checksum, versions.
+    scale : Scale or None
+        That which the bundle keeps for such heatmaps.
+    """
+
+    prediction: Prediction
+    target: str
+    on_network: Volume
+    on_scan: Volume
+    on_scanner: Volume | None
+    regions: Any
+    run: Run
+    scale: Scale | None = None
+    _made: _Made | None = field(default=None, repr=False)
+
+    @property
+    def probabilities(self) -> dict[str, float]:
+        """Class to probability."""
+        return dict(self.prediction.probabilities)
+
+    @property
+    def heatmap(self) -> Any:
+        """The heatmap on the network's grid, as a nibabel image."""
+        return io.image_of(self.on_network)
+
+    @property
+    def native_heatmap(self) -> Any:
+        """The heatmap on the scan's own grid, as a nibabel image."""
+        return io.image_of(self.on_scan)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What made it, ready for JSON."""
+        return {key: value for key, value in to_json(self.run).items() if key not in _OWN}
+
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """Write what ``neuroxai explain`` writes of this scan, and return the folder.
+
+        A scan that was given as an image, and not as a file, is written to ``FOLDER/scan`` too.
+
+        Raises
+        ------
+        InputError
+            If the folder holds results of another scan of this name.
+        """
+        if self._made is None:
+            raise InputError("this explanation was not made by an open bundle, so that no files can be written of it")
+        self._made.save(Path(folder), self.prediction)
+        return Path(folder)
+
+
+class OpenBundle:
+    """A trained bundle, open for one scan after another; the figures are those of ``neuroxai explain``.
+
+    Calls from several threads wait for each other: methods hang hooks on the one network. A checkpoint that is trained
+    anew is loaded anew. A scan is the path of a NIfTI file, a nibabel image, or a MetaTensor (1, x, y, z) or (x, y, z).
+
+    Parameters
+    ----------
+    bundle : path_like
+        A trained bundle: one of ours, or any whose network takes a 3D scan and ends in logits.
+    device : str
+        Of the network; "auto" takes a GPU where there is one.
+    """
+
+    def __init__(self, bundle: str | os.PathLike[str], device: str = "auto") -> None:
+        self.bundle = Path(bundle).resolve()
+        self.device = device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[str, tuple[Attributor, Scores | None]] = OrderedDict()
+        self._model: Model | None = None
+        self._stamp: tuple[int, int] | None = None
+
+    @property
+    def model(self) -> Model:
+        """The network with all that it takes to feed it.
+
+        Raises
+        ------
+        InputError
+            If the bundle is not trained, or is none.
+        """
+        checkpoint = self.bundle / "models" / "model.pt"
+        try:
+            status = checkpoint.stat()
+        except FileNotFoundError:
+            raise InputError(f"{checkpoint}: no such checkpoint; train the bundle first") from None
+        stamp = (status.st_mtime_ns, status.st_size)
+        if self._model is None or stamp != self._stamp:
+            self._model, self._stamp = open_model(self.bundle, self.device), stamp
+            self._kept.clear()
+        return self._model
+
+    def predict(self, scan: Any, accept_unfit: bool = False) -> Prediction:
+        """Return the class and the probabilities of one scan.
+
+        Parameters
+        ----------
+        scan : path_like, nibabel image or MetaTensor
+            The scan.
+        accept_unfit : bool
+            Answer for a scan that is far from the training scans too; its prediction says so.
+
+        Raises
+        ------
+        InputError
+            If the scan cannot be used.
+        UnfitError
+            If it is far from the training scans.
+        """
+        with self._lock, _Given(scan) as given:
+            item, batch = self._prepared(given.path, accept_unfit)
+            with torch.no_grad():
+                logits = self.model.network(batch.tensor)
+            return self._row(item, batch, logits, 1)
+
+    def explain(
+        self,
+        scan: Any,
+        method: str | None = None,
+        options: Mapping[str, Any] | None = None,
+        target: int | str | None = None,
+        atlas: str | None = "builtin",
+        accept_unfit: bool = False,
+        **more: Any,
+    ) -> Explanation:
+        """Explain one scan.
+
+        Parameters
+        ----------
+        scan : path_like, nibabel image or MetaTensor
+            The scan.
+        method, options : optional
+            As for `neuroxai.attribution.create`; the bundle's own by default.
+        target : int or str, optional
+            A class's name or index, or ``"predicted"``; the second class by default.
+        atlas : str or None
+            Name or path of an atlas for region scores; None for none.
+        accept_unfit : bool
+            Answer for a scan that is far from the training scans too; its prediction says so.
+        **more
+            Further options of an explanation (`neuroxai.explain.ExplainOptions`): start, labels, score_space, ...
+
+        Raises
+        ------
+        InputError
+            If the scan cannot be used, or method, class or atlas are unknown.
+        UnfitError
+            If it is far from the training scans.
+        """
+        with self._lock, _Given(scan) as given:
+            model = self.model
+            settings = dict(options or {})
+            if method is None:
+                settings = {**model.options, **settings}
+            elif method == model.method:
+                settings = settings or dict(model.options)
+            asked = {"start": model.start, **more, "method": method or model.method, "options": settings}
+            chosen = ExplainOptions.of({**asked, "target": target, "atlas": atlas, "accept_unfit": accept_unfit})
+            return self._explained(given, chosen.for_classes(model.classes))
+
+    def _explained(self, given: _Given, options: ExplainOptions) -> Explanation:
+        model = self.model
+        item, batch = self._prepared(given.path, options.accept_unfit)
+        attributor, scores = self._built(batch.space, options)
+        try:
+            found = attributor(batch.tensor, model.network)
+        except Exception as error:
+            known = ours(error)
+            if known is None:
+                raise
+            raise known from None
+        row = self._row(item, batch, found.logits, found.target)
+        heatmap = Volume(found.heatmap.float()[0, 0].cpu().numpy(), batch.space)
+        back = native_of(given.path)
+        run = options.run(str(model.checkpoint), model.name, batch.space)
+        return Explanation(
+            prediction=row,
+            target=model.classes[int(found.target[0])],
+            on_network=heatmap,
+            on_scan=heatmap.resampled_to(batch.scan),
+            on_scanner=None if back is None else back(heatmap),
+            regions=None if scores is None else scores(found.heatmap.float(), [batch.scan])[0],
+            run=run,
+            scale=stored_scale(model.checkpoint.parent, scale_key(run)),
+            _made=_Made(model, options, batch.space, batch.scan, found, given),
+        )
+
+    def _prepared(self, scan: Path, accept_unfit: bool) -> tuple[dict[str, Any], Batch]:
+        item = {**single_item(scan), **({"accept_unfit": True} if accept_unfit else {})}
+        return item, self.model.prepared(item)
+
+    def _row(self, item: Mapping[str, Any], batch: Batch, logits: torch.Tensor, target: Any) -> Prediction:
+        classes = self.model.classes
+        if logits.ndim != 2 or max(logits.shape[1], 2) != len(classes):
+            raise InputError(
+                f"{self.bundle.name}: the network put out {tuple(logits.shape)}, wanted (1, {len(classes)}) logits; it "
+                "is no classifier of whole scans, or its metadata name other classes"
+            )
+        columns = {"participant_id": item["participant_id"], "session_id": item["session_id"], **batch.fit}
+        (row,) = prediction_rows({name: [value] for name, value in columns.items()}, logits, classes, target)
+        return row
+
+    def _built(self, space: Space, options: ExplainOptions) -> tuple[Attributor, Scores | None]:
+        """Return what computes heatmap and scores with these settings; the last few stay built."""
+        atlas = options.atlas
+        if atlas is not None and atlas != "builtin" and is_name(atlas):
+            find(atlas)
+        key = repr((options, space.shape, space.affine.tobytes()))
+        if key not in self._kept:
+            scores = None if atlas is None else Scores(atlas, options.labels, space, options.score_space)
+            regions = None
+            if options.method == "region_occlusion":
+                regions = (scores or Scores("builtin", None, space)).scorers.atlas.resampled_to(space)  # type: ignore[union-attr]
+            self._kept[key] = Attributor(options, regions), scores
+            if len(self._kept) > KEPT:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(key)
+        return self._kept[key]
+
+
+def open_bundle(path: str | os.PathLike[str], device: str = "auto") -> OpenBundle:
+    """Open a trained bundle for prediction and explanation.
+
+    Parameters
+    ----------
+    path : path_like
+        The bundle's folder.
+    device : str
+        "auto", "cpu", "cuda".
+
+    Raises
+    ------
+    InputError
+        If it is no trained bundle of a 3D classifier; the message says what is missing.
+
+    Examples
+    --------
+    >>> import neuroxai
+    >>> bundle = neuroxai.open_bundle("bundle")  # doctest: +SKIP
+    >>> found = bundle.explain("scan.nii.gz", method="lrp_alpha_beta")  # doctest: +SKIP
+    >>> found.probabilities, found.regions.nlargest(3, "sum")  # doctest: +SKIP
+    """
+    opened = OpenBundle(path, device)
+    assert opened.model  # refused now, not with the first scan
+    return opened
+
+
+class _Given:
+    """A scan as a file; one that is an image is written to a folder that goes when it was explained."""
+
+    def __init__(self, scan: Any) -> None:
+        self.image: Volume | None = None
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        if isinstance(scan, str | os.PathLike):
+            self.path = Path(scan)
+            return
+        if not hasattr(scan, "affine"):
+            raise InputError(f"the scan is {type(scan).__name__}, expected a path, a nibabel image or a MetaTensor")
+        values = scan.as_tensor().cpu().numpy() if hasattr(scan, "as_tensor") else np.asanyarray(scan.dataobj)
+        values = values[0] if values.ndim == 4 and len(values) == 1 else values
+        self.image = Volume(values.astype(np.float32), Space(values.shape, np.asarray(scan.affine, dtype=np.float64)))
+        known = scan.get_filename() if hasattr(scan, "get_filename") else scan.meta.get("filename_or_obj")
+        name = Path(str(known)).name.removesuffix(".gz").removesuffix(".nii") if known else "scan"
+        self._folder = tempfile.TemporaryDirectory(prefix="neuroxai-")
+        self.path = io.write_volume(Path(self._folder.name, f"{name}.nii.gz"), self.image)
+
+    def __enter__(self) -> _Given:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._folder is not None:
+            self._folder.cleanup()
+
+
+@dataclass(frozen=True, eq=False)
+class _Made:
+    """What it takes to write an explanation's files."""
+
+    model: Model
+    options: ExplainOptions
+    space: Space
+    scan: Space
+    found: Attributed
+    given: _Given
+
+    def save(self, folder: Path, row: Prediction) -> None:
+        path = self.given.path
+        if self.given.image is not None:
+            path = io.write_volume(folder / "scan" / path.name, self.given.image)
+        item = single_item(path)
+        model = self.model
+        writer = FolderWriter(
+            str(folder),
+            self.options,
+            self.space,
+            model.classes,
+            str(model.checkpoint),
+            model.name,
+            str(Path(item["image"]).parent),
+        )
+        if writer.pending([item]):
+            writer.write(self.found, [row], [self.scan], [item["image"]])
+        writer.finish()

@@ -1,0 +1,45 @@
+"""What explanations note of themselves: scan, preparation, atlas, and what decides the colour scale."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from neuroxai import attribution, io
+from neuroxai.derivatives.heatmaps import Run
+from neuroxai.derivatives.records import to_json
+from neuroxai.preprocess.records import record_of
+
+
+def relative_source(source: str, dataset_dir: Path | None) -> str:
+    """Return a scan's path relative to the (resolved) cohort's folder where it is named inside, links or not."""
+    for path in (Path(os.path.abspath(source)), io.named_path(source)):
+        if dataset_dir and dataset_dir in path.parents:
+            return path.relative_to(dataset_dir).as_posix()
+    return str(io.named_path(source))
+
+
+def prepared_facts(scan: str) -> dict[str, Any] | None:
+    """Return how a scan was prepared, and from which file; None where `neuroxai prepare` did not write it."""
+    record = record_of(Path(scan))
+    if not record:
+        return None
+    kept: dict[str, Any] = {key: record[key] for key in ("Parameters", "BrainFrom", "Inputs", "Flags") if key in record}
+    return {**kept, "Sources": {role: Path(file).name for role, file in record.get("Sources", {}).items()}}
+
+
+def scale_key(run: Run) -> dict[str, Any]:
+    """Return what is noted of a run with all options of its method, so that defaults left out are no other choice."""
+    return {**to_json(run), "options": attribution.complete(run.method, run.options or {})}
+
+
+def atlas_noted(atlas: str | None) -> Any:
+    """Return what is noted of an atlas: its name, file and checksum."""
+    from neuroxai.atlas.named import find, is_name
+
+    if atlas is None or atlas == "builtin":
+        return atlas
+    named = is_name(atlas)
+    file = find(atlas)[0] if named else Path(atlas)
+    return {**({"name": atlas} if named else {}), "file": file.name, "sha256": io.sha256(file)}
