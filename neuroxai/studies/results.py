@@ -12,14 +12,12 @@ import pandas as pd
 
 from neuroxai import io
 from neuroxai.errors import InputError, one_of
+from neuroxai.evaluation.classification import METRICS
 from neuroxai.space import Volume
 from neuroxai.studies.explaining import atlas_label
 from neuroxai.studies.reading import study_of
 from neuroxai.studies.runs import Run
 from neuroxai.studies.spec import Study
-
-KEYS = ("arm", "split", "repetition")
-METRICS = ("balanced_accuracy", "sensitivity", "specificity", "accuracy", "roc_auc")
 
 
 @dataclass(frozen=True)
@@ -133,10 +131,6 @@ class Results:
     def participants(self, cohort: str = "main") -> pd.DataFrame:
         """Return a source cohort's participants.tsv."""
         return io.read_tsv(self.cohorts[cohort] / "participants.tsv", required=("participant_id",))
-
-    def cohort_of(self, done: FinishedRun) -> Path:
-        """Return the folder of the scans that a run was trained on."""
-        return done.run.folder
 
     def datalist(self, done: FinishedRun) -> dict[str, Any]:
         """Return the parts of a run's split."""

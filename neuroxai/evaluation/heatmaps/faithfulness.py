@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from neuroxai.atlas.contrast import RegionContrast
 from neuroxai.errors import InputError, SpaceError, one_of
+from neuroxai.statistics.maps import voxels
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -52,7 +53,7 @@ class Order:
         sizes = np.bincount(self.turn.ravel(), minlength=self.steps + 1)[1:]
         places = rng.permutation(self.steps)
         turn = np.r_[0, 1 + np.argsort(places)][self.turn]
-        return Order(turn, _cumulated(sizes[places]), whole=True)
+        return Order(turn, np.r_[0, np.cumsum(sizes[places])] / sizes.sum(), whole=True)
 
 
 def voxel_order(heatmap: NDArray[Any], steps: int = 20, within: NDArray[Any] | None = None, seed: int = 0) -> Order:
@@ -76,20 +77,17 @@ def voxel_order(heatmap: NDArray[Any], steps: int = 20, within: NDArray[Any] | N
     SpaceError
         If shapes differ.
     """
-    values = _finite(heatmap)
-    kept = np.ones(values.shape, dtype=bool) if within is None else np.asarray(within, dtype=bool)
-    if kept.shape != values.shape:
-        raise SpaceError(f"within of shape {kept.shape} does not fit a heatmap of shape {values.shape}")
-    voxels = int(kept.sum())
-    if not 1 <= steps <= voxels:
-        raise InputError(f"steps is {steps}, expected 1 to {voxels}, the number of voxels to replace")
-    chance = np.random.default_rng(seed).permutation(voxels)
-    rank = np.empty(voxels, dtype=np.int64)
-    rank[np.lexsort((chance, -values[kept]))] = np.arange(voxels)
-    ends = np.rint(np.linspace(0, voxels, steps + 1)).astype(np.int64)
+    values, kept = voxels(heatmap, within)
+    count = int(kept.sum())
+    if not 1 <= steps <= count:
+        raise InputError(f"steps is {steps}, expected 1 to {count}, the number of voxels to replace")
+    chance = np.random.default_rng(seed).permutation(count)
+    rank = np.empty(count, dtype=np.int64)
+    rank[np.lexsort((chance, -values[kept]))] = np.arange(count)
+    ends = np.rint(np.linspace(0, count, steps + 1)).astype(np.int64)
     turn = np.zeros(values.shape, dtype=np.int64)
     turn[kept] = np.searchsorted(ends, rank, side="right")
-    return Order(turn, ends / voxels)
+    return Order(turn, ends / count)
 
 
 def region_order(heatmap: NDArray[Any], regions: NDArray[Any], seed: int = 0, by: Rank = "density") -> Order:
@@ -117,13 +115,13 @@ def region_order(heatmap: NDArray[Any], regions: NDArray[Any], seed: int = 0, by
     SpaceError
         If shapes differ.
     """
-    values, labels = _finite(heatmap), np.asarray(regions)
+    (values, _), labels = voxels(heatmap), np.asarray(regions)
     if labels.shape != values.shape:
         raise SpaceError(f"regions of shape {labels.shape} do not fit a heatmap of shape {values.shape}")
     if not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0 or not labels.any():
         raise InputError(f"regions are of type {labels.dtype}, expected whole numbers >= 0, not all 0 (background)")
-    if by not in ("density", "contrast"):
-        raise one_of("rank of regions", by, ("density", "contrast"))
+    if by not in get_args(Rank):
+        raise one_of("rank of regions", by, get_args(Rank))
     _, place = np.unique(labels[labels > 0], return_inverse=True)
     sizes = np.bincount(place)
     rank = np.bincount(place, values[labels > 0]) / sizes
@@ -134,7 +132,7 @@ def region_order(heatmap: NDArray[Any], regions: NDArray[Any], seed: int = 0, by
     order = np.lexsort((np.random.default_rng(seed).permutation(len(sizes)), -rank))
     turn = np.zeros(labels.shape, dtype=np.int64)
     turn[labels > 0] = 1 + np.argsort(order)[place]
-    return Order(turn, _cumulated(sizes[order]), whole=True)
+    return Order(turn, np.r_[0, np.cumsum(sizes[order])] / sizes.sum(), whole=True)
 
 
 def filling(scan: Tensor, fill: Fill | Tensor = "zero", sigma: float = 4.0) -> Tensor:
@@ -173,19 +171,7 @@ def filling(scan: Tensor, fill: Fill | Tensor = "zero", sigma: float = 4.0) -> T
     return blurred.detach()
 
 
-def _cumulated(sizes: NDArray[np.int64]) -> NDArray[np.float64]:
-    return np.asarray(np.r_[0, np.cumsum(sizes)] / sizes.sum())
-
-
-def _finite(heatmap: NDArray[Any]) -> NDArray[np.float64]:
-    values = np.asarray(heatmap, dtype=np.float64)
-    if not np.isfinite(values).all():
-        raise InputError("the heatmap holds NaN or infinite values; explain the scan again")
-    return values
-
-
 Mode = Literal["deletion", "insertion"]
-_MODES = ("deletion", "insertion")
 
 
 @dataclass(frozen=True, eq=False)
@@ -293,8 +279,8 @@ def perturbation_curve(
     """
     import torch
 
-    if mode not in _MODES:
-        raise one_of("mode", mode, _MODES)
+    if mode not in get_args(Mode):
+        raise one_of("mode", mode, get_args(Mode))
     if batch_size < 1:
         raise InputError(f"batch_size is {batch_size}, expected 1 or more")
     if tuple(scan.shape[1:]) != order.turn.shape:
@@ -339,8 +325,9 @@ def faithfulness_test(
     if repeats < 1:
         raise InputError(f"repeats is {repeats}, expected 1 or more random orders")
     area = perturbation_curve(network, scan, order, **options).area
-    random = random_areas(network, scan, order, repeats=repeats, seed=seed, **options)
-    return against_random(area, random)
+    random = np.array(random_areas(network, scan, order, repeats=repeats, seed=seed, **options))
+    beaten = float(((random < area) + 0.5 * (random == area)).mean())
+    return Faithfulness(area, tuple(random.tolist()), area - float(random.mean()), beaten)
 
 
 def random_areas(
@@ -350,23 +337,15 @@ def random_areas(
     return [perturbation_curve(network, scan, order.shuffled(seed + n), **options).area for n in range(repeats)]
 
 
-def against_random(area: float, random: Sequence[float]) -> Faithfulness:
-    """Put an area beside those of random orders."""
-    others = np.asarray(random, dtype=np.float64)
-    beaten = float(((others < area) + 0.5 * (others == area)).mean())
-    return Faithfulness(area, tuple(others.tolist()), area - float(others.mean()), beaten)
-
-
 def _score(outputs: Any, target: int | None, batch: int) -> NDArray[np.float64]:
     import torch
 
     if not isinstance(outputs, torch.Tensor) or outputs.shape[:1] != (batch,) or outputs.ndim > 2:
         what = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
         raise InputError(f"the network returned {what} for {batch} scans, expected (batch, classes) or (batch,)")
-    scores = outputs.reshape(batch, -1)
+    scores, index = outputs.reshape(batch, -1), target or 0
     if target is None and scores.shape[1] != 1:
         raise InputError(f"the network has {scores.shape[1]} classes; name one with target=")
-    index = 0 if target is None else target
     if not 0 <= index < scores.shape[1]:
         raise InputError(f"target is {target}, expected 0 to {scores.shape[1] - 1}")
     return np.asarray(scores[:, index].double().cpu().numpy())

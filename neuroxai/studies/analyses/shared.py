@@ -12,9 +12,10 @@ from neuroxai.atlas.sides import hemispheres
 from neuroxai.cohort import class_groups
 from neuroxai.errors import one_of
 from neuroxai.evaluation import roc_points
+from neuroxai.evaluation.classification import METRICS
 from neuroxai.statistics import bootstrap, mean_interval, paired_difference
 from neuroxai.studies.findings import Finding
-from neuroxai.studies.results import METRICS, FinishedRun, Results
+from neuroxai.studies.results import FinishedRun, Results
 from neuroxai.studies.spec import Statistics, Study
 
 WORDS = {

@@ -107,7 +107,7 @@ def test_what_does_not_fit_is_refused():
         voxel_order(cube, 9)
     with pytest.raises(InputError, match="NaN"):
         voxel_order(cube * np.nan, 2)
-    with pytest.raises(SpaceError, match=r"within of shape \(2,\)"):
+    with pytest.raises(SpaceError, match=r"mask of shape \(2,\)"):
         voxel_order(cube, 2, np.ones(2))
     with pytest.raises(SpaceError, match=r"regions of shape \(2,\)"):
         region_order(cube, np.ones(2, dtype=int))
