@@ -12,7 +12,7 @@ from neuroxai.cli._progress import progress_bar
 from neuroxai.errors import InputError
 
 if TYPE_CHECKING:
-    from neuroxai.simulate import CohortSummary, Extras
+    from neuroxai.simulate import CohortSummary, ScanOptions
 
 _OWN = "Your own scans"
 _MORE = "Real lesions, pose, head"
@@ -139,15 +139,15 @@ def simulate(
     from neuroxai.io import check_folder
 
     check_folder("OUT", out, [scans, flair_pairs, lesion_masks, None if table is None else table.parent])
-    extras = _extras(lesion_masks, misalign, degrees, shift, head_size, raw, bias)
+    scan_options = _scan_options(lesion_masks, misalign, degrees, shift, head_size, raw, bias)
     if table is None:
-        summary = _on_template(given, extras)
+        summary = _on_template(given, scan_options)
     else:
-        summary = _on_scans(given, extras)
+        summary = _on_scans(given, scan_options)
     _tell(summary, out, as_json)
 
 
-def _extras(
+def _scan_options(
     masks: Path | None,
     misalign: bool,
     degrees: float | None,
@@ -155,8 +155,8 @@ def _extras(
     head_size: float | None,
     raw: bool,
     bias: float | None,
-) -> Extras | None:
-    from neuroxai.simulate import Extras, Misalign, Raw
+) -> ScanOptions | None:
+    from neuroxai.simulate import RandomPose, Raw, ScanOptions
 
     for name, value, switch, on in (
         ("--degrees", degrees, "--misalign", misalign),
@@ -167,15 +167,15 @@ def _extras(
         if value is not None and not on:
             raise InputError(f"{name} {value:g} goes with {switch}, which is not given; add {switch}")
     pose = {"degrees": degrees, "millimetres": shift, "head_size": None if head_size is None else head_size / 100.0}
-    extras = Extras(
-        Misalign(**{name: value for name, value in pose.items() if value is not None}) if misalign else None,
+    scan_options = ScanOptions(
+        RandomPose(**{name: value for name, value in pose.items() if value is not None}) if misalign else None,
         (Raw() if bias is None else Raw(bias / 100.0)) if raw else None,
         masks,
     )
-    return extras if extras.record() else None
+    return scan_options if scan_options.record() else None
 
 
-def _on_template(given: dict[str, Any], extras: Extras | None) -> CohortSummary:
+def _on_template(given: dict[str, Any], scan_options: ScanOptions | None) -> CohortSummary:
     from neuroxai.simulate import simulate_cohort
 
     for name in _ONLY_OWN:
@@ -184,7 +184,7 @@ def _on_template(given: dict[str, Any], extras: Extras | None) -> CohortSummary:
     if given["subjects"] is None:
         raise InputError("--subjects is absent, wanted how many participants, such as --subjects 40")
     size = 2.0 if given["spacing"] is None else given["spacing"]
-    more: dict[str, Any] = {} if extras is None else {"extras": extras}
+    more: dict[str, Any] = {} if scan_options is None else {"scan_options": scan_options}
     with progress_bar("simulating") as progress:
         return simulate_cohort(
             given["out"],
@@ -198,8 +198,8 @@ def _on_template(given: dict[str, Any], extras: Extras | None) -> CohortSummary:
         )
 
 
-def _on_scans(given: dict[str, Any], extras: Extras | None) -> CohortSummary:
-    from neuroxai.simulate import Curve, Extras, Planting, Regions, find_sources, learn_curve, simulate_from
+def _on_scans(given: dict[str, Any], scan_options: ScanOptions | None) -> CohortSummary:
+    from neuroxai.simulate import Curve, Planting, Regions, ScanOptions, find_sources, learn_curve, simulate_from
 
     if given["spacing"] is not None:
         raise InputError(f"--spacing {given['spacing']:g} and --from exclude each other; scans keep their own grid")
@@ -214,7 +214,7 @@ def _on_scans(given: dict[str, Any], extras: Extras | None) -> CohortSummary:
     regions = Regions(tuple(given["region"] or ()), given["atlas"], given["labels"])
     loss = 25.0 if given["loss"] is None else given["loss"]
     curve = Curve() if given["flair_pairs"] is None else learn_curve(given["flair_pairs"])
-    planting = Planting(given["effect"], loss, regions, extras or Extras(), curve)
+    planting = Planting(given["effect"], loss, regions, scan_options or ScanOptions(), curve)
     sources = find_sources(
         given["table"],
         given["scans"],

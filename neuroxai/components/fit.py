@@ -16,7 +16,7 @@ from neuroxai.errors import NeuroxaiError, UnfitError
 from neuroxai.evaluation.fit import Fit, FitRecord
 from neuroxai.evaluation.fit_measures import ScanSummary, summarise
 from neuroxai.preprocess.mapping import native_of
-from neuroxai.simulate.records import from_template
+from neuroxai.simulate.outputs import from_template
 
 _log = logging.getLogger("neuroxai")
 

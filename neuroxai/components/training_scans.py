@@ -19,7 +19,7 @@ from neuroxai.evaluation.fit import MOST_SCANS, FitRecord
 from neuroxai.evaluation.fit_measures import ScanSummary, outside_of, presence_of
 from neuroxai.io import read_beside
 from neuroxai.preprocess.template import load_template
-from neuroxai.simulate.records import from_template
+from neuroxai.simulate.outputs import from_template
 from neuroxai.space import Space, mni152
 
 _log = logging.getLogger("neuroxai")

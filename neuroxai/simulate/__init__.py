@@ -1,21 +1,18 @@
 """Cohorts of known truth: effects planted in healthy anatomies, the template's or the user's, with sham twins."""
 
 from neuroxai.simulate.anatomy import Anatomy, mni152_anatomy
-from neuroxai.simulate.atrophy import Atrophy
-from neuroxai.simulate.choice import Regions
 from neuroxai.simulate.cohort import EFFECTS, simulate_cohort
-from neuroxai.simulate.curve import Curve
-from neuroxai.simulate.effect import Effect, Planted
-from neuroxai.simulate.extras import Extras
-from neuroxai.simulate.flair_pairs import learn_curve
-from neuroxai.simulate.head import Raw
-from neuroxai.simulate.lesions import Lesions
-from neuroxai.simulate.planting import Planting
-from neuroxai.simulate.pose import Misalign
-from neuroxai.simulate.records import CohortSummary
+from neuroxai.simulate.contrast import Curve, learn_curve
+from neuroxai.simulate.effects.atrophy import Atrophy
+from neuroxai.simulate.effects.base import Effect, Planted
+from neuroxai.simulate.effects.lesions import Lesions
+from neuroxai.simulate.outputs import CohortSummary
+from neuroxai.simulate.pose import RandomPose
+from neuroxai.simulate.real_scans import Planting, simulate_from
+from neuroxai.simulate.regions import Regions
 from neuroxai.simulate.scan import Acquisition, Scan, simulate_scan
 from neuroxai.simulate.sources import Source, Sources, find_sources
-from neuroxai.simulate.twins import simulate_from
+from neuroxai.simulate.variability import Raw, ScanOptions
 
 __all__ = [
     "EFFECTS",
@@ -25,14 +22,14 @@ __all__ = [
     "CohortSummary",
     "Curve",
     "Effect",
-    "Extras",
     "Lesions",
-    "Misalign",
     "Planted",
     "Planting",
+    "RandomPose",
     "Raw",
     "Regions",
     "Scan",
+    "ScanOptions",
     "Source",
     "Sources",
     "find_sources",

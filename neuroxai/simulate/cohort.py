@@ -1,4 +1,4 @@
-"""A cohort on disk: BIDS derivatives, in parallel, resumable."""
+"""A cohort on disk, simulated in the template's anatomy: BIDS derivatives, in parallel, resumable."""
 
 from __future__ import annotations
 
@@ -14,14 +14,21 @@ from neuroxai._version import __version__
 from neuroxai.errors import InputError, one_of
 from neuroxai.processes import Bound, check_jobs, settled_jobs
 from neuroxai.simulate.anatomy import Anatomy, mni152_anatomy
-from neuroxai.simulate.atrophy import Atrophy
-from neuroxai.simulate.effect import Effect
-from neuroxai.simulate.extras import Extras
-from neuroxai.simulate.lesions import Lesions
-from neuroxai.simulate.people import Person, draw_people
-from neuroxai.simulate.records import CohortSummary, claim, finished, subject_files, write_participants, write_subject
+from neuroxai.simulate.effects.atrophy import Atrophy
+from neuroxai.simulate.effects.base import Effect
+from neuroxai.simulate.effects.lesions import Lesions
+from neuroxai.simulate.effects.transplant import RealLesions, read_masks
+from neuroxai.simulate.outputs import (
+    CohortSummary,
+    Person,
+    claim,
+    finished,
+    subject_files,
+    write_participants,
+    write_subject,
+)
 from neuroxai.simulate.scan import Acquisition, simulate_scan
-from neuroxai.simulate.transplant import RealLesions, read_masks
+from neuroxai.simulate.variability import ScanOptions
 from neuroxai.space import mni152
 
 EFFECTS: dict[str, type[Effect]] = {"atrophy": Atrophy, "lesions": Lesions}
@@ -39,7 +46,7 @@ def simulate_cohort(
     jobs: int = 1,
     anatomy: Anatomy | None = None,
     progress: Callable[[int, int], None] | None = None,
-    extras: Extras | None = None,
+    scan_options: ScanOptions | None = None,
 ) -> CohortSummary:
     """Write a cohort of simulated patients and sham controls, with the truth beside every scan.
 
@@ -64,7 +71,7 @@ def simulate_cohort(
         The healthy brain; default the MNI152 template.
     progress : callable, optional
         Called with (finished, all) after each subject.
-    extras : Extras, optional
+    scan_options : ScanOptions, optional
         Real lesion masks, a pose, the head around the brain.
 
     Returns
@@ -87,8 +94,8 @@ def simulate_cohort(
         raise InputError(f"seed is {seed}, wanted a whole number of 0 or more")
     check_jobs(jobs)
     # absolute: worker processes that are kept may stand in another folder
-    folder, extras = Path(out).absolute(), extras or Extras()
-    masks, files = read_masks(extras.masks) if extras.masks is not None else ([], [])
+    folder, scan_options = Path(out).absolute(), scan_options or ScanOptions()
+    masks, files = read_masks(scan_options.masks) if scan_options.masks is not None else ([], [])
     if masks and effect != "lesions":
         raise InputError(f"lesion masks are planted by --effect lesions, got {effect!r}")
     options = {
@@ -97,14 +104,14 @@ def simulate_cohort(
         "spacing": float(spacing),
         "seed": int(seed),
         "anatomy": "mni152" if anatomy is None else anatomy.name,
-        **extras.record(),
+        **scan_options.record(),
         **({"lesion_masks": [file.name for file in files]} if files else {}),
         "version": __version__,
     }
     claim(folder, options, EFFECTS[effect].__doc__ or "")
     planted = RealLesions if masks else EFFECTS[effect]
     people = draw_people(subjects, seed, planted.ages)
-    where = {p.participant_id: subject_files(folder, p, planted, spacing, extras) for p in people}
+    where = {p.participant_id: subject_files(folder, p, planted, spacing, scan_options) for p in people}
     rows = {name: row for name, files in where.items() if (row := finished(files)) is not None}
     waiting = [p for p in people if p.participant_id not in rows]
     kept, failed = len(rows), []
@@ -119,7 +126,9 @@ def simulate_cohort(
             prepared = _prepared(effect) if anatomy is None else EFFECTS[effect](anatomy)
         acquisition = Acquisition(prepared, mni152(spacing))
         work = Parallel(n_jobs=settled_jobs(jobs, len(waiting)), return_as="generator_unordered")
-        results = work(delayed(Bound(_make))(where[p.participant_id], acquisition, p, seed, extras) for p in waiting)
+        results = work(
+            delayed(Bound(_make))(where[p.participant_id], acquisition, p, seed, scan_options) for p in waiting
+        )
         for number, (person, row, error) in enumerate(results, start=kept + 1):
             if row is None:
                 failed.append({"participant_id": person.participant_id, "error": error})
@@ -139,13 +148,41 @@ def _prepared(effect: str) -> Effect:
 
 
 def _make(
-    files: dict[str, Path], acquisition: Acquisition, person: Person, seed: int, extras: Extras
+    files: dict[str, Path], acquisition: Acquisition, person: Person, seed: int, scan_options: ScanOptions
 ) -> tuple[Person, dict[str, Any] | None, str]:
     """Simulate and write one subject, the sidecar last; runs in a worker and returns errors as text."""
     try:
         sequence = np.random.SeedSequence(seed, spawn_key=(1, person.number))
-        scan = simulate_scan(acquisition, sequence, person.patient, **extras.scanning())
+        scan = simulate_scan(acquisition, sequence, person.patient, **scan_options.scanning())
         row = write_subject(files, scan, person, acquisition.effect)
     except Exception as error:  # one subject must not end a cohort; it is named at the end
         return person, None, f"{type(error).__name__}: {error}"
     return person, row, ""
+
+
+def draw_people(count: int, seed: int, ages: tuple[float, float, float, float]) -> list[Person]:
+    """Draw participants in pairs: a patient and a control of one sex and nearly one age, in random order.
+
+    Two pairs after each other are of the two sexes in random order. A pair depends on the seed and its place only,
+    so that a person is the same in a cohort of any size.
+
+    Parameters
+    ----------
+    count : int
+        Participants; where odd, the last pair lacks one.
+    seed : int
+        The cohort's seed.
+    ages : tuple of float
+        Mean, standard deviation, lowest and highest age in years.
+    """
+    mean, spread, low, high = ages
+    people: list[Person] = []
+    for four in range((count + 3) // 4):
+        rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0, four)))
+        for sex in rng.permutation(["F", "M"]):
+            age = rng.normal(mean, spread)
+            for patient in rng.permutation([False, True]):
+                own = float(np.clip(age + rng.uniform(-1.5, 1.5), low, high))
+                number = len(people) + 1
+                people.append(Person(f"sub-{number:04d}", number, bool(patient), str(sex), round(own, 1)))
+    return people[:count]

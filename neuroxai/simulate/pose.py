@@ -14,7 +14,7 @@ Matrix = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Misalign:
+class RandomPose:
     """How far poses go.
 
     Parameters
@@ -63,14 +63,14 @@ class Pose:
     columns: dict[str, float]
 
 
-def draw_pose(rng: np.random.Generator, limits: Misalign, centre: Matrix) -> Pose:
+def draw_pose(rng: np.random.Generator, limits: RandomPose, centre: Matrix) -> Pose:
     """Draw an axis, an angle, a direction, a length and a size, each uniform within its limits.
 
     Parameters
     ----------
     rng : numpy.random.Generator
         The subject's stream for its pose.
-    limits : Misalign
+    limits : RandomPose
         How far poses go.
     centre : ndarray, shape (3,)
         The point in MNI152 millimetres about which the head turns.

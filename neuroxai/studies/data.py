@@ -69,18 +69,18 @@ def make_source(
 def _simulated(
     name: str, source: CohortSource, folder: Path, find: Mapping[str, str], jobs: int, progress: Progress | None
 ) -> CohortFolder:
-    from neuroxai.simulate import Extras, Misalign, Raw, simulate_cohort
+    from neuroxai.simulate import RandomPose, Raw, ScanOptions, simulate_cohort
 
     options: dict[str, Any] = {**source.simulate}
-    extras = Extras(
-        misalign=Misalign() if options.pop("misalign", False) else None,
+    scan_options = ScanOptions(
+        misalign=RandomPose() if options.pop("misalign", False) else None,
         raw=Raw() if options.pop("raw", False) else None,
     )
     summary = simulate_cohort(
         folder,
         **options,
         jobs=jobs,
-        extras=extras if extras.record() else None,
+        scan_options=scan_options if scan_options.record() else None,
         progress=_named(progress, f"simulating {name}"),
     )
     failed = tuple(f"{item['participant_id']}: {item['error']}" for item in summary.failed)

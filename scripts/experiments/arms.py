@@ -36,8 +36,8 @@ from neuroxai.preprocess import Mapping, PrepareOptions, find_sources, prepare_c
 from neuroxai.preprocess.qc.similarity import dice
 from neuroxai.preprocess.template import Template, load_template
 from neuroxai.report import quality_figure
-from neuroxai.simulate import Atrophy, Extras, Misalign, Planted, Raw, mni152_anatomy, simulate_cohort
-from neuroxai.simulate.nature import draw_shape
+from neuroxai.simulate import Atrophy, Planted, RandomPose, Raw, ScanOptions, mni152_anatomy, simulate_cohort
+from neuroxai.simulate.variability import draw_shape
 from neuroxai.space import Space, Volume, mni152
 
 Matrix = NDArray[np.float64]
@@ -207,8 +207,8 @@ def main() -> None:
     options = parser.parse_args()
     cohort = options.cohort or options.work / "cohort"
     if options.cohort is None:
-        extras = Extras(misalign=Misalign(), raw=Raw())
-        simulate_cohort(cohort, "atrophy", options.subjects, seed=options.seed, extras=extras)
+        scan_options = ScanOptions(misalign=RandomPose(), raw=Raw())
+        simulate_cohort(cohort, "atrophy", options.subjects, seed=options.seed, scan_options=scan_options)
     made = io.read_json(cohort / "dataset_description.json")["GeneratedBy"][0]["Parameters"]
     if made["effect"] != "atrophy" or made["anatomy"] != "mni152" or not {"misalign", "raw"} <= made.keys():
         parser.error(f"{cohort}: wanted a cohort of --effect atrophy on the template with --misalign --raw")

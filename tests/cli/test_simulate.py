@@ -108,13 +108,13 @@ def test_a_dose_of_lesions_is_not_asked_for(tmp_path):
 def test_extras_arrive(monkeypatch, tmp_path):
     calls = []
 
-    def fake(out, effect, subjects, spacing, seed, jobs, progress, extras):
-        calls.append(extras)
+    def fake(out, effect, subjects, spacing, seed, jobs, progress, scan_options):
+        calls.append(scan_options)
         return CohortSummary(str(out), effect, subjects, subjects, 0, [])
 
     monkeypatch.setattr(simulate, "simulate_cohort", fake)
     run(tmp_path / "c", "--effect", "atrophy", "--subjects", 4, "--misalign", "--head-size", 5, "--raw", "--bias", 40)
-    assert calls == [simulate.Extras(simulate.Misalign(20, 20, 0.05), simulate.Raw(0.4))]
+    assert calls == [simulate.ScanOptions(simulate.RandomPose(20, 20, 0.05), simulate.Raw(0.4))]
 
 
 def test_own_scans_arrive(monkeypatch, tmp_path):

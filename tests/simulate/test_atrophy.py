@@ -5,8 +5,8 @@ import pytest
 from scipy import ndimage
 
 from neuroxai.deformation import grid_points, jacobian_determinant, sample
-from neuroxai.simulate.atrophy import DOSES, FIELD_SPACING, VENTRICLE_GAIN
-from neuroxai.simulate.diffeomorphism import exponential, velocity
+from neuroxai.simulate.effects.atrophy import DOSES, FIELD_SPACING, VENTRICLE_GAIN
+from neuroxai.simulate.effects.base import exponential, velocity
 from neuroxai.space import Volume
 
 BOTH = ["hippocampus_left", "hippocampus_right"]

@@ -7,7 +7,7 @@ import pytest
 from scipy import ndimage, stats
 
 from neuroxai.simulate import simulate_scan
-from neuroxai.simulate.people import draw_people
+from neuroxai.simulate.cohort import draw_people
 
 SUBJECTS = 36
 

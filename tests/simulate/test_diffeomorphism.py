@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import linalg, ndimage
 
 from neuroxai.deformation import Displacement, field_space, grid_points, jacobian_determinant, sample
-from neuroxai.simulate.diffeomorphism import exponential, velocity
+from neuroxai.simulate.effects.base import exponential, velocity
 from neuroxai.space import Space, mni152
 
 SPACE = Space((40, 44, 36), [[2, 0, 0, -40], [0, 2, 0, -50], [0, 0, 2, -30], [0, 0, 0, 1]])

@@ -7,8 +7,8 @@ from helpers.command import run
 from neuroxai import io
 from neuroxai.errors import InputError
 from neuroxai.simulate import Curve, learn_curve, mni152_anatomy
-from neuroxai.simulate.curve import T1W
-from neuroxai.simulate.tissue import anatomy_of
+from neuroxai.simulate.anatomy import anatomy_of
+from neuroxai.simulate.contrast import T1W
 from neuroxai.space import Volume, mni152
 
 TRUE = Curve(T1W, (0, 0.1, 0.15, 0.2, 0.3, 0.4, 0.55, 0.8, 1.2, 1.15, 1.0, 0.95, 0.9))

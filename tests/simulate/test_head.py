@@ -5,8 +5,8 @@ import pytest
 from scipy import ndimage
 
 from neuroxai.errors import InputError
-from neuroxai.simulate import Misalign, Raw, simulate_scan
-from neuroxai.simulate.head import draw_bias, smooth_field, with_head
+from neuroxai.simulate import RandomPose, Raw, simulate_scan
+from neuroxai.simulate.variability import draw_bias, smooth_field, with_head
 from neuroxai.space import Space
 
 SPACE = Space((48, 56, 50), np.diag([3.0, 3.0, 3.0, 1.0]))
@@ -69,6 +69,6 @@ def test_a_raw_scan_shows_a_head_and_its_true_field(lesions_8mm, seed):
     a, b = raw.image[inside] / raw.bias[inside], plain.image[inside]
     assert np.corrcoef(a, b)[0, 1] > 0.97
     assert np.corrcoef(a, b)[0, 1] > np.corrcoef(raw.image[inside], b)[0, 1] + 0.05
-    moved = simulate_scan(lesions_8mm, seed, True, Misalign(), Raw())
+    moved = simulate_scan(lesions_8mm, seed, True, RandomPose(), Raw())
     faces = [moved.image[0], moved.image[-1], moved.image[:, 0], moved.image[:, -1], moved.image[:, :, -1]]
     assert max(np.median(face) for face in faces) < 0.1 * np.percentile(moved.image, 95)

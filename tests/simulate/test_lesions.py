@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from neuroxai.simulate.lesions import LOAD_RANGE
+from neuroxai.simulate.effects.lesions import LOAD_RANGE
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,8 @@ from itertools import pairwise
 import numpy as np
 
 from neuroxai.deformation import jacobian_determinant
-from neuroxai.simulate.effect import brain_grid
-from neuroxai.simulate.nature import draw_shape, scan_with
+from neuroxai.simulate.effects.base import brain_grid
+from neuroxai.simulate.variability import draw_shape, scan_with
 from neuroxai.space import Space
 
 

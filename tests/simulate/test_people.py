@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neuroxai.simulate.people import draw_people
+from neuroxai.simulate.cohort import draw_people
 
 AGES = (70.0, 7.0, 55.0, 90.0)
 

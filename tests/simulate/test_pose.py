@@ -6,7 +6,7 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from neuroxai.errors import InputError
-from neuroxai.simulate import Acquisition, Misalign, simulate_scan
+from neuroxai.simulate import Acquisition, RandomPose, simulate_scan
 from neuroxai.simulate.pose import corners, draw_pose, posed_grid, rotation
 from neuroxai.space import Space, Volume, mni152
 
@@ -20,7 +20,7 @@ def test_rotation_is_that_of_its_vector(vector):
 
 
 def test_poses_keep_their_limits_and_say_what_they_are(rng):
-    limits = Misalign(15, 12, 0.1)
+    limits = RandomPose(15, 12, 0.1)
     poses = [draw_pose(rng, limits, CENTRE) for _ in range(300)]
     angles, shifts, sizes = [], [], []
     for pose in poses:
@@ -42,7 +42,7 @@ def test_poses_keep_their_limits_and_say_what_they_are(rng):
 
 def test_a_posed_grid_covers_the_box(rng):
     box = mni152(8)
-    pose = draw_pose(rng, Misalign(), CENTRE)
+    pose = draw_pose(rng, RandomPose(), CENTRE)
     grid = posed_grid(box, pose.matrix, (2.0, 2.0, 3.0), 5.0)
     assert grid.spacing == (2.0, 2.0, 3.0)
     moved = corners(box) @ pose.matrix[:3, :3].T + pose.matrix[:3, 3]
@@ -54,7 +54,7 @@ def test_a_posed_grid_covers_the_box(rng):
 @pytest.mark.parametrize("limits", [(-1, 0, 0), (91, 0, 0), (0, 101, 0), (0, 0, 0.4), (float("nan"), 0, 0)])
 def test_limits_out_of_range(limits):
     with pytest.raises(InputError, match="wanted 0 to"):
-        Misalign(*limits)
+        RandomPose(*limits)
 
 
 def back(scan, matrix, space):
@@ -73,7 +73,7 @@ def alike(a, b):
 def test_the_true_pose_takes_the_scan_back(atrophy, seed):
     acquisition = Acquisition(atrophy, mni152(4))
     straight = simulate_scan(acquisition, seed, True)
-    posed = simulate_scan(acquisition, seed, True, Misalign(20, 20, 0.08))
+    posed = simulate_scan(acquisition, seed, True, RandomPose(20, 20, 0.08))
     assert straight.pose is None
     assert not posed.space.matches(straight.space)
     right = alike(back(posed, posed.pose, straight.space), straight.image)
@@ -90,7 +90,7 @@ def test_the_true_pose_takes_the_scan_back(atrophy, seed):
 
 def test_volumes_grow_with_the_head(atrophy_8mm):
     seed = np.random.SeedSequence(5)
-    small, large = (simulate_scan(atrophy_8mm, seed, True, Misalign(20, 20, size)) for size in (0.0, 0.3))
+    small, large = (simulate_scan(atrophy_8mm, seed, True, RandomPose(20, 20, size)) for size in (0.0, 0.3))
     assert small.columns["head_size"] == 1
     assert abs(large.columns["head_size"] - 1) > 0.02
     assert large.columns["pose_rotation_x_degrees"] == small.columns["pose_rotation_x_degrees"]

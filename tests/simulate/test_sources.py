@@ -7,8 +7,8 @@ import pytest
 
 from neuroxai.errors import InputError, SpaceError
 from neuroxai.simulate import find_sources
-from neuroxai.simulate.curve import Curve
-from neuroxai.simulate.tissue import anatomy_of
+from neuroxai.simulate.anatomy import anatomy_of
+from neuroxai.simulate.contrast import Curve
 from neuroxai.space import Space, Volume
 
 

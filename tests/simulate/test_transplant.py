@@ -5,9 +5,10 @@ import pytest
 
 from neuroxai.errors import InputError, SpaceError
 from neuroxai.io import write_volume
-from neuroxai.simulate import Anatomy, Extras, mni152_anatomy, simulate_cohort, simulate_scan, transplant
+from neuroxai.simulate import Anatomy, ScanOptions, mni152_anatomy, simulate_cohort, simulate_scan
+from neuroxai.simulate.effects import transplant
+from neuroxai.simulate.effects.transplant import RealLesions, read_masks
 from neuroxai.simulate.scan import Acquisition
-from neuroxai.simulate.transplant import RealLesions, read_masks
 from neuroxai.space import Space, Volume, mni152
 
 
@@ -102,14 +103,14 @@ def test_a_patient_differs_from_its_sham_inside_the_mask(effect, seed):
 
 
 def test_a_cohort_on_the_template(folder, tmp_path):
-    summary = simulate_cohort(tmp_path / "c", "lesions", 2, 8, seed=3, extras=Extras(masks=folder))
+    summary = simulate_cohort(tmp_path / "c", "lesions", 2, 8, seed=3, scan_options=ScanOptions(masks=folder))
     assert summary.failed == []
-    again = simulate_cohort(tmp_path / "c", "lesions", 2, 8, seed=3, extras=Extras(masks=folder))
+    again = simulate_cohort(tmp_path / "c", "lesions", 2, 8, seed=3, scan_options=ScanOptions(masks=folder))
     assert (again.made, again.kept) == (0, 2)
     with pytest.raises(InputError, match=r"was made with masks '.*', now None"):
         simulate_cohort(tmp_path / "c", "lesions", 2, 8, seed=3)
     with pytest.raises(InputError, match="--effect lesions, got 'atrophy'"):
-        simulate_cohort(tmp_path / "d", "atrophy", 2, 8, extras=Extras(masks=folder))
+        simulate_cohort(tmp_path / "d", "atrophy", 2, 8, scan_options=ScanOptions(masks=folder))
 
 
 def test_what_is_no_folder_of_masks(tmp_path, folder, anatomy):

@@ -16,19 +16,19 @@ from neuroxai.errors import InputError
 from neuroxai.io import read_json, read_tsv, read_volume, sha256, write_volume
 from neuroxai.simulate import (
     Anatomy,
-    Extras,
-    Misalign,
     Planting,
+    RandomPose,
     Raw,
     Regions,
+    ScanOptions,
     find_sources,
     simulate_from,
     simulate_scan,
 )
-from neuroxai.simulate.choice import Regions as Choice
-from neuroxai.simulate.own import OwnScan
-from neuroxai.simulate.shrink import Shrink
-from neuroxai.simulate.tissue import anatomy_of
+from neuroxai.simulate.anatomy import anatomy_of
+from neuroxai.simulate.effects.regional import RegionalAtrophy
+from neuroxai.simulate.real_scans import OwnScan
+from neuroxai.simulate.regions import Regions as Choice
 from neuroxai.space import Space, Volume
 
 
@@ -132,7 +132,7 @@ def test_a_rerun_keeps_what_is_whole_and_redoes_changed_sources(made, prepared, 
     with pytest.raises(InputError, match=r"loss 30\.0, now 20\.0"):
         simulate_from(folder, sources, Planting("atrophy", 20), seed=2)
     with pytest.raises(InputError, match="misalign None, now"):
-        simulate_from(folder, sources, Planting("atrophy", 30, extras=Extras(misalign=Misalign())), seed=2)
+        simulate_from(folder, sources, Planting("atrophy", 30, scan_options=ScanOptions(misalign=RandomPose())), seed=2)
 
 
 def test_one_bad_scan_does_not_stop_the_rest(prepared, tmp_path):
@@ -172,7 +172,7 @@ def test_lesions_turn_a_t1w_into_a_flair(prepared, tmp_path):
 
 
 def test_which_twin_is_ill_is_drawn(prepared):
-    from neuroxai.simulate.twins import twins_of
+    from neuroxai.simulate.real_scans import twins_of
 
     source = find_sources(prepared / "participants.tsv").scans[0]
     first = [twins_of(source, 0, seed)[0].patient for seed in range(60)]
@@ -191,7 +191,7 @@ def ball_on_the_left(prepared_scan, orientation):
     def find(cropped):
         return {"block": Volume(label, scan.space).resampled_to(cropped.space).data}
 
-    return OwnScan(Shrink(anatomy, find, 30.0), scan.space, white, "T1w")
+    return OwnScan(RegionalAtrophy(anatomy, find, 30.0), scan.space, white, "T1w")
 
 
 @pytest.fixture(scope="module")
@@ -214,7 +214,7 @@ def test_a_region_on_the_left_shrinks_on_the_left_in_every_orientation(prepared_
     centre = ill.space.world(np.argwhere(ill.mask)).mean(0)
     np.testing.assert_allclose(centre, (-28, -10, 26), atol=4)
     # and where a pose puts it: a slip of sides would put the ball on the other
-    posed = simulate_scan(acquisition, seed, False, Misalign(20, 20, 0.1))
+    posed = simulate_scan(acquisition, seed, False, RandomPose(20, 20, 0.1))
     bright = posed.space.world(np.argwhere(posed.image > 500)).mean(0)
     np.testing.assert_allclose(bright, posed.pose[:3, :3] @ (-28, -10, 26) + posed.pose[:3, 3], atol=1.5)
     # the same scan in another order of voxels gives the same in the world
@@ -224,7 +224,7 @@ def test_a_region_on_the_left_shrinks_on_the_left_in_every_orientation(prepared_
 @pytest.mark.parametrize("loss", [1.0, 10.0, 50.0])
 def test_doses_are_met(prepared_scan, seed, loss):
     anatomy, white = anatomy_of(prepared_scan, "phantom")
-    effect = Shrink(anatomy, Choice(("hippocampus", "amygdala")).finder(), loss)
+    effect = RegionalAtrophy(anatomy, Choice(("hippocampus", "amygdala")).finder(), loss)
     scan = simulate_scan(OwnScan(effect, prepared_scan.space, white, "T1w"), seed, True)
     for name in ("hippocampus_left", "hippocampus_right", "amygdala_left", "amygdala_right"):
         assert scan.columns[f"{name}_loss_percent"] == pytest.approx(loss, abs=3)
@@ -251,9 +251,11 @@ def test_label_maps_and_atlas_give_the_regions(prepared, tmp_path):
 
 
 def test_poses_and_heads_are_shared_by_twins(prepared, tmp_path):
-    extras = Extras(misalign=Misalign(), raw=Raw())
+    scan_options = ScanOptions(misalign=RandomPose(), raw=Raw())
     sources = find_sources(prepared / "participants.tsv")
-    assert simulate_from(tmp_path / "c", sources, Planting("atrophy", extras=extras), subjects=2).failed == []
+    assert (
+        simulate_from(tmp_path / "c", sources, Planting("atrophy", scan_options=scan_options), subjects=2).failed == []
+    )
     scans = sorted((tmp_path / "c").rglob("*space-orig_desc-head_T1w.nii.gz"))
     assert len(scans) == 2
     one, two = (read_volume(scan) for scan in scans)
@@ -282,8 +284,11 @@ def plant(out, sources, planting=None, **options):
         ({"planting": {"loss": 51}}, "--loss is 51 %"),
         ({"planting": {"loss": float("nan")}}, "--loss is nan"),
         ({"planting": {"effect": "ageing"}}, "unknown effect 'ageing'"),
-        ({"planting": {"extras": Extras(masks=Path("masks"))}}, "--effect lesions, got 'atrophy'"),
-        ({"planting": {"effect": "lesions", "extras": Extras(masks=Path("absent"))}}, "absent: no such folder"),
+        ({"planting": {"scan_options": ScanOptions(masks=Path("masks"))}}, "--effect lesions, got 'atrophy'"),
+        (
+            {"planting": {"effect": "lesions", "scan_options": ScanOptions(masks=Path("absent"))}},
+            "absent: no such folder",
+        ),
         ({"planting": {"regions": Regions(("cerebellum",))}}, "unknown region 'cerebellum'.*--atlas"),
         ({"planting": {"regions": Regions((), "builtin")}}, "name those that shrink with --region"),
         (

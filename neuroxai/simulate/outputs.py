@@ -1,4 +1,4 @@
-"""What stands in a cohort folder beside the images: its record, finished subjects, the participants."""
+"""What stands in a simulated cohort's folder: its record, subjects' files, participants, what columns mean."""
 
 from __future__ import annotations
 
@@ -11,11 +11,9 @@ import numpy as np
 from neuroxai import io
 from neuroxai.errors import InputError
 from neuroxai.io import read_beside, read_json, write_json, write_tsv, write_volume
-from neuroxai.simulate.effect import Effect
-from neuroxai.simulate.extras import Extras
-from neuroxai.simulate.meanings import meaning
-from neuroxai.simulate.people import Person
+from neuroxai.simulate.effects.base import Effect
 from neuroxai.simulate.scan import Scan
+from neuroxai.simulate.variability import ScanOptions
 from neuroxai.space import Volume
 
 _GENERATOR = "neuroxai simulate"
@@ -66,17 +64,17 @@ def subject_files(
     person: Person,
     effect: type[Effect],
     spacing: float | None,
-    extras: Extras | None = None,
+    scan_options: ScanOptions | None = None,
     suffix: str | None = None,
 ) -> dict[str, Path]:
     """Where a subject's files stand: scan, truth, and the sidecar, which is written last."""
-    extras = extras or Extras()
-    stem = folder / person.participant_id / "anat" / f"{person.participant_id}_{extras.label(spacing)}"
-    scan = f"{stem}_desc-{'head' if extras.raw else 'brain'}_{suffix or effect.suffix}"
+    scan_options = scan_options or ScanOptions()
+    stem = folder / person.participant_id / "anat" / f"{person.participant_id}_{scan_options.label(spacing)}"
+    scan = f"{stem}_desc-{'head' if scan_options.raw else 'brain'}_{suffix or effect.suffix}"
     files = {"scan": Path(f"{scan}.nii.gz"), "mask": Path(f"{stem}_desc-effect_mask.nii.gz")}
     if effect.warps:
         files["logjacobian"] = Path(f"{stem}_desc-effect_logjacobian.nii.gz")
-    if extras.raw:
+    if scan_options.raw:
         files["brain"] = Path(f"{stem}_desc-brain_mask.nii.gz")
         files["bias"] = Path(f"{stem}_desc-true_biasfield.nii.gz")
     files["sidecar"] = Path(f"{scan}.json")
@@ -161,3 +159,81 @@ def write_participants(folder: Path, rows: list[dict[str, Any]]) -> None:
         folder / "participants.json", {str(name): meaning(str(name), own="twin" in frame) for name in frame.columns}
     )
     write_tsv(folder / "participants.tsv", frame)
+
+
+_ADDED = {
+    "twin": "Source of the scan; who shares it must stay in one part of a split",
+    "lesion_mask": "Number of the real lesion mask transplanted, in the order of their names; 0 for controls",
+    "lesion_mirrored": "1 where the mask was mirrored left to right",
+    "head_size": "Factor on the head's size, from MNI152 to the scan",
+    **{f"pose_rotation_{a}_degrees": f"Rotation vector of the pose (MNI152 to scan), {a} in degrees" for a in "xyz"},
+    **{f"pose_shift_{a}_mm": f"Where the pose puts the brain's centre, {a} in mm of the scan" for a in "xyz"},
+}
+
+
+def meaning(column: str, own: bool = False) -> dict[str, str]:
+    """Write a column's entry in participants.json.
+
+    Parameters
+    ----------
+    column : str
+        Its name.
+    own : bool
+        Whether the cohort is made from the user's own scans.
+    """
+    known = {
+        "participant_id": "Participant",
+        "diagnosis": "Class: patients carry the effect, controls are sham twins of dose 0",
+        "age": "Age in years, from one distribution for both classes; without influence on the scan",
+        "sex": "Sex, balanced over the classes; without influence on the scan",
+        "dose": "Effect asked for: hippocampal volume loss in percent (atrophy) or lesion load in ml (lesions)",
+        "lesion_count": "Lesions laid; they may overlap",
+        "lesion_volume_mm3": "Integral of the lesion opacity over the scan, in mm^3 of the scan's own coordinates",
+        "brain_volume_mm3": "Volume of the brain mask with ventricles; follows the natural shape only, not the effect",
+    }
+    if own:
+        known.update(
+            {
+                "diagnosis": "Class: patients carry the effect, controls are sham twins of dose 0 of one scan",
+                "age": "Age in years, of the source",
+                "sex": "Sex, of the source",
+                "dose": "Volume loss asked for of each region in percent (atrophy), or lesion load in ml (lesions)",
+                "brain_volume_mm3": "Volume of the brain mask with ventricles; the same for twins",
+            }
+        )
+    known.update(_ADDED)
+    if column in known:
+        return {"Description": known[column]}
+    if own and column.endswith("_volume_mm3"):
+        region = column.removesuffix("_volume_mm3").replace("_", " ")
+        return {"Description": f"Volume of {region}: the soft region's integral over the scan's grid, effect included"}
+    if own and column.endswith("_loss_percent"):
+        region = column.removesuffix("_loss_percent").replace("_", " ")
+        return {
+            "Description": f"Volume that {region} lost by the effect, measured on the scan's grid with and without it",
+            "Units": "percent",
+        }
+    if column.endswith("_volume_mm3"):
+        region = column.removesuffix("_volume_mm3").replace("_", " ")
+        return {
+            "Description": f"Volume of the {region}: integral of the soft template region pulled back into the scan, "
+            "effect and natural shape included",
+            "Units": "mm^3",
+        }
+    region, word = column.removesuffix("_percent").rsplit("_", 1)
+    return {
+        "Description": f"Realised {word} of {region.replace('_', ' ')} volume (both sides) by the effect alone: the "
+        "Jacobian determinant of the planted diffeomorphism integrated over the soft template region",
+        "Units": "percent",
+    }
+
+
+@dataclass(frozen=True)
+class Person:
+    """One participant: id, class, sex and age in years, and the number that seeds the scan."""
+
+    participant_id: str
+    number: int
+    patient: bool
+    sex: str | None
+    age: float | None

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from neuroxai.deformation import Displacement, grid_points, jacobian_determinant, sample
 from neuroxai.simulate import regions
 from neuroxai.simulate.anatomy import Anatomy, Array
-from neuroxai.simulate.diffeomorphism import exponential, velocity
-from neuroxai.simulate.effect import FIELD_SPACING, Contrast, Effect, Planted
+from neuroxai.simulate.effects.base import FIELD_SPACING, Contrast, Effect, Planted, exponential, velocity
 from neuroxai.space import Space, Volume
 
 STRUCTURES = {"hippocampus": 1.0, "amygdala": 0.8, "parahippocampal": 0.6}

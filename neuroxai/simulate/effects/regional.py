@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 from neuroxai.deformation import Displacement, grid_points, jacobian_determinant, sample
 from neuroxai.errors import InputError
 from neuroxai.simulate.anatomy import Anatomy, Array
-from neuroxai.simulate.atrophy import LOG_JACOBIAN_THRESHOLD, _smooth
-from neuroxai.simulate.diffeomorphism import exponential, velocity
-from neuroxai.simulate.effect import FIELD_SPACING, Contrast, Effect, Planted
+from neuroxai.simulate.effects.atrophy import LOG_JACOBIAN_THRESHOLD, _smooth
+from neuroxai.simulate.effects.base import FIELD_SPACING, Contrast, Effect, Planted, exponential, velocity
 from neuroxai.space import Space, Volume
 
 LOSSES = (1.0, 50.0)
@@ -33,7 +32,7 @@ FLUID_FIRST = 6.0
 """How much more readily fluid takes the place than tissue does."""
 
 
-class Shrink(Effect):
+class RegionalAtrophy(Effect):
     """Regions lose a share of their volume; fluid beside them, or where there is none the tissue, takes their place.
 
     The log-Jacobian is negative in each region and positive around it by the same integral. Its amplitude is found
@@ -67,7 +66,7 @@ class Shrink(Effect):
         self._near = {name: self._points_near(roi) for name, roi in on_grid.items()}
 
     def plant(self, rng: np.random.Generator, present: bool) -> Planted:
-        """Shrink the regions by the dose; a control's are shrunk by 0. Nothing is drawn: every patient has the dose."""
+        """RegionalAtrophy the regions by the dose; a control's are shrunk by 0. Nothing is drawn: every patient has the dose."""
         dose = self.loss * float(present)
         warp, change = self._integrate(dict.fromkeys(self.rois, 0.0))
         if present:
@@ -87,7 +86,7 @@ class Shrink(Effect):
         return lambda maps: maps[0]
 
     def truth(self, log_jacobian: Array, opacity: Array) -> NDArray[np.bool_]:
-        """Voxels with an absolute log-Jacobian of `neuroxai.simulate.atrophy.LOG_JACOBIAN_THRESHOLD` or more."""
+        """Voxels with an absolute log-Jacobian of `LOG_JACOBIAN_THRESHOLD` or more."""
         return np.asarray(np.abs(log_jacobian) >= LOG_JACOBIAN_THRESHOLD)
 
     def _reach(self, dose: float) -> tuple[Displacement, NDArray[np.float32]]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from neuroxai.deformation import Displacement
 from neuroxai.simulate import regions
 from neuroxai.simulate.anatomy import Anatomy, Array
-from neuroxai.simulate.effect import Contrast, Effect, Planted
+from neuroxai.simulate.effects.base import Contrast, Effect, Planted
 from neuroxai.space import Volume
 
 LOAD_MEDIAN, LOAD_SPREAD, LOAD_RANGE = 8.0, 0.7, (1.0, 30.0)

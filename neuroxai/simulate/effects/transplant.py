@@ -14,9 +14,8 @@ from neuroxai.deformation import Displacement, Field, field_space, sample
 from neuroxai.errors import InputError, SpaceError
 from neuroxai.io import read_volume
 from neuroxai.simulate.anatomy import Anatomy, Array
-from neuroxai.simulate.diffeomorphism import exponential
-from neuroxai.simulate.effect import Planted
-from neuroxai.simulate.lesions import OPACITY_THRESHOLD, Lesions
+from neuroxai.simulate.effects.base import Planted, exponential
+from neuroxai.simulate.effects.lesions import OPACITY_THRESHOLD, Lesions
 from neuroxai.simulate.pose import corners
 from neuroxai.space import Space, Volume
 

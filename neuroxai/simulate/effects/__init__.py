@@ -1,0 +1,1 @@
+"""Effects of known truth: atrophy, lesions, and lesions of real patients."""
