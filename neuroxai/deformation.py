@@ -64,8 +64,7 @@ def sample(values: NDArray[np.float32], voxels: NDArray[np.float64], mode: str =
 
 def field_space(space: Space, spacing: float) -> Space:
     """Make a RAS grid of the given isotropic spacing over the same field of view as `space`."""
-    corners = np.array(np.meshgrid(*[(-0.5, n - 0.5) for n in space.shape], indexing="ij")).reshape(3, -1).T
-    world = space.world(corners)
+    world = space.corners()
     low, high = world.min(0), world.max(0)
     shape = np.ceil((high - low) / spacing).astype(int)
     affine = np.diag([spacing, spacing, spacing, 1.0])

@@ -1,4 +1,4 @@
-"""A mask on another grid: its volume stays, and on request nothing small is lost."""
+"""A mask's bounding box, and a mask on another grid: its volume stays, and on request nothing small is lost."""
 
 from __future__ import annotations
 
@@ -11,6 +11,15 @@ from neuroxai.space import Space, Volume
 
 _HAIR = 1e-4
 _MANY = 200_000  # voxels of a mask; the outlines of larger ones are looked at less finely
+
+
+def bounding_box(mask: NDArray[np.bool_], margin: int = 0) -> tuple[slice, ...]:
+    """Slices around what is true in a mask, grown by `margin` voxels within the array; everything where nothing is."""
+    from scipy import ndimage
+
+    found = ndimage.find_objects(mask.view(np.uint8))
+    box = found[0] if found else tuple(slice(0, n) for n in mask.shape)
+    return tuple(slice(max(s.start - margin, 0), min(s.stop + margin, n)) for s, n in zip(box, mask.shape, strict=True))
 
 
 def mask_in_space(mask: Volume, space: Space, keep_small: bool = False) -> NDArray[np.bool_]:

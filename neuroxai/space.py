@@ -107,6 +107,25 @@ class Space:
         index: NDArray[np.float64] = np.asarray(world, dtype=np.float64) @ inverse[:3, :3].T + inverse[:3, 3]
         return index
 
+    def corners(self, margin: float = 0.0) -> NDArray[np.float64]:
+        """World coordinates of the grid's outer corners, grown by `margin` voxels on every side, shape (8, 3)."""
+        ends = [(-0.5 - margin, n - 0.5 + margin) for n in self.shape]
+        return self.world(np.array(np.meshgrid(*ends, indexing="ij")).reshape(3, -1).T)
+
+    def box_around(self, points: Any) -> tuple[slice, slice, slice]:
+        """Slices of the grid that hold world points, shape (n, 3), clipped to the grid."""
+        index = self.voxels(points)
+        low = np.clip(np.floor(index.min(0)).astype(int), 0, self.shape)
+        high = np.clip(np.ceil(index.max(0)).astype(int) + 1, 0, self.shape)
+        x, y, z = (slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+        return x, y, z
+
+    def cut(self, box: Sequence[slice]) -> Space:
+        """Return the part of the grid within slices that have a start and a stop."""
+        affine = self.affine.copy()
+        affine[:3, 3] = self.world([part.start for part in box])
+        return Space([part.stop - part.start for part in box], affine)
+
     def reoriented(self, orientation: str = "RAS") -> Space:
         """Return the same grid with its axes permuted and flipped towards `orientation`."""
         matrix, shape = _axis_change(self, orientation)

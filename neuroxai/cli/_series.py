@@ -35,10 +35,10 @@ def prepared_on_the_way(source: Path, arm: str, out: Path, bundle: Path) -> Path
     from neuroxai.explain.weights import read_record
     from neuroxai.preprocess import prepare_one
     from neuroxai.preprocess.mapping import native_of
-    from neuroxai.preprocess.qc.flags import ARMS
+    from neuroxai.preprocess.options import REGISTRATIONS
 
-    if arm not in ARMS:
-        raise one_of("--prepare", arm, ARMS)
+    if arm not in REGISTRATIONS:
+        raise one_of("--prepare", arm, REGISTRATIONS)
     if not source.is_file():
         what = "is a folder" if source.is_dir() else "no such file"
         raise InputError(f"{source}: {what}; --prepare takes one NIfTI scan, prepare a cohort with `neuroxai prepare`")
@@ -84,11 +84,11 @@ def take_series(
     from neuroxai.explain.preparation import preparation
     from neuroxai.io import inside, read_series
     from neuroxai.preprocess import prepare_one
-    from neuroxai.preprocess.qc.flags import ARMS
+    from neuroxai.preprocess.options import REGISTRATIONS
 
     arm = arm or "linear"
-    if arm not in (*ARMS, AS_IS):
-        raise one_of("arm", arm, (*ARMS, AS_IS))
+    if arm not in (*REGISTRATIONS, AS_IS):
+        raise one_of("arm", arm, (*REGISTRATIONS, AS_IS))
     report_left_out(source, series)
     if objects is not None:
         from neuroxai.explain.dicom import check_dicom

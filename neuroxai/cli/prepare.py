@@ -96,7 +96,7 @@ def prepare(
         engine=engine,
         seed=seed,
     )
-    if preset is not None and PRESETS[preset].lesion_filling and lesions is None:
+    if preset is not None and PRESETS[preset].fills_lesions and lesions is None:
         raise InputError(f"--preset {preset} fills lesions; name their masks with --lesions, or choose another preset")
     check_folder("OUT", out, [source, template, template_mask])
     dicom = pattern is None and is_series(source)

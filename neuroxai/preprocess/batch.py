@@ -108,7 +108,7 @@ def prepare_cohort(
         If the folder or an option cannot be used, or an input could be overwritten. What is wrong with a single scan is
         told in the summary.
     """
-    from neuroxai.preprocess.registration.base import create
+    from neuroxai.preprocess.registration import create
     from neuroxai.preprocess.template import load_template
 
     check_jobs(jobs)

@@ -14,7 +14,7 @@ from neuroxai.errors import InputError
 from neuroxai.preprocess.intensity import is_skull_stripped
 from neuroxai.preprocess.mapping import Mapping
 from neuroxai.preprocess.options import PrepareOptions
-from neuroxai.preprocess.registration.base import Engine
+from neuroxai.preprocess.registration import Engine
 from neuroxai.preprocess.template import Template
 from neuroxai.space import Space, Volume
 

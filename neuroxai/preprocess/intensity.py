@@ -9,10 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroxai.errors import InputError, SpaceError, one_of
+from neuroxai.preprocess.options import SCALINGS
 from neuroxai.space import Volume
-
-SCALINGS = ("minmax", "maximum", "zscore", "robust", "none")
-"""Names of the scalings; the first three are those of `neuroxai.components.transforms.NormaliseScand`."""
 
 
 def scale(

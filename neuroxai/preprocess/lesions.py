@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 
 from neuroxai.errors import InputError, SpaceError, one_of
 from neuroxai.masks import mask_in_space
+from neuroxai.preprocess.options import FILLINGS, MODALITIES
 from neuroxai.space import Space, Volume
-
-VARIANTS = ("valverde", "eitel2019")
 
 LEAST_WHITE_MATTER = 20
 """A slice with fewer white-matter voxels lends the statistics of the nearest slice that has them."""
@@ -110,8 +109,8 @@ def lesion_mask(space: Space, lesions: Volume, variant: str = "valverde", dilati
     """
     from scipy import ndimage
 
-    if variant not in VARIANTS:
-        raise one_of("variant of lesion filling", variant, VARIANTS)
+    if variant not in FILLINGS:
+        raise one_of("variant of lesion filling", variant, FILLINGS)
     if not (np.isfinite(dilation) and dilation >= 0):
         raise InputError(f"the lesions' dilation is {dilation} mm, wanted 0 or more")
     mask = _carried(space, Volume(_binary(lesions.data), lesions.space))
@@ -201,8 +200,6 @@ def _as_type(values: NDArray[np.float64], dtype: np.dtype[Any]) -> NDArray[Any]:
         values = np.clip(np.rint(values), limits.min, limits.max)
     return values.astype(dtype)
 
-
-MODALITIES = ("T1w", "FLAIR")
 
 BINS = 200
 """Of the histogram between the 0.5th and the 99.5th percentile."""

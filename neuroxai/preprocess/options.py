@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from neuroxai.errors import InputError, one_of
 
+REGISTRATIONS = ("none", "linear", "nonlinear")
+"""Variants of registration: padding and cropping alone, affine, or affine and a diffeomorphism."""
+
+MODALITIES = ("T1w", "FLAIR")
+SCALINGS = ("minmax", "maximum", "zscore", "robust", "none")
+"""Of intensities; the first three are those of `neuroxai.components.transforms.NormaliseScand`."""
+
 BRAINS = ("auto", "deepbet", "template", "none")
 CENTRES = ("brain", "image")
+FILLINGS = ("valverde", "eitel2019")
+ENGINES = ("ants", "itk")
+"""Of registration, by preference; each name is also the module to import."""
 
 
 @dataclass(frozen=True)
@@ -57,57 +67,26 @@ class PrepareOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        from neuroxai.preprocess.intensity import SCALINGS
-        from neuroxai.preprocess.lesions import VARIANTS
-        from neuroxai.preprocess.qc.flags import ARMS, MODALITIES
-        from neuroxai.preprocess.registration.base import ENGINES
-
         known = {
-            "arm": ARMS,
+            "arm": REGISTRATIONS,
             "modality": MODALITIES,
             "scaling": SCALINGS,
             "brain": BRAINS,
             "centre": CENTRES,
-            "filling": VARIANTS,
+            "filling": FILLINGS,
             "engine": ("auto", *ENGINES),
         }
         for name, values in known.items():
             if getattr(self, name) not in values:
                 raise one_of(name, getattr(self, name), values)
         if not 0.5 <= self.spacing <= 8:
-            raise InputError(f"spacing is {self.spacing:g} mm, wanted 0.5 to 8 mm, for example 1 or 2")
+            raise InputError(f"spacing is {self.spacing:g} mm, expected 0.5 to 8 mm, for example 1 or 2")
         if self.seed < 0:
-            raise InputError(f"seed is {self.seed}, wanted a whole number of 0 or more")
+            raise InputError(f"seed is {self.seed}, expected a whole number of 0 or more")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return asdict(self)
-
-
-def choose(preset: str | None = None, **choices: Any) -> PrepareOptions:
-    """Put a run's choices together: a study's preset, and what replaces single ones of it.
-
-    Parameters
-    ----------
-    preset : str, optional
-        A name of `neuroxai.preprocess.options.PRESETS`.
-    **choices
-        Fields of `PrepareOptions`; None leaves the preset's value, or the default.
-
-    Raises
-    ------
-    InputError
-        For an unknown preset or value.
-    """
-    from neuroxai.preprocess.options import preset as look_up
-
-    values: dict[str, Any] = {}
-    if preset is not None:
-        study = look_up(preset)
-        names = ("arm", "spacing", "modality", "scaling", "bias_correction", "centre")
-        values = {name: getattr(study, name) for name in names}
-        values |= {"filling": study.lesion_filling} if study.lesion_filling else {}
-    return PrepareOptions(**values | {name: value for name, value in choices.items() if value is not None})
 
 
 @dataclass(frozen=True)
@@ -116,162 +95,91 @@ class Preset:
 
     Parameters
     ----------
-    name : str
-        What it is called by.
-    modality : {"T1w", "FLAIR"}
-        The sequence prepared.
-    arm : {"none", "linear", "nonlinear"}
-        Registration to MNI152; "none" pads and crops.
-    spacing : float
-        Voxel size of the prepared scans in mm.
-    scaling : str
-        Of `neuroxai.preprocess.intensity.SCALINGS`.
-    bias_correction : bool
-        N4 for scans that come without intensity correction. Scans of ADNI came with it.
-    lesion_filling : str or None
-        Variant of `neuroxai.preprocess.lesions.fill_lesions`; needs a lesion mask for every patient.
+    options : PrepareOptions
+        As stated. Bias correction is for scans that come without it; scans of ADNI came with it.
     source : str
         Where the choices are stated.
     note : str
         What the source leaves open or does otherwise, in one or two sentences.
-    centre : {"brain", "image"}
-        What padding and cropping put in the middle.
+    fills_lesions : bool
+        Whether a lesion mask is needed for every patient.
     """
 
-    name: str
-    modality: str
-    arm: str
-    spacing: float
-    scaling: str
-    bias_correction: bool
-    lesion_filling: str | None
+    options: PrepareOptions
     source: str
     note: str = ""
-    centre: str = "brain"
+    fills_lesions: bool = False
 
 
-_KLINGENBERG = "Klingenberg 2021, section 2.2"
+_EITEL2019 = PrepareOptions(modality="FLAIR")
+_KLINGENBERG = PrepareOptions(spacing=1.0)
 _KLINGENBERG_NOTE = (
     "182 x 218 x 182 voxels of the FSL template there, the same 1 mm here on the grid of 193 x 229 x 193. "
     "Intensity scaling is not stated: min-max, as in Boehle 2019, whose network it uses."
 )
 
-_ALL = (
-    Preset(
-        "boehle2019",
-        "T1w",
-        "nonlinear",
-        1.0,
-        "minmax",
-        True,
-        None,
+PRESETS = {
+    "boehle2019": Preset(
+        PrepareOptions("nonlinear", 1.0),
         "Boehle 2019, section 2.1 (ANTs, ICBM152 2009c at 1 mm); scaling as in the published code",
         "Skull-stripped and scaled per scan, 193 x 229 x 193 voxels.",
     ),
-    Preset(
-        "eitel2019",
-        "FLAIR",
-        "linear",
-        2.0,
-        "minmax",
-        True,
-        None,
+    "eitel2019": Preset(
+        _EITEL2019,
         "Eitel 2019, section 2.2 (N4, linear to MNI, FLAIR to T1w, 96 x 114 x 96, min-max per subject)",
         "The published code divides by the maximum: the same for brain-extracted scans, whose minimum is 0.",
     ),
-    Preset(
-        "eitel2019_filled",
-        "FLAIR",
-        "linear",
-        2.0,
-        "minmax",
-        True,
-        "valverde",
+    "eitel2019_filled": Preset(
+        _EITEL2019,
         "Eitel 2019, section 2.2: as eitel2019 with lesions filled after Valverde 2014",
         "The published code fills otherwise; choose the variant 'eitel2019' for it.",
+        fills_lesions=True,
     ),
-    Preset(
-        "eitel2019_pretraining",
-        "T1w",
-        "nonlinear",
-        2.0,
-        "minmax",
-        True,
-        None,
+    "eitel2019_pretraining": Preset(
+        PrepareOptions("nonlinear"),
         "Eitel 2019, section 2.3 (ANTs, MNI, 96 x 114 x 96, standardised)",
-        "The published code adds a z-score of every voxel over the cohort, which would carry test scans into training.",
+        "The published code adds a z-score per voxel over the cohort, which would carry test scans into training.",
     ),
-    Preset(
-        "klingenberg2021_none",
-        "T1w",
-        "none",
-        1.0,
-        "minmax",
-        True,
-        None,
-        _KLINGENBERG + " (3)",
-        _KLINGENBERG_NOTE,
-        "image",
+    "klingenberg2021_none": Preset(
+        replace(_KLINGENBERG, arm="none", centre="image"), "Klingenberg 2021, section 2.2 (3)", _KLINGENBERG_NOTE
     ),
-    Preset(
-        "klingenberg2021_linear", "T1w", "linear", 1.0, "minmax", True, None, _KLINGENBERG + " (1)", _KLINGENBERG_NOTE
+    "klingenberg2021_linear": Preset(_KLINGENBERG, "Klingenberg 2021, section 2.2 (1)", _KLINGENBERG_NOTE),
+    "klingenberg2021_nonlinear": Preset(
+        replace(_KLINGENBERG, arm="nonlinear"), "Klingenberg 2021, section 2.2 (2)", _KLINGENBERG_NOTE
     ),
-    Preset(
-        "klingenberg2021_nonlinear",
-        "T1w",
-        "nonlinear",
-        1.0,
-        "minmax",
-        True,
-        None,
-        _KLINGENBERG + " (2)",
-        _KLINGENBERG_NOTE,
-    ),
-    Preset(
-        "eitel2021",
-        "T1w",
-        "nonlinear",
-        2.0,
-        "maximum",
-        True,
-        None,
+    "eitel2021": Preset(
+        PrepareOptions("nonlinear", scaling="maximum"),
         "Eitel 2021, Methods, ADNI (ANTs, ICBM152 2009c, 96 x 114 x 96; divided by the maximum)",
     ),
-    Preset(
-        "eitel2021_ms",
-        "FLAIR",
-        "linear",
-        2.0,
-        "maximum",
-        True,
-        None,
+    "eitel2021_ms": Preset(
+        replace(_EITEL2019, scaling="maximum"),
         "Eitel 2021, Methods, VIMS (bias field, T1w linear to MNI, FLAIR to T1w, 96 x 114 x 96; by the maximum)",
     ),
-    Preset(
-        "eitel2021_sex",
-        "T1w",
-        "nonlinear",
-        1.0,
-        "maximum",
-        False,
-        None,
+    "eitel2021_sex": Preset(
+        PrepareOptions("nonlinear", 1.0, scaling="maximum", bias_correction=False),
         "Eitel 2021, Methods, UK Biobank (non-linear by FSL, 182 x 218 x 182; divided by the maximum)",
         "UK Biobank's own pipeline registered these scans; here ANTs does.",
     ),
-)
-
-PRESETS = {preset.name: preset for preset in _ALL}
-"""Every preset by its name."""
+}
+"""How the source studies prepared their scans, by name."""
 
 
-def preset(name: str) -> Preset:
-    """Look a preset up.
+def choose(preset: str | None = None, **choices: Any) -> PrepareOptions:
+    """Put a run's choices together: a study's preset, and what replaces single ones of it.
+
+    Parameters
+    ----------
+    preset : str, optional
+        A name of `PRESETS`.
+    **choices
+        Fields of `PrepareOptions`; None leaves the preset's value, or the default.
 
     Raises
     ------
     InputError
-        If there is none of that name.
+        For an unknown preset or value.
     """
-    if name not in PRESETS:
-        raise one_of("preset", name, PRESETS)
-    return PRESETS[name]
+    if preset is not None and preset not in PRESETS:
+        raise one_of("preset", preset, PRESETS)
+    options = PrepareOptions() if preset is None else PRESETS[preset].options
+    return replace(options, **{name: value for name, value in choices.items() if value is not None})

@@ -28,7 +28,7 @@ from neuroxai.preprocess.records import (
     space_label,
     versions,
 )
-from neuroxai.preprocess.registration.base import Engine, create
+from neuroxai.preprocess.registration import Engine, create
 from neuroxai.preprocess.sources import Source
 from neuroxai.preprocess.template import Template, load_template
 from neuroxai.space import Space, Volume, mni152
@@ -197,17 +197,13 @@ def _judged(
     source: Source, options: PrepareOptions, prepared: Prepared, template: Template
 ) -> tuple[dict[str, Measure], list[Flag]]:
     """Measure a scan's quality and flag what a person should look at."""
-    mapping = prepared.mapping
     measures = measure(
         scan=prepared.scan,
         brain=prepared.native_brain,
         prepared=prepared.image,
         prepared_brain=prepared.mask,
-        template=template.t1,
-        template_brain=template.brain,
-        affine=mapping.affine,
-        warp=mapping.warp,
-        inverse_warp=mapping.inverse_warp,
+        template=template,
+        mapping=prepared.mapping,
         orientation=None if source.dicom else io.read_orientation(source.scan),
     )
     limits = thresholds(options.arm, options.modality)

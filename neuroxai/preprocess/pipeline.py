@@ -14,7 +14,7 @@ from neuroxai.preprocess.intensity import scale
 from neuroxai.preprocess.lesions import fill_lesions, white_matter, white_matter_prior
 from neuroxai.preprocess.mapping import Mapping
 from neuroxai.preprocess.options import PrepareOptions
-from neuroxai.preprocess.registration.base import Engine
+from neuroxai.preprocess.registration import Engine
 from neuroxai.preprocess.sources import Source, read_mask, read_scan
 from neuroxai.preprocess.template import Template
 from neuroxai.space import Space, Volume

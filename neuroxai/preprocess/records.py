@@ -14,7 +14,7 @@ from neuroxai.errors import InputError
 from neuroxai.io.dicom import series_digest
 from neuroxai.io.names import BidsName, entity, resolution_label
 from neuroxai.preprocess.options import PrepareOptions
-from neuroxai.preprocess.registration.base import Engine
+from neuroxai.preprocess.registration import Engine
 from neuroxai.preprocess.sources import Source
 
 GENERATOR = "neuroxai prepare"

@@ -113,8 +113,7 @@ def _reach(source: Space, target: Space, warp: Displacement, rim: int) -> tuple[
 
     A scan's grid is often far larger than the brain's: what cannot be reached need not be computed.
     """
-    corners = np.array(np.meshgrid(*[(-rim, n - 1 + rim) for n in source.shape], indexing="ij")).reshape(3, -1).T
-    world = source.world(corners)
+    world = source.corners(rim - 0.5)
     # x = y - u(x): the points that see y lie within the displacements' range around it
     low, high = warp.field.min(axis=(1, 2, 3)), warp.field.max(axis=(1, 2, 3))
     ends = np.concatenate([world - np.where(pick, high, low) for pick in np.ndindex(2, 2, 2)])

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroxai.errors import InputError, SpaceError
+from neuroxai.masks import bounding_box
 from neuroxai.space import Space, Volume
 
 Array = NDArray[np.float32]
@@ -57,14 +58,9 @@ class Anatomy:
 
     def cropped(self, margin: int = 4) -> Anatomy:
         """Cut away what lies more than `margin` voxels outside the brain's bounding box."""
-        voxels = np.argwhere(self.brain)
-        low = np.maximum(voxels.min(0) - margin, 0)
-        high = np.minimum(voxels.max(0) + margin + 1, self.space.shape)
-        box = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
-        affine = self.space.affine.copy()
-        affine[:3, 3] = self.space.world(low)
+        box = bounding_box(self.brain, margin)
         t1, gm, wm = (np.ascontiguousarray(m[box]) for m in (self.t1, self.gm, self.wm))
-        return Anatomy(self.name, Space((high - low).tolist(), affine), t1, gm, wm, self.brain[box].copy())
+        return Anatomy(self.name, self.space.cut(box), t1, gm, wm, self.brain[box].copy())
 
 
 @lru_cache(maxsize=1)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from functools import lru_cache
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 from neuroxai._version import __version__
 from neuroxai.errors import InputError, one_of
 from neuroxai.processes import Bound, check_jobs, settled_jobs
-from neuroxai.simulate.anatomy import Anatomy, mni152_anatomy
+from neuroxai.simulate.anatomy import mni152_anatomy
 from neuroxai.simulate.effects.atrophy import Atrophy
 from neuroxai.simulate.effects.base import Effect
 from neuroxai.simulate.effects.lesions import Lesions
@@ -44,7 +45,6 @@ def simulate_cohort(
     spacing: float = 2.0,
     seed: int = 0,
     jobs: int = 1,
-    anatomy: Anatomy | None = None,
     progress: Callable[[int, int], None] | None = None,
     scan_options: ScanOptions | None = None,
 ) -> CohortSummary:
@@ -67,8 +67,6 @@ def simulate_cohort(
         Not negative.
     jobs : int
         Processes; -1 for one per core.
-    anatomy : Anatomy, optional
-        The healthy brain; default the MNI152 template.
     progress : callable, optional
         Called with (finished, all) after each subject.
     scan_options : ScanOptions, optional
@@ -87,11 +85,11 @@ def simulate_cohort(
     if effect not in EFFECTS:
         raise one_of("effect", effect, EFFECTS)
     if subjects < 2:
-        raise InputError(f"subjects is {subjects}, wanted 2 or more: at least one patient and one control")
+        raise InputError(f"subjects is {subjects}, expected 2 or more: at least one patient and one control")
     if not SPACINGS[0] <= spacing <= SPACINGS[1]:
-        raise InputError(f"spacing is {spacing:g} mm, wanted {SPACINGS[0]:g} to {SPACINGS[1]:g} mm, for example 2")
+        raise InputError(f"spacing is {spacing:g} mm, expected {SPACINGS[0]:g} to {SPACINGS[1]:g} mm, for example 2")
     if seed < 0:
-        raise InputError(f"seed is {seed}, wanted a whole number of 0 or more")
+        raise InputError(f"seed is {seed}, expected a whole number of 0 or more")
     check_jobs(jobs)
     # absolute: worker processes that are kept may stand in another folder
     folder, scan_options = Path(out).absolute(), scan_options or ScanOptions()
@@ -103,7 +101,7 @@ def simulate_cohort(
         "subjects": int(subjects),
         "spacing": float(spacing),
         "seed": int(seed),
-        "anatomy": "mni152" if anatomy is None else anatomy.name,
+        "anatomy": "mni152",
         **scan_options.record(),
         **({"lesion_masks": [file.name for file in files]} if files else {}),
         "version": __version__,
@@ -114,31 +112,67 @@ def simulate_cohort(
     where = {p.participant_id: subject_files(folder, p, planted, spacing, scan_options) for p in people}
     rows = {name: row for name, files in where.items() if (row := finished(files)) is not None}
     waiting = [p for p in people if p.participant_id not in rows]
-    kept, failed = len(rows), []
-    if progress is not None:
-        progress(kept, subjects)
+    tasks: list[Task] = []
     if waiting:
-        from joblib import Parallel, delayed
-
-        if masks:
-            prepared: Effect = RealLesions(anatomy or mni152_anatomy(), masks)
-        else:
-            prepared = _prepared(effect) if anatomy is None else EFFECTS[effect](anatomy)
+        prepared = RealLesions(mni152_anatomy(), masks) if masks else _prepared(effect)
         acquisition = Acquisition(prepared, mni152(spacing))
-        work = Parallel(n_jobs=settled_jobs(jobs, len(waiting)), return_as="generator_unordered")
-        results = work(
-            delayed(Bound(_make))(where[p.participant_id], acquisition, p, seed, scan_options) for p in waiting
-        )
-        for number, (person, row, error) in enumerate(results, start=kept + 1):
+        tasks = [partial(_make, where[p.participant_id], acquisition, p, seed, scan_options) for p in waiting]
+    return carried_out(folder, effect, list(where), rows, tasks, Workers(jobs, progress))
+
+
+Outcome = tuple[str, dict[str, Any] | None, str]
+"""A subject's name, its row of participants.tsv, and what went wrong where there is no row."""
+
+Task = Callable[[], list[Outcome]]
+
+
+@dataclass(frozen=True)
+class Workers:
+    """How many processes work, -1 for one per core, and whom they report (finished, all) to."""
+
+    jobs: int = 1
+    progress: Callable[[int, int], None] | None = None
+
+
+def carried_out(
+    folder: Path, effect: str, order: Sequence[str], rows: dict[str, Any], tasks: Sequence[Task], workers: Workers
+) -> CohortSummary:
+    """Do a cohort's tasks in worker processes and write its participants.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        The cohort's.
+    effect : str
+        Its effect.
+    order : sequence of str
+        All participants in the order of the table.
+    rows : dict
+        Those that were finished before, by name.
+    tasks : sequence of callable
+        Each simulates and writes some of the others.
+    workers : Workers
+        Processes and progress.
+    """
+    from joblib import Parallel, delayed
+
+    kept = done = len(rows)
+    failed = []
+    if workers.progress is not None:
+        workers.progress(done, len(order))
+    work = Parallel(n_jobs=settled_jobs(workers.jobs, len(tasks)), return_as="generator_unordered")
+    for outcomes in work(delayed(Bound(task))() for task in tasks):
+        for name, row, error in outcomes:
             if row is None:
-                failed.append({"participant_id": person.participant_id, "error": error})
+                failed.append({"participant_id": name, "error": error})
             else:
-                rows[person.participant_id] = row
-            if progress is not None:
-                progress(number, subjects)
-    write_participants(folder, [rows[p.participant_id] for p in people if p.participant_id in rows])
+                rows[name] = row
+        done += len(outcomes)
+        if workers.progress is not None:
+            workers.progress(done, len(order))
+    write_participants(folder, [rows[name] for name in order if name in rows])
     failed.sort(key=lambda item: item["participant_id"])
-    return CohortSummary(os.fspath(folder), effect, subjects, len(rows) - kept, kept, failed)
+    return CohortSummary(os.fspath(folder), effect, len(order), len(rows) - kept, kept, failed)
 
 
 @lru_cache(maxsize=1)
@@ -149,15 +183,14 @@ def _prepared(effect: str) -> Effect:
 
 def _make(
     files: dict[str, Path], acquisition: Acquisition, person: Person, seed: int, scan_options: ScanOptions
-) -> tuple[Person, dict[str, Any] | None, str]:
+) -> list[Outcome]:
     """Simulate and write one subject, the sidecar last; runs in a worker and returns errors as text."""
     try:
         sequence = np.random.SeedSequence(seed, spawn_key=(1, person.number))
         scan = simulate_scan(acquisition, sequence, person.patient, **scan_options.scanning())
-        row = write_subject(files, scan, person, acquisition.effect)
+        return [(person.participant_id, write_subject(files, scan, person, acquisition.effect), "")]
     except Exception as error:  # one subject must not end a cohort; it is named at the end
-        return person, None, f"{type(error).__name__}: {error}"
-    return person, row, ""
+        return [(person.participant_id, None, f"{type(error).__name__}: {error}")]
 
 
 def draw_people(count: int, seed: int, ages: tuple[float, float, float, float]) -> list[Person]:

@@ -108,16 +108,10 @@ def posed_grid(reach: Space, matrix: Matrix, spacing: tuple[float, float, float]
     margin : float
         Millimetres around the box.
     """
-    points = corners(reach) @ matrix[:3, :3].T + matrix[:3, 3]
+    points = reach.corners() @ matrix[:3, :3].T + matrix[:3, 3]
     low, high = points.min(0) - margin, points.max(0) + margin
     size = np.asarray(spacing)
     shape = np.ceil((high - low) / size).astype(int)
     affine = np.diag([*spacing, 1.0])
     affine[:3, 3] = (low + high) / 2 - (shape - 1) * size / 2
     return Space(shape.tolist(), affine)
-
-
-def corners(space: Space) -> Matrix:
-    """World coordinates of the outer corners of a grid, shape (8, 3)."""
-    ends = np.array(np.meshgrid(*[(-0.5, n - 0.5) for n in space.shape], indexing="ij")).reshape(3, -1).T
-    return space.world(ends)

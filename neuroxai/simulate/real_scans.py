@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,23 +18,16 @@ from neuroxai.cohort.groups import TWIN
 from neuroxai.deformation import Displacement
 from neuroxai.errors import InputError, one_of
 from neuroxai.io import read_space, read_volume, sha256
-from neuroxai.processes import Bound, check_jobs, settled_jobs
+from neuroxai.processes import check_jobs
 from neuroxai.simulate.anatomy import Array, anatomy_of
+from neuroxai.simulate.cohort import Outcome, Task, Workers, carried_out
 from neuroxai.simulate.contrast import Curve
 from neuroxai.simulate.effects.base import Contrast, Effect
 from neuroxai.simulate.effects.lesions import Lesions
 from neuroxai.simulate.effects.regional import LOSSES, RegionalAtrophy
 from neuroxai.simulate.effects.transplant import RealLesions, read_masks
-from neuroxai.simulate.outputs import (
-    CohortSummary,
-    Person,
-    claim,
-    finished,
-    subject_files,
-    write_participants,
-    write_subject,
-)
-from neuroxai.simulate.pose import corners, rotation
+from neuroxai.simulate.outputs import CohortSummary, Person, claim, finished, subject_files, write_subject
+from neuroxai.simulate.pose import rotation
 from neuroxai.simulate.regions import Regions, check_grid
 from neuroxai.simulate.scan import Acquisition, _volume_columns, simulate_scan
 from neuroxai.simulate.sources import Source, Sources
@@ -147,7 +141,7 @@ class OwnScan(Acquisition):
         """Draw the shift and the turn that patient and control share."""
         turn, shift = rng.normal(0.0, 0.3, 3), rng.uniform(-0.5, 0.5, 3)
         grid = self.effect.grid
-        centre = corners(grid).mean(0)
+        centre = grid.corners().mean(0)
         matrix = np.eye(4)
         matrix[:3, :3] = rotation(turn)
         matrix[:3, 3] = centre - matrix[:3, :3] @ centre + self.space.reoriented().affine[:3, :3] @ shift
@@ -253,7 +247,7 @@ def simulate_from(
     }
     claim(folder, options, planting.kind.__doc__ or "")
     rows: dict[str, Any] = {}
-    waiting: list[tuple[Source, list[Person]]] = []
+    tasks: list[Task] = []
     order = []
     for number, source in enumerate(chosen):
         people = twins_of(source, number, seed)
@@ -261,27 +255,8 @@ def simulate_from(
         rows.update(_finished(folder, source, people, planting))
         left = [person for person in people if person.participant_id not in rows]
         if left:
-            waiting.append((source, left))
-    kept, done, failed = len(rows), len(rows), []
-    if progress is not None:
-        progress(done, count)
-    from joblib import Parallel, delayed
-
-    work = Parallel(n_jobs=settled_jobs(jobs, len(waiting)), return_as="generator_unordered")
-    for results in work(
-        delayed(Bound(_make))(folder, source, people, planting, masks, seed) for source, people in waiting
-    ):
-        for person, row, error in results:
-            if row is None:
-                failed.append({"participant_id": person.participant_id, "error": error})
-            else:
-                rows[person.participant_id] = row
-        done += len(results)
-        if progress is not None:
-            progress(done, count)
-    write_participants(folder, [rows[name] for name in order if name in rows])
-    failed.sort(key=lambda item: item["participant_id"])
-    return CohortSummary(os.fspath(folder), planting.effect, count, len(rows) - kept, kept, failed)
+            tasks.append(partial(_make, folder, source, left, planting, masks, seed))
+    return carried_out(folder, planting.effect, order, rows, tasks, Workers(jobs, progress))
 
 
 def twins_of(source: Source, number: int, seed: int) -> list[Person]:
@@ -338,29 +313,22 @@ def _files(folder: Path, person: Person, source: Source, planting: Planting) -> 
 
 def _make(
     folder: Path, source: Source, people: list[Person], planting: Planting, masks: list[Volume], seed: int
-) -> list[tuple[Person, dict[str, Any] | None, str]]:
+) -> list[Outcome]:
     """Simulate and write the twins of a source; runs in a worker and returns errors as text."""
-    return list(_made(folder, source, people, planting, masks, seed))
-
-
-def _made(
-    folder: Path, source: Source, people: list[Person], planting: Planting, masks: list[Volume], seed: int
-) -> Iterator[tuple[Person, dict[str, Any] | None, str]]:
     acquisition: OwnScan | None = None
+    outcomes: list[Outcome] = []
     for person in people:
-        row = None
-        error = ""
         try:
             if acquisition is None:
                 scan = read_volume(source.scan)
                 effect, white = planting.prepared(source, masks, scan)
                 acquisition = OwnScan(effect, scan.space, white, source.suffix, planting.curve)
-            made = simulate_scan(
-                acquisition, _sequence(source, seed, 1), person.patient, **planting.scan_options.scanning()
-            )
+            options = planting.scan_options.scanning()
+            made = simulate_scan(acquisition, _sequence(source, seed, 1), person.patient, **options)
             files = _files(folder, person, source, planting)
             more = {TWIN: source.participant_id}
             row = write_subject(files, made, person, acquisition.effect, more, {"Source": _checksum(source)})
+            outcomes.append((person.participant_id, row, ""))
         except Exception as problem:  # one scan must not end a cohort; it is named at the end
-            error = f"{type(problem).__name__}: {problem}"
-        yield person, row, error
+            outcomes.append((person.participant_id, None, f"{type(problem).__name__}: {problem}"))
+    return outcomes

@@ -17,7 +17,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from neuroxai.atlas.atlas import Atlas
 from neuroxai.atlas.named import get
@@ -41,8 +40,8 @@ class Tube:
         scale = np.asarray(self.half_widths, dtype=np.float64)
         curve = np.asarray(self.curve, dtype=np.float64) * (side, 1, 1)
         result: Array = np.zeros(anatomy.space.shape, dtype=np.float32)
-        corners = np.stack([curve.min(0) - 1.5 * scale, curve.max(0) + 1.5 * scale])
-        box = _box(anatomy, corners)
+        ends = np.stack([curve.min(0) - 1.5 * scale, curve.max(0) + 1.5 * scale])
+        box = anatomy.space.box_around(np.array(np.meshgrid(*ends.T, indexing="ij")).reshape(3, -1).T)
         grid = np.stack(np.meshgrid(*[np.arange(b.start, b.stop) for b in box], indexing="ij"), axis=-1)
         points = anatomy.space.world(grid) / scale
         distance = np.full(points.shape[:-1], np.inf)
@@ -66,15 +65,6 @@ SURROUNDINGS = Tube(HIPPOCAMPUS.curve, (19.0, 13.0, 13.0))
 TUBES = (HIPPOCAMPUS, AMYGDALA, PARAHIPPOCAMPAL, LATERAL_VENTRICLE, INFERIOR_HORN)
 
 SIDES = {"left": -1, "right": 1}
-
-
-def _box(anatomy: Anatomy, corners: NDArray[np.float64]) -> tuple[slice, ...]:
-    """Slices of the anatomy's grid around world corners, clipped to the grid."""
-    ends = np.array(np.meshgrid(*corners.T, indexing="ij")).reshape(3, -1).T
-    voxels = anatomy.space.voxels(ends)
-    low = np.clip(np.floor(voxels.min(0)).astype(int), 0, anatomy.space.shape)
-    high = np.clip(np.ceil(voxels.max(0)).astype(int) + 1, 0, anatomy.space.shape)
-    return tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
 
 
 def _sharpened(fraction: Array) -> Array:

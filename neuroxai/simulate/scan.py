@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from neuroxai.deformation import sample
 from neuroxai.simulate.anatomy import Array
 from neuroxai.simulate.effects.base import Contrast, Effect, Planted
-from neuroxai.simulate.pose import Matrix, RandomPose, corners, draw_pose, posed_grid
+from neuroxai.simulate.pose import Matrix, RandomPose, draw_pose, posed_grid
 from neuroxai.simulate.variability import HEAD_MARGIN, Raw, Shape, draw_bias, draw_shape, scan_with, with_head
 from neuroxai.space import Space
 
@@ -148,7 +148,7 @@ def simulate_scan(
     planted = effect.plant(streams[0], present)
     shape = acquisition.shape(streams[1])
     if misalign is not None:
-        pose = draw_pose(streams[4], misalign, corners(effect.grid).mean(0))
+        pose = draw_pose(streams[4], misalign, effect.grid.corners().mean(0))
         # nothing is interpolated twice: the way back from the scanner is one function of position. The pose stands in
         # the place of what a registration would leave, so that it is all of the truth but the smooth warp
         shape = Shape(np.asarray(np.linalg.inv(pose.matrix), dtype=np.float64), shape.warp)
@@ -247,8 +247,7 @@ def render(
 
 def _slabs(space: Space, grid: Space, factor: int, pose: Matrix) -> Iterator[tuple[slice, ...]]:
     """Cut the voxels that cover `grid`, moved by `pose`, along x into pieces of bounded memory."""
-    low, high = _overlap(space, grid, pose)
-    x, y, z = (slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+    x, y, z = space.box_around(grid.corners() @ pose[:3, :3].T + pose[:3, 3])
     thick = max(1, _POINTS_AT_ONCE // max((y.stop - y.start) * (z.stop - z.start) * factor**3, 1))
     for start in range(x.start, x.stop, thick):
         yield slice(start, min(start + thick, x.stop)), y, z
@@ -268,11 +267,3 @@ def _block_mean(values: Array, where: NDArray[np.bool_], size: list[int], factor
     every[where] = values
     x, y, z = size
     return np.asarray(every.reshape(x, factor, y, factor, z, factor).mean(axis=(1, 3, 5), dtype=np.float32))
-
-
-def _overlap(space: Space, grid: Space, pose: Matrix) -> tuple[NDArray[np.int_], NDArray[np.int_]]:
-    """Voxel ranges of `space` that cover `grid` moved by `pose`."""
-    voxels = space.voxels(corners(grid) @ pose[:3, :3].T + pose[:3, 3])
-    low = np.clip(np.floor(voxels.min(0)).astype(int), 0, space.shape)
-    high = np.clip(np.ceil(voxels.max(0)).astype(int) + 1, 0, space.shape)
-    return low, high

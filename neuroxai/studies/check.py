@@ -111,7 +111,7 @@ def _check_cohort(name: str, source: CohortSource, given: Path | None) -> None:
 
 
 def _check_arm(study: Study, name: str, arm: Arm, faults: _Faults) -> None:
-    from neuroxai.preprocess.lesions import VARIANTS
+    from neuroxai.preprocess.options import FILLINGS
 
     where = f"arms: {name}"
     with faults:
@@ -120,8 +120,8 @@ def _check_arm(study: Study, name: str, arm: Arm, faults: _Faults) -> None:
     with faults:
         _check_prepare(f"{where}: prepare", arm.prepare)
     with faults:
-        if arm.fill_lesions is not None and arm.fill_lesions not in VARIANTS:
-            raise one_of(f"fill_lesions in {where}", arm.fill_lesions, VARIANTS)
+        if arm.fill_lesions is not None and arm.fill_lesions not in FILLINGS:
+            raise one_of(f"fill_lesions in {where}", arm.fill_lesions, FILLINGS)
     with faults:
         bundle = arm.bundle or study.bundle
         defaults = io.read_object(bundle_folder(bundle) / "configs" / "train.json", "configuration of a bundle")

@@ -16,7 +16,8 @@ from neuroxai.cohort.scans import Scan
 from neuroxai.errors import InputError
 from neuroxai.io.names import sidecar_of, suffix_of
 from neuroxai.preprocess import fill_lesions
-from neuroxai.preprocess.lesions import MODALITIES, lesion_mask, white_matter, white_matter_prior
+from neuroxai.preprocess.lesions import lesion_mask, white_matter, white_matter_prior
+from neuroxai.preprocess.options import MODALITIES
 from neuroxai.space import Volume
 from neuroxai.studies.data import CohortFolder, truth_file
 

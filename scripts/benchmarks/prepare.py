@@ -82,7 +82,7 @@ def ours(scan: Path, arm: str, spacing: float, clock: Clock) -> dict[str, float]
     import neuroxai.report
     from neuroxai.preprocess import PrepareOptions, outputs
     from neuroxai.preprocess.brain import deepbet_available
-    from neuroxai.preprocess.registration.base import create
+    from neuroxai.preprocess.registration import create
     from neuroxai.preprocess.sources import Source
 
     engine = create("ants")

@@ -30,7 +30,7 @@ from neuroxai.deformation import Displacement, grid_points, to_voxels
 from neuroxai.io import read_labels, read_volume
 from neuroxai.preprocess.brain import extract_brain
 from neuroxai.preprocess.intensity import foreground, is_skull_stripped
-from neuroxai.preprocess.registration.base import Engine, create
+from neuroxai.preprocess.registration import Engine, create
 from neuroxai.preprocess.registration.initialisation import isotropic
 from neuroxai.preprocess.template import Template, load_template
 from neuroxai.space import Space, Volume

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from neuroxai.preprocess.registration.base import create
+from neuroxai.preprocess.registration import create
 from neuroxai.space import Space
 
 

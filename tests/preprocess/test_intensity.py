@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from neuroxai.components.transforms import NormaliseScand
 from neuroxai.errors import InputError, SpaceError
-from neuroxai.preprocess.intensity import SCALINGS, scale
-from neuroxai.preprocess.options import PRESETS, preset
+from neuroxai.preprocess.intensity import scale
+from neuroxai.preprocess.options import PRESETS, SCALINGS, choose
 
 SHAPE = (7, 6, 5)
 
@@ -102,17 +102,34 @@ def test_nan_outside_the_brain_does_not_matter(rng):
 
 
 def test_presets_name_what_exists():
-    from neuroxai.preprocess.lesions import VARIANTS
-
     for name, choice in PRESETS.items():
-        assert preset(name) is choice
-        assert choice.name == name
-        assert choice.scaling in SCALINGS
-        assert choice.arm in ("none", "linear", "nonlinear")
-        assert choice.modality in ("T1w", "FLAIR")
-        assert choice.lesion_filling is None or choice.lesion_filling in VARIANTS
+        assert choose(name) == choice.options
         assert choice.source.split()[0] in ("Boehle", "Eitel", "Klingenberg")
-    assert {p.arm for n, p in PRESETS.items() if n.startswith("klingenberg2021")} == {"none", "linear", "nonlinear"}
-    assert preset("eitel2021").scaling == "maximum"
-    with pytest.raises(InputError, match="unknown preset 'study2'"):
-        preset("study2")
+    variants = {p.options.arm for n, p in PRESETS.items() if n.startswith("klingenberg2021")}
+    assert variants == {"none", "linear", "nonlinear"}
+    assert choose("eitel2021").scaling == "maximum"
+    with pytest.raises(InputError, match="'study2'"):
+        choose("study2")
+
+
+# what the studies state: registration, mm, modality, scaling, bias correction, centre
+STATED = {
+    "boehle2019": ("nonlinear", 1.0, "T1w", "minmax", True, "brain"),
+    "eitel2019": ("linear", 2.0, "FLAIR", "minmax", True, "brain"),
+    "eitel2019_filled": ("linear", 2.0, "FLAIR", "minmax", True, "brain"),
+    "eitel2019_pretraining": ("nonlinear", 2.0, "T1w", "minmax", True, "brain"),
+    "klingenberg2021_none": ("none", 1.0, "T1w", "minmax", True, "image"),
+    "klingenberg2021_linear": ("linear", 1.0, "T1w", "minmax", True, "brain"),
+    "klingenberg2021_nonlinear": ("nonlinear", 1.0, "T1w", "minmax", True, "brain"),
+    "eitel2021": ("nonlinear", 2.0, "T1w", "maximum", True, "brain"),
+    "eitel2021_ms": ("linear", 2.0, "FLAIR", "maximum", True, "brain"),
+    "eitel2021_sex": ("nonlinear", 1.0, "T1w", "maximum", False, "brain"),
+}
+
+
+def test_presets_choose_what_their_studies_state():
+    for name, values in STATED.items():
+        o = choose(name)
+        assert (o.arm, o.spacing, o.modality, o.scaling, o.bias_correction, o.centre) == values
+    assert STATED.keys() == PRESETS.keys()
+    assert [name for name, choice in PRESETS.items() if choice.fills_lesions] == ["eitel2019_filled"]

@@ -10,8 +10,10 @@ from scipy import stats
 
 from neuroxai import io
 from neuroxai.preprocess.lesions import fill_lesions, lesion_mask, white_matter
+from neuroxai.preprocess.mapping import Mapping
 from neuroxai.preprocess.qc.flags import flags, thresholds
 from neuroxai.preprocess.qc.measures import measure
+from neuroxai.preprocess.template import Template
 from neuroxai.space import Space, Volume, mni152
 
 pytestmark = pytest.mark.real
@@ -45,9 +47,9 @@ def registered(real_data, name):
 
 def flagged(real_data, template, name, change=None, modality="T1w"):
     scan, brain, orientation = registered(real_data, name)
-    arguments = {"scan": scan, "brain": brain, "prepared": scan, "prepared_brain": brain, "affine": np.eye(4)}
+    arguments = {"scan": scan, "brain": brain, "prepared": scan, "prepared_brain": brain, "mapping": Mapping(np.eye(4))}
     arguments |= {} if change is None else change(scan, brain)
-    found = measure(**arguments, template=template["t1"], template_brain=template["mask"], orientation=orientation)
+    found = measure(**arguments, template=Template("MNI152", template["t1"], template["mask"]), orientation=orientation)
     # in MNI space every brain has the template's size, which is that of a large one
     limits = replace(thresholds("linear", modality), brain_most=None)
     return {flag.code for flag in flags(found, limits)} - {"already_stripped"}
@@ -82,7 +84,7 @@ def test_made_up_faults_are_flagged(real_data, template):
     assert {"brain_overlap", "unlike_template"} <= flagged(real_data, template, "sub-01", moved((0, 0, -30)))
     assert "noise" in flagged(real_data, template, "sub-01", noisy)
     assert "modality" in flagged(real_data, template, "sub-01", modality="FLAIR")
-    mirror = {"affine": np.diag([-1.0, 1, 1, 1])}
+    mirror = {"mapping": Mapping(np.diag([-1.0, 1, 1, 1]))}
     assert "mirrored" in flagged(real_data, template, "sub-01", lambda scan, brain: mirror)
 
 

@@ -10,7 +10,7 @@ from neuroxai.deformation import grid_points, to_voxels
 from neuroxai.io import read_labels, read_volume
 from neuroxai.preprocess.brain import extract_brain
 from neuroxai.preprocess.intensity import foreground
-from neuroxai.preprocess.registration.base import create
+from neuroxai.preprocess.registration import create
 from neuroxai.preprocess.template import load_template
 from neuroxai.space import Volume
 

@@ -12,8 +12,8 @@ from scipy.spatial.transform import Rotation
 from helpers.heads import painted, points_of, posed
 from neuroxai.deformation import grid_points, sample, to_voxels
 from neuroxai.errors import InputError, SpaceError
-from neuroxai.preprocess.registration import base as engines
-from neuroxai.preprocess.registration.base import create
+from neuroxai.preprocess import registration as engines
+from neuroxai.preprocess.registration import create
 from neuroxai.space import Space, Volume
 
 WIDE = Space((60, 68, 60), [[4, 0, 0, -118], [0, 4, 0, -134], [0, 0, 4, -118], [0, 0, 0, 1]])

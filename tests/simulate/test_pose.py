@@ -7,7 +7,7 @@ from scipy.spatial.transform import Rotation
 
 from neuroxai.errors import InputError
 from neuroxai.simulate import Acquisition, RandomPose, simulate_scan
-from neuroxai.simulate.pose import corners, draw_pose, posed_grid, rotation
+from neuroxai.simulate.pose import draw_pose, posed_grid, rotation
 from neuroxai.space import Space, Volume, mni152
 
 CENTRE = np.array([0.0, -18.0, 8.0])
@@ -45,7 +45,7 @@ def test_a_posed_grid_covers_the_box(rng):
     pose = draw_pose(rng, RandomPose(), CENTRE)
     grid = posed_grid(box, pose.matrix, (2.0, 2.0, 3.0), 5.0)
     assert grid.spacing == (2.0, 2.0, 3.0)
-    moved = corners(box) @ pose.matrix[:3, :3].T + pose.matrix[:3, 3]
+    moved = box.corners() @ pose.matrix[:3, :3].T + pose.matrix[:3, 3]
     voxels = grid.voxels(moved)
     assert (voxels > -0.5).all()
     assert (voxels < np.array(grid.shape) - 0.5).all()
@@ -101,5 +101,5 @@ def test_volumes_grow_with_the_head(atrophy_8mm):
 
 def test_a_space_of_uneven_voxels_is_covered():
     grid = Space((4, 5, 6), np.diag([2.0, 3.0, 4.0, 1.0]))
-    np.testing.assert_allclose(corners(grid).min(0), [-1.0, -1.5, -2.0])
+    np.testing.assert_allclose(grid.corners().min(0), [-1.0, -1.5, -2.0])
     assert Volume(np.zeros(grid.shape), grid).space.matches(grid)

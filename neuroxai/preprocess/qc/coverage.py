@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroxai.deformation import Displacement, to_voxels
+from neuroxai.deformation import to_voxels
 from neuroxai.errors import SpaceError
+from neuroxai.preprocess.mapping import Mapping
 from neuroxai.space import Space, Volume
 
 FACES = {"L": "left", "R": "right", "P": "posterior", "A": "anterior", "I": "inferior", "S": "superior"}
@@ -44,9 +45,7 @@ def cut_faces(brain: Volume) -> dict[str, float]:
     return {face: touching[face] / surface if surface else 0.0 for face in FACES.values()}
 
 
-def outside_scan(
-    template_brain: Volume, scan: Space, affine: NDArray[np.float64], warp: Displacement | None = None
-) -> float:
+def outside_scan(template_brain: Volume, scan: Space, mapping: Mapping) -> float:
     """Share of the template's brain that falls outside the scan's field of view.
 
     Parameters
@@ -55,20 +54,13 @@ def outside_scan(
         Mask in the prepared world.
     scan : Space
         The native grid.
-    affine : ndarray, shape (4, 4)
-        Prepared world to native world.
-    warp : Displacement, optional
-        Applied before the affine.
+    mapping : Mapping
+        Between prepared and native world.
     """
-    points = _points(template_brain)
-    if warp is not None:
-        points = warp(points)
-    return _outside(scan, affine[:3, :3] @ points + affine[:3, 3:])
+    return _outside(scan, mapping.to_native(_points(template_brain)))
 
 
-def outside_grid(
-    brain: Volume, grid: Space, affine: NDArray[np.float64], inverse_warp: Displacement | None = None
-) -> float:
+def outside_grid(brain: Volume, grid: Space, mapping: Mapping) -> float:
     """Share of the native brain that the output grid leaves out.
 
     Parameters
@@ -77,16 +69,10 @@ def outside_grid(
         Mask on the native grid.
     grid : Space
         The output grid.
-    affine : ndarray, shape (4, 4)
-        Prepared world to native world.
-    inverse_warp : Displacement, optional
-        Applied after the affine's inverse, in the prepared world; without it a warp's few millimetres are ignored.
+    mapping : Mapping
+        Between prepared and native world.
     """
-    inverse = np.linalg.inv(affine)
-    points = inverse[:3, :3] @ _points(brain) + inverse[:3, 3:]
-    if inverse_warp is not None:
-        points = inverse_warp(points)
-    return _outside(grid, points)
+    return _outside(grid, mapping.to_prepared(_points(brain)))
 
 
 def _points(mask: Volume) -> NDArray[np.float64]:

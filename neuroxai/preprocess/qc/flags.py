@@ -12,10 +12,8 @@ from dataclasses import dataclass, replace
 from math import isfinite
 
 from neuroxai.errors import InputError, one_of
+from neuroxai.preprocess.options import MODALITIES, REGISTRATIONS
 from neuroxai.preprocess.qc.measures import Measure
-
-ARMS = ("none", "linear", "nonlinear")
-MODALITIES = ("T1w", "FLAIR")
 
 
 @dataclass(frozen=True)
@@ -119,8 +117,8 @@ def thresholds(arm: str, modality: str = "T1w") -> Thresholds:
     InputError
         If arm or modality is unknown.
     """
-    if arm not in ARMS:
-        raise one_of("registration arm", arm, ARMS)
+    if arm not in REGISTRATIONS:
+        raise one_of("registration arm", arm, REGISTRATIONS)
     if modality not in MODALITIES:
         raise one_of("modality", modality, MODALITIES)
     result = Thresholds()

@@ -8,11 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroxai.deformation import Displacement, jacobian_determinant, sample, to_voxels
-from neuroxai.errors import InputError, SpaceError
+from neuroxai.errors import SpaceError
 from neuroxai.io import Orientation
 from neuroxai.io.orientation import TOLERANCE
+from neuroxai.masks import bounding_box
+from neuroxai.preprocess.mapping import Mapping
 from neuroxai.preprocess.qc import coverage, similarity
 from neuroxai.preprocess.qc.coverage import far_shares, pieces_share
+from neuroxai.preprocess.template import Template
 from neuroxai.space import Volume
 
 Measure = float | str | None
@@ -24,11 +27,8 @@ def measure(
     brain: Volume,
     prepared: Volume,
     prepared_brain: Volume,
-    template: Volume,
-    template_brain: Volume,
-    affine: NDArray[np.float64],
-    warp: Displacement | None = None,
-    inverse_warp: Displacement | None = None,
+    template: Template,
+    mapping: Mapping,
     orientation: Orientation | None = None,
 ) -> dict[str, Measure]:
     """Measure a scan, its preparation and its mapping to the template.
@@ -39,12 +39,10 @@ def measure(
         The native scan and its brain mask, on one grid.
     prepared, prepared_brain : Volume
         The scan and the carried brain mask on the output grid.
-    template, template_brain : Volume
+    template : Template
         The T1w template and its mask on the output grid.
-    affine : ndarray, shape (4, 4)
-        Prepared world to native world.
-    warp, inverse_warp : Displacement, optional
-        Of the non-linear arm: prepared world before the affine, and after the affine's inverse.
+    mapping : Mapping
+        Between the output grid's world and the scan's.
     orientation : Orientation, optional
         The header's affines (`neuroxai.io.read_orientation`); None for scans that come without a NIfTI header.
 
@@ -73,48 +71,43 @@ def measure(
     SpaceError
         If scan and mask, or the four on the output grid, do not share a grid.
     InputError
-        If the template's mask is empty, or the affine is none.
+        If the template's mask is empty.
     """
     if not scan.space.matches(brain.space):
         raise SpaceError(f"the scan ({scan.space.describe()}) and its brain mask ({brain.space.describe()}) differ")
-    for name, other in (("carried mask", prepared_brain), ("template", template), ("template's mask", template_brain)):
+    for name, other in (
+        ("carried mask", prepared_brain),
+        ("template", template.t1),
+        ("template's mask", template.brain),
+    ):
         if not prepared.space.matches(other.space):
             raise SpaceError(
                 f"the prepared scan ({prepared.space.describe()}) and the {name} ({other.space.describe()}) differ"
             )
     inside = np.asarray(brain.data) != 0
-    where = np.asarray(template_brain.data) != 0
+    where = np.asarray(template.brain.data) != 0
     values: dict[str, Measure] = {
-        "pearson": similarity.pearson(prepared.data, template.data, where),
-        "mutual_information": similarity.normalised_mutual_information(prepared.data, template.data, where),
-        "tissue_contrast": similarity.tissue_contrast(prepared.data, template.data, where),
+        "pearson": similarity.pearson(prepared.data, template.t1.data, where),
+        "mutual_information": similarity.normalised_mutual_information(prepared.data, template.t1.data, where),
+        "tissue_contrast": similarity.tissue_contrast(prepared.data, template.t1.data, where),
         "dice": similarity.dice(prepared_brain.data, where),
         "brain_ml": float(inside.sum()) * brain.space.voxel_volume / 1000,
         "brain_pieces_share": 0.0,
     }
-    values["brain_leak"], values["brain_missing"] = far_shares(prepared_brain, template_brain)
+    values["brain_leak"], values["brain_missing"] = far_shares(prepared_brain, template.brain)
     values |= {f"cut_{face}": share for face, share in coverage.cut_faces(brain).items()}
-    values |= _affine(affine)
-    values["outside_scan"] = coverage.outside_scan(template_brain, scan.space, affine, warp)
-    values["outside_grid"] = coverage.outside_grid(brain, prepared.space, affine, inverse_warp)
+    values |= _affine(mapping.affine)
+    values["outside_scan"] = coverage.outside_scan(template.brain, scan.space, mapping)
+    values["outside_grid"] = coverage.outside_grid(brain, prepared.space, mapping)
     values["orientation"], values["orientation_mm"] = _orientation(orientation)
-    values["folded"] = None if warp is None else _folded(warp, template_brain)
+    values["folded"] = None if mapping.warp is None else _folded(mapping.warp, template.brain)
     values["slice_mm"] = max(scan.space.spacing)
     values["head_share"] = _head(scan.data, inside)
     # the brain's box alone: a large field of view would only cost time
-    box = bounding_slices(inside)
+    box = bounding_box(inside)
     values["brain_pieces_share"] = pieces_share(inside[box])
     values["noise"] = similarity.noise(scan.data[box], inside[box])
     return values
-
-
-def bounding_slices(mask: NDArray[np.bool_]) -> tuple[slice, ...]:
-    """Slices around what is true in a mask; everything where nothing is."""
-    box = []
-    for axis in range(mask.ndim):
-        present = np.flatnonzero(mask.any(axis=tuple(a for a in range(mask.ndim) if a != axis)))
-        box.append(slice(int(present[0]), int(present[-1]) + 1) if present.size else slice(None))
-    return tuple(box)
 
 
 def decompose(affine: NDArray[np.float64]) -> tuple[float, NDArray[np.float64], float, float]:
@@ -137,13 +130,7 @@ def decompose(affine: NDArray[np.float64]) -> tuple[float, NDArray[np.float64], 
 
 
 def _affine(affine: NDArray[np.float64]) -> dict[str, Measure]:
-    matrix = np.asarray(affine, dtype=np.float64)
-    if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or abs(np.linalg.det(matrix)) < 1e-6:
-        raise InputError(
-            f"the affine of the mapping has shape {matrix.shape} and cannot be inverted, wanted a finite, regular "
-            "4 x 4 matrix; the registration failed, run it again"
-        )
-    determinant, scales, shear, angle = decompose(matrix)
+    determinant, scales, shear, angle = decompose(affine)
     return {
         "determinant": determinant,
         "scale_least": float(scales.min()),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -56,91 +56,77 @@ class AntsEngine(Engine):
         levels = int(np.ceil(np.log2(max(8.0 / spacing, 1.0)) - 1e-6)) + 1
         millimetres = [spacing * 2**level for level in reversed(range(levels))]
         steps = tuple(next((n for mm, n in _SYN_ITERATIONS.items() if size > 0.75 * mm), 0) for size in millimetres)
-        with _registered(
-            _to_ants(Volume(scaled(one.data), one.space)), _to_ants(Volume(scaled(two.data), two.space)), affine,
-            type_of_transform="SyNOnly", random_seed=seed + 1, reg_iterations=steps, **_SYN,
-        ) as prefix:  # fmt: skip
+        options = {"type_of_transform": "SyNOnly", "random_seed": seed + 1, "reg_iterations": steps, **_SYN}
+        pictures = Volume(scaled(one.data), one.space), Volume(scaled(two.data), two.space)
+        with self._registered(*pictures, affine, options) as prefix:
             return (
                 _read_field(f"{prefix}1Warp.nii.gz", fixed.space),
                 _read_field(f"{prefix}1InverseWarp.nii.gz", fixed.space),
             )
 
-    def _one_thread(self) -> AbstractContextManager[None]:
-        return _one_thread()
+    @contextmanager
+    def _one_thread(self) -> Iterator[None]:
+        name = "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"
+        before = os.environ.get(name)
+        os.environ[name] = "1"
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = before
 
     def _n4(self, values: Array, where: Mask, spacing: tuple[float, float, float]) -> Array:
-        return _n4(values, where, spacing)
+        import ants
+
+        picture = ants.from_numpy(values, spacing=list(spacing))
+        mask = ants.from_numpy(where.astype(np.float32), spacing=list(spacing))
+        steps = {"iters": list(LEVELS), "tol": TOLERANCE}
+        field = ants.n4_bias_field_correction(picture, mask, shrink_factor=1, convergence=steps, return_bias_field=True)
+        return np.asarray(field.numpy(), dtype=np.float32)
 
     def _linear(self, both: Pair, seed: int, scale: bool) -> Matrix:
-        return _linear(both, "Affine" if scale else "Rigid", seed)
+        import ants
 
+        masks: dict[str, Any] = {}
+        if both.fixed_where is not None:
+            masks["mask"] = _to_ants(Volume(both.fixed_where, both.fixed.space))
+        if both.moving_where is not None:
+            masks["moving_mask"] = _to_ants(Volume(both.moving_where, both.moving.space))
+        options = {"type_of_transform": "Affine" if scale else "Rigid", "random_seed": seed + 1, **_LINEAR, **masks}
+        with self._registered(both.fixed, both.moving, start(both, scale), options) as prefix:
+            found = ants.read_transform(f"{prefix}0GenericAffine.mat")
+        parameters = np.array(found.parameters, dtype=np.float64)
+        centre = np.array(found.fixed_parameters, dtype=np.float64)
+        return flipped(from_centred(parameters[:9].reshape(3, 3), parameters[9:], centre))
 
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    name = "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"
-    before = os.environ.get(name)
-    os.environ[name] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before
+    @contextmanager
+    def _registered(self, fixed: Volume, moving: Volume, first: Matrix, options: dict[str, Any]) -> Iterator[str]:
+        """Run a registration from a first map and yield the path prefix of what it wrote, within the block.
 
+        ANTs takes and gives transforms as files alone: they live in a folder of their own that goes with the block.
+        """
+        import ants
 
-@contextmanager
-def _registered(fixed: Any, moving: Any, first: Matrix, **options: Any) -> Iterator[str]:
-    """Run a registration from a first map and yield the path prefix of what it wrote, for as long as the block lasts.
-
-    ANTs takes and gives transforms as files alone: they live in a folder of their own that goes with the block.
-    """
-    import ants
-
-    with _one_thread(), tempfile.TemporaryDirectory(prefix="neuroxai-") as folder:
-        world = flipped(first)
-        transform = ants.create_ants_transform(
-            "AffineTransform", dimension=3, matrix=world[:3, :3], offset=world[:3, 3]
-        )
-        begin = str(Path(folder) / "begin.mat")
-        ants.write_transform(transform, begin)
-        prefix = str(Path(folder) / "to")
-        try:
-            ants.registration(fixed, moving, initial_transform=begin, outprefix=prefix, **options)
-        except RuntimeError as error:
-            raise InputError(
-                f"ANTs could not register the pictures ({str(error).splitlines()[0][:160]}); look at both: "
-                "do they show the same part of the body?"
-            ) from None
-        yield prefix
-
-
-def _linear(both: Pair, kind: str, seed: int) -> Matrix:
-    import ants
-
-    masks: dict[str, Any] = {}
-    if both.fixed_where is not None:
-        masks["mask"] = _to_ants(Volume(both.fixed_where, both.fixed.space))
-    if both.moving_where is not None:
-        masks["moving_mask"] = _to_ants(Volume(both.moving_where, both.moving.space))
-    with _registered(
-        _to_ants(both.fixed), _to_ants(both.moving), start(both, scale=kind == "Affine"),
-        type_of_transform=kind, random_seed=seed + 1, **_LINEAR, **masks,
-    ) as prefix:  # fmt: skip
-        found = ants.read_transform(f"{prefix}0GenericAffine.mat")
-    parameters = np.array(found.parameters, dtype=np.float64)
-    centre = np.array(found.fixed_parameters, dtype=np.float64)
-    return flipped(from_centred(parameters[:9].reshape(3, 3), parameters[9:], centre))
-
-
-def _n4(values: Array, where: Mask, spacing: tuple[float, float, float]) -> Array:
-    import ants
-
-    picture = ants.from_numpy(values, spacing=list(spacing))
-    mask = ants.from_numpy(where.astype(np.float32), spacing=list(spacing))
-    steps = {"iters": list(LEVELS), "tol": TOLERANCE}
-    field = ants.n4_bias_field_correction(picture, mask, shrink_factor=1, convergence=steps, return_bias_field=True)
-    return np.asarray(field.numpy(), dtype=np.float32)
+        with self._one_thread(), tempfile.TemporaryDirectory(prefix="neuroxai-") as folder:
+            world = flipped(first)
+            transform = ants.create_ants_transform(
+                "AffineTransform", dimension=3, matrix=world[:3, :3], offset=world[:3, 3]
+            )
+            begin = str(Path(folder) / "begin.mat")
+            ants.write_transform(transform, begin)
+            prefix = str(Path(folder) / "to")
+            try:
+                ants.registration(
+                    _to_ants(fixed), _to_ants(moving), initial_transform=begin, outprefix=prefix, **options
+                )
+            except RuntimeError as error:
+                raise InputError(
+                    f"ANTs could not register the pictures ({str(error).splitlines()[0][:160]}); look at both: "
+                    "do they show the same part of the body?"
+                ) from None
+            yield prefix
 
 
 def _to_ants(volume: Volume) -> Any:

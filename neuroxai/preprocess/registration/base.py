@@ -5,21 +5,18 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager
 from importlib.metadata import version
-from importlib.util import find_spec
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from neuroxai.deformation import Displacement
-from neuroxai.errors import InputError, SpaceError, one_of
+from neuroxai.errors import InputError, SpaceError
 from neuroxai.preprocess.intensity import Array, Mask, bias_field
 from neuroxai.preprocess.registration.initialisation import Pair, pair
 from neuroxai.space import Space, Volume
 
 Matrix = NDArray[np.float64]
-ENGINES = ("ants", "itk")
-"""By preference; each name is also the module to import."""
 
 
 class Engine(ABC):
@@ -110,7 +107,6 @@ class Engine(ABC):
         """Align two pictures by an affine map; parameters, result and errors as for `rigid`."""
         return self._linear(pair(fixed, moving, fixed_mask, moving_mask), seed, scale=True)
 
-    @abstractmethod
     def deformable(
         self,
         fixed: Volume,
@@ -146,6 +142,10 @@ class Engine(ABC):
         SpaceError
             If the fixed grid is sheared, or as for `rigid`.
         """
+        raise InputError(
+            f"the engine {self.name!r} has no non-linear registration; run `pip install 'neuroxai[prepare]'` and "
+            "choose 'ants', or stay with the linear variant"
+        )
 
     @abstractmethod
     def _one_thread(self) -> AbstractContextManager[None]:
@@ -158,35 +158,6 @@ class Engine(ABC):
     @abstractmethod
     def _linear(self, both: Pair, seed: int, scale: bool) -> Matrix:
         """Find a pose, or with `scale` an affine map; as `rigid` and `affine` give it."""
-
-
-def create(name: str = "auto") -> Engine:
-    """Return an engine.
-
-    Parameters
-    ----------
-    name : {"auto", "ants", "itk"}
-        ``"auto"`` takes ANTs where it is installed, and else ITK, which has no non-linear registration.
-
-    Raises
-    ------
-    InputError
-        If there is no such engine, or its package is not installed.
-    """
-    if name not in ("auto", *ENGINES):
-        raise one_of("registration engine", name, ("auto", *ENGINES))
-    from neuroxai.preprocess.registration.ants import AntsEngine
-    from neuroxai.preprocess.registration.itk import ItkEngine
-
-    engines: dict[str, type[Engine]] = {"ants": AntsEngine, "itk": ItkEngine}
-    installed = [engine for engine in ENGINES if find_spec(engine) is not None]
-    chosen = name if name != "auto" else next(iter(installed), "ants")
-    if chosen not in installed:
-        raise InputError(
-            f"the registration engine {name!r} needs the package {engines[chosen].package}, which is not installed; "
-            "run `pip install 'neuroxai[prepare]'`" + ("" if name == "auto" else ", or choose 'auto'")
-        )
-    return engines[chosen]()
 
 
 _FLIP = np.diag([-1.0, -1.0, 1.0, 1.0])

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroxai.deformation import Displacement
 from neuroxai.errors import InputError
 from neuroxai.preprocess.intensity import LEVELS, TOLERANCE, Array, Mask
 from neuroxai.preprocess.registration.base import Engine, Matrix, about, flipped, from_centred, geometry
@@ -21,10 +20,6 @@ _SIGMAS = [4.0, 2.0, 0.0]  # mm
 _SAMPLES = [1.0, 0.1, 0.033]  # shares of the voxels
 _STEPS = 200  # at most, a level
 _REGULAR = 1  # itk::ImageRegistrationMethodv4::MetricSamplingStrategyEnum::REGULAR
-_NO_SYN = (
-    "the engine 'itk' has no non-linear registration; run `pip install 'neuroxai[prepare]'` and choose 'ants', or stay "
-    "with the linear arm"
-)
 
 
 class ItkEngine(Engine):
@@ -33,78 +28,71 @@ class ItkEngine(Engine):
     name: ClassVar[str] = "itk"
     package: ClassVar[str] = "itk"
 
-    def deformable(
-        self,
-        fixed: Volume,
-        moving: Volume,
-        affine: Matrix,
-        seed: int = 0,
-        fixed_mask: Volume | None = None,
-        moving_mask: Volume | None = None,
-    ) -> tuple[Displacement, Displacement]:
-        """Refuse: there is none."""
-        raise InputError(_NO_SYN)
+    @contextmanager
+    def _one_thread(self) -> Iterator[None]:
+        import itk
 
-    def _one_thread(self) -> AbstractContextManager[None]:
-        return _one_thread()
+        before = itk.MultiThreaderBase.GetGlobalDefaultNumberOfThreads()
+        itk.MultiThreaderBase.SetGlobalDefaultNumberOfThreads(1)
+        try:
+            yield
+        finally:
+            itk.MultiThreaderBase.SetGlobalDefaultNumberOfThreads(before)
 
     def _n4(self, values: Array, where: Mask, spacing: tuple[float, float, float]) -> Array:
-        return _n4(values, where, spacing)
+        import itk
+
+        picture = itk.Image[itk.F, 3]
+        scan, mask = (itk.image_from_array(np.ascontiguousarray(a.T)) for a in (values, where.astype(np.uint8)))
+        scan.SetSpacing(spacing)
+        mask.SetSpacing(spacing)
+        n4 = itk.N4BiasFieldCorrectionImageFilter[picture, itk.Image[itk.UC, 3], picture].New(scan)
+        n4.SetMaskImage(mask)
+        n4.SetNumberOfFittingLevels(len(LEVELS))
+        n4.SetMaximumNumberOfIterations(list(LEVELS))
+        n4.SetConvergenceThreshold(TOLERANCE)
+        n4.Update()
+        logarithm = itk.array_from_image(n4.ReconstructBiasField(n4.GetLogBiasFieldControlPointLattice()))
+        return np.asarray(np.exp(logarithm.T), dtype=np.float32)
 
     def _linear(self, both: Pair, seed: int, scale: bool) -> Matrix:
-        return _linear(both, seed, scale)
+        import itk
 
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    import itk
-
-    before = itk.MultiThreaderBase.GetGlobalDefaultNumberOfThreads()
-    itk.MultiThreaderBase.SetGlobalDefaultNumberOfThreads(1)
-    try:
-        yield
-    finally:
-        itk.MultiThreaderBase.SetGlobalDefaultNumberOfThreads(before)
-
-
-def _linear(both: Pair, seed: int, scale: bool) -> Matrix:
-    import itk
-
-    with _one_thread():
-        picture = itk.Image[itk.F, 3]
-        transform, centre = _transform(start(both, scale), both.fixed_centre, scale)
-        metric = itk.MattesMutualInformationImageToImageMetricv4[picture, picture].New()
-        metric.SetNumberOfHistogramBins(32)
-        metric.SetUseFixedImageGradientFilter(False)
-        metric.SetUseMovingImageGradientFilter(False)
-        if both.fixed_where is not None:
-            metric.SetFixedImageMask(_mask(Volume(both.fixed_where, both.fixed.space)))
-        if both.moving_where is not None:
-            metric.SetMovingImageMask(_mask(Volume(both.moving_where, both.moving.space)))
-        method = itk.ImageRegistrationMethodv4[picture, picture].New()
-        method.SetFixedImage(_to_itk(both.fixed))
-        method.SetMovingImage(_to_itk(both.moving))
-        method.SetMetric(metric)
-        method.SetOptimizer(_optimiser(metric))
-        method.SetInitialTransform(transform)
-        method.SetInPlace(True)
-        method.SetNumberOfLevels(len(_SHRINK))
-        method.SetShrinkFactorsPerLevel(_SHRINK)
-        method.SetSmoothingSigmasPerLevel(_SIGMAS)
-        method.SetSmoothingSigmasAreSpecifiedInPhysicalUnits(True)
-        method.SetMetricSamplingStrategy(_REGULAR)
-        method.SetMetricSamplingPercentagePerLevel(_SAMPLES)
-        method.MetricSamplingReinitializeSeed(seed + 1)
-        try:
-            method.Update()
-        except RuntimeError as error:
-            raise InputError(
-                f"ITK could not register the pictures ({str(error).strip().splitlines()[-1][:160]}); look at both: "
-                "do they show the same part of the body?"
-            ) from None
-        linear = np.asarray(itk.array_from_matrix(transform.GetMatrix()), dtype=np.float64)
-        shift = np.array(list(transform.GetTranslation()))
-    return flipped(from_centred(linear, shift, centre))
+        with self._one_thread():
+            picture = itk.Image[itk.F, 3]
+            transform, centre = _transform(start(both, scale), both.fixed_centre, scale)
+            metric = itk.MattesMutualInformationImageToImageMetricv4[picture, picture].New()
+            metric.SetNumberOfHistogramBins(32)
+            metric.SetUseFixedImageGradientFilter(False)
+            metric.SetUseMovingImageGradientFilter(False)
+            if both.fixed_where is not None:
+                metric.SetFixedImageMask(_mask(Volume(both.fixed_where, both.fixed.space)))
+            if both.moving_where is not None:
+                metric.SetMovingImageMask(_mask(Volume(both.moving_where, both.moving.space)))
+            method = itk.ImageRegistrationMethodv4[picture, picture].New()
+            method.SetFixedImage(_to_itk(both.fixed))
+            method.SetMovingImage(_to_itk(both.moving))
+            method.SetMetric(metric)
+            method.SetOptimizer(_optimiser(metric))
+            method.SetInitialTransform(transform)
+            method.SetInPlace(True)
+            method.SetNumberOfLevels(len(_SHRINK))
+            method.SetShrinkFactorsPerLevel(_SHRINK)
+            method.SetSmoothingSigmasPerLevel(_SIGMAS)
+            method.SetSmoothingSigmasAreSpecifiedInPhysicalUnits(True)
+            method.SetMetricSamplingStrategy(_REGULAR)
+            method.SetMetricSamplingPercentagePerLevel(_SAMPLES)
+            method.MetricSamplingReinitializeSeed(seed + 1)
+            try:
+                method.Update()
+            except RuntimeError as error:
+                raise InputError(
+                    f"ITK could not register the pictures ({str(error).strip().splitlines()[-1][:160]}); look at both: "
+                    "do they show the same part of the body?"
+                ) from None
+            linear = np.asarray(itk.array_from_matrix(transform.GetMatrix()), dtype=np.float64)
+            shift = np.array(list(transform.GetTranslation()))
+        return flipped(from_centred(linear, shift, centre))
 
 
 def _transform(first: Matrix, middle: NDArray[np.float64], scale: bool) -> tuple[Any, NDArray[np.float64]]:
@@ -140,23 +128,6 @@ def _optimiser(metric: Any) -> Any:
     optimiser.SetDoEstimateLearningRateOnce(False)
     optimiser.SetReturnBestParametersAndValue(True)
     return optimiser
-
-
-def _n4(values: Array, where: Mask, spacing: tuple[float, float, float]) -> Array:
-    import itk
-
-    picture = itk.Image[itk.F, 3]
-    scan, mask = (itk.image_from_array(np.ascontiguousarray(a.T)) for a in (values, where.astype(np.uint8)))
-    scan.SetSpacing(spacing)
-    mask.SetSpacing(spacing)
-    n4 = itk.N4BiasFieldCorrectionImageFilter[picture, itk.Image[itk.UC, 3], picture].New(scan)
-    n4.SetMaskImage(mask)
-    n4.SetNumberOfFittingLevels(len(LEVELS))
-    n4.SetMaximumNumberOfIterations(list(LEVELS))
-    n4.SetConvergenceThreshold(TOLERANCE)
-    n4.Update()
-    logarithm = itk.array_from_image(n4.ReconstructBiasField(n4.GetLogBiasFieldControlPointLattice()))
-    return np.asarray(np.exp(logarithm.T), dtype=np.float32)
 
 
 def _to_itk(volume: Volume) -> Any:

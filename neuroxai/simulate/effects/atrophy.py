@@ -7,10 +7,9 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroxai.deformation import Displacement, grid_points, jacobian_determinant, sample
 from neuroxai.simulate import regions
 from neuroxai.simulate.anatomy import Anatomy, Array
-from neuroxai.simulate.effects.base import FIELD_SPACING, Contrast, Effect, Planted, exponential, velocity
+from neuroxai.simulate.effects.base import FIELD_SPACING, Contrast, Planted, VolumeChange, smoothed
 from neuroxai.space import Space, Volume
 
 STRUCTURES = {"hippocampus": 1.0, "amygdala": 0.8, "parahippocampal": 0.6}
@@ -19,9 +18,6 @@ STRUCTURES = {"hippocampus": 1.0, "amygdala": 0.8, "parahippocampal": 0.6}
 DOSES = (20.0, 33.0)
 """Range of the prescribed hippocampal volume loss in percent (uniform); the realised loss lies within 15 to 35 %."""
 
-LOG_JACOBIAN_THRESHOLD = 0.05
-"""Truth mask: voxels whose tissue shrank or grew by about 5 % or more."""
-
 REACH = 24.0
 """The velocity fades to 0 within this distance (mm) of the structures; beyond it nothing moves at all."""
 
@@ -29,7 +25,7 @@ VENTRICLE_GAIN = 0.6
 """Log-Jacobian of the lateral ventricles at a hippocampal loss of 25 %: they grow by about 45 to 50 %."""
 
 
-class Atrophy(Effect):
+class Atrophy(VolumeChange):
     """Loss in hippocampus, amygdala and parahippocampal region, gain of the fluid around and of the ventricles.
 
     The log-Jacobian is negative in the structures of each side and positive in the fluid beside them (inferior horn
@@ -38,12 +34,8 @@ class Atrophy(Effect):
     (about 24 % on average in the meta-analysis of Shi 2009).
     """
 
-    name: ClassVar[str] = "atrophy"
-    suffix: ClassVar[str] = "T1w"
-    warps: ClassVar[bool] = True
     control: ClassVar[str] = "CN"
     patient: ClassVar[str] = "AD"
-    ages: ClassVar[tuple[float, float, float, float]] = (74.0, 6.0, 58.0, 90.0)
 
     def __init__(self, anatomy: Anatomy) -> None:
         super().__init__(anatomy)
@@ -53,14 +45,9 @@ class Atrophy(Effect):
         self._ventricle: dict[str, Array] = {}
         self._shell: dict[str, Array] = {}
         self.local = _around(regions.TUBES, self.grid)
-        makers = {
-            "hippocampus": regions.hippocampus,
-            "amygdala": regions.amygdala,
-            "parahippocampal": regions.parahippocampal,
-        }
         wm = self._on_grid(anatomy.wm)
         for side, sign in regions.SIDES.items():
-            for structure, make in makers.items():
+            for structure, make in regions.BUILT_IN.items():
                 roi = make(anatomy, sign)
                 self._loss[structure, side] = self._on_grid(roi)
                 self.rois[f"{structure}_{side}"] = roi
@@ -69,9 +56,10 @@ class Atrophy(Effect):
             self.rois[f"inferior_horn_{side}"] = regions.inferior_horn(anatomy, sign)
             self._fluid[side] = self._on_grid(regions.temporal_fluid(anatomy, sign))
             self._ventricle[side] = self._on_grid(ventricle)
-            self._shell[side] = _smooth(self._ventricle[side], 5.0) * wm
+            self._shell[side] = smoothed(self._ventricle[side], 5.0) * wm
         self._window = _window(self.local)
-        self._near = {name: self._points_near(roi) for name, roi in self.rois.items()}
+        inside = {n: Volume(roi, anatomy.space).resampled_to(self.local).data > 1e-3 for n, roi in self.rois.items()}
+        self._near = {name: self._points_near(where, 10.0) for name, where in inside.items()}
         self._calibration = self._calibrate()
 
     def log_jacobian(
@@ -104,19 +92,6 @@ class Atrophy(Effect):
             total += np.float32(strength) * (gain - shell * np.float32(gain.sum() / shell.sum()))
         return total
 
-    def realised_change(self, warp: Displacement, names: list[str]) -> float:
-        """Relative volume change of regions, natural variation left out.
-
-        The soft regions are pulled back through the backward map on the field grid and summed: the integral of
-        the forward map's Jacobian determinant over the regions, by change of variables; -0.25 is a loss of 25 %.
-        """
-        before = after = 0.0
-        for name in names:
-            points = self._near[name]
-            before += float(self._sampled(name, points).sum(dtype=np.float64))
-            after += float(self._sampled(name, warp(points)).sum(dtype=np.float64))
-        return after / before - 1.0
-
     def plant(self, rng: np.random.Generator, present: bool) -> Planted:
         """Draw one subject's atrophy: dose, asymmetry, shares of the structures, ventricles."""
         dose = rng.uniform(*DOSES)
@@ -143,26 +118,10 @@ class Atrophy(Effect):
             columns[f"{structure}_{word}_percent"] = sign * 100.0 * self.realised_change(warp, both) + 0.0
         return Planted(warp, change, columns=columns)
 
-    def integrate(self, prescribed: NDArray[np.float32]) -> tuple[Displacement, NDArray[np.float32]]:
-        """Turn a log-Jacobian into the backward map and the realised log-Jacobian at the changed tissue's place."""
-        warp = exponential(-velocity(prescribed, FIELD_SPACING) * self._window, self.local)
-        determinant = jacobian_determinant(warp)
-        if float(determinant.min()) <= 0:
-            raise ArithmeticError(f"the atrophy folds (smallest Jacobian {float(determinant.min()):.3g})")
-        return warp, -np.log(determinant)
-
-    def maps(self) -> list[Array]:
-        """Return the T1w image, fluid beyond the brain's edge, so that tissue drawn back from the edge leaves fluid."""
-        return [self.anatomy.in_fluid()]
-
     def contrast(self, rng: np.random.Generator) -> Contrast:
         """T1w intensities to a power near one: fluid and grey matter darker or brighter against white matter."""
         gamma = np.float32(np.exp(rng.normal(0.0, 0.05)))
         return lambda maps: np.asarray(np.maximum(maps[0], 0.0) ** gamma, dtype=np.float32)
-
-    def truth(self, log_jacobian: Array, opacity: Array) -> NDArray[np.bool_]:
-        """Voxels with an absolute log-Jacobian of `LOG_JACOBIAN_THRESHOLD` or more."""
-        return np.asarray(np.abs(log_jacobian) >= LOG_JACOBIAN_THRESHOLD)
 
     def _calibrate(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Realised hippocampal loss in percent at a few amplitudes (more than prescribed is lost near the border)."""
@@ -174,33 +133,12 @@ class Atrophy(Effect):
             losses.append(-100.0 * self.realised_change(warp, both))
         return np.array(losses), amplitudes
 
-    def _sampled(self, name: str, points: NDArray[np.float64]) -> NDArray[np.float32]:
-        inverse = np.linalg.inv(self.anatomy.space.affine)
-        return sample(self.rois[name], inverse[:3, :3] @ points + inverse[:3, 3:])
-
-    def _points_near(self, roi: Array) -> NDArray[np.float64]:
-        """World positions of the field grid's voxels within 10 mm of a region, farther than any tissue moves."""
-        from scipy import ndimage
-
-        inside = Volume(roi, self.anatomy.space).resampled_to(self.local).data > 1e-3
-        near = ndimage.binary_dilation(inside, iterations=round(10.0 / FIELD_SPACING))
-        return grid_points(self.local)[:, near.ravel()]
-
-    def _on_grid(self, values: Array) -> Array:
-        """Bring a map of the anatomy to the field grid, smoothed over about a voxel."""
-        data = Volume(values, self.anatomy.space).resampled_to(self.local).data
-        return _smooth(data, 1.5)
-
 
 def _around(tubes: tuple[regions.Tube, ...], grid: Space) -> Space:
     """Cut from `grid` what lies within `REACH` of the tubes on both sides."""
     points = np.array([np.asarray(p) * (side, 1, 1) for t in tubes for p in t.curve for side in (-1, 1)])
     widest = np.max([t.half_widths for t in tubes], axis=0)
-    low = np.clip(np.floor(grid.voxels(points.min(0) - widest - REACH)).astype(int), 0, grid.shape)
-    high = np.clip(np.ceil(grid.voxels(points.max(0) + widest + REACH)).astype(int) + 1, 0, grid.shape)
-    affine = grid.affine.copy()
-    affine[:3, 3] = grid.world(low)
-    return Space((high - low).tolist(), affine)
+    return grid.cut(grid.box_around([points.min(0) - widest - REACH, points.max(0) + widest + REACH]))
 
 
 def _window(space: Space) -> NDArray[np.float32]:
@@ -213,10 +151,3 @@ def _window(space: Space) -> NDArray[np.float32]:
         shape = [-1 if a == axis else 1 for a in range(3)]
         window *= (np.sin(np.pi / 2 * ramp) ** 2).astype(np.float32).reshape(shape)
     return window
-
-
-def _smooth(values: Array, sigma: float) -> Array:
-    """Gaussian smoothing on the field grid; `sigma` in mm."""
-    from scipy import ndimage
-
-    return np.asarray(ndimage.gaussian_filter(values, sigma / FIELD_SPACING), dtype=np.float32)

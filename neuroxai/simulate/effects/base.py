@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroxai.deformation import Displacement, Field, field_space, sample
+from neuroxai.deformation import Displacement, Field, field_space, grid_points, jacobian_determinant, sample
+from neuroxai.masks import bounding_box
 from neuroxai.simulate.anatomy import Anatomy, Array
-from neuroxai.space import Space
+from neuroxai.space import Space, Volume
 
 FIELD_SPACING = 2.0
 MARGIN = 14.0
+
+LOG_JACOBIAN_THRESHOLD = 0.05
+"""Truth mask of a volume change: voxels whose tissue shrank or grew by about 5 % or more."""
 
 Contrast = Callable[[list[Array]], Array]
 
@@ -80,13 +84,76 @@ class Effect(ABC):
         """Voxels that count as affected, from the subject's maps on the scan's grid."""
 
 
+class VolumeChange(Effect):
+    """Regions that shrink or grow: a prescribed log-Jacobian, made real by a diffeomorphism near them.
+
+    A subclass sets `rois` (`Effect`), `local`, `_window` and `_near`.
+    """
+
+    name: ClassVar[str] = "atrophy"
+    suffix: ClassVar[str] = "T1w"
+    warps: ClassVar[bool] = True
+    ages: ClassVar[tuple[float, float, float, float]] = (74.0, 6.0, 58.0, 90.0)
+
+    local: Space
+    """The part of the grid in which tissue may move."""
+
+    _window: Array
+    _near: dict[str, NDArray[np.float64]]
+
+    def maps(self) -> list[Array]:
+        """Return the T1w image, fluid beyond the brain's edge, so that tissue drawn back from the edge leaves fluid."""
+        return [self.anatomy.in_fluid()]
+
+    def truth(self, log_jacobian: Array, opacity: Array) -> NDArray[np.bool_]:
+        """Voxels with an absolute log-Jacobian of `LOG_JACOBIAN_THRESHOLD` or more."""
+        return np.asarray(np.abs(log_jacobian) >= LOG_JACOBIAN_THRESHOLD)
+
+    def integrate(self, prescribed: NDArray[np.float32]) -> tuple[Displacement, NDArray[np.float32]]:
+        """Turn a log-Jacobian into the backward map and the realised log-Jacobian at the changed tissue's place."""
+        warp = exponential(-velocity(prescribed, FIELD_SPACING) * self._window, self.local)
+        determinant = jacobian_determinant(warp)
+        if float(determinant.min()) <= 0:
+            raise ArithmeticError(f"the atrophy folds (smallest Jacobian {float(determinant.min()):.3g})")
+        return warp, -np.log(determinant)
+
+    def realised_change(self, warp: Displacement, names: Sequence[str]) -> float:
+        """Relative volume change of regions, natural variation left out.
+
+        The soft regions are pulled back through the backward map on the field grid and summed: the integral of
+        the forward map's Jacobian determinant over the regions, by change of variables; -0.25 is a loss of 25 %.
+        """
+        inverse = np.linalg.inv(self.anatomy.space.affine)
+
+        def total(name: str, points: NDArray[np.float64]) -> float:
+            return float(sample(self.rois[name], inverse[:3, :3] @ points + inverse[:3, 3:]).sum(dtype=np.float64))
+
+        before = sum(total(name, self._near[name]) for name in names)
+        after = sum(total(name, warp(self._near[name])) for name in names)
+        return after / before - 1.0
+
+    def _points_near(self, inside: NDArray[np.bool_], reach: float) -> NDArray[np.float64]:
+        """World positions of the local grid's voxels within `reach` mm of what is true, farther than tissue moves."""
+        from scipy import ndimage
+
+        near = ndimage.binary_dilation(inside, iterations=round(reach / FIELD_SPACING))
+        return grid_points(self.local)[:, near.ravel()]
+
+    def _on_grid(self, values: Array) -> Array:
+        """Bring a map of the anatomy to the local grid, smoothed over about a voxel."""
+        return smoothed(Volume(values, self.anatomy.space).resampled_to(self.local).data, 1.5)
+
+
+def smoothed(values: Array, sigma: float) -> Array:
+    """Gaussian smoothing on the field grid; `sigma` in mm."""
+    from scipy import ndimage
+
+    return np.asarray(ndimage.gaussian_filter(values, sigma / FIELD_SPACING), dtype=np.float32)
+
+
 def brain_grid(anatomy: Anatomy) -> Space:
     """Make the 2 mm grid of the velocity and displacement fields: the brain's bounding box and 14 mm around."""
-    voxels = np.argwhere(anatomy.brain)
-    low, high = voxels.min(0), voxels.max(0)
-    affine = anatomy.space.affine.copy()
-    affine[:3, 3] = anatomy.space.world(low)
-    box = field_space(Space((high - low + 1).tolist(), affine), FIELD_SPACING)
+    box = field_space(anatomy.space.cut(bounding_box(anatomy.brain)), FIELD_SPACING)
     pad = int(np.ceil(MARGIN / FIELD_SPACING))
     affine = box.affine.copy()
     affine[:3, 3] -= pad * FIELD_SPACING

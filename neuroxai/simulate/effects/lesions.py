@@ -108,10 +108,7 @@ class Lesions(Effect):
         ripple = rng.normal(0.0, 0.15, (4, 3)), rng.uniform(0.0, 2.0 * np.pi, 4)
         reach = radius * max(longer, 1.0) * 1.6 + 3.0
         space = self.anatomy.space
-        voxels = space.voxels(centre + reach * (np.indices((2, 2, 2)).reshape(3, -1).T * 2.0 - 1.0))
-        low = np.clip(np.floor(voxels.min(0)).astype(int), 0, space.shape)
-        high = np.clip(np.ceil(voxels.max(0)).astype(int) + 1, 0, space.shape)
-        box = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+        box = space.box_around(centre + reach * (np.indices((2, 2, 2)).reshape(3, -1).T * 2.0 - 1.0))
         grid = np.stack(np.meshgrid(*[np.arange(b.start, b.stop) for b in box], indexing="ij"), axis=-1)
         offset = space.world(grid) - centre
         along = offset @ direction

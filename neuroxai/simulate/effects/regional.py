@@ -8,12 +8,11 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroxai.deformation import Displacement, grid_points, jacobian_determinant, sample
+from neuroxai.deformation import Displacement
 from neuroxai.errors import InputError
 from neuroxai.simulate.anatomy import Anatomy, Array
-from neuroxai.simulate.effects.atrophy import LOG_JACOBIAN_THRESHOLD, _smooth
-from neuroxai.simulate.effects.base import FIELD_SPACING, Contrast, Effect, Planted, exponential, velocity
-from neuroxai.space import Space, Volume
+from neuroxai.simulate.effects.base import FIELD_SPACING, Contrast, Planted, VolumeChange, smoothed
+from neuroxai.space import Space
 
 LOSSES = (1.0, 50.0)
 """Doses that can be asked for, in percent."""
@@ -32,19 +31,15 @@ FLUID_FIRST = 6.0
 """How much more readily fluid takes the place than tissue does."""
 
 
-class RegionalAtrophy(Effect):
+class RegionalAtrophy(VolumeChange):
     """Regions lose a share of their volume; fluid beside them, or where there is none the tissue, takes their place.
 
     The log-Jacobian is negative in each region and positive around it by the same integral. Its amplitude is found
     for each region and scan by iteration, so that the measured loss is the dose.
     """
 
-    name: ClassVar[str] = "atrophy"
-    suffix: ClassVar[str] = "T1w"
-    warps: ClassVar[bool] = True
     control: ClassVar[str] = "sham"
     patient: ClassVar[str] = "atrophy"
-    ages: ClassVar[tuple[float, float, float, float]] = (74.0, 6.0, 58.0, 90.0)
 
     def __init__(self, anatomy: Anatomy, find: Callable[[Anatomy], Mapping[str, Array]], loss: float) -> None:
         super().__init__(anatomy)
@@ -61,33 +56,25 @@ class RegionalAtrophy(Effect):
         readiness = (1.0 + (FLUID_FIRST - 1.0) * fluid) * (1.0 - others) ** 2
         self._terms = {}
         for name, region in on_grid.items():
-            around = _smooth(region, NEIGHBOURHOOD) * readiness
+            around = smoothed(region, NEIGHBOURHOOD) * readiness
             self._terms[name] = around * np.float32(region.sum() / around.sum()) - region
-        self._near = {name: self._points_near(roi) for name, roi in on_grid.items()}
+        self._near = {name: self._points_near(roi > 1e-3, 12.0) for name, roi in on_grid.items()}
 
     def plant(self, rng: np.random.Generator, present: bool) -> Planted:
-        """RegionalAtrophy the regions by the dose; a control's are shrunk by 0. Nothing is drawn: every patient has the dose."""
+        """Shrink the regions by the dose; a control's are shrunk by 0. Nothing is drawn: every patient has the dose."""
         dose = self.loss * float(present)
-        warp, change = self._integrate(dict.fromkeys(self.rois, 0.0))
+        warp, change = self._grown(dict.fromkeys(self.rois, 0.0))
         if present:
             warp, change = self._reach(dose)
         return Planted(warp, change, columns={"dose": dose})
 
     def realised_loss(self, warp: Displacement) -> dict[str, float]:
-        """Loss of each region in percent: soft regions pulled back through the backward map, on the field's grid."""
-        return {name: 100.0 * (1.0 - self._sum(name, warp) / self._sum(name, None)) for name in self.rois}
-
-    def maps(self) -> list[Array]:
-        """Return the scan, fluid beyond the brain's edge, so that what draws back from the edge leaves fluid."""
-        return [self.anatomy.in_fluid()]
+        """Loss of each region in percent, see `realised_change`."""
+        return {name: -100.0 * self.realised_change(warp, [name]) for name in self.rois}
 
     def contrast(self, rng: np.random.Generator) -> Contrast:
         """Leave the intensities as they are; the scan is real."""
         return lambda maps: maps[0]
-
-    def truth(self, log_jacobian: Array, opacity: Array) -> NDArray[np.bool_]:
-        """Voxels with an absolute log-Jacobian of `LOG_JACOBIAN_THRESHOLD` or more."""
-        return np.asarray(np.abs(log_jacobian) >= LOG_JACOBIAN_THRESHOLD)
 
     def _reach(self, dose: float) -> tuple[Displacement, NDArray[np.float32]]:
         wanted = -np.log(1.0 - dose / 100.0)
@@ -96,7 +83,7 @@ class RegionalAtrophy(Effect):
         losses: dict[str, float] = {}
         for _ in range(12):
             try:
-                warp, change = self._integrate(amplitude)
+                warp, change = self._grown(amplitude)
             except ArithmeticError:
                 break
             losses = self.realised_loss(warp)
@@ -112,49 +99,24 @@ class RegionalAtrophy(Effect):
         if best is None or best[0] > TOLERANCE - 1.0:
             worst = max(losses, key=lambda name: abs(losses[name] - dose)) if losses else "?"
             raise InputError(
-                f"{self.anatomy.name}: region {worst!r} loses {losses.get(worst, 0.0):.1f} %, {dose:g} % was wanted; "
+                f"{self.anatomy.name}: region {worst!r} loses {losses.get(worst, 0.0):.1f} %, expected {dose:g} %; "
                 "it is too thin for the field's 2 mm, or its neighbours shrink too: lower --loss or choose others"
             )
         return best[1], best[2]
 
-    def _integrate(self, amplitude: Mapping[str, float]) -> tuple[Displacement, NDArray[np.float32]]:
+    def _grown(self, amplitude: Mapping[str, float]) -> tuple[Displacement, NDArray[np.float32]]:
+        """Integrate the log-Jacobian of these amplitudes."""
         prescribed = np.zeros(self.local.shape, dtype=np.float32)
         for name, strength in amplitude.items():
             prescribed += np.float32(strength) * self._terms[name]
-        warp = exponential(-velocity(prescribed, FIELD_SPACING) * self._window, self.local)
-        determinant = jacobian_determinant(warp)
-        if float(determinant.min()) <= 0:
-            raise ArithmeticError(f"the atrophy folds (smallest Jacobian {float(determinant.min()):.3g})")
-        return warp, -np.log(determinant)
+        return self.integrate(prescribed)
 
     def _box(self) -> Space:
         """Cut from the grid what lies within reach of the regions."""
         reach = STILL[1] + 2.0 * FIELD_SPACING
         union = np.any([roi > 0.05 for roi in self.rois.values()], axis=0)
         world = self.anatomy.space.world(np.argwhere(union))
-        low = np.clip(np.floor(self.grid.voxels(world.min(0) - reach)).astype(int), 0, self.grid.shape)
-        high = np.clip(np.ceil(self.grid.voxels(world.max(0) + reach)).astype(int) + 1, 0, self.grid.shape)
-        affine = self.grid.affine.copy()
-        affine[:3, 3] = self.grid.world(low)
-        return Space((high - low).tolist(), affine)
-
-    def _sum(self, name: str, warp: Displacement | None) -> float:
-        points = self._near[name]
-        inverse = np.linalg.inv(self.anatomy.space.affine)
-        moved = points if warp is None else warp(points)
-        values = sample(self.rois[name], inverse[:3, :3] @ moved + inverse[:3, 3:])
-        return float(values.sum(dtype=np.float64))
-
-    def _points_near(self, region: Array) -> NDArray[np.float64]:
-        """World positions of the field grid's voxels within 12 mm of a region, farther than any tissue moves."""
-        from scipy import ndimage
-
-        near = ndimage.binary_dilation(region > 1e-3, iterations=round(12.0 / FIELD_SPACING))
-        return grid_points(self.local)[:, near.ravel()]
-
-    def _on_grid(self, values: Array) -> Array:
-        """Bring a map of the anatomy to the field grid, smoothed over about a voxel."""
-        return _smooth(Volume(values, self.anatomy.space).resampled_to(self.local).data, 1.5)
+        return self.grid.cut(self.grid.box_around([world.min(0) - reach, world.max(0) + reach]))
 
 
 def _window(regions: NDArray[np.bool_]) -> Array:

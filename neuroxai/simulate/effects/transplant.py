@@ -13,10 +13,10 @@ from neuroxai.atlas.atlas import MNI152_BOX
 from neuroxai.deformation import Displacement, Field, field_space, sample
 from neuroxai.errors import InputError, SpaceError
 from neuroxai.io import read_volume
+from neuroxai.masks import bounding_box
 from neuroxai.simulate.anatomy import Anatomy, Array
 from neuroxai.simulate.effects.base import Planted, exponential
 from neuroxai.simulate.effects.lesions import OPACITY_THRESHOLD, Lesions
-from neuroxai.simulate.pose import corners
 from neuroxai.space import Space, Volume
 
 WARP_SPACING = 4.0
@@ -89,7 +89,7 @@ class RealLesions(Lesions):
     def _transplanted(self, mask: Volume, warp: Displacement, flip: bool) -> Array:
         mirror = np.array([[-1.0 if flip else 1.0], [1.0], [1.0]])
         # only what the warp can bring into the mask's box
-        ends = corners(mask.space)
+        ends = mask.space.corners()
         low, high = ends.min(0)[:, None] - FARTHEST, ends.max(0)[:, None] + FARTHEST
         own = self._points * mirror
         near = ((own > low) & (own < high)).all(axis=0)
@@ -126,20 +126,15 @@ def _read(file: Path) -> Volume:
     lesion = volume.data > 0.5
     if not lesion.any():
         raise InputError(f"{file}: no voxel is above 0.5, so the mask is empty; delete it or draw the lesions")
-    voxels = np.argwhere(lesion)
-    world = volume.space.world(voxels)
+    world = volume.space.world(np.argwhere(lesion))
     inside = np.all([(world[:, a] > low) & (world[:, a] < high) for a, (low, high) in enumerate(MNI152_BOX)], axis=0)
     if inside.mean() < 0.95:
         raise SpaceError(
             f"{file}: {1 - inside.mean():.0%} of the lesions lie outside the brain's place in MNI152 space "
             f"({volume.space.describe()}); register the mask to MNI152"
         )
-    low = np.maximum(voxels.min(0) - 4, 0)
-    high = np.minimum(voxels.max(0) + 5, volume.space.shape)
-    box = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
-    affine = volume.space.affine.copy()
-    affine[:3, 3] = volume.space.world(low)
-    return Volume(lesion[box].astype(np.float32), Space((high - low).tolist(), affine))
+    box = bounding_box(lesion, 4)
+    return Volume(lesion[box].astype(np.float32), volume.space.cut(box))
 
 
 def _softened(mask: Volume, target: Space) -> Array:
