@@ -19,11 +19,12 @@ def prepare(
     ],
     out: Annotated[Path, typer.Argument(help="Folder of the prepared scans: new, or of an interrupted run.")],
     arm: Annotated[
-        str | None, typer.Option(help="Registration: none (padding and cropping), linear or nonlinear; linear if left.")
+        str | None,
+        typer.Option(help="Registration: none (pads and crops), linear or nonlinear. [default: linear]"),
     ] = None,
-    spacing: Annotated[float | None, typer.Option(help="Voxel size in mm, 1 or 2; 2 if left.")] = None,
+    spacing: Annotated[float | None, typer.Option(help="Voxel size in mm, 1 or 2. [default: 2]")] = None,
     modality: Annotated[
-        str | None, typer.Option(help="T1w or FLAIR (aligned to the T1w scan of its session first); T1w if left.")
+        str | None, typer.Option(help="T1w or FLAIR (aligned to the T1w scan of its session first). [default: T1w]")
     ] = None,
     preset: Annotated[
         str | None, typer.Option(help="A study's choices, such as boehle2019; options beside it replace single ones.")
@@ -62,7 +63,7 @@ def prepare(
     ] = None,
     drop_flagged: Annotated[bool, typer.Option("--drop-flagged", help="Write no scan with a quality flag.")] = False,
     figures: Annotated[bool, typer.Option(help="Draw a quality figure for each scan.")] = True,
-    seed: Annotated[int | None, typer.Option(help="Same seed, same result; 0 if left.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Same seed, same result. [default: 0]")] = None,
     orientation: OrientationOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
@@ -79,7 +80,7 @@ def prepare(
     from neuroxai.cli._series import is_series, report_left_out
     from neuroxai.errors import InputError
     from neuroxai.io import check_folder
-    from neuroxai.preprocess import choose, find_sources, prepare_cohort
+    from neuroxai.preprocess import BatchOptions, SingleScan, choose, find_sources, prepare_cohort
     from neuroxai.preprocess.options import PRESETS
     from neuroxai.report import filling_figure, quality_figure
 
@@ -103,7 +104,7 @@ def prepare(
     if dicom:
         report_left_out(source, series)
     sources, left_out = find_sources(
-        source, options.modality, pattern, mask, lesions, participant, session, series, run
+        source, options.modality, pattern, mask, lesions, run, SingleScan(participant, session, series)
     )
     with progress_bar("preparing", quiet=as_json) as progress:
         progress(0, len(sources))
@@ -112,15 +113,17 @@ def prepare(
             sources,
             options,
             left_out,
-            template=template,
-            template_mask=template_mask,
-            jobs=jobs,
-            scheduler=scheduler,
-            drop_flagged=drop_flagged,
-            participants=source if source.is_dir() else None,
-            draw=quality_figure if figures else None,
-            draw_filling=filling_figure if figures else None,
-            progress=progress,
+            BatchOptions(
+                template=template,
+                template_mask=template_mask,
+                jobs=jobs,
+                scheduler=scheduler,
+                drop_flagged=drop_flagged,
+                participants=source if source.is_dir() else None,
+                draw=quality_figure if figures else None,
+                draw_filling=filling_figure if figures else None,
+            ),
+            progress,
         )
     single = source.is_file() or dicom
     if single and summary.failed:

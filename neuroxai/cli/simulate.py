@@ -182,7 +182,7 @@ def _on_template(given: dict[str, Any], scan_options: ScanOptions | None) -> Coh
         if given[name] not in (None, []):
             raise InputError(f"--{name.replace('_', '-')} goes with --from, which is not given; add --from TABLE")
     if given["subjects"] is None:
-        raise InputError("--subjects is absent, wanted how many participants, such as --subjects 40")
+        raise InputError("--subjects is absent, expected a number of participants, such as --subjects 40")
     size = 2.0 if given["spacing"] is None else given["spacing"]
     more: dict[str, Any] = {} if scan_options is None else {"scan_options": scan_options}
     with progress_bar("simulating") as progress:

@@ -16,7 +16,7 @@ from neuroxai.io import sha256
 from neuroxai.preprocess.options import PrepareOptions
 from neuroxai.preprocess.outputs import Job, Result, work
 from neuroxai.preprocess.records import claim, output_files
-from neuroxai.preprocess.sources import Source, find_sources, keep_apart
+from neuroxai.preprocess.sources import SingleScan, Source, find_sources, keep_apart
 from neuroxai.preprocess.tables import write_tables
 from neuroxai.processes import Bound, check_jobs, cluster, settled_jobs, submitted
 
@@ -54,19 +54,44 @@ class PrepareSummary:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class BatchOptions:
+    """How a run goes about its scans; a scan comes out the same whatever is chosen, but for the template.
+
+    Parameters
+    ----------
+    template, template_mask : path_like, optional
+        Another template in MNI152 space than nilearn's.
+    jobs : int
+        Processes of one thread each; -1 for one per core.
+    scheduler : str, optional
+        Address of a Dask scheduler whose workers see the same folders; replaces `jobs`.
+    drop_flagged : bool
+        Write no scan that has a quality flag; it stays listed.
+    participants : pathlib.Path, optional
+        A folder whose participants.tsv is taken along.
+    draw : callable, optional
+        Draws a scan's quality figure, `neuroxai.report.quality_figure`.
+    draw_filling : callable, optional
+        Draws a scan before and after its lesions were filled, `neuroxai.report.filling_figure`.
+    """
+
+    template: str | os.PathLike[str] | None = None
+    template_mask: str | os.PathLike[str] | None = None
+    jobs: int = 1
+    scheduler: str | None = None
+    drop_flagged: bool = False
+    participants: Path | None = None
+    draw: Callable[..., Any] | None = None
+    draw_filling: Callable[..., Any] | None = None
+
+
 def prepare_cohort(
     out: str | os.PathLike[str],
     sources: Sequence[Source],
     options: PrepareOptions,
     left_out: Sequence[LeftOut] = (),
-    template: str | os.PathLike[str] | None = None,
-    template_mask: str | os.PathLike[str] | None = None,
-    jobs: int = 1,
-    scheduler: str | None = None,
-    drop_flagged: bool = False,
-    participants: Path | None = None,
-    draw: Callable[..., Any] | None = None,
-    draw_filling: Callable[..., Any] | None = None,
+    batch: BatchOptions | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> PrepareSummary:
     """Prepare scans into a folder of BIDS derivatives.
@@ -85,20 +110,8 @@ def prepare_cohort(
         The choices.
     left_out : sequence of LeftOut
         Scans that could not be found; they count as failed.
-    template, template_mask : path_like, optional
-        Another template in MNI152 space than nilearn's.
-    jobs : int
-        Processes of one thread each; -1 for one per core.
-    scheduler : str, optional
-        Address of a Dask scheduler whose workers see the same folders; replaces `jobs`.
-    drop_flagged : bool
-        Write no scan that has a quality flag; it stays listed.
-    participants : pathlib.Path, optional
-        A participants.tsv to take along.
-    draw : callable, optional
-        Draws a scan's quality figure, `neuroxai.report.quality_figure`.
-    draw_filling : callable, optional
-        Draws a scan before and after its lesions were filled, `neuroxai.report.filling_figure`.
+    batch : BatchOptions, optional
+        Template, processes, figures.
     progress : callable, optional
         Called with (finished, all) after each scan.
 
@@ -106,35 +119,36 @@ def prepare_cohort(
     ------
     InputError
         If the folder or an option cannot be used, or an input could be overwritten. What is wrong with a single scan is
-        told in the summary.
+        reported in the summary.
     """
     from neuroxai.preprocess.registration import create
     from neuroxai.preprocess.template import load_template
 
-    check_jobs(jobs)
+    batch = batch or BatchOptions()
+    check_jobs(batch.jobs)
     engine = create(options.engine)
     if options.arm == "nonlinear" and engine.name != "ants":
         raise InputError(
-            f"the non-linear arm needs ANTs, the engine is {engine.name!r}; run `pip install 'neuroxai[prepare]'`, or "
-            "choose --arm linear"
+            f"the non-linear registration needs ANTs, the engine is {engine.name!r}; run `pip install "
+            "'neuroxai[prepare]'`, or choose --arm linear"
         )
     _once(sources)
-    chosen = load_template(template, template_mask)
+    chosen = load_template(batch.template, batch.template_mask)
     folder = Path(out).resolve()
-    paths = _absolute(template), _absolute(template_mask)
-    keep_apart(folder, sources, participants, paths)
+    paths = _absolute(batch.template), _absolute(batch.template_mask)
+    keep_apart(folder, sources, batch.participants, paths)
     facts = {**options.to_dict(), "engine": engine.name, "template": chosen.name}
     # another template may have the same name
     facts |= {f"{role}_sha256": sha256(p) for role, p in zip(("template", "template_mask"), paths, strict=True) if p}
-    job = Job(folder, options, engine.name, paths, drop_flagged, draw, draw_filling)
+    job = Job(folder, options, engine.name, paths, batch.drop_flagged, batch.draw, batch.draw_filling)
     failed: Failures = [
         {"participant_id": one.participant_id, "session_id": one.session_id or "", "error": one.reason}
         for one in left_out
     ]
     records, kept = {}, 0
-    with cluster(scheduler) as client:
+    with cluster(batch.scheduler) as client:
         claim(folder, facts)  # not before a scheduler has answered: a run that cannot begin leaves nothing
-        for number, result in enumerate(run(job, sources, jobs, client), start=1):
+        for number, result in enumerate(run(job, sources, batch.jobs, client), start=1):
             key = (result.participant_id, result.session_id or "")
             if result.record is None:
                 failed.append({"participant_id": key[0], "session_id": key[1], "error": result.error})
@@ -144,7 +158,7 @@ def prepare_cohort(
             if progress is not None:
                 progress(number, len(sources))
     failed.sort(key=lambda item: (item["participant_id"], item["session_id"]))
-    write_tables(folder, records, failed, participants)
+    write_tables(folder, records, failed, batch.participants)
     flagged = {" ".join(filter(None, key)): r["Flags"] for key, r in sorted(records.items()) if r["Flags"]}
     dropped = [" ".join(filter(None, key)) for key, r in sorted(records.items()) if r["Dropped"]]
     return PrepareSummary(
@@ -168,7 +182,7 @@ def run(job: Job, sources: Sequence[Source], jobs: int, cluster: Any = None) -> 
     """Work on scans in other processes and hand the results on as they come.
 
     If a process dies (out of memory, a crash inside a library), the scans that were under way are worked on again, one
-    at a time; the one whose process dies then is told as failed, and the others go on.
+    at a time; the one whose process dies then is reported as failed, and the others go on.
 
     Parameters
     ----------
@@ -207,7 +221,7 @@ def _parallel(job: Job, sources: Sequence[Source], jobs: int) -> Iterator[Result
     from joblib import Parallel, delayed
 
     # loky starts a process anew whose memory has grown, as ITK's and ANTs' does; nothing is lost by it
-    warnings.filterwarnings("ignore", message="A worker stopped while some jobs")
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"joblib\.externals\.loky\.process_executor")
     # never fewer than two, as joblib would then work in this process, which a crash would end; as many scans are under
     # way as was asked for
     several = Parallel(
@@ -277,9 +291,9 @@ def prepare_one(
     folder : path_like
         For the result: new, or of an earlier call with the same options.
     options : PrepareOptions, optional
-        The choices; linear registration to MNI152 at 2 mm if left out.
+        The choices; default linear registration to MNI152 at 2 mm.
     participant : str, optional
-        Identifier; the file's name tells if left out.
+        Identifier; default from the file's name.
     series : str, optional
         Which series, where the folder holds several.
 
@@ -289,9 +303,9 @@ def prepare_one(
         If the scan cannot be prepared: the reason.
     """
     chosen = options or PrepareOptions()
-    sources, left_out = find_sources(Path(source), chosen.modality, participant=participant, series=series)
+    sources, left_out = find_sources(Path(source), chosen.modality, single=SingleScan(participant, None, series))
     if len(sources) + len(left_out) != 1:
-        raise InputError(f"{source}: holds {len(sources)} scans, wanted one; run neuroxai prepare on a cohort")
+        raise InputError(f"{source}: holds {len(sources)} scans, expected one; run neuroxai prepare on a cohort")
     summary = prepare_cohort(folder, sources, chosen, left_out)
     if summary.failed:
         raise InputError(summary.failed[0]["error"])

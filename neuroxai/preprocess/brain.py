@@ -71,7 +71,7 @@ class Head:
         volume = float(brain.sum()) * self.scan.space.voxel_volume / 1000.0
         if not LEAST_BRAIN_ML <= volume <= MOST_BRAIN_ML:
             raise InputError(
-                f"the brain found ({how}) has {volume:.0f} ml, wanted {LEAST_BRAIN_ML:g} to {MOST_BRAIN_ML:g} ml; is "
+                f"the brain found ({how}) has {volume:.0f} ml, expected {LEAST_BRAIN_ML:g} to {MOST_BRAIN_ML:g} ml; is "
                 "this a scan of a whole head? Give the brain with --mask, or choose another --brain"
             )
         return replace(self, brain=brain, how=how)

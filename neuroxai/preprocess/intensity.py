@@ -53,7 +53,7 @@ def scale(
     values = np.asarray(data)
     inside = values != 0 if brain is None else np.asarray(brain) != 0
     if inside.shape != values.shape:
-        raise SpaceError(f"the brain mask has shape {inside.shape}, the scan {values.shape}; wanted the same grid")
+        raise SpaceError(f"the brain mask has shape {inside.shape}, the scan {values.shape}; expected the same grid")
     if not inside.any():
         raise InputError("the brain mask is empty, so there is nothing to scale; check the brain extraction")
     picked = values[inside].astype(np.float64)
@@ -67,7 +67,9 @@ def scale(
         raise InputError(f"every voxel of the brain has the value {low:g}; the scan has no contrast to scale")
     if method == "maximum":
         if high <= 0:
-            raise InputError(f"the brain's maximum is {high:g}, wanted above 0; choose another scaling than 'maximum'")
+            raise InputError(
+                f"the brain's maximum is {high:g}, expected above 0; choose another scaling than 'maximum'"
+            )
         return _placed(picked / high, inside)
     if method == "zscore":
         return _placed((picked - picked.mean()) / picked.std(ddof=1), inside)
@@ -135,12 +137,12 @@ def bias_field(scan: Volume, where: Mask, estimate: Estimator) -> Array:
     from scipy import ndimage
 
     if where.shape != scan.data.shape:
-        raise SpaceError(f"where has shape {where.shape}, the scan {scan.data.shape}; give one truth value a voxel")
+        raise SpaceError(f"where has shape {where.shape}, the scan {scan.data.shape}; give one truth value per voxel")
     tissue = where & (scan.data > 0)
     if tissue.sum() * scan.space.voxel_volume < 1e5:
         raise InputError(
-            f"{tissue.sum() * scan.space.voxel_volume / 1000:.0f} ml of positive voxels inside the mask, wanted 100 ml "
-            "or more for a bias field; check mask and intensities"
+            f"{tissue.sum() * scan.space.voxel_volume / 1000:.0f} ml of positive voxels inside the mask, expected 100 "
+            "ml or more for a bias field; check mask and intensities"
         )
     factors = [max(1, int(BLOCK / s + 0.25)) for s in scan.space.spacing]
     share = _block_mean(tissue.astype(np.float32), factors)

@@ -112,7 +112,7 @@ def lesion_mask(space: Space, lesions: Volume, variant: str = "valverde", dilati
     if variant not in FILLINGS:
         raise one_of("variant of lesion filling", variant, FILLINGS)
     if not (np.isfinite(dilation) and dilation >= 0):
-        raise InputError(f"the lesions' dilation is {dilation} mm, wanted 0 or more")
+        raise InputError(f"the lesions' dilation is {dilation} mm, expected 0 or more")
     mask = _carried(space, Volume(_binary(lesions.data), lesions.space))
     if mask.any() and variant == "eitel2019":
         kernel = ndimage.generate_binary_structure(3, 2).astype(np.int16)
@@ -126,7 +126,7 @@ def lesion_mask(space: Space, lesions: Volume, variant: str = "valverde", dilati
 def _binary(data: NDArray[Any]) -> NDArray[np.bool_]:
     values = np.asarray(data)
     if not np.isfinite(values).all():
-        raise InputError("the lesion mask holds NaN or infinite values, wanted 0 outside lesions and 1 inside")
+        raise InputError("the lesion mask holds NaN or infinite values, expected 0 outside lesions and 1 inside")
     if values.dtype == bool:
         mask = values
     else:
@@ -134,11 +134,13 @@ def _binary(data: NDArray[Any]) -> NDArray[np.bool_]:
         other = values[mask]
         if other.size and (other.min() < 0 or other.min() != other.max()):
             raise InputError(
-                f"the lesion mask holds values from {other.min():g} to {other.max():g} beside 0, wanted one value, "
+                f"the lesion mask holds values from {other.min():g} to {other.max():g} beside 0, expected one value, "
                 "such as 1; threshold a probability map first, and check that no scan was given as mask"
             )
     if mask.mean() > 0.5:
-        raise InputError(f"the lesion mask covers {mask.mean():.0%} of its grid, wanted lesions alone; is it inverted?")
+        raise InputError(
+            f"the lesion mask covers {mask.mean():.0%} of its grid, expected lesions alone; is it inverted?"
+        )
     return mask
 
 
@@ -169,7 +171,7 @@ def _white_matter(space: Space, white_matter: Volume | NDArray[Any]) -> NDArray[
             )
     if not np.isfinite(values).all() or values.min() < 0 or values.max() > 1:
         raise InputError(
-            f"the white matter's values run from {values.min():g} to {values.max():g}, wanted a mask or a probability"
+            f"the white matter's values run from {values.min():g} to {values.max():g}, expected a mask or a probability"
         )
     return np.asarray(values > 0.5)
 
@@ -277,7 +279,7 @@ def _around_peak(values: NDArray[Any], modality: str) -> tuple[float, float]:
     tops = [i for i in range(BINS // 3, BINS - 1) if smooth[i - 1] < smooth[i] >= smooth[i + 1]]
     if not tops:
         raise InputError(
-            "the brain's intensities have no peak above fluid, so white matter cannot be told; give a prior, such as "
+            "the brain's intensities have no peak above fluid, so white matter cannot be found; give a prior, such as "
             "the template's white matter carried to the scan"
         )
     highest = max(smooth[top] for top in tops)

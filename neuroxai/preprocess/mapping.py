@@ -244,6 +244,6 @@ def native_of(scan: str | os.PathLike[str]) -> Native | None:
         space, label, target = Space.from_dict(facts["NativeSpace"]), str(facts["Modality"]), str(facts["Space"])
         participant, session = str(facts["Participant"]), facts["Session"]
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{record}: does not tell the native scan ({error}); prepare the scan again") from None
+        raise InputError(f"{record}: does not name the native scan ({error}); prepare the scan again") from None
     folder = io.named_path(path).parents[3 if session else 2]
     return Native(space, Mapping.load(folder, participant, session, label, target), label)

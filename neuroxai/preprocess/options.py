@@ -45,7 +45,7 @@ class PrepareOptions:
     filling : {"valverde", "eitel2019"}
         How lesions are filled where masks of them are given, see `neuroxai.preprocess.fill_lesions`.
     engine : {"auto", "ants", "itk"}
-        What registers.
+        Registration engine.
     seed : int
         For everything drawn: registration's samples, filled intensities.
 

@@ -142,7 +142,7 @@ def _written(
     measures, found = _judged(source, options, prepared, on_grid)
     dropped = job.drop_flagged and bool(found)
     description = f"prepared by neuroxai, {options.arm} registration"
-    files["record"].unlink(missing_ok=True)  # what it tells is no longer so
+    files["record"].unlink(missing_ok=True)  # what it says is no longer so
     for remains in files["record"].parent.glob(".*.tmp.*"):  # of a run that was killed
         remains.unlink(missing_ok=True)
     written = [io.write_volume(files["native_mask"], prepared.native_brain, np.uint8, description)]

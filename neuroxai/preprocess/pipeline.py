@@ -39,7 +39,7 @@ class Prepared:
     unfilled : Volume or None
         Where lesions were filled: the corrected scan before.
     facts : dict
-        What the record tells: where the brain comes from, whether a T1w scan took part, the series' acquisition.
+        What the record says: where the brain comes from, whether a T1w scan took part, the series' acquisition.
     """
 
     image: Volume
@@ -74,7 +74,7 @@ def prepare_scan(source: Source, options: PrepareOptions, engine: Engine, templa
     template : Template
         What is registered to.
     grid : Space
-        The grid wanted.
+        The target grid.
 
     Raises
     ------
@@ -166,7 +166,7 @@ def centring(native: Space, grid: Space, brain: NDArray[np.bool_] | None = None)
     native : Space
         The scan's grid.
     grid : Space
-        The grid wanted, axes along the world's (RAS).
+        The target grid, axes along the world's (RAS).
     brain : ndarray of bool, shape ``native.shape``, optional
         What comes into the middle: its bounding box; without it the field of view.
 

@@ -64,16 +64,31 @@ class Source:
         return {role: path for role, path in named.items() if path is not None and not path.is_dir()}
 
 
+@dataclass(frozen=True)
+class SingleScan:
+    """Whose a single scan is; default from its file's name.
+
+    Parameters
+    ----------
+    participant, session : str, optional
+        Identifiers, with their prefix or without.
+    series : str, optional
+        Which DICOM series, where the folder holds several.
+    """
+
+    participant: str | None = None
+    session: str | None = None
+    series: str | None = None
+
+
 def find_sources(
     place: Path,
     modality: str = "T1w",
     pattern: str | None = None,
     mask: str | None = None,
     lesions: str | None = None,
-    participant: str | None = None,
-    session: str | None = None,
-    series: str | None = None,
     run: str | None = None,
+    single: SingleScan | None = None,
 ) -> tuple[list[Source], list[LeftOut]]:
     """Find the scans of a place.
 
@@ -88,35 +103,36 @@ def find_sources(
     mask, lesions : str, optional
         Paths of masks, in which ``{participant}``, ``{session}`` and ``{run}`` stand for the identifiers. A participant
         whose file of lesions is absent has none; one whose brain mask is absent is left out.
-    participant, session, series : str, optional
-        Of a single scan; without a participant its file's name tells.
     run : {"first", "last", "all"}, optional
         Which of several runs of a scan; without it such scans are left out. A run prepared beside others is part of the
         session's name (``ses-1_run-2``).
+    single : SingleScan, optional
+        Whose a single scan is.
 
     Raises
     ------
     InputError
         If nothing is found, or an option does not go with the place.
     """
+    one = single or SingleScan()
     if place.is_file():
         path = named_path(place)
         if is_dicom(path):
-            _check_series(path, series)
-        elif series is not None:
+            _check_series(path, one.series)
+        elif one.series is not None:
             raise InputError(f"{place} is one file, no DICOM; --series chooses in a DICOM folder")
-        found = [Source(*_identifiers(path, participant, session), path, series=series)]
+        found = [_single(path, one)]
         left: list[LeftOut] = []
     elif not place.is_dir():
         raise InputError(f"{place}: no such file or folder; give a BIDS folder, a NIfTI scan or a DICOM folder")
     elif pattern is not None or (any(place.glob("sub-*")) and not is_series(place)):
-        if participant or session or series:
+        if one != SingleScan():
             raise InputError(f"{place} is a cohort; --participant, --session and --series go with a single scan")
         found, left = _bids(place.resolve(), modality, pattern, run)
     else:
         path = place.resolve()
-        _check_series(path, series)
-        found, left = [Source(*_identifiers(path, participant, session), path, series=series)], []
+        _check_series(path, one.series)
+        found, left = [_single(path, one)], []
     return _with_masks(found, left, mask, lesions)
 
 
@@ -141,7 +157,7 @@ def _bids(folder: Path, modality: str, pattern: str | None, run: str | None) -> 
     if modality == "T1w":
         return [Source(s.participant_id, s.session_id, folder / s.image) for s in scans], left
     try:
-        # several T1w scans of one session are told: which one a FLAIR belongs to would be a guess
+        # several T1w scans of one session are reported: which one a FLAIR belongs to would be a guess
         companions, absent = find_scans(
             folder,
             suffix="T1w",
@@ -175,13 +191,13 @@ def _bids(folder: Path, modality: str, pattern: str | None, run: str | None) -> 
     return sources, left
 
 
-def _identifiers(path: Path, participant: str | None, session: str | None) -> tuple[str, str | None]:
-    subject = prefixed("sub", participant) if participant else identity_of(path.name.split(".", 1)[0])[0]
-    visit = session_id(session or entity(path.name, "ses"), None)
+def _single(path: Path, one: SingleScan) -> Source:
+    subject = prefixed("sub", one.participant) if one.participant else identity_of(path.name.split(".", 1)[0])[0]
+    visit = session_id(one.session or entity(path.name, "ses"), None)
     for identifier in filter(None, (subject, visit)):
         if not re.fullmatch(r"(sub|ses)-[A-Za-z0-9+]+", identifier):
             raise InputError(f"identifier {identifier!r} is not valid in BIDS; use letters and digits alone")
-    return subject, session_id(visit, entity(path.name, "run")) or None
+    return Source(subject, session_id(visit, entity(path.name, "run")) or None, path, series=one.series)
 
 
 def _with_masks(
@@ -311,7 +327,7 @@ def read_mask(path: Path, grid: Space, what: str, may_be_empty: bool = False) ->
     if sorted(mask.space.shape) != sorted(grid.shape) or not mask.space.reoriented().matches(grid.reoriented(), 0.1):
         raise SpaceError(
             f"{path}: the {what} has {mask.space.describe()}, the scan {grid.describe()}, and they do not lie on one "
-            "another; wanted a mask on the scan's grid"
+            "another; expected a mask on the scan's grid"
         )
     on_scan = mask.reoriented(grid.orientation)
     return Volume(np.ascontiguousarray(on_scan.data > 0), grid)

@@ -79,7 +79,7 @@ def load_template(
             f"{path} is a template with its skull, so its brain mask must be named, too; or name a skull-stripped one"
         )
     if not brain.any():
-        raise InputError(f"{mask}: holds no voxel above 0.5, wanted a brain mask of 0 and 1")
+        raise InputError(f"{mask}: holds no voxel above 0.5, expected a brain mask of 0 and 1")
     low = min(float(t1.data[brain].min()), 0.0)
     return _cut(Path(path).name.removesuffix(".gz").removesuffix(".nii"), Volume(t1.data - low, t1.space), brain)
 

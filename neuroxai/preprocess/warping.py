@@ -29,7 +29,7 @@ def resampled_through(
     source : Volume
         What is sampled.
     target : Space
-        The grid wanted, in the same world.
+        The target grid, in the same world.
     warp : Displacement
         u. Beyond its own grid the border's displacement holds.
     order : {0, 1, 3}

@@ -42,7 +42,7 @@ class Anatomy:
         for name in ("t1", "gm", "wm", "brain"):
             shape = getattr(self, name).shape
             if shape != self.space.shape:
-                raise SpaceError(f"anatomy {self.name!r}: {name} has shape {shape}, wanted {self.space.shape}")
+                raise SpaceError(f"anatomy {self.name!r}: {name} has shape {shape}, expected {self.space.shape}")
 
     @property
     def csf(self) -> Array:
@@ -123,7 +123,7 @@ def anatomy_of(scan: Volume, name: str, suffix: str = "T1w") -> tuple[Anatomy, f
     data = np.asarray(scan.data, dtype=np.float32)
     if data.min() < 0:
         raise InputError(
-            f"{name}: the lowest intensity is {data.min():g}, wanted 0 outside the brain and more inside; give scans "
+            f"{name}: the lowest intensity is {data.min():g}, expected 0 outside the brain and more inside; give scans "
             "before z-scoring"
         )
     brain = brain_of(data, name)
@@ -171,7 +171,7 @@ def _check_place(brain: NDArray[np.bool_], space: Space, name: str) -> None:
     dice = 2.0 * float((brain & there).sum()) / float(brain.sum() + max(there.sum(), size))
     if dice < OVERLAP:
         raise SpaceError(
-            f"{name}: its brain overlaps the MNI152 template's by a Dice of {dice:.2f}, wanted {OVERLAP} or more "
+            f"{name}: its brain overlaps the MNI152 template's by a Dice of {dice:.2f}, expected {OVERLAP} or more "
             f"({space.describe()}); register it to MNI152 and extract the brain first"
         )
 
@@ -186,7 +186,7 @@ def _tissue_means(values: Array, name: str) -> tuple[float, float, float]:
     fluid, grey, white = sorted(float(m) for m in found.means_.ravel())
     if not (fluid < 0.85 * grey and grey < 0.9 * white):
         raise InputError(
-            f"{name}: three tissues do not show (means {fluid:.3g}, {grey:.3g}, {white:.3g}), wanted fluid, grey and "
+            f"{name}: three tissues do not show (means {fluid:.3g}, {grey:.3g}, {white:.3g}), expected fluid, grey and "
             "white matter from dark to bright; is it a T1w? other contrasts: --suffix"
         )
     return fluid, grey, white

@@ -98,7 +98,9 @@ def pairs_in(folder: Path) -> list[tuple[Path, Path]]:
         key = entity(path.name, "sub"), entity(path.name, "ses")
         one = found.setdefault(key, {})
         if suffix_of(path.name) in one:
-            raise InputError(f"{path} and {one[suffix_of(path.name)]}: one of them is wanted; give a folder with one")
+            raise InputError(
+                f"{path} and {one[suffix_of(path.name)]}: two of one kind, expected one; give a folder with one"
+            )
         one[suffix_of(path.name)] = path
     pairs = [(one["T1w"], one["FLAIR"]) for one in found.values() if len(one) == 2]
     if not pairs:
@@ -115,7 +117,7 @@ def _curve_of(t1w: Path, flair: Path) -> NDArray[np.float64]:
     # where T1w is 1, so that FLAIR is 1 there too
     core = anatomy.brain & (np.abs(anatomy.t1 - 1.0) < 0.05) & (other.data > 0)
     if core.sum() < LEAST_VOXELS:
-        raise InputError(f"{t1w}: {int(core.sum())} voxels of white matter, wanted {LEAST_VOXELS}; look at the scan")
+        raise InputError(f"{t1w}: {int(core.sum())} voxels of white matter, expected {LEAST_VOXELS}; look at the scan")
     a, b = anatomy.t1, other.data / np.median(other.data[core])
     usable = anatomy.brain & (other.data > 0) & ~((b > _LESION) & (a > _FLUID))
     values = np.full(len(T1W), np.nan)

@@ -30,7 +30,7 @@ class CohortSummary:
     effect : str
         Its effect.
     subjects, made, kept : int
-        Participants wanted, simulated now, and found finished.
+        Participants asked for, simulated now, and found finished.
     failed : list of dict
         ``participant_id`` and ``error`` of those that failed.
     """

@@ -44,7 +44,7 @@ class RandomPose:
         )
         for unit, value, most in limits:
             if not 0 <= value <= most:
-                raise InputError(f"a pose of up to {value:g} {unit} cannot be, wanted 0 to {most:g} {unit}")
+                raise InputError(f"a pose of up to {value:g} {unit} cannot be, expected 0 to {most:g} {unit}")
 
 
 @dataclass(frozen=True, eq=False)

@@ -73,7 +73,7 @@ class Planting:
         if self.scan_options.masks is not None and self.effect != "lesions":
             raise InputError(f"lesion masks are planted by --effect lesions, got {self.effect!r}")
         if not LOSSES[0] <= self.loss <= LOSSES[1]:
-            raise InputError(f"--loss is {self.loss:g} %, wanted {LOSSES[0]:g} to {LOSSES[1]:g} %")
+            raise InputError(f"--loss is {self.loss:g} %, expected {LOSSES[0]:g} to {LOSSES[1]:g} %")
 
     @property
     def kind(self) -> type[Effect]:
@@ -223,14 +223,14 @@ def simulate_from(
     """
     chosen = _chosen(sources.scans, subjects)
     if seed < 0:
-        raise InputError(f"seed is {seed}, wanted a whole number of 0 or more")
+        raise InputError(f"seed is {seed}, expected a whole number of 0 or more")
     check_jobs(jobs)
     masks: list[Volume] = []
     files: list[Path] = []
     if planting.scan_options.masks is not None:
         masks, files = read_masks(planting.scan_options.masks)
     elif planting.effect == "atrophy":
-        planting.regions.finder(chosen[0].label_map)  # an unknown region is told before anything is written
+        planting.regions.finder(chosen[0].label_map)  # an unknown region is reported before anything is written
     folder, count = Path(out).absolute(), 2 * len(chosen)  # worker processes may stand in another folder
     options = {
         "effect": planting.effect,
@@ -260,7 +260,7 @@ def simulate_from(
 
 
 def twins_of(source: Source, number: int, seed: int) -> list[Person]:
-    """Make a patient and a control of a source; by lot one is ``...A`` and one ``...B``."""
+    """Make a patient and a control of a source; at random one is ``...A`` and one ``...B``."""
     lot = np.random.default_rng(_sequence(source, seed, 0)).permutation([False, True])
     return [
         Person(f"{source.participant_id}{letter}", 2 * number + place + 1, bool(patient), source.sex, source.age)
@@ -272,10 +272,12 @@ def _chosen(scans: list[Source], subjects: int | None) -> list[Source]:
     if subjects is None:
         return scans
     if subjects < 2 or subjects % 2:
-        raise InputError(f"subjects is {subjects}, wanted an even number of 2 or more: a patient and a control a scan")
+        raise InputError(
+            f"subjects is {subjects}, expected an even number of 2 or more: a patient and a control per scan"
+        )
     if subjects > 2 * len(scans):
         raise InputError(
-            f"subjects is {subjects}, wanted {2 * len(scans)} or fewer: {len(scans)} healthy scans give two each"
+            f"subjects is {subjects}, expected {2 * len(scans)} or fewer: {len(scans)} healthy scans give two each"
         )
     return scans[: subjects // 2]
 

@@ -177,8 +177,8 @@ def check_grid(label_map: Path, labels: Space, scan: Space) -> None:
     """
     if not labels.matches(scan):
         raise SpaceError(
-            f"{label_map}: is on a grid of {labels.describe()}, its scan on one of {scan.describe()}, wanted the same "
-            "grid (shape and affine); bring it to the scan's grid first"
+            f"{label_map}: is on a grid of {labels.describe()}, its scan on one of {scan.describe()}, expected the "
+            "same grid (shape and affine); bring it to the scan's grid first"
         )
 
 
@@ -228,6 +228,6 @@ def _check(name: str, roi: Array, scan: str, origin: str) -> None:
     size = int((roi > 0.5).sum())
     if size < LEAST:
         raise InputError(
-            f"{scan}: region {name!r} of {origin} has {size} voxels in the brain, wanted {LEAST} or more; look whether "
-            "scan and labels are in one space, or choose another region"
+            f"{scan}: region {name!r} of {origin} has {size} voxels in the brain, expected {LEAST} or more; look "
+            "whether scan and labels are in one space, or choose another region"
         )

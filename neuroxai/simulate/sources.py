@@ -80,7 +80,7 @@ def find_sources(
     suffix, desc, space, pattern : str, optional
         Choose among several files, see `neuroxai.cohort.find_scans`.
     label_maps : str, optional
-        A glob inside the folder that finds one label image a scan, such as ``sub-*/anat/*_dseg.nii.gz``.
+        A glob inside the folder that finds one label image per scan, such as ``sub-*/anat/*_dseg.nii.gz``.
     run : {"first", "last", "all"}, optional
         Which of several runs of a scan; without it such scans are left out. One scan of each participant is taken.
 

@@ -130,7 +130,7 @@ class Raw:
 
     def __post_init__(self) -> None:
         if not 0 <= self.bias <= 0.8:
-            raise InputError(f"a bias field of {100 * self.bias:g} % cannot be, wanted 0 to 80 %")
+            raise InputError(f"a bias field of {100 * self.bias:g} % cannot be, expected 0 to 80 %")
 
 
 def with_head(rng: np.random.Generator, clean: Array, brain: NDArray[np.bool_], space: Space, suffix: str) -> Array:

@@ -107,7 +107,7 @@ def make_arm(
         )  # fmt: skip
     if not arm.prepare:
         return source
-    from neuroxai.preprocess import choose, find_sources, prepare_cohort
+    from neuroxai.preprocess import BatchOptions, choose, find_sources, prepare_cohort
 
     key = key_of(arm)
     options = choose(**{**arm.prepare, **({"filling": arm.fill_lesions} if arm.fill_lesions else {})})
@@ -118,10 +118,8 @@ def make_arm(
         sources,
         options,
         left_out,
-        jobs=jobs,
-        scheduler=scheduler,
-        participants=source.folder,
-        progress=_named(progress, f"preparing {key}"),
+        BatchOptions(jobs=jobs, scheduler=scheduler, participants=source.folder),
+        _named(progress, f"preparing {key}"),
     )
     failed = tuple(f"{item['participant_id']} {item['session_id']}: {item['error']}" for item in summary.failed)
     run = {"run": source.find["run"]} if "run" in source.find else {}

@@ -32,7 +32,7 @@ from scipy.spatial.transform import Rotation
 
 from neuroxai import io
 from neuroxai.deformation import Displacement, field_space, grid_points, sample, to_voxels
-from neuroxai.preprocess import Mapping, PrepareOptions, find_sources, prepare_cohort
+from neuroxai.preprocess import BatchOptions, Mapping, PrepareOptions, find_sources, prepare_cohort
 from neuroxai.preprocess.qc.similarity import dice
 from neuroxai.preprocess.template import Template, load_template
 from neuroxai.report import quality_figure
@@ -156,10 +156,10 @@ def prepared(cohort: Path, out: Path, arm: str, figures: bool) -> tuple[str, Cal
     """Prepare the cohort in an arm; return seconds and flags as cells, and what was found, by participant."""
     times = [time.perf_counter()]
     sources, left_out = find_sources(cohort)
+    batch = BatchOptions(draw=quality_figure if figures else None)
     summary = prepare_cohort(
-        out, sources, PrepareOptions(arm=arm), left_out,
-        draw=quality_figure if figures else None, progress=lambda *_: times.append(time.perf_counter()),
-    )  # fmt: skip
+        out, sources, PrepareOptions(arm=arm), left_out, batch, lambda *_: times.append(time.perf_counter())
+    )
     if summary.failed:
         raise SystemExit(f"{arm}: {summary.failed}")
     flags = sorted({text.split(":")[0] for found in summary.flagged.values() for text in found})

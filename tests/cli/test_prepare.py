@@ -16,7 +16,7 @@ from helpers.command import run
 from helpers.dicom import write_enhanced, write_series
 from helpers.rights import rights_hold
 from neuroxai import io
-from neuroxai.preprocess import PrepareOptions, find_sources, prepare_cohort
+from neuroxai.preprocess import BatchOptions, PrepareOptions, find_sources, prepare_cohort
 from neuroxai.preprocess.options import PRESETS
 from neuroxai.preprocess.outputs import Job, work
 from neuroxai.space import Space, Volume
@@ -266,7 +266,7 @@ def test_masks(two, tmp_path):
     result = prepare(two, tmp_path / "bad", "--mask", pattern)
     assert result.code == 1
     one, another = failures(result)
-    assert "wanted a mask on the scan's grid" in one
+    assert "expected a mask on the scan's grid" in one
     assert "the brain mask is empty" in another
     refused("no such brain mask", two, tmp_path / "none", "--mask", str(masks / "absent_{participant}.nii"))
 
@@ -569,7 +569,10 @@ def test_a_cluster_gives_the_same_bytes(two, tmp_path):
         result = prepare(two, tmp_path / "cluster", "--scheduler", address)
         # a worker that dies takes no other scan along
         dying = prepare_cohort(
-            tmp_path / "dying", find_sources(two)[0], options, scheduler=address, draw=die_for_the_second
+            tmp_path / "dying",
+            find_sources(two)[0],
+            options,
+            batch=BatchOptions(scheduler=address, draw=die_for_the_second),
         )
     assert result.code == 0, result.err
     prepare(two, tmp_path / "here")

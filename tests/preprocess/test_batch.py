@@ -15,7 +15,7 @@ from scipy import ndimage
 from helpers.brains import bids_of, die_for_the_second
 from neuroxai import io
 from neuroxai.errors import InputError
-from neuroxai.preprocess import PrepareOptions, find_sources, prepare_cohort, records
+from neuroxai.preprocess import BatchOptions, PrepareOptions, find_sources, prepare_cohort, records
 from neuroxai.report import filling_figure
 from neuroxai.report.inputs import flags_of, person_facts
 from neuroxai.space import Volume
@@ -32,7 +32,7 @@ def bids(tmp_path_factory):
 def whole(bids, tmp_path_factory):
     """An uninterrupted run."""
     out = tmp_path_factory.mktemp("whole") / "out"
-    summary = prepare_cohort(out, find_sources(bids)[0], QUICK, participants=bids)
+    summary = prepare_cohort(out, find_sources(bids)[0], QUICK, batch=BatchOptions(participants=bids))
     assert (summary.made, summary.failed) == (4, [])
     return out
 
@@ -93,7 +93,7 @@ def test_reports_say_how_a_scan_was_prepared(whole):
 
 
 def test_more_processes_give_the_same_bytes(whole, bids, tmp_path):
-    prepare_cohort(tmp_path / "out", find_sources(bids)[0], QUICK, jobs=3, participants=bids)
+    prepare_cohort(tmp_path / "out", find_sources(bids)[0], QUICK, batch=BatchOptions(jobs=3, participants=bids))
     assert tree(tmp_path / "out") == tree(whole)
 
 
@@ -131,7 +131,7 @@ def test_bad_scans_are_told_and_the_others_go_on(bids, tmp_path):
     spoiled = volume.data.copy()
     spoiled[5, 5, 5] = np.nan
     io.write_volume(paths[2], type(volume)(spoiled, volume.space))
-    summary = prepare_cohort(tmp_path / "out", find_sources(tmp_path / "bids")[0], QUICK, jobs=2)
+    summary = prepare_cohort(tmp_path / "out", find_sources(tmp_path / "bids")[0], QUICK, batch=BatchOptions(jobs=2))
     assert (summary.made, len(summary.failed)) == (1, 3)
     failed = io.read_tsv(tmp_path / "out/failed.tsv")
     assert list(failed["participant_id"]) == ["sub-01", "sub-02", "sub-03"]
@@ -142,7 +142,9 @@ def test_bad_scans_are_told_and_the_others_go_on(bids, tmp_path):
 
 @pytest.mark.parametrize("jobs", [pytest.param(1, marks=pytest.mark.full(2)), 2])
 def test_a_process_that_dies_takes_no_other_scan_along(bids, tmp_path, jobs):
-    summary = prepare_cohort(tmp_path / "out", find_sources(bids)[0], QUICK, jobs=jobs, draw=die_for_the_second)
+    summary = prepare_cohort(
+        tmp_path / "out", find_sources(bids)[0], QUICK, batch=BatchOptions(jobs=jobs, draw=die_for_the_second)
+    )
     assert summary.made + summary.kept == 3  # what was written but not yet told when the process died is kept
     assert [item["participant_id"] for item in summary.failed] == ["sub-02"]
     assert "ended by the system" in summary.failed[0]["error"]
@@ -155,7 +157,8 @@ def test_a_killed_run_goes_on(whole, bids, tmp_path):
     code = (
         "from pathlib import Path; from neuroxai.preprocess import *\n"
         f"prepare_cohort(Path({str(out)!r}), find_sources(Path({str(bids)!r}))[0], "
-        f"PrepareOptions(arm='none', spacing=4.0, bias_correction=False), participants=Path({str(bids)!r}))"
+        f"PrepareOptions(arm='none', spacing=4.0, bias_correction=False), "
+        f"batch=BatchOptions(participants=Path({str(bids)!r})))"
     )
     process = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
     deadline = time.monotonic() + 60
@@ -163,7 +166,7 @@ def test_a_killed_run_goes_on(whole, bids, tmp_path):
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    summary = prepare_cohort(out, find_sources(bids)[0], QUICK, participants=bids)
+    summary = prepare_cohort(out, find_sources(bids)[0], QUICK, batch=BatchOptions(participants=bids))
     assert summary.kept >= 1
     assert tree(out) == tree(whole)
 
@@ -180,7 +183,7 @@ def test_flagged_scans_are_listed_and_dropped_only_if_asked(bids, tmp_path):
     kept = prepare_cohort(tmp_path / "out", sources, QUICK)
     assert list(kept.flagged) == ["sub-01"]
     assert scan_of(tmp_path / "out", "sub-01").is_file()
-    dropped = prepare_cohort(tmp_path / "out", sources, QUICK, drop_flagged=True)
+    dropped = prepare_cohort(tmp_path / "out", sources, QUICK, batch=BatchOptions(drop_flagged=True))
     assert dropped.dropped == ["sub-01"]
     assert (dropped.made, dropped.kept) == (1, 1)
     assert not scan_of(tmp_path / "out", "sub-01").exists()
@@ -204,7 +207,7 @@ def test_lesions_are_filled_and_shown(tmp_path):
     results = {}
     for name, masks in (("filled", str(tmp_path / "{participant}.nii.gz")), ("as it is", None)):
         sources, _ = find_sources(tmp_path / "bids", lesions=masks)
-        summary = prepare_cohort(tmp_path / name, sources, options, draw_filling=filling_figure)
+        summary = prepare_cohort(tmp_path / name, sources, options, batch=BatchOptions(draw_filling=filling_figure))
         assert not summary.failed, summary.failed
         results[name] = io.read_volume(next((tmp_path / name).rglob("*_desc-brain_T1w.nii.gz"))).data
     mask = io.read_volume(next(tmp_path.rglob("*_label-lesion_mask.nii.gz"))).data > 0

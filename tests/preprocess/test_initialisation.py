@@ -30,8 +30,8 @@ def test_similarity_against_the_formula(seed, n):
         shares = [values.count(v) / len(values) for v in set(values)]
         return -sum(p * np.log(p) for p in shares)
 
-    wanted = (entropy(one.tolist()) + entropy(two.tolist())) / entropy(pairs)
-    assert normalised_mutual_information(one, two) == pytest.approx(wanted)
+    expected = (entropy(one.tolist()) + entropy(two.tolist())) / entropy(pairs)
+    assert normalised_mutual_information(one, two) == pytest.approx(expected)
     assert normalised_mutual_information(one, one[::-1][::-1]) == pytest.approx(2)
 
 

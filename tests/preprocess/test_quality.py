@@ -335,7 +335,7 @@ def test_measures_that_cannot_be_and_refusals():
 def test_flags_say_value_and_threshold():
     (flag,) = flags({"dice": 0.5}, Thresholds())
     assert flag == Flag(
-        "brain_overlap", "overlap (Dice) of the brain mask with the template's 0.500, wanted at least 0.900"
+        "brain_overlap", "overlap (Dice) of the brain mask with the template's 0.500, expected at least 0.900"
     )
     assert str(flag).startswith("brain_overlap: overlap")
     assert flags({"dice": 0.9, "noise": 0.15, "brain_ml": 800.0}) == []

@@ -8,7 +8,7 @@ from neuroxai import io
 from neuroxai.errors import InputError
 from neuroxai.preprocess.options import PrepareOptions
 from neuroxai.preprocess.records import check_source, inputs_of, output_files
-from neuroxai.preprocess.sources import Source, find_sources
+from neuroxai.preprocess.sources import SingleScan, Source, find_sources
 from neuroxai.space import Space, Volume
 
 
@@ -155,7 +155,7 @@ def test_a_person_without_file_of_lesions_has_none(bids):
     ],
 )
 def test_a_single_scan_is_named(tmp_path, name, options, expected):
-    (source,), _ = find_sources(scan_at(tmp_path / name), **options)
+    (source,), _ = find_sources(scan_at(tmp_path / name), single=SingleScan(**options))
     assert (source.participant_id, source.session_id) == expected
 
 
@@ -163,8 +163,8 @@ def test_refusals(bids, tmp_path):
     with pytest.raises(InputError, match="no such file or folder"):
         find_sources(tmp_path / "absent")
     with pytest.raises(InputError, match="is a cohort"):
-        find_sources(bids, participant="1")
+        find_sources(bids, single=SingleScan("1"))
     with pytest.raises(InputError, match="is one file, no DICOM"):
-        find_sources(bids / "sub-2/anat/sub-2_FLAIR.nii.gz", series="3")
+        find_sources(bids / "sub-2/anat/sub-2_FLAIR.nii.gz", single=SingleScan(series="3"))
     with pytest.raises(InputError, match="not valid in BIDS"):
-        find_sources(bids / "sub-2/anat/sub-2_FLAIR.nii.gz", participant="a/../b")
+        find_sources(bids / "sub-2/anat/sub-2_FLAIR.nii.gz", single=SingleScan("a/../b"))

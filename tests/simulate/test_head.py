@@ -52,7 +52,7 @@ def test_smooth_fields_are_standardised():
 
 @pytest.mark.parametrize("bias", [-0.1, 0.9, float("nan")])
 def test_bias_out_of_range(bias):
-    with pytest.raises(InputError, match="wanted 0 to 80 %"):
+    with pytest.raises(InputError, match="0 to 80 %"):
         Raw(bias)
 
 

@@ -53,7 +53,7 @@ def test_a_posed_grid_covers_the_box(rng):
 
 @pytest.mark.parametrize("limits", [(-1, 0, 0), (91, 0, 0), (0, 101, 0), (0, 0, 0.4), (float("nan"), 0, 0)])
 def test_limits_out_of_range(limits):
-    with pytest.raises(InputError, match="wanted 0 to"):
+    with pytest.raises(InputError, match="0 to"):
         RandomPose(*limits)
 
 

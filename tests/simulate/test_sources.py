@@ -98,7 +98,7 @@ def test_tissue_of_a_real_scale_and_its_refusals(prepared_scan):
         anatomy_of(Volume(0 * data, space), "empty")
     shifted = space.affine.copy()
     shifted[:3, 3] += (0, 25, 0)
-    with pytest.raises(SpaceError, match=r"Dice of 0\.\d+, wanted 0\.8"):
+    with pytest.raises(SpaceError, match=r"Dice of 0\.\d+, expected 0\.8"):
         anatomy_of(Volume(data, Space(space.shape, shifted)), "moved")
     upside = np.ascontiguousarray(data[:, ::-1, ::-1])
     with pytest.raises(SpaceError, match="Dice"):

@@ -314,4 +314,4 @@ def test_a_label_map_on_another_grid_is_refused(prepared, tmp_path):
     )
     sources = find_sources(copied / "participants.tsv", label_maps="sub-*/anat/*_dseg.nii.gz")
     summary = simulate_from(tmp_path / "c", sources, Planting("atrophy", 25, Regions(("region 17",))), subjects=2)
-    assert "wanted the same grid" in summary.failed[0]["error"]
+    assert "_dseg.nii.gz: is on a grid of" in summary.failed[0]["error"]

@@ -1,7 +1,7 @@
 """What a scan's quality measures mean: thresholds with their reasons, and flags as sentences. Nothing is dropped here.
 
 A mirrored brain in a header that claims otherwise cannot be seen: brains, and the default template exactly, are
-symmetric to a measurement. What can be told is a mapping that mirrors, two affines of one header that contradict each
+symmetric to a measurement. What can be seen is a mapping that mirrors, two affines of one header that contradict each
 other, and a header with neither.
 """
 
@@ -103,11 +103,13 @@ class Thresholds:
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
             if value is not None and not isfinite(value):
-                raise InputError(f"threshold {name!r} is {value}, wanted a finite number, or None to leave it unjudged")
+                raise InputError(
+                    f"threshold {name!r} is {value}, expected a finite number, or None to leave it unjudged"
+                )
 
 
 def thresholds(arm: str, modality: str = "T1w") -> Thresholds:
-    """Return the defaults for a registration arm and a modality.
+    """Return the defaults for a registration variant and a modality.
 
     Without registration ("none") nothing can be asked of the likeness to the template, nor of where its brain lies.
     FLAIR scans are not asked to correlate with the T1w template, and their white matter must not be brighter than grey.
@@ -115,10 +117,10 @@ def thresholds(arm: str, modality: str = "T1w") -> Thresholds:
     Raises
     ------
     InputError
-        If arm or modality is unknown.
+        If variant or modality is unknown.
     """
     if arm not in REGISTRATIONS:
-        raise one_of("registration arm", arm, REGISTRATIONS)
+        raise one_of("registration variant", arm, REGISTRATIONS)
     if modality not in MODALITIES:
         raise one_of("modality", modality, MODALITIES)
     result = Thresholds()
@@ -150,7 +152,7 @@ class Flag:
     code : str
         Short, for tables: ``"cut_superior"``.
     sentence : str
-        With the value got and the value wanted.
+        With the value got and the value expected.
     """
 
     code: str
@@ -256,7 +258,7 @@ def flags(measures: Mapping[str, Measure], limits: Thresholds | None = None) -> 
     measures : mapping
         As `neuroxai.preprocess.qc.measures.measure` gives them.
     limits : Thresholds, optional
-        See `thresholds`; those of T1w and the linear arm by default.
+        See `thresholds`; those of T1w and linear registration by default.
 
     Returns
     -------
@@ -269,12 +271,12 @@ def flags(measures: Mapping[str, Measure], limits: Thresholds | None = None) -> 
         limit, value = getattr(chosen, rule.limit), measures.get(rule.measure)
         if limit is None or rule.measure not in measures:
             continue
-        wanted = f"wanted {'at least' if rule.below else 'at most'} {limit:{rule.form}}"
+        expected = f"expected {'at least' if rule.below else 'at most'} {limit:{rule.form}}"
         if value is None or isinstance(value, str):
             if rule.always:
-                found.append(Flag(rule.code, f"{rule.sentence} cannot be measured, {wanted}"))
+                found.append(Flag(rule.code, f"{rule.sentence} cannot be measured, {expected}"))
         elif not isfinite(value) or (value < limit if rule.below else value > limit):
-            found.append(Flag(rule.code, f"{rule.sentence} {value:{rule.form}}, {wanted}"))
+            found.append(Flag(rule.code, f"{rule.sentence} {value:{rule.form}}, {expected}"))
     return found + _orientation_flags(measures, chosen)
 
 
@@ -282,7 +284,7 @@ def _orientation_flags(measures: Mapping[str, Measure], limits: Thresholds) -> l
     found = []
     determinant = measures.get("determinant")
     if isinstance(determinant, float) and determinant < 0:
-        sentence = f"the mapping swaps left and right (determinant {determinant:.2f}, wanted above 0)"
+        sentence = f"the mapping swaps left and right (determinant {determinant:.2f}, expected above 0)"
         found.append(Flag("mirrored", sentence))
     state = str(measures.get("orientation"))
     if limits.orientation and state in _ORIENTATIONS:

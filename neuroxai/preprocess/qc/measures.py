@@ -121,7 +121,7 @@ def decompose(affine: NDArray[np.float64]) -> tuple[float, NDArray[np.float64], 
     stretch = vt.T @ np.diag(s) @ vt
     rotation = u @ vt
     if np.linalg.det(rotation) < 0:
-        # a mirror is told by the determinant; the rest is described as if left and right were swapped first
+        # a mirror shows in the determinant; the rest is described as if left and right were swapped first
         return float(np.linalg.det(linear)), *decompose(linear @ np.diag([-1.0, 1.0, 1.0]))[1:]
     scales = np.diag(stretch).copy()
     shear = float(np.abs(stretch - np.diag(scales)).max() / scales.mean())

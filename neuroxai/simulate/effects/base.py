@@ -39,7 +39,7 @@ class Planted:
     brightness : float
         Lesion intensity, white matter being 1.
     columns : dict of str to float
-        What participants.tsv tells of the change.
+        What participants.tsv says of the change.
     """
 
     warp: Displacement
@@ -118,7 +118,7 @@ class VolumeChange(Effect):
         return warp, -np.log(determinant)
 
     def realised_change(self, warp: Displacement, names: Sequence[str]) -> float:
-        """Relative volume change of regions, natural variation left out.
+        """Relative volume change of regions, without natural variation.
 
         The soft regions are pulled back through the backward map on the field grid and summed: the integral of
         the forward map's Jacobian determinant over the regions, by change of variables; -0.25 is a loss of 25 %.

@@ -44,7 +44,7 @@ class RegionalAtrophy(VolumeChange):
     def __init__(self, anatomy: Anatomy, find: Callable[[Anatomy], Mapping[str, Array]], loss: float) -> None:
         super().__init__(anatomy)
         if not LOSSES[0] <= loss <= LOSSES[1]:
-            raise InputError(f"--loss is {loss:g} %, wanted {LOSSES[0]:g} to {LOSSES[1]:g} %")
+            raise InputError(f"--loss is {loss:g} %, expected {LOSSES[0]:g} to {LOSSES[1]:g} %")
         self.loss = loss
         self.rois = dict(find(self.anatomy))
         self.local = self._box()
@@ -77,8 +77,8 @@ class RegionalAtrophy(VolumeChange):
         return lambda maps: maps[0]
 
     def _reach(self, dose: float) -> tuple[Displacement, NDArray[np.float32]]:
-        wanted = -np.log(1.0 - dose / 100.0)
-        amplitude = dict.fromkeys(self.rois, 1.2 * wanted)
+        expected = -np.log(1.0 - dose / 100.0)
+        amplitude = dict.fromkeys(self.rois, 1.2 * expected)
         best: tuple[float, Displacement, NDArray[np.float32]] | None = None
         losses: dict[str, float] = {}
         for _ in range(12):
@@ -95,7 +95,7 @@ class RegionalAtrophy(VolumeChange):
             for name, loss in losses.items():
                 now = -np.log(max(1.0 - loss / 100.0, 1e-3))
                 # a region that hardly follows is not driven to extremes in one step
-                amplitude[name] *= float(np.clip(wanted / max(now, 1e-3), 0.5, 2.0))
+                amplitude[name] *= float(np.clip(expected / max(now, 1e-3), 0.5, 2.0))
         if best is None or best[0] > TOLERANCE - 1.0:
             worst = max(losses, key=lambda name: abs(losses[name] - dose)) if losses else "?"
             raise InputError(

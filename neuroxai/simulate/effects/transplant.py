@@ -117,7 +117,7 @@ def read_masks(folder: str | os.PathLike[str]) -> tuple[list[Volume], list[Path]
         raise InputError(f"{root}: no such folder; give one with lesion masks in MNI152 space (--lesion-masks)")
     files = sorted(p for p in root.iterdir() if p.name.endswith((".nii", ".nii.gz")) and p.name[0] != ".")
     if not files:
-        raise InputError(f"{root}: holds no NIfTI file, wanted lesion masks (.nii or .nii.gz) in MNI152 space")
+        raise InputError(f"{root}: holds no NIfTI file, expected lesion masks (.nii or .nii.gz) in MNI152 space")
     return [_read(file) for file in files], files
 
 
