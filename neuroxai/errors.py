@@ -43,6 +43,10 @@ class LeakageError(InputError):
     """One subject stands in two parts of a split."""
 
 
+class HeaderWarning(UserWarning):
+    """An image's header that contradicts itself, or does not say which side is left."""
+
+
 class UnsupportedLayerError(NeuroxaiError, NotImplementedError):
     """A network layer or operation for which no relevance rule is defined."""
 

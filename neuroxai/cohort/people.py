@@ -206,7 +206,7 @@ def class_groups(classes: Sequence[str], hint: str | None = None) -> tuple[str, 
     return control, [name for name in classes if name != control][-1]
 
 
-def controls_of(counts: Mapping[str, int], patients: str | None = None) -> str:
+def controls_of(counts: Mapping[str, int], patients: str | None = None, option: str = "--control") -> str:
     """Return the one class that bears a well-known name of controls.
 
     Parameters
@@ -215,6 +215,8 @@ def controls_of(counts: Mapping[str, int], patients: str | None = None) -> str:
         Scans a class.
     patients : str, optional
         A class that is not meant.
+    option : str
+        Of the command line, which names it instead.
 
     Raises
     ------
@@ -223,7 +225,7 @@ def controls_of(counts: Mapping[str, int], patients: str | None = None) -> str:
     """
     known = [c for c in counts if c.lower().replace(" ", "_").replace("-", "_") in CONTROLS and c != patients]
     if len(known) != 1:
-        raise InputError(f"who are the controls? classes found: {_found(counts)}; name theirs with --control")
+        raise InputError(f"who are the controls? classes found: {_found(counts)}; name theirs with {option}")
     return known[0]
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import DTypeLike, NDArray
 
-from neuroxai.errors import DimensionsError, InputError, NeuroxaiError, SpaceError
+from neuroxai.errors import DimensionsError, HeaderWarning, InputError, NeuroxaiError, SpaceError
 from neuroxai.io.dicom.files import is_dicom
 from neuroxai.io.files import atomic
 from neuroxai.io.header import (
@@ -219,6 +219,7 @@ def _warn(image: Any, file: Path) -> None:
             warnings.warn(
                 f"{file}: the header has neither sform nor qform, so left and right are a guess; "
                 "convert the scan again from its source, or say how its axes run with --orientation",
+                HeaderWarning,
                 stacklevel=4,
             )
     elif header["sform_code"] and header["qform_code"]:
@@ -227,7 +228,9 @@ def _warn(image: Any, file: Path) -> None:
         told = f"{broken}" if broken else contradiction(orientation_of(image, shape))
         if told:
             warnings.warn(
-                f"{file}: the header's {told}; the sform is used, look whether left is left in it", stacklevel=4
+                f"{file}: the header's {told}; the sform is used, look whether left is left in it",
+                HeaderWarning,
+                stacklevel=4,
             )
 
 

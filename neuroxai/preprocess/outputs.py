@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -29,7 +27,7 @@ from neuroxai.preprocess.records import (
     versions,
 )
 from neuroxai.preprocess.registration import Engine, create
-from neuroxai.preprocess.sources import Source
+from neuroxai.preprocess.sources import Source, header_flagged
 from neuroxai.preprocess.template import Template, load_template
 from neuroxai.space import Space, Volume, mni152
 
@@ -88,17 +86,14 @@ def work(job: Job, source: Source) -> Result:
             return Result(*who, record, kept=True)
         check_source(files["record"], source.scan, inputs)
         drop_changed(files, inputs)
-        with warnings.catch_warnings():
-            # quality flags say the same
-            warnings.filterwarnings("ignore", f"{re.escape(str(source.scan))}: the header")
-            prepared = _prepared(job, source)
-            try:
-                record = _written(job, source, prepared, files, inputs)
-            except BaseException:
-                # half of a result would be taken for one
-                for file in files.values():
-                    file.unlink(missing_ok=True)
-                raise
+        prepared = _prepared(job, source)
+        try:
+            record = _written(job, source, prepared, files, inputs)
+        except BaseException:
+            # half of a result would be taken for one
+            for file in files.values():
+                file.unlink(missing_ok=True)
+            raise
         return Result(*who, record)
     except NeuroxaiError as error:
         return Result(*who, error=_line(str(error)))
@@ -197,6 +192,8 @@ def _judged(
     source: Source, options: PrepareOptions, prepared: Prepared, template: Template
 ) -> tuple[dict[str, Measure], list[Flag]]:
     """Measure a scan's quality and flag what a person should look at."""
+    with header_flagged():
+        orientation = None if source.dicom else io.read_orientation(source.scan)
     measures = measure(
         scan=prepared.scan,
         brain=prepared.native_brain,
@@ -204,7 +201,7 @@ def _judged(
         prepared_brain=prepared.mask,
         template=template,
         mapping=prepared.mapping,
-        orientation=None if source.dicom else io.read_orientation(source.scan),
+        orientation=orientation,
     )
     limits = thresholds(options.arm, options.modality)
     if prepared.head.how == "stripped":  # seen, and dealt with

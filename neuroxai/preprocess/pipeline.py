@@ -15,7 +15,7 @@ from neuroxai.preprocess.lesions import fill_lesions, white_matter, white_matter
 from neuroxai.preprocess.mapping import Mapping
 from neuroxai.preprocess.options import PrepareOptions
 from neuroxai.preprocess.registration import Engine
-from neuroxai.preprocess.sources import Source, read_mask, read_scan
+from neuroxai.preprocess.sources import Source, header_flagged, read_mask, read_scan
 from neuroxai.preprocess.template import Template
 from neuroxai.space import Space, Volume
 
@@ -81,7 +81,8 @@ def prepare_scan(source: Source, options: PrepareOptions, engine: Engine, templa
     InputError, SpaceError
         If the scan or a mask cannot be used.
     """
-    scan, facts = read_scan(source.scan, source.series)
+    with header_flagged():
+        scan, facts = read_scan(source.scan, source.series)
     mask = None if source.mask is None else read_mask(source.mask, scan.space, "brain mask").data
     lesions = None if source.lesions is None else read_mask(source.lesions, scan.space, "lesion mask", True)
     by_t1w = source.t1w is not None and options.arm != "none"

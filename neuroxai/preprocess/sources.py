@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from neuroxai.cohort import LeftOut, Scan, find_scans
-from neuroxai.errors import InputError, NoScanError, SpaceError
+from neuroxai.errors import HeaderWarning, InputError, NoScanError, SpaceError
 from neuroxai.io import is_dicom, named_path, read_labels, read_series, read_volume
 from neuroxai.io.dicom import is_series
 from neuroxai.io.names import entity, filled_in, identity_of, prefixed, session_id, without_run
@@ -295,6 +297,14 @@ def read_scan(path: Path, series: str | None = None) -> tuple[Volume, dict[str, 
         volume, facts = read_volume(path), {}
     check_extent(volume.space, str(path))
     return volume, facts
+
+
+@contextmanager
+def header_flagged() -> Iterator[None]:
+    """Leave it to a scan's quality flags to say what is wrong with its header."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", HeaderWarning)
+        yield
 
 
 def check_extent(space: Space, name: str) -> None:

@@ -142,10 +142,7 @@ def _healthy(classes: Sequence[str | None], asked: Sequence[str], target: str) -
         return set(asked)
     if not counts:
         return None
-    try:
-        return {controls_of(counts)}
-    except InputError as error:
-        raise InputError(str(error).replace("--control", "--healthy")) from None
+    return {controls_of(counts, option="--healthy")}
 
 
 def _label_maps(root: Path, pattern: str | None, run: str | None) -> dict[tuple[str, str | None], Path]:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from neuroxai import io
-from neuroxai.errors import InputError, NeuroxaiError, SpaceError
+from neuroxai.errors import HeaderWarning, InputError, NeuroxaiError, SpaceError
 from neuroxai.io.orientation import VARIABLE
 
 SHAPE = (6, 5, 4)
@@ -134,7 +134,7 @@ def test_contradictions_are_told_wherever_a_scan_is_opened(tmp_path):
     path = written(tmp_path / "x.nii", qoffset_y=0)
     for read in (io.read_volume, io.read_space, io.read_orientation):
         with pytest.warns(
-            UserWarning, match=r"x.nii: the header's sform and qform lie up to 30 mm apart; the sform is"
+            HeaderWarning, match=r"x.nii: the header's sform and qform lie up to 30 mm apart; the sform is"
         ):
             read(path)
     with pytest.warns(UserWarning, match="qform holds NaN"):
