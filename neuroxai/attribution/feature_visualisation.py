@@ -74,7 +74,7 @@ def visualise(
     bounds : tuple of float, optional
         Smallest and largest value of a voxel, for example (0, 1).
     start : torch.Tensor, optional
-        Where to start, shape `in_shape`; noise of standard deviation .01 if left out.
+        Where to start, shape `in_shape`; noise of standard deviation .01 by default.
     seed : int
         Seed of the noise and of the shifts, drawn on the CPU.
 
