@@ -278,7 +278,7 @@ def test_a_bad_scan_alone_is_one_clear_message_without_traceback(tmp_path, train
         (["--method", "lrp_magic"], "unknown attribution method 'lrp_magic'"),
         (["--option", "beta"], "is not NAME=VALUE"),
         (["--option", "gamma=1"], "gamma"),
-        (["--target", "MS"], "unknown target 'MS'"),
+        (["--target", "MS"], "unknown class 'MS'"),
         (["--labels", "x.tsv"], "--labels names the regions of an atlas"),
         (["--atlas", "absent.nii.gz"], "no such file"),
         (["--atlas", "absent"], "unknown atlas 'absent'"),
