@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from typing import Any
 
 import torch
@@ -24,6 +25,12 @@ def exported(model: object) -> str:
         "; an exported program takes inputs of the shapes alone that it was exported for: give as many scans, or "
         "export it with dynamic_shapes"
     )
+
+
+def in_compiled(error: BaseException) -> bool:
+    """Whether an error comes out of what runs a function that `torch.compile` was put on."""
+    frames = (frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__))
+    return any(code.co_name == "compile_wrapper" and "_dynamo" in code.co_filename for code in frames)
 
 
 def misfit(operation: str, args: Any, kwargs: Any) -> str:

@@ -19,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakIdKeyDictionary
 
 from neuroxai.errors import InputError, NeuroxaiError, UnsupportedLayerError
-from neuroxai.graph.checks import exported, misfit, out_of_memory
+from neuroxai.graph.checks import exported, in_compiled, misfit, out_of_memory
 from neuroxai.graph.decompositions import DECOMPOSITIONS, lent, opened
 from neuroxai.graph.eval_copy import own_buffers
 from neuroxai.graph.layers_run import Layers
@@ -121,6 +121,12 @@ class Recorder(TorchFunctionMode):
 
     def run(self, inputs: Sequence[Any], keywords: dict[str, Any]) -> Record:
         """Run the copy on its inputs."""
+        try:
+            return self._recorded(inputs, keywords)
+        finally:  # hooks on the copy hold this recorder as long as the record lives
+            self.memory.wholes.clear()
+
+    def _recorded(self, inputs: Sequence[Any], keywords: dict[str, Any]) -> Record:
         copy: Any = self.root.model
         shared = own_buffers(copy)
         self._names = {id(tensor): name for name, tensor in _tensors_of(copy)}
@@ -149,15 +155,18 @@ class Recorder(TorchFunctionMode):
         except Exception as error:  # whatever the user's code raises; it is the cause of what is raised here
             if out_of_memory(error):
                 raise
+            if in_compiled(error):
+                raise UnsupportedLayerError(
+                    "a function compiled by torch.compile runs in forward, and cannot be recorded; take the decorator "
+                    "off (compiled modules are unwrapped), or use a gradient method"
+                ) from error
             shapes = ", ".join(str(tuple(node.meta["shape"])) for node in sources)
             why = self.misfit or f"the network cannot take an input of shape {shapes}"
             raise InputError(f"{why}: {type(error).__name__}: {error}{exported(copy)}") from error
         finally:
             for module, buffers in shared.items():
                 module.__dict__["_buffers"] = buffers
-        found = self._finished(output, tuple(sources))
-        self.memory.wholes.clear()  # the hooks on the copy hold this recorder as long as the record lives
-        return found
+        return self._finished(output, tuple(sources))
 
     def _finished(self, output: Any, sources: tuple[fx.Node, ...]) -> Record:
         model = type(self.root.model).__name__

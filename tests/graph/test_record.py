@@ -304,6 +304,9 @@ def test_what_cannot_be_followed_is_refused_by_name():
 
     with pytest.raises(UnsupportedLayerError, match=r"'grad', line \d+ of test_record.py.*gradients in forward"):
         record(eval_copy(Network(slope, **small()).eval()), (scans(),))
+    doubled = torch.compile(lambda h: h * 2, backend="eager")
+    with pytest.raises(UnsupportedLayerError, match=r"compiled by torch.compile.*take the decorator off"):
+        record(eval_copy(Network(lambda m, x: doubled(x).flatten(1)).eval()), (scans(),))
     numbers = Network(lambda m, x: torch.from_numpy(x.numpy() * 2).flatten(1)).eval()
     with pytest.raises(UnsupportedLayerError, match=r"test_record.py.*takes values out of a tensor\): what runs there"):
         record(eval_copy(numbers), (scans(),))
