@@ -117,7 +117,7 @@ def _rises(node: fx.Node, operation: str, source: fx.Node) -> bool | None:
     if operation in ("add", "sub", "rsub") and len(others) == 1 and len(node.args) == 2:
         taken = {"add": None, "sub": node.args[1], "rsub": node.args[0]}[operation]
         return taken is not source
-    if operation in ("mul", "div") and len(node.args) == 2 and isinstance(others[0], int | float) and others[0]:
+    if operation in ("mul", "div") and len(others) == 1 and isinstance(others[0], int | float) and others[0]:
         return others[0] > 0 if operation == "mul" or node.args[0] is source else None
     return None
 
