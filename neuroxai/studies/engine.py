@@ -16,12 +16,12 @@ from neuroxai.processes import check_jobs, cluster
 from neuroxai.studies import data
 from neuroxai.studies.check import check, order, search_space
 from neuroxai.studies.data import Progress
-from neuroxai.studies.explaining import explanation_digest, is_finished
 from neuroxai.studies.results import FinishedRun, write_tables
 from neuroxai.studies.runner import run_all
 from neuroxai.studies.runs import ERROR, RESULT, Run, digest, make_run
 from neuroxai.studies.search import draw, settings_of
 from neuroxai.studies.spec import Study, Values
+from neuroxai.studies.trained import explanation_digest, is_finished
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,10 @@ from neuroxai import io
 from neuroxai.errors import InputError, one_of
 from neuroxai.evaluation.classification import METRICS
 from neuroxai.space import Volume
-from neuroxai.studies.explaining import atlas_label
 from neuroxai.studies.reading import study_of
 from neuroxai.studies.runs import Run
 from neuroxai.studies.spec import Study
+from neuroxai.studies.trained import atlas_label
 
 
 @dataclass(frozen=True)

@@ -199,7 +199,7 @@ def execute(folder: Path) -> None:
     """
     import torch
 
-    from neuroxai.studies.outcome import write_result
+    from neuroxai.studies.trained import write_result
 
     facts = io.read_object(folder / "run.json", "run of a study")
     torch.set_num_threads(facts["threads"])
@@ -218,7 +218,7 @@ def execute(folder: Path) -> None:
     elif not all((folder / f"predictions_{part}.tsv").is_file() for part in facts["parts"]):
         write_result(folder, bundle, facts)  # a part was asked for that an earlier call did not ask for
     if facts["explain"]:
-        from neuroxai.studies.explaining import explain_run
+        from neuroxai.studies.trained import explain_run
 
         begun = time.perf_counter()
         explain_run(folder, bundle, facts)

@@ -17,7 +17,7 @@ from neuroxai.evaluation.fit import FitRecord
 from neuroxai.evaluation.fit_measures import summarise
 from neuroxai.explain import OpenBundle
 from neuroxai.space import Space, Volume, mni152
-from neuroxai.studies.outcome import TrainedRun
+from neuroxai.studies.trained import TrainedRun
 
 SPACE = mni152(5)
 NAME = "sub-17_T1w.nii.gz"

@@ -10,8 +10,8 @@ import pandas as pd
 from neuroxai import io
 from neuroxai.components.predictions import write_predictions
 from neuroxai.evaluation import classification_metrics
-from neuroxai.studies.explaining import explanation_digest
 from neuroxai.studies.runner import Outcome
+from neuroxai.studies.trained import explanation_digest
 
 CLASSES = ["CN", "AD"]
 

@@ -15,9 +15,9 @@ from neuroxai.evaluation import MapComparison, randomisation_test
 from neuroxai.report.plots.charts import curves
 from neuroxai.studies.analyses.shared import known_options, limits, metric_findings, runs_doubt
 from neuroxai.studies.findings import Finding, Findings, Picture
-from neuroxai.studies.outcome import TrainedRun
 from neuroxai.studies.results import FinishedRun, Results
 from neuroxai.studies.spec import Study
+from neuroxai.studies.trained import TrainedRun
 
 SCANS = 8
 """Patients whose maps are compared, where the declaration's options do not say how many."""

@@ -16,9 +16,9 @@ from neuroxai.report.plots.maps import maps
 from neuroxai.space import Volume
 from neuroxai.studies.analyses.shared import known_options, metric_findings, runs_doubt
 from neuroxai.studies.findings import Findings, Picture
-from neuroxai.studies.outcome import TrainedRun
 from neuroxai.studies.results import FinishedRun, Results
 from neuroxai.studies.spec import Study
+from neuroxai.studies.trained import TrainedRun
 
 OPTIONS = ("layer", "filters", "steps", "weight_decay", "total_variation", "blur")
 

@@ -13,10 +13,10 @@ from neuroxai.studies.analyses.eitel2019.baselines import LOAD, SHOWN, VOXELS, b
 from neuroxai.studies.analyses.eitel2019.figures import pictures
 from neuroxai.studies.analyses.eitel2019.relevance import correlation_findings, lesion_findings, region_table
 from neuroxai.studies.analyses.shared import WORDS, known_options, metric_findings, runs_doubt
-from neuroxai.studies.explaining import atlas_label
 from neuroxai.studies.findings import Finding, Findings
 from neuroxai.studies.results import Results
 from neuroxai.studies.spec import Study
+from neuroxai.studies.trained import atlas_label
 
 ROLES = ("scratch", "transfer", "filled")
 OPTIONS = {*ROLES, "svm_components", "top", "maps"}
