@@ -8,4 +8,4 @@ bash scripts/label_env.sh python -m pip install --quiet --disable-pip-version-ch
     pytest hypothesis pytest-xdist einops quantus zennit
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 exec bash scripts/label_env.sh python -m pytest tests/label tests/explain/test_explainer.py tests/lrp/test_networks.py \
-    tests/evaluation/test_with_quantus.py -p no:cacheprovider "$@"
+    tests/evaluation/heatmaps/test_with_quantus.py -p no:cacheprovider "$@"

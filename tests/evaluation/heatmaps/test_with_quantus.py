@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
-
 import numpy as np
 import pytest
 import torch
 from scipy.stats import entropy
 from torch import nn
 
+from helpers.importable import importable
 from neuroxai.errors import InputError
 from neuroxai.evaluation import pointing_game, relevance_mass, top_intersection, voxel_areas
 from neuroxai.evaluation.heatmaps.with_quantus import quantus_metric
 
 SHAPE = (8, 7, 9)
-installed = importlib.util.find_spec("quantus") is not None
+installed = importable("quantus")
 
 
 @pytest.fixture
@@ -30,7 +29,7 @@ def case(rng):
 
 
 @pytest.mark.label
-@pytest.mark.skipif(not installed, reason="quantus is not installed")
+@pytest.mark.skipif(not installed, reason="quantus cannot be imported")
 def test_the_same_figures(case):
     model, scans, heatmaps, truths = case
     ours = {
@@ -46,7 +45,7 @@ def test_the_same_figures(case):
 
 
 @pytest.mark.label
-@pytest.mark.skipif(not installed, reason="quantus is not installed")
+@pytest.mark.skipif(not installed, reason="quantus cannot be imported")
 def test_what_it_adds_against_closed_forms(case):
     model, scans, heatmaps, _ = case
     sizes = np.sort(heatmaps.abs().flatten(1).numpy(), axis=1)
