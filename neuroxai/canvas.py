@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# blue against orange: told apart with any common colour blindness; both ends are lighter, so size reads as lightness
+# blue against orange: distinct with any common colour blindness; both ends are lighter, so size reads as lightness
 _STOPS = ("#a6e3ff", "#3f97f0", "#1b4fbf", "#6b6b6b", "#b8440c", "#f28a1c", "#ffe37a")
 COLOURS = "blue (against) to orange and yellow (for), dark near zero; weak relevance lets the scan show through"
 FOR, AGAINST, PATIENTS, CONTROLS = "#b8440c", "#1b4fbf", "#b8440c", "#1b4fbf"
@@ -64,7 +64,7 @@ def name_lines(axes: Any, names: Sequence[str], axis_label: str) -> None:
 def draw_bars(
     axes: Any, names: Sequence[str], groups: Mapping[str, Sequence[float | None]], colours: Sequence[str]
 ) -> None:
-    """Draw horizontal bars, a line a name and a bar a group; one group without colours is coloured by sign."""
+    """Draw horizontal bars, one line per name and one bar per group; one group without colours is coloured by sign."""
     thickness = 0.8 / max(len(groups), 1)
     for number, (group, values) in enumerate(groups.items()):
         lengths = [0.0 if value is None else value for value in values]

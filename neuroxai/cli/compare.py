@@ -13,13 +13,13 @@ def compare(
     explain_dir: Annotated[Path, typer.Argument(help="Output folder of `neuroxai explain`.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the tables.")],
     participants: Annotated[
-        Path | None, typer.Option(help="participants.tsv; that of the cohort which the explain run noted if left out.")
+        Path | None, typer.Option(help="participants.tsv. [default: that of the cohort which the explain run noted]")
     ] = None,
     target: Annotated[str | None, typer.Option(help="Column with the class. [default: diagnosis, else group]")] = None,
-    control: Annotated[str | None, typer.Option(help="Class of the controls; a well-known name if left out.")] = None,
-    patients: Annotated[str | None, typer.Option(help="Class of the patients; the other one if left out.")] = None,
+    control: Annotated[str | None, typer.Option(help="Class of the controls. [default: a well-known name]")] = None,
+    patients: Annotated[str | None, typer.Option(help="Class of the patients. [default: the other one]")] = None,
     reference: Annotated[
-        Path | None, typer.Option(help="Stored reference; this cohort's own controls if left out.")
+        Path | None, typer.Option(help="Stored reference. [default: this cohort's own controls]")
     ] = None,
     save_reference: Annotated[Path | None, typer.Option(help="Write the reference of this cohort's controls.")] = None,
     members: Annotated[

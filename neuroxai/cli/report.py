@@ -13,20 +13,20 @@ from neuroxai.cli._orientation import OrientationOption
 
 def report(
     explain_dir: Annotated[Path, typer.Argument(help="Output folder of `neuroxai explain`.")],
-    out: Annotated[Path | None, typer.Option(help="Where to write; EXPLAIN_DIR/report if left out.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Where to write. [default: EXPLAIN_DIR/report]")] = None,
     dataset_dir: Annotated[
-        Path | None, typer.Option(help="The cohort's folder; the one that the explain run noted if left out.")
+        Path | None, typer.Option(help="The cohort's folder. [default: the one that the explain run noted]")
     ] = None,
     truth: Annotated[
         bool | None,
-        typer.Option(help="Compare with the planted effect of a simulated cohort; where masks are if left out."),
+        typer.Option(help="Compare with the planted effect of a simulated cohort. [default: where masks are]"),
     ] = None,
     subject: Annotated[
         str | None, typer.Option(help="Write the pages of this participant alone, and leave the others as they are.")
     ] = None,
     reference: Annotated[
         Path | None,
-        typer.Option(help="Healthy controls from `neuroxai compare --save-reference`; the report's own if left out."),
+        typer.Option(help="Healthy controls from `neuroxai compare --save-reference`. [default: the report's own]"),
     ] = None,
     calibration: Annotated[
         Path | None,
@@ -40,7 +40,7 @@ def report(
     orientation: OrientationOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print metrics.json instead of text.")] = False,
 ) -> None:
-    """Write one HTML page a scan, one for the cohort (`index.html`) and all figures (`metrics.json`).
+    """Write one HTML page per scan, one for the cohort (`index.html`) and all figures (`metrics.json`).
 
     Where `neuroxai explain --neuron all` was run, a picture of each layer's filters (`filters_*.png`) is drawn too.
 

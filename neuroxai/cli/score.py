@@ -18,7 +18,7 @@ def score(
     atlas: Annotated[
         str | None,
         typer.Option(
-            help="Name (`neuroxai atlas list`) or label image; the built-in if left out.", autocompletion=atlases
+            help="Name (`neuroxai atlas list`) or label image. [default: the built-in]", autocompletion=atlases
         ),
     ] = None,
     labels: Annotated[Path | None, typer.Option(help="Names of the label image (TSV, XML, LUT).")] = None,
@@ -28,7 +28,7 @@ def score(
     orientation: OrientationOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Sum up heatmaps over the regions of an atlas, which is brought to each map's grid; one row a map and region.
+    """Sum up heatmaps over the regions of an atlas, which is brought to each map's grid; one row per map and region.
 
     Any map in the atlas's world space will do; one that its name puts into the participant's own space (`space-T1w`) is
     refused where the atlas lies in MNI152 space. Exit code 1 if some maps could not be scored; they are named.

@@ -104,8 +104,8 @@ class Controls:
             If its regions are others than the controls', age or sex is missing, or it is a control of the stored
             reference.
         """
-        wanted = set(self.reference.regions)
-        scores = {n: v for n, v in densities(item, self.measure).items() if not self.own or n in wanted}
+        known_regions = set(self.reference.regions)
+        scores = {n: v for n, v in densities(item, self.measure).items() if not self.own or n in known_regions}
         subject = Subject(item.participant_id, scores, parse_age(person.get("age")), text_of(person.get("sex")) or None)
         table = self.reference.compare(subject, "leave-one-out" if self.own else "refuse")
         known = table[table["z"].notna()]

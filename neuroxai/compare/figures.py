@@ -53,7 +53,7 @@ def fingerprint_figure(densities: pd.DataFrame, count: int = 12) -> bytes:
     Parameters
     ----------
     densities : pandas.DataFrame
-        Two rows, one column a region.
+        Two rows, one column per region.
     """
     known = densities.dropna(axis="columns", how="all")
     unit = known.div(np.sqrt((known**2).sum(axis="columns")), axis="index")
@@ -129,14 +129,14 @@ def controls_figure(names: Sequence[str], controls: Sequence[NDArray[Any]], pers
 
 
 def region_bars(names: Sequence[str], groups: Mapping[str, Sequence[float | None]], axis_label: str) -> bytes:
-    """Horizontal bars, one line a region; with two groups, two bars a line; missing values are left out.
+    """Horizontal bars, one line per region; with two groups, two bars per line; missing values are left out.
 
     Parameters
     ----------
     names : sequence of str
         Regions, the first on top.
     groups : mapping of str to sequence of float or None
-        One value a region for each group; one group alone is coloured by sign.
+        One value per region for each group; one group alone is coloured by sign.
     axis_label : str
         Below the axis.
     """

@@ -95,18 +95,18 @@ def fitting_reference(path: str | os.PathLike[str], facts: Mapping[str, Any], me
     """Read a reference, and refuse one that was made of other scores (of another measure, where one is given)."""
     reference = read_reference(path)
     for name, own in {**facts, **({"measure": measure} if measure else {})}.items():
-        wanted = reference.measure if name == "measure" else reference.facts.get(name)
-        if wanted is not None and wanted != own and not (name == "options" and _same_options(facts, wanted)):
+        expected = reference.measure if name == "measure" else reference.facts.get(name)
+        if expected is not None and expected != own and not (name == "options" and _same_options(facts, expected)):
             raise InputError(
-                f"{path}: was made with {name} {wanted!r}, these scores with {own!r}; explain and compare in the same "
-                "way, or use another reference"
+                f"{path}: was made with {name} {expected!r}, these scores with {own!r}; explain and compare in "
+                "the same way, or use another reference"
             )
     return reference
 
 
-def _same_options(facts: Mapping[str, Any], wanted: Any) -> bool:
-    """Say whether options are the same choices: a default may be given or left out."""
+def _same_options(facts: Mapping[str, Any], expected: Any) -> bool:
+    """Say whether options are the same choices: a default may be given or not."""
     from neuroxai.attribution import complete
 
     method, own = str(facts["method"]), facts["options"]
-    return isinstance(wanted, Mapping) and complete(method, own) == complete(method, wanted)
+    return isinstance(expected, Mapping) and complete(method, own) == complete(method, expected)

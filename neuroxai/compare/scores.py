@@ -1,4 +1,4 @@
-"""Region tables of an explain folder: one scan's, and the cohort's with one row a participant."""
+"""Region tables of an explain folder: one scan's, and the cohort's with one row per participant."""
 
 from __future__ import annotations
 
@@ -138,11 +138,11 @@ def read_regions(path: Path) -> list[Region]:
     frame = region_table(path, ("sum", "density", "voxels"))
     for column in ("sum", "density", "voxels"):
         if not pd.api.types.is_numeric_dtype(frame[column]):
-            raise InputError(f"{path}: column {column!r} holds text, wanted numbers; explain the scan again")
+            raise InputError(f"{path}: column {column!r} holds text, expected numbers; explain the scan again")
     known = frame[frame["sum"].notna() & frame["density"].notna()]
     if known["name"].duplicated().any():
         name = known["name"][known["name"].duplicated()].iloc[0]
-        raise InputError(f"{path}: region {name!r} stands in two rows, wanted one; give the atlas a name a region")
+        raise InputError(f"{path}: region {name!r} stands in two rows, expected one; give each region its own name")
     return [
         Region(str(r["name"]), float(r["sum"]), float(r["density"]), int(r["voxels"]), contrast)
         for r, contrast in zip(known.to_dict("records"), _contrasts(known), strict=True)
@@ -183,9 +183,9 @@ def region_values(item: Item, measure: Measure) -> pd.DataFrame:
     return pd.DataFrame({"value": values, "voxels": table["voxels"].to_numpy(dtype=np.float64)}, index=names.tolist())
 
 
-def _same_regions(item: Item, table: pd.DataFrame, first: Item, wanted: pd.DataFrame, own_grids: bool) -> None:
+def _same_regions(item: Item, table: pd.DataFrame, first: Item, expected: pd.DataFrame, own_grids: bool) -> None:
     # on grids of their own, scans have regions of different size
-    if list(table.index) != list(wanted.index) or not (own_grids or table["voxels"].equals(wanted["voxels"])):
+    if list(table.index) != list(expected.index) or not (own_grids or table["voxels"].equals(expected["voxels"])):
         raise SpaceError(
             f"{item.regions} has other regions (or sizes) than {first.regions}; explain all scans with one atlas and "
             "bundle"

@@ -1,4 +1,4 @@
-"""Pages for people: one self-contained HTML file a scan and one for the cohort. Same input, same bytes."""
+"""HTML reports: one self-contained file per scan and one for the cohort. Same input, same bytes."""
 
 from neuroxai.report.build import Report, build_report
 from neuroxai.report.inputs import Beside

@@ -41,7 +41,7 @@ def build_report(
     only: str | None = None,
     jobs: int = 1,
 ) -> Report:
-    """Write ``index.html``, one page a scan and ``metrics.json``.
+    """Write ``index.html``, one page per scan and ``metrics.json``.
 
     Parameters
     ----------

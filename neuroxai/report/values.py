@@ -286,7 +286,7 @@ class StudyValues:
     figures, tables
         In order.
     runs : pandas.DataFrame
-        One row a run.
+        One row per run.
     failures : sequence of dict
         Scans that could not be used: run, participant_id, session_id, error.
     facts : sequence of (str, str)

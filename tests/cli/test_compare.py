@@ -152,7 +152,8 @@ def test_logarithms_of_scores_on_demand(explained, tmp_path):
     write_regions(explained, "sub-004", None, np.array([9.0, 9.0, -1.5, 9.0, 9.0, 9.0]))
     refused = run("compare", explained, "--out", tmp_path / "c", *FAST, "--measure", "sum", "--scale", "log")
     assert refused.code == 0, refused.err
-    assert "no percentiles: sub-004: a region's score is -1.5, and the scale 'log' wants all above 0" in refused.out
+    note = next(line for line in refused.out.splitlines() if "no percentiles" in line)
+    assert all(value in note for value in ("sub-004", "-1.5", "'log'"))
     assert not (tmp_path / "c" / "percentiles.tsv").exists()
 
 
@@ -304,15 +305,15 @@ def test_few_controls_give_groups_without_percentiles(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--control", "XX"), "unknown class for --control 'XX'; choose one of: AD, CN"),
-        (("--target", "site"), "unknown column for --target 'site'"),
-        (("--measure", "mean"), "unknown measure 'mean'"),
-        (("--scale", "ln"), "unknown scale 'ln'"),
-        (("--members", "maybe"), "unknown choice for members 'maybe'"),
-        (("--adjust", "site"), "unknown column to adjust for 'site'"),
-        (("--participants", "/nowhere.tsv"), "/nowhere.tsv: no such table"),
-        (("--reference", "/nowhere.json"), "/nowhere.json: no such file"),
-        (("--reference", "a", "--save-reference", "b"), "exclude each other"),
+        (("--control", "XX"), "'XX'; choose one of: AD, CN"),
+        (("--target", "site"), "--target 'site'"),
+        (("--measure", "mean"), "measure 'mean'"),
+        (("--scale", "ln"), "scale 'ln'"),
+        (("--members", "maybe"), "members 'maybe'"),
+        (("--adjust", "site"), "adjust for 'site'"),
+        (("--participants", "/nowhere.tsv"), "/nowhere.tsv"),
+        (("--reference", "/nowhere.json"), "/nowhere.json"),
+        (("--reference", "a", "--save-reference", "b"), "--save-reference"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_two(explained, tmp_path, options, message):

@@ -46,7 +46,7 @@ def test_a_folder_without_region_tables_is_refused(tmp_path):
     explained = write_tables(tmp_path, controls=1, patients=1)
     for name in ("sub-000", "sub-001"):
         regions_path(explained, name).unlink()
-    with pytest.raises(InputError, match="no table of regions of lrp_alpha_beta"):
+    with pytest.raises(InputError, match="lrp_alpha_beta"):
         read_folder(explained, "regions")
 
 
@@ -55,7 +55,7 @@ def test_two_regions_of_one_name_are_refused(tmp_path):
     for name in ("sub-000", "sub-001"):
         path = regions_path(explained, name)
         path.write_text(path.read_text().replace("Right Hippocampus", "Left Hippocampus"))
-    with pytest.raises(InputError, match="two regions are called 'Left Hippocampus'"):
+    with pytest.raises(InputError, match="Left Hippocampus"):
         read_scores(read_folder(explained, "regions"), tmp_path / "cohort" / "participants.tsv")
 
 
@@ -73,5 +73,5 @@ def test_scans_scored_on_their_own_grids_are_compared_by_density(tmp_path):
     assert scores.voxels[REGIONS[0]] == (40 + 320 + 40) / 3
     record = (explained / "explain.json").read_text()
     (explained / "explain.json").write_text(record.replace('"scan"', '"network"'))
-    with pytest.raises(SpaceError, match="other regions"):
+    with pytest.raises(SpaceError, match="sub-001"):
         read_scores(read_folder(explained, "regions"), tmp_path / "cohort" / "participants.tsv")

@@ -146,14 +146,14 @@ def test_a_calibrated_probability_is_less_sure_than_an_overconfident_network(exp
 
 
 def test_nobody_is_calibrated_on_himself(explained, tmp_path):
-    with pytest.raises(LeakageError, match="sub-00 is in this report too"):
+    with pytest.raises(LeakageError, match="sub-00"):
         build_report(explained, tmp_path / "r", beside=Beside(calibration=predictions(tmp_path / "val", prefix="sub-")))
-    with pytest.raises(InputError, match="10 scans of each class"):
+    with pytest.raises(InputError, match="10 scans"):
         build_report(explained, tmp_path / "r", beside=Beside(calibration=predictions(tmp_path / "few", count=8)))
     # nor by scans that the network learnt: `neuroxai predict` says of which part each is
     learnt = predictions(tmp_path / "learnt") / "predictions.tsv"
     io.write_tsv(learnt, io.read_tsv(learnt).assign(seen=["training"] * 5 + ["validation"] * 19))
-    with pytest.raises(LeakageError, match=r"trained on sub-900 \(5 of 24 scans\)"):
+    with pytest.raises(LeakageError, match=r"sub-900.*5 of 24"):
         build_report(explained, tmp_path / "r", beside=Beside(calibration=learnt))
     assert not (tmp_path / "r").exists()
 
@@ -188,7 +188,7 @@ def test_another_method_is_no_other_training(explained, trained_bundle, tiny_coh
     io.write_json(other / "explain.json", {**record, "options": {"beta": 1}})
     result = run("report", explained, "--out", tmp_path / "r", "--also", other)
     assert result.code == 2
-    assert "its options is {'beta': 1}" in result.err
+    assert "{'beta': 1}" in result.err
 
 
 def test_a_stored_reference_must_be_of_the_same_scores(explained, tmp_path):
@@ -206,7 +206,7 @@ def test_a_stored_reference_must_be_of_the_same_scores(explained, tmp_path):
     record = json.loads(stored.read_text())
     record["facts"]["method"] = "saliency"
     stored.write_text(json.dumps(record))
-    with pytest.raises(InputError, match="was made with method 'saliency'"):
+    with pytest.raises(InputError, match="saliency"):
         build_report(explained, tmp_path / "r", beside=Beside(reference=stored))
 
 

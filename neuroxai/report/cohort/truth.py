@@ -134,10 +134,10 @@ def planted_dose(table: Path, patients: Iterable[Item]) -> list[dict[str, Any]]:
         return []
     frame = read_tsv(table, required=("participant_id",))
     columns = [c for c in frame.columns if c == "dose" or c.endswith("_percent") or c.startswith("lesion_")]
-    wanted = {(item.participant_id, item.session_id) for item in patients}
-    wanted |= {(participant, "") for participant, _ in wanted}
+    asked = {(item.participant_id, item.session_id) for item in patients}
+    asked |= {(participant, "") for participant, _ in asked}
     rows = [
-        r for r in frame.to_dict("records") if (text_of(r["participant_id"]), text_of(r.get("session_id"))) in wanted
+        r for r in frame.to_dict("records") if (text_of(r["participant_id"]), text_of(r.get("session_id"))) in asked
     ]
     result = []
     for column in columns:

@@ -27,7 +27,7 @@ REACH = 4.0
 """Standard deviations that have the end colours of fingerprints."""
 
 COLOURS = ("#1b4fbf", "#b8440c", "#3f7f3f", "#8a4fb0", "#767676", "#c49a00")
-"""Told apart with any common colour blindness when markers differ, too."""
+"""Distinct with any common colour blindness when markers differ, too."""
 MARKERS = "osD^vP"
 
 
@@ -37,7 +37,7 @@ def both(output: Callable[[str], bytes]) -> Drawing:
 
 
 def intervals(rows: pd.DataFrame, axis_label: str, points: Mapping[str, Sequence[float]] | None = None) -> Drawing:
-    """Means with intervals, a line a group; single runs as small points where they are given.
+    """Means with intervals, one line per group; single runs as small points where they are given.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ def matrix(table: pd.DataFrame, label: str, low: float | None = None, high: floa
 
 
 def bars(names: Sequence[str], groups: Mapping[str, Sequence[float]], axis_label: str) -> Drawing:
-    """Horizontal bars, a line a name, a bar a group."""
+    """Horizontal bars, one line per name, one bar per group."""
     height = 0.9 + max(0.3, 0.14 * len(groups)) * max(len(names), 1)
     with figure_of(8.6, height) as (figure, output):
         axes = figure.add_subplot()
@@ -136,7 +136,7 @@ def strips(groups: Mapping[str, Sequence[float]], up: str) -> Drawing:
 
 
 def interval_panels(panels: Sequence[Panel], reference: float | None = None) -> Drawing:
-    """Means with intervals and single values, a panel a quantity over the same lines; a dashed line at `reference`."""
+    """Means with intervals and single values, one panel per quantity over the same lines; dashed: `reference`."""
     names = list(dict.fromkeys(name for _, rows, _ in panels for name in rows["group"]))
     width = 3.0 + max(5.0, 3.0 * len(panels))
     with figure_of(width, 1.0 + 0.42 * max(len(names), 1)) as (figure, output):

@@ -40,7 +40,7 @@ def filter_figures(explain_dir: str | os.PathLike[str], out: str | os.PathLike[s
     Returns
     -------
     list of pathlib.Path
-        One figure a method and layer; none where the folder holds no such heatmaps.
+        One figure per method and layer; none where the folder holds no such heatmaps.
 
     Raises
     ------

@@ -150,7 +150,7 @@ def mosaic(
     like: Volume | None = None,
     ends: tuple[str, str] = ENDS,
 ) -> bytes:
-    """Heatmap over the scan, one strip of slices a plane; the result is a PNG.
+    """Heatmap over the scan, one strip of slices per plane; the result is a PNG.
 
     Parameters
     ----------
@@ -163,7 +163,7 @@ def mosaic(
     planes : sequence of str
         Of ``"axial"``, ``"coronal"``, ``"sagittal"``.
     count : int
-        Slices a plane, spread over the brain; the one through the largest relevance is always among them.
+        Slices per plane, spread over the brain; the one through the largest relevance is always among them.
     like : Volume, optional
         Heatmap on the same grid whose slices are shown, so that pictures can be compared; `heatmap` by default.
     ends : (str, str)
@@ -216,7 +216,7 @@ def maps(heatmap: Volume, scan: Volume | None, limit: float, count: int = 7, end
 
 
 def map_rows(found: Mapping[str, Volume], scan: Volume | None, count: int = 7) -> Drawing:
-    """Axial slices of several maps over one scan, a row a map with its name; the same slices in all rows.
+    """Axial slices of several maps over one scan, one row per map with its name; the same slices in all rows.
 
     Colours of a row run to half of its largest value.
     """

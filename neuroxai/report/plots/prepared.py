@@ -69,7 +69,7 @@ def quality_figure(
     flags : sequence
         Each drawn as a line of text (`neuroxai.preprocess.qc.flags.Flag`).
     count : int
-        Slices a plane.
+        Slices per plane.
 
     Returns
     -------

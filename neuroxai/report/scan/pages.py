@@ -64,8 +64,8 @@ def scan_values(
     target = sidecar.target or "the class explained"
     more: dict[str, Any] = {}
     if context is not None:
-        more, told = context.of_scan(item, source, heatmap, scan, regions, strong)
-        notes.extend(told)
+        more, doubts = context.of_scan(item, source, heatmap, scan, regions, strong)
+        notes.extend(doubts)
     values = ScanValues(
         title=item.title,
         probabilities=item.probabilities,

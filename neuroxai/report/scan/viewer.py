@@ -91,7 +91,7 @@ class Regions:
 
 def _regions(atlas: Atlas, space: Space) -> dict[str, Any]:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # regions that a coarse grid loses are told where they are scored
+        warnings.simplefilter("ignore")  # regions that a coarse grid loses are reported where they are scored
         on_grid = atlas.resampled_to(space)
     values = [value for value in on_grid.names if value and (on_grid.labels == value).any()][:255]
     numbers = np.zeros(space.shape, np.uint8)

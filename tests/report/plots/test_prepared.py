@@ -99,16 +99,16 @@ def test_an_empty_mask_still_gives_a_picture(tmp_path):
 
 
 def test_refusals(tmp_path):
-    with pytest.raises(InputError, match=r"a.jpg: a figure's name ends in .png"):
+    with pytest.raises(InputError, match=r"a\.jpg.*\.png"):
         quality_figure(tmp_path / "a.jpg", **arguments())
     options = arguments()
     scan = options["native"][0]
     with pytest.raises(SpaceError, match=r"40 x 48 x 30.*26 x 32 x 24"):
         quality_figure(tmp_path / "a.png", **options | {"native": (scan, options["template"].brain)})
     lesions = Volume(np.zeros(NATIVE.shape), NATIVE)
-    with pytest.raises(InputError, match="sub-01: has no lesions"):
+    with pytest.raises(InputError, match="sub-01"):
         filling_figure(tmp_path / "a.png", scan=scan, filled=scan, lesions=lesions, name="sub-01")
-    with pytest.raises(SpaceError, match="filling"):
+    with pytest.raises(SpaceError, match=r"40 x 48 x 30.*26 x 32 x 24"):
         filling_figure(tmp_path / "a.png", scan=scan, filled=options["prepared"], lesions=lesions, name="sub-01")
     assert not list(tmp_path.iterdir())
 
