@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from captum.attr import Attribution
@@ -18,9 +17,9 @@ from neuroxai.lrp.composites import Composite, named_composite
 from neuroxai.lrp.concepts import ORDERS, Conditions, Ranking, arrivals, conditioned, masked, probe, ranked
 from neuroxai.lrp.conservation import Conservation, ConservationRecorder, ConservationWarning, total
 from neuroxai.lrp.given import Given, Inputs, Records, Target, captum_call, without_gradients
-from neuroxai.lrp.plan import Plan, Watch, backward, forward, fused, make_plan, own_output
+from neuroxai.lrp.plan import Plan, Watch, backward, forward, make_plan, own_output
 from neuroxai.lrp.rules import Rule
-from neuroxai.lrp.starts import Neuron, Start, all_neurons, layer_names, numbered
+from neuroxai.lrp.starts import Neuron, Start, all_neurons, layer_names
 
 Beginning = Literal["logit", "probability"] | Tensor | Callable[[Tensor], Tensor]
 
@@ -81,8 +80,8 @@ class LRP(Attribution):  # type: ignore[misc]  # captum is untyped
         super().__init__(model)
         self.model = model
         self.conserved: float | None = None
-        self._records: Records[_Known] = Records(model)
-        self._last: _Known | None = None
+        self._records: Records[Plan] = Records(model)
+        self._last: Plan | None = None
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -92,7 +91,7 @@ class LRP(Attribution):  # type: ignore[misc]  # captum is untyped
         """
         if self._last is None:
             raise InputError("the layers are known once a scan was recorded: call record(inputs) or attribute first")
-        return layer_names(self._last.plan)
+        return layer_names(self._last)
 
     def __repr__(self) -> str:
         """Name the model and, once something was explained, how much relevance was conserved."""
@@ -229,9 +228,9 @@ class LRP(Attribution):  # type: ignore[misc]  # captum is untyped
 
         Takes what `attribute` takes.
         """
-        books = ConservationRecorder()
-        relevance, _ = self._run(inputs, Start(target, start, layer, neuron), conditions, books.watch)
-        return books.closed(relevance)
+        recorder = ConservationRecorder()
+        relevance, _ = self._run(inputs, Start(target, start, layer, neuron), conditions, recorder.watch)
+        return recorder.closed(relevance)
 
     def rank(
         self, inputs: Tensor, target: Target = None, *, layer: str, by: Literal["absolute", "signed"] = "absolute",
@@ -246,7 +245,7 @@ class LRP(Attribution):  # type: ignore[misc]  # captum is untyped
         layer : str
             The layer whose channels (axis 1) are ranked, one of `layers`.
         by : {"absolute", "signed"}
-            By the size of a channel's summed relevance, or by its value (what speaks for the class first).
+            By the size of a channel's summed relevance, or by its value (what supports the class first).
         """
         if by not in ORDERS:
             raise one_of("order", by, ORDERS)
@@ -285,43 +284,19 @@ class LRP(Attribution):  # type: ignore[misc]  # captum is untyped
         self, given: Given, begin: Start, conditions: Conditions, watch: Watch | None = None, probe: str | None = None
     ) -> tuple[Plan, Given, Tensor, dict[str, Any]]:
         """Run the network up to where relevance starts: the plan, its input, its result, what `backward` needs."""
-        known = self._records.find(given)
-        fresh = None
-        if known is None:
-            known, fresh = self._recorded(given)
-        given = given.in_single()
-        plan = conditioned(begin.cut(known.plan), conditions)
+        whole, found, single = self._records.find(given), None, given.in_single()
+        if whole is None:
+            copy = eval_copy(self.model)
+            found = record(in_single(copy) if given.half else copy, single.arguments)
+            whole = make_plan(found, self.composite)
+        plan = conditioned(begin.cut(whole), conditions)
         plan = plan if probe is None else masked(plan, probe, None)
         if watch is None or probe is not None:
-            plan = known.fused if plan is known.plan else fused(plan)
-        if fresh is not None and begin.layer is not None:
-            fresh = fresh(forward(known.fused, given.tensors)[0])
-        output, saved = forward(plan, given.tensors)
-        if fresh is not None:
-            fresh(output)
-        return plan, given, output, saved
-
-    def _recorded(self, given: Given) -> tuple[_Known, Callable[[Tensor], None]]:
-        """Record the network, and return what keeps the record once its output was held against the model's."""
-        copy, single = eval_copy(self.model), given.in_single()
-        found = record(in_single(copy) if given.half else copy, single.arguments)
-        known = _Known(numbered(make_plan(found, self.composite)))
-        reference = found.output
-
-        def verified(scores: Tensor) -> None:
-            check_scores(own_output(known.plan, scores, single.tensors), reference)
-            self._records.keep(given, found, known)
-            self._last = known
-
-        return known, verified
-
-
-@dataclass
-class _Known:
-    """The network's steps for one shape of input, and the same in less memory."""
-
-    plan: Plan
-    fused: Plan = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.fused = fused(self.plan)
+            plan = plan.fused
+        output, saved = forward(plan, single.tensors)
+        if found is not None:  # it is kept once its output was held against the model's
+            scores = output if begin.layer is None else forward(whole.fused, single.tensors)[0]
+            check_scores(own_output(whole, scores, single.tensors), found.output)
+            self._records.keep(given, found, whole)
+            self._last = whole
+        return plan, single, output, saved

@@ -76,7 +76,7 @@ class Composite:
         for key, rule in self.rules.items():
             known = isinstance(key, str | int) or (isinstance(key, type) and issubclass(key, nn.Module))
             if not known or isinstance(key, bool):
-                raise InputError(f"composite key {key!r}: a layer type, a position or a name pattern is wanted")
+                raise InputError(f"composite key is {key!r}, expected a layer type, a position or a name pattern")
             _check_rule(rule, f"key {key!r}")
         _check_rule(self.sums, "sums")
         if isinstance(self.sums, Pass):

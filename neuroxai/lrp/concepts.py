@@ -25,15 +25,9 @@ ORDERS = ("absolute", "signed")
 
 @dataclass(frozen=True)
 class MaskStep(Step):
-    """Stands behind a layer: values go through, and of the relevance only that of the chosen channels.
+    """Stands behind a layer: values go through, and of the relevance only that of the chosen channels (axis 1)."""
 
-    Attributes
-    ----------
-    channels : tuple of int, optional
-        Channels (axis 1) that keep their relevance; None: all, the step only marks the place.
-    """
-
-    channels: tuple[int, ...] | None = None
+    channels: tuple[int, ...] | None = None  # None: all, the step only marks the place
 
     def forward(self, values: Values, nonnegative: Sequence[bool]) -> tuple[Any, Any]:
         """Hold the channels against the layer's."""
@@ -56,9 +50,8 @@ def conditioned(plan: Plan, conditions: Conditions) -> Plan:
     if conditions is None:
         return plan
     if not isinstance(conditions, Mapping):
-        raise InputError(f"conditions are {conditions!r}; a dict is wanted, {{layer name: channel or channels}}")
-    chosen = [(layer, _channels(layer, wanted)) for layer, wanted in conditions.items()]
-    for layer, channels in chosen:
+        raise InputError(f"conditions are {conditions!r}, expected a dict {{layer name: channel or channels}}")
+    for layer, channels in [(layer, _channels(layer, chosen)) for layer, chosen in conditions.items()]:
         plan = masked(plan, layer, channels)
     return plan
 
@@ -96,14 +89,14 @@ def probe(found: list[Tensor]) -> Watch:
     return watch
 
 
-def _channels(layer: str, wanted: object) -> tuple[int, ...]:
-    listed = [wanted] if is_index(wanted) else wanted
+def _channels(layer: str, chosen: object) -> tuple[int, ...]:
+    listed = [chosen] if is_index(chosen) else chosen
     if hasattr(listed, "tolist"):
         listed = listed.tolist()
     if not isinstance(listed, list | tuple | set | frozenset | range) or not listed:
-        raise InputError(f"condition on layer {layer!r} is {wanted!r}; a channel or a list of channels is wanted")
+        raise InputError(f"condition on layer {layer!r} is {chosen!r}, expected a channel or a list of channels")
     if not all(is_index(c) and c >= 0 for c in listed):
-        raise InputError(f"condition on layer {layer!r} is {wanted!r}; channels are integers from 0")
+        raise InputError(f"condition on layer {layer!r} is {chosen!r}, expected integers from 0")
     return tuple(sorted({int(c) for c in listed}))
 
 

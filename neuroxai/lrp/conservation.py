@@ -1,4 +1,4 @@
-"""The books of one explanation: which relevance arrived at each layer, was passed on, and stayed there."""
+"""Conservation of relevance in one explanation: what arrived at each layer, was passed on, and stayed there."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class Conservation:
 
 @dataclass
 class ConservationRecorder:
-    """Keeps the books in the backward pass; its `watch` is a `neuroxai.lrp.plan.Watch`."""
+    """Notes what happens to relevance in the backward pass; its `watch` is a `neuroxai.lrp.plan.Watch`."""
 
     entries: list[Entry] = field(default_factory=list)
 

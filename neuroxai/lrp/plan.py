@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, fx
 
 from neuroxai.errors import InputError, UnsupportedLayerError
-from neuroxai.graph.checks import out_of_memory
-from neuroxai.graph.names import describe, label
+from neuroxai.graph.names import label
 from neuroxai.graph.output_activation import scores_of
 from neuroxai.graph.record import Record
 from neuroxai.lrp.composites import Composite
-from neuroxai.lrp.engine.maxima import MaxPool
 from neuroxai.lrp.engine.operators import Dense, Scale
 from neuroxai.lrp.steps.base import FreeStep, PassStep, Step
 from neuroxai.lrp.steps.context import Context
 from neuroxai.lrp.steps.filters import LinearStep
-from neuroxai.lrp.steps.maxima import MaxStep
+from neuroxai.lrp.steps.maxima import PoolStep
 from neuroxai.lrp.steps.table import of_call
 
 # Sees each step of the backward pass: the step, what it saved, the relevance of its output and of its inputs.
@@ -30,30 +30,37 @@ Watch = Callable[[Step, Any, Tensor, Sequence[Tensor]], bool]
 
 @dataclass(frozen=True)
 class Plan:
-    """A network as steps.
+    """A network as steps."""
 
-    Attributes
-    ----------
-    steps : tuple of Step
-        In the order they run.
-    sources : tuple of str
-        Names of the inputs' values.
-    result : str
-        Name of the scores' value.
-    activation : {"softmax", "sigmoid", None}
-        The output activation: what the network puts on its scores to make probabilities; left out of the steps.
-    tail : tuple of Step
-        From the scores to the network's own output: the output activation and what follows it.
-    end : str
-        Name of the output's value.
-    """
-
-    steps: tuple[Step, ...]
-    sources: tuple[str, ...]
-    result: str
+    steps: tuple[Step, ...]  # in the order they run
+    sources: tuple[str, ...]  # names of the inputs' values
+    result: str  # name of the scores' value
+    # {"softmax", "sigmoid", None}: the output activation: what the network puts on its scores to make probabilities;
+    # left out of the steps
     activation: str | None
+    # from the scores to the network's own output: the output activation and what follows it
     tail: tuple[Step, ...] = ()
-    end: str = ""
+    end: str = ""  # name of the output's value
+
+    @cached_property
+    def fused(self) -> Plan:
+        """The same, each layer running the max-pooling behind it: winners alone are saved, relevance stays the same."""
+        steps, readers = list(self.steps), _readers(self.steps)
+        for first in self.steps:
+            if not isinstance(first, LinearStep) or first.rule.bias == "distribute":
+                continue
+            between: list[PassStep] = []
+            at: Step = first
+            while at.name != self.result and len(readers.get(at.name, ())) == 1:
+                at = readers[at.name][0]
+                if not isinstance(at, PassStep) or not at.vanishes or not at.local:
+                    break
+                between.append(at)
+            if isinstance(at, PoolStep):
+                gone = {first.name, at.name, *(s.name for s in between)}
+                whole = first.pooled(between, at.pool, at.name)
+                steps = [whole if s is at else s for s in steps if s is at or s.name not in gone]
+        return replace(self, steps=tuple(steps))
 
 
 def make_plan(record: Record, composite: Composite) -> Plan:
@@ -66,7 +73,7 @@ def make_plan(record: Record, composite: Composite) -> Plan:
     made = {*sources, *(step.name for step in steps)}
     calls = [node for node in record.graph.nodes if node.op not in ("placeholder", "output") and node.name not in made]
     tail = () if activation is None else tuple(_free(context, node) for node in calls)
-    return Plan(tuple(_fold_norms(steps, ranks)), sources, scores.name, activation, tail, end.name)
+    return _numbered(Plan(tuple(_fold_norms(steps, ranks)), sources, scores.name, activation, tail, end.name))
 
 
 def _free(context: Context, node: fx.Node) -> FreeStep:
@@ -86,7 +93,9 @@ def _steps(context: Context, result: fx.Node) -> list[Step]:
             step: Step = _free(context, node)
         else:
             try:
-                step = _step(context, node)
+                if not node.meta["carries"]:
+                    raise context.refuse(node, "the scores do not depend on the input")
+                step = of_call(context, node)
             except UnsupportedLayerError as error:
                 trouble = error  # the first in the order they run is reported
                 reached.update(context.tensors(node))
@@ -99,17 +108,6 @@ def _steps(context: Context, result: fx.Node) -> list[Step]:
     if trouble is not None:
         raise trouble
     return steps[::-1]
-
-
-def _step(context: Context, node: fx.Node) -> Step:
-    if not node.meta["carries"]:
-        raise context.refuse(node, "the scores do not depend on the input")
-    try:
-        return of_call(context, node)
-    except UnsupportedLayerError as error:
-        if describe(node) in str(error) or repr(label(node)) in str(error):
-            raise
-        raise context.refuse(node, str(error)) from error
 
 
 def own_output(plan: Plan, scores: Tensor, inputs: Sequence[Tensor]) -> Tensor:
@@ -154,23 +152,14 @@ def _fold_norms(steps: list[Step], ranks: Mapping[str, int]) -> list[Step]:
     return [folded.get(step.name, step) for step in steps if step.name not in gone]
 
 
-def fused(plan: Plan) -> Plan:
-    """Let each layer run the max-pooling behind it, so that only the winners are saved; relevance stays the same."""
-    steps, readers = list(plan.steps), _readers(plan.steps)
-    for first in plan.steps:
-        if not isinstance(first, LinearStep) or first.rule.bias == "distribute":
-            continue
-        between: list[PassStep] = []
-        at: Step = first
-        while at.name != plan.result and len(readers.get(at.name, ())) == 1:
-            at = readers[at.name][0]
-            if not isinstance(at, PassStep) or not at.vanishes or not at.local:
-                break
-            between.append(at)
-        if isinstance(at, MaxStep) and isinstance(at.pool, MaxPool):
-            gone = {first.name, at.name, *(s.name for s in between)}
-            whole = first.pooled(between, at.pool, at.name)
-            steps = [whole if s is at else s for s in steps if s is at or s.name not in gone]
+def _numbered(plan: Plan) -> Plan:
+    """Give each run of a layer a label of its own: "name", "name:2", ... in the order they run."""
+    runs: Counter[str] = Counter()
+    steps = []
+    for step in plan.steps:
+        runs.update(step.labels)
+        labels = tuple(name if runs[name] == 1 else f"{name}:{runs[name]}" for name in step.labels)
+        steps.append(replace(step, labels=labels))
     return replace(plan, steps=tuple(steps))
 
 
@@ -180,7 +169,7 @@ def fused(plan: Plan) -> Plan:
 def forward(plan: Plan, inputs: Sequence[Tensor]) -> tuple[Tensor, dict[str, Any]]:
     """Run all steps; return the plan's result, and by the steps' names what `backward` needs.
 
-    Values that nobody reads again are let go. Errors name the layer that cannot take what arrives, or has no rule.
+    Values that nobody reads again are let go. Errors name the layer that cannot take what arrives.
     """
     values: dict[str, Any] = dict(zip(plan.sources, inputs, strict=True))
     nonnegative = {name: bool(x.amin() >= 0) for name, x in values.items()}
@@ -192,11 +181,6 @@ def forward(plan: Plan, inputs: Sequence[Tensor]) -> tuple[Tensor, dict[str, Any
             values[step.name], saved[step.name] = step.forward(values, signs)
         except InputError as error:
             raise InputError(f"layer {step.labels[0]!r}: {error}") from error
-        except RuntimeError as error:
-            if out_of_memory(error) or isinstance(error, UnsupportedLayerError):
-                raise
-            shapes = ", ".join(str(tuple(values[name].shape)) for name in step.inputs)
-            raise InputError(f"layer {step.labels[0]!r} cannot take a tensor of shape {shapes}: {error}") from error
         nonnegative[step.name] = step.nonnegative(signs)
         for name in step.reads():
             if last[name] == index and name != plan.result:

@@ -48,13 +48,13 @@ class Weight:
             return weight.square() * self.squared
         if self.one:
             return full_like(weight, self.one)
+        if self.whole == 1 and not (self.positive or self.negative):
+            return weight
         bounds = ((self.whole, None, None), (self.positive, 0, None), (self.negative, None, 0))
-        pieces = [
-            (weight if low is high else weight.clamp(low, high)) * (factor if factor != 1 else 1)
-            for factor, low, high in bounds
-            if factor
-        ]
-        return sum(pieces[1:], pieces[0]) if pieces else weight * 0
+        used = [(factor, low, high) for factor, low, high in bounds if factor]
+        pieces = [(weight if low is high else weight.clamp(low, high), factor) for factor, low, high in used]
+        found = [piece if factor == 1 else piece * factor for piece, factor in pieces]
+        return sum(found[1:], found[0]) if found else weight * 0
 
 
 WHOLE = Weight(whole=1.0)
@@ -72,26 +72,13 @@ class Term:
 
 @dataclass(frozen=True)
 class Part:
-    """Contributions that share one denominator.
+    """Contributions that share one denominator."""
 
-    Attributes
-    ----------
-    terms : tuple of Term
-        The products that make up the contributions.
-    bias : Weight
-        The piece of the bias that stands in the denominator.
-    share : float
-        Share of the neuron's relevance.
-    alone : float, optional
-        Share where all other parts of the neuron are exactly zero; None: the share stays.
-    where : {"always", "output >= 0", "output < 0"}
-        Neurons that this part covers, by the sign of their output.
-    """
-
-    terms: tuple[Term, ...]
-    bias: Weight
-    share: float = 1.0
-    alone: float | None = None
+    terms: tuple[Term, ...]  # the products that make up the contributions
+    bias: Weight  # the piece of the bias that stands in the denominator
+    share: float = 1.0  # of the neuron's relevance
+    alone: float | None = None  # share where all other parts of the neuron are exactly zero; None: the share stays
+    # neurons that this part covers, by the sign of their output
     where: Literal["always", "output >= 0", "output < 0"] = "always"
 
 
@@ -280,7 +267,7 @@ class ZBox(Rule):
         super().__post_init__()
         numbers = all(isinstance(v, int | float) and math.isfinite(v) for v in (self.low, self.high))
         if not numbers or not self.low <= 0 <= self.high or self.low == self.high:
-            raise InputError(f"ZBox: bounds {self.low!r} to {self.high!r}; low <= 0 <= high with low < high is wanted")
+            raise InputError(f"ZBox: bounds {self.low!r} to {self.high!r}, expected low <= 0 <= high with low < high")
 
     @property
     def parts(self) -> tuple[Part, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -66,7 +65,14 @@ class Start:
     def seed(self, output: Tensor, indices: Tensor | None, activation: str | None, model: nn.Module) -> Tensor:
         """Return the relevance of the cut plan's result, shaped like it."""
         if self.layer is not None:
-            return _of_neurons(output, self.neuron, self.layer, model)
+            if not bool(torch.isfinite(output).all()):
+                raise InputError(f"layer {self.layer!r}: its output is NaN or infinite; check the weights")
+            if self.neuron is None:
+                return output
+            index = (slice(None), *neuron_index(self.neuron, tuple(output.shape[1:]), self.layer, model))
+            found = torch.zeros_like(output)
+            found[index] = output[index]
+            return found
         scores = class_scores(output)
         if isinstance(self.start, Tensor) or callable(self.start):
             return _given(self.start, scores).reshape(output.shape)
@@ -88,24 +94,13 @@ def _given(start: Tensor | Callable[[Tensor], Tensor], scores: Tensor) -> Tensor
     return found.to(scores).expand(scores.shape)
 
 
-def numbered(plan: Plan) -> Plan:
-    """Give each run of a layer a label of its own: "name", "name:2", ... in the order they run."""
-    runs: Counter[str] = Counter()
-    steps = []
-    for step in plan.steps:
-        runs.update(step.labels)
-        labels = tuple(name if runs[name] == 1 else f"{name}:{runs[name]}" for name in step.labels)
-        steps.append(replace(step, labels=labels))
-    return replace(plan, steps=tuple(steps))
-
-
 def reached(plan: Plan) -> list[Step]:
     """Return the steps that relevance reaches from the plan's result, in the order they run."""
-    wanted, found = {plan.result}, []
+    needed, found = {plan.result}, []
     for step in reversed(plan.steps):
-        if step.name in wanted:
+        if step.name in needed:
             found.append(step)
-            wanted.update(step.inputs)
+            needed.update(step.inputs)
     return found[::-1]
 
 
@@ -141,23 +136,12 @@ def truncated(plan: Plan, layer: str) -> Plan:
                 f"layer {layer!r} is merged with {end.labels[-1]!r} and has no output of its own; start there"
             )
         last = replace(end, fixed=None, labels=end.labels[:1])
-    wanted, steps = {end.name}, []
+    needed, steps = {end.name}, []
     for step in reversed(plan.steps):
-        if step.name in wanted:
+        if step.name in needed:
             steps.append(last if step is end else step)
-            wanted.update(step.reads())
+            needed.update(step.reads())
     return replace(plan, steps=tuple(reversed(steps)), result=end.name, activation=None)
-
-
-def _of_neurons(output: Tensor, neuron: Neuron, layer: str, model: nn.Module) -> Tensor:
-    if not bool(torch.isfinite(output).all()):
-        raise InputError(f"layer {layer!r}: its output is NaN or infinite for this input; check the weights")
-    if neuron is None:
-        return output
-    index = (slice(None), *neuron_index(neuron, tuple(output.shape[1:]), layer, model))
-    seed = torch.zeros_like(output)
-    seed[index] = output[index]
-    return seed
 
 
 def neuron_index(neuron: Neuron, shape: tuple[int, ...], layer: str, model: nn.Module) -> tuple[int | slice, ...]:
@@ -168,16 +152,17 @@ def neuron_index(neuron: Neuron, shape: tuple[int, ...], layer: str, model: nn.M
         neurons = getattr(module, "neurons", None)
         if set(neuron) != {"patch", "filter"} or neurons is None:
             raise InputError(
-                f'neuron is {dict(neuron)!r} at layer {layer!r} ({type(module).__name__}); {{"patch": p, "filter": f}} '
-                "is wanted at a PatchIndividualFilter layer, a channel or (channel, *position) at any other"
+                f"neuron is {dict(neuron)!r} at layer {layer!r} ({type(module).__name__}), expected "
+                '{"patch": p, "filter": f} at a PatchIndividualFilter layer, '
+                " a channel or (channel, *position) at any other"
             )
         picked: tuple[int | slice, ...] = neurons(neuron["patch"], neuron["filter"])
         return picked
     numbers = (neuron,) if is_index(neuron) else neuron
     if not isinstance(numbers, list | tuple) or not all(is_index(n) for n in numbers):
-        raise InputError(f"neuron is {neuron!r}; a channel or (channel, *position) is wanted: {has}")
+        raise InputError(f"neuron is {neuron!r}, expected a channel or (channel, *position): {has}")
     if len(numbers) not in (1, len(shape)):
-        raise InputError(f"neuron {tuple(numbers)} has {len(numbers)} indices; 1 or {len(shape)} are wanted: {has}")
+        raise InputError(f"neuron {tuple(numbers)} has {len(numbers)} indices, expected 1 or {len(shape)}: {has}")
     if any(not 0 <= n < size for n, size in zip(numbers, shape, strict=False)):
         raise InputError(f"neuron {neuron!r} does not exist; {has}")
     return tuple(int(n) for n in numbers)

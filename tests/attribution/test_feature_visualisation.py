@@ -113,7 +113,7 @@ def test_a_silent_neuron_is_told():
     [
         ({"layer": "conv9"}, "unknown layer 'conv9'; choose one of: 0, 1, 2"),
         ({"neuron": 3}, r"neuron 3 does not exist; layer '0' has outputs of shape \(3, 3, 4, 5\)"),
-        ({"neuron": (0, 1)}, "has 2 indices; 1 or 4 are wanted"),
+        ({"neuron": (0, 1)}, "has 2 indices, expected 1 or 4"),
         ({"neuron": {"patch": 0, "filter": 0}}, "PatchIndividualFilter"),
         ({"in_shape": (2, 5, 6, 7)}, r"cannot take an input of shape \(1, 2, 5, 6, 7\)"),
         ({"in_shape": (1, 5, 0)}, r"in_shape is \(1, 5, 0\)"),

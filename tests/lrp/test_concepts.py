@@ -189,12 +189,12 @@ def test_conditions_leave_nothing_behind():
     [
         ({"conv": 0}, "unknown conditioned layer 'conv'; choose one of"),
         ({"4": 4}, r"layer '4 \(condition\)': condition on channel 4; it has 4 channels: 0 to 3"),
-        ({"4": -1}, "condition on layer '4' is -1; channels are integers from 0"),
+        ({"4": -1}, "condition on layer '4' is -1, expected integers from 0"),
         ({"4": []}, r"condition on layer '4' is \[\]; a channel or a list"),
         ({"4": "0"}, "condition on layer '4' is '0'; a channel or a list"),
-        ({"4": [0.5]}, r"condition on layer '4' is \[0.5\]; channels are integers"),
+        ({"4": [0.5]}, r"condition on layer '4' is \[0.5\], expected integers"),
         ({"4": True}, "condition on layer '4' is True"),
-        (["4"], r"conditions are \['4'\]; a dict is wanted"),
+        (["4"], r"conditions are \['4'\], expected a dict"),
     ],
 )
 def test_wrong_conditions(conditions, message):

@@ -194,7 +194,7 @@ def test_layer_starts_leave_nothing_behind():
         ({"layer": "4", "neuron": 4}, r"neuron 4 does not exist; layer '4' has outputs of shape \(4, 1, 2, 2\)"),
         ({"layer": "4", "neuron": -1}, "neuron -1 does not exist"),
         ({"layer": "4", "neuron": (0, 0, 0, 2)}, r"neuron \(0, 0, 0, 2\) does not exist"),
-        ({"layer": "4", "neuron": (0, 1)}, r"has 2 indices; 1 or 4 are wanted"),
+        ({"layer": "4", "neuron": (0, 1)}, r"has 2 indices, expected 1 or 4"),
         ({"layer": "4", "neuron": "one"}, "neuron is 'one'; a channel or"),
         ({"layer": "4", "neuron": True}, "neuron is True; a channel or"),
         ({"layer": "4", "neuron": 1.0}, "neuron is 1.0; a channel or"),

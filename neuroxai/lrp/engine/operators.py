@@ -19,21 +19,15 @@ from neuroxai.layers import Strain
 
 @dataclass(frozen=True)
 class Operator:
-    """A linear map ``x -> W x`` for any weights W of one geometry, and its transpose.
+    """A linear map ``x -> W x`` for any weights W of one geometry, and its transpose."""
 
-    Attributes
-    ----------
-    axis, weight_axis : int
-        Where the output channels stand in outputs, and in weights and biases.
-    """
-
-    axis: ClassVar[int] = 1
+    axis: ClassVar[int] = 1  # where the output channels stand in outputs, and in weights and biases
     weight_axis: ClassVar[int] = 0
 
     @property
     def blocks(self) -> int:
         """Groups of output channels, each of which is stacked by itself."""
-        return 1
+        return int(getattr(self, "groups", 1))
 
     def outputs_first(self, weight: Tensor) -> Tensor:
         """Return a layer's own weights with the output channels on the first axis."""
@@ -108,31 +102,18 @@ class _Windows(Operator):
     dilation: tuple[int, ...]
     groups: int
 
-    @property
-    def blocks(self) -> int:
-        return self.groups
-
-    def convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-        run: Any = (F.conv1d, F.conv2d, F.conv3d)[len(self.stride) - 1]
-        out: Tensor = run(x, weight, bias, self.stride, self.padding, self.dilation, self.groups)
-        return out
-
-    def transposed(self, x: Tensor, weight: Tensor, bias: Tensor | None, extra: Sequence[int]) -> Tensor:
-        run: Any = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)[len(self.stride) - 1]
-        out: Tensor = run(x, weight, bias, self.stride, self.padding, extra, self.groups, self.dilation)
-        return out
+    def run(self, x: Tensor, weight: Tensor, bias: Tensor | None, extra: Sequence[int] | None = None) -> Tensor:
+        """Convolve; with `extra`, the padding of the output, the transposed convolution."""
+        end = (0,) * len(self.stride) if extra is None else extra
+        options = (self.stride, self.padding, self.dilation, extra is not None, end, self.groups)
+        return torch.convolution(x, weight, bias, *options)
 
 
 @dataclass(frozen=True)
 class Conv(_Windows):
-    """Convolution over 1, 2 or 3 axes with zero padding, weights (outputs, inputs of a group, *kernel).
+    """Convolution over 1, 2 or 3 axes with zero padding, weights (outputs, inputs of a group, *kernel)."""
 
-    Attributes
-    ----------
-    uneven : tuple of int, optional
-        The two-sided padding of uneven "same", as ``torch.nn.functional.pad`` takes it, last axis first.
-    """
-
+    # the two-sided padding of uneven "same", as ``torch.nn.functional.pad`` takes it, last axis first
     uneven: tuple[int, ...] | None = None
 
     @classmethod
@@ -150,7 +131,7 @@ class Conv(_Windows):
 
     def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Convolve."""
-        return self.convolve(F.pad(x, self.uneven) if self.uneven else x, weight, bias)
+        return self.run(F.pad(x, self.uneven) if self.uneven else x, weight, bias)
 
     def transpose(self, signal: Tensor, weight: Tensor, shape: torch.Size) -> Tensor:
         """Transposed convolution; positions that the stride never reached get zero."""
@@ -162,7 +143,7 @@ class Conv(_Windows):
         for axis, (stride, pad, dilation) in enumerate(zip(self.stride, self.padding, self.dilation, strict=True)):
             reach = dilation * (weight.shape[2 + axis] - 1) + 1
             left_over.append(full[2 + axis] - ((signal.shape[2 + axis] - 1) * stride - 2 * pad + reach))
-        out = self.transposed(signal, weight, None, left_over)
+        out = self.run(signal, weight, None, left_over)
         return F.pad(out, [-p for p in self.uneven]) if self.uneven else out
 
 
@@ -185,11 +166,11 @@ class ConvTranspose(_Windows):
 
     def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Transposed convolution."""
-        return self.transposed(x, self.outputs_first(weight), bias, self.output_padding)
+        return self.run(x, self.outputs_first(weight), bias, self.output_padding)
 
     def transpose(self, signal: Tensor, weight: Tensor, shape: torch.Size) -> Tensor:
         """Convolution; output padding beyond a whole stride would give positions that no input has."""
-        out = self.convolve(signal, self.outputs_first(weight))
+        out = self.run(signal, self.outputs_first(weight), None)
         for axis, size in enumerate(shape[2:], 2):
             out = out.narrow(axis, 0, size)
         return out

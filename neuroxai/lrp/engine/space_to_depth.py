@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from neuroxai.lrp.engine import propagate
-from neuroxai.lrp.engine.maxima import MaxPool
+from neuroxai.lrp.engine.max_pool import MaxPool
 from neuroxai.lrp.engine.operators import Conv, Operator
 from neuroxai.lrp.engine.propagate import Saved
 from neuroxai.lrp.rules import Rule
@@ -32,17 +32,10 @@ SLAB_VALUES = 2_000_000  # of the layer's output in one slab
 
 @dataclass(frozen=True)
 class SpaceToDepthConv(Operator):
-    """A convolution (stride 1) whose outputs are (batch, channels, positions in a block, *blocks): its transpose.
+    """A convolution (stride 1) whose outputs are (batch, channels, positions in a block, *blocks): its transpose."""
 
-    Attributes
-    ----------
-    kernel : tuple of int
-        The filter's size.
-    block : tuple of int
-        Positions of a block along each axis: the pooling's size, or 1 where that axis stays as it is.
-    """
-
-    kernel: tuple[int, ...]
+    kernel: tuple[int, ...]  # the filter's size
+    # positions of a block along each axis: the pooling's size, or 1 where that axis stays as it is
     block: tuple[int, ...]
 
     def transpose(self, signal: Tensor, weight: Tensor, shape: torch.Size) -> Tensor:
@@ -78,26 +71,13 @@ class PooledConv:
     Only the backward pass goes from space to depth. In the forward pass that would be faster too, but it adds up the
     products of a filter in another order at each position, and equal patches of a scan (its background) would no longer
     give equal values: ties must go to the first, as they do in torch's pooling.
-
-    Attributes
-    ----------
-    conv : Conv
-        The convolution, without its padding.
-    pool : MaxPool
-        The pooling.
-    window : tuple of int
-        The pooling's size.
-    back : SpaceToDepthConv
-        The convolution in the backward pass.
-    padding : tuple of int
-        The convolution's, as ``torch.nn.functional.pad`` takes it.
     """
 
-    conv: Conv
-    pool: MaxPool
-    window: tuple[int, ...]
-    back: SpaceToDepthConv
-    padding: tuple[int, ...]
+    conv: Conv  # the convolution, without its padding
+    pool: MaxPool  # the pooling
+    window: tuple[int, ...]  # the pooling's size
+    back: SpaceToDepthConv  # the convolution in the backward pass
+    padding: tuple[int, ...]  # the convolution's, as ``torch.nn.functional.pad`` takes it
 
     @classmethod
     def of(cls, conv: Conv, weight: Tensor, pool: MaxPool, rule: Rule) -> PooledConv | None:

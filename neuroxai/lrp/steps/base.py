@@ -17,27 +17,14 @@ Values = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Step:
-    """One node of the network.
+    """One node of the network."""
 
-    Attributes
-    ----------
-    name : str
-        Name of the value it makes.
-    inputs : tuple of str
-        Names of the values it reads and returns relevance for.
-    labels : tuple of str
-        Qualified names of the layers it stands for (several after folding), for reports and messages.
-    also_reads : tuple of str
-        Names of the other values it reads.
-    gives : {"nonnegative", "keeps", "any"}
-        Sign of its output: >= 0, that of its inputs, or not known.
-    """
-
-    name: str
-    inputs: tuple[str, ...]
+    name: str  # name of the value it makes
+    inputs: tuple[str, ...]  # names of the values it reads and returns relevance for
+    # qualified names of the layers it stands for (several after folding), for reports and messages
     labels: tuple[str, ...]
-    also_reads: tuple[str, ...] = ()
-    gives: str = "any"
+    also_reads: tuple[str, ...] = ()  # names of the other values it reads
+    gives: str = "any"  # {"nonnegative", "keeps", "any"}: sign of its output: >= 0, that of its inputs, or not known
 
     def reads(self) -> tuple[str, ...]:
         """Names of all values it reads."""
@@ -81,18 +68,12 @@ class PassStep(CallStep):
 
     An activation that does not vanish at 0 has a share f(0) that comes from nowhere, a bias; what is passed on is
     ``R (f(z) - f(0)) / f(z)``, which keeps the signs.
-
-    Attributes
-    ----------
-    local : bool
-        Whether each output depends on the input value at its place (and channel) only, so that the step may run on a
-        piece of the grid.
-    vanishes : bool
-        Whether f(0) is known to be 0.
     """
 
+    # whether each output depends on the input value at its place (and channel) only, so that the step may run on a
+    # piece of the grid
     local: bool = True
-    vanishes: bool = True
+    vanishes: bool = True  # whether f(0) is known to be 0
 
     def forward(self, values: Values, nonnegative: Sequence[bool]) -> tuple[Any, Any]:
         """Run it; the output and f(0) are saved where that is not 0."""

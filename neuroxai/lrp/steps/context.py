@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from neuroxai.errors import UnsupportedLayerError
+from neuroxai.graph.execute import call_of
 from neuroxai.graph.names import describe, label
 from neuroxai.graph.operations import GATES, arguments, kind_of
 from neuroxai.graph.record import Record
@@ -39,18 +40,10 @@ _STEADY = {"clamp", "clamp_min", "add", "expand", "unsqueeze"}
 
 @dataclass
 class Context:
-    """A record and a composite.
+    """A record and a composite."""
 
-    Attributes
-    ----------
-    record : Record
-        The network.
-    composite : Composite
-        Which layer gets which rule.
-    """
-
-    record: Record
-    composite: Composite
+    record: Record  # the network
+    composite: Composite  # which layer gets which rule
 
     def __post_init__(self) -> None:
         calls = [node for node in self.record.graph.nodes if node.meta["depends"] and node.op.startswith("call_")]
@@ -88,10 +81,6 @@ class Context:
     def tensors(self, node: fx.Node) -> list[fx.Node]:
         """Return the calls that a call reads whose values may take relevance."""
         return [n for n in node.all_input_nodes if n.meta["carries"]]
-
-    def others(self, node: fx.Node, *relevant: fx.Node) -> tuple[str, ...]:
-        """Return the names of the inputs of a call that take no relevance."""
-        return tuple(n.name for n in node.all_input_nodes if n not in relevant)
 
     def only_input(self, node: fx.Node) -> fx.Node:
         """Return a call's first argument, where nothing else in it depends on the network's input."""
@@ -146,9 +135,8 @@ class Context:
         """Return what a `Step` takes: of the calls that it reads, `signals` take relevance; by default the only one."""
         signals = signals or (self.only_input(node),)
         names = tuple(dict.fromkeys(signal.name for signal in signals))
-        return {
-            "name": node.name, "inputs": names, "labels": (label(node),), "also_reads": self.others(node, *signals),
-        }  # fmt: skip
+        others = tuple(n.name for n in node.all_input_nodes if n not in signals)
+        return {"name": node.name, "inputs": names, "labels": (label(node),), "also_reads": others}
 
     def passing(self, node: fx.Node, *signals: fx.Node, local: bool = False, **options: Any) -> Step:
         """Return the step of a call that hands relevance through."""
@@ -156,22 +144,12 @@ class Context:
 
     def caller(self, node: fx.Node) -> Callable[[Values], Any]:
         """Return a call that runs a node as the network did."""
-        target: Any = node.target
         if node.op == "get_attr":
-            owner, _, name = str(target).rpartition(".")
+            owner, _, name = str(node.target).rpartition(".")
             home = self.record.root.get_submodule(owner)
             return lambda values: getattr(home, name)
-        if node.op == "call_module":
-            target = self.record.root.get_submodule(str(target))
-        args, kwargs = node.args, dict(node.kwargs)
-
-        def call(values: Values) -> Any:
-            def pick(read: fx.Node) -> Any:
-                return values[read.name]
-
-            return target(*fx.node.map_arg(args, pick), **fx.node.map_arg(kwargs, pick))
-
-        return call
+        run, names = call_of(self.record, node), [read.name for read in node.all_input_nodes]
+        return lambda values: run(*(values[name] for name in names))
 
     def is_gate(self, value: Any) -> bool:
         """Whether a value only scales: it comes out of a sigmoid, a softmax or a deviation of the sample."""

@@ -12,7 +12,7 @@ from torch import Tensor, fx, nn
 
 from neuroxai.graph.operations import arguments
 from neuroxai.lrp.engine import propagate
-from neuroxai.lrp.engine.maxima import MaxPool, Winners
+from neuroxai.lrp.engine.max_pool import MaxPool, Winners
 from neuroxai.lrp.engine.operators import Conv, ConvTranspose, Dense, Operator, Patchwise, Scale
 from neuroxai.lrp.engine.space_to_depth import PooledConv
 from neuroxai.lrp.rules import Pass, Rule
@@ -44,20 +44,13 @@ class LinearStep(Step):
 
     With `pool`, the elementwise steps of `between` run on the full grid, the pooling picks its winners, and only the
     winners' denominators are saved; the result is the same as step by step, in less memory.
-
-    Attributes
-    ----------
-    weight, bias : str or None
-        Names of the values that hold them; a normalisation on its own has none.
-    fixed : FixedNorm or None
-        A normalisation folded in, or on its own.
     """
 
-    weight: str | None = None
+    weight: str | None = None  # names of the values that hold them; a normalisation on its own has none
     bias: str | None = None
     rule: Rule = field(default_factory=Rule)
     operator: Operator = field(default=Dense())
-    fixed: FixedNorm | None = None
+    fixed: FixedNorm | None = None  # a normalisation folded in, or on its own
     between: tuple[PassStep, ...] = ()
     pool: MaxPool | None = None
 
@@ -70,10 +63,8 @@ class LinearStep(Step):
 
     def folded(self, norm: LinearStep) -> LinearStep:
         """Return the step of this layer and the normalisation behind it."""
-        reads = (*self.also_reads, *norm.also_reads)
-        return replace(
-            self, name=norm.name, labels=self.labels + norm.labels, also_reads=reads, fixed=norm.fixed
-        )  # fmt: skip
+        labels, reads = self.labels + norm.labels, self.also_reads + norm.also_reads
+        return replace(self, name=norm.name, labels=labels, also_reads=reads, fixed=norm.fixed)
 
     def pooled(self, between: Sequence[PassStep], pool: MaxPool, name: str) -> LinearStep:
         """Return the step of this layer, the elementwise steps behind it, and the pooling behind them."""
@@ -187,29 +178,22 @@ def of_filter(context: Context, node: fx.Node) -> Step:
         operator = ConvTranspose.of(int(operation[-2]), given)
     elif operation != "linear":
         operator = Conv.of(int(operation[-2]), given, weight.meta["shape"][2:])
-    return _linear(context, node, source, operator, weight, bias)
+    return of_linear(context, node, source, operator, weight, bias)
 
 
-def of_weights_behind(context: Context, node: fx.Node, source: fx.Node, weight: fx.Node) -> Step:
-    """Return the step of ``x @ W``."""
-    return _linear(context, node, source, Dense(turned=True), weight, None)
-
-
-def _linear(
-    context: Context, node: fx.Node, source: fx.Node, operator: Operator, weight: fx.Node, bias: fx.Node | None
+def of_linear(
+    context: Context, node: fx.Node, source: fx.Node, operator: Operator, weight: fx.Node, bias: fx.Node | None = None
 ) -> Step:
-    rule = context.mixing_rule(node)
-    names = (weight.name, None if bias is None else bias.name)
-    return LinearStep(**context.options(node, source), weight=names[0], bias=names[1], rule=rule, operator=operator)
+    """Return the step of a layer with weights of known geometry."""
+    names: dict[str, Any] = {"weight": weight.name, "bias": None if bias is None else bias.name}
+    return LinearStep(**context.options(node, source), **names, rule=context.mixing_rule(node), operator=operator)
 
 
 def of_patches(context: Context, node: fx.Node) -> Step:
     """Return the step of a patch-individual filter layer."""
-    source: Any = node.args[0]
-    module, conserve = context.record.root.get_submodule(str(node.target)), context.composite.strains == "sum"
-    return PatchStep(
-        **context.options(node, source), module=module, rule=context.mixing_rule(node), conserve=conserve
-    )  # fmt: skip
+    options = {**context.options(node, node.all_input_nodes[0]), "rule": context.mixing_rule(node)}
+    module = context.record.root.get_submodule(str(node.target))
+    return PatchStep(**options, module=module, conserve=context.composite.strains == "sum")
 
 
 def of_batch_norm(context: Context, node: fx.Node) -> Step:

@@ -12,7 +12,7 @@ from torch import Tensor, fx
 
 from neuroxai.graph.names import label
 from neuroxai.graph.operations import arguments
-from neuroxai.lrp.engine.maxima import AxisMax, MaxPool
+from neuroxai.lrp.engine.max_pool import MaxPool
 from neuroxai.lrp.engine.propagate import signals
 from neuroxai.lrp.rules import Epsilon, Rule
 from neuroxai.lrp.steps.base import CallStep, Step, Values
@@ -20,10 +20,10 @@ from neuroxai.lrp.steps.context import Context
 
 
 @dataclass(frozen=True)
-class MaxStep(Step):
-    """The maximum over windows or axes."""
+class PoolStep(Step):
+    """Max-pooling, by windows or adaptive."""
 
-    pool: MaxPool | AxisMax = field(default=AxisMax((1,), False))
+    pool: MaxPool = field(default=MaxPool("max_pool1d", {}))
 
     def forward(self, values: Values, nonnegative: Sequence[bool]) -> tuple[Any, Any]:
         """Take the maxima; the winners are saved."""
@@ -35,19 +35,28 @@ class MaxStep(Step):
 
 
 @dataclass(frozen=True)
-class LargerStep(CallStep):
-    """The maximum of two tensors, or of a tensor and a constant, place by place; of equals the first takes all."""
+class MaxStep(CallStep):
+    """The maximum over axes, or of two tensors (or a tensor and a constant) place by place."""
+
+    dims: tuple[int, ...] = ()  # the axes; none: of two tensors
 
     def forward(self, values: Values, nonnegative: Sequence[bool]) -> tuple[Any, Any]:
         """Run it; what it read is saved."""
-        return self.call(values), [values[name] for name in self.reads()]
+        output = self.call(values)
+        return output if isinstance(output, Tensor) else output[0], [values[name] for name in self.reads()]
 
     def backward(self, saved: Any, relevance: Tensor) -> Sequence[Tensor]:
-        """Give all to the winners."""
-        first, second = saved
-        wins = first >= second
-        shares = (torch.where(wins, relevance, 0), torch.where(wins, 0, relevance))
-        return [share.sum_to_size(x.shape) for share, x in zip(shares[: len(self.inputs)], saved, strict=False)]
+        """Give all to the winners, by the vector-Jacobian product of picking them."""
+        count = len(self.dims)
+        with torch.enable_grad():
+            inputs = [x.detach().requires_grad_(True) for x in saved[: len(self.inputs)]]
+            if count:
+                lines = inputs[0].movedim(self.dims, tuple(range(-count, 0))).flatten(-count)
+            else:
+                lines = torch.stack(torch.broadcast_tensors(*inputs, *saved[len(inputs) :]), -1)  # type: ignore[no-untyped-call]
+            winners = lines.gather(-1, lines.argmax(-1, keepdim=True))
+            found: Sequence[Tensor] = torch.autograd.grad(winners, inputs, relevance.reshape(winners.shape))
+        return found
 
 
 class ChosenStep(CallStep):
@@ -71,17 +80,10 @@ class SoftMaximumStep(CallStep):
 
     ``R_i = s_i x_i / (sum_j s_j x_j) * R (y - log n) / y``, as attention pooling with these weights. Of n zeros the
     output is log n: that share comes from nowhere, and is a bias, as f(0) of an activation is.
-
-    Attributes
-    ----------
-    rule : Epsilon
-        Stabiliser of the denominators.
-    dims : tuple of int
-        The axes.
     """
 
-    rule: Rule = field(default_factory=Epsilon)
-    dims: tuple[int, ...] = (-1,)
+    rule: Rule = field(default_factory=Epsilon)  # stabiliser of the denominators
+    dims: tuple[int, ...] = (-1,)  # the axes
 
     def forward(self, values: Values, nonnegative: Sequence[bool]) -> tuple[Any, Any]:
         """Run it; what it read is saved."""
@@ -103,7 +105,7 @@ class SoftMaximumStep(CallStep):
 def of_max_pool(context: Context, node: fx.Node) -> Step:
     """Return the step of a max-pooling, by windows or adaptive; who reads its indices is another matter."""
     pool = MaxPool.of(node.meta["operation"], arguments(node))
-    return MaxStep(**context.options(node), gives="keeps", pool=pool)
+    return PoolStep(**context.options(node), gives="keeps", pool=pool)
 
 
 def of_maximum(context: Context, node: fx.Node) -> Step:
@@ -112,13 +114,13 @@ def of_maximum(context: Context, node: fx.Node) -> Step:
     given, tensors = arguments(whole), context.tensors(whole)
     names = {"name": node.name, "labels": context.options(node, *tensors)["labels"]}
     if len(tensors) == 2 or whole.meta["operation"] == "maximum" or isinstance(given.get("dim"), fx.Node):
-        return LargerStep(**context.options(whole, *tensors) | names, call=context.caller(whole))
+        return MaxStep(**context.options(whole, *tensors) | names, call=context.caller(whole))
     source = context.only_input(whole)
     dims = context.check_axes(whole, source, given.get("dim"))
     if whole is not node and node.args[1] != 0:
         raise context.refuse(node, "where a maximum lies has no relevance rule")
-    pool = AxisMax(dims, bool(given.get("keepdim", False)))
-    return MaxStep(**context.options(whole, source) | names, gives="keeps", pool=pool)
+    options = context.options(whole, source) | names
+    return MaxStep(**options, call=context.caller(whole), gives="keeps", dims=dims)
 
 
 def of_chosen(context: Context, whole: fx.Node, node: fx.Node | None = None) -> Step:

@@ -23,25 +23,13 @@ from neuroxai.lrp.steps.filters import of_fixed_norm
 
 @dataclass(frozen=True)
 class Statistics:
-    """Over which values a normalisation takes its statistics, and its parameters.
+    """Over which values a normalisation takes its statistics, and its parameters."""
 
-    Attributes
-    ----------
-    width : int
-        How many values, side by side in memory, make up a group with statistics of its own.
-    factor, bias : torch.Tensor or None
-        Shaped so that they broadcast to the input.
-    eps : float
-        Added to the variance.
-    centred : bool
-        Whether the mean is taken away.
-    """
-
-    width: int
-    factor: Tensor | None
+    width: int  # how many values, side by side in memory, make up a group with statistics of its own
+    factor: Tensor | None  # shaped so that they broadcast to the input
     bias: Tensor | None
-    eps: float
-    centred: bool = True
+    eps: float  # added to the variance
+    centred: bool = True  # whether the mean is taken away
 
     @classmethod
     def of(cls, operation: str, x: Tensor, given: dict[str, Any]) -> Statistics:
@@ -74,21 +62,11 @@ class Statistics:
 
 @dataclass(frozen=True)
 class NormStep(CallStep):
-    """A normalisation by statistics of the sample, under the epsilon rule.
+    """A normalisation by statistics of the sample, under the epsilon rule."""
 
-    Attributes
-    ----------
-    operation : str
-        Which.
-    given : dict
-        The call's arguments by name; values of other calls as nodes.
-    rule : Epsilon or Zero
-        Stabiliser and treatment of the bias.
-    """
-
-    operation: str = ""
-    given: dict[str, Any] = field(default_factory=dict)
-    rule: Rule = field(default_factory=Epsilon)
+    operation: str = ""  # which
+    given: dict[str, Any] = field(default_factory=dict)  # the call's arguments by name; values of other calls as nodes
+    rule: Rule = field(default_factory=Epsilon)  # stabiliser and treatment of the bias
 
     def forward(self, values: Values, nonnegative: Sequence[bool]) -> tuple[Any, Any]:
         """Run the network's own operation; the input is saved."""

@@ -15,27 +15,20 @@ import torch
 from torch import Tensor, fx
 
 from neuroxai.graph.operations import arguments, kind_of
+from neuroxai.lrp.engine.operators import Dense
 from neuroxai.lrp.engine.propagate import signals
 from neuroxai.lrp.rules import Epsilon, Rule
 from neuroxai.lrp.steps.base import CallStep, Step, Values
 from neuroxai.lrp.steps.context import Context
-from neuroxai.lrp.steps.filters import of_weights_behind
+from neuroxai.lrp.steps.filters import of_linear
 
 
 @dataclass(frozen=True)
 class HeldStep(CallStep):
-    """A map that is linear in each of its inputs, all others held constant, under the epsilon rule.
+    """A map that is linear in each of its inputs, all others held constant, under the epsilon rule."""
 
-    Attributes
-    ----------
-    rule : Epsilon or Zero
-        Stabiliser of the denominators.
-    factors : int
-        How many factors share the relevance; a tensor that enters twice counts twice.
-    """
-
-    rule: Rule = field(default_factory=Epsilon)
-    factors: int = 1
+    rule: Rule = field(default_factory=Epsilon)  # stabiliser of the denominators
+    factors: int = 1  # how many factors share the relevance; a tensor that enters twice counts twice
 
     def forward(self, values: Values, nonnegative: Sequence[bool]) -> tuple[Any, Any]:
         """Run it; what it read and put out is saved."""
@@ -58,15 +51,9 @@ class HeldStep(CallStep):
 
 @dataclass(frozen=True)
 class SoftmaxStep(CallStep):
-    """A softmax opened by its Taylor expansion: ``R_i = x_i (R_i - s_i sum_j R_j)`` (Achtibat 2024, equation 14).
+    """A softmax opened by its Taylor expansion: ``R_i = x_i (R_i - s_i sum_j R_j)`` (Achtibat 2024, equation 14)."""
 
-    Attributes
-    ----------
-    axis : int
-        The axis that sums to one.
-    """
-
-    axis: int = -1
+    axis: int = -1  # the axis that sums to one
 
     def forward(self, values: Values, nonnegative: Sequence[bool]) -> tuple[Any, Any]:
         """Run it; logits and weights are saved."""
@@ -124,7 +111,7 @@ def of_matrix_product(context: Context, node: fx.Node) -> Step:
     if context.is_weighted(node) and context.tensors(node)[0] is node.args[0]:
         other: Any = node.args[1] if len(node.args) > 1 else arguments(node)["other"]
         if other.meta.get("rank") == 2:
-            return of_weights_behind(context, node, context.tensors(node)[0], other)
+            return of_linear(context, node, context.tensors(node)[0], Dense(turned=True), other)
     return held(context, node)
 
 

@@ -27,15 +27,9 @@ _MODES = ("linear", "bilinear", "trilinear", "area", *_NEAREST_MODES)
 
 @dataclass(frozen=True)
 class AxesMap:
-    """A linear map by one matrix an axis.
+    """A linear map by one matrix an axis."""
 
-    Attributes
-    ----------
-    matrices : dict of int to torch.Tensor
-        For each axis that changes: (outputs, inputs), entries >= 0.
-    """
-
-    matrices: dict[int, Tensor]
+    matrices: dict[int, Tensor]  # for each axis that changes: (outputs, inputs), entries >= 0
 
     def shape(self, x: Tensor) -> tuple[int, ...]:
         """Return the output's shape."""
@@ -79,26 +73,14 @@ def by_axis(x: Tensor, axes: Sequence[int], run: Callable[..., Tensor], **option
 
 @dataclass(frozen=True)
 class SumStep(Step):
-    """Weighted sum of tensors, each through a map with entries >= 0, plus a constant.
+    """Weighted sum of tensors, each through a map with entries >= 0, plus a constant."""
 
-    Attributes
-    ----------
-    rule : Rule
-        The composite's rule for sums.
-    weights : tuple of float
-        One for each input. A difference is a sum with a weight of -1.
-    make : callable
-        Takes an input and the values by name; returns the map.
-    constant : callable, optional
-        Takes the values by name; returns a number or tensor to add.
-    call : callable, optional
-        Takes the values by name and returns the output as the network makes it, if not by adding up.
-    """
-
-    rule: Rule = field(default_factory=Rule)
-    weights: tuple[float, ...] = (1.0,)
+    rule: Rule = field(default_factory=Rule)  # the composite's rule for sums
+    weights: tuple[float, ...] = (1.0,)  # one for each input. A difference is a sum with a weight of -1
+    # takes an input and the values by name; returns the map
     make: Callable[[Tensor, Values], AxesMap] = field(default=lambda x, values: AxesMap({}))
-    constant: Callable[[Values], Any] | None = None
+    constant: Callable[[Values], Any] | None = None  # takes the values by name; returns a number or tensor to add
+    # takes the values by name and returns the output as the network makes it, if not by adding up
     call: Callable[[Values], Any] | None = None
 
     def forward(self, values: Values, nonnegative: Sequence[bool]) -> tuple[Any, Any]:

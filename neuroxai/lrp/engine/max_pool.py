@@ -1,4 +1,4 @@
-"""Maxima over windows and axes, with where each lies: the winner takes all relevance, of equals the first."""
+"""Max-pooling, with where each maximum lies: the winner takes all relevance, of equals the first."""
 
 from __future__ import annotations
 
@@ -16,18 +16,10 @@ from neuroxai.lrp.engine.operators import each
 
 @dataclass(frozen=True)
 class MaxPool:
-    """Max-pooling over 1, 2 or 3 axes: by windows, or adaptive to a given output grid.
+    """Max-pooling over 1, 2 or 3 axes: by windows, or adaptive to a given output grid."""
 
-    Attributes
-    ----------
-    operation : str
-        "max_pool3d", "adaptive_max_pool1d" and so on.
-    options : dict
-        The function's arguments by name, but for the input and whether indices are returned.
-    """
-
-    operation: str
-    options: dict[str, Any]
+    operation: str  # "max_pool3d", "adaptive_max_pool1d" and so on
+    options: dict[str, Any]  # the function's arguments by name, but for the input and whether indices are returned
 
     @classmethod
     def of(cls, operation: str, given: Mapping[str, Any]) -> MaxPool:
@@ -99,45 +91,3 @@ def _format_of(x: Tensor) -> torch.memory_format:
         return torch.contiguous_format
     last = torch.channels_last_3d if x.ndim == 5 else torch.channels_last
     return last if x.is_contiguous(memory_format=last) else torch.contiguous_format
-
-
-@dataclass(frozen=True)
-class AxisMax:
-    """The maximum over axes.
-
-    Attributes
-    ----------
-    dims : tuple of int
-        The axes.
-    keepdim : bool
-        Whether the output keeps them, with size 1.
-    """
-
-    dims: tuple[int, ...]
-    keepdim: bool
-
-    def __call__(self, x: Tensor) -> tuple[Tensor, AxisWinners]:
-        """Take the maxima, and remember the winners."""
-        return x.amax(self.dims, self.keepdim), AxisWinners(self, self.flat(x).argmax(-1, keepdim=True), x.shape)
-
-    def flat(self, x: Tensor) -> Tensor:
-        """Return the axes as one, the last."""
-        return x.movedim(self.dims, tuple(range(-len(self.dims), 0))).flatten(-len(self.dims))
-
-
-@dataclass(frozen=True)
-class AxisWinners:
-    """Where the maxima over axes lay in an input of this shape."""
-
-    of: AxisMax
-    indices: Tensor
-    shape: torch.Size
-
-    def scatter(self, values: Tensor) -> Tensor:
-        """Put values at the winners, zeros elsewhere."""
-        out = torch.zeros(self.shape, dtype=values.dtype, device=values.device)
-        flat = self.of.flat(out)
-        spread = torch.zeros_like(flat).scatter_(-1, self.indices, values.reshape(self.indices.shape))
-        dims = self.of.dims
-        whole = torch.unflatten(spread, -1, [self.shape[d] for d in dims])
-        return whole.movedim(tuple(range(-len(dims), 0)), dims)
