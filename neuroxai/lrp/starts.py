@@ -154,7 +154,7 @@ def neuron_index(neuron: Neuron, shape: tuple[int, ...], layer: str, model: nn.M
             raise InputError(
                 f"neuron is {dict(neuron)!r} at layer {layer!r} ({type(module).__name__}), expected "
                 '{"patch": p, "filter": f} at a PatchIndividualFilter layer, '
-                " a channel or (channel, *position) at any other"
+                "a channel or (channel, *position) at any other"
             )
         picked: tuple[int | slice, ...] = neurons(neuron["patch"], neuron["filter"])
         return picked
