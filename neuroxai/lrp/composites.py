@@ -95,18 +95,15 @@ class Composite:
             if isinstance(key, int) and not -positions <= key < positions:
                 raise InputError(f"composite position {key}: the network has {positions} layers with weights")
 
-    def rule_for(
-        self, name: str, module: nn.Module | type[nn.Module], position: int | None = None, positions: int = 0
-    ) -> Rule:
+    def rule_for(self, name: str, kind: type[nn.Module], position: int | None = None, positions: int = 0) -> Rule:
         """Return the rule of one layer, as `find`; UnsupportedLayerError if no key fits."""
-        layer = module if isinstance(module, type) else type(module)
-        rule = self.find(name, layer, position, positions)
-        if rule is not None:
-            return rule
-        kind = layer.__name__
-        raise UnsupportedLayerError(
-            f"the composite has no rule for layer {name!r} ({kind}); add one, for example {{nn.{kind}: Epsilon()}}"
-        )
+        rule = self.find(name, kind, position, positions)
+        if rule is None:
+            raise UnsupportedLayerError(
+                f"the composite has no rule for layer {name!r} ({kind.__name__}); add one, for example "
+                f"{{nn.{kind.__name__}: Epsilon()}}"
+            )
+        return rule
 
     def find(self, name: str, kind: type[nn.Module], position: int | None = None, positions: int = 0) -> Rule | None:
         """Return the rule that a key gives to a layer of this name, type and position; None if no key fits."""

@@ -199,7 +199,6 @@ def of_patches(context: Context, node: fx.Node) -> Step:
 def of_batch_norm(context: Context, node: fx.Node) -> Step:
     """Return the step of a batch normalisation."""
     given = arguments(node)
-    context.only_input(node)
     if given.get("training") or given.get("running_mean") is None:
         raise context.refuse(node, "it takes its statistics from the batch (no running statistics, or training=True)")
     return of_fixed_norm(context, node, context.rule_for(node))

@@ -25,7 +25,11 @@ from neuroxai.lrp.steps.filters import of_linear
 
 @dataclass(frozen=True)
 class HeldStep(CallStep):
-    """A map that is linear in each of its inputs, all others held constant, under the epsilon rule."""
+    """A map that is linear in each of its inputs, all others held constant, under the epsilon rule.
+
+    A softmax that is opened goes by its Taylor expansion, ``R_i = x_i (R_i - s_i sum_j R_j)`` (Achtibat 2024, equation
+    14): that is the same formula, with its Jacobian.
+    """
 
     rule: Rule = field(default_factory=Epsilon)  # stabiliser of the denominators
     factors: int = 1  # how many factors share the relevance; a tensor that enters twice counts twice
@@ -36,35 +40,16 @@ class HeldStep(CallStep):
         return output, ({name: values[name] for name in self.reads()}, output)
 
     def backward(self, saved: Any, relevance: Tensor) -> Sequence[Tensor]:
-        """Return ``x_i (dz/dx_i)^T (R / z) / n`` for each input of n factors."""
+        """Return ``x_i (dz/dx_i)^T (R / z) / n`` for each input of n factors; what is masked out takes nothing."""
         values, z = saved
         (signal,) = signals(self.rule, [z], relevance)
         shares = []
         for name in self.inputs:
             with torch.enable_grad():
                 x = values[name].detach().requires_grad_(True)
-                output = self.call({**values, name: x})
-                (back,) = torch.autograd.grad(output, x, signal)
-            shares.append(x.detach() * back / self.factors)
+                (back,) = torch.autograd.grad(self.call({**values, name: x}), x, signal)
+            shares.append(torch.where(torch.isneginf(x), 0, x.detach()) * back / self.factors)
         return shares
-
-
-@dataclass(frozen=True)
-class SoftmaxStep(CallStep):
-    """A softmax opened by its Taylor expansion: ``R_i = x_i (R_i - s_i sum_j R_j)`` (Achtibat 2024, equation 14)."""
-
-    axis: int = -1  # the axis that sums to one
-
-    def forward(self, values: Values, nonnegative: Sequence[bool]) -> tuple[Any, Any]:
-        """Run it; logits and weights are saved."""
-        output = self.call(values)
-        return output, (values[self.inputs[0]], output)
-
-    def backward(self, saved: Any, relevance: Tensor) -> Sequence[Tensor]:
-        """Apply the rule; what is masked out takes nothing."""
-        logits, weights = saved
-        shares = relevance - weights * relevance.sum(self.axis, keepdim=True)
-        return (torch.where(torch.isfinite(logits), logits, 0) * shares,)
 
 
 # steps of recorded calls
@@ -73,7 +58,7 @@ class SoftmaxStep(CallStep):
 def of_softmax(context: Context, node: fx.Node) -> Step:
     """Return the step of a softmax that is no gate."""
     if context.composite.attention == "attn_lrp" and node.meta["operation"] == "softmax":
-        return SoftmaxStep(**context.options(node), call=context.caller(node), axis=int(arguments(node)["dim"]))
+        return HeldStep(**context.options(node), call=context.caller(node), rule=Epsilon(0.0))
     why = "a softmax inside the network has no relevance rule, unless it is a gate (a factor of a product)"
     raise context.refuse(node, why)
 
