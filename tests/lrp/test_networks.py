@@ -10,9 +10,11 @@ import pytest
 import torch
 
 from helpers.importable import importable
+from neuroxai.errors import UnsupportedLayerError
 from neuroxai.lrp import LRP, Epsilon, composites
 from oracles.lrp_zero import lrp_zero
 
+REFUSED = {"vmap": "vmap", "LSTM over slices": "'lstm'.*no relevance rule"}
 EXPERIMENTS = Path(__file__).resolve().parents[2] / "scripts" / "experiments"
 
 
@@ -54,6 +56,10 @@ def test_relevance_is_gradient_times_input_with_gates_and_ratios_held(name):
     with torch.no_grad():
         target = model(*inputs).shape[1] - 1
     lrp = LRP(model, composites.everywhere(Epsilon(0.0)))
+    if name in REFUSED:
+        with pytest.raises(UnsupportedLayerError, match=REFUSED[name]):
+            lrp.attribute(inputs, target)
+        return
     found = lrp.attribute(inputs, target, start="logit")
     for place, (relevance, x) in enumerate(zip(found, inputs, strict=True)):
         wanted = lrp_zero(plain, x, target, network.gates, before=inputs[:place], more=inputs[place + 1 :])
