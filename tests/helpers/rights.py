@@ -35,6 +35,8 @@ def rights_hold() -> Iterator[None]:
             raise OSError(ctypes.get_errno(), function)
         return int(found)
 
+    # processes that an earlier test left waiting for work have root's rights, those of this block have not
+    end_workers()
     here = ctypes.byref(_Header(VERSION, 0)), words
     call("capget", *here)
     before, bits = words[0].effective, call("prctl", GET_SECUREBITS)
@@ -47,3 +49,11 @@ def rights_hold() -> Iterator[None]:
         words[0].effective = before
         call("capset", *here)
         call("prctl", SET_SECUREBITS, bits)
+        end_workers()
+
+
+def end_workers() -> None:
+    """End joblib's processes, which wait for more work."""
+    from joblib.externals.loky import get_reusable_executor
+
+    get_reusable_executor().shutdown(wait=True, kill_workers=True)
