@@ -80,3 +80,10 @@ def test_python_sessions_run_and_print_what_they_say(page):
     doctest.DocTestRunner(optionflags=flags).run(test, out=report.append)
     assert test.examples
     assert not report, "".join(report)
+
+
+def test_what_contributing_names_is_there():
+    text = (REPOSITORY / "CONTRIBUTING.md").read_text()
+    named = re.findall(r"`((?:neuroxai|tests|scripts|docs)/[\w./]+)`", text)
+    assert len(named) > 30
+    assert not [name for name in named if "NAME" not in name and not (REPOSITORY / name).exists()]
