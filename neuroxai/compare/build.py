@@ -26,9 +26,10 @@ from neuroxai.compare.record import (
 from neuroxai.compare.reference import Seen, fitting_reference, notes_of, reference_measure, scores_facts
 from neuroxai.compare.scores import MEASURES, CohortScores, Measure, read_scores
 from neuroxai.derivatives.explained import RESEARCH_USE, ExplainFolder, Failure, read_folder
+from neuroxai.derivatives.reference import write_reference
 from neuroxai.errors import InputError, one_of
 from neuroxai.io import atomic, check_file, check_folder, json_of, write_json, write_tsv
-from neuroxai.statistics import Reference, write_reference
+from neuroxai.statistics import Reference
 from neuroxai.statistics.design import COLUMNS, SCALES, Scale
 from neuroxai.statistics.reference import MEMBERS, Members
 from neuroxai.statistics.tables import fingerprints_table, gain_table, groups_table, no_gains, percentiles_table

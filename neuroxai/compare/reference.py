@@ -10,8 +10,9 @@ from typing import Any
 from neuroxai.compare.scores import MEASURES, Measure
 from neuroxai.derivatives.explained import ExplainFolder
 from neuroxai.derivatives.records import to_json
+from neuroxai.derivatives.reference import read_reference
 from neuroxai.errors import InputError, LeakageError, one_of
-from neuroxai.statistics import Reference, read_reference
+from neuroxai.statistics import Reference
 
 # what a reference's file notes among its facts
 _KEY = "controls_seen"

@@ -8,8 +8,8 @@ from typing import Any
 
 from neuroxai import attribution, io
 from neuroxai.derivatives.heatmaps import Run
+from neuroxai.derivatives.prepared import record_of
 from neuroxai.derivatives.records import to_json
-from neuroxai.preprocess.records import record_of
 
 
 def relative_source(source: str, dataset_dir: Path | None) -> str:
@@ -23,10 +23,15 @@ def relative_source(source: str, dataset_dir: Path | None) -> str:
 def prepared_facts(scan: str) -> dict[str, Any] | None:
     """Return how a scan was prepared, and from which file; None where `neuroxai prepare` did not write it."""
     record = record_of(Path(scan))
-    if not record:
+    if record is None:
         return None
-    kept: dict[str, Any] = {key: record[key] for key in ("Parameters", "BrainFrom", "Inputs", "Flags") if key in record}
-    return {**kept, "Sources": {role: Path(file).name for role, file in record.get("Sources", {}).items()}}
+    return {
+        "Parameters": record.parameters,
+        "BrainFrom": record.brain_from,
+        "Inputs": record.inputs,
+        "Flags": record.flags,
+        "Sources": {role: Path(file).name for role, file in record.sources.items()},
+    }
 
 
 def scale_key(run: Run) -> dict[str, Any]:

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from neuroxai.cohort import LeftOut
+from neuroxai.derivatives.prepared import write_tables
 from neuroxai.errors import InputError
 from neuroxai.io import sha256
 from neuroxai.preprocess.options import PrepareOptions
 from neuroxai.preprocess.outputs import Job, Result, work
 from neuroxai.preprocess.records import claim, output_files
 from neuroxai.preprocess.sources import SingleScan, Source, find_sources, keep_apart
-from neuroxai.preprocess.tables import write_tables
 from neuroxai.processes import Bound, check_jobs, cluster, settled_jobs, submitted
 
 Failures = list[dict[str, str]]
@@ -159,8 +159,8 @@ def prepare_cohort(
                 progress(number, len(sources))
     failed.sort(key=lambda item: (item["participant_id"], item["session_id"]))
     write_tables(folder, records, failed, batch.participants)
-    flagged = {" ".join(filter(None, key)): r["Flags"] for key, r in sorted(records.items()) if r["Flags"]}
-    dropped = [" ".join(filter(None, key)) for key, r in sorted(records.items()) if r["Dropped"]]
+    flagged = {" ".join(filter(None, key)): list(r.flags) for key, r in sorted(records.items()) if r.flags}
+    dropped = [" ".join(filter(None, key)) for key, r in sorted(records.items()) if r.dropped]
     return PrepareSummary(
         os.fspath(folder), len(sources) + len(left_out), len(records) - kept, kept, flagged, dropped, failed
     )

@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 
 from neuroxai import io
 from neuroxai.deformation import Displacement
-from neuroxai.derivatives.prepared import transform_name
+from neuroxai.derivatives.prepared import native_record, transform_name
 from neuroxai.errors import InputError
 from neuroxai.io import read_affine, read_warp, write_affine, write_warp
-from neuroxai.io.names import sidecar_of
 from neuroxai.preprocess.warping import resampled_through
 from neuroxai.space import Space, Volume
 
@@ -234,16 +233,9 @@ def native_of(scan: str | os.PathLike[str]) -> Native | None:
         If the record beside the scan cannot be used, or a transform is absent.
     """
     path = Path(scan)
-    record = sidecar_of(path)
-    if not record.is_file():
+    record = native_record(path)
+    if record is None:
         return None
-    facts = io.read_json(record)
-    if not isinstance(facts, dict) or "NativeSpace" not in facts:
-        return None
-    try:
-        space, label, target = Space.from_dict(facts["NativeSpace"]), str(facts["Modality"]), str(facts["Space"])
-        participant, session = str(facts["Participant"]), facts["Session"]
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{record}: does not name the native scan ({error}); prepare the scan again") from None
-    folder = io.named_path(path).parents[3 if session else 2]
-    return Native(space, Mapping.load(folder, participant, session, label, target), label)
+    folder = io.named_path(path).parents[3 if record.session else 2]
+    mapping = Mapping.load(folder, record.participant, record.session, record.modality, record.space)
+    return Native(Space.from_dict(record.native_space), mapping, record.modality)

@@ -12,20 +12,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from neuroxai import io
+from neuroxai.derivatives.prepared import PreparedRecord, check_source, drop_changed, finished, write_record
 from neuroxai.errors import NeuroxaiError, refused_by_the_system
 from neuroxai.preprocess.options import PrepareOptions
 from neuroxai.preprocess.pipeline import Prepared, prepare_scan
 from neuroxai.preprocess.qc.flags import Flag, flags, thresholds
 from neuroxai.preprocess.qc.measures import Measure, measure
-from neuroxai.preprocess.records import (
-    check_source,
-    drop_changed,
-    finished,
-    inputs_of,
-    output_files,
-    space_label,
-    versions,
-)
+from neuroxai.preprocess.records import inputs_of, output_files, space_label, versions
 from neuroxai.preprocess.registration import Engine, create
 from neuroxai.preprocess.sources import Source, header_flagged
 from neuroxai.preprocess.template import Template, load_template
@@ -69,7 +62,7 @@ class Result:
 
     participant_id: str
     session_id: str | None
-    record: dict[str, Any] | None = None
+    record: PreparedRecord | None = None
     kept: bool = False
     error: str = ""
 
@@ -131,7 +124,7 @@ def _prepared(job: Job, source: Source) -> Prepared:
 
 def _written(
     job: Job, source: Source, prepared: Prepared, files: dict[str, Path], inputs: dict[str, Any]
-) -> dict[str, Any]:
+) -> PreparedRecord:
     engine, template, on_grid, _ = _tools(job.engine, job.template, job.options.spacing)
     options = job.options
     measures, found = _judged(source, options, prepared, on_grid)
@@ -167,24 +160,27 @@ def _written(
             measures=measures,
             flags=found,
         )
-    record = {
-        "SkullStripped": options.brain != "none",
-        "Sources": {role: str(path) for role, path in source.files().items()} | {"scan": str(source.scan)},
-        "Inputs": inputs,
-        "Parameters": {**options.to_dict(), "engine": job.engine, "template": template.name},
-        "Versions": versions(options, engine),
-        **prepared.facts,
-        "Participant": source.participant_id,
-        "Session": source.session_id,
-        "Space": space_label(options.arm),
-        "NativeSpace": prepared.scan.space.to_dict(),
-        "Modality": options.modality,
-        "Quality": measures,
-        "Flags": [str(flag) for flag in found],
-        "Dropped": dropped,
-        "Bytes": {path.name: path.stat().st_size for path in written},
-    }
-    io.write_json(files["record"], record)
+    facts = dict(prepared.facts)
+    record = PreparedRecord(
+        skull_stripped=options.brain != "none",
+        sources={role: str(path) for role, path in source.files().items()} | {"scan": str(source.scan)},
+        inputs=inputs,
+        parameters={**options.to_dict(), "engine": job.engine, "template": template.name},
+        versions=versions(options, engine),
+        brain_from=facts.pop("BrainFrom"),
+        by_t1w=facts.pop("ByT1w"),
+        acquisition=facts,
+        participant=source.participant_id,
+        session=source.session_id,
+        space=space_label(options.arm),
+        native_space=prepared.scan.space.to_dict(),
+        modality=options.modality,
+        quality=measures,
+        flags=[str(flag) for flag in found],
+        dropped=dropped,
+        sizes={path.name: path.stat().st_size for path in written},
+    )
+    write_record(files["record"], record)
     return record
 
 

@@ -10,23 +10,13 @@ from typing import Any
 from neuroxai import io
 from neuroxai._version import __version__
 from neuroxai.derivatives.prepared import transform_name
-from neuroxai.errors import InputError
 from neuroxai.io.dicom import series_digest
-from neuroxai.io.names import BidsName, entity, resolution_label
+from neuroxai.io.names import BidsName, resolution_label
 from neuroxai.preprocess.options import PrepareOptions
 from neuroxai.preprocess.registration import Engine
 from neuroxai.preprocess.sources import Source
 
 GENERATOR = "neuroxai prepare"
-_MARKS = {"Flags", "Dropped", "BrainFrom", "Quality"}  # what a record of ours holds, whichever its version
-_SHOWN = {
-    "arm": "registration",
-    "engine": "by",
-    "template": "template",
-    "spacing": "spacing in mm",
-    "scaling": "scaling",
-    "bias_correction": "bias correction",
-}
 
 
 def space_label(arm: str) -> str:
@@ -80,36 +70,6 @@ def claim(folder: Path, facts: dict[str, Any]) -> None:
     io.claim(folder, GENERATOR, facts, about, "prepared cohort", begun=any(folder.glob("sub-*")))
 
 
-def records_in(folder: Path) -> dict[tuple[str, str], dict[str, Any]]:
-    """Return the records that stand in a folder of prepared scans, by participant and session."""
-    found = {}
-    for anat in (*folder.glob("sub-*/anat"), *folder.glob("sub-*/ses-*/anat")):
-        for file in anat.glob("sub-*_space-*_desc-*.json"):
-            try:
-                record: dict[str, Any] = io.read_json(file)
-                key = record["Participant"], record["Session"] or ""
-                if record.keys() >= _MARKS:
-                    found[key] = record
-            except (InputError, KeyError, TypeError):
-                continue
-    return found
-
-
-def record_of(scan: Path) -> dict[str, Any]:
-    """Return the record that stands beside a prepared scan; empty where `neuroxai prepare` did not write the scan."""
-    record = io.read_beside(scan)
-    return record if record.keys() >= _MARKS else {}
-
-
-def how(record: dict[str, Any]) -> str:
-    """Say in one line how a scan was prepared; empty without a record."""
-    choices = record.get("Parameters")
-    if not isinstance(choices, dict):
-        return ""
-    shown = [f"{words} {choices[key]}" for key, words in _SHOWN.items() if choices.get(key) is not None]
-    return ", ".join([*shown, f"brain from {record['BrainFrom']}"])
-
-
 def inputs_of(source: Source) -> dict[str, Any]:
     """Return the checksum of every file that a result depends on, by role, and how axes run where the user said it."""
     found: dict[str, Any] = {role: io.sha256(path) for role, path in sorted(source.files().items())}
@@ -118,50 +78,3 @@ def inputs_of(source: Source) -> dict[str, Any]:
     # the same file is another scan where the user says that its axes run otherwise
     told = {role: codes for role, path in source.files().items() if (codes := io.told_orientation(path))}
     return found | ({"orientation": told} if told else {})
-
-
-def check_source(record: Path, scan: Path, inputs: dict[str, Any]) -> None:
-    """Refuse to put a scan's results in the place of another scan's that bears its name.
-
-    A scan that was moved, or whose content has changed at its place or in a copy of the cohort, is the same scan.
-
-    Raises
-    ------
-    InputError
-        If the results that stand there are of another file, which is there still.
-    """
-    try:
-        former = io.read_json(record)
-        other, content = Path(former["Sources"]["scan"]), former["Inputs"]["scan"]
-    except (InputError, KeyError, TypeError):
-        return
-    # a name with the participant in it tells that a copy of the cohort is meant, T1.nii.gz does not
-    same = other.name == scan.name if entity(scan.name, "sub") else io.named_path(other) == io.named_path(scan)
-    if content != inputs["scan"] and other.exists() and not same:
-        raise InputError(
-            f"{scan}: {record} is the result of another scan of this name, {other}, and would be lost; name another "
-            "folder, or tell them apart with --participant and --session"
-        )
-
-
-def drop_changed(files: dict[str, Path], inputs: dict[str, Any]) -> None:
-    """Remove a scan's results if they are of other inputs: should it fail now, they would be taken for its own."""
-    try:
-        same = io.read_json(files["record"])["Inputs"] == inputs
-    except (InputError, KeyError, TypeError):
-        return
-    if not same:
-        for path in files.values():
-            path.unlink(missing_ok=True)
-
-
-def finished(files: dict[str, Path], inputs: dict[str, Any], drop_flagged: bool) -> dict[str, Any] | None:
-    """Return a scan's record if its inputs are unchanged and all that it lists is there, whole; else None."""
-    try:
-        record: dict[str, Any] = io.read_json(files["record"])
-        same = record["Inputs"] == inputs and record["Dropped"] == (drop_flagged and bool(record["Flags"]))
-        anat = files["record"].parent
-        whole = all((anat / n).is_file() and (anat / n).stat().st_size == size for n, size in record["Bytes"].items())
-    except (InputError, KeyError, TypeError, AttributeError):
-        return None
-    return record if same and whole else None

@@ -19,12 +19,12 @@ from neuroxai.compare.several_models import Models
 from neuroxai.derivatives.explained import ExplainFolder, Item
 from neuroxai.derivatives.heatmaps import read_sidecar
 from neuroxai.derivatives.predictions import text_of
+from neuroxai.derivatives.prepared import PreparedRecord, record_of
 from neuroxai.derivatives.scales import Scale, common_limit, scale_of
 from neuroxai.errors import InputError, LeakageError
 from neuroxai.evaluation.calibration import Calibration
 from neuroxai.evaluation.held_out import HeldOut, measure_held_out, read_held_out, sentence
 from neuroxai.io import read_tsv, read_volume
-from neuroxai.preprocess.records import how, record_of
 from neuroxai.report.scan.viewer import Regions, viewer_data
 from neuroxai.report.values import Calibrated, Strength
 from neuroxai.space import Volume
@@ -109,7 +109,7 @@ class Context:
         shown: Strength,
     ) -> tuple[dict[str, Any], list[str]]:
         """Return values for `ScanValues`, and what could not be had and why."""
-        row, record, notes = row_of(self.people, item), record_of(source) if source else {}, list(self.no_controls)
+        row, record, notes = row_of(self.people, item), record_of(source) if source else None, list(self.no_controls)
         values: dict[str, Any] = {
             "person": person_facts(row, scan, record),
             "flags": flags_of(record),
@@ -203,22 +203,19 @@ def row_of(people: People | None, item: Item) -> Mapping[str, Any]:
     return {} if isinstance(found, str) else found[1]
 
 
-def person_facts(row: Mapping[str, Any], scan: Volume | None, record: dict[str, Any]) -> list[tuple[str, str]]:
+def person_facts(row: Mapping[str, Any], scan: Volume | None, record: PreparedRecord | None) -> list[tuple[str, str]]:
     """Return label and value of what is known: age, sex, group; the scan's grid; how it was prepared."""
     facts = [(label, text) for key, label in _COLUMNS.items() if (text := text_of(row.get(key)))]
     if scan is not None:
         facts.append(("Scan's grid", scan.space.describe()))
-    if prepared := how(record):
-        facts.append(("Prepared", prepared))
+    if record is not None:
+        facts.append(("Prepared", record.how))
     return facts
 
 
-def flags_of(record: Mapping[str, Any]) -> Sequence[str] | None:
+def flags_of(record: PreparedRecord | None) -> Sequence[str] | None:
     """Return the quality flags of a prepared scan; None where it was not prepared by `neuroxai prepare`."""
-    if "Flags" not in record:
-        return None
-    flags = record["Flags"]
-    return [str(flag) for flag in flags] if isinstance(flags, list) else [str(flags)] if flags else []
+    return None if record is None else [str(flag) for flag in record.flags]
 
 
 def common_scale(folder: ExplainFolder, broken: Mapping[str, str]) -> Scale | None:

@@ -14,7 +14,6 @@ from neuroxai.statistics.maps import (
 from neuroxai.statistics.paired import Paired, paired_difference
 from neuroxai.statistics.permutation import correlation, false_discovery, group_difference
 from neuroxai.statistics.reference import Reference
-from neuroxai.statistics.reference_file import read_reference, write_reference
 from neuroxai.statistics.regions import (
     cosine_distances,
     density,
@@ -55,9 +54,7 @@ __all__ = [
     "overlaps",
     "paired_difference",
     "ratio_interval",
-    "read_reference",
     "roc_area",
     "top_regions",
     "wilson",
-    "write_reference",
 ]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
+from helpers.prepared import prepared_record
 from neuroxai import io
 from neuroxai.cli.score import named
+from neuroxai.derivatives import prepared
 from neuroxai.derivatives.explained import write_regions
 from neuroxai.derivatives.heatmaps import ScanFiles, Sidecar
 from neuroxai.derivatives.predictions import Prediction, write_predictions
 from neuroxai.explain.dicom import remove_objects
-from neuroxai.preprocess import records
 
 
 def test_tables_without_rows_do_not_stay(tmp_path):
@@ -48,10 +49,10 @@ def test_results_of_a_content_that_is_no_more_go_when_the_scan_fails(tmp_path, c
 def test_prepared_results_of_other_inputs_go_before_anything_is_computed(tmp_path, changed):
     files = {name: tmp_path / name for name in ("record", "scan", "mask")}
     files["scan"].write_bytes(b"old")
-    records.drop_changed(files, {"scan": "1"})  # without a record nobody knows
+    prepared.drop_changed(files, {"scan": "1"})  # without a record nobody knows
     assert files["scan"].exists()
-    io.write_json(files["record"], {"Inputs": {"scan": "1"}})
-    records.drop_changed(files, {"scan": "2" if changed else "1"})
+    prepared.write_record(files["record"], prepared_record(inputs={"scan": "1"}))
+    prepared.drop_changed(files, {"scan": "2" if changed else "1"})
     assert files["scan"].exists() != changed
 
 

@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from helpers.prepared import prepared_record
+from neuroxai.derivatives import prepared
 from neuroxai.derivatives.explained import (
     ExplainRecord,
     GroupRecord,
@@ -29,7 +31,8 @@ from neuroxai.derivatives.heatmaps import (
 from neuroxai.derivatives.predictions import Prediction, read_predictions, write_predictions
 from neuroxai.derivatives.scales import Scale
 from neuroxai.errors import InputError
-from neuroxai.io import read_json, write_tsv, write_volume
+from neuroxai.io import read_json, write_json, write_tsv, write_volume
+from neuroxai.io.names import sidecar_of
 from neuroxai.space import Volume, mni152
 
 RUN = {
@@ -134,6 +137,41 @@ def test_a_sidecar_and_what_it_has_in_common_with_others(tmp_path):
     path.write_text('{"prediction": {}}')
     with pytest.raises(InputError, match=r"h\.json"):
         read_sidecar(path)
+
+
+@pytest.mark.parametrize("acquisition", [{}, {"MagneticFieldStrength": 3.0, "SequenceName": "mprage"}])
+def test_the_record_of_a_prepared_scan(tmp_path, acquisition):
+    scan = tmp_path / "sub-1/anat/sub-1_space-MNI152_res-16_desc-brain_T1w.nii.gz"
+    record = prepared_record(acquisition=acquisition, flags=["dice .5, wanted .8"], sizes={"x": 3})
+    prepared.write_record(sidecar_of(scan), record)
+    assert prepared.record_of(scan) == prepared.native_record(scan) == record
+    assert record.how == "registration linear, by itk, spacing in mm 16.0, brain from template"
+    assert prepared.records_in(tmp_path) == {("sub-1", ""): record}
+    # what a DICOM series told stands under names of its own
+    assert set(acquisition) <= set(read_json(sidecar_of(scan)))
+    files = {"record": sidecar_of(scan), "x": scan.with_name("x")}
+    assert prepared.finished(files, {"scan": "ab"}, drop_flagged=False) is None
+    files["x"].write_text("abc")
+    assert prepared.finished(files, {"scan": "ab"}, drop_flagged=False) == record
+    assert prepared.finished(files, {"scan": "ab"}, drop_flagged=True) is None
+    write_json(sidecar_of(scan), {"NativeSpace": {}, "Flags": []})
+    assert prepared.record_of(scan) is None
+    with pytest.raises(InputError, match="SkullStripped"):
+        prepared.native_record(scan)
+    write_json(sidecar_of(scan), {"Flags": []})
+    assert prepared.native_record(scan) is None
+
+
+def test_tables_of_prepared_scans(tmp_path):
+    records = {("sub-2", ""): prepared_record(participant="sub-2", flags=["a", "b"])}
+    prepared.write_tables(tmp_path, records, [{"participant_id": "sub-3", "session_id": "", "error": "no"}], None)
+    assert (tmp_path / "quality.tsv").read_text().splitlines() == [
+        "participant_id\tsession_id\tflags\tdropped\tbrain_from\tdice\torientation",
+        "sub-2\tn/a\ta; b\tFalse\ttemplate\t0.9\tsame",
+    ]
+    assert "sub-3" in (tmp_path / "failed.tsv").read_text()
+    prepared.write_tables(tmp_path, records, [], None)
+    assert not (tmp_path / "failed.tsv").exists()
 
 
 def test_a_finished_scan_stands_until_one_of_its_files_changes(tmp_path):

@@ -14,8 +14,9 @@ from scipy import ndimage
 
 from helpers.brains import bids_of, die_for_the_second
 from neuroxai import io
+from neuroxai.derivatives import prepared
 from neuroxai.errors import InputError
-from neuroxai.preprocess import BatchOptions, PrepareOptions, find_sources, prepare_cohort, records
+from neuroxai.preprocess import BatchOptions, PrepareOptions, find_sources, prepare_cohort
 from neuroxai.report import filling_figure
 from neuroxai.report.inputs import flags_of, person_facts
 from neuroxai.space import Volume
@@ -81,15 +82,15 @@ def test_the_record_tells_inputs_choices_and_versions(whole, bids):
 
 
 def test_reports_say_how_a_scan_was_prepared(whole):
-    record = records.record_of(scan_of(whole, "sub-01"))
-    assert record == io.read_json(record_of(whole, "sub-01"))
-    (_, prepared) = person_facts({}, None, record)[-1]
-    assert prepared.startswith("registration none, by ")
-    assert "spacing in mm 4.0" in prepared
-    assert "bias correction False" in prepared
-    assert flags_of(record) == record["Flags"]
+    record = prepared.record_of(scan_of(whole, "sub-01"))
+    assert record.inputs == io.read_json(record_of(whole, "sub-01"))["Inputs"]
+    (_, said) = person_facts({}, None, record)[-1]
+    assert said.startswith("registration none, by ")
+    assert "spacing in mm 4.0" in said
+    assert "bias correction False" in said
+    assert flags_of(record) == record.flags
     # a sidecar that other software wrote is no record of a preparation
-    assert records.record_of(next(whole.glob("sub-01/anat/*_mask.nii.gz"))) == {}
+    assert prepared.record_of(next(whole.glob("sub-01/anat/*_mask.nii.gz"))) is None
 
 
 def test_more_processes_give_the_same_bytes(whole, bids, tmp_path):

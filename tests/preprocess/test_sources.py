@@ -4,10 +4,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from helpers.prepared import prepared_record
 from neuroxai import io
+from neuroxai.derivatives.prepared import check_source, write_record
 from neuroxai.errors import InputError
 from neuroxai.preprocess.options import PrepareOptions
-from neuroxai.preprocess.records import check_source, inputs_of, output_files
+from neuroxai.preprocess.records import inputs_of, output_files
 from neuroxai.preprocess.sources import SingleScan, Source, find_sources
 from neuroxai.space import Space, Volume
 
@@ -97,7 +99,7 @@ def test_results_of_runs_lie_side_by_side(tmp_path):
 
 def test_a_scan_of_the_same_name_does_not_take_anothers_place(tmp_path):
     one, two = scan_at(tmp_path / "sub-1_acq-a_T1w.nii.gz"), scan_at(tmp_path / "sub-1_acq-b_T1w.nii.gz")
-    record = io.write_json(tmp_path / "r.json", {"Sources": {"scan": str(one)}, "Inputs": {"scan": "1"}})
+    record = write_record(tmp_path / "r.json", prepared_record(sources={"scan": str(one)}, inputs={"scan": "1"}))
     check_source(record, one, {"scan": "2"})  # has changed
     check_source(record, two, {"scan": "1"})  # was copied
     with pytest.raises(InputError, match=r"acq-b.* result of another scan of this name.*acq-a.*--participant"):
@@ -105,7 +107,7 @@ def test_a_scan_of_the_same_name_does_not_take_anothers_place(tmp_path):
     copied = scan_at(tmp_path / "copy" / one.name)
     check_source(record, copied, {"scan": "2"})  # has changed in a copy of the cohort
     plain = [scan_at(tmp_path / folder / "T1.nii.gz") for folder in "ab"]
-    io.write_json(record, {"Sources": {"scan": str(plain[0])}, "Inputs": {"scan": "1"}})
+    write_record(record, prepared_record(sources={"scan": str(plain[0])}, inputs={"scan": "1"}))
     with pytest.raises(InputError, match="another scan of this name"):
         check_source(record, plain[1], {"scan": "2"})
     plain[0].unlink()

@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from neuroxai.derivatives.reference import read_reference, write_reference
 from neuroxai.errors import InputError
-from neuroxai.statistics import Reference, Subject, read_reference, write_reference
+from neuroxai.statistics import Reference, Subject
 
 
 @pytest.fixture
