@@ -16,7 +16,7 @@ from neuroxai.cohort import label_scans, read_cohort
 from neuroxai.errors import InputError, one_of
 from neuroxai.studies import analyses
 from neuroxai.studies.data import split_options
-from neuroxai.studies.reading import DeclarationError
+from neuroxai.studies.reading import DeclarationError, nearest
 from neuroxai.studies.runs import bundle_folder
 from neuroxai.studies.search import check_search
 from neuroxai.studies.spec import Arm, CohortSource, Explanation, Study
@@ -150,7 +150,7 @@ def _check_prepare(where: str, choices: Mapping[str, Any]) -> None:
     known = ["preset", *(item.name for item in fields(PrepareOptions))]
     for key in choices:
         if key not in known:
-            raise one_of(f"key in {where}", key, known, "See neuroxai prepare --help.")
+            raise one_of(f"key in {where}", key, known, f"{nearest(key, known)} See neuroxai prepare --help.".strip())
     if choices:
         choose(**choices)
 
@@ -199,7 +199,7 @@ def _check_settings(where: str, settings: Mapping[str, Any], keys: set[str]) -> 
         if key in RESERVED:
             raise InputError(f"{where}: {key} is the study's own to set; leave it out")
         if key not in keys:
-            raise one_of(f"key in {where}", key, keys)
+            raise one_of(f"key in {where}", key, keys, nearest(key, keys))
         # a configuration takes such a text for an expression and runs it
         if any(text.lstrip().startswith(("$", "@", "%")) for text in _texts(value)):
             raise InputError(f"{where}: {key} is {value!r}, expected a plain value, no expression")
@@ -230,7 +230,7 @@ def _check_explanation(study: Study, where: str, spec: Explanation) -> None:
 
     classes = {name for source in study.cohorts.values() for name in source.classes}
     if spec.method not in attribution.names():
-        raise one_of(f"method in {where}", spec.method, attribution.names())
+        raise one_of(f"method in {where}", spec.method, attribution.names(), nearest(spec.method, attribution.names()))
     if spec.target is not None and spec.target not in classes:
         raise one_of(f"target in {where}", spec.target, classes)
     if spec.neurons is not None and spec.layer is None:

@@ -229,9 +229,8 @@ def _sentence(fault: Mapping[str, Any]) -> str:
         *before, last = before
     if fault["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         known = _keys(_kind_at(before))
-        near = difflib.get_close_matches(str(last), known, 1)
         where = f" in {_path(before)}" if before else ""
-        return str(one_of(f"key{where}", last, known, f"Did you mean {near[0]!r}?" if near else ""))
+        return str(one_of(f"key{where}", last, known, nearest(last, known)))
     path = _path([*before, last])
     if fault["type"] in ("missing", "missing_argument"):
         return f"{_path(before) + ': ' if before else ''}key {last!r} is absent; add it"
@@ -240,6 +239,12 @@ def _sentence(fault: Mapping[str, Any]) -> str:
     else:
         expected = _EXPECTED.get(fault["type"], fault["msg"]).format(**fault.get("ctx", {}))
     return f"{path or 'the declaration'} is {fault['input']!r}, expected {expected}"
+
+
+def nearest(name: Any, known: Iterable[str]) -> str:
+    """Ask whether the known name most like a misspelt one is meant; empty where none is like it."""
+    near = difflib.get_close_matches(str(name), list(known), 1)
+    return f"Did you mean {near[0]!r}?" if near else ""
 
 
 def _path(loc: Iterable[str | int]) -> str:

@@ -20,7 +20,7 @@ SIMULATED = {"main": {"simulate": {"effect": "atrophy", "subjects": 12, "spacing
         ({"bundle": "brain"}, ["unknown bundle 'brain'", "brain_t1w_alzheimers_classification"]),
         ({"arms": {}}, ["arms is {}", "at least one"]),
         ({"arms": {"a": {"cohort": "other"}}}, ["cohort in arms: a", "'other'", "main"]),
-        ({"settings": {"learning_rates": 1}}, ["key in settings 'learning_rates'", "learning_rate,"]),
+        ({"settings": {"learning_rates": 1}}, ["key in settings 'learning_rates'", "Did you mean 'learning_rate'?"]),
         ({"arms": {"a": {"settings": {"x": 1}}}}, ["key in arms: a: settings 'x'"]),
         ({"settings": {"seed": 1}}, ["seed is the study's own"]),
         ({"settings": {"dataset_dir": "/"}}, ["dataset_dir is the study's own"]),
