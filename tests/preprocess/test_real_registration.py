@@ -14,7 +14,7 @@ from neuroxai.preprocess.registration import create
 from neuroxai.preprocess.template import load_template
 from neuroxai.space import Volume
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.full(2)]
 
 
 def overlap(brain, affine, template, warp=None):
@@ -44,7 +44,6 @@ def test_both_engines_on_a_brain(real_data, template):
     assert apart.max() < 2
 
 
-@pytest.mark.full(2)
 def test_warps_bring_a_head_nearer(real_data, template, monkeypatch):
     pytest.importorskip("ants")
     pytest.importorskip("deepbet")
@@ -61,7 +60,6 @@ def test_warps_bring_a_head_nearer(real_data, template, monkeypatch):
     assert overlap(brain, affine, template, warp) > max(0.95, linear + 0.005)
 
 
-@pytest.mark.full(2)
 def test_a_head_of_thick_flair_slices(real_data, template):
     pytest.importorskip("deepbet")
     pytest.importorskip("itk")
@@ -70,7 +68,6 @@ def test_a_head_of_thick_flair_slices(real_data, template):
     assert overlap(brain, create("itk").affine(template.t1, scan, moving_mask=brain), template) > 0.93
 
 
-@pytest.mark.full(2)
 def test_bias_correction_brings_the_tissues_apart(real_data):
     """Overlap of grey and white matter, (sd + sd) / (mean - mean) by DLMUSE labels; plain N4 gave .67 from .84 here."""
     name = "IXI014-HH-1236-T1_ds"

@@ -38,6 +38,7 @@ def test_trust_of_a_trained_bundle(tiny_cohort, trained_bundle, tmp_path, termin
     assert io.read_tsv(tmp_path / "out" / "p_values.tsv")["roc_auc"].between(0, 1).all()
 
 
+@pytest.mark.full(0)
 def test_relevance_beside_others_is_conserved(capsys):
     import runpy
 
