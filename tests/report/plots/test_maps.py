@@ -6,11 +6,8 @@ import numpy as np
 import pytest
 
 from neuroxai.bands import limit_of
-from neuroxai.canvas import colour_map
-from neuroxai.compare.figures import region_bars
 from neuroxai.errors import SpaceError
-from neuroxai.evaluation import RocCurve
-from neuroxai.report.plots import charts, maps
+from neuroxai.report.plots import maps
 from neuroxai.space import Space, Volume
 
 AFFINE = np.array([[4.0, 0, 0, -20], [0, 4, 0, -30], [0, 0, 4, -18], [0, 0, 0, 1]])
@@ -64,16 +61,6 @@ def test_same_values_same_bytes_whatever_the_users_settings():
     assert b"Software" not in first
 
 
-def test_drawing_leaves_no_global_state():
-    import matplotlib
-    from matplotlib import _pylab_helpers
-
-    before = dict(matplotlib.rcParams)
-    charts.roc_figure(RocCurve([0, 0, 1], [0, 1, 1]), "area 1")
-    assert dict(matplotlib.rcParams) == before
-    assert not _pylab_helpers.Gcf.figs
-
-
 def test_other_grids_are_refused_with_both_named():
     heat, scan = pair((2, 6, 5))
     with pytest.raises(SpaceError, match=r"11 x 14 x 12.*12 x 14 x 12"):
@@ -93,33 +80,3 @@ def test_limit_is_the_percentile_of_the_absolute_values(rng):
     lonely = np.zeros((30, 30, 30))
     lonely[1, 2, 3] = -4
     assert limit_of(lonely) == 4
-
-
-def test_colours_can_be_told_apart_by_the_colour_blind():
-    # Machado 2009, severity 1, on linear RGB
-    blind = {
-        "protan": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
-        "deutan": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
-        "tritan": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
-    }
-    strength = np.array([0.35, 0.5, 0.75, 1.0])
-    colours = colour_map()
-    for matrix in blind.values():
-
-        def seen(shares, matrix=matrix):
-            rgb = colours(shares)[:, :3]
-            linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
-            linear = np.clip(linear @ np.array(matrix).T, 0, 1)
-            xyz = linear @ np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]).T
-            f = np.cbrt(xyz / np.array([0.9505, 1.0, 1.089]))
-            return np.stack([116 * f[:, 1] - 16, 500 * (f[:, 0] - f[:, 1]), 200 * (f[:, 1] - f[:, 2])], axis=1)
-
-        distance = np.linalg.norm(seen(0.5 + strength / 2) - seen(0.5 - strength / 2), axis=1)
-        # a just noticeable difference is about 2.3
-        assert distance.min() > 20
-
-
-def test_region_names_are_text_not_formulas():
-    bars = region_bars(["$\\frac{1}$", "b" * 80], {"patients": [1.0, None], "controls": [-1.0, 2.0]}, "sum")
-    assert bars.startswith(b"\x89PNG")
-    assert region_bars(["a"], {"AD": [1.0]}, "x") != region_bars(["a"], {"AD": [-1.0]}, "x")
