@@ -201,8 +201,7 @@ class Curve:
         regions differ in size, and by share of voxels small dense regions first is the best order there is.
         """
         change = self.scores - self.scores[0]
-        widths = np.diff(self.shares)
-        total = float((widths * (change[1:] + change[:-1])).sum() / 2)
+        total = float((np.diff(self.shares) * (change[1:] + change[:-1])).sum() / 2)
         return -total if self.mode == "deletion" else total
 
 
