@@ -59,8 +59,6 @@ def find_sources(
     target: str | None = None,
     suffix: str | None = "T1w",
     desc: str | None = None,
-    space: str | None = None,
-    pattern: str | None = None,
     label_maps: str | None = None,
     run: str | None = None,
 ) -> Sources:
@@ -77,7 +75,7 @@ def find_sources(
         table has no class.
     target : str, optional
         Column with the class; default ``diagnosis`` or ``group``.
-    suffix, desc, space, pattern : str, optional
+    suffix, desc : str, optional
         Choose among several files, see `neuroxai.cohort.find_scans`.
     label_maps : str, optional
         A glob inside the folder that finds one label image per scan, such as ``sub-*/anat/*_dseg.nii.gz``.
@@ -97,7 +95,7 @@ def find_sources(
         raise InputError(f"{file}: no such table; give the participants.tsv of prepared scans (--from)")
     if not root.is_dir():
         raise InputError(f"{root}: no such folder; give the folder of the prepared scans (--scans)")
-    scans, left_out = find_scans(root, suffix, desc, space, pattern, run=run)
+    scans, left_out = find_scans(root, suffix, desc, run=run)
     known = describe(file, [(s.participant_id, s.session_id) for s in scans], target, need_class=False)
     left_out = [*left_out, *known.left_out]
     classes = _healthy(known.scans["class"].tolist(), healthy, known.target)
@@ -126,7 +124,7 @@ def find_sources(
             label_map,
         )
     if not found:
-        raise InputError(f"{file}: no scan of a healthy participant was found in {root}; see --healthy and --pattern")
+        raise InputError(f"{file}: no scan of a healthy participant was found in {root}; see --healthy, --suffix and --desc")
     notes = [*known.notes, *([f"{later} later scans of the same participants not used"] if later else [])]
     if classes is None:
         notes.append("the table has no class, so everybody counts as healthy")

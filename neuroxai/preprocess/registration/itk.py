@@ -1,4 +1,4 @@
-"""Registration by ITK (Avants 2014), for where ANTs cannot be installed: all but the non-linear."""
+"""Registration by ITK (Avants 2014), all but the non-linear; by itk itself, not SimpleITK (see `_optimiser`)."""
 
 from __future__ import annotations
 
@@ -113,7 +113,10 @@ def _transform(first: Matrix, middle: NDArray[np.float64], scale: bool) -> tuple
 
 
 def _optimiser(metric: Any) -> Any:
-    """Gradient descent whose steps are measured in millimetres of the picture's movement."""
+    """Gradient descent whose steps are measured in millimetres of the picture's movement, and its best step.
+
+    SimpleITK's registration would be shorter, but gives the last step: it offers no ``ReturnBestParametersAndValue``.
+    """
     import itk
 
     scales = itk.RegistrationParameterScalesFromPhysicalShift[type(metric)].New()
