@@ -193,7 +193,7 @@ class Atlas:
         return found
 
     def aggregated(self, regions: Mapping[str, Sequence[str]]) -> Atlas:
-        """Join regions by a list such as `neuroxai.atlas.aggregations.NEUROMORPHOMETRICS`.
+        """Join regions by a list such as `neuroxai.atlas.named.NEUROMORPHOMETRICS`.
 
         Parameters
         ----------

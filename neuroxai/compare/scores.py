@@ -33,7 +33,7 @@ class Region:
     sum: float
     density: float
     voxels: int
-    #: The density in standard errors for a region of this size (`neuroxai.atlas.contrast`), which ranks regions.
+    #: The density in standard errors for a region of this size (`neuroxai.atlas.score`), which ranks regions.
     contrast: float = 0.0
 
 

@@ -54,8 +54,8 @@ class Scorers:
         return self._kept[key].to(device)
 
     def contrast_on(self, space: Space) -> Any:
-        """Return the `neuroxai.atlas.contrast.RegionContrast` of a grid."""
-        from neuroxai.atlas.contrast import RegionContrast
+        """Return the `neuroxai.atlas.score.RegionContrast` of a grid."""
+        from neuroxai.atlas.score import RegionContrast
 
         key = (space.shape, space.affine.tobytes())
         if key not in self._contrasts:

@@ -124,7 +124,9 @@ def find_sources(
             label_map,
         )
     if not found:
-        raise InputError(f"{file}: no scan of a healthy participant was found in {root}; see --healthy, --suffix and --desc")
+        raise InputError(
+            f"{file}: no scan of a healthy participant was found in {root}; see --healthy, --suffix and --desc"
+        )
     notes = [*known.notes, *([f"{later} later scans of the same participants not used"] if later else [])]
     if classes is None:
         notes.append("the table has no class, so everybody counts as healthy")

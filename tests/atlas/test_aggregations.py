@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from neuroxai.atlas import Atlas, get, load
-from neuroxai.atlas.aggregations import JHU, NEUROMORPHOMETRICS
+from neuroxai.atlas.named import JHU, NEUROMORPHOMETRICS
 from neuroxai.errors import InputError
 from neuroxai.space import Space
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroxai.atlas.contrast import RegionContrast
+from neuroxai.atlas.score import RegionContrast
 from neuroxai.errors import InputError, SpaceError, one_of
 from neuroxai.statistics.maps import voxels
 
@@ -106,7 +106,7 @@ def region_order(heatmap: NDArray[Any], regions: NDArray[Any], seed: int = 0, by
     seed : int
         Of the order among equals.
     by : {"density", "contrast"}
-        Mean value, or how far it stands out for a region of its size (`neuroxai.atlas.contrast`).
+        Mean value, or how far it stands out for a region of its size (`neuroxai.atlas.score`).
 
     Raises
     ------

@@ -108,7 +108,7 @@ class KnownTruth:
         Densities would lead by a region's small size in noise, and the top regions of two uninformative maps agree by
         more than chance.
         """
-        from neuroxai.atlas.contrast import RegionContrast
+        from neuroxai.atlas.score import RegionContrast
 
         if self.atlas is None:
             return None
