@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import isfinite
+from typing import Any
 
 from neuroxai.errors import InputError, one_of
 from neuroxai.preprocess.options import MODALITIES, REGISTRATIONS
@@ -108,6 +109,18 @@ class Thresholds:
                 )
 
 
+_AGAINST_TEMPLATE = [
+    "pearson",
+    "mutual_information",
+    "dice",
+    "leak",
+    "missing",
+    "contrast_least",
+    "contrast_most",
+    "outside_scan",
+]
+
+
 def thresholds(arm: str, modality: str = "T1w") -> Thresholds:
     """Return the defaults for a registration variant and a modality.
 
@@ -128,19 +141,8 @@ def thresholds(arm: str, modality: str = "T1w") -> Thresholds:
         result = replace(result, pearson=0.5, mutual_information=1.013, dice=0.94)
     if modality == "FLAIR":
         result = replace(result, pearson=None, contrast_least=None, contrast_most=0.03)
-    if arm == "none":
-        result = replace(
-            result,
-            pearson=None,
-            mutual_information=None,
-            dice=None,
-            leak=None,
-            missing=None,
-            contrast_least=None,
-            contrast_most=None,
-            outside_scan=None,
-        )
-    return result
+    unjudged: dict[str, Any] = dict.fromkeys(_AGAINST_TEMPLATE) if arm == "none" else {}
+    return replace(result, **unjudged)
 
 
 @dataclass(frozen=True)
