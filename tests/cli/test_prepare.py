@@ -300,7 +300,7 @@ def test_a_lesion_mask_outside_the_brain(two, tmp_path):
         (["--spacing", "nan"], "spacing is nan mm"),
         (["--seed", "-1"], "seed is -1"),
         (["--jobs", "0"], "jobs is 0"),
-        (["--arm", "nonlinear", "--engine", "itk"], "the non-linear arm needs ANTs"),
+        (["--arm", "nonlinear", "--engine", "itk"], "the non-linear registration needs ANTs"),
         (["--preset", "eitel2019_filled"], "name their masks with --lesions"),
         (["--modality", "FLAIR"], "there are T1w.nii.gz"),
         (["--participant", "01"], "is a cohort"),
