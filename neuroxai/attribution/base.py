@@ -177,6 +177,22 @@ class Recorded:
             self.keep()
             self.keep = None
 
+    def check_gradient(self, copy: nn.Module, given: Given) -> None:
+        """Refuse a network whose own gradient is not that of its calls, which a method is about to read."""
+        own = next((node for node in self.calls if node.meta.get("own_gradient")), None)
+        if self.keep is None or own is None:
+            return
+        _, kept = self.run(*given.tensors)
+        scores = given.scores(kept[self.record.result]), Scores(copy, given)(*given.arguments)
+        for ours, theirs in zip(*(_slopes(given, each) for each in scores), strict=True):
+            if float((ours - theirs).abs().max()) > 1e-3 * float(theirs.abs().max()):
+                why = (
+                    "the network's gradient is not that of what it computes (an autograd function with a backward of "
+                    "its own, a write through .data); use saliency or integrated_gradients, which take the network's "
+                    "own gradient, or an lrp method or occlusion, which need none"
+                )
+                raise self.refuse(own, why)
+
     def run(
         self, *inputs: Tensor, replaced: Mapping[fx.Node, Callable[..., Any]] | None = None,
         keep: Collection[fx.Node] = (), check: bool = False,
@@ -191,6 +207,14 @@ class Recorded:
         if check:
             self.verify(executor.kept[self.record.result])
         return class_scores(executor.kept[self.scores]), executor.kept
+
+
+def _slopes(given: Given, scores: Tensor) -> tuple[Tensor, ...]:
+    """Return the gradients of the classes' scores by the inputs; zeros where there are none."""
+    chosen = scores.gather(1, given.indices[:, None]).sum()
+    if not chosen.requires_grad:
+        return tuple(torch.zeros_like(x) for x in given.inputs)
+    return torch.autograd.grad(chosen, given.inputs, allow_unused=True, materialize_grads=True)
 
 
 def has_fixed_statistics(node: fx.Node) -> bool:

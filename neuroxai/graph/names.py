@@ -7,9 +7,11 @@ import sys
 import types
 from typing import Any
 
+import torch
 from torch import fx
 
 _NOT_THE_USERS = ("/torch/", "/neuroxai/graph/", "/neuroxai/lrp/", "/neuroxai/attribution/")
+_APPLY = torch.autograd.Function.apply.__func__.__code__  # type: ignore[attr-defined]
 
 
 def describe(node: fx.Node) -> str:
@@ -44,3 +46,13 @@ def line_of_the_user(last: types.CodeType) -> str:
             return f"line {frame.f_lineno} of {file.rpartition('/')[2]}: {text}" if text else ""
         frame = frame.f_back
     return ""
+
+
+def in_own_function(last: types.CodeType) -> bool:
+    """Whether an autograd function that is not torch's own runs now, within a call of the function `last`."""
+    frame: Any = sys._getframe(2)
+    while frame is not None and frame.f_code is not last:
+        if frame.f_code is _APPLY:
+            return not str(frame.f_locals["cls"].__module__).startswith("torch.")
+        frame = frame.f_back
+    return False

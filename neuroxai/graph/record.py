@@ -23,9 +23,9 @@ from neuroxai.graph.checks import exported, in_compiled, misfit, out_of_memory
 from neuroxai.graph.decompositions import DECOMPOSITIONS, lent, opened
 from neuroxai.graph.eval_copy import own_buffers
 from neuroxai.graph.layers_run import Layers
-from neuroxai.graph.names import at_line, line_of_the_user
+from neuroxai.graph.names import at_line, in_own_function, line_of_the_user
 from neuroxai.graph.operations import OPERATIONS, name_of
-from neuroxai.graph.writes import Memory, OutOfPlace, may_write, tensors_in, version_of
+from neuroxai.graph.writes import Memory, OutOfPlace, may_write, shares_memory, tensors_in, version_of
 
 # of a tensor they read the shape and type alone
 _LIKE = ("zeros_like", "ones_like", "full_like", "empty_like", "new_zeros", "new_ones", "new_full", "new_empty",
@@ -58,8 +58,9 @@ class Record:
     graph : torch.fx.Graph
         The calls that lead to the output. A node's ``meta`` holds its "operation" (see `neuroxai.graph.operations`),
         the qualified name of the "layer" that called it and that layer's "type", its "label" in messages, the "line" of
-        the user's code, whether it "depends" on an input, and whether it "carries" relevance: a real value that
-        depends on one by real values, as a mask or an index does not.
+        the user's code, whether it "depends" on an input, whether it "carries" relevance: a real value that depends on
+        one by real values, as a mask or an index does not, and whether the model may have an "own_gradient" there:
+        within an autograd function of the user's, or where autograd does not see a value.
     root : torch.nn.Module
         Holds what the graph reads: ``model`` (the evaluation-mode copy) and constants made in forward.
     inputs : tuple of torch.fx.Node
@@ -218,6 +219,16 @@ class Recorder(TorchFunctionMode):
         inner = DECOMPOSITIONS.get(name) or (None if name in OPERATIONS else opened(func))
         if inner is not None and self.follows((args, kwargs)):
             home = kwargs.pop("out", args[0] if name in DECOMPOSITIONS and may_write(func, kwargs) else None)
+            factors = [*args[1:], *kwargs.values()]
+            if (
+                home is not None
+                and name in ("addmm", "baddbmm")
+                and any(shares_memory(home, t) for t in tensors_in(factors))
+            ):
+                raise UnsupportedLayerError(
+                    f"operation {name!r}, {line_of_the_user(Recorder.run.__code__)}: it writes into what its matrix "
+                    "product reads, and what torch makes of that depends on the sizes; write out of place there"
+                )
             with self:
                 found = inner(*args, **kwargs)
                 return found if home is None else home.copy_(found)
@@ -261,6 +272,9 @@ class Recorder(TorchFunctionMode):
 
         def make(wrote: bool) -> fx.Node:
             options = {k: (False if k == "inplace" else v) for k, v in named.items()}
+            if name == "view" and not any(isinstance(v, torch.dtype) for v in (*args, *kwargs.values())):
+                # a value, whose strides are whatever the methods' own calls give it, has no memory to be viewed
+                return self.node("call_function", _reshape, given, options, name)
             if isinstance(kwargs.get("out"), Tensor):  # where it is written, not what
                 del options["out"]
                 return self.node("call_function", func, given, options, name)
@@ -314,6 +328,7 @@ class Recorder(TorchFunctionMode):
             "layer": frame.name if frame else "",
             "type": type(frame.module) if frame else None,
             "line": line_of_the_user(Recorder.run.__code__),
+            "own_gradient": operation == "detach" or in_own_function(Recorder.run.__code__),
             "depends": any(n.meta["depends"] for n in node.all_input_nodes),
             "carries": any(n.meta["carries"] for n in node.all_input_nodes),
         }
@@ -347,6 +362,10 @@ class Recorder(TorchFunctionMode):
 def _transformed(tensor: Tensor) -> bool:
     """Whether a tensor is a transform's (torch.func): it has no memory of its own."""
     return bool(torch._C._functorch.is_functorch_wrapped_tensor(tensor))
+
+
+def _reshape(x: Tensor, *size: Any, **named: Any) -> Tensor:
+    return x.reshape(*size, *named.values())
 
 
 def _pick(values: Any, index: int) -> Any:

@@ -167,6 +167,11 @@ def tensors_in(values: Any) -> Iterator[Tensor]:
             yield from tensors_in(value)
 
 
+def shares_memory(first: Tensor, second: Tensor) -> bool:
+    """Whether two tensors lie in the same storage."""
+    return _storage(first) == _storage(second)
+
+
 def version_of(tensor: Tensor) -> int:
     """Return how often a tensor was written into; tensors of an inference mode do not count, and refuse writes."""
     return 0 if tensor.is_inference() else tensor._version

@@ -104,3 +104,52 @@ def test_a_batch_whose_scans_depend_on_each_other_is_refused():
 
     with pytest.raises(UnsupportedLayerError, match="batches such as the 2 scans given alone, and the scores of one"):
         attribution.create("occlusion", Company().eval(), patch=4).attribute(scans(2), 1)
+
+
+class Triple(torch.autograd.Function):
+    """Twice the values, by a write that autograd does not see; its gradient says three times."""
+
+    @staticmethod
+    def forward(ctx, x):
+        y = x.clone()
+        y.data.mul_(2)
+        return y
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return 3 * gradient
+
+
+class Unseen(nn.Module):
+    """What autograd sees is not what is computed, in front of or behind the last convolution."""
+
+    def __init__(self, behind):
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.fc, self.behind = nn.Conv3d(1, 3, 3), nn.Linear(3 * 216, 2), behind
+
+    def forward(self, x):
+        h = self.conv(x if self.behind else Triple.apply(x)).relu()
+        return self.fc((Triple.apply(h) if self.behind else h).flatten(1))
+
+
+@pytest.mark.parametrize("behind", [False, True])
+def test_a_gradient_that_is_not_that_of_what_is_computed_is_never_read(behind):
+    model, x = Unseen(behind).double().eval(), scans().double()
+    for name in ("guided_backprop", "guided_grad_cam", *(["grad_cam"] if behind else [])):
+        with pytest.raises(UnsupportedLayerError, match=r"not that of what it computes.*use saliency"):
+            attribution.create(name, model).attribute(x, 1)
+    if not behind:  # between the layer and the scores there is only what autograd sees
+        h = model.conv(2 * x)
+        slopes = model.fc.weight[1].view(3, 6, 6, 6) * (h > 0)
+        wanted = (h * slopes.mean((2, 3, 4), keepdim=True)).sum(1, keepdim=True)
+        coarse = attribution.create("grad_cam", model, relu=False).attribute(x, 1, return_coarse=True)[1]
+        torch.testing.assert_close(coarse, wanted.detach())
+
+
+def test_a_program_decomposed_into_aten_views_values_of_any_strides():
+    model = nn.Sequential(nn.Conv3d(1, 4, 3), nn.MaxPool3d(2), nn.Flatten(), nn.Linear(108, 2)).double().eval()
+    x = scans(2).double()
+    program = torch.export.export(model, (x,)).run_decompositions().module()
+    found, wanted = (attribution.create("lrp_zero", each).attribute(x, 1) for each in (program, model))
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)  # the bias is a sum with a stabiliser there

@@ -345,6 +345,15 @@ def wrappers():
 
 
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("write", [lambda h, w: h.addmm_(h, w), lambda h, w: torch.addmm(h, h, w, out=h)])
+def test_a_matrix_product_that_writes_into_its_factor_is_refused(write):
+    model = Network(lambda m, x: m.fc(write(x * 1, m.w)), fc=nn.Linear(32, 2), w=nn.Parameter(torch.randn(32, 32)))
+    with pytest.raises(UnsupportedLayerError, match=r"'addmm', line \d+ of .*write out of place"):
+        record(eval_copy(model), [torch.randn(32, 32)])
+    into_another = Network(lambda m, x: m.fc((x * 1).addmm_(x, m.w)), fc=model.fc, w=model.w)
+    recorded(into_another, torch.randn(32, 32))
+
+
 def test_wrapped_and_patched_models_are_seen_through_and_left_alone():
     plain, models = wrappers()
     with torch.no_grad():

@@ -88,15 +88,15 @@ class LrpRules(TorchFunctionMode):
                 return func(*(new.get(id(v), v) for v in args), **{k: new.get(id(v), v) for k, v in kwargs.items()})
 
         if writes or len({id(t) for t in signals}) != len(signals) or name not in (
-            _WEIGHTED | _MEANS | _PASS | {"batch_norm", "add", "radd", "sub", "rsub", "mul", "rmul", "matmul", "div",
-                                          "truediv", "neg"}):  # fmt: skip
+            _WEIGHTED | _MEANS | _PASS | {"batch_norm", "add", "radd", "sub", "rsub", "mul", "rmul", "matmul", "mv",
+                                          "einsum", "div", "truediv", "neg"}):  # fmt: skip
             raise NotImplementedError(name)
         if name == "batch_norm" and signals[0] in self.maps:
             inner, x = self.maps[signals[0]]
             return self._layer(lambda value: run(inner(value)), x)
-        if name == "matmul" and args[1].ndim != 2:
-            raise NotImplementedError(name)
-        if name in _WEIGHTED | {"batch_norm", "matmul"} and len(signals) == 1 and signals[0] is args[0]:
+        if name in {"matmul", "mv", "einsum"} and len(signals) == 1:
+            return self._layer(run, signals[0])
+        if name in _WEIGHTED | {"batch_norm"} and len(signals) == 1 and signals[0] is args[0]:
             return self._layer(run, signals[0])
         if name in _PASS | {"mul", "rmul", "div", "truediv", "neg"} and len(signals) == 1 and signals[0] is args[0]:
             return _Shared.apply(run, None, *signals)

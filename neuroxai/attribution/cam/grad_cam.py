@@ -12,7 +12,7 @@ from neuroxai.attribution.base import Method, Recorded
 from neuroxai.attribution.cam.layer import CamLayer, cam_layer
 from neuroxai.attribution.gradient.gradients import guided_backprop
 from neuroxai.errors import UnsupportedLayerError, one_of
-from neuroxai.graph.eval_copy import eval_copy
+from neuroxai.graph.eval_copy import eval_copy, own_buffers
 from neuroxai.graph.execute import call_of
 from neuroxai.graph.receptive_field import field_centres, placed
 from neuroxai.lrp.given import Given, Inputs, Target, captum_call, with_gradients
@@ -113,6 +113,9 @@ class GradCam(Method):
         layer = cam_layer(network, x, self.layer)
         if layer.cells is not source and layer.cells not in network.calls:
             return torch.zeros_like(x), torch.zeros_like(x[:, :1])
+        copy = eval_copy(self.model)
+        own_buffers(copy)
+        network.of_input(layer.node).check_gradient(copy, given)
         coarse = self._coarse(network, layer, given)
         if len(coarse) != len(x):
             raise UnsupportedLayerError(

@@ -273,6 +273,7 @@ def guided_backprop(model: nn.Module, *, absolute: bool = False) -> GradientMeth
 
     def run(method: Method, copy: nn.Module, given: Given) -> Found:
         network = method.recorded(given)
+        network.check_gradient(copy, given)
         replaced = {node: rule for node in network.calls if (rule := _positive(network, node)) is not None}
         _, kept = network.run(*given.tensors, replaced=replaced, check=True)
         return Found(given.gradients(kept[network.record.result]))

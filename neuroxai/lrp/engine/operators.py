@@ -6,7 +6,7 @@ the output channels, so that one convolution does the work of all of them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -91,6 +91,43 @@ class Dense(Operator):
     def transpose(self, signal: Tensor, weight: Tensor, shape: torch.Size) -> Tensor:
         """Matrix product with the transpose."""
         return signal @ weight
+
+
+@dataclass(frozen=True)
+class Product(Operator):
+    """A product with one constant tensor in any form, as einsum has it, of all samples at once: (1, *input).
+
+    Attributes
+    ----------
+    run : callable
+        Takes the input and the constant, and returns the product.
+    """
+
+    run: Callable[[Tensor, Tensor], Tensor]
+
+    def stack_weights(self, weights: Sequence[Tensor]) -> Tensor:
+        """Stack along an axis of its own: the outputs stand on any."""
+        return torch.stack(list(weights))
+
+    def stack(self, signals: Sequence[Tensor]) -> Tensor:
+        """Stack along an axis of its own."""
+        return torch.stack(list(signals))
+
+    def split(self, stacked: Tensor, count: int) -> Sequence[Tensor]:
+        """Undo `stack`."""
+        return stacked.unbind()
+
+    def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Multiply by each."""
+        return torch.stack([self.run(x[0], one)[None] for one in weight])
+
+    def transpose(self, signal: Tensor, weight: Tensor, shape: torch.Size) -> Tensor:
+        """Take the vector-Jacobian product of each, and add up."""
+        with torch.enable_grad():
+            x = signal.new_zeros(shape[1:]).requires_grad_(True)
+            outputs = [self.run(x, one)[None] for one in weight]
+            found: Tensor = sum(torch.autograd.grad(outputs, [x], list(signal)), torch.zeros_like(x))
+        return found.detach()[None]
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 from neuroxai.errors import UnsupportedLayerError
 from neuroxai.graph.execute import call_of
 from neuroxai.graph.names import describe, label
-from neuroxai.graph.operations import GATES, arguments, kind_of
+from neuroxai.graph.operations import GATES, OPERATIONS, arguments, kind_of
 from neuroxai.graph.record import Record
 from neuroxai.layers import PatchIndividualFilter
 from neuroxai.lrp.composites import Composite
@@ -30,7 +30,8 @@ _WAY_OUT = (
 _LAYERS: dict[str, type[nn.Module]] = {
     **{f"conv{n}d": getattr(nn, f"Conv{n}d") for n in (1, 2, 3)},
     **{f"conv_transpose{n}d": getattr(nn, f"ConvTranspose{n}d") for n in (1, 2, 3)},
-    "linear": nn.Linear, "matmul": nn.Linear, "mm": nn.Linear, "patch_individual_filter": PatchIndividualFilter,
+    **dict.fromkeys(("linear", *(name for name, known in OPERATIONS.items() if known.kind == "bilinear")), nn.Linear),
+    "patch_individual_filter": PatchIndividualFilter,
     "batch_norm": _BatchNorm, "instance_norm": _InstanceNorm, "group_norm": nn.GroupNorm,
     "layer_norm": nn.LayerNorm, "rms_norm": nn.RMSNorm,
 }  # fmt: skip
@@ -60,10 +61,12 @@ class Context:
         self.composite.check([label(node) for node in calls if self.has_name(node)], len(weighted))
 
     def is_weighted(self, node: fx.Node) -> bool:
-        """Whether a call is a layer with weights: a filter, or a matrix product with a parameter."""
+        """Whether a call is a layer with weights: a filter, or a product of one tensor and one constant."""
         if kind_of(node) == "filter":
             return True
-        return node.meta["operation"] in ("matmul", "mm") and len(self.tensors(node)) == 1
+        flat: list[Any] = []
+        fx.node.map_aggregate(node.args, flat.append)
+        return kind_of(node) == "bilinear" and 1 == len(self.constants(node)) == sum(map(self.depends, flat))
 
     def has_name(self, node: fx.Node) -> bool:
         """Whether a composite may name a call: it is a layer, or a filter of a layer that is the user's own."""
@@ -81,6 +84,10 @@ class Context:
     def tensors(self, node: fx.Node) -> list[fx.Node]:
         """Return the calls that a call reads whose values may take relevance."""
         return [n for n in node.all_input_nodes if n.meta["carries"]]
+
+    def constants(self, node: fx.Node) -> list[fx.Node]:
+        """Return the calls that a call reads whose values take no relevance."""
+        return [n for n in node.all_input_nodes if not n.meta["carries"]]
 
     def only_input(self, node: fx.Node) -> fx.Node:
         """Return a call's first argument, where nothing else in it depends on the network's input."""

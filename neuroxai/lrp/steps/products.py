@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, fx
 
 from neuroxai.graph.operations import arguments, kind_of
-from neuroxai.lrp.engine.operators import Dense
+from neuroxai.lrp.engine import propagate
+from neuroxai.lrp.engine.operators import Dense, Product
 from neuroxai.lrp.engine.propagate import signals
 from neuroxai.lrp.rules import Epsilon, Rule
 from neuroxai.lrp.steps.base import CallStep, Step, Values
@@ -50,6 +51,27 @@ class HeldStep(CallStep):
                 (back,) = torch.autograd.grad(self.call({**values, name: x}), x, signal)
             shares.append(torch.where(torch.isneginf(x), 0, x.detach()) * back / self.factors)
         return shares
+
+
+@dataclass(frozen=True)
+class ProductStep(CallStep):
+    """A product with one constant tensor, such as a parameter, under the rule of a layer with weights."""
+
+    weight: str = ""  # name of the constant
+    rule: Rule = field(default_factory=Epsilon)
+
+    def _operator(self) -> Product:
+        return Product(lambda x, weight: self.call({self.inputs[0]: x, self.weight: weight}))
+
+    def forward(self, values: Values, nonnegative: Sequence[bool]) -> tuple[Any, Any]:
+        """Run it; denominators are saved."""
+        x, weight = values[self.inputs[0]], values[self.weight]
+        output, saved = propagate.forward(self.rule, self._operator(), x[None], weight, None, nonnegative[0])
+        return output[0], saved
+
+    def backward(self, saved: Any, relevance: Tensor) -> Sequence[Tensor]:
+        """Apply the rule."""
+        return (propagate.backward(self.rule, self._operator(), saved, relevance[None])[0],)
 
 
 # steps of recorded calls
@@ -89,15 +111,17 @@ def of_quotient(context: Context, node: fx.Node) -> Step:
 
 
 def of_matrix_product(context: Context, node: fx.Node) -> Step:
-    """Return the step of a matrix product: with a parameter it is a linear layer, with attention weights they are held.
+    """Return the step of a matrix product: with a constant it is a linear layer, with attention weights they are held.
 
-    Sums of more than two factors, and other products with constants, follow the epsilon rule as well.
+    Sums of more than two factors follow the epsilon rule.
     """
-    if context.is_weighted(node) and context.tensors(node)[0] is node.args[0]:
-        other: Any = node.args[1] if len(node.args) > 1 else arguments(node)["other"]
-        if other.meta.get("rank") == 2:
-            return of_linear(context, node, context.tensors(node)[0], Dense(turned=True), other)
-    return held(context, node)
+    if not context.is_weighted(node):
+        return held(context, node)
+    (source,), (other,) = context.tensors(node), context.constants(node)
+    if node.meta["operation"] in ("matmul", "mm") and source is node.args[0] and other.meta.get("rank") == 2:
+        return of_linear(context, node, source, Dense(turned=True), other)
+    options = {**context.options(node, source), "rule": context.mixing_rule(node)}
+    return ProductStep(**options, call=context.caller(node), weight=other.name)
 
 
 def held(context: Context, node: fx.Node) -> Step:
