@@ -21,8 +21,7 @@ from neuroxai.errors import InputError, NeuroxaiError, UnsupportedLayerError
 from neuroxai.graph.checks import check_scores, exported, out_of_memory
 from neuroxai.graph.eval_copy import eval_copy
 from neuroxai.graph.execute import Executor
-from neuroxai.graph.names import at_line
-from neuroxai.graph.operations import arguments, kind_of
+from neuroxai.graph.operations import arguments, at_line, kind_of
 from neuroxai.graph.output_activation import scores_of
 from neuroxai.graph.record import Record, record
 from neuroxai.lrp.given import Given, Records, class_scores

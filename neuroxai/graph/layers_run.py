@@ -4,29 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
 from neuroxai.errors import SpaceError
-from neuroxai.graph.writes import tensors_in
+from neuroxai.graph.writes import Memory, tensors_in
 from neuroxai.layers import PatchIndividualFilter
 
-if TYPE_CHECKING:
-    from neuroxai.graph.record import Recorder
-
 LEAVES = (PatchIndividualFilter,)  # layers that are one operation
-
-
-@dataclass
-class _Frame:
-    """A layer that is running."""
-
-    name: str
-    module: nn.Module
-    tracked: bool = False
 
 
 class Layers:
@@ -38,18 +25,16 @@ class Layers:
         Which call made the output of which layer, in the order the layers end.
     opaque : list of str
         Layers whose output cannot be followed back to their input, the innermost first.
+    misfit : str
+        Which layer failed, and at what.
     """
 
-    def __init__(self, recorder: Recorder) -> None:
-        self.recorder = recorder
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
         self.outputs: list[tuple[str, fx.Node]] = []
         self.opaque: list[str] = []
-        self._stack: list[_Frame] = []
-
-    @property
-    def running(self) -> _Frame | None:
-        """The innermost layer that runs now."""
-        return self._stack[-1] if self._stack else None
+        self.misfit = ""
+        self._tracked: list[bool] = []  # of each layer that runs: whether what it was given is followed
 
     def watch(self, copy: nn.Module) -> None:
         """Set hooks on a copy of the model."""
@@ -65,7 +50,8 @@ class Layers:
     def _entered(self, name: str) -> Callable[..., None]:
         def enter(module: nn.Module, inputs: Any) -> None:
             with torch._C.DisableTorchFunction():
-                self._stack.append(_Frame(name, module, self.recorder.follows(inputs)))
+                self._memory.running.append((name, module))
+                self._tracked.append(self._memory.follows(inputs))
 
         return enter
 
@@ -77,33 +63,34 @@ class Layers:
         return leave
 
     def _ended(self, name: str, module: nn.Module, inputs: Any, output: Any) -> None:
-        frame = self._stack.pop()
+        self._memory.running.pop()
+        tracked = self._tracked.pop()
         if output is None and sys.exc_info()[0] is not None:  # it failed, the innermost first
-            self.recorder.misfit = self.recorder.misfit or f"layer {name!r} ({type(module).__name__})"
+            self.misfit = self.misfit or f"layer {name!r} ({type(module).__name__})"
             return
-        self.recorder.misfit = ""
+        self.misfit = ""
         made = list(tensors_in(output))
         leaf = not module._modules
         if leaf and len(made) == 1 and any(made[0] is given for given in tensors_in(inputs)):
             self._passed(name, module, made[0])
-        if frame.tracked and made and not any(t in self.recorder.nodes for t in made):
+        if tracked and made and not any(t in self._memory.nodes for t in made):
             self.opaque.append(f"layer {name!r} ({type(module).__name__})")
-        elif leaf and len(made) == 1 and made[0] in self.recorder.nodes:
-            node = self.recorder.nodes[made[0]][0]
+        elif leaf and len(made) == 1 and made[0] in self._memory.nodes:
+            node = self._memory.nodes[made[0]][0]
             if node.meta["layer"] == name and node.op == "call_function":
                 node.meta["label"] = name or "model"
-        if len(made) == 1 and made[0] in self.recorder.nodes and self.recorder.nodes[made[0]][0] is not None:
-            self.outputs.append((name, self.recorder.nodes[made[0]][0]))
+        if len(made) == 1 and made[0] in self._memory.nodes and self._memory.nodes[made[0]][0] is not None:
+            self.outputs.append((name, self._memory.nodes[made[0]][0]))
 
     def _passed(self, name: str, module: nn.Module, tensor: Tensor) -> None:
         """Give a layer that hands its very input on (dropout) a call, so that it can be named."""
-        if tensor not in self.recorder.nodes:
+        if tensor not in self._memory.nodes:
             return
-        self._stack.append(_Frame(name, module))
-        node = self.recorder.node("call_function", _same, (self.recorder.argument(tensor),), {}, "identity")
-        self._stack.pop()
+        self._memory.running.append((name, module))
+        node = self._memory.node("call_function", _same, (self._memory.argument(tensor),), {}, "identity")
+        self._memory.running.pop()
         node.meta["label"] = name or "model"
-        self.recorder.memory.made(tensor, node)
+        self._memory.made(tensor, node)
 
     def _make_leaf(self, name: str, module: nn.Module) -> None:
         """Let a layer run as one call."""
@@ -115,14 +102,14 @@ class Layers:
                     output = own(module, x)
             except SpaceError as error:
                 raise SpaceError(f"layer {name!r}: {error}") from error
-            if x not in self.recorder.nodes:
+            if x not in self._memory.nodes:
                 return output
-            self._stack.append(_Frame(name, module))
-            target, given = f"model.{name}" if name else "model", self.recorder.argument(x)
-            node = self.recorder.node("call_module", target, (given,), {}, "patch_individual_filter")
-            self._stack.pop()
+            self._memory.running.append((name, module))
+            target, given = f"model.{name}" if name else "model", self._memory.argument(x)
+            node = self._memory.node("call_module", target, (given,), {}, "patch_individual_filter")
+            self._memory.running.pop()
             node.meta["label"] = name or "model"
-            self.recorder.memory.made(output, node)
+            self._memory.made(output, node)
             self.outputs.append((name, node))
             return output
 

@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, fx
 
 from neuroxai.errors import UnsupportedLayerError
-from neuroxai.graph.names import describe
-from neuroxai.graph.operations import arguments, kind_of
+from neuroxai.graph.operations import arguments, describe, kind_of
 from neuroxai.graph.record import Record
 from neuroxai.layers import PatchIndividualFilter
 

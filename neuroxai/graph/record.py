@@ -8,7 +8,7 @@ Calls are kept as a `torch.fx.Graph`; parameters are nodes that are read anew at
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -16,34 +16,20 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 from torch.overrides import TorchFunctionMode
-from torch.utils.weak import WeakIdKeyDictionary
 
 from neuroxai.errors import InputError, NeuroxaiError, UnsupportedLayerError
 from neuroxai.graph.checks import exported, in_compiled, misfit, out_of_memory
 from neuroxai.graph.decompositions import DECOMPOSITIONS, lent, opened
 from neuroxai.graph.eval_copy import own_buffers
 from neuroxai.graph.layers_run import Layers
-from neuroxai.graph.names import at_line, in_own_function, line_of_the_user
-from neuroxai.graph.operations import OPERATIONS, name_of
+from neuroxai.graph.operations import OPERATIONS, at_line, line_of_the_user, name_of
 from neuroxai.graph.writes import Memory, OutOfPlace, may_write, shares_memory, tensors_in, version_of
 
 # of a tensor they read the shape and type alone
 _LIKE = ("zeros_like", "ones_like", "full_like", "empty_like", "new_zeros", "new_ones", "new_full", "new_empty",
          "new_tensor")  # fmt: skip
-_RANDOM = (
-    "rand_like",
-    "randn_like",
-    "randint_like",
-    "rand",
-    "randn",
-    "randint",
-    "randperm",
-    "normal",
-    "bernoulli",
-    "multinomial",
-    "poisson",
-    "uniform",
-)
+_RANDOM = ("rand_like", "randn_like", "randint_like", "rand", "randn", "randint", "randperm", "normal", "bernoulli",
+           "multinomial", "poisson", "uniform")  # fmt: skip
 _BACKWARD = (torch.autograd.grad, torch.autograd.backward, Tensor.backward)
 _RANDOM_IN_TRAINING = ("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout",
                        "feature_dropout", "rrelu")  # fmt: skip
@@ -110,15 +96,11 @@ class Recorder(TorchFunctionMode):
 
     def __init__(self, copy: nn.Module) -> None:
         super().__init__()
-        self.root = nn.Module()
-        self.root.model = self.model = copy
-        self.graph = fx.Graph()
-        self.nodes: Any = WeakIdKeyDictionary()  # tensor -> its node
-        self.memory = Memory(self)
-        self.layers = Layers(self)
-        self.of_one_scan = self.misfit = ""
-        self.constants = 0
-        self._names: dict[int, str] = {}
+        self.copy: Any = copy
+        self.shared = own_buffers(copy)
+        self.memory = Memory(copy, Recorder.run.__code__)
+        self.layers = Layers(self.memory)
+        self.of_one_scan = ""
 
     def run(self, inputs: Sequence[Any], keywords: dict[str, Any]) -> Record:
         """Run the copy on its inputs."""
@@ -128,9 +110,7 @@ class Recorder(TorchFunctionMode):
             self.memory.wholes.clear()
 
     def _recorded(self, inputs: Sequence[Any], keywords: dict[str, Any]) -> Record:
-        copy: Any = self.root.model
-        shared = own_buffers(copy)
-        self._names = {id(tensor): name for name, tensor in _tensors_of(copy)}
+        copy = self.copy
         self.layers.watch(copy)
         sources: list[fx.Node] = []
 
@@ -138,7 +118,7 @@ class Recorder(TorchFunctionMode):
             if not isinstance(value, Tensor):
                 return value
             own = value.detach().clone()  # the model may write into it
-            node = self.graph.placeholder(f"input_{len(sources)}" if sources else "x")
+            node = self.memory.graph.placeholder(f"input_{len(sources)}" if sources else "x")
             node.meta = {"operation": "input", "label": "input", "depends": True, "carries": True,
                          "layer": "", "type": None}  # fmt: skip
             self.memory.made(own, node)
@@ -162,23 +142,23 @@ class Recorder(TorchFunctionMode):
                     "off (compiled modules are unwrapped), or use a gradient method"
                 ) from error
             shapes = ", ".join(str(tuple(node.meta["shape"])) for node in sources)
-            why = self.misfit or f"the network cannot take an input of shape {shapes}"
+            why = self.layers.misfit or f"the network cannot take an input of shape {shapes}"
             raise InputError(f"{why}: {type(error).__name__}: {error}{exported(copy)}") from error
         finally:
-            for module, buffers in shared.items():
+            for module, buffers in self.shared.items():
                 module.__dict__["_buffers"] = buffers
         return self._finished(output, tuple(sources))
 
     def _finished(self, output: Any, sources: tuple[fx.Node, ...]) -> Record:
-        model = type(self.root.model).__name__
+        model = type(self.copy).__name__
         if not isinstance(output, Tensor):
             raise UnsupportedLayerError(
                 f"the network returns a {type(output).__name__}; wrap it so that it returns one tensor of scores"
             )
-        node = self.memory.node_of(output) if output in self.nodes else None
+        node = self.memory.node_of(output) if output in self.memory.nodes else None
         if node is None or not node.meta["depends"]:
             scripted = [f"layer {name!r} ({type(module).__name__})" for name, module in
-                        self.model.named_modules() if isinstance(module, torch.jit.ScriptModule)]  # fmt: skip
+                        self.copy.named_modules() if isinstance(module, torch.jit.ScriptModule)]  # fmt: skip
             opaque = [*scripted, *self.layers.opaque]
             hidden = f" through {opaque[0].removeprefix('layer ' + repr('') + ' ')}" if opaque else ""
             taken = f" ({self.of_one_scan} takes values out of a tensor)" if self.of_one_scan else ""
@@ -191,15 +171,15 @@ class Recorder(TorchFunctionMode):
             raise UnsupportedLayerError(
                 f"the output of {model} cannot be followed back to the input{hidden}{taken}: {why}"
             )
-        end = self.graph.output(node)
+        end = self.memory.graph.output(node)
         end.meta = {"operation": "output", "label": "output", "depends": True, "layer": "", "type": None}
-        _prune(self.graph)
-        for call in self.graph.nodes:
+        _prune(self.memory.graph)
+        for call in self.memory.graph.nodes:
             if call.meta["operation"] == "random":
                 raise UnsupportedLayerError(f"{at_line(call)}: it draws random numbers; the record would not repeat")
-        kept = set(self.graph.nodes)
+        kept = set(self.memory.graph.nodes)
         layers = tuple((name, made) for name, made in self.layers.outputs if made in kept)
-        return Record(self.graph, self.root, sources, node, output, self.of_one_scan, layers)
+        return Record(self.memory.graph, self.memory.root, sources, node, output, self.of_one_scan, layers)
 
     # the function mode
 
@@ -217,7 +197,7 @@ class Recorder(TorchFunctionMode):
                 "integrated_gradients)"
             )
         inner = DECOMPOSITIONS.get(name) or (None if name in OPERATIONS else opened(func))
-        if inner is not None and self.follows((args, kwargs)):
+        if inner is not None and self.memory.follows((args, kwargs)):
             home = kwargs.pop("out", args[0] if name in DECOMPOSITIONS and may_write(func, kwargs) else None)
             factors = [*args[1:], *kwargs.values()]
             if (
@@ -237,7 +217,7 @@ class Recorder(TorchFunctionMode):
         tensors = list(tensors_in((args, kwargs)))
         if not tensors or name in _LIKE:
             return self._run(func, name, args, kwargs)
-        followed = any(t in self.nodes or id(t) in self._names for t in tensors)
+        followed = any(t in self.memory.nodes or id(t) in self.memory.names for t in tensors)
         before = [version_of(t) for t in tensors]
         writes = may_write(func, kwargs)
         call = self._call(func, name, args, kwargs, writes) if followed or writes else None
@@ -255,17 +235,17 @@ class Recorder(TorchFunctionMode):
             with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
                 return func(*args, **kwargs)
         except Exception:  # noted for the message, and raised on
-            frame = self.layers.running
-            what = f"layer {frame.name!r} ({type(frame.module).__name__})" if frame else "the network"
-            self.misfit = f"{what}: {misfit(name, args, kwargs)}"
+            running = self.memory.running
+            what = f"layer {running[-1][0]!r} ({type(running[-1][1]).__name__})" if running else "the network"
+            self.layers.misfit = f"{what}: {misfit(name, args, kwargs)}"
             raise
 
     def _call(
         self, func: Callable[..., Any], name: str, args: Any, kwargs: Any, writes: bool
     ) -> Callable[[bool], fx.Node]:
         """Read the nodes of a call's arguments, before it runs; the node is made once it is known whether it wrote."""
-        given = fx.node.map_aggregate(args, self.argument)
-        named = fx.node.map_aggregate(kwargs, self.argument)
+        given = fx.node.map_aggregate(args, self.memory.argument)
+        named = fx.node.map_aggregate(kwargs, self.memory.argument)
         if writes:
             for tensor in tensors_in((args, kwargs)):
                 self.memory.keep(tensor)
@@ -274,11 +254,11 @@ class Recorder(TorchFunctionMode):
             options = {k: (False if k == "inplace" else v) for k, v in named.items()}
             if name == "view" and not any(isinstance(v, torch.dtype) for v in (*args, *kwargs.values())):
                 # a value, whose strides are whatever the methods' own calls give it, has no memory to be viewed
-                return self.node("call_function", _reshape, given, options, name)
+                return self.memory.node("call_function", _reshape, given, options, name)
             if isinstance(kwargs.get("out"), Tensor):  # where it is written, not what
                 del options["out"]
-                return self.node("call_function", func, given, options, name)
-            return self.node("call_function", OutOfPlace(func) if wrote else func, given, options, name)
+                return self.memory.node("call_function", func, given, options, name)
+            return self.memory.node("call_function", OutOfPlace(func) if wrote else func, given, options, name)
 
         return make
 
@@ -298,7 +278,7 @@ class Recorder(TorchFunctionMode):
         kind = OPERATIONS.get(node.meta["operation"])
         if kind is not None and kind.kind == "values" and node.meta["depends"] and not self.of_one_scan:
             self.of_one_scan = at_line(node)
-        self.graph.erase_node(node)
+        self.memory.graph.erase_node(node)
 
     def _outputs(self, node: fx.Node, output: Any, tensors: Sequence[Tensor]) -> None:
         if isinstance(output, Tensor):
@@ -308,55 +288,16 @@ class Recorder(TorchFunctionMode):
             node.meta["many"] = True
             for index, item in enumerate(output):
                 if isinstance(item, Tensor | tuple | list):
-                    picked = self.node("call_function", _pick, (node, index), {}, "getitem")
+                    picked = self.memory.node("call_function", _pick, (node, index), {}, "getitem")
                     self._outputs(picked, item, tensors)
 
     def _draw(self, func: Callable[..., Any], name: str, args: Any, kwargs: Any) -> Any:
         output = self._run(func, name, args, kwargs)
-        node = self.node("call_function", func, (), {}, "random")
+        node = self.memory.node("call_function", func, (), {}, "random")
         node.meta["depends"] = True
         for tensor in tensors_in(output):
             self.memory.made(tensor, node)
         return output
-
-    def node(self, op: str, target: Any, args: Any, kwargs: Any, operation: str) -> fx.Node:
-        """Add a call to the graph."""
-        node = self.graph.create_node(op, target, tuple(args), dict(kwargs), name=operation or None)
-        frame = self.layers.running
-        node.meta = {
-            "operation": operation,
-            "layer": frame.name if frame else "",
-            "type": type(frame.module) if frame else None,
-            "line": line_of_the_user(Recorder.run.__code__),
-            "own_gradient": operation == "detach" or in_own_function(Recorder.run.__code__),
-            "depends": any(n.meta["depends"] for n in node.all_input_nodes),
-            "carries": any(n.meta["carries"] for n in node.all_input_nodes),
-        }
-        node.meta["label"] = f"{node.meta['layer']}.{node.name}" if node.meta["layer"] else node.name
-        return node
-
-    def follows(self, values: Any) -> bool:
-        """Whether any tensor among these is an input, a parameter, or made of such."""
-        return any(t in self.nodes or id(t) in self._names for t in tensors_in(values))
-
-    # what a call's arguments stand for
-
-    def argument(self, value: Any) -> Any:
-        """Return what stands for an argument: a tensor's node, or the value itself."""
-        return self.memory.node_of(value) if isinstance(value, Tensor) else value
-
-    def stored(self, tensor: Tensor) -> fx.Node:
-        """Return the node of a parameter, a buffer or a constant."""
-        name = self._names.get(id(tensor))
-        if name is None:
-            name, self.constants = f"constant_{self.constants}", self.constants + 1
-            self.root.register_buffer(name, tensor.detach(), persistent=False)
-        else:
-            name = f"model.{name}"
-        node = self.graph.create_node("get_attr", name, (), {}, name=name.replace(".", "_"))
-        node.meta = {"operation": "get_attr", "layer": "", "type": None, "depends": False, "carries": False, "line": "",
-                     "label": name.removeprefix("model."), "constant": not name.startswith("model.")}  # fmt: skip
-        return node
 
 
 def _transformed(tensor: Tensor) -> bool:
@@ -370,14 +311,6 @@ def _reshape(x: Tensor, *size: Any, **named: Any) -> Tensor:
 
 def _pick(values: Any, index: int) -> Any:
     return values[index]
-
-
-def _tensors_of(copy: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    for name, module in copy.named_modules():
-        for home in (module._parameters, module._buffers):
-            for key, tensor in home.items():
-                if tensor is not None:
-                    yield (f"{name}.{key}" if name else key), tensor
 
 
 def _training(args: Any, kwargs: dict[str, Any], func: Callable[..., Any]) -> bool:

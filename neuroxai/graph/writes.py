@@ -7,20 +7,19 @@ than its storage's clock is read again out of the tensor that was written.
 
 from __future__ import annotations
 
+import types
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils.weak import WeakIdKeyDictionary
 
 from neuroxai.errors import UnsupportedLayerError
-from neuroxai.graph.names import describe
-
-if TYPE_CHECKING:
-    from neuroxai.graph.record import Recorder
+from neuroxai.graph.operations import describe, in_own_function, line_of_the_user
 
 Geometry = tuple[list[int], list[int], int]  # size, stride and offset
 
@@ -51,12 +50,64 @@ class _Whole:
 
 
 class Memory:
-    """Which node holds the value of which tensor."""
+    """The graph that is made of a copy's run, and which of its nodes holds the value of which tensor.
 
-    def __init__(self, recorder: Recorder) -> None:
-        self.recorder = recorder
+    Attributes
+    ----------
+    graph, root
+        As of `neuroxai.graph.record.Record`.
+    nodes : WeakIdKeyDictionary
+        For each tensor its node, and the clock and version of when it was read.
+    running : list of (str, torch.nn.Module)
+        The layers that run now, the innermost last.
+    """
+
+    def __init__(self, copy: nn.Module, last: types.CodeType) -> None:
+        self.graph, self.root = fx.Graph(), nn.Module()
+        self.root.model = copy
+        self.nodes: Any = WeakIdKeyDictionary()
+        self.names = {id(tensor): name for name, tensor in _tensors_of(copy)}
+        self.running: list[tuple[str, nn.Module]] = []
+        self._last, self._constants = last, 0
         self.clocks: dict[int, int] = {}
         self.wholes: dict[int, _Whole] = {}
+
+    def node(self, op: str, target: Any, args: Any, kwargs: Any, operation: str) -> fx.Node:
+        """Add a call to the graph."""
+        node = self.graph.create_node(op, target, tuple(args), dict(kwargs), name=operation or None)
+        name, module = self.running[-1] if self.running else ("", None)
+        node.meta = {
+            "operation": operation,
+            "layer": name,
+            "type": None if module is None else type(module),
+            "line": line_of_the_user(self._last),
+            "own_gradient": operation == "detach" or in_own_function(self._last),
+            "depends": any(n.meta["depends"] for n in node.all_input_nodes),
+            "carries": any(n.meta["carries"] for n in node.all_input_nodes),
+        }
+        node.meta["label"] = f"{node.meta['layer']}.{node.name}" if node.meta["layer"] else node.name
+        return node
+
+    def follows(self, values: Any) -> bool:
+        """Whether any tensor among these is an input, a parameter, or made of such."""
+        return any(t in self.nodes or id(t) in self.names for t in tensors_in(values))
+
+    def argument(self, value: Any) -> Any:
+        """Return what stands for an argument: a tensor's node, or the value itself."""
+        return self.node_of(value) if isinstance(value, Tensor) else value
+
+    def _stored(self, tensor: Tensor) -> fx.Node:
+        """Return the node of a parameter, a buffer or a constant."""
+        name = self.names.get(id(tensor))
+        if name is None:
+            name, self._constants = f"constant_{self._constants}", self._constants + 1
+            self.root.register_buffer(name, tensor.detach(), persistent=False)
+        else:
+            name = f"model.{name}"
+        node = self.graph.create_node("get_attr", name, (), {}, name=name.replace(".", "_"))
+        node.meta = {"operation": "get_attr", "layer": "", "type": None, "depends": False, "carries": False, "line": "",
+                     "label": name.removeprefix("model."), "constant": not name.startswith("model.")}  # fmt: skip
+        return node
 
     def made(self, tensor: Tensor, node: fx.Node) -> None:
         """Note a tensor that a call put out."""
@@ -75,16 +126,16 @@ class Memory:
 
     def keep(self, tensor: Tensor) -> None:
         """Give a constant a memory of its own before it is written into."""
-        node, *_ = self.recorder.nodes[tensor]
+        node, *_ = self.nodes[tensor]
         if node.op == "get_attr" and node.meta["constant"]:
-            self.recorder.root._buffers[str(node.target)] = tensor.detach().clone()
+            self.root._buffers[str(node.target)] = tensor.detach().clone()
 
     def node_of(self, tensor: Tensor) -> fx.Node:
         """Return the node of a tensor's present value."""
-        nodes = self.recorder.nodes
+        nodes = self.nodes
         if tensor not in nodes:
             if self._whole(tensor) is None:
-                self.made(tensor, self.recorder.stored(tensor))
+                self.made(tensor, self._stored(tensor))
             else:
                 nodes[tensor] = (None, -1, 0)  # an alias that no call was seen to make
         node: fx.Node
@@ -101,7 +152,7 @@ class Memory:
 
     def _set(self, tensor: Tensor, node: fx.Node) -> None:
         storage = _storage(tensor)
-        self.recorder.nodes[tensor] = (node, self.clocks.get(storage, 0), version_of(tensor))
+        self.nodes[tensor] = (node, self.clocks.get(storage, 0), version_of(tensor))
         floats = tensor.is_floating_point()
         node.meta.update(shape=tuple(tensor.shape), rank=tensor.ndim, floats=floats)
         node.meta["carries"] = node.meta["carries"] and (floats or tensor.is_complex())
@@ -119,8 +170,8 @@ class Memory:
             else:
                 flat = self._flat(whole)
                 options = (flat, node, *_geometry(tensor))
-                flat = self.recorder.node("call_function", _write, options, {}, "as_strided_scatter")
-                whole.node = self.recorder.node("call_function", _view, (flat, *whole.geometry), {}, "as_strided")
+                flat = self.node("call_function", _write, options, {}, "as_strided_scatter")
+                whole.node = self.node("call_function", _view, (flat, *whole.geometry), {}, "as_strided")
             alive = whole.tensor()
             if alive is not None:
                 self._set(alive, whole.node)
@@ -134,7 +185,7 @@ class Memory:
             )
         if whole.geometry == _geometry(tensor):
             return whole.node
-        return self.recorder.node("call_function", _view, (self._flat(whole), *_geometry(tensor)), {}, "as_strided")
+        return self.node("call_function", _view, (self._flat(whole), *_geometry(tensor)), {}, "as_strided")
 
     def _whole(self, tensor: Tensor) -> _Whole | None:
         """Return what is known of the storage that a tensor is a view of."""
@@ -142,17 +193,17 @@ class Memory:
         if known is None or known.covers:
             return known
         base = tensor._base
-        if base is None or base not in self.recorder.nodes:
+        if base is None or base not in self.nodes:
             return None
         held = StorageWeakRef(base.untyped_storage())  # type: ignore[no-untyped-call]
-        node = self.recorder.nodes[base][0]
+        node = self.nodes[base][0]
         self.wholes[_storage(base)] = _Whole(weakref.ref(base), held, _geometry(base), _covers(base), node)
         return self.wholes[_storage(base)]
 
     def _flat(self, whole: _Whole) -> fx.Node:
         size, strides, _ = whole.geometry
         order = sorted(range(len(size)), key=lambda axis: (-strides[axis], axis))
-        return self.recorder.node("call_function", _memory, (whole.node, order), {}, "as_memory")
+        return self.node("call_function", _memory, (whole.node, order), {}, "as_memory")
 
 
 def tensors_in(values: Any) -> Iterator[Tensor]:
@@ -219,3 +270,11 @@ def _view(flat: Tensor, size: Sequence[int], stride: Sequence[int], offset: int)
 def _write(flat: Tensor, value: Tensor, size: Sequence[int], stride: Sequence[int], offset: int) -> Tensor:
     """Return a flat tensor with a view of it replaced (the gradient of torch's as_strided_scatter is wrong in 2.13)."""
     return flat.index_copy(0, _places(flat, size, stride, offset), value.expand(size).reshape(-1))
+
+
+def _tensors_of(copy: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    for name, module in copy.named_modules():
+        for home in (module._parameters, module._buffers):
+            for key, tensor in home.items():
+                if tensor is not None:
+                    yield (f"{name}.{key}" if name else key), tensor

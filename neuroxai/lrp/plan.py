@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, fx
 
 from neuroxai.errors import InputError, UnsupportedLayerError
-from neuroxai.graph.names import label
+from neuroxai.graph.operations import label
 from neuroxai.graph.output_activation import scores_of
 from neuroxai.graph.record import Record
 from neuroxai.lrp.composites import Composite

@@ -13,8 +13,7 @@ from torch import Tensor, fx, nn
 
 from neuroxai.attribution.base import Recorded
 from neuroxai.errors import InputError, UnsupportedLayerError
-from neuroxai.graph.names import label
-from neuroxai.graph.operations import kind_of
+from neuroxai.graph.operations import kind_of, label
 
 _ADVICE = "name one that puts out (batch, channels, *grid) with layer=, or use another method"
 

@@ -12,8 +12,7 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 
 from neuroxai.errors import UnsupportedLayerError
 from neuroxai.graph.execute import call_of
-from neuroxai.graph.names import describe, label
-from neuroxai.graph.operations import GATES, OPERATIONS, arguments, kind_of
+from neuroxai.graph.operations import GATES, OPERATIONS, arguments, describe, kind_of, label
 from neuroxai.graph.record import Record
 from neuroxai.layers import PatchIndividualFilter
 from neuroxai.lrp.composites import Composite

@@ -10,8 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from neuroxai.graph.names import label
-from neuroxai.graph.operations import arguments
+from neuroxai.graph.operations import arguments, label
 from neuroxai.lrp.engine.max_pool import MaxPool
 from neuroxai.lrp.engine.propagate import signals
 from neuroxai.lrp.rules import Epsilon, Rule
