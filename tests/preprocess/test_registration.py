@@ -129,7 +129,7 @@ def test_what_is_refused(engine, grid):
         engine.affine(brain, brain, moving_mask=Volume(np.zeros(grid.shape, dtype=bool), grid))
     with pytest.raises(SpaceError, match="resample the mask"):
         engine.affine(brain, brain, fixed_mask=Volume(np.ones((5, 5, 5), dtype=bool), Space((5, 5, 5), np.eye(4))))
-    with pytest.raises(SpaceError, match="one truth value a voxel"):
+    with pytest.raises(SpaceError, match="truth value"):
         engine.bias_field(brain, np.ones((2, 2, 2), dtype=bool))
     with pytest.raises(InputError, match="100 ml"):
         engine.bias_field(brain, np.zeros(grid.shape, dtype=bool))
