@@ -25,9 +25,10 @@ from bundle_zip.opening import open_packed
 from bundle_zip.packing import pack
 from helpers.bundles import AD, copy_of
 from neuroxai.components import load_weights
+from neuroxai.derivatives import scales
 from neuroxai.errors import InputError
 from neuroxai.evaluation import held_out
-from neuroxai.io import read_json, scales, sha256, write_json
+from neuroxai.io import read_json, sha256, write_json
 from neuroxai.networks import ad_cnn
 from neuroxai.space import mni152
 
