@@ -34,15 +34,7 @@ def in_compiled(error: BaseException) -> bool:
 
 
 def misfit(operation: str, args: Any, kwargs: Any) -> str:
-    """Return what a call was given and what it expects, as far as its operation tells.
-
-    Parameters
-    ----------
-    operation : str
-        Its name, see `neuroxai.graph.operations`.
-    args, kwargs
-        Its arguments.
-    """
+    """Return what a call of an operation of `neuroxai.graph.operations` was given, and what it expects if known."""
     tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
     shapes = ", ".join(str(tuple(t.shape)) for t in tensors[:1])
     if len(tensors) > 1 and operation == "linear" and tensors[0].shape[-1] != tensors[1].shape[1]:

@@ -44,23 +44,6 @@ def _addmm(x: Tensor, first: Tensor, second: Tensor, *, beta: float = 1, alpha: 
     return (x if beta == 1 else x * beta) + (product if alpha == 1 else product * alpha)
 
 
-def _addcmul(x: Tensor, first: Tensor, second: Tensor, *, value: float = 1) -> Tensor:
-    return x + first * second * value
-
-
-def _addcdiv(x: Tensor, first: Tensor, second: Tensor, *, value: float = 1) -> Tensor:
-    return x + first / second * value
-
-
-def _lerp(start: Tensor, end: Tensor, weight: Any) -> Tensor:
-    moved: Tensor = start + (end - start) * weight
-    return moved
-
-
-def _square(x: Tensor) -> Tensor:
-    return x * x
-
-
 def _mean_beside(x: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
     dim = kwargs.get("dim", args[0] if args else None)
     return x.mean(dim, keepdim=bool(kwargs.get("keepdim", args[2] if len(args) > 2 else False)))
@@ -72,10 +55,6 @@ def _std_mean(x: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
 
 def _var_mean(x: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
     return x.var(*args, **kwargs), _mean_beside(x, args, kwargs)
-
-
-def _reciprocal(x: Tensor) -> Tensor:
-    return 1 / x
 
 
 def _bilinear(first: Tensor, second: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -101,19 +80,9 @@ def _convolution(
     return convolve(x, weight, bias, stride, padding, dilation, groups)  # type: ignore[no-any-return]
 
 
-def _batch_norm(x: Tensor, weight: Any, bias: Any, mean: Tensor, var: Tensor, momentum: float, eps: float) -> Any:
-    empty = x.new_empty(0)
-    return F.batch_norm(x, mean, var, weight, bias, False, momentum, eps), empty, empty
-
-
-def _layer_norm(x: Tensor, shape: list[int], weight: Any, bias: Any, eps: float) -> Any:
-    empty = x.new_empty(0)
-    return F.layer_norm(x, shape, weight, bias, eps), empty, empty
-
-
-def _group_norm(x: Tensor, weight: Any, bias: Any, _n: int, _c: int, _size: int, groups: int, eps: float) -> Any:
-    empty = x.new_empty(0)
-    return F.group_norm(x, groups, weight, bias, eps), empty, empty
+def _with_statistics(norm: Callable[..., Tensor]) -> Callable[..., Any]:
+    """Return a normalisation of ATen, which puts out statistics beside its result; nobody reads them."""
+    return lambda x, *args: (norm(x, *args), x.new_empty(0), x.new_empty(0))
 
 
 DECOMPOSITIONS: dict[str, Callable[..., Any]] = {
@@ -122,18 +91,22 @@ DECOMPOSITIONS: dict[str, Callable[..., Any]] = {
     "bilinear": _bilinear,
     "addmm": _addmm,
     "baddbmm": _addmm,
-    "addcmul": _addcmul,
-    "addcdiv": _addcdiv,
-    "lerp": _lerp,
-    "square": _square,
+    "addcmul": lambda x, tensor1, tensor2, *, value=1: x + tensor1 * tensor2 * value,
+    "addcdiv": lambda x, tensor1, tensor2, *, value=1: x + tensor1 / tensor2 * value,
+    "lerp": lambda start, end, weight: start + (end - start) * weight,
+    "square": lambda x: x * x,
     "std_mean": _std_mean,
     "var_mean": _var_mean,
-    "reciprocal": _reciprocal,
+    "reciprocal": lambda x: 1 / x,
     "broadcast_tensors": _broadcast,
     "convolution": _convolution,
-    "_native_batch_norm_legit_no_training": _batch_norm,
-    "native_layer_norm": _layer_norm,
-    "native_group_norm": _group_norm,
+    "_native_batch_norm_legit_no_training": _with_statistics(
+        lambda x, weight, bias, mean, var, momentum, eps: F.batch_norm(x, mean, var, weight, bias, False, momentum, eps)
+    ),
+    "native_layer_norm": _with_statistics(F.layer_norm),
+    "native_group_norm": _with_statistics(
+        lambda x, weight, bias, n, c, size, groups, eps: F.group_norm(x, groups, weight, bias, eps)
+    ),
 }
 
 

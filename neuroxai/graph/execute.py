@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from torch import Tensor, fx
+from torch import fx
 
 from neuroxai.graph.record import Record
 
@@ -47,14 +47,12 @@ class Executor(fx.Interpreter):
         return value
 
 
-def execute(record: Record, *inputs: Tensor) -> Tensor:
-    """Return a record's output for other inputs."""
-    output: Tensor = Executor(record).run(*inputs)
-    return output
-
-
 def call_of(record: Record, node: fx.Node) -> Callable[..., Any]:
     """Return a call as a function of the values of the nodes that it reads, in the order of ``all_input_nodes``."""
+    if node.op == "get_attr":
+        owner, _, name = str(node.target).rpartition(".")
+        home = record.root.get_submodule(owner)
+        return lambda: getattr(home, name)
     target: Any = node.target if node.op == "call_function" else record.root.get_submodule(str(node.target))
     sources = node.all_input_nodes
 

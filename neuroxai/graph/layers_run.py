@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -44,43 +44,34 @@ class Layers:
             if isinstance(module, LEAVES):
                 self._make_leaf(name, module)
                 continue
-            module.register_forward_pre_hook(self._entered(name), prepend=True)
-            module.register_forward_hook(self._left(name), always_call=True)
+            module.register_forward_pre_hook(partial(self._entered, name), prepend=True)
+            module.register_forward_hook(partial(self._left, name), always_call=True)
 
-    def _entered(self, name: str) -> Callable[..., None]:
-        def enter(module: nn.Module, inputs: Any) -> None:
-            with torch._C.DisableTorchFunction():
-                self._memory.running.append((name, module))
-                self._tracked.append(self._memory.follows(inputs))
+    def _entered(self, name: str, module: nn.Module, inputs: Any) -> None:
+        with torch._C.DisableTorchFunction():
+            self._memory.running.append((name, module))
+            self._tracked.append(self._memory.follows(inputs))
 
-        return enter
+    def _left(self, name: str, module: nn.Module, inputs: Any, output: Any) -> None:
+        with torch._C.DisableTorchFunction():
+            self._memory.running.pop()
+            self._ended(name, module, inputs, output, self._tracked.pop())
 
-    def _left(self, name: str) -> Callable[..., None]:
-        def leave(module: nn.Module, inputs: Any, output: Any) -> None:
-            with torch._C.DisableTorchFunction():
-                self._ended(name, module, inputs, output)
-
-        return leave
-
-    def _ended(self, name: str, module: nn.Module, inputs: Any, output: Any) -> None:
-        self._memory.running.pop()
-        tracked = self._tracked.pop()
+    def _ended(self, name: str, module: nn.Module, inputs: Any, output: Any, tracked: bool) -> None:
         if output is None and sys.exc_info()[0] is not None:  # it failed, the innermost first
             self.misfit = self.misfit or f"layer {name!r} ({type(module).__name__})"
             return
         self.misfit = ""
-        made = list(tensors_in(output))
-        leaf = not module._modules
+        made, leaf = list(tensors_in(output)), not module._modules
         if leaf and len(made) == 1 and any(made[0] is given for given in tensors_in(inputs)):
             self._passed(name, module, made[0])
         if tracked and made and not any(t in self._memory.nodes for t in made):
             self.opaque.append(f"layer {name!r} ({type(module).__name__})")
-        elif leaf and len(made) == 1 and made[0] in self._memory.nodes:
-            node = self._memory.nodes[made[0]][0]
-            if node.meta["layer"] == name and node.op == "call_function":
+        node = self._memory.nodes[made[0]][0] if len(made) == 1 and made[0] in self._memory.nodes else None
+        if node is not None:
+            if leaf and node.meta["layer"] == name and node.op == "call_function":
                 node.meta["label"] = name or "model"
-        if len(made) == 1 and made[0] in self._memory.nodes and self._memory.nodes[made[0]][0] is not None:
-            self.outputs.append((name, self._memory.nodes[made[0]][0]))
+            self.outputs.append((name, node))
 
     def _passed(self, name: str, module: nn.Module, tensor: Tensor) -> None:
         """Give a layer that hands its very input on (dropout) a call, so that it can be named."""

@@ -11,7 +11,7 @@ import inspect
 import linecache
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -132,7 +132,7 @@ _SAME_OPERATION = {
     "special_softmax": "softmax", "special_expit": "sigmoid", "expit": "sigmoid", "_adaptive_avg_pool2d":
     "adaptive_avg_pool2d", "_adaptive_avg_pool3d": "adaptive_avg_pool3d", "row_stack": "vstack", "log_sigmoid":
     "logsigmoid", "arctan": "atan", "arcsinh": "asinh", "_to_copy": "to", "constant_pad_nd": "pad",
-    "resolve_conj": "same", "resolve_neg": "same", "tensordot": "tensordot", "rmatmul": "rmatmul",
+    "resolve_conj": "same", "resolve_neg": "same",
 }  # fmt: skip
 
 
@@ -221,21 +221,23 @@ def label(node: fx.Node) -> str:
 
 def line_of_the_user(last: types.CodeType) -> str:
     """Return the line of code outside torch and the package that runs now, within a call of the function `last`."""
-    frame: Any = sys._getframe(2)
-    while frame is not None and frame.f_code is not last:
+    for frame in _frames(last):
         file = frame.f_code.co_filename
         if not any(part in file for part in _NOT_THE_USERS) and not file.startswith("<"):
             text = linecache.getline(file, frame.f_lineno).strip()
             return f"line {frame.f_lineno} of {file.rpartition('/')[2]}: {text}" if text else ""
-        frame = frame.f_back
     return ""
 
 
 def in_own_function(last: types.CodeType) -> bool:
     """Whether an autograd function that is not torch's own runs now, within a call of the function `last`."""
-    frame: Any = sys._getframe(2)
+    classes = (str(frame.f_locals["cls"].__module__) for frame in _frames(last) if frame.f_code is _APPLY)
+    return any(not module.startswith("torch.") for module in classes)
+
+
+def _frames(last: types.CodeType) -> Iterator[types.FrameType]:
+    """Give the frames that run now, the innermost first, up to a call of the function `last`."""
+    frame = sys._getframe(1)
     while frame is not None and frame.f_code is not last:
-        if frame.f_code is _APPLY:
-            return not str(frame.f_locals["cls"].__module__).startswith("torch.")
-        frame = frame.f_back
-    return False
+        yield frame
+        frame = frame.f_back  # type: ignore[assignment]

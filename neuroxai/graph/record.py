@@ -199,12 +199,7 @@ class Recorder(TorchFunctionMode):
         inner = DECOMPOSITIONS.get(name) or (None if name in OPERATIONS else opened(func))
         if inner is not None and self.memory.follows((args, kwargs)):
             home = kwargs.pop("out", args[0] if name in DECOMPOSITIONS and may_write(func, kwargs) else None)
-            factors = [*args[1:], *kwargs.values()]
-            if (
-                home is not None
-                and name in ("addmm", "baddbmm")
-                and any(shares_memory(home, t) for t in tensors_in(factors))
-            ):
+            if name in ("addmm", "baddbmm") and any(shares_memory(home, t) for t in tensors_in((args[1:], kwargs))):
                 raise UnsupportedLayerError(
                     f"operation {name!r}, {line_of_the_user(Recorder.run.__code__)}: it writes into what its matrix "
                     "product reads, and what torch makes of that depends on the sizes; write out of place there"
@@ -217,7 +212,7 @@ class Recorder(TorchFunctionMode):
         tensors = list(tensors_in((args, kwargs)))
         if not tensors or name in _LIKE:
             return self._run(func, name, args, kwargs)
-        followed = any(t in self.memory.nodes or id(t) in self.memory.names for t in tensors)
+        followed = self.memory.follows(tensors)
         before = [version_of(t) for t in tensors]
         writes = may_write(func, kwargs)
         call = self._call(func, name, args, kwargs, writes) if followed or writes else None

@@ -218,9 +218,9 @@ def tensors_in(values: Any) -> Iterator[Tensor]:
             yield from tensors_in(value)
 
 
-def shares_memory(first: Tensor, second: Tensor) -> bool:
-    """Whether two tensors lie in the same storage."""
-    return _storage(first) == _storage(second)
+def shares_memory(first: Tensor | None, second: Tensor) -> bool:
+    """Whether two tensors, if there are two, lie in the same storage."""
+    return first is not None and _storage(first) == _storage(second)
 
 
 def version_of(tensor: Tensor) -> int:

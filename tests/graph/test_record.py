@@ -19,7 +19,7 @@ from torch.utils.checkpoint import checkpoint
 
 from neuroxai.errors import InputError, UnsupportedLayerError
 from neuroxai.graph.eval_copy import eval_copy, warn_if_training
-from neuroxai.graph.execute import execute
+from neuroxai.graph.execute import Executor
 from neuroxai.graph.operations import kind_of, name_of
 from neuroxai.graph.record import record
 from neuroxai.networks import ad_cnn, model_a_pif
@@ -44,6 +44,10 @@ def small(**more):
 
 def scans(batch=2, seed=0):
     return torch.randn(batch, 1, 6, 6, 6, generator=torch.Generator().manual_seed(seed))
+
+
+def execute(found, *inputs):
+    return Executor(found).run(*inputs)
 
 
 def recorded(model, *inputs, **named):

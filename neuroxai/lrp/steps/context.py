@@ -150,12 +150,8 @@ class Context:
 
     def caller(self, node: fx.Node) -> Callable[[Values], Any]:
         """Return a call that runs a node as the network did."""
-        if node.op == "get_attr":
-            owner, _, name = str(node.target).rpartition(".")
-            home = self.record.root.get_submodule(owner)
-            return lambda values: getattr(home, name)
-        run, names = call_of(self.record, node), [read.name for read in node.all_input_nodes]
-        return lambda values: run(*(values[name] for name in names))
+        call, reads = call_of(self.record, node), [source.name for source in node.all_input_nodes]
+        return lambda values: call(*(values[name] for name in reads))
 
     def is_gate(self, value: Any) -> bool:
         """Whether a value only scales: it comes out of a sigmoid, a softmax or a deviation of the sample."""
