@@ -88,7 +88,10 @@ def record(copy: nn.Module, inputs: Sequence[Any], keywords: dict[str, Any] | No
         If the output cannot be followed back to the input, naming the part that hides it.
     """
     recorder = Recorder(copy)
-    return recorder.run(inputs, keywords or {})
+    try:
+        return recorder.run(inputs, keywords or {})
+    finally:  # hooks on the copy hold the recorder as long as the record lives
+        recorder.memory.wholes.clear()
 
 
 class Recorder(TorchFunctionMode):
@@ -104,31 +107,12 @@ class Recorder(TorchFunctionMode):
 
     def run(self, inputs: Sequence[Any], keywords: dict[str, Any]) -> Record:
         """Run the copy on its inputs."""
-        try:
-            return self._recorded(inputs, keywords)
-        finally:  # hooks on the copy hold this recorder as long as the record lives
-            self.memory.wholes.clear()
-
-    def _recorded(self, inputs: Sequence[Any], keywords: dict[str, Any]) -> Record:
-        copy = self.copy
+        copy, memory = self.copy, self.memory
         self.layers.watch(copy)
-        sources: list[fx.Node] = []
-
-        def given(value: Any) -> Any:
-            if not isinstance(value, Tensor):
-                return value
-            own = value.detach().clone()  # the model may write into it
-            node = self.memory.graph.placeholder(f"input_{len(sources)}" if sources else "x")
-            node.meta = {"operation": "input", "label": "input", "depends": True, "carries": True,
-                         "layer": "", "type": None}  # fmt: skip
-            self.memory.made(own, node)
-            sources.append(node)
-            return own
-
         try:
             with torch.inference_mode(False), torch.no_grad():
-                args = [given(value) for value in inputs]
-                named = {key: given(value) for key, value in keywords.items()}
+                args = [memory.given(value) for value in inputs]
+                named = {key: memory.given(value) for key, value in keywords.items()}
                 with self:
                     output = copy(*args, **named)
         except NeuroxaiError:
@@ -141,45 +125,51 @@ class Recorder(TorchFunctionMode):
                     "a function compiled by torch.compile runs in forward, and cannot be recorded; take the decorator "
                     "off (compiled modules are unwrapped), or use a gradient method"
                 ) from error
-            shapes = ", ".join(str(tuple(node.meta["shape"])) for node in sources)
+            shapes = ", ".join(str(tuple(node.meta["shape"])) for node in memory.sources)
             why = self.layers.misfit or f"the network cannot take an input of shape {shapes}"
             raise InputError(f"{why}: {type(error).__name__}: {error}{exported(copy)}") from error
         finally:
             for module, buffers in self.shared.items():
                 module.__dict__["_buffers"] = buffers
-        return self._finished(output, tuple(sources))
+        return self._finished(output)
 
-    def _finished(self, output: Any, sources: tuple[fx.Node, ...]) -> Record:
-        model = type(self.copy).__name__
+    def _finished(self, output: Any) -> Record:
+        memory = self.memory
         if not isinstance(output, Tensor):
             raise UnsupportedLayerError(
                 f"the network returns a {type(output).__name__}; wrap it so that it returns one tensor of scores"
             )
-        node = self.memory.node_of(output) if output in self.memory.nodes else None
+        node = memory.node_of(output) if output in memory.nodes else None
         if node is None or not node.meta["depends"]:
-            scripted = [f"layer {name!r} ({type(module).__name__})" for name, module in
-                        self.copy.named_modules() if isinstance(module, torch.jit.ScriptModule)]  # fmt: skip
-            opaque = [*scripted, *self.layers.opaque]
-            hidden = f" through {opaque[0].removeprefix('layer ' + repr('') + ' ')}" if opaque else ""
-            taken = f" ({self.of_one_scan} takes values out of a tensor)" if self.of_one_scan else ""
-            why = (
-                "what runs there cannot be seen (a scripted module or an operation from outside torch); rewrite it in "
-                "Python, or use a gradient method" if hidden else "the scores do not depend on the input, as far as "
-                "can be seen; what is not torch in Python (numpy, a scripted function) hides it: rewrite that, "
-                "or use a gradient method"
-            )  # fmt: skip
-            raise UnsupportedLayerError(
-                f"the output of {model} cannot be followed back to the input{hidden}{taken}: {why}"
-            )
-        end = self.memory.graph.output(node)
+            raise self._hidden()
+        end = memory.graph.output(node)
         end.meta = {"operation": "output", "label": "output", "depends": True, "layer": "", "type": None}
-        _prune(self.memory.graph)
-        for call in self.memory.graph.nodes:
+        _prune(memory.graph)
+        for call in memory.graph.nodes:
             if call.meta["operation"] == "random":
                 raise UnsupportedLayerError(f"{at_line(call)}: it draws random numbers; the record would not repeat")
-        kept = set(self.memory.graph.nodes)
+        kept = set(memory.graph.nodes)
         layers = tuple((name, made) for name, made in self.layers.outputs if made in kept)
-        return Record(self.memory.graph, self.memory.root, sources, node, output, self.of_one_scan, layers)
+        return Record(memory.graph, memory.root, tuple(memory.sources), node, output, self.of_one_scan, layers)
+
+    def _hidden(self) -> UnsupportedLayerError:
+        """Return the error that names what hides how the output is made of the input."""
+        scripted = [f"layer {name!r} ({type(module).__name__})" for name, module in self.copy.named_modules()
+                    if isinstance(module, torch.jit.ScriptModule)]  # fmt: skip
+        opaque = [*scripted, *self.layers.opaque]
+        hidden = f" through {opaque[0].removeprefix('layer ' + repr('') + ' ')}" if opaque else ""
+        taken = f" ({self.of_one_scan} takes values out of a tensor)" if self.of_one_scan else ""
+        why = (
+            "what runs there cannot be seen (a scripted module or an operation from outside torch); rewrite it in "
+            "Python, or use a gradient method"
+            if hidden
+            else "the scores do not depend on the input, as far as can be seen; what is not torch in Python (numpy, a "
+            "scripted function) hides it: rewrite that, or use a gradient method"
+        )
+        model = type(self.copy).__name__
+        return UnsupportedLayerError(
+            f"the output of {model} cannot be followed back to the input{hidden}{taken}: {why}"
+        )
 
     # the function mode
 
@@ -249,11 +239,13 @@ class Recorder(TorchFunctionMode):
             options = {k: (False if k == "inplace" else v) for k, v in named.items()}
             if name == "view" and not any(isinstance(v, torch.dtype) for v in (*args, *kwargs.values())):
                 # a value, whose strides are whatever the methods' own calls give it, has no memory to be viewed
-                return self.memory.node("call_function", _reshape, given, options, name)
-            if isinstance(kwargs.get("out"), Tensor):  # where it is written, not what
+                run: Callable[..., Any] = _reshape
+            elif isinstance(options.get("out"), fx.Node):  # where it is written, not what
                 del options["out"]
-                return self.memory.node("call_function", func, given, options, name)
-            return self.memory.node("call_function", OutOfPlace(func) if wrote else func, given, options, name)
+                run = func
+            else:
+                run = OutOfPlace(func) if wrote else func
+            return self.memory.node("call_function", run, given, options, name)
 
         return make
 

@@ -58,6 +58,8 @@ class Memory:
         As of `neuroxai.graph.record.Record`.
     nodes : WeakIdKeyDictionary
         For each tensor its node, and the clock and version of when it was read.
+    sources : list of torch.fx.Node
+        The nodes of the inputs.
     running : list of (str, torch.nn.Module)
         The layers that run now, the innermost last.
     """
@@ -67,10 +69,23 @@ class Memory:
         self.root.model = copy
         self.nodes: Any = WeakIdKeyDictionary()
         self.names = {id(tensor): name for name, tensor in _tensors_of(copy)}
+        self.sources: list[fx.Node] = []
         self.running: list[tuple[str, nn.Module]] = []
         self._last, self._constants = last, 0
         self.clocks: dict[int, int] = {}
         self.wholes: dict[int, _Whole] = {}
+
+    def given(self, value: Any) -> Any:
+        """Return an argument of the network, a tensor as a copy that the network may write into."""
+        if not isinstance(value, Tensor):
+            return value
+        own, name = value.detach().clone(), f"input_{len(self.sources)}" if self.sources else "x"
+        self.sources.append(self.graph.placeholder(name))
+        self.sources[-1].meta = {
+            "operation": "input", "label": "input", "depends": True, "carries": True, "layer": "", "type": None
+        }  # fmt: skip
+        self.made(own, self.sources[-1])
+        return own
 
     def node(self, op: str, target: Any, args: Any, kwargs: Any, operation: str) -> fx.Node:
         """Add a call to the graph."""
