@@ -154,61 +154,46 @@ def _places(
     cells = node.meta["shape"][2:]
     if not sources or any(lost.get(n) == cells for n in reads):
         return None  # a lost value on a grid of its own, such as a channel's gate, does no harm
-    axes = range(len(cells))
-    window = window_of(node)
+    if kind_of(node) in _KEEPING:
+        return next((found for found in sources if tuple(map(len, found)) == tuple(cells)), None)
+    found = [_indices(record, node, axis, len(centres)) for axis, centres in enumerate(sources[0])]
+    return [_at(centres, index) for centres, index in zip(sources[0], found, strict=True) if index is not None] or None
+
+
+def _indices(record: Record, node: fx.Node, axis: int, size: int) -> NDArray[np.float64] | None:
+    """Return where a call's cells lie among the `size` cells that it reads along an axis; None if not known."""
+    cells = np.arange(node.meta["shape"][2 + axis], dtype=np.float64)
+    operation, window = node.meta["operation"], window_of(node)
     if window is not None:
-        return [_windows(sources[0][axis], window, axis, cells[axis]) for axis in axes]
+        reach = window.dilation[axis] * (window.kernel[axis] - 1)
+        return cells * window.stride[axis] - window.padding[axis] + reach / 2
     if node.op == "call_module":
         layer = record.root.get_submodule(str(node.target))
-        if isinstance(layer, PatchIndividualFilter):
-            return [_patches(sources[0][axis], layer, axis, cells[axis]) for axis in axes]
+        return _in_patches(layer, axis, cells) if isinstance(layer, PatchIndividualFilter) else None
+    given = arguments(node) if kind_of(node) in ("pad", "filter", "resize") else {}
     if kind_of(node) == "pad":  # of any mode; the last axis comes first
-        pads = [*arguments(node)["pad"], *(0,) * 2 * len(cells)]
-        return [_at(sources[0][axis], np.arange(cells[axis]) - float(pads[2 * (len(cells) - 1 - axis)]))
-                for axis in axes]  # fmt: skip
-    if node.meta["operation"].startswith("conv_transpose"):
-        return [_transposed(sources[0][axis], arguments(node), axis, cells[axis]) for axis in axes]
+        pads = given["pad"]
+        before = 2 * (len(node.meta["shape"]) - 3 - axis)
+        return cells - float(pads[before] if before < len(pads) else 0)
+    if operation.startswith("conv_transpose"):
+        options = (given.get("dilation", 1), given.get("padding", 0), given.get("stride", 1))
+        dilation, padding, stride = (int(v if isinstance(v, int) else v[axis % len(v)]) for v in options)
+        reach = dilation * (int(given["weight"].meta["shape"][2 + axis]) - 1)
+        return (cells + padding - reach / 2) / stride
     if kind_of(node) == "resize":
-        corners = bool(arguments(node).get("align_corners"))
-        return [_resized(sources[0][axis], cells[axis], corners) for axis in axes]
-    if node.meta["operation"].startswith("adaptive_"):
-        return [_adaptive(sources[0][axis], cells[axis]) for axis in axes]
-    if kind_of(node) not in _KEEPING:
-        return None
-    return next((found for found in sources if tuple(map(len, found)) == tuple(cells)), None)
+        corners = bool(given.get("align_corners"))
+        return np.linspace(0, size - 1, len(cells)) if corners else (cells + 0.5) * size / len(cells) - 0.5
+    if operation.startswith("adaptive_"):
+        first, behind = cells * size // len(cells), -(-(cells + 1) * size // len(cells))
+        return np.asarray((first + behind - 1) / 2)
+    return None
 
 
-def _windows(centres: NDArray[np.float64], window: Window, axis: int, cells: int) -> NDArray[np.float64]:
-    reach = window.dilation[axis] * (window.kernel[axis] - 1)
-    first = np.arange(cells, dtype=np.float64) * window.stride[axis] - window.padding[axis]
-    return _at(centres, first + reach / 2)
-
-
-def _transposed(centres: NDArray[np.float64], given: dict[str, Any], axis: int, cells: int) -> NDArray[np.float64]:
-    def along(name: str, default: int) -> int:
-        value = given.get(name, default)
-        return int(value) if isinstance(value, int) else int(value[axis % len(value)])
-
-    reach = along("dilation", 1) * (given["weight"].meta["shape"][2 + axis] - 1)
-    return _at(centres, (np.arange(cells) + along("padding", 0) - reach / 2) / along("stride", 1))
-
-
-def _resized(centres: NDArray[np.float64], cells: int, corners: bool) -> NDArray[np.float64]:
-    if corners:
-        return _at(centres, np.linspace(0, len(centres) - 1, cells))
-    return _at(centres, (np.arange(cells) + 0.5) * len(centres) / cells - 0.5)
-
-
-def _adaptive(centres: NDArray[np.float64], cells: int) -> NDArray[np.float64]:
-    cell, size = np.arange(cells), len(centres)
-    return _at(centres, (cell * size // cells - (-(cell + 1) * size // cells) - 1) / 2)
-
-
-def _patches(centres: NDArray[np.float64], layer: PatchIndividualFilter, axis: int, cells: int) -> NDArray[np.float64]:
+def _in_patches(layer: PatchIndividualFilter, axis: int, cells: NDArray[np.float64]) -> NDArray[np.float64]:
     strain = layer.strains[0]
-    patch, inside = np.divmod(np.arange(cells), strain.outputs.patch[axis])
+    patch, inside = np.divmod(cells, strain.outputs.patch[axis])
     first = patch * strain.inputs.patch[axis] - strain.before[axis]
-    return _at(centres, first + inside * strain.stride[axis] + (layer.kernel_size[axis] - 1) / 2)
+    return np.asarray(first + inside * strain.stride[axis] + (layer.kernel_size[axis] - 1) / 2)
 
 
 def _at(centres: NDArray[np.float64], index: NDArray[np.float64]) -> NDArray[np.float64]:
