@@ -113,9 +113,6 @@ class GradCam(Method):
         layer = cam_layer(network, x, self.layer)
         if layer.cells is not source and layer.cells not in network.calls:
             return torch.zeros_like(x), torch.zeros_like(x[:, :1])
-        copy = eval_copy(self.model)
-        own_buffers(copy)
-        network.of_input(layer.node).check_gradient(copy, given)
         coarse = self._coarse(network, layer, given)
         if len(coarse) != len(x):
             raise UnsupportedLayerError(
@@ -137,6 +134,16 @@ class GradCam(Method):
         _, kept = network.run(*inputs, replaced={n: leaf(n) for n in ends}, keep=keep, check=True)
         chosen = given.chosen(kept[network.record.result])
         (gradient,) = torch.autograd.grad(chosen, kept[layer.node], allow_unused=True, retain_graph=True)
+        behind = network.of_input(layer.node)
+        if any(node.meta.get("own_gradient") for node in behind.calls):
+            copy = eval_copy(self.model)
+            own_buffers(copy)
+            names = [name for name, node in network.record.layers if node is layer.node]
+            names = [name for name in names if name and [n for n, _ in network.record.layers].count(name) == 1]
+            if names:
+                gradient = _own_gradient(copy, names[0], given)
+            else:
+                behind.check_gradient(copy, given)
         features = kept[layer.node].detach()
         gradient = torch.zeros_like(features) if gradient is None else gradient
         tokens = None if layer.embedding is None else layer.token_of(kept[layer.cells], kept[layer.embedding])
@@ -157,6 +164,19 @@ class GradCam(Method):
                     f'layer {layer.name!r}: {error}; use another layer, or placement="stretch"'
                 ) from error
         return fine.expand(x.shape).contiguous()
+
+
+def _own_gradient(copy: nn.Module, name: str, given: Given) -> Tensor | None:
+    """Return the gradient that the network itself gives at a layer that runs once, whatever autograd sees of it."""
+    leaves: list[Tensor] = []
+
+    def leaf(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
+        leaves.append(output.detach().requires_grad_(True))
+        return leaves[-1].clone()
+
+    copy.get_submodule(name).register_forward_hook(leaf)
+    own = given.each(torch.clone)  # the network may write into them
+    return torch.autograd.grad(given.chosen(copy(*own.arguments)), leaves, allow_unused=True)[0]
 
 
 class GuidedGradCam(Method):
