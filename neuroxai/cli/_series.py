@@ -126,7 +126,8 @@ def write_objects(
 
     Where they cannot be written, it is said what stands, and the exit code is 1.
     """
-    from neuroxai.derivatives.explained import only_scan, read_record
+    from neuroxai.derivatives.explain_folder import only_scan
+    from neuroxai.derivatives.explained import read_record
     from neuroxai.explain.dicom import remove_objects, write_dicom
     from neuroxai.explain.scores import atlas_of
 

@@ -95,7 +95,7 @@ def find_maps(sources: list[Path], space: str) -> list[Path]:
     InputError
         If a source is absent, or a folder has no heatmap in that space.
     """
-    from neuroxai.derivatives.explained import heatmaps_below
+    from neuroxai.derivatives.explain_folder import heatmaps_below
     from neuroxai.errors import InputError, one_of
 
     if space not in ("orig", "network"):

@@ -25,7 +25,8 @@ from neuroxai.compare.record import (
 )
 from neuroxai.compare.reference import Seen, fitting_reference, notes_of, reference_measure, scores_facts
 from neuroxai.compare.scores import MEASURES, CohortScores, Measure, read_scores
-from neuroxai.derivatives.explained import RESEARCH_USE, ExplainFolder, Failure, read_folder
+from neuroxai.derivatives.explain_folder import ExplainFolder, read_folder
+from neuroxai.derivatives.explained import RESEARCH_USE, Failure
 from neuroxai.derivatives.reference import write_reference
 from neuroxai.errors import InputError, one_of
 from neuroxai.io import atomic, check_file, check_folder, json_of, write_json, write_tsv

@@ -12,7 +12,7 @@ from neuroxai.cohort.table import parse_age
 from neuroxai.compare.figures import controls_figure
 from neuroxai.compare.reference import Seen, fitting_reference, notes_of, reference_measure, scores_facts
 from neuroxai.compare.scores import Measure, region_values
-from neuroxai.derivatives.explained import ExplainFolder, Item
+from neuroxai.derivatives.explain_folder import ExplainFolder, Item
 from neuroxai.derivatives.predictions import text_of
 from neuroxai.errors import InputError
 from neuroxai.statistics import Reference, Subject

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from neuroxai.compare.scores import MEASURES, Measure
-from neuroxai.derivatives.explained import ExplainFolder
+from neuroxai.derivatives.explain_folder import ExplainFolder
 from neuroxai.derivatives.records import to_json
 from neuroxai.derivatives.reference import read_reference
 from neuroxai.errors import InputError, LeakageError, one_of

@@ -12,7 +12,8 @@ import numpy as np
 
 from neuroxai.cohort import describe
 from neuroxai.cohort.seen import worst
-from neuroxai.derivatives.explained import ExplainFolder, Failure, Item
+from neuroxai.derivatives.explain_folder import ExplainFolder, Item
+from neuroxai.derivatives.explained import Failure
 from neuroxai.derivatives.heatmaps import read_regions as region_table
 from neuroxai.errors import InputError, SpaceError
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroxai.compare.scores import Region, read_regions
-from neuroxai.derivatives.explained import ExplainFolder, Item, read_folder
+from neuroxai.derivatives.explain_folder import ExplainFolder, Item, read_folder
 from neuroxai.errors import InputError
 from neuroxai.io import read_volume
 from neuroxai.space import Volume

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from neuroxai.derivatives.explained import ExplainFolder, Failure, Item, common_space, read_folder
+from neuroxai.derivatives.explain_folder import ExplainFolder, Item, common_space, read_folder
+from neuroxai.derivatives.explained import Failure
 from neuroxai.derivatives.heatmaps import read_sidecar
 from neuroxai.errors import InputError, one_of
 from neuroxai.io import check_folder, json_of, write_json, write_text

@@ -16,7 +16,7 @@ from neuroxai.cohort.tables import People
 from neuroxai.compare.controls import Controls, trained_alone
 from neuroxai.compare.scores import Region
 from neuroxai.compare.several_models import Models
-from neuroxai.derivatives.explained import ExplainFolder, Item
+from neuroxai.derivatives.explain_folder import ExplainFolder, Item
 from neuroxai.derivatives.heatmaps import read_sidecar
 from neuroxai.derivatives.predictions import text_of
 from neuroxai.derivatives.prepared import PreparedRecord, record_of

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,35 +11,13 @@ import numpy as np
 from neuroxai import io
 from neuroxai.cohort import SplitOptions, check_datalist, find_scans, label_scans, read_cohort, split_cohort
 from neuroxai.errors import InputError
-from neuroxai.io.names import filled_in
-from neuroxai.report.cohort.truth import mask_beside
+from neuroxai.studies.cohort_folder import CohortFolder
+from neuroxai.studies.filling import make_filled
 from neuroxai.studies.runs import digest
 from neuroxai.studies.spec import Arm, CohortSource, Split, Study
 
 Progress = Callable[[str, int, int], None]
 PREPARED = {"desc": "brain"}
-
-
-@dataclass(frozen=True)
-class CohortFolder:
-    """A cohort that is ready for training.
-
-    Parameters
-    ----------
-    key : str
-        Name of its folder and datalists.
-    folder : pathlib.Path
-        The scans.
-    find : dict of str to str
-        Which of the folder's files are scans: suffix, desc and run.
-    failed : tuple of str
-        Scans that could not be simulated or prepared, with the reason.
-    """
-
-    key: str
-    folder: Path
-    find: Mapping[str, str]
-    failed: tuple[str, ...] = ()
 
 
 def key_of(arm: Arm) -> str:
@@ -98,8 +75,6 @@ def make_arm(
 ) -> CohortFolder:
     """Prepare the scans as an arm declares; the source itself where it declares nothing."""
     if arm.fill_lesions and not arm.prepare:
-        from neuroxai.studies.filling import make_filled
-
         key = key_of(arm)
         return make_filled(
             source, out / "cohorts" / key, key, arm.fill_lesions, study.cohorts[arm.cohort].lesions,
@@ -205,28 +180,3 @@ def _write(path: Path, datalist: dict[str, Any]) -> None:
     # unchanged files keep their time, and a reader never sees them vanish
     if not path.is_file() or io.read_json(path) != datalist:
         io.write_json(path, datalist)
-
-
-def truth_file(scan: Path, participant: str, session: str | None, lesions: str | None = None) -> Path | None:
-    """Return a scan's mask: by the cohort's template where there is one, beside the scan otherwise.
-
-    Parameters
-    ----------
-    scan : pathlib.Path
-        The image.
-    participant, session : str
-        Whose it is, with prefixes; None for a folder without sessions.
-    lesions : str, optional
-        The cohort's `lesions`, with ``{participant}``, ``{session}`` or ``{run}`` in it.
-
-    Returns
-    -------
-    pathlib.Path or None
-        None where there is no such file: a healthy subject's, or one that nobody drew.
-    """
-    if lesions:
-        path: Path | None = filled_in(lesions, participant, session, "the cohort's key lesions")
-    else:
-        drawn = sorted(scan.parent.glob(f"{scan.name.split('_desc-')[0]}*label-lesion_mask.nii.gz"))
-        path = drawn[0] if drawn else mask_beside(scan)
-    return path if path is not None and path.is_file() else None

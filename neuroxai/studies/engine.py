@@ -15,6 +15,7 @@ from neuroxai.errors import InputError
 from neuroxai.processes import check_jobs, cluster
 from neuroxai.studies import data
 from neuroxai.studies.check import check, order, search_space
+from neuroxai.studies.cohort_folder import CohortFolder
 from neuroxai.studies.data import Progress
 from neuroxai.studies.results import FinishedRun, write_tables
 from neuroxai.studies.runner import run_all
@@ -105,7 +106,7 @@ class _Engine:
     def __init__(self, study: Study, out: Path, given: dict[str, Path], options: RunOptions, client: Any) -> None:
         self.study, self.out, self.given, self.options, self.client = study, out, given, options, client
         self.summary = Summary(os.fspath(out))
-        self.made: dict[str, data.CohortFolder] = {}
+        self.made: dict[str, CohortFolder] = {}
         self.splits: dict[tuple[str, int], Path] = {}
         self.best: dict[tuple[str, int, int], Run] = {}
         self.runs: list[Run] = []

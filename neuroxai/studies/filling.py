@@ -19,7 +19,7 @@ from neuroxai.preprocess import fill_lesions
 from neuroxai.preprocess.lesions import lesion_mask, white_matter, white_matter_prior
 from neuroxai.preprocess.options import MODALITIES
 from neuroxai.space import Volume
-from neuroxai.studies.data import CohortFolder, truth_file
+from neuroxai.studies.cohort_folder import CohortFolder, truth_file
 
 GENERATOR = "neuroxai study, lesion filling"
 

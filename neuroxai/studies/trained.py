@@ -33,7 +33,7 @@ from neuroxai.explain.predict import prediction_rows
 from neuroxai.report.cohort.averages import cell
 from neuroxai.space import Space, Volume
 from neuroxai.statistics import lesion_coverage, lesion_relevance
-from neuroxai.studies.data import truth_file
+from neuroxai.studies.cohort_folder import truth_file
 from neuroxai.studies.runs import digest
 
 TAIL = 10

@@ -21,7 +21,7 @@ from typing import Any
 import nibabel
 from _common import Runners, seconds
 
-from neuroxai.derivatives.explained import read_folder
+from neuroxai.derivatives.explain_folder import read_folder
 from neuroxai.report import build_report
 from neuroxai.report.build import source_of
 

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from neuroxai.cohort import load_datalist
 from neuroxai.compare.figures import calibration_figure
 from neuroxai.compare.scores import MEASURES, CohortScores, read_scores
-from neuroxai.derivatives.explained import ExplainFolder, read_folder
+from neuroxai.derivatives.explain_folder import ExplainFolder, read_folder
 from neuroxai.errors import InputError, LeakageError
 from neuroxai.evaluation import mask_in_space
 from neuroxai.explain.scores import atlas_of

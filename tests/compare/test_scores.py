@@ -5,7 +5,7 @@ import pytest
 
 from helpers.explained import REGIONS, VOXELS, regions_path, write_tables
 from neuroxai.compare.scores import read_scores
-from neuroxai.derivatives.explained import read_folder
+from neuroxai.derivatives.explain_folder import read_folder
 from neuroxai.errors import InputError, SpaceError
 from neuroxai.io import read_tsv
 

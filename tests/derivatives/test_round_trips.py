@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from helpers.prepared import prepared_record
 from neuroxai.derivatives import prepared
+from neuroxai.derivatives.explain_folder import read_folder
 from neuroxai.derivatives.explained import (
     ExplainRecord,
     GroupRecord,
-    read_folder,
     read_group,
     read_record,
     write_record,

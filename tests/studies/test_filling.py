@@ -13,7 +13,7 @@ from neuroxai.errors import InputError
 from neuroxai.preprocess.lesions import lesion_mask
 from neuroxai.simulate import simulate_cohort
 from neuroxai.space import Volume
-from neuroxai.studies.data import CohortFolder
+from neuroxai.studies.cohort_folder import CohortFolder
 from neuroxai.studies.filling import make_filled
 
 

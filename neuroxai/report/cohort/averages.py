@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroxai.compare.scores import Region
-from neuroxai.derivatives.explained import Item
+from neuroxai.derivatives.explain_folder import Item
 from neuroxai.evaluation import GroupMeans, TableMeans
 from neuroxai.report.plots.charts import fingerprints
 from neuroxai.report.values import RegionMeans, ScanLink

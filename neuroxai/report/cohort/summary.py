@@ -8,7 +8,8 @@ from typing import Any
 
 from neuroxai.bands import limit_of
 from neuroxai.compare import figures
-from neuroxai.derivatives.explained import ExplainFolder, Failure, Item
+from neuroxai.derivatives.explain_folder import ExplainFolder, Item
+from neuroxai.derivatives.explained import Failure
 from neuroxai.derivatives.predictions import FAR
 from neuroxai.derivatives.records import to_json
 from neuroxai.evaluation import Estimate, classification_metrics, roc_points

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroxai.derivatives.explained import Item
+from neuroxai.derivatives.explain_folder import Item
 from neuroxai.derivatives.predictions import text_of
 from neuroxai.errors import InputError
 from neuroxai.evaluation import GroupMeans, mask_in_space, positive_density_ratio, relevance_mass

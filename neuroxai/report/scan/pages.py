@@ -12,7 +12,8 @@ from typing import Any
 
 from neuroxai.compare import figures
 from neuroxai.compare.scores import Region, read_regions
-from neuroxai.derivatives.explained import Failure, Item
+from neuroxai.derivatives.explain_folder import Item
+from neuroxai.derivatives.explained import Failure
 from neuroxai.derivatives.heatmaps import read_sidecar
 from neuroxai.derivatives.records import to_json
 from neuroxai.errors import InputError, SpaceError

@@ -15,7 +15,7 @@ from neuroxai.evaluation import SvmOptions, lesion_load, svm_holdout
 from neuroxai.space import Space, mni152
 from neuroxai.statistics import Estimate
 from neuroxai.studies.analyses.shared import WORDS, limits
-from neuroxai.studies.data import truth_file
+from neuroxai.studies.cohort_folder import truth_file
 from neuroxai.studies.findings import Finding
 from neuroxai.studies.results import FinishedRun, Results
 from neuroxai.studies.spec import Study
