@@ -14,7 +14,7 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import DTypeLike, NDArray
 
 from neuroxai.errors import DimensionsError, HeaderWarning, InputError, NeuroxaiError, SpaceError
-from neuroxai.io.dicom.files import is_dicom
+from neuroxai.io.dicom.opening import is_dicom
 from neuroxai.io.files import atomic
 from neuroxai.io.header import (
     MOST_HEADER,

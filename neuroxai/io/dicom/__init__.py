@@ -4,7 +4,7 @@ What identifies a patient is neither returned nor written to any other file; obj
 carry its patient and study, so that they find their place in an archive.
 """
 
-from neuroxai.io.dicom.files import is_dicom, is_series
+from neuroxai.io.dicom.opening import is_dicom, is_series
 from neuroxai.io.dicom.origin import Origin, read_origin
 from neuroxai.io.dicom.read import read_series
 from neuroxai.io.dicom.readback import read_parametric_map, read_segmentation

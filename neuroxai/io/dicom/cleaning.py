@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from neuroxai.errors import InputError
-from neuroxai.io.dicom.files import BROKEN, value_of
+from neuroxai.io.dicom.opening import BROKEN, value_of
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from neuroxai.io.dicom.cleaning import compression
-from neuroxai.io.dicom.files import value_of
+from neuroxai.io.dicom.opening import value_of
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from neuroxai.errors import InputError
-from neuroxai.io.dicom.files import BROKEN, value_of
+from neuroxai.io.dicom.opening import BROKEN, value_of
 from neuroxai.io.dicom.series import whole
 
 if TYPE_CHECKING:

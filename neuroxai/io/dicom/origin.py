@@ -13,8 +13,8 @@ import numpy as np
 
 from neuroxai.errors import InputError, SpaceError
 from neuroxai.io.dicom.cleaning import cleaned, compression, is_uid, uid_of
-from neuroxai.io.dicom.files import Where, imported, value_of
 from neuroxai.io.dicom.frames import Frame
+from neuroxai.io.dicom.opening import Where, imported, value_of
 from neuroxai.io.dicom.read import planes
 from neuroxai.space import Space, Volume
 

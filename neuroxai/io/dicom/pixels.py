@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroxai.errors import InputError
-from neuroxai.io.dicom.files import BROKEN, opened
+from neuroxai.io.dicom.opening import BROKEN, opened
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset

@@ -11,8 +11,8 @@ import numpy as np
 
 from neuroxai.errors import InputError
 from neuroxai.io.dicom.facts import facts_of
-from neuroxai.io.dicom.files import Where, image_header, understood
 from neuroxai.io.dicom.frames import Frame, frames_of
+from neuroxai.io.dicom.opening import Where, image_header, understood
 from neuroxai.io.dicom.pixels import stored_pixels
 from neuroxai.io.dicom.series import Series, chosen, found
 from neuroxai.io.dicom.stack import stacked

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from neuroxai.errors import InputError
-from neuroxai.io.dicom.files import BROKEN
+from neuroxai.io.dicom.opening import BROKEN
 from neuroxai.space import Space, Volume
 
 _TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])

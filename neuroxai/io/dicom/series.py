@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from neuroxai.errors import InputError
 from neuroxai.io.dicom.facts import facts_of
-from neuroxai.io.dicom.files import BROKEN, Where, headers, is_dicom, understood, value_of
+from neuroxai.io.dicom.opening import BROKEN, Where, headers, is_dicom, understood, value_of
 from neuroxai.io.files import sha256
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import numpy as np
 
 from neuroxai._version import __version__
 from neuroxai.errors import InputError, NeuroxaiError
-from neuroxai.io.dicom.files import BROKEN
+from neuroxai.io.dicom.opening import BROKEN
 from neuroxai.io.dicom.origin import Origin, identifier, settle
 from neuroxai.io.files import atomic
 from neuroxai.space import Volume
