@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from neuroxai import io
-from neuroxai.components.predictions import write_predictions
+from neuroxai.derivatives.predictions import Prediction, write_predictions
 from neuroxai.evaluation import classification_metrics
 from neuroxai.studies.runner import Outcome
 from neuroxai.studies.trained import explanation_digest
@@ -74,10 +74,10 @@ class Launcher:
         true = np.array([item["label"] == 1 for item in items])
         probability = np.clip(0.3 + 0.4 * true + rng.normal(0, 0.3, len(items)), 0.01, 0.99)
         rows = [
-            {
-                "participant_id": item["participant_id"], "session_id": item.get("session_id"), "true": CLASSES[label],
-                "predicted": CLASSES[int(p > 0.5)], "probability_CN": 1 - p, "probability_AD": p, "score": p,
-            }
+            Prediction(
+                item["participant_id"], item.get("session_id"), CLASSES[label], CLASSES[int(p > 0.5)],
+                {"CN": 1 - p, "AD": p}, p,
+            )
             for item, label, p in zip(items, true.astype(int), probability, strict=True)
         ]  # fmt: skip
         write_predictions(place / f"predictions_{part}.tsv", rows, CLASSES)
