@@ -35,6 +35,8 @@ html_show_sphinx = False
 myst_heading_anchors = 3
 myst_enable_extensions = ["colon_fence"]
 copybutton_exclude = ".linenos, .gp, .go"
+# words of types in docstrings, such as regions in "shape (regions,)", are looked up as names; there may be several
+suppress_warnings = ["ref.python"]
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True, "show-inheritance": True}
