@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from neuroxai.errors import InputError
 from neuroxai.evaluation.classification import classification_metrics
@@ -49,6 +49,35 @@ def measure_held_out(scans: Iterable[tuple[bool, float, str]]) -> HeldOut | None
     if found.value is None or found.low is None or found.high is None:
         return None
     return HeldOut(found.value, found.low, found.high, len(rows))
+
+
+class Predicted(Protocol):
+    """A scan's row of predictions, as tables and reports have it."""
+
+    @property
+    def participant_id(self) -> str:
+        """Whose scan it is."""
+
+    @property
+    def true(self) -> str | None:
+        """The true class; None or empty where it is not known."""
+
+    @property
+    def seen(self) -> str | None:
+        """Whether the network had seen the scan (`neuroxai.cohort.seen`)."""
+
+    @property
+    def probabilities(self) -> Mapping[str, float]:
+        """Class to probability."""
+
+
+def held_out_of(rows: Iterable[Predicted], groups: tuple[str, str]) -> HeldOut | None:
+    """Measure the held-out scans among some, those of the classes of controls and of patients."""
+    return measure_held_out(
+        (row.true == groups[1], row.probabilities[groups[1]], row.participant_id)
+        for row in rows
+        if row.seen == "held out" and row.true in groups
+    )
 
 
 def read_held_out(record: Any) -> HeldOut | None:

@@ -3,107 +3,29 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from neuroxai import io
 from neuroxai.atlas.named import find, is_name
-from neuroxai.derivatives.heatmaps import Run
 from neuroxai.derivatives.predictions import Prediction
-from neuroxai.derivatives.records import to_json
-from neuroxai.derivatives.scales import Scale, stored_scale
+from neuroxai.derivatives.scales import stored_scale
 from neuroxai.errors import InputError, ours
-from neuroxai.explain.attribute import Attributed, Attributor
+from neuroxai.explain.attribute import Attributor
 from neuroxai.explain.bundle import Batch, Model, open_model
+from neuroxai.explain.explanation import Explanation, GivenScan, Making
 from neuroxai.explain.options import ExplainOptions
 from neuroxai.explain.predict import prediction_rows, single_item
 from neuroxai.explain.provenance import scale_key
 from neuroxai.explain.scores import Scores
-from neuroxai.explain.writer import FolderWriter
 from neuroxai.preprocess.mapping import native_of
 from neuroxai.space import Space, Volume
 
 KEPT = 4  # settings (method, target, atlas) whose attribution stays built
-_OWN = ("layer", "neuron", "conditions", "native", "maps", "score_space")
-
-
-@dataclass(frozen=True, eq=False)
-class Explanation:
-    """What is said of one scan.
-
-    Parameters
-    ----------
-    prediction : Prediction
-        Row of ``predictions.tsv``: predicted class, one probability per class, the target's logit as ``score``, the
-        fit.
-    target : str
-        The class that the heatmap is about.
-    on_network : Volume
-        The heatmap on the network's grid, where sums are taken.
-    on_scan : Volume
-        On the scan's own grid.
-    on_scanner : Volume or None
-        Of a scan that `neuroxai prepare` made: on the grid that the scanner gave it.
-    regions : pandas.DataFrame or None
-        Region scores, None without atlas.
-    run : Run
-        Method, options, checkpoint's checksum, versions.
-    scale : Scale or None
-        That which the bundle keeps for such heatmaps.
-    """
-
-    prediction: Prediction
-    target: str
-    on_network: Volume
-    on_scan: Volume
-    on_scanner: Volume | None
-    regions: Any
-    run: Run
-    scale: Scale | None = None
-    _made: _Made | None = field(default=None, repr=False)
-
-    @property
-    def probabilities(self) -> dict[str, float]:
-        """Class to probability."""
-        return dict(self.prediction.probabilities)
-
-    @property
-    def heatmap(self) -> Any:
-        """The heatmap on the network's grid, as a nibabel image."""
-        return io.image_of(self.on_network)
-
-    @property
-    def native_heatmap(self) -> Any:
-        """The heatmap on the scan's own grid, as a nibabel image."""
-        return io.image_of(self.on_scan)
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """What made it, ready for JSON."""
-        return {key: value for key, value in to_json(self.run).items() if key not in _OWN}
-
-    def save(self, folder: str | os.PathLike[str]) -> Path:
-        """Write what ``neuroxai explain`` writes of this scan, and return the folder.
-
-        A scan that was given as an image, and not as a file, is written to ``FOLDER/scan`` too.
-
-        Raises
-        ------
-        InputError
-            If the folder holds results of another scan of this name.
-        """
-        if self._made is None:
-            raise InputError("this explanation was not made by an open bundle, so that no files can be written of it")
-        self._made.save(Path(folder), self.prediction)
-        return Path(folder)
 
 
 class OpenBundle:
@@ -165,7 +87,7 @@ class OpenBundle:
         UnfitError
             If it is far from the training scans.
         """
-        with self._lock, _Given(scan) as given:
+        with self._lock, GivenScan(scan) as given:
             item, batch = self._prepared(given.path, accept_unfit)
             with torch.no_grad():
                 logits = self.model.network(batch.tensor)
@@ -205,7 +127,7 @@ class OpenBundle:
         UnfitError
             If it is far from the training scans.
         """
-        with self._lock, _Given(scan) as given:
+        with self._lock, GivenScan(scan) as given:
             model = self.model
             settings = dict(options or {})
             if method is None:
@@ -216,7 +138,7 @@ class OpenBundle:
             chosen = ExplainOptions.of({**asked, "target": target, "atlas": atlas, "accept_unfit": accept_unfit})
             return self._explained(given, chosen.for_classes(model.classes))
 
-    def _explained(self, given: _Given, options: ExplainOptions) -> Explanation:
+    def _explained(self, given: GivenScan, options: ExplainOptions) -> Explanation:
         model = self.model
         item, batch = self._prepared(given.path, options.accept_unfit)
         attributor, scores = self._built(batch.space, options)
@@ -240,7 +162,7 @@ class OpenBundle:
             regions=None if scores is None else scores(found.heatmap.float(), [batch.scan])[0],
             run=run,
             scale=stored_scale(model.checkpoint.parent, scale_key(run)),
-            _made=_Made(model, options, batch.space, batch.scan, found, given),
+            _making=Making(model, options, batch.space, batch.scan, found, given),
         )
 
     def _prepared(self, scan: Path, accept_unfit: bool) -> tuple[dict[str, Any], Batch]:
@@ -301,61 +223,3 @@ def open_bundle(path: str | os.PathLike[str], device: str = "auto") -> OpenBundl
     opened = OpenBundle(path, device)
     assert opened.model  # refused now, not with the first scan
     return opened
-
-
-class _Given:
-    """A scan as a file; one that is an image is written to a folder that goes when it was explained."""
-
-    def __init__(self, scan: Any) -> None:
-        self.image: Volume | None = None
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
-        if isinstance(scan, str | os.PathLike):
-            self.path = Path(scan)
-            return
-        if not hasattr(scan, "affine"):
-            raise InputError(f"the scan is {type(scan).__name__}, expected a path, a nibabel image or a MetaTensor")
-        values = scan.as_tensor().cpu().numpy() if hasattr(scan, "as_tensor") else np.asanyarray(scan.dataobj)
-        values = values[0] if values.ndim == 4 and len(values) == 1 else values
-        self.image = Volume(values.astype(np.float32), Space(values.shape, np.asarray(scan.affine, dtype=np.float64)))
-        known = scan.get_filename() if hasattr(scan, "get_filename") else scan.meta.get("filename_or_obj")
-        name = Path(str(known)).name.removesuffix(".gz").removesuffix(".nii") if known else "scan"
-        self._folder = tempfile.TemporaryDirectory(prefix="neuroxai-")
-        self.path = io.write_volume(Path(self._folder.name, f"{name}.nii.gz"), self.image)
-
-    def __enter__(self) -> _Given:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self._folder is not None:
-            self._folder.cleanup()
-
-
-@dataclass(frozen=True, eq=False)
-class _Made:
-    """What it takes to write an explanation's files."""
-
-    model: Model
-    options: ExplainOptions
-    space: Space
-    scan: Space
-    found: Attributed
-    given: _Given
-
-    def save(self, folder: Path, row: Prediction) -> None:
-        path = self.given.path
-        if self.given.image is not None:
-            path = io.write_volume(folder / "scan" / path.name, self.given.image)
-        item = single_item(path)
-        model = self.model
-        writer = FolderWriter(
-            str(folder),
-            self.options,
-            self.space,
-            model.classes,
-            str(model.checkpoint),
-            model.name,
-            str(Path(item["image"]).parent),
-        )
-        if writer.pending([item]):
-            writer.write(self.found, [row], [self.scan], [item["image"]])
-        writer.finish()

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from neuroxai.atlas.contrast import RegionContrast
 from neuroxai.errors import one_of
 from neuroxai.explain.options import SCORE_SPACES
 from neuroxai.sampling import smoothing
@@ -54,9 +55,7 @@ class Scorers:
         return self._kept[key].to(device)
 
     def contrast_on(self, space: Space) -> Any:
-        """Return the `neuroxai.atlas.score.RegionContrast` of a grid."""
-        from neuroxai.atlas.score import RegionContrast
-
+        """Return the `neuroxai.atlas.contrast.RegionContrast` of a grid."""
         key = (space.shape, space.affine.tobytes())
         if key not in self._contrasts:
             atlas = self.on(space, torch.device("cpu")).atlas

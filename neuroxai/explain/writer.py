@@ -21,7 +21,7 @@ from neuroxai.derivatives.explained import read_record as read_record_of_call
 from neuroxai.derivatives.heatmap_names import NETWORK, ORIGINAL
 from neuroxai.derivatives.heatmaps import ScanFiles, Sidecar, names_digest, write_sidecar
 from neuroxai.derivatives.predictions import FAR, Prediction, read_rows, write_predictions
-from neuroxai.evaluation.held_out import keep_held_out, measure_held_out
+from neuroxai.evaluation.held_out import held_out_of, keep_held_out
 from neuroxai.explain.attribute import Attributed
 from neuroxai.explain.options import ExplainOptions
 from neuroxai.explain.predict import class_of
@@ -164,14 +164,16 @@ class FolderWriter:
             write_predictions(self.output_dir / "predictions.tsv", rows, self.classes)
             if self.scores.scorers is not None:
                 write_regions(self.output_dir / "regions.tsv", scans)
-        held_out = None if label else held_out_of(rows, self.classes, self._weights, self.run.checkpoint_sha256)
+        held_out = None if label else held_out_of(rows, class_groups(self.classes))
+        if self._weights is not None and not label:
+            held_out = keep_held_out(self._weights, self.run.checkpoint_sha256, held_out)
         record = ExplainRecord(
             **vars(self.run),
             classes=self.classes,
             dataset_dir=self._folder,
             **self.listed,
             scans=len(rows),
-            held_out=held_out,
+            held_out=None if held_out is None else held_out.to_dict(),
             scale=None if label else self._common_scale(scans),
             failed=self.failures,
         )
@@ -311,33 +313,6 @@ def _who(item: Mapping[str, Any]) -> tuple[str, str]:
 def _row(sidecar: Sidecar) -> Prediction:
     assert sidecar.prediction is not None  # of what stands
     return replace(sidecar.prediction, seen=sidecar.seen or "unknown")
-
-
-def held_out_of(
-    rows: Sequence[Prediction], classes: Sequence[str], weights: Path | None, checkpoint_sha256: str | None
-) -> dict[str, Any] | None:
-    """Measure the network on a folder's held-out scans, and return that or what the bundle keeps of more.
-
-    Parameters
-    ----------
-    rows : sequence of Prediction
-        Of predictions.tsv.
-    classes : sequence of str
-        In the order of labels.
-    weights : Path, optional
-        Folder of the network's weights, where the figure is kept.
-    checkpoint_sha256 : str, optional
-        Of the weights.
-    """
-    control, patients = class_groups(classes)
-    found = measure_held_out(
-        (row.true == patients, row.probabilities[patients], row.participant_id)
-        for row in rows
-        if row.seen == "held out" and row.true in (control, patients)
-    )
-    if weights is not None:
-        found = keep_held_out(weights, checkpoint_sha256, found)
-    return None if found is None else found.to_dict()
 
 
 def own_scale(sidecars: Iterable[Sidecar], patients: str) -> scales.Scale | None:

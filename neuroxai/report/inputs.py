@@ -23,7 +23,7 @@ from neuroxai.derivatives.prepared import PreparedRecord, record_of
 from neuroxai.derivatives.scales import Scale, common_limit, scale_of
 from neuroxai.errors import InputError, LeakageError
 from neuroxai.evaluation.calibration import Calibration
-from neuroxai.evaluation.held_out import HeldOut, measure_held_out, read_held_out, sentence
+from neuroxai.evaluation.held_out import held_out_of, read_held_out, sentence
 from neuroxai.io import read_tsv, read_volume
 from neuroxai.report.scan.viewer import Regions, viewer_data
 from neuroxai.report.values import Calibrated, Strength
@@ -85,7 +85,7 @@ class Context:
         return cls(
             positive=folder.positive,
             scale=common_scale(folder, broken or {}),
-            held_out=sentence(held_out_of(folder)),
+            held_out=sentence(read_held_out(folder.record.held_out) or held_out_of(folder.items, folder.groups)),
             listed=[
                 (label, str(value))
                 for key, label in (("datalist", "Datalist"), ("part", "Part of the datalist"))
@@ -130,18 +130,6 @@ class Context:
             except InputError as error:
                 notes.append(f"No comparison with other models: {error}")
         return values, notes
-
-
-def held_out_of(folder: ExplainFolder) -> HeldOut | None:
-    """Return how well the network does on unseen scans: as the run noted, else by the folder's own held-out scans."""
-    noted = read_held_out(folder.record.held_out)
-    if noted is not None:
-        return noted
-    return measure_held_out(
-        (item.true == folder.patients, item.probabilities[folder.patients], item.participant_id)
-        for item in folder.items
-        if item.seen == "held out" and item.true in folder.groups
-    )
 
 
 def read_calibration(place: Path, folder: ExplainFolder) -> Calibration:

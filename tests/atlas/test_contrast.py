@@ -5,7 +5,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from neuroxai.atlas import builtin
-from neuroxai.atlas.score import RegionContrast
+from neuroxai.atlas.contrast import RegionContrast
 from neuroxai.errors import InputError, SpaceError
 from neuroxai.space import mni152
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from neuroxai.atlas.contrast import RegionContrast
 from neuroxai.errors import InputError, SpaceError, one_of
 from neuroxai.statistics.maps import voxels
 
@@ -125,8 +126,6 @@ def region_order(heatmap: NDArray[Any], regions: NDArray[Any], seed: int = 0, by
     sizes = np.bincount(place)
     rank = np.bincount(place, values[labels > 0]) / sizes
     if by == "contrast":
-        from neuroxai.atlas.score import RegionContrast  # torch, which reports do without
-
         numbered = np.zeros(labels.shape, dtype=np.int64)
         numbered[labels > 0] = place + 1
         rank = np.nan_to_num(RegionContrast(numbered)(values))  # in a map of one value no region stands out

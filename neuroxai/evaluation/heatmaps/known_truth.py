@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from neuroxai.atlas.contrast import RegionContrast
 from neuroxai.errors import SpaceError
 from neuroxai.evaluation.heatmaps.faithfulness import Order, perturbation_curve, random_areas, region_order, voxel_order
 from neuroxai.evaluation.heatmaps.localisation import chance_level, localisation_metrics, outside_share
@@ -108,8 +109,6 @@ class KnownTruth:
         Densities would lead by a region's small size in noise, and the top regions of two uninformative maps agree by
         more than chance.
         """
-        from neuroxai.atlas.score import RegionContrast
-
         if self.atlas is None:
             return None
         contrast = RegionContrast(self.atlas.positions(), len(self.atlas.names))

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from neuroxai.atlas import builtin
-from neuroxai.atlas.score import RegionContrast
+from neuroxai.atlas.contrast import RegionContrast
 from neuroxai.compare.scores import read_regions
 from neuroxai.explain.scores import Scores
 from neuroxai.io import write_tsv
