@@ -108,9 +108,24 @@ def figure_of(width: float, height: float, dark: bool = False) -> Iterator[tuple
             figure.patch.set_facecolor("black")
 
         def output(form: str = "png") -> bytes:
+            _settle(figure)
             buffer = io.BytesIO()
             nothing = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
             figure.savefig(buffer, format=form, metadata=nothing[form])
             return buffer.getvalue()
 
         yield figure, output
+
+
+def _settle(figure: Any) -> None:
+    """Lay a figure out once and round what came of it.
+
+    The last bits of what the constraints' solver finds depend on where objects lie in memory, and can move an edge by a
+    pixel: the same input would not give the same bytes.
+    """
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for axes in figure.axes:
+        axes.set_position(np.round(axes.get_position(original=True).bounds, 6), which="original")
+    for text in figure.texts:
+        text.set_position(np.round(text.get_position(), 6))

@@ -36,6 +36,30 @@ def test_the_first_name_stands_on_top_and_long_ones_are_shortened():
         assert output("svg") == output("svg")
 
 
+def test_the_last_bits_of_the_layout_move_no_pixel(monkeypatch):
+    """The solver's last bits depend on where objects lie in memory; here they are moved on purpose."""
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    def drawn(shift):
+        with monkeypatch.context() as patch:
+            plain = ConstrainedLayoutEngine.execute
+
+            def moved(self, figure):
+                plain(self, figure)
+                for axes in figure.axes:
+                    axes._set_position(axes.get_position(original=True).translated(shift, shift), which="original")
+
+            patch.setattr(ConstrainedLayoutEngine, "execute", moved)
+            with figure_of(4, 3, dark=True) as (figure, output):
+                for number, axes in enumerate(figure.subplots(2, 3).flat):
+                    axes.imshow(np.arange(12).reshape(3, 4))
+                    axes.set_title(f"slice {number}")
+                found = [tuple(axes.get_position(original=True).bounds) for axes in figure.axes] if output() else []
+                return found, output()
+
+    assert drawn(0.0) == drawn(1e-13) == drawn(-1e-13)
+
+
 def test_a_dark_figure_is_black_to_its_edge():
     with figure_of(2, 1, dark=True) as (_, output):
         assert not pixels(output()).any()
