@@ -94,8 +94,8 @@ def _gpus() -> list[dict[str, Any]]:
 
     found = []
     for number in range(torch.cuda.device_count()):
-        facts = torch.cuda.get_device_properties(number)
-        found.append({"number": number, "name": facts.name, "memory_gb": round(facts.total_memory / 1e9, 1)})
+        properties = torch.cuda.get_device_properties(number)
+        found.append({"number": number, "name": properties.name, "memory_gb": round(properties.total_memory / 1e9, 1)})
     return found
 
 

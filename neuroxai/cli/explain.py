@@ -118,7 +118,7 @@ def explain(
         run_evaluator,
     )
     from neuroxai.cli._series import is_series, prepared_on_the_way, take_series, write_objects
-    from neuroxai.components import end_processes, in_charge, join_shares, own_share, read_record
+    from neuroxai.components import end_processes, is_main_process, join_shares, read_record, shard_of
     from neuroxai.errors import InputError
     from neuroxai.explain import ExplainOptions
     from neuroxai.explain.bundle import open_workflow
@@ -137,7 +137,7 @@ def explain(
     if layer is not None and start is not None:
         raise InputError("--start is about a class; relevance that starts at --layer starts from the layer's values")
     where = None if atlas is None and neuron == "all" else located(atlas)  # an absent copy is told at once
-    several, first = join_shares(), in_charge()
+    several, first = join_shares(), is_main_process()
     if several and neuron == "all":
         raise InputError("--neuron all takes means over all scans; run it in one process, without torchrun")
     dicom = source if datalist is None and is_series(source) else None
@@ -193,7 +193,7 @@ def explain(
         **begin,
     )
     evaluator = workflow.evaluator
-    left, own = len(workflow.parser.get_parsed_content("items")), len(own_share(scans.items))
+    left, own = len(workflow.parser.get_parsed_content("items")), len(shard_of(scans.items))
     if left < own and not as_json:
         typer.echo(f"{own - left} of {own} scans were finished before", err=True)
     failed = run_evaluator(evaluator, left, as_json or not first, scans)

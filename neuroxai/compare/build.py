@@ -19,11 +19,11 @@ from neuroxai.compare.record import (
     gains_note,
     measure_name,
     of_class,
-    reference_facts,
+    reference_provenance,
     trained_note,
     zeros_note,
 )
-from neuroxai.compare.reference import Seen, fitting_reference, notes_of, reference_measure, scores_facts
+from neuroxai.compare.reference import Seen, fitting_reference, notes_of, reference_measure, scores_provenance
 from neuroxai.compare.scores import MEASURES, CohortScores, Measure, read_scores
 from neuroxai.derivatives.explain_folder import ExplainFolder, read_folder
 from neuroxai.derivatives.explained import RESEARCH_USE, Failure
@@ -126,8 +126,8 @@ def build_comparison(
     _check_outputs(Path(out), save_reference, [explain_dir, participants, reference])
     if folder.mixed:
         raise InputError(f"{folder.path}: heatmaps explain different classes; explain all with one --target")
-    facts = scores_facts(folder)
-    stored = None if reference is None else fitting_reference(reference, facts, options.measure)
+    provenance = scores_provenance(folder)
+    stored = None if reference is None else fitting_reference(reference, provenance, options.measure)
     measure: Measure = options.measure or ("share" if stored is None else reference_measure(stored, reference))
     options = replace(options, measure=measure)
     scores = read_scores(folder, _table(folder, participants), options.target, measure, on_scan)
@@ -150,10 +150,13 @@ def build_comparison(
         notes.append(f"groups and gain need two patients and two controls, found {len(sick)} and {len(healthy)}")
     norm, members = stored, options.members
     if norm is None:
-        norm, members = _own_reference(scores, is_control, options, facts, notes, save_reference is not None), KEPT_OUT
+        norm, members = (
+            _own_reference(scores, is_control, options, provenance, notes, save_reference is not None),
+            KEPT_OUT,
+        )
     failures = list(scores.failures)
     if norm is not None:
-        notes += notes_of(norm.facts, norm.controls) + norm.scale_notes()
+        notes += notes_of(norm.provenance, norm.controls) + norm.scale_notes()
         options = replace(options, scale=norm.scale)
         tables["percentiles.tsv"], failed = percentiles_table(norm, scores.densities, scores.people, members)
         failures += [Failure(name, f"not compared with the reference: {error}") for name, error in failed.items()]
@@ -173,9 +176,9 @@ def build_comparison(
     record = {
         **counts(scores, control, patient),
         "settings": asdict(options),
-        "facts": facts,
+        "facts": provenance,
         "findings": findings(tables),
-        "reference": None if norm is None else reference_facts(norm, reference),
+        "reference": None if norm is None else reference_provenance(norm, reference),
         "files": [*tables, *pictures, "compare.json"],
         "failures": [asdict(failure) for failure in failures],
         "notes": [*scores.notes, *notes],
@@ -229,7 +232,7 @@ def _own_reference(
     scores: CohortScores,
     is_control: pd.Series[bool],
     options: Settings,
-    facts: Mapping[str, Any],
+    provenance: Mapping[str, Any],
     notes: list[str],
     needed: bool,
 ) -> Reference | None:
@@ -243,7 +246,7 @@ def _own_reference(
             own,
             scores.people[is_control],
             str(options.measure),
-            {**facts, **seen.facts()},
+            {**provenance, **seen.provenance()},
             options.adjust,
             options.scale,
         )

@@ -10,7 +10,7 @@ import numpy as np
 
 from neuroxai.cohort.table import parse_age
 from neuroxai.compare.figures import controls_figure
-from neuroxai.compare.reference import Seen, fitting_reference, notes_of, reference_measure, scores_facts
+from neuroxai.compare.reference import Seen, fitting_reference, notes_of, reference_measure, scores_provenance
 from neuroxai.compare.scores import Measure, region_values
 from neuroxai.derivatives.explain_folder import ExplainFolder, Item
 from neuroxai.derivatives.predictions import text_of
@@ -61,9 +61,12 @@ class Controls:
         InputError
             If it was made of other scores: another method, checkpoint or atlas.
         """
-        reference = fitting_reference(path, scores_facts(folder))
+        reference = fitting_reference(path, scores_provenance(folder))
         source = "; ".join(
-            [f"{reference.controls} controls of a stored reference", *notes_of(reference.facts, reference.controls)]
+            [
+                f"{reference.controls} controls of a stored reference",
+                *notes_of(reference.provenance, reference.controls),
+            ]
         )
         return cls(reference, reference_measure(reference, path), source, own=False)
 
@@ -91,7 +94,7 @@ class Controls:
         if frame.empty:
             return None
         seen = Seen.of(parts)
-        reference = Reference.fit(frame, None, "share", seen.facts(), (), None)
+        reference = Reference.fit(frame, None, "share", seen.provenance(), (), None)
         source = f"the {reference.controls} controls of this report (true label {folder.groups[0]})"
         return cls(reference, "share", "; ".join([source, *seen.notes(), *reference.scale_notes()]), own=True)
 

@@ -54,7 +54,7 @@ def findings(tables: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
     return result
 
 
-def reference_facts(reference: Reference, path: str | os.PathLike[str] | None) -> dict[str, Any]:
+def reference_provenance(reference: Reference, path: str | os.PathLike[str] | None) -> dict[str, Any]:
     """Tell what the participants were compared with."""
     return {
         "file": None if path is None else Path(path).name,
@@ -63,7 +63,7 @@ def reference_facts(reference: Reference, path: str | os.PathLike[str] | None) -
         "measure": reference.measure,
         "scale": reference.scale,
         "linear_regions": sorted(reference.linear),
-        "controls_seen": reference.facts.get("controls_seen"),
+        "controls_seen": reference.provenance.get("controls_seen"),
         "false_alarms": reference.false_alarms,
     }
 

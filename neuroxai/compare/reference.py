@@ -14,7 +14,7 @@ from neuroxai.derivatives.reference import read_reference
 from neuroxai.errors import InputError, LeakageError, one_of
 from neuroxai.statistics import Reference
 
-# what a reference's file notes among its facts
+# what a reference's file notes among its provenance
 _KEY = "controls_seen"
 
 
@@ -48,18 +48,18 @@ class Seen:
                 "test part (`neuroxai explain ... --part test`), or mark the reference with --accept-trained"
             )
 
-    def facts(self) -> dict[str, Any]:
+    def provenance(self) -> dict[str, Any]:
         """Return what a reference keeps: how many controls of which part."""
         return {_KEY: {part: len(getattr(self, part)) for part in ("training", "validation", "unknown")}}
 
     def notes(self) -> list[str]:
         """Say in words what a reader has to know."""
-        return notes_of(self.facts(), self.controls)
+        return notes_of(self.provenance(), self.controls)
 
 
-def notes_of(facts: Mapping[str, Any], controls: int) -> list[str]:
-    """Say in words what the facts of a reference tell about its controls; empty where all were held out."""
-    seen = facts.get(_KEY)
+def notes_of(provenance: Mapping[str, Any], controls: int) -> list[str]:
+    """Say in words what the provenance of a reference tells of its controls; empty where all were held out."""
+    seen = provenance.get(_KEY)
     if not isinstance(seen, Mapping):
         return ["the reference does not say whether the network was trained on its controls"]
     said = {
@@ -71,7 +71,7 @@ def notes_of(facts: Mapping[str, Any], controls: int) -> list[str]:
             if seen.get(part)]  # fmt: skip
 
 
-def scores_facts(folder: ExplainFolder) -> dict[str, Any]:
+def scores_provenance(folder: ExplainFolder) -> dict[str, Any]:
     """Tell what made the scores; scores made otherwise cannot be compared with these."""
     record = to_json(folder.record)
     names = ("method", "options", "start", "checkpoint_sha256", "atlas", "network_space", "score_space")
@@ -92,12 +92,14 @@ def reference_measure(reference: Reference, path: str | os.PathLike[str] | None)
     raise InputError(f"{path}: {one_of('measure', reference.measure, MEASURES)}")
 
 
-def fitting_reference(path: str | os.PathLike[str], facts: Mapping[str, Any], measure: str | None = None) -> Reference:
+def fitting_reference(
+    path: str | os.PathLike[str], provenance: Mapping[str, Any], measure: str | None = None
+) -> Reference:
     """Read a reference, and refuse one that was made of other scores (of another measure, where one is given)."""
     reference = read_reference(path)
-    for name, own in {**facts, **({"measure": measure} if measure else {})}.items():
-        expected = reference.measure if name == "measure" else reference.facts.get(name)
-        if expected is not None and expected != own and not (name == "options" and _same_options(facts, expected)):
+    for name, own in {**provenance, **({"measure": measure} if measure else {})}.items():
+        expected = reference.measure if name == "measure" else reference.provenance.get(name)
+        if expected is not None and expected != own and not (name == "options" and _same_options(provenance, expected)):
             raise InputError(
                 f"{path}: was made with {name} {expected!r}, these scores with {own!r}; explain and compare in "
                 "the same way, or use another reference"
@@ -105,9 +107,9 @@ def fitting_reference(path: str | os.PathLike[str], facts: Mapping[str, Any], me
     return reference
 
 
-def _same_options(facts: Mapping[str, Any], expected: Any) -> bool:
+def _same_options(provenance: Mapping[str, Any], expected: Any) -> bool:
     """Say whether options are the same choices: a default may be given or not."""
     from neuroxai.attribution import complete
 
-    method, own = str(facts["method"]), facts["options"]
+    method, own = str(provenance["method"]), provenance["options"]
     return isinstance(expected, Mapping) and complete(method, own) == complete(method, expected)

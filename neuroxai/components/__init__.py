@@ -1,12 +1,11 @@
 """What bundle configurations name by ``_target_``: thin adapters between MONAI and the rest of the package."""
 
-from neuroxai.components.checkpoint import Checkpoints
+from neuroxai.components.checkpoint import CheckpointHandler
 from neuroxai.components.command_line import end_with_failures, plain_errors
 from neuroxai.components.data import ScanDataset, ScanLoader, WholeLoader, collate_whole, open_part, prepare_scan
 from neuroxai.components.distributed import (
     SharedBuffers,
     end_processes,
-    first_process,
     local_device,
     process_count,
     process_number,
@@ -14,12 +13,12 @@ from neuroxai.components.distributed import (
 )
 from neuroxai.components.filters import FilterHeatmapSaver
 from neuroxai.components.fit import FitCheckd
-from neuroxai.components.handlers import EarlyStop, Reproducible
+from neuroxai.components.handlers import EarlyStopHandler, SeedHandler
 from neuroxai.components.heatmaps import HeatmapSaver
 from neuroxai.components.inferer import AttributionInferer, FilterInferer
 from neuroxai.components.loss import ClassificationLoss, class_weights
 from neuroxai.components.metrics import (
-    EpochFigure,
+    EpochMetric,
     balanced_accuracy,
     cross_entropy,
     roc_auc,
@@ -31,16 +30,16 @@ from neuroxai.components.predictions import MetricSaver, PredictionSaver
 from neuroxai.components.sampler import ScanSampler
 from neuroxai.components.training_options import check_options, flag
 from neuroxai.components.transfer import load_pretrained, pretrained_sha256
-from neuroxai.components.transforms import LoadScand, NormaliseScand, RandShiftd, ToSpaced
-from neuroxai.explain.shares import in_charge, join_shares, own_share
+from neuroxai.components.transforms import LoadScand, NormaliseScand, RandShiftd, ResampleToSpaced
+from neuroxai.explain.sharding import is_main_process, join_shares, shard_of
 from neuroxai.explain.weights import load_weights, read_record, recorded_space
 
 __all__ = [
     "AttributionInferer",
-    "Checkpoints",
+    "CheckpointHandler",
     "ClassificationLoss",
-    "EarlyStop",
-    "EpochFigure",
+    "EarlyStopHandler",
+    "EpochMetric",
     "FilterHeatmapSaver",
     "FilterInferer",
     "FitCheckd",
@@ -51,12 +50,12 @@ __all__ = [
     "NormaliseScand",
     "PredictionSaver",
     "RandShiftd",
-    "Reproducible",
+    "ResampleToSpaced",
     "ScanDataset",
     "ScanLoader",
     "ScanSampler",
+    "SeedHandler",
     "SharedBuffers",
-    "ToSpaced",
     "WholeLoader",
     "balanced_accuracy",
     "check_options",
@@ -65,15 +64,13 @@ __all__ = [
     "cross_entropy",
     "end_processes",
     "end_with_failures",
-    "first_process",
     "flag",
-    "in_charge",
+    "is_main_process",
     "join_shares",
     "load_pretrained",
     "load_weights",
     "local_device",
     "open_part",
-    "own_share",
     "parameter_groups",
     "plain_errors",
     "prepare_scan",
@@ -84,6 +81,7 @@ __all__ = [
     "recorded_space",
     "roc_auc",
     "sensitivity",
+    "shard_of",
     "specificity",
     "start_processes",
 ]

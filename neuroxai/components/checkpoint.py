@@ -19,10 +19,11 @@ from ignite.engine import Engine, Events
 from neuroxai._version import __version__
 from neuroxai.cohort.seen import seen_record
 from neuroxai.components.data import ScanDataset
-from neuroxai.components.distributed import first_process, mean_over_processes, process_count, process_number
-from neuroxai.components.handlers import EarlyStop
+from neuroxai.components.distributed import mean_over_processes, process_count, process_number
+from neuroxai.components.handlers import EarlyStopHandler
 from neuroxai.components.training_scans import look_at
 from neuroxai.errors import InputError
+from neuroxai.explain.sharding import is_main_process
 from neuroxai.explain.weights import load_checkpoint, save, save_weights
 from neuroxai.io import read_tsv, sha256, write_json, write_tsv
 from neuroxai.space import Space
@@ -30,7 +31,7 @@ from neuroxai.space import Space
 _log = logging.getLogger("neuroxai")
 
 
-class Checkpoints:
+class CheckpointHandler:
     """Keep the best weights and the last state of a training run; resume from the latter.
 
     Written to `folder`, each file whole or not at all:
@@ -56,7 +57,7 @@ class Checkpoints:
         Its optimiser.
     evaluator : ignite.engine.Engine
         The validation engine.
-    early_stop : EarlyStop
+    early_stop : EarlyStopHandler
         Its counter is kept across a restart.
     dataset : ScanDataset
         The training scans.
@@ -85,7 +86,7 @@ class Checkpoints:
         network: torch.nn.Module,
         optimizer: torch.optim.Optimizer,
         evaluator: Engine,
-        early_stop: EarlyStop,
+        early_stop: EarlyStopHandler,
         dataset: ScanDataset,
         space: Space,
         classes: list[str],
@@ -129,14 +130,14 @@ class Checkpoints:
         engine._event_handlers[Events.EXCEPTION_RAISED].insert(0, engine._event_handlers[Events.EXCEPTION_RAISED].pop())
 
     def _start(self, trainer: Engine) -> None:
-        if first_process():
+        if is_main_process():
             self.folder.mkdir(parents=True, exist_ok=True)
             if self._lock is None:
                 self._lock = _take(self.folder)
         if self._begun:
             return
         self._begun = True
-        if first_process():
+        if is_main_process():
             for leftover in self.folder.glob(".*.tmp.*"):
                 leftover.unlink()  # of a run that was killed while writing
             judged = getattr(getattr(self.evaluator, "data_loader", None), "dataset", None)
@@ -202,7 +203,7 @@ class Checkpoints:
         if not all(torch.isfinite(t).all() for t in self.network.state_dict().values() if t.is_floating_point()):
             return  # their decisions are all of one class, which may look better than none
         self.best, self.best_epoch = value, trainer.state.epoch
-        if not first_process():
+        if not is_main_process():
             return
         weights = self.folder / "model.pt"
         save_weights(weights, self.network)
@@ -243,7 +244,7 @@ class Checkpoints:
         self.history.append(figures)
         spent = time.perf_counter() - self._clock
         self.times.append({"epoch": trainer.state.epoch, "steps": trainer.state.iteration, "seconds": round(spent, 3)})
-        if not first_process():
+        if not is_main_process():
             return
         write_tsv(self.folder / "times.tsv", pd.DataFrame(self.times))
         write_tsv(self.folder / "history.tsv", pd.DataFrame(self.history))

@@ -48,8 +48,8 @@ class ScanDataset(Dataset[Any]):
         larger than memory; the processes share it. Broken scans are then left out, with a warning each.
     cache_dir : str, optional
         Folder of the cache on disk.
-    turn : (int, int)
-        Number of this process and of all: each begins with its own share of the cohort, so that several fill a cache
+    shard : (int, int)
+        Number of this process and of all: each begins with its own shard of the cohort, so that several fill a cache
         on disk together.
     check : callable, optional
         Takes a transformed item and returns it, or raises where the network should not be asked about it.
@@ -67,7 +67,7 @@ class ScanDataset(Dataset[Any]):
         random_transform: Any = None,
         cache: str = "none",
         cache_dir: str | None = None,
-        turn: tuple[int, int] = (0, 1),
+        shard: tuple[int, int] = (0, 1),
         check: Callable[[Any], Any] | None = None,
     ) -> None:
         if cache not in CACHES:
@@ -81,7 +81,7 @@ class ScanDataset(Dataset[Any]):
         self.failures: list[Failure] = []
         self._kept: list[Any] | None = None
         if cache != "none":
-            self._fill(keep=cache == "memory", turn=turn)
+            self._fill(keep=cache == "memory", shard=shard)
 
     def __len__(self) -> int:
         return len(self.data)
@@ -114,14 +114,14 @@ class ScanDataset(Dataset[Any]):
             )
             return Failure(str(item.get("participant_id", item["image"])), str(item.get("session_id") or ""), message)
 
-    def _fill(self, keep: bool, turn: tuple[int, int]) -> None:
+    def _fill(self, keep: bool, shard: tuple[int, int]) -> None:
         from joblib import Parallel, delayed
 
         def load(item: dict[str, Any]) -> Any:
             found = self._load(item)
             return found if keep or isinstance(found, Failure) else None
 
-        rank, processes = turn
+        rank, processes = shard
         numbers = sorted(range(len(self.data)), key=lambda n: (n - rank) % processes)
         # threads: reading and resampling release the interpreter's lock, and nothing need be copied
         found = Parallel(n_jobs=min(4, os.cpu_count() or 1), prefer="threads")(

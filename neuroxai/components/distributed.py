@@ -16,6 +16,7 @@ from ignite.engine import Engine, Events
 from torch import distributed
 
 from neuroxai.errors import InputError
+from neuroxai.explain.sharding import is_main_process
 
 _log = logging.getLogger("neuroxai")
 
@@ -76,7 +77,7 @@ def start_processes(device: torch.device, timeout: float = 600.0) -> None:
     # ignite makes groups of its own on first use, which some handlers do on the first process alone
     idist.sync()
     _log.info("process %d of %d on %s", idist.get_rank(), idist.get_world_size(), device)
-    if not first_process():
+    if not is_main_process():
         _log.setLevel(logging.ERROR)  # one process tells how it goes
     signal.signal(signal.SIGTERM, _told_to_end)
 
@@ -137,11 +138,6 @@ def process_count() -> int:
 def process_number() -> int:
     """Return the number of this process among all, from 0."""
     return int(idist.get_rank())
-
-
-def first_process() -> bool:
-    """Whether this process writes files and logs: the first, or the only one."""
-    return bool(idist.get_rank() == 0)
 
 
 def mean_over_processes(total: float, count: int) -> float:

@@ -15,7 +15,7 @@ from neuroxai.errors import InputError
 _log = logging.getLogger("neuroxai")
 
 
-class EarlyStop:
+class EarlyStopHandler:
     """Stop training when a validation figure has not improved for a number of epochs.
 
     Attached to the trainer; it listens to the validation engine, so that configurations need no circle of references.
@@ -85,7 +85,7 @@ class EarlyStop:
             trainer.terminate()
 
 
-class Reproducible:
+class SeedHandler:
     """Seed every training step from (seed, iteration), so that a resumed run draws what an uninterrupted one would.
 
     For what is random in the network, dropout above all; each process of a distributed training draws its own.

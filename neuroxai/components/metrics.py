@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import ignite.distributed as idist
 import torch
-from ignite.metrics import EpochMetric
+from ignite import metrics
 from monai.utils import evenly_divisible_all_gather
 from torch.nn import functional
 
 from neuroxai.explain.predict import probabilities
 
 
-class EpochFigure(EpochMetric):
+class EpochMetric(metrics.EpochMetric):
     """A figure of all logits and labels of an epoch, gathered from all processes.
 
     Other than its base class it keeps (batch, 1) logits as they are, and takes processes with unequal numbers of

@@ -82,7 +82,7 @@ class MetricSaver:
 
     def __init__(self, output_dir: str, part: str, checkpoint: str) -> None:
         self.path = Path(output_dir) / f"metrics_{part}.json"
-        self.facts = {"part": part, "checkpoint_sha256": io.sha256(checkpoint)}
+        self.provenance = {"part": part, "checkpoint_sha256": io.sha256(checkpoint)}
 
     def attach(self, engine: Engine) -> None:
         """Attach to an evaluator with metrics."""
@@ -94,5 +94,5 @@ class MetricSaver:
         left_out = [one.__dict__ for one in getattr(dataset, "failures", ())]
         scans = {} if dataset is None else {"scans": len(dataset), "left_out": left_out}
         figures = {k: float(v) if math.isfinite(v) else None for k, v in engine.state.metrics.items()}
-        io.write_json(self.path, {**self.facts, **scans, **figures})
+        io.write_json(self.path, {**self.provenance, **scans, **figures})
         _log.info("  ".join(f"{k} {v:.4g}" for k, v in engine.state.metrics.items()))

@@ -46,7 +46,7 @@ class LoadScand(MapTransform):
         return result
 
 
-class ToSpaced(MapTransform):
+class ResampleToSpaced(MapTransform):
     """Bring images into the network's space by world coordinates (linear, anti-aliased).
 
     Grids that differ by flips, permutations or whole voxels are copied without interpolation.

@@ -19,7 +19,7 @@ NEARLY_FROM, FAR_FROM = 3.0, 6.0
 
 FIT_COLUMNS = ("fit", "fit_distance", "unlike")
 _PROBABILITY = "probability_"
-_MEANINGS: dict[str, dict[str, Any]] = {
+_DESCRIPTIONS: dict[str, dict[str, Any]] = {
     "participant_id": {"Description": "Participant"},
     "session_id": {"Description": "Session"},
     "true": {"Description": "Class in the datalist"},
@@ -115,7 +115,7 @@ class Prediction:
 
 
 def write_predictions(path: Path, rows: Sequence[Prediction], classes: Sequence[str]) -> None:
-    """Write the table, sorted by participant and session, and its columns' meanings; no row, no table."""
+    """Write the table, sorted by participant and session, and its column descriptions; no row, no table."""
     if not rows:
         for stale in (path, path.with_suffix(".json")):
             stale.unlink(missing_ok=True)
@@ -128,8 +128,11 @@ def write_predictions(path: Path, rows: Sequence[Prediction], classes: Sequence[
     columns += ["seen"] if any(row.seen is not None for row in rows) else []
     frame = pd.DataFrame([{**row.row(), "seen": row.seen} for row in rows], columns=columns)
     write_tsv(path, frame.sort_values(["participant_id", "session_id"], kind="stable"))
-    meanings = {**_MEANINGS, **{f"{_PROBABILITY}{c}": {"Description": f"Probability of {c}"} for c in classes}}
-    write_json(path.with_suffix(".json"), {name: meanings[name] for name in columns})
+    descriptions = {
+        **_DESCRIPTIONS,
+        **{f"{_PROBABILITY}{c}": {"Description": f"Probability of {c}"} for c in classes},
+    }
+    write_json(path.with_suffix(".json"), {name: descriptions[name] for name in columns})
 
 
 def read_rows(path: Path, *required: str) -> list[Prediction]:

@@ -23,7 +23,7 @@ _SHOWN = {
     "bias_correction": "bias correction",
 }
 _FACE = "Share of the brain's surface on this face of the scan"
-_MEANINGS = {
+_DESCRIPTIONS = {
     "flags": "What a person should look at: code, value got and value wanted; thresholds in neuroxai.preprocess",
     "dropped": "Whether the prepared scan was left out for its flags (--drop-flagged)",
     "brain_from": "Where the brain mask comes from: given, stripped (the scan had no skull), deepbet or template",
@@ -245,7 +245,7 @@ def write_tables(
     ]
     if rows:
         io.write_tsv(folder / "quality.tsv", pd.DataFrame(rows))
-        io.write_json(folder / "quality.json", {name: {"Description": text} for name, text in _MEANINGS.items()})
+        io.write_json(folder / "quality.json", {name: {"Description": text} for name, text in _DESCRIPTIONS.items()})
     if failed:
         io.write_tsv(folder / "failed.tsv", pd.DataFrame(list(failed)))
     else:

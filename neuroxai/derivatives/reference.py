@@ -32,7 +32,7 @@ def write_reference(path: str | os.PathLike[str], reference: Reference) -> Path:
             "version": _VERSIONS[bool(reference.linear)],
             "measure": reference.measure,
             "scale": reference.scale,
-            "facts": dict(reference.facts),
+            "facts": dict(reference.provenance),
             "controls": reference.controls,
             "adjusted": list(design.adjusted),
             "age_mean": design.age_mean,
@@ -75,7 +75,7 @@ def read_reference(path: str | os.PathLike[str]) -> Reference:
         reference = Reference(
             regions=tuple(str(region["name"]) for region in regions),
             measure=str(record["measure"]),
-            facts=dict(record["facts"]),
+            provenance=dict(record["facts"]),
             design=Design(
                 None if record["age_mean"] is None else float(record["age_mean"]),
                 None if ages is None else (float(ages[0]), float(ages[1])),

@@ -88,16 +88,16 @@ def scale_record(scale: Scale | None) -> dict[str, Any] | None:
     return None if scale is None else {**asdict(scale), "patients": list(scale.patients)}
 
 
-def stored_scale(folder: Path, facts: Mapping[str, Any]) -> Scale | None:
+def stored_scale(folder: Path, provenance: Mapping[str, Any]) -> Scale | None:
     """Return the scale that a bundle keeps beside its weights for heatmaps of which this is noted; None without."""
-    key = _key(facts)
+    key = _key(provenance)
     kept = next((one for one in _kept(folder) if one.get("key") == key), None)
     return None if kept is None else scale_of_record(kept.get("scale"))
 
 
-def store_scale(folder: Path, facts: Mapping[str, Any], scale: Scale) -> bool:
+def store_scale(folder: Path, provenance: Mapping[str, Any], scale: Scale) -> bool:
     """Keep a scale of enough scans beside the weights, unless one of as many is there; a bundle may be read-only."""
-    there, key = stored_scale(folder, facts), _key(facts)
+    there, key = stored_scale(folder, provenance), _key(provenance)
     if scale.scans < FEWEST or not scale.patients or (there is not None and there.scans >= scale.scans):
         return False
     others = [one for one in _kept(folder) if one.get("key") != key]
@@ -124,8 +124,8 @@ def set_display(path: Path, limit: float) -> bool:
     return True
 
 
-def _key(facts: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: facts[name] for name in _KEY if name in facts}
+def _key(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: provenance[name] for name in _KEY if name in provenance}
 
 
 def _kept(folder: Path) -> list[dict[str, Any]]:

@@ -71,16 +71,16 @@ def write_dicom(
         If the series or the heatmap cannot be used, or they do not lie on one grid.
     """
     origin = io.read_origin(series, choice)
-    volume, facts = io.read_volume(heatmap), read_sidecar(sidecar_of(heatmap))
+    volume, sidecar = io.read_volume(heatmap), read_sidecar(sidecar_of(heatmap))
     # NIfTI keeps the affine in float32: the series' own is meant
     volume = Volume(volume.data, origin.space) if volume.space.matches(origin.space) else volume
-    target = facts.target or "a hidden layer"
-    limit = common_limit(scale, float(facts.relevance_limit or limit_of(volume.data)))
-    noted = to_json(facts)
+    target = sidecar.target or "a hidden layer"
+    limit = common_limit(scale, float(sidecar.relevance_limit or limit_of(volume.data)))
+    noted = to_json(sidecar)
     about = io.Description(
-        label=f"{facts.method} for {target}",
-        method=facts.method,
-        options=facts.options or {},
+        label=f"{sidecar.method} for {target}",
+        method=sidecar.method,
+        options=sidecar.options or {},
         target=target,
         seed=json.dumps(
             [limit, *(noted[key] for key in sorted(noted) if key not in ("source", "source_folder"))], default=str
@@ -93,7 +93,7 @@ def write_dicom(
             segments = [io.Segment(band.value, band.name(target), band.colour) for band in found]
             io.write_segmentation(here / _NAMES["bands"], Volume(labels, origin.space), segments, origin, about)
         if atlas is not None:
-            back = native_of(facts.scan(facts.source_folder) or "")
+            back = native_of(sidecar.scan(sidecar.source_folder) or "")
             labelled = Volume(atlas.labels, atlas.space)
             regions = (
                 labelled.resampled_to(origin.space, order=0)
@@ -104,7 +104,7 @@ def write_dicom(
             io.write_segmentation(here / _NAMES["regions"], regions, segments, origin, about, kind="regions")
         rows = read_regions(table, ("sum",)) if table.is_file() else None
         whose = "the scan's own" if scale is None or scale.limit < limit else f"common to {scale.scans} scans"
-        lines = summary(facts, rows) | {
+        lines = summary(sidecar, rows) | {
             "Bands": f"shares of relevance {limit:.4g} ({whose})" + ("" if labels.any() else "; too weak for any")
         }
         io.write_report(here / _NAMES["summary"], origin, about, lines)
@@ -164,27 +164,27 @@ def _workshop(out: Path) -> Iterator[Path]:
         yield Path(folder)
 
 
-def summary(facts: Sidecar, regions: Any = None) -> dict[str, str | float]:
+def summary(sidecar: Sidecar, regions: Any = None) -> dict[str, str | float]:
     """Say in lines what was found: classes, method, regions, provenance.
 
     Parameters
     ----------
-    facts : Sidecar
+    sidecar : Sidecar
         The heatmap's.
     regions : pandas.DataFrame, optional
         Its region scores.
     """
-    row = facts.prediction
+    row = sidecar.prediction
     if row is None:
         raise InputError("the heatmap's sidecar holds no prediction; explain the scan again")
     lines: dict[str, str | float] = {
         "Use": RESEARCH_USE,
-        "Model": facts.bundle or "unnamed bundle",
+        "Model": sidecar.bundle or "unnamed bundle",
         "Predicted class": row.predicted,
     }
     lines |= {f"Probability of {name}": value for name, value in row.probabilities.items()}
-    options = ", ".join(f"{key} {value}" for key, value in (facts.options or {}).items())
-    lines["Explained"] = f"class {facts.target}, by {facts.method}" + (f" ({options})" if options else "")
+    options = ", ".join(f"{key} {value}" for key, value in (sidecar.options or {}).items())
+    lines["Explained"] = f"class {sidecar.target}, by {sidecar.method}" + (f" ({options})" if options else "")
     if regions is not None:
         for title, part in (("for", regions.nlargest(_MOST, "sum")), ("against", regions.nsmallest(_MOST, "sum"))):
             chosen = part[part["sum"] > 0] if title == "for" else part[part["sum"] < 0]
@@ -194,8 +194,8 @@ def summary(facts: Sidecar, regions: Any = None) -> dict[str, str | float]:
         "A heatmap says which voxels the score of this network rests on. It does not measure disease, and says nothing "
         "of whether the decision is right."
     )
-    lines["Checkpoint (SHA-256)"] = str(facts.checkpoint_sha256)
-    lines["Software"] = ", ".join(f"{name} {version}" for name, version in (facts.versions or {}).items())
+    lines["Checkpoint (SHA-256)"] = str(sidecar.checkpoint_sha256)
+    lines["Software"] = ", ".join(f"{name} {version}" for name, version in (sidecar.versions or {}).items())
     return lines
 
 

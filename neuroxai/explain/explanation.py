@@ -136,7 +136,7 @@ class Explanation:
         return io.image_of(self.on_scan)
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def provenance(self) -> dict[str, Any]:
         """What made it, ready for JSON."""
         return {key: value for key, value in to_json(self.run).items() if key not in _OWN}
 

@@ -20,7 +20,7 @@ def relative_source(source: str, dataset_dir: Path | None) -> str:
     return str(io.named_path(source))
 
 
-def prepared_facts(scan: str) -> dict[str, Any] | None:
+def prepared_provenance(scan: str) -> dict[str, Any] | None:
     """Return how a scan was prepared, and from which file; None where `neuroxai prepare` did not write it."""
     record = record_of(Path(scan))
     if record is None:

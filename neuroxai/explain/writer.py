@@ -25,9 +25,9 @@ from neuroxai.evaluation.held_out import held_out_of, keep_held_out
 from neuroxai.explain.attribute import Attributed
 from neuroxai.explain.options import ExplainOptions
 from neuroxai.explain.predict import class_of
-from neuroxai.explain.provenance import prepared_facts, relative_source, scale_key
+from neuroxai.explain.provenance import prepared_provenance, relative_source, scale_key
 from neuroxai.explain.scores import Scores
-from neuroxai.explain.shares import gathered, in_charge, own_share
+from neuroxai.explain.sharding import gathered, is_main_process, shard_of
 from neuroxai.explain.weights import read_record
 from neuroxai.preprocess.mapping import native_of
 from neuroxai.space import Space, Volume
@@ -112,7 +112,7 @@ class FolderWriter:
             self._files(item).check_source(self._relative(scan), self._folder, Path(scan))
         self._asked = list(items)
         # shared out before anybody looks what is finished, since the others may be at work already
-        return [item for item in own_share(items) if self._finished(item) is None]
+        return [item for item in shard_of(items) if self._finished(item) is None]
 
     def _finished(self, item: Mapping[str, Any], content: bool = True) -> Sidecar | None:
         sidecar = self._standing(self._files(item), content)
@@ -140,7 +140,7 @@ class FolderWriter:
     def finish(self, failures: Sequence[Mapping[str, str]] = ()) -> None:
         """Write the folder's tables and record, once all scans asked for are done or have failed."""
         self.failures = gathered([dict(one) for one in failures], self.output_dir)
-        if not in_charge():
+        if not is_main_process():
             return
         failed = {(one["participant_id"], one["session_id"]) for one in self.failures}
         rows, scans = self._rows_before(failed | {_who(item) for item in self._asked})
@@ -267,7 +267,7 @@ class FolderWriter:
             seen=self.seen.part(row.participant_id, digest),
             source_folder=self._folder,
             orientation=io.told_orientation(source),
-            prepared=prepared_facts(source),
+            prepared=prepared_provenance(source),
             names_sha256=names_digest(self._names),
             relevance_sum=float(np.sum(heatmap, dtype=np.float64)),
             relevance_absolute=float(np.abs(heatmap).sum(dtype=np.float64)),

@@ -159,13 +159,13 @@ def sha256(path: str | os.PathLike[str]) -> str:
 
 def content_sha256(path: str | os.PathLike[str]) -> str:
     """Return a file's SHA-256; this process reads it once, and again when size, times or inode have changed."""
-    facts = os.stat(path)
+    status = os.stat(path)
     # the time of the last change of the inode too: no program sets that back
     return _known_sha256(
-        os.path.realpath(path), facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_dev, facts.st_ino
+        os.path.realpath(path), status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_dev, status.st_ino
     )
 
 
 @functools.lru_cache(maxsize=1 << 16)
-def _known_sha256(path: str, *facts: int) -> str:
+def _known_sha256(path: str, *status: int) -> str:
     return sha256(path)

@@ -114,10 +114,10 @@ def read_beside(image: Path) -> dict[str, Any]:
     """Return what the JSON file beside an image says; empty where there is none that can be used."""
     sidecar = sidecar_of(image)
     try:
-        facts = read_json(sidecar) if sidecar.is_file() else {}
+        record = read_json(sidecar) if sidecar.is_file() else {}
     except InputError:
         return {}
-    return facts if isinstance(facts, dict) else {}
+    return record if isinstance(record, dict) else {}
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:

@@ -96,7 +96,7 @@ def answer(
             "source": "scan" if explained.scale is None or explained.scale.limit < limit else "bundle",
         },
         "regions": [] if explained.regions is None else _rows(explained.regions),
-        "explanation": explained.facts,
+        "explanation": explained.provenance,
         "research_use": RESEARCH_USE,
     }
 

@@ -137,9 +137,9 @@ def prepare_cohort(
     folder = Path(out).resolve()
     paths = _absolute(batch.template), _absolute(batch.template_mask)
     keep_apart(folder, sources, batch.participants, paths)
-    facts = {**options.to_dict(), "engine": engine.name, "template": chosen.name}
+    choices = {**options.to_dict(), "engine": engine.name, "template": chosen.name}
     # another template may have the same name
-    facts |= {f"{role}_sha256": sha256(p) for role, p in zip(("template", "template_mask"), paths, strict=True) if p}
+    choices |= {f"{role}_sha256": sha256(p) for role, p in zip(("template", "template_mask"), paths, strict=True) if p}
     job = Job(folder, options, engine.name, paths, batch.drop_flagged, batch.draw, batch.draw_filling)
     failed: Failures = [
         {"participant_id": one.participant_id, "session_id": one.session_id or "", "error": one.reason}
@@ -147,7 +147,7 @@ def prepare_cohort(
     ]
     records, kept = {}, 0
     with cluster(batch.scheduler) as client:
-        claim(folder, facts)  # not before a scheduler has answered: a run that cannot begin leaves nothing
+        claim(folder, choices)  # not before a scheduler has answered: a run that cannot begin leaves nothing
         for number, result in enumerate(run(job, sources, batch.jobs, client), start=1):
             key = (result.participant_id, result.session_id or "")
             if result.record is None:

@@ -160,16 +160,16 @@ def _written(
             measures=measures,
             flags=found,
         )
-    facts = dict(prepared.facts)
+    acquisition = dict(prepared.acquisition)
     record = PreparedRecord(
         skull_stripped=options.brain != "none",
         sources={role: str(path) for role, path in source.files().items()} | {"scan": str(source.scan)},
         inputs=inputs,
         parameters={**options.to_dict(), "engine": job.engine, "template": template.name},
         versions=versions(options, engine),
-        brain_from=facts.pop("BrainFrom"),
-        by_t1w=facts.pop("ByT1w"),
-        acquisition=facts,
+        brain_from=acquisition.pop("BrainFrom"),
+        by_t1w=acquisition.pop("ByT1w"),
+        acquisition=acquisition,
         participant=source.participant_id,
         session=source.session_id,
         space=space_label(options.arm),

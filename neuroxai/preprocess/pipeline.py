@@ -38,7 +38,7 @@ class Prepared:
         Mask of lesions on the network's grid.
     unfilled : Volume or None
         Where lesions were filled: the corrected scan before.
-    facts : dict
+    acquisition : dict
         What the record says: where the brain comes from, whether a T1w scan took part, the series' acquisition.
     """
 
@@ -49,7 +49,7 @@ class Prepared:
     mapping: Mapping
     lesions: Volume | None = None
     unfilled: Volume | None = None
-    facts: dict[str, Any] = field(default_factory=dict)
+    acquisition: dict[str, Any] = field(default_factory=dict)
 
     @property
     def native_brain(self) -> Volume:
@@ -82,7 +82,7 @@ def prepare_scan(source: Source, options: PrepareOptions, engine: Engine, templa
         If the scan or a mask cannot be used.
     """
     with header_flagged():
-        scan, facts = read_scan(source.scan, source.series)
+        scan, acquisition = read_scan(source.scan, source.series)
     mask = None if source.mask is None else read_mask(source.mask, scan.space, "brain mask").data
     lesions = None if source.lesions is None else read_mask(source.lesions, scan.space, "lesion mask", True)
     by_t1w = source.t1w is not None and options.arm != "none"
@@ -111,8 +111,8 @@ def prepare_scan(source: Source, options: PrepareOptions, engine: Engine, templa
         mapping = mapping.compose(to_scan)
         if head.how == "template":  # the last registration knows best
             head = by_template(head, mapping, template)
-    facts |= {"BrainFrom": head.how, "ByT1w": by_t1w}
-    prepared = _on_grid(scan, head, mapping, lesions, options, grid, facts)
+    acquisition |= {"BrainFrom": head.how, "ByT1w": by_t1w}
+    prepared = _on_grid(scan, head, mapping, lesions, options, grid, acquisition)
     return prepared if head.scan is unfilled else replace(prepared, unfilled=unfilled)
 
 
@@ -141,7 +141,7 @@ def _on_grid(
     lesions: Volume | None,
     options: PrepareOptions,
     grid: Space,
-    facts: dict[str, Any],
+    acquisition: dict[str, Any],
 ) -> Prepared:
     def carried(mask: Volume) -> Volume:
         share = mapping.carry(Volume(mask.data.astype(np.float32), mask.space), grid)
@@ -153,7 +153,9 @@ def _on_grid(
     image = mapping.carry(head.scan, grid)
     where = brain.data if options.brain != "none" else np.ones_like(brain.data)
     image = Volume(scale(image.data, where, options.scaling), grid)
-    return Prepared(image, brain, scan, head, mapping, carried(lesions) if lesions is not None else None, facts=facts)
+    return Prepared(
+        image, brain, scan, head, mapping, carried(lesions) if lesions is not None else None, acquisition=acquisition
+    )
 
 
 def centring(native: Space, grid: Space, brain: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:

@@ -64,10 +64,10 @@ def versions(options: PrepareOptions, engine: Engine) -> dict[str, str]:
     return found
 
 
-def claim(folder: Path, facts: dict[str, Any]) -> None:
+def claim(folder: Path, choices: dict[str, Any]) -> None:
     """Take a folder for prepared scans, see `neuroxai.io.claim`; where no scan came of other choices, they give way."""
     about = {"Name": "Prepared structural MRI", "BIDSVersion": "1.9.0", "DatasetType": "derivative"}
-    io.claim(folder, GENERATOR, facts, about, "prepared cohort", begun=any(folder.glob("sub-*")))
+    io.claim(folder, GENERATOR, choices, about, "prepared cohort", begun=any(folder.glob("sub-*")))
 
 
 def inputs_of(source: Source) -> dict[str, Any]:

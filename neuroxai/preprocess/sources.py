@@ -290,13 +290,13 @@ def read_scan(path: Path, series: str | None = None) -> tuple[Volume, dict[str, 
         If the scan cannot be read, or covers too little of a head.
     """
     if path.is_dir() or is_dicom(path):
-        volume, facts = read_series(path, series)
+        volume, acquisition = read_series(path, series)
         if not np.isfinite(volume.data).all() or volume.data.min() == volume.data.max():
             raise InputError(f"{path}: the series holds no picture (constant or not finite); export it again")
     else:
-        volume, facts = read_volume(path), {}
+        volume, acquisition = read_volume(path), {}
     check_extent(volume.space, str(path))
-    return volume, facts
+    return volume, acquisition
 
 
 @contextmanager

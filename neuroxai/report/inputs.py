@@ -111,7 +111,7 @@ class Context:
         """Return values for `ScanValues`, and what could not be had and why."""
         row, record, notes = row_of(self.people, item), record_of(source) if source else None, list(self.no_controls)
         values: dict[str, Any] = {
-            "person": person_facts(row, scan, record),
+            "person": about_person(row, scan, record),
             "flags": flags_of(record),
             "held_out": self.held_out,
             "viewer": viewer_data(heatmap, scan, shown.limit, self.regions, shown.own),
@@ -191,14 +191,14 @@ def row_of(people: People | None, item: Item) -> Mapping[str, Any]:
     return {} if isinstance(found, str) else found[1]
 
 
-def person_facts(row: Mapping[str, Any], scan: Volume | None, record: PreparedRecord | None) -> list[tuple[str, str]]:
+def about_person(row: Mapping[str, Any], scan: Volume | None, record: PreparedRecord | None) -> list[tuple[str, str]]:
     """Return label and value of what is known: age, sex, group; the scan's grid; how it was prepared."""
-    facts = [(label, text) for key, label in _COLUMNS.items() if (text := text_of(row.get(key)))]
+    entries = [(label, text) for key, label in _COLUMNS.items() if (text := text_of(row.get(key)))]
     if scan is not None:
-        facts.append(("Scan's grid", scan.space.describe()))
+        entries.append(("Scan's grid", scan.space.describe()))
     if record is not None:
-        facts.append(("Prepared", record.how))
-    return facts
+        entries.append(("Prepared", record.how))
+    return entries
 
 
 def flags_of(record: PreparedRecord | None) -> Sequence[str] | None:

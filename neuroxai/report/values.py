@@ -289,7 +289,7 @@ class StudyValues:
         One row per run.
     failures : sequence of dict
         Scans that could not be used: run, participant_id, session_id, error.
-    facts : sequence of (str, str)
+    declaration : sequence of (str, str)
         How it was made.
     """
 
@@ -304,6 +304,6 @@ class StudyValues:
     tables: Sequence[Table]
     runs: pd.DataFrame
     failures: Sequence[Mapping[str, str]]
-    facts: Sequence[tuple[str, str]]
+    declaration: Sequence[tuple[str, str]]
     research_use: str = RESEARCH_USE
     provenance: Sequence[tuple[str, str]] = field(default_factory=list)

@@ -43,7 +43,7 @@ class Reference:
         Names, in order.
     measure : str
         What was scored, such as ``"density"``.
-    facts : mapping
+    provenance : mapping
         What made the scores (method, checkpoint, atlas); `compare` of other scores would mean nothing.
     design : Design
         What is adjusted for.
@@ -68,7 +68,7 @@ class Reference:
 
     regions: tuple[str, ...]
     measure: str
-    facts: Mapping[str, Any]
+    provenance: Mapping[str, Any]
     design: Design
     controls: int
     members: frozenset[str]
@@ -87,7 +87,7 @@ class Reference:
         scores: pd.DataFrame,
         people: pd.DataFrame | None = None,
         measure: str = "density",
-        facts: Mapping[str, Any] | None = None,
+        provenance: Mapping[str, Any] | None = None,
         adjust: Sequence[str] | None = None,
         scale: Scale | None = "linear",
     ) -> Reference:
@@ -99,7 +99,7 @@ class Reference:
             Index: participants. Columns: regions.
         people : pandas.DataFrame, optional
             Index: participants. Columns age and sex, where known.
-        measure, facts
+        measure, provenance
             Recorded.
         adjust : sequence of str, optional
             Of ``"age"``, ``"sex"``; by default those that exist and vary; ``()`` for none.
@@ -154,7 +154,7 @@ class Reference:
         return cls(
             regions=names,
             measure=measure,
-            facts=dict(facts or {}),
+            provenance=dict(provenance or {}),
             design=design,
             controls=n,
             members=frozenset(_digest(salt, name) for name in ids),

@@ -66,7 +66,7 @@ def _values(results: Results, findings: Findings, figures: list[Figure]) -> Stud
         tables=tables,
         runs=results.runs,
         failures=_failures(results),
-        facts=_facts(study),
+        declaration=_declaration(study),
     )
 
 
@@ -88,7 +88,7 @@ def _failures(results: Results) -> list[dict[str, str]]:
     return rows
 
 
-def _facts(study: Study) -> list[tuple[str, str]]:
+def _declaration(study: Study) -> list[tuple[str, str]]:
     cohorts = []
     for name, source in study.cohorts.items():
         what = ", ".join(f"{k} {v}" for k, v in source.simulate.items())

@@ -30,7 +30,7 @@ from ignite.engine import Events
 from neuroxai import attribution, io
 from neuroxai.atlas import RegionScorer
 from neuroxai.cli._bundle import run_evaluator
-from neuroxai.components import LoadScand, NormaliseScand, ToSpaced
+from neuroxai.components import LoadScand, NormaliseScand, ResampleToSpaced
 from neuroxai.explain import FolderWriter, attribute, scores
 from neuroxai.explain.bundle import open_workflow
 from neuroxai.space import Space, Volume, mni152
@@ -73,7 +73,7 @@ def timed(spent: dict[str, float]) -> Iterator[None]:
 
     with ExitStack() as stack:
         for part, owner, name in (
-            *(("read", kind, "__call__") for kind in (LoadScand, ToSpaced, NormaliseScand)),
+            *(("read", kind, "__call__") for kind in (LoadScand, ResampleToSpaced, NormaliseScand)),
             ("forward", attribute, "_logits"),
             ("resample", scores, "resampled"),
             ("resample", Volume, "resampled_to"),

@@ -30,9 +30,9 @@ from neuroxai.components import (
     LoadScand,
     NormaliseScand,
     RandShiftd,
+    ResampleToSpaced,
     ScanDataset,
     ScanSampler,
-    ToSpaced,
 )
 from neuroxai.space import Space, Volume, mni152
 
@@ -62,7 +62,7 @@ class Trainer:
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=1e-4)
         self.scaler = torch.amp.GradScaler(device.type, enabled=way.amp)
         self.loss = ClassificationLoss()
-        prepare = Compose([LoadScand("image"), ToSpaced("image", space), NormaliseScand("image"), plain()])
+        prepare = Compose([LoadScand("image"), ResampleToSpaced("image", space), NormaliseScand("image"), plain()])
         augment = Compose([RandFlipd("image", prob=0.5, spatial_axis=0), RandShiftd("image"), plain()])
         folder = tempfile.mkdtemp(dir=options.folder) if way.cache == "disk" else None
         self.data = ScanDataset(items, prepare, augment, cache=way.cache, cache_dir=folder)

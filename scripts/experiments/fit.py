@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from neuroxai.components import LoadScand, NormaliseScand, ToSpaced
+from neuroxai.components import LoadScand, NormaliseScand, ResampleToSpaced
 from neuroxai.components.fit import summary_of
 from neuroxai.errors import NeuroxaiError, ours
 from neuroxai.evaluation.fit import LEVELS, FitRecord
@@ -64,7 +64,7 @@ class Measured:
 
     def __init__(self, space: Space, method: str) -> None:
         self.space = space
-        self.resample, self.normalise = ToSpaced("image", space), NormaliseScand("image", method)
+        self.resample, self.normalise = ResampleToSpaced("image", space), NormaliseScand("image", method)
         self.load = LoadScand("image")
 
     def __call__(self, scan: Path | Volume) -> ScanSummary:

@@ -60,7 +60,9 @@ def test_a_failing_fetch_is_one_line(tmp_path, monkeypatch):
 
 
 def rows_of(entries):
-    return {(e.participant_id, e.session_id): (e.facts["diagnosis"], e.facts["age"], e.facts["sex"]) for e in entries}
+    return {
+        (e.participant_id, e.session_id): (e.columns["diagnosis"], e.columns["age"], e.columns["sex"]) for e in entries
+    }
 
 
 def test_bids_with_its_own_sessions(tmp_path):

@@ -16,8 +16,8 @@ import torch
 from ignite.engine import Engine, Events
 from monai.handlers import StatsHandler
 
-from neuroxai.components.checkpoint import Checkpoints, _free, _take
-from neuroxai.components.handlers import EarlyStop
+from neuroxai.components.checkpoint import CheckpointHandler, _free, _take
+from neuroxai.components.handlers import EarlyStopHandler
 from neuroxai.errors import InputError, refused_by_the_system
 from neuroxai.explain.weights import save
 
@@ -102,7 +102,9 @@ def _keeper(folder):
     evaluator.state.metrics = {"balanced_accuracy": 0.5}
     network = torch.nn.Linear(1, 1)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
-    return Checkpoints(str(folder), network, optimizer, evaluator, EarlyStop(evaluator), None, None, ["a", "b"], {})
+    return CheckpointHandler(
+        str(folder), network, optimizer, evaluator, EarlyStopHandler(evaluator), None, None, ["a", "b"], {}
+    )
 
 
 def _raiser(error):

@@ -13,7 +13,7 @@ from neuroxai.errors import InputError
 
 
 def test_one_process_is_the_first_and_alone():
-    assert processes.first_process()
+    assert processes.is_main_process()
     assert (processes.process_number(), processes.process_count()) == (0, 1)
     assert processes.mean_over_processes(6.0, 4) == 1.5
     assert math.isnan(processes.mean_over_processes(0.0, 0))

@@ -13,7 +13,7 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import Compose, ScaleIntensityd
 
-from neuroxai.components import LoadScand, NormaliseScand, ScanDataset, ToSpaced, open_part
+from neuroxai.components import LoadScand, NormaliseScand, ResampleToSpaced, ScanDataset, open_part
 from neuroxai.components.scan_cache import ScanCache, recipe
 from neuroxai.errors import InputError
 from neuroxai.space import mni152
@@ -90,7 +90,9 @@ def test_a_damaged_file_is_made_anew(scan, tmp_path, caplog):
 
 def test_the_recipe_tells_options_apart():
     def preparing(spacing, method):
-        return Compose([LoadScand("image"), ToSpaced("image", mni152(spacing)), NormaliseScand("image", method)])
+        return Compose(
+            [LoadScand("image"), ResampleToSpaced("image", mni152(spacing)), NormaliseScand("image", method)]
+        )
 
     found = [recipe(preparing(*options)) for options in ((5, "minmax"), (5, "minmax"), (4, "minmax"), (5, "zscore"))]
     assert found[0] == found[1]
@@ -162,10 +164,10 @@ def test_code_that_changed_gives_another_recipe(tmp_path, monkeypatch):
 
 
 def test_disk_and_memory_give_the_same_items(tiny_cohort, tmp_path):
-    transform = Compose([LoadScand("image"), ToSpaced("image", mni152(10)), NormaliseScand("image")])
+    transform = Compose([LoadScand("image"), ResampleToSpaced("image", mni152(10)), NormaliseScand("image")])
     items = open_part(str(tiny_cohort / "datalist.json"), "test", str(tiny_cohort))
     memory = ScanDataset(items, transform, cache="memory")
-    disk = ScanDataset(items, transform, cache="disk", cache_dir=str(tmp_path / "cache"), turn=(1, 2))
+    disk = ScanDataset(items, transform, cache="disk", cache_dir=str(tmp_path / "cache"), shard=(1, 2))
     assert len(list((tmp_path / "cache").iterdir())) == len(items)
     for one, other in zip(memory, disk, strict=True):
         assert one.keys() == other.keys()

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from neuroxai import io
-from neuroxai.components import LoadScand, NormaliseScand, RandShiftd, ToSpaced
+from neuroxai.components import LoadScand, NormaliseScand, RandShiftd, ResampleToSpaced
 from neuroxai.components.transforms import coverage
 from neuroxai.errors import InputError, SpaceError
 from neuroxai.space import Space, Volume, mni152
@@ -24,7 +24,7 @@ def phantom() -> Volume:
 
 
 def loaded(path, space):
-    return ToSpaced("image", space)(LoadScand("image")({"image": str(path)}))
+    return ResampleToSpaced("image", space)(LoadScand("image")({"image": str(path)}))
 
 
 def rotation(degrees: float) -> np.ndarray:

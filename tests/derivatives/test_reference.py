@@ -22,10 +22,14 @@ def cohort(rng):
 
 def test_a_reference_survives_its_file(cohort, tmp_path):
     scores, people = cohort
-    reference = Reference.fit(scores, people, facts={"method": "lrp_epsilon", "options": {"epsilon": 0.1}})
+    reference = Reference.fit(scores, people, provenance={"method": "lrp_epsilon", "options": {"epsilon": 0.1}})
     path = write_reference(tmp_path / "reference.json", reference)
     read = read_reference(path)
-    assert (read.regions, read.measure, dict(read.facts)) == (reference.regions, "density", dict(reference.facts))
+    assert (read.regions, read.measure, dict(read.provenance)) == (
+        reference.regions,
+        "density",
+        dict(reference.provenance),
+    )
     new = Subject("sub-new", dict(scores.iloc[2] + 1e-6), 66.0, "F")
     pd.testing.assert_frame_equal(read.compare(new), reference.compare(new), rtol=1e-12)
     # ranks and leave-one-out bear the seven digits of the file

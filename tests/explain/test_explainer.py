@@ -60,7 +60,7 @@ def test_the_figures_are_those_of_the_command(explainer, trained_bundle, turned_
     assert found.prediction.probabilities["AD"] == facts["prediction"]["probability_AD"]
     assert found.target == facts["target"]
     for key in ("method", "options", "start", "checkpoint_sha256", "network_space"):
-        assert found.facts[key] == facts[key], key
+        assert found.provenance[key] == facts[key], key
     (table,) = tmp_path.glob("sub-17/anat/*space-network*_regions.tsv")
     regions = pd.read_csv(table, sep="\t")
     assert list(found.regions["name"]) == list(regions["name"])
@@ -91,7 +91,7 @@ def test_a_retrained_checkpoint_is_loaded_anew(trained_bundle, turned_scan, tmp_
     io.write_json(weights.with_suffix(".json"), {**record, "checkpoint_sha256": io.sha256(weights)})
     os.utime(weights, (1, 1))
     after = explainer.explain(turned_scan)
-    assert after.facts["checkpoint_sha256"] == io.sha256(weights) != before.facts["checkpoint_sha256"]
+    assert after.provenance["checkpoint_sha256"] == io.sha256(weights) != before.provenance["checkpoint_sha256"]
     assert after.prediction.score != before.prediction.score
 
 

@@ -18,7 +18,7 @@ from neuroxai.derivatives import prepared
 from neuroxai.errors import InputError
 from neuroxai.preprocess import BatchOptions, PrepareOptions, find_sources, prepare_cohort
 from neuroxai.report import filling_figure
-from neuroxai.report.inputs import flags_of, person_facts
+from neuroxai.report.inputs import about_person, flags_of
 from neuroxai.space import Volume
 
 QUICK = PrepareOptions(arm="none", spacing=4.0, bias_correction=False)
@@ -84,7 +84,7 @@ def test_the_record_tells_inputs_choices_and_versions(whole, bids):
 def test_reports_say_how_a_scan_was_prepared(whole):
     record = prepared.record_of(scan_of(whole, "sub-01"))
     assert record.inputs == io.read_json(record_of(whole, "sub-01"))["Inputs"]
-    (_, said) = person_facts({}, None, record)[-1]
+    (_, said) = about_person({}, None, record)[-1]
     assert said.startswith("registration none, by ")
     assert "spacing in mm 4.0" in said
     assert "bias correction False" in said

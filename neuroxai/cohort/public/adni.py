@@ -65,10 +65,10 @@ def adni_entries(folder: Path, table: Path | None = None, diagnoses: Sequence[st
         else:
             assert row is not None
             entries.append(Entry(who, session, path, path.name, row))
-    missing = [name for name in diagnoses if not any(e.facts["diagnosis"] == name for e in entries)]
+    missing = [name for name in diagnoses if not any(e.columns["diagnosis"] == name for e in entries)]
     if missing and entries:
         there = sorted(
-            {e.facts["diagnosis"] for e in entries} | {k.split()[-1] for k in left_out if "with diagnosis" in k}
+            {e.columns["diagnosis"] for e in entries} | {k.split()[-1] for k in left_out if "with diagnosis" in k}
         )
         raise InputError(f"no scan has diagnosis {missing[0]!r}; there are {', '.join(there)}; choose --diagnoses")
     return entries, dict(sorted(left_out.items())), absent
@@ -157,14 +157,14 @@ def _merge(path: Path) -> Visits:
         months = months_of(visit)
         age = value_of(row.get("AGE"))
         key = "sub-ADNI" + re.sub(r"[^A-Za-z0-9]", "", who), months
-        facts = {
+        columns = {
             "diagnosis": _diagnosis(row["DX"]),
             "age": None if age is None else round(float(age) + months / 12, 2),
             "sex": {"male": "M", "female": "F"}.get(str(value_of(row.get("PTGENDER"))).lower()),
         }
-        if key in visits and visits[key] != facts:
+        if key in visits and visits[key] != columns:
             raise InputError(f"{path}: {who} {visit} stands twice with different values; keep one row")
-        visits[key] = facts
+        visits[key] = columns
     return visits
 
 

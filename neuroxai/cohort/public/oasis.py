@@ -79,7 +79,7 @@ def oasis_entries(
             left_out += 1
             continue
         who = "sub-" + path.parent.name.replace("_", "")
-        facts = {
+        columns = {
             "diagnosis": "AD" if rating > 0 else "CN",
             "age": finite(row.get("age")),
             "sex": row.get("mf"),
@@ -88,7 +88,7 @@ def oasis_entries(
             "education": finite(row.get("educ")),
         }
         ending = "".join(s for s in path.suffixes[-2:] if s in (".nii", ".gz"))
-        entries.append(Entry(who, "", path, f"{who}_space-MNI152_desc-greymatter_probseg{ending}", facts))
+        entries.append(Entry(who, "", path, f"{who}_space-MNI152_desc-greymatter_probseg{ending}", columns))
     return entries, ({"without a dementia rating": left_out} if left_out else {})
 
 

@@ -27,7 +27,7 @@ class Entry:
         The image.
     name : str
         File name in the new folder.
-    facts : mapping
+    columns : mapping
         Columns of participants.tsv: diagnosis, age, sex, and more.
     """
 
@@ -35,7 +35,7 @@ class Entry:
     session_id: str
     scan: Path
     name: str
-    facts: Mapping[str, Any]
+    columns: Mapping[str, Any]
 
     @property
     def title(self) -> str:
@@ -112,7 +112,7 @@ def write_cohort(
             summary.failed.append(f"{entry.title}: {error}")
         else:
             session = {"session_id": entry.session_id} if entry.session_id else {}
-            rows.append({"participant_id": entry.participant_id, **session, **entry.facts})
+            rows.append({"participant_id": entry.participant_id, **session, **entry.columns})
         if progress is not None:
             progress(number, len(entries))
     if not rows:

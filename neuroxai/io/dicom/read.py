@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from neuroxai.errors import InputError
-from neuroxai.io.dicom.facts import facts_of
+from neuroxai.io.dicom.acquisition import acquisition_of
 from neuroxai.io.dicom.frames import Frame, frames_of
 from neuroxai.io.dicom.opening import Where, image_header, understood
 from neuroxai.io.dicom.pixels import stored_pixels
@@ -72,7 +72,7 @@ def read_series(folder: Where, series: str | int | None = None) -> tuple[Volume,
     volume : Volume
         float32, scaled by slope and intercept, axes as the scanner stored them (columns, rows, slices along the
         planes' normal).
-    facts : dict
+    acquisition : dict
         Of the measurement, for provenance: UID of the series, scanner, field strength and times under BIDS's names,
         ``files`` read and ``skipped`` (others in the folder). Nothing of the person.
 
@@ -84,10 +84,10 @@ def read_series(folder: Where, series: str | int | None = None) -> tuple[Volume,
     SpaceError
         If the planes do not make one even stack.
     """
-    facts: dict[str, Any] = {}
+    acquisition: dict[str, Any] = {}
 
     def see(header: Dataset, _: Path) -> None:
-        facts.update({} if facts else facts_of(header))
+        acquisition.update({} if acquisition else acquisition_of(header))
 
     one, ordered, space, skipped = planes(folder, series, see)
     name = one.name
@@ -101,4 +101,4 @@ def read_series(folder: Where, series: str | int | None = None) -> tuple[Volume,
             data[:, :, k] = pixels[ordered[k].index].T * slope + intercept
     if not np.isfinite(data).all() or data.min() == data.max():
         raise InputError(f"{name}: voxels are all {data.flat[0]:g} or not finite; the scan is empty, export it again")
-    return Volume(data, space), {**facts, "files": len(one.files), "skipped": len(skipped)}
+    return Volume(data, space), {**acquisition, "files": len(one.files), "skipped": len(skipped)}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from neuroxai.errors import InputError
-from neuroxai.io.dicom.facts import facts_of
+from neuroxai.io.dicom.acquisition import acquisition_of
 from neuroxai.io.dicom.opening import BROKEN, Where, headers, is_dicom, understood, value_of
 from neuroxai.io.files import sha256
 
@@ -204,7 +204,7 @@ def _series(uid: str, members: list[tuple[Path, Dataset]], images: int) -> Serie
 
 
 def _times(header: Dataset) -> str:
-    facts = facts_of(header)
+    acquisition = acquisition_of(header)
     names = {"TR": "RepetitionTime", "TE": "EchoTime", "TI": "InversionTime"}
-    shown = [f"{short} {facts[name] * 1e3:.4g}" for short, name in names.items() if name in facts]
+    shown = [f"{short} {acquisition[name] * 1e3:.4g}" for short, name in names.items() if name in acquisition]
     return f"{', '.join(shown)} ms" if shown else ""

@@ -135,7 +135,7 @@ def outside_brain(heatmap: Volume, scan: Volume | None) -> float | None:
 
 
 def provenance(record: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return the facts of a sidecar or run record as label and text, those that are there."""
+    """Return the provenance that a sidecar or run record gives, as label and text, those that are there."""
     labels = {
         "method": "Method",
         "options": "Options",

@@ -3,13 +3,13 @@ from __future__ import annotations
 import pytest
 from ignite.engine import Engine, Events
 
-from neuroxai.components import EarlyStop
+from neuroxai.components import EarlyStopHandler
 
 
 def last_epoch(losses, **options):
     """Go through a list of validation losses; returns the epoch in which the training ended."""
     evaluator, trainer = Engine(lambda engine, batch: None), Engine(lambda engine, batch: None)
-    EarlyStop(evaluator, **options).attach(trainer)
+    EarlyStopHandler(evaluator, **options).attach(trainer)
 
     @trainer.on(Events.EPOCH_COMPLETED)
     def validate(engine):

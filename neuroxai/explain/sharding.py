@@ -1,4 +1,4 @@
-"""A cohort explained by several processes: who does what, and what comes together at the end."""
+"""Work of several processes: which shard of a cohort each takes, and what comes together at the end."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def join_shares() -> bool:
     return True
 
 
-def in_charge() -> bool:
-    """Whether this process writes the tables and reports: the first, or the only one."""
+def is_main_process() -> bool:
+    """Whether this process writes files and logs: the first, or the only one."""
     return not distributed.is_initialized() or distributed.get_rank() == 0
 
 
-def own_share(items: Sequence[T]) -> list[T]:
+def shard_of(items: Sequence[T]) -> list[T]:
     """Return this process's share of the items, all of them where it is alone."""
     if not distributed.is_initialized():
         return list(items)

@@ -30,7 +30,7 @@ _WORDS = {
 }
 
 
-def facts_of(header: Dataset) -> dict[str, Any]:
+def acquisition_of(header: Dataset) -> dict[str, Any]:
     """Return what is known of the measurement, under BIDS's names: seconds, tesla, degrees, mm.
 
     Parameters
@@ -38,11 +38,11 @@ def facts_of(header: Dataset) -> dict[str, Any]:
     header : Dataset
         Of any image of the series.
     """
-    facts: dict[str, Any] = {}
+    acquisition: dict[str, Any] = {}
     for name, keyword in _WORDS.items():
         value = value_of(header, keyword)
         if value not in (None, ""):
-            facts[name] = str(value) if isinstance(value, str) else "\\".join(str(part) for part in value)
+            acquisition[name] = str(value) if isinstance(value, str) else "\\".join(str(part) for part in value)
     for name, (keyword, group, inner, factor) in _NUMBERS.items():
         value = value_of(header, keyword)
         for sequence in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
@@ -52,9 +52,9 @@ def facts_of(header: Dataset) -> dict[str, Any]:
                 value = value_of(holder[0], inner) if holder else None
         try:
             # several inversion times: the first
-            facts[name] = round(float(value if not hasattr(value, "__len__") else value[0]) * factor, 9)
+            acquisition[name] = round(float(value if not hasattr(value, "__len__") else value[0]) * factor, 9)
         except (TypeError, ValueError, IndexError):
             continue
     if compression(header):
-        facts["LossyImageCompression"] = True
-    return facts
+        acquisition["LossyImageCompression"] = True
+    return acquisition
