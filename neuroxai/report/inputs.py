@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,11 @@ from neuroxai.errors import InputError, LeakageError
 from neuroxai.evaluation.calibration import Calibration
 from neuroxai.evaluation.held_out import held_out_of, read_held_out, sentence
 from neuroxai.io import read_tsv, read_volume
-from neuroxai.report.scan.viewer import Regions, viewer_data
+from neuroxai.report.scan.viewer import Backdrop, viewer_data
 from neuroxai.report.values import Calibrated, Strength
 from neuroxai.space import Volume
 
+_MOST_CONTROLS = 50
 _COLUMNS = {"age": "Age", "sex": "Sex", "diagnosis": "Diagnosis in the table", "group": "Group in the table"}
 
 
@@ -66,7 +67,8 @@ class Context:
     no_controls: Sequence[str] = ()
     calibration: Calibration | None = None
     models: Models | None = None
-    regions: Regions | None = None
+    backdrop: Backdrop = field(default_factory=Backdrop)
+    order: Sequence[tuple[str, str]] = ()
 
     @classmethod
     def of(
@@ -96,7 +98,8 @@ class Context:
             no_controls=trained_alone(folder) if controls is None else (),
             calibration=None if beside.calibration is None else read_calibration(beside.calibration, folder),
             models=Models(folder, beside.also) if beside.also else None,
-            regions=None if (atlas := atlas_of_record(folder.record.atlas)) is None else Regions(atlas),
+            backdrop=backdrop_of(folder, broken or {}),
+            order=[(item.title, item.page) for item in folder.items if item.title not in (broken or {})],
         )
 
     def of_scan(
@@ -109,12 +112,14 @@ class Context:
         shown: Strength,
     ) -> tuple[dict[str, Any], list[str]]:
         """Return values for `ScanValues`, and what could not be had and why."""
+        backdrop = self.backdrop.without(item.title, heatmap)
         row, record, notes = row_of(self.people, item), record_of(source) if source else None, list(self.no_controls)
         values: dict[str, Any] = {
             "person": about_person(row, scan, record),
             "flags": flags_of(record),
             "held_out": self.held_out,
-            "viewer": viewer_data(heatmap, scan, shown.limit, self.regions, shown.own),
+            "viewer": viewer_data(heatmap, scan, shown.limit, backdrop, shown.own, regions),
+            "neighbours": self.neighbours(item.title),
         }
         if self.calibration is not None:
             value, low, high = self.calibration.probability(item.probabilities[self.positive])
@@ -130,6 +135,35 @@ class Context:
             except InputError as error:
                 notes.append(f"No comparison with other models: {error}")
         return values, notes
+
+    def neighbours(self, title: str) -> list[tuple[str, str, str]]:
+        """Return the pages before and after a scan's: direction, title and page."""
+        at = next((n for n, (one, _) in enumerate(self.order) if one == title), None)
+        if at is None:
+            return []
+        beside = (("previous", at - 1), ("next", at + 1))
+        return [(way, *self.order[n]) for way, n in beside if 0 <= n < len(self.order)]
+
+
+def backdrop_of(folder: ExplainFolder, broken: Mapping[str, str]) -> Backdrop:
+    """Read the atlas and the mean heatmap of the report's controls that the network was not trained on.
+
+    Of a large cohort `_MOST_CONTROLS` of them are taken, evenly chosen: the mean hardly changes with more.
+    """
+    healthy = [i for i in folder.items if i.true == folder.groups[0] and i.seen != "training" and i.title not in broken]
+    healthy = healthy[:: -(-len(healthy) // _MOST_CONTROLS) or 1]
+    total, titles, space = None, set(), None
+    for item in healthy:
+        try:
+            heatmap = read_volume(item.heatmap)
+        except InputError:
+            continue  # reported with its page
+        space = space or heatmap.space
+        if heatmap.space.matches(space):
+            total = heatmap.data.astype(np.float64) + (0 if total is None else total)
+            titles.add(item.title)
+    mean = Volume(total / len(titles), space) if space is not None and total is not None and len(titles) > 1 else None
+    return Backdrop(atlas_of_record(folder.record.atlas), mean, frozenset(titles))
 
 
 def read_calibration(place: Path, folder: ExplainFolder) -> Calibration:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import math
 from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from neuroxai._version import __version__
 from neuroxai.canvas import COLOURS
+from neuroxai.report.scan.cards import cards_of
+from neuroxai.report.text import number, percent
 from neuroxai.report.values import MOST_ROWS, CohortValues, ScanValues, StudyValues
 
 if TYPE_CHECKING:
@@ -59,7 +60,8 @@ def scan_page(values: ScanValues) -> str:
     values : ScanValues
         Everything shown; text in it is escaped.
     """
-    return _rendered("scan.html", values, ["viewer.js"] if values.viewer else [], limits=limits_of(values.method))
+    scripts = ["viewer.js"] if values.viewer else []
+    return _rendered("scan.html", values, scripts, limits=limits_of(values.method), cards=cards_of(values))
 
 
 def cohort_page(values: CohortValues) -> str:
@@ -90,22 +92,6 @@ def _rendered(template: str, values: Any, scripts: Sequence[str], **more: Any) -
             **more,
         )
     )
-
-
-def number(value: float | None, digits: int = 3) -> str:
-    """Write a figure for people: significant digits, a true minus sign; ``n/a`` where there is none."""
-    if value is None or not math.isfinite(value):
-        return "n/a"
-    text = f"{value:.{digits}g}"
-    if "e" in text:
-        mantissa, exponent = text.split("e")
-        text = f"{mantissa}e{int(exponent)}"
-    return text.replace("-", "\N{MINUS SIGN}")
-
-
-def percent(value: float | None) -> str:
-    """Write a share as a percentage with one decimal."""
-    return "n/a" if value is None or not math.isfinite(value) else f"{100 * value:.1f} %"
 
 
 def data_uri(png: bytes) -> str:

@@ -128,6 +128,8 @@ class ScanValues:
         The same scan explained by other trainings.
     viewer : str
         JSON for the page's viewer; empty for none.
+    neighbours : sequence of (str, str, str)
+        ``"previous"`` or ``"next"``, title and page of the scans beside this one.
     fit, unlike : str
         Whether the scan looks like the training scans, and what does not; empty where it is not known.
     """
@@ -154,6 +156,7 @@ class ScanValues:
     controls: AgainstControls | None = None
     models: SeveralModels | None = None
     viewer: str = ""
+    neighbours: Sequence[tuple[str, str, str]] = ()
     fit: str = ""
     unlike: str = ""
     strength: Strength | None = None

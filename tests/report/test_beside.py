@@ -14,12 +14,13 @@ import pytest
 
 from helpers.command import run
 from neuroxai import io
-from neuroxai.atlas import Atlas
+from neuroxai.atlas import Atlas, builtin
+from neuroxai.compare.scores import Region
 from neuroxai.errors import InputError, LeakageError
 from neuroxai.report import Beside, build_report
 from neuroxai.report.page import limits_of
-from neuroxai.report.scan.viewer import MOST_VOXELS, Regions, viewer_data
-from neuroxai.space import Space, Volume
+from neuroxai.report.scan.viewer import MOST_VOXELS, Backdrop, viewer_data
+from neuroxai.space import Space, Volume, mni152
 
 
 @pytest.fixture(scope="module")
@@ -52,39 +53,103 @@ def pages(explained, tmp_path_factory):
     return target
 
 
-def unpacked(text: str, shape):
-    values = np.frombuffer(gzip.decompress(base64.b64decode(text)), np.uint8)
-    return values.reshape(shape, order="F")
+def value_at(told, part, world):
+    """What the page's script finds in one of its volumes at a place in the world."""
+    shape, values = part["shape"], np.frombuffer(gzip.decompress(base64.b64decode(part["data"])), np.uint8)
+    frame = np.linalg.solve(np.vstack([told["to_world"], [0, 0, 0, 1]]), [*world, 1])
+    voxel = np.rint(np.array(part["matrix"]) @ frame).astype(int)
+    return values.reshape(shape, order="F")[tuple(voxel)]
 
 
-def test_the_viewers_volume_is_upright_and_in_place():
-    """An LPS heatmap with a blob on the subject's left: it has a low first index and a negative x."""
-    space = Space((20, 24, 22), np.array([[-4.0, 0, 0, 38], [0, -4, 0, 46], [0, 0, 4, -44], [0, 0, 0, 1]]))
-    data = np.zeros(space.shape, np.float32)
-    blob = tuple(space.voxels(np.array([-22.0, -14, 8])).round().astype(int))
+LPS = Space((20, 24, 22), np.array([[-4.0, 0, 0, 38], [0, -4, 0, 46], [0, 0, 4, -44], [0, 0, 0, 1]]))
+PLACE = np.array([-22.0, -14, 8])
+
+
+def test_the_viewers_volumes_are_upright_and_in_place():
+    """An LPS heatmap with a blob on the subject's left, over a scan of half the voxels' size stored the other way."""
+    data = np.zeros(LPS.shape, np.float32)
+    blob = tuple(LPS.voxels(PLACE).round().astype(int))
     data[blob], data[3, 3, 3] = 2.0, -0.5
-    names = {7: "Left <place>"}
-    labels = np.zeros(space.shape, np.int32)
+    labels = np.zeros(LPS.shape, np.int32)
     labels[blob] = 7
-    scan = Volume(np.arange(data.size, dtype=np.float32).reshape(space.shape), space)
-    text = viewer_data(Volume(data, space), scan, 2.0, Regions(Atlas(labels, names, space)))
+    fine = Space((40, 44, 48), [[0, 0, -2, 45], [2, 0, 0, -44], [0, 2, 0, -42], [0, 0, 0, 1]])
+    dark = np.full(fine.shape, 9, np.float32)
+    beside = np.add(PLACE, [1, 0, 0])
+    dark[0, 0, 0], dark[tuple(fine.voxels(beside).round().astype(int))] = 0, 2
+    atlas = Atlas(labels, {7: "Left <place>"}, LPS)
+    mean = Volume(np.where(data > 0, np.float32(1), np.float32(0)), LPS)
+    backdrop = Backdrop(atlas, mean, frozenset(["a", "b", "c"]))
+    text = viewer_data(Volume(data, LPS), Volume(dark, fine), 2.0, backdrop)
     assert "<" not in text
     told = json.loads(text)
-    relevance = unpacked(told["relevance"], told["shape"])
-    start = told["start"]
-    assert relevance[tuple(start)] == 255
-    assert relevance.min() == 128 - 32
-    assert start[0] < told["shape"][0] / 2
-    world = np.array(told["affine"]) @ [*start, 1]
-    np.testing.assert_allclose(world, [-22, -14, 8], atol=2.01)
-    assert np.diag(np.array(told["affine"])[:, :3]).min() > 0
-    assert told["places"] == {"Left <place>": start}
+    np.testing.assert_allclose(told["start"], PLACE, atol=2.01)
+    assert value_at(told, told["relevance"], PLACE) == 255
+    assert value_at(told, told["relevance"], LPS.world([3, 3, 3])) == 128 - 32
+    assert value_at(told, told["controls"], PLACE) == 128 + 64
+    assert told["controls"]["n"] == 3
+    assert value_at(told, told["labels"], PLACE) == 1
+    assert value_at(told, told["labels"], PLACE * [-1, 1, 1]) == 0
     assert told["names"]["1"] == "Left <place>"
-    assert unpacked(told["labels"], told["shape"])[tuple(start)] == 1
-    grey = unpacked(told["scan"], told["shape"])
-    upright = scan.reoriented("RAS").data
-    assert np.corrcoef(grey.ravel(), upright.ravel())[0, 1] > 0.99
-    assert text == viewer_data(Volume(data, space), scan, 2.0, Regions(Atlas(labels, names, space)))
+    np.testing.assert_allclose(told["places"]["Left <place>"], PLACE, atol=2.01)
+    scan = told["pictures"]["This scan"]
+    assert list(told["pictures"]) == ["This scan"]  # no template beside a scan of 2 mm
+    assert value_at(told, scan, beside) < value_at(told, scan, PLACE * [-1, 1, 1])
+    # the planes run to the right, to the front and up
+    assert np.diag(np.array(told["to_world"])[:, :3]).min() > 0.99
+    assert text == viewer_data(Volume(data, LPS), Volume(dark, fine), 2.0, backdrop)
+
+
+def test_planes_follow_an_oblique_scan():
+    turn = np.array([[np.cos(0.3), -np.sin(0.3), 0], [np.sin(0.3), np.cos(0.3), 0], [0, 0, 1.0]])
+    affine = np.eye(4)
+    affine[:3, :3], affine[:3, 3] = 2 * turn, turn @ [-40, -44, -40]
+    scan = Volume(np.full((40, 44, 40), 9, np.float32), Space((40, 44, 40), affine))
+    scan.data[0, 0, 0], scan.data[5, 30, 22] = 0, 2
+    data = np.zeros(LPS.shape, np.float32)
+    data[tuple(LPS.voxels(PLACE).round().astype(int))] = 1
+    told = json.loads(viewer_data(Volume(data, LPS), scan, 1.0))
+    np.testing.assert_allclose(np.array(told["to_world"])[:, :3], turn, atol=1e-8)
+    dark, other = (value_at(told, told["pictures"]["This scan"], scan.space.world([n, 30, 22])) for n in (5, 6))
+    assert dark < other
+    assert value_at(told, told["relevance"], PLACE) == 255
+
+
+def test_it_starts_inside_the_region_that_stands_out_most_and_not_at_a_lone_peak():
+    data = np.zeros(LPS.shape, np.float32)
+    data[15:18, 4:7, 4:7] = 0.2
+    data[16, 5, 5] = 0.3
+    data[2, 20, 20] = 1.0
+    labels = np.zeros(LPS.shape, np.int32)
+    labels[14:19, 3:8, 3:8] = 1
+    labels[1:4, 19:22, 19:22] = 2
+    regions = [Region("wide", 5.7, 0.05, 125, 9.0), Region("point", 1.0, 0.04, 27, 2.0)]
+    backdrop = Backdrop(Atlas(labels, {1: "wide", 2: "point"}, LPS))
+    told = json.loads(viewer_data(Volume(data, LPS), None, 1.0, backdrop, regions=regions))
+    np.testing.assert_allclose(told["start"], LPS.world([16, 5, 5]))
+    # without scores, a lone voxel counts as the cube around it
+    told = json.loads(viewer_data(Volume(data, LPS), None, 1.0))
+    np.testing.assert_allclose(told["start"], LPS.world([16, 5, 5]))
+
+
+def test_a_control_is_left_out_of_the_mean_that_stands_beside_it():
+    maps = [Volume(np.full(LPS.shape, value, np.float32), LPS) for value in (1, 2, 6)]
+    backdrop = Backdrop(None, Volume(np.full(LPS.shape, 3.0), LPS), frozenset(["a", "b", "c"]))
+    left = backdrop.without("c", maps[2])
+    np.testing.assert_allclose(left.controls.data, 1.5)
+    assert left.titles == {"a", "b"}
+    assert backdrop.without("a patient", maps[0]) is backdrop
+
+
+def test_a_coarse_or_absent_scan_gets_the_templates_anatomy():
+    space = mni152(4.0)
+    data = np.zeros(space.shape, np.float32)
+    backdrop = Backdrop(builtin(space))
+    for scan, names in ((Volume(data + 1, space), ["This scan", "MNI152 template"]), (None, ["MNI152 template"])):
+        told = json.loads(viewer_data(Volume(data, space), scan, 1.0, backdrop))
+        assert list(told["pictures"]) == names
+        template = told["pictures"]["MNI152 template"]
+        # white matter of the centrum semiovale beside fluid of the lateral ventricle
+        assert value_at(told, template, [-28, -20, 36]) > 2 * value_at(told, template, [-20, -40, 12])
 
 
 def test_a_fine_grid_is_thinned_out_in_place():
@@ -92,9 +157,9 @@ def test_a_fine_grid_is_thinned_out_in_place():
     data = np.zeros(space.shape, np.float32)
     data[40:44, 50:54, 60:64] = 1
     told = json.loads(viewer_data(Volume(data, space), None, 1.0))
-    assert np.prod(told["shape"]) <= MOST_VOXELS
-    world = np.array(told["affine"]) @ [*told["start"], 1]
-    np.testing.assert_allclose(world, [-28.5, -38.5, 1.5], atol=2.5)
+    assert np.prod(told["relevance"]["shape"]) <= MOST_VOXELS
+    np.testing.assert_allclose(told["start"], [-28.5, -38.5, 1.5], atol=2.5)
+    assert value_at(told, told["relevance"], [-28.5, -38.5, 1.5]) == 255
 
 
 def test_the_page_has_a_viewer_and_places_among_controls(pages):

@@ -11,7 +11,8 @@ from neuroxai.compare.scores import Region
 from neuroxai.derivatives.explained import Failure
 from neuroxai.evaluation import Estimate
 from neuroxai.report import CohortValues, ScanValues, cohort_page, scan_page
-from neuroxai.report.page import number, percent
+from neuroxai.report.scan.cards import cards_of
+from neuroxai.report.text import number, percent
 from neuroxai.report.values import GroupMap, ScanLink
 
 EVIL = "<script>alert(1)</script>\" onload='x'"
@@ -189,3 +190,26 @@ def test_figures_for_people():
     assert number(None) == number(float("nan")) == "n/a"
     assert percent(0.1234) == "12.3 %"
     assert percent(None) == "n/a"
+
+
+def test_cards_say_what_matters_first():
+    cards = {card.title: card for card in cards_of(SCAN)}
+    assert cards["Decision"].value == "AD 75.0 %"
+    assert cards["Decision"].tone == "bad"  # its true label is CN
+    assert cards["Fit to the training scans"].value == "not known"
+    assert cards["Most for AD"].value == "no region"
+    assert cards["Most against AD"].regions == ["Pons"]
+    assert cards["Stability over trainings"].value == "not known"
+    assert "Strength of the map" not in cards
+    doubtful = replace(SCAN, fit="far", unlike="its contrast is inverted", flags=["motion"], outside=0.25)
+    cards = {card.title: card for card in cards_of(doubtful)}
+    assert (cards["Fit to the training scans"].value, cards["Fit to the training scans"].tone) == ("far", "bad")
+    assert "its contrast is inverted" in cards["Fit to the training scans"].details
+    assert cards["Quality of the scan"].value == "1 flag"
+    assert cards["Quality of the scan"].details == ["motion", "relevance outside the brain: 25.0 %"]
+
+
+def test_scans_lead_to_each_other():
+    page = scan_page(replace(SCAN, neighbours=[("previous", "sub-0000", "sub-0000.html"), ("next", "s 2", "s 2.html")]))
+    assert '<a rel="prev" href="sub-0000.html">Previous: sub-0000</a>' in page
+    assert '<a rel="next" href="s%202.html">Next: s 2</a>' in page

@@ -15,9 +15,9 @@ from neuroxai.derivatives.records import to_json
 from neuroxai.evaluation import Estimate, classification_metrics, roc_points
 from neuroxai.evaluation.calibration import brier, reliability
 from neuroxai.report.cohort.averages import GROUP_NAMES, Averages, Fingerprints
-from neuroxai.report.page import number
 from neuroxai.report.plots import charts, maps
 from neuroxai.report.scan.pages import Shown, provenance
+from neuroxai.report.text import number
 from neuroxai.report.values import CohortValues, GroupMap, RegionMeans, ScanLink
 from neuroxai.space import Volume
 

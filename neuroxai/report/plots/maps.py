@@ -19,6 +19,8 @@ Drawing = dict[str, bytes]
 """``{"png": ..., "svg": ...}``."""
 ENDS = ("against", "for")
 """What the two ends of the colour scale mean."""
+FINE = 1.0
+"""Millimetres of a picture's pixels, about: between coarser voxels, scan and relevance are interpolated linearly."""
 WIDTH = 11.0
 """Inches of a picture of strips."""
 
@@ -62,6 +64,8 @@ class Strip:
         Colours and masks of the picture's shape.
     name : str
         At the left of the strip.
+    parts : sequence of int
+        Pixels of a voxel, upwards and across.
     """
 
     plane: slices.Plane
@@ -70,11 +74,13 @@ class Strip:
     space: Space
     outlines: Sequence[tuple[str, NDArray[Any]]] = ()
     name: str = ""
+    parts: Sequence[int] = (1, 1)
 
     @property
     def aspect(self) -> float:
-        """Height of a voxel over its width."""
-        return float(self.space.spacing[self.plane.up] / self.space.spacing[self.plane.across])
+        """Height of a pixel over its width."""
+        up, across = (self.space.spacing[axis] for axis in (self.plane.up, self.plane.across))
+        return float(up / across * self.parts[1] / self.parts[0])
 
     @property
     def height(self) -> float:
@@ -199,9 +205,10 @@ def _strips(
     for plane in planes:
         cut = slices.PLANES[plane]
         chosen = slices.choose(*box[cut.normal], count, int(peak[cut.normal]))
-        relevance = slices.strip(heat, plane, chosen, box)
-        under = np.zeros(relevance.shape) if grey is None else slices.strip(grey, plane, chosen, box)
-        strips.append(Strip(cut, chosen, blend(relevance, under, limit), heat.space, name=name))
+        parts = [max(1, round(heat.space.spacing[axis] / FINE)) for axis in (cut.up, cut.across)]
+        relevance = slices.strip(heat, plane, chosen, box, parts)
+        under = np.zeros(relevance.shape) if grey is None else slices.strip(grey, plane, chosen, box, parts)
+        strips.append(Strip(cut, chosen, blend(relevance, under, limit), heat.space, name=name, parts=parts))
     return strips
 
 

@@ -98,11 +98,25 @@ def choose(low: int, high: int, count: int, peak: int | None = None) -> list[int
     return [int(i) for i in np.unique(chosen)]
 
 
-def strip(volume: Volume, plane: str, indices: Sequence[int], box: Sequence[tuple[int, int]]) -> NDArray[Any]:
-    """Lay slices side by side, each cropped to the box; `indices` and `box` in the RAS grid."""
+def strip(
+    volume: Volume,
+    plane: str,
+    indices: Sequence[int],
+    box: Sequence[tuple[int, int]],
+    parts: Sequence[int] = (1, 1),
+) -> NDArray[Any]:
+    """Lay slices side by side, each cropped to the box; `indices` and `box` in the RAS grid.
+
+    With `parts`, each voxel becomes so many pixels upwards and across, interpolated linearly between voxels' centres.
+    """
+    from scipy.ndimage import zoom
+
     grid = volume.reoriented("RAS")
     cut = PLANES[plane]
     (c0, c1), (r0, r1) = box[cut.across], box[cut.up]
     rows = grid.space.shape[cut.up]
     tiles = [slice_image(grid, plane, i)[rows - r1 : rows - r0, c0:c1] for i in indices]
+    if max(parts) > 1:
+        # grid_mode: the picture's edges stay where they are, and not the outermost voxels' centres
+        tiles = [zoom(tile, parts, order=1, mode="nearest", grid_mode=True) for tile in tiles]
     return np.concatenate(tiles, axis=1)

@@ -110,7 +110,7 @@ def top_regions(regions: Sequence[Region], count: int = 10) -> dict[str, list[Re
 
 
 def drawn(item: Item, heatmap: Volume, scan: Volume | None) -> tuple[Volume, Volume | None]:
-    """Return heatmap and scan to draw: on the scan's own grid where both are there, else on the network's."""
+    """Return heatmap and scan to draw: on the scan's own grid, with the heatmap as written for it or interpolated."""
     if scan is None:
         return heatmap, None
     if item.native_heatmap.is_file():
@@ -121,7 +121,7 @@ def drawn(item: Item, heatmap: Volume, scan: Volume | None) -> tuple[Volume, Vol
                 f"({scan.space.describe()}); explain the scan again"
             )
         return native, scan
-    return heatmap, scan if scan.space.matches(heatmap.space) else scan.resampled_to(heatmap.space)
+    return heatmap if scan.space.matches(heatmap.space) else heatmap.resampled_to(scan.space, antialias=False), scan
 
 
 def outside_brain(heatmap: Volume, scan: Volume | None) -> float | None:

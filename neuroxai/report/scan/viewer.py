@@ -1,4 +1,4 @@
-"""What the page's viewer shows: scan, heatmap and regions as small packed arrays on one upright grid."""
+"""What the page's viewer shows: scan, heatmap, controls' mean and regions, packed small, each on its own grid."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import gzip
 import json
 import math
 import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -14,84 +17,167 @@ from numpy.typing import NDArray
 
 from neuroxai.atlas import Atlas
 from neuroxai.canvas import colour_map, grey_of
+from neuroxai.compare.scores import Region
+from neuroxai.preprocess.template import load_template
+from neuroxai.report.plots.slices import bounding_box
 from neuroxai.space import Space, Volume
 
-MOST_VOXELS = 1_300_000  # 96 x 114 x 96 whole; finer grids are thinned out, so that a page stays small
+MOST_VOXELS = 1_300_000
+"""Of the heatmap, and of the scan cropped to the head; finer grids are thinned out, so that a page stays below 2 MB."""
+_COARSE = 2.5  # mm: a scan of larger voxels is offered the template's anatomy, too
+_LABELS = 2.0  # mm: outlines of regions are drawn on voxels of at most this size
+
+
+@dataclass
+class Backdrop:
+    """What the viewers of all scans share: regions by name, and what controls' heatmaps look like on average.
+
+    Parameters
+    ----------
+    atlas : Atlas, optional
+        Names what is under the crosshair. With one, the scans lie in MNI152 space, so that nilearn's template can stand
+        in for a scan that is absent or coarse.
+    controls : Volume, optional
+        Mean heatmap of the controls, on the network's grid.
+    titles : frozenset of str
+        Whose they are.
+    """
+
+    atlas: Atlas | None = None
+    controls: Volume | None = None
+    titles: frozenset[str] = frozenset()
+    _packed: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    def without(self, title: str, heatmap: Volume) -> Backdrop:
+        """Leave a scan out of the controls' mean, so that a control is not compared with itself."""
+        if self.controls is None or title not in self.titles:
+            return self
+        count = len(self.titles)
+        data = (self.controls.data * count - heatmap.data) / (count - 1)
+        return replace(self, controls=Volume(data, self.controls.space), titles=self.titles - {title})
+
+    def regions_over(self, space: Space, frame: NDArray[np.float64]) -> dict[str, Any]:
+        """Return label image, names by number (1 and up, in the atlas's order) and a point inside each region."""
+        if self.atlas is None:
+            return {"labels": None, "names": {}, "places": {}}
+        fine, kept = _refined(space), self._packed
+        if not kept or not fine.matches(kept["space"]):
+            kept |= {"space": fine} | _regions(self.atlas, fine)
+        labels = kept["labels"] | {"matrix": _matrix(fine, frame)}
+        return {"labels": labels, "names": kept["names"], "places": kept["places"]}
 
 
 def viewer_data(
-    heatmap: Volume, scan: Volume | None, limit: float, regions: Regions | None = None, own: float | None = None
+    heatmap: Volume,
+    scan: Volume | None,
+    limit: float,
+    backdrop: Backdrop | None = None,
+    own: float | None = None,
+    regions: Sequence[Region] = (),
 ) -> str:
     """Pack one scan for ``viewer.js``; the same inputs give the same text.
+
+    Planes run along the axes of the scan (of the heatmap where there is none), made upright. Coordinates of the planes
+    are millimetres along these axes; ``to_world`` takes them to the world, each volume's ``matrix`` to its voxels.
 
     Parameters
     ----------
     heatmap : Volume
         On the network's grid.
     scan : Volume or None
-        On any grid; brought to that of the heatmap.
+        On a grid of its own in the same world.
     limit : float
         Relevance that has the end colours.
+    backdrop : Backdrop, optional
+        What all scans of a report share.
     own : float, optional
         Relevance that has them where the map is stretched; `limit` by default.
-    regions : Regions, optional
-        Names what is under the crosshair.
+    regions : sequence of Region
+        The scan's scores: the viewer starts where the region is that stands out most.
 
     Returns
     -------
     str
         JSON without ``<``: arrays as gzip in base64, first axis (left to right) fastest.
     """
-    upright = _thinned(heatmap.reoriented("RAS"))
-    space = upright.space
-    data = upright.data.astype(np.float64)
+    backdrop = backdrop or Backdrop()
+    heat = _thinned(heatmap.reoriented("RAS"))
+    anatomy = None if scan is None else _cropped(scan.reoriented("RAS"))
+    frame = np.eye(4)
+    frame[:3, :3] = (heat if anatomy is None else anatomy).space.affine[:3, :3]
+    frame[:3, :3] /= np.linalg.norm(frame[:3, :3], axis=0)
     # packed on the smaller scale, so that a faint map keeps its steps; the page draws it on the larger one
     fine = limit if own is None else min(own, limit)
-    share = np.clip(data / fine, -1, 1) if fine > 0 else np.zeros(data.shape)
-    # 128 is no relevance, 1 and 255 the ends
-    relevance = (np.rint(share * 127) + 128).astype(np.uint8)
-    grey = np.zeros(space.shape, np.uint8)
-    if scan is not None:
-        grey = np.rint(255 * grey_of(scan.resampled_to(space).data)).astype(np.uint8)
-    peak = np.unravel_index(int(np.abs(data).argmax()), data.shape)
-    colours = (np.rint(255 * colour_map()((np.arange(256) - 128) / 254 + 0.5)[:, :3])).astype(int)
+    colours = colour_map()((np.arange(256) - 128) / 254 + 0.5)
+    pictures = {}
+    if anatomy is not None:
+        pictures["This scan"] = _grey(anatomy, frame)
+    if backdrop.atlas is not None and (anatomy is None or max(anatomy.space.spacing) > _COARSE):
+        space, packed = _template()
+        pictures["MNI152 template"] = packed | {"matrix": _matrix(space, frame)}
+    shown = (heat if anatomy is None else anatomy).space
     record: dict[str, Any] = {
-        "shape": list(space.shape),
-        "spacing": [round(float(v), 6) for v in space.spacing],
-        "affine": [[round(float(v), 6) for v in row] for row in space.affine[:3]],
-        "start": [int(n) for n in peak],
+        "to_world": _rows(frame),
+        "box": _extent(shown, frame),
+        "step": round(min(shown.spacing), 6),
+        "start": _start(heat, regions, backdrop.atlas),
         "limit": fine,
         "scale": limit,
-        "colours": colours.ravel().tolist(),
-        "scan": _packed(grey),
-        "relevance": _packed(relevance),
-        "labels": None,
-        "names": {},
-        "places": {},
+        "colours": np.rint(255 * colours[:, :3]).astype(int).ravel().tolist(),
+        "pictures": pictures,
+        "relevance": _signed(heat, fine, frame),
+        "controls": None,
+        **backdrop.regions_over(heat.space, frame),
     }
-    if regions is not None:
-        record |= regions.on(space)
+    if backdrop.controls is not None:
+        mean = _thinned(backdrop.controls.reoriented("RAS"))
+        record["controls"] = _signed(mean, fine, frame) | {"n": len(backdrop.titles)}
     return json.dumps(record, separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c")
 
 
-class Regions:
-    """An atlas for the viewer; packed once for all scans of a grid."""
+def _start(heat: Volume, regions: Sequence[Region], atlas: Atlas | None) -> list[float]:
+    """Return the world's point of the largest relevance inside the region that stands out most for the class.
 
-    def __init__(self, atlas: Atlas) -> None:
-        self.atlas = atlas
-        self._space: Space | None = None
-        self._packed: dict[str, Any] = {}
+    A single voxel's peak is often noise. Without scores it is the peak of the smoothed map.
+    """
+    from scipy import ndimage
 
-    def on(self, space: Space) -> dict[str, Any]:
-        """Return label image, names by number (1 and up, in the atlas's order) and a voxel inside each region."""
-        if self._space is None or not space.matches(self._space):
-            self._space, self._packed = space, _regions(self.atlas, space)
-        return self._packed
+    size = ndimage.gaussian_filter(heat.data.astype(np.float64), 1.0, mode="constant")
+    leading = max(regions, key=lambda r: (r.contrast, r.name), default=None)
+    if leading is not None and atlas is not None and leading.density > 0 and leading.name in atlas.names.values():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # regions that a coarse grid loses are reported where they are scored
+            on_grid = atlas.only([leading.name]).resampled_to(heat.space)
+        inside = on_grid.labels != 0
+        if inside.any():
+            size = np.where(inside, size, -np.inf)
+    else:
+        size = np.abs(size)
+    peak = np.unravel_index(int(size.argmax()), size.shape)
+    return [round(float(value), 3) for value in heat.space.world(peak)]
+
+
+def _signed(volume: Volume, limit: float, frame: NDArray[np.float64]) -> dict[str, Any]:
+    """Pack relevance: 128 is none, 1 and 255 the ends."""
+    data = volume.data.astype(np.float64)
+    share = np.clip(data / limit, -1, 1) if limit > 0 else np.zeros(data.shape)
+    return _array((np.rint(share * 127) + 128).astype(np.uint8)) | {"matrix": _matrix(volume.space, frame)}
+
+
+def _grey(volume: Volume, frame: NDArray[np.float64]) -> dict[str, Any]:
+    return _array(np.rint(255 * grey_of(volume.data)).astype(np.uint8)) | {"matrix": _matrix(volume.space, frame)}
+
+
+@cache
+def _template() -> tuple[Space, dict[str, Any]]:
+    """Return nilearn's template at 2 mm, packed without its place."""
+    t1 = _cropped(load_template(spacing=2).t1.reoriented("RAS"))
+    return t1.space, _array(np.rint(255 * grey_of(t1.data)).astype(np.uint8))
 
 
 def _regions(atlas: Atlas, space: Space) -> dict[str, Any]:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # regions that a coarse grid loses are reported where they are scored
+        warnings.simplefilter("ignore")
         on_grid = atlas.resampled_to(space)
     values = [value for value in on_grid.names if value and (on_grid.labels == value).any()][:255]
     numbers = np.zeros(space.shape, np.uint8)
@@ -101,21 +187,50 @@ def _regions(atlas: Atlas, space: Space) -> dict[str, Any]:
         numbers[tuple(inside.T)] = number
         # the middle itself may lie outside a region that is bent
         middle = inside[np.abs(inside - inside.mean(axis=0)).sum(axis=1).argmin()]
-        places[on_grid.names[value]] = [int(n) for n in middle]
+        places[on_grid.names[value]] = [round(float(mm), 3) for mm in space.world(middle)]
     names = {str(number): on_grid.names[value] for number, value in enumerate(values, start=1)}
-    return {"labels": _packed(numbers), "names": names, "places": places}
+    return {"labels": _array(numbers), "names": names, "places": places}
+
+
+def _refined(space: Space) -> Space:
+    """Return the grid in whole parts of its voxels, of at most `_LABELS` mm, over the same field of view."""
+    parts = [max(1, math.ceil(size / _LABELS - 1e-9)) for size in space.spacing]
+    change = np.diag([*(1 / n for n in parts), 1.0])
+    change[:3, 3] = [(1 / n - 1) / 2 for n in parts]
+    return Space([count * n for count, n in zip(space.shape, parts, strict=True)], space.affine @ change)
+
+
+def _cropped(volume: Volume) -> Volume:
+    """Cut a volume to what is not background, and thin it out."""
+    grey = grey_of(volume.data)
+    box = [slice(*ends) for ends in bounding_box(grey > 0.02, margin=2)]
+    return _thinned(Volume(volume.data[tuple(box)], volume.space.cut(box)))
 
 
 def _thinned(volume: Volume) -> Volume:
     step = max(1, math.ceil((volume.data.size / MOST_VOXELS) ** (1 / 3) - 1e-9))
-    if step == 1:
-        return volume
     affine = volume.space.affine.copy()
     affine[:3, :3] *= step
     data = np.ascontiguousarray(volume.data[::step, ::step, ::step])
     return Volume(data, Space(data.shape, affine))
 
 
-def _packed(values: NDArray[np.uint8]) -> str:
+def _matrix(space: Space, frame: NDArray[np.float64]) -> list[list[float]]:
+    """Return what takes the planes' millimetres to voxels."""
+    return _rows(np.linalg.solve(space.affine, frame))
+
+
+def _extent(space: Space, frame: NDArray[np.float64]) -> list[list[float]]:
+    """Return the grid's outer ends along the planes' axes, mm."""
+    ends = np.linalg.solve(frame[:3, :3], space.corners().T).T
+    return [[round(float(low), 3), round(float(high), 3)] for low, high in zip(ends.min(0), ends.max(0), strict=True)]
+
+
+def _rows(matrix: NDArray[Any]) -> list[list[float]]:
+    return [[round(float(value), 9) for value in row] for row in matrix[:3]]
+
+
+def _array(values: NDArray[np.uint8]) -> dict[str, Any]:
     # mtime 0: same data, same text
-    return base64.b64encode(gzip.compress(values.tobytes(order="F"), compresslevel=6, mtime=0)).decode("ascii")
+    packed = gzip.compress(values.tobytes(order="F"), compresslevel=6, mtime=0)
+    return {"shape": list(values.shape), "data": base64.b64encode(packed).decode("ascii")}
