@@ -126,7 +126,7 @@ def start_of(name: str, start: str | None = None) -> str | None:
 def complete(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return a method's options with the defaults of those that are not given: the same choices, the same mapping."""
     plain = {option: v for option, v in _method(name).options().items() if v is None or type(v) in _PLAIN}
-    return plain | {_RENAMED.get(option, option): value for option, value in options.items()}
+    return plain | dict(options)
 
 
 def create(name: str, model: nn.Module, **options: Any) -> Attribution:
@@ -163,9 +163,10 @@ def create(name: str, model: nn.Module, **options: Any) -> Attribution:
     torch.Size([1, 1, 2, 2, 2])
     """
     entry = _method(name)
-    options = {_RENAMED.get(option, option): value for option, value in options.items()}
     allowed = entry.options()
     for option in options:
+        if (new := _RENAMED.get(option)) in allowed:
+            raise InputError(f"method {name!r}: option {option!r} is called {new!r} now, as in captum; rename it")
         if option not in allowed:
             has = f"its options are: {', '.join(allowed)}" if allowed else "it has no options"
             raise InputError(f"method {name!r} has no option {option!r}; {has}")

@@ -173,9 +173,9 @@ def explain(
             maps=not scores_only,
             score_space=score_space,
             datalist=scans.datalist,
-            part=scans.part,
+            split=scans.part,
             **({"neuron": _neuron(neuron)} if neuron else {}),
-            **({"start": start} if start else {}),
+            **({"initial_relevance": start} if start else {}),
         )
     workflow = open_workflow(
         bundle,

@@ -14,6 +14,7 @@ from torch import distributed
 
 from neuroxai.components.distributed import from_command_line, lost_process
 from neuroxai.errors import InputError, check_arguments, ours, refused_by_the_system
+from neuroxai.explain.bundle import RENAMED, refuse_renamed
 from neuroxai.io import read_object
 
 _log = logging.getLogger("neuroxai")
@@ -123,7 +124,7 @@ def check_ids(arguments: Sequence[str]) -> None:
     files = _value(values.get("config_file"))
     for file in [given.get("args_file"), *(files if isinstance(files, list | tuple) else [files])]:
         if isinstance(file, str) and file.endswith(".json"):
-            read_object(file, "configuration")
+            refuse_renamed(read_object(file, "configuration"), file)
     config = ConfigParser.load_config_files(files)
     for name, value in {**config, **values}.items():
         if not str(value).startswith(("@", "%")):  # a reference or macro of a configuration, where it is meant
@@ -131,6 +132,8 @@ def check_ids(arguments: Sequence[str]) -> None:
     known = own | set(config) | (_TRACKING if "tracking" in values else set())
     for name in values:
         top = re.split(r"#|::", name.lstrip("+"), maxsplit=1)[0]
+        if top in RENAMED:
+            raise InputError(f"--{name}: {top} is called {RENAMED[top]} now; give --{RENAMED[top]}")
         if top not in known:
             raise InputError(f"unknown option --{name}; {_like(top, known)}")
 

@@ -35,7 +35,7 @@ class HeatmapSaver:
         checkpoint: str = "",
         dataset_dir: str = "",
         datalist: str | None = None,
-        part: str | None = None,
+        split: str | None = None,
         bundle: str = "",
         **choices: Any,
     ) -> None:
@@ -49,7 +49,7 @@ class HeatmapSaver:
             bundle,
             dataset_dir,
             datalist,
-            part,
+            split,
         )
 
     @property

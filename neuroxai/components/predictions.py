@@ -66,13 +66,13 @@ class PredictionSaver:
 
 
 class MetricSaver:
-    """Write the figures of an evaluation as ``metrics_PART.json``.
+    """Write the figures of an evaluation as ``metrics_SPLIT.json``.
 
     Parameters
     ----------
     output_dir : str
         Where to write.
-    part : str
+    split : str
         Part of the datalist that is evaluated.
     checkpoint : str
         The weights' path, for the checksum.
@@ -80,9 +80,9 @@ class MetricSaver:
     The file says over how many scans the figures are taken, and which were left out.
     """
 
-    def __init__(self, output_dir: str, part: str, checkpoint: str) -> None:
-        self.path = Path(output_dir) / f"metrics_{part}.json"
-        self.provenance = {"part": part, "checkpoint_sha256": io.sha256(checkpoint)}
+    def __init__(self, output_dir: str, split: str, checkpoint: str) -> None:
+        self.path = Path(output_dir) / f"metrics_{split}.json"
+        self.provenance = {"part": split, "checkpoint_sha256": io.sha256(checkpoint)}
 
     def attach(self, engine: Engine) -> None:
         """Attach to an evaluator with metrics."""

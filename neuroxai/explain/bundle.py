@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import re
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,16 @@ from neuroxai.explain.weights import load_checkpoint, misfits, read_record
 from neuroxai.io import read_object, read_space
 from neuroxai.space import Space
 
+#: What ids and components of bundles' configurations were called before.
+RENAMED = {
+    "part": "split",
+    "start": "initial_relevance",
+    "neuroxai.components.Checkpoints": "neuroxai.components.CheckpointHandler",
+    "neuroxai.components.EarlyStop": "neuroxai.components.EarlyStopHandler",
+    "neuroxai.components.EpochFigure": "neuroxai.components.EpochMetric",
+    "neuroxai.components.Reproducible": "neuroxai.components.SeedHandler",
+    "neuroxai.components.ToSpaced": "neuroxai.components.ResampleToSpaced",
+}
 # where other people's training puts the weights inside a checkpoint
 _INSIDE = ("model", "state_dict", "network")
 _METHOD = "lrp_epsilon"  # for bundles that name none
@@ -162,7 +173,7 @@ def _ours(bundle: Path, metadata: dict[str, Any], device: str) -> Model:
         classes=list(content("classes")),
         method=content("method"),
         options=dict(content("method_options") or {}),
-        start=content("start"),
+        start=content("initial_relevance"),
         # bundles of earlier versions have no check of what they are given
         transform=Compose([content(name) for name in ("preprocessing", "fit_check") if name in workflow.parser]),
         key="image",
@@ -249,7 +260,10 @@ def open_workflow(bundle: Path, configs: Sequence[str], **overrides: Any) -> Any
     for file in files:
         if not file.is_file():
             raise InputError(f"{file}: no such file; {bundle} is no bundle with {', '.join(configs)}")
-        known |= read_object(file, "configuration of a bundle").keys()
+        config = read_object(file, "configuration of a bundle")
+        refuse_renamed(config, str(file))
+        known |= config.keys()
+    refuse_renamed(overrides, str(bundle))
     if "evaluator" not in known and "validate" not in known:
         raise InputError(f"{files[0]}: has no 'evaluator', which a bundle of this package needs; restore it")
     read_object(bundle / "configs" / "metadata.json", "bundle's metadata")
@@ -272,6 +286,30 @@ def open_workflow(bundle: Path, configs: Sequence[str], **overrides: Any) -> Any
         )
         workflow.initialize()
     return workflow
+
+
+def refuse_renamed(config: Mapping[str, Any], where: str) -> None:
+    """Refuse ids of a configuration, and components in it, by the names that they had before.
+
+    Raises
+    ------
+    InputError
+        Naming the old name and the new one.
+    """
+    for name in (*(re.split(r"#|::", key.lstrip("+"), maxsplit=1)[0] for key in config), *_components(config)):
+        if name in RENAMED:
+            raise InputError(
+                f"{where}: {name} is called {RENAMED[name]} now; rename it, or take the configs/ of this version"
+            )
+
+
+def _components(config: Any) -> Iterator[str]:
+    """Name all that is made by ``_target_`` anywhere in a configuration."""
+    for key, value in config.items() if isinstance(config, Mapping) else enumerate(config):
+        if key == "_target_":
+            yield str(value)
+        elif isinstance(value, Mapping | list):
+            yield from _components(value)
 
 
 def literal(text: str) -> str:

@@ -73,7 +73,7 @@ def _same_figures(trial: Trial, bundle: Path) -> None:
     recorded = read_json(bundle / "models" / "model.json")["validation"]
     options = {**trial.training_options, "dataset_dir": str(trial.cohort), "output_dir": str(trial.folder / "measured")}
     with quiet():
-        workflow = open_workflow(bundle, ["train", "evaluate"], "train", part="validation", **options)
+        workflow = open_workflow(bundle, ["train", "evaluate"], "train", split="validation", **options)
         workflow.run()
     measured = workflow.evaluator.state.metrics
     for name, value in recorded.items():

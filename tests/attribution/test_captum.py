@@ -175,8 +175,17 @@ def test_samples_that_do_not_match_and_nothing_are_refused():
         method.attribute((), 1)
 
 
-def test_names_that_options_had_before_still_serve():
-    model, x = network(), scans()
-    old = attribution.create("integrated_gradients", model, steps=4, baseline=0.5).attribute(x, 1)
-    new = attribution.create("integrated_gradients", model, n_steps=4, baselines=0.5).attribute(x, 1)
-    assert torch.equal(old, new)
+@pytest.mark.parametrize(
+    ("method", "old", "new"),
+    [
+        ("integrated_gradients", "steps", "n_steps"),
+        ("integrated_gradients", "baseline", "baselines"),
+        ("smooth_grad", "noise", "stdevs"),
+        ("smooth_grad", "samples", "nt_samples"),
+        ("occlusion", "per_pass", "perturbations_per_eval"),
+    ],
+)
+def test_names_that_options_had_before_are_refused_with_captums(method, old, new):
+    with pytest.raises(InputError) as caught:
+        attribution.create(method, network(), **{old: 1})
+    assert f"{old!r} is called {new!r} now" in str(caught.value)

@@ -103,9 +103,24 @@ def test_an_unknown_option_of_the_command_line_is_refused(tmp_path):
     check_ids(["--config_file", both, "--timeout", "5"])
 
 
+@pytest.mark.parametrize(("old", "new"), [("--part", "--split"), ("--start", "--initial_relevance")])
+def test_options_by_their_former_names_are_refused_with_the_new_one(old, new):
+    files = [str(AD / "configs" / name) for name in ("inference.json", "explain.json")]
+    known = ["explaining", "--config_file", str(files)]
+    check_ids([*known, f"{new}=1"])
+    with pytest.raises(InputError) as caught:
+        check_ids([*known, f"{old}=1"])
+    assert all(name in str(caught.value) for name in (old, new))
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
+        ('{"part": "validation"}', "part is called split"),
+        (
+            '{"own": [{"_target_": "neuroxai.components.Checkpoints"}]}',
+            "is called neuroxai.components.CheckpointHandler",
+        ),
         ('{"ckpt_dir": "/data/#1"}', r"--ckpt_dir /data/#1: MONAI's configurations take '#'"),
         ('{"dataset_dir": "/data/@::1"}', r"--dataset_dir /data/@::1"),
         ('{"max_epochs": 1, "max_epochs": 2}', "key 'max_epochs' stands 2 times"),

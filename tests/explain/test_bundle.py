@@ -13,7 +13,8 @@ from monai.bundle import ConfigParser
 from helpers.bundles import AD, copy_of
 from neuroxai.components.command_line import _check_paths
 from neuroxai.errors import InputError
-from neuroxai.explain.bundle import literal
+from neuroxai.explain.bundle import literal, open_workflow
+from neuroxai.io import read_json, write_json
 
 SIGNS = st.text(st.sampled_from("#@%$:'\"\\ ab/é{}\n"), max_size=12) | st.text(max_size=12)
 
@@ -36,6 +37,24 @@ def test_a_path_that_monai_would_change_is_refused(value):
     _check_paths(
         ["run", "--ckpt_dir", "$@bundle_root + '/a'", "--network_def#dropout", "0.1", "--dataset_dir", "a@b%c"]
     )
+
+
+@pytest.mark.parametrize(
+    ("change", "old", "new"),
+    [
+        ({"part": "test"}, "part", "split"),
+        ({"own": {"_target_": "neuroxai.components.ToSpaced"}}, "ToSpaced", "neuroxai.components.ResampleToSpaced"),
+    ],
+)
+def test_a_bundle_of_former_names_is_refused_with_the_new_one(tmp_path, change, old, new):
+    bundle = copy_of(AD, tmp_path / "bundle")
+    inference = bundle / "configs" / "inference.json"
+    write_json(inference, read_json(inference) | change)
+    with pytest.raises(InputError) as caught:
+        open_workflow(bundle, ["inference.json"])
+    assert all(word in str(caught.value) for word in (str(inference), old, new))
+    with pytest.raises(InputError, match="split"):
+        open_workflow(copy_of(AD, tmp_path / "other"), ["inference.json"], part="test")
 
 
 def test_a_training_into_such_a_folder_makes_nothing(tmp_path, tiny_cohort):
