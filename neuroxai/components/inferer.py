@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -22,30 +22,15 @@ class AttributionInferer(Inferer):
 
     Parameters
     ----------
-    method, options, target, start, layer, neuron, conditions
-        As `neuroxai.explain.ExplainOptions` has them.
+    options : ExplainOptions
+        Method, class or neurons.
     regions : Atlas, optional
         Regions on the network's grid, for ``region_occlusion``; its option `labels` goes before.
-
-    Raises
-    ------
-    InputError
-        For a method that cannot start at a layer, and a neuron without its layer.
     """
 
-    def __init__(
-        self,
-        method: str = "lrp_alpha_beta",
-        options: Mapping[str, Any] | None = None,
-        target: int | str = 1,
-        start: str | None = None,
-        layer: str | None = None,
-        neuron: Any = None,
-        conditions: Mapping[str, Any] | None = None,
-        regions: Atlas | None = None,
-    ) -> None:
+    def __init__(self, options: ExplainOptions, regions: Atlas | None = None) -> None:
         super().__init__()
-        self.options = ExplainOptions(method, options or {}, target, start, layer, neuron, conditions)
+        self.options = options
         self.attributor = Attributor(self.options, regions)
 
     def __call__(
@@ -65,27 +50,22 @@ class FilterInferer(Inferer):
 
     Parameters
     ----------
-    layer : str
-        The hidden layer.
+    options : ExplainOptions
+        Method, hidden layer, conditions.
     neurons : "all" or sequence
-        As `AttributionInferer` takes them; "all": each patch x filter of a patch-individual layer, each filter of any
-        other.
-    method, options, conditions
-        As for `AttributionInferer`.
+        As `ExplainOptions` has one; "all": each patch x filter of a patch-individual layer, each filter of any other.
+
+    Raises
+    ------
+    InputError
+        For other neurons.
     """
 
-    def __init__(
-        self,
-        layer: str,
-        neurons: str | Sequence[Any] = "all",
-        method: str = "lrp_alpha_beta",
-        options: Mapping[str, Any] | None = None,
-        conditions: Mapping[str, Any] | None = None,
-    ) -> None:
+    def __init__(self, options: ExplainOptions, neurons: str | Sequence[Any] = "all") -> None:
         if neurons != "all" and (isinstance(neurons, str) or not neurons):
             raise InputError(f"neurons are {neurons!r}, wanted 'all' or a list of neurons")
         super().__init__()
-        self.attributor = Attributor(ExplainOptions(method, options or {}, layer=layer, conditions=conditions))
+        self.attributor = Attributor(options)
         self.neurons = None if neurons == "all" else list(neurons)
 
     def __call__(self, inputs: torch.Tensor, network: torch.nn.Module, *args: Any, **kwargs: Any) -> dict[str, Any]:

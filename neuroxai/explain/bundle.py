@@ -17,6 +17,7 @@ from monai.transforms import Compose
 
 from neuroxai.derivatives.predictions import FIT_COLUMNS
 from neuroxai.errors import InputError, SpaceError, ours, root_cause
+from neuroxai.explain.options import ExplainOptions
 from neuroxai.explain.weights import load_checkpoint, misfits, read_record
 from neuroxai.io import read_object, read_space
 from neuroxai.space import Space
@@ -60,7 +61,7 @@ class Model:
         In evaluation mode, on its device.
     classes : list of str
         In the order of logits; of a network with one logit, the second is its.
-    method, options, start
+    defaults : ExplainOptions
         How the bundle explains if nothing else is asked for.
     transform : callable
         From an item of a datalist to what the network takes, under ``key``.
@@ -77,9 +78,7 @@ class Model:
     checkpoint: Path
     network: torch.nn.Module
     classes: list[str]
-    method: str
-    options: Mapping[str, Any]
-    start: str | None
+    defaults: ExplainOptions
     transform: Callable[[dict[str, Any]], Any]
     key: str
     space: Space | None
@@ -171,9 +170,7 @@ def _ours(bundle: Path, metadata: dict[str, Any], device: str) -> Model:
         checkpoint=bundle / "models" / "model.pt",
         network=content("network"),
         classes=list(content("classes")),
-        method=content("method"),
-        options=dict(content("method_options") or {}),
-        start=content("initial_relevance"),
+        defaults=content("options"),
         # bundles of earlier versions have no check of what they are given
         transform=Compose([content(name) for name in ("preprocessing", "fit_check") if name in workflow.parser]),
         key="image",
@@ -211,9 +208,7 @@ def _foreign(bundle: Path, metadata: dict[str, Any], device: str) -> Model:
         checkpoint=checkpoint,
         network=network.to(device).eval(),
         classes=list(record.get("classes") or _classes(_first(outputs))),
-        method=_METHOD,
-        options={},
-        start=None,
+        defaults=ExplainOptions(_METHOD),
         transform=transform,
         key=next(iter(inputs)),
         space=None,

@@ -128,13 +128,13 @@ class OpenBundle:
             If it is far from the training scans.
         """
         with self._lock, GivenScan(scan) as given:
-            model = self.model
+            model, default = self.model, self.model.defaults
             settings = dict(options or {})
             if method is None:
-                settings = {**model.options, **settings}
-            elif method == model.method:
-                settings = settings or dict(model.options)
-            asked = {"start": model.start, **more, "method": method or model.method, "options": settings}
+                settings = {**default.options, **settings}
+            elif method == default.method:
+                settings = settings or dict(default.options)
+            asked = {"start": default.start, **more, "method": method or default.method, "options": settings}
             chosen = ExplainOptions.of({**asked, "target": target, "atlas": atlas, "accept_unfit": accept_unfit})
             return self._explained(given, chosen.for_classes(model.classes))
 

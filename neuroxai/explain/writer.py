@@ -61,8 +61,8 @@ class FolderWriter:
         The bundle's name.
     dataset_dir : str
         The cohort's folder; sources are named relative to it.
-    datalist, part : str, optional
-        Where the scans asked for are listed, and the part of it; None for scans that no datalist lists.
+    datalist, split : str, optional
+        Where the scans asked for are listed, and in which part of it; None for scans that no datalist lists.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class FolderWriter:
         bundle: str = "",
         dataset_dir: str = "",
         datalist: str | None = None,
-        part: str | None = None,
+        split: str | None = None,
     ) -> None:
         self.output_dir, self.options, self.space, self.classes = Path(output_dir), options, space, list(classes)
         self.failures: list[dict[str, str]] = []
@@ -84,7 +84,7 @@ class FolderWriter:
         self._folder = str(self.dataset_dir) if self.dataset_dir else None
         self.listed: dict[str, Any] = {
             "datalist": self._relative(datalist) if datalist else None,
-            "part": part if datalist else None,
+            "part": split if datalist else None,
         }
         self.seen = SeenScans(read_record(checkpoint) if checkpoint else {}, self.dataset_dir)
         self.scores = Scores(options.atlas, options.labels, space, options.score_space)

@@ -47,7 +47,8 @@ class ExplanationTask(InferTask):  # type: ignore[misc]
         self.explainer = OpenBundle(bundle, device)
         model = self.explainer.model
         self.classes = model.classes
-        methods = [model.method, *(name for name in attribution.names() if name != model.method)]
+        own = model.defaults.method
+        methods = [own, *(name for name in attribution.names() if name != own)]
         super().__init__(
             type=InferType.SEGMENTATION,
             labels=labels_of(self.classes),

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from neuroxai.components import FilterHeatmapSaver
 from neuroxai.errors import InputError
+from neuroxai.explain import ExplainOptions
 from neuroxai.explain.filters import _BoxSum
 from neuroxai.space import mni152
 
@@ -34,14 +35,14 @@ def test_a_box_is_no_larger_than_what_is_reached():
 
 
 @pytest.mark.parametrize("neuron", ["one", -1, 1.5, True, {"patch": 1}, {"patch": 1, "filter": "a"}, []])
-def test_what_can_be_no_neuron_is_refused(tmp_path, neuron):
-    from neuroxai.components import HeatmapSaver
-
+def test_what_can_be_no_neuron_is_refused(neuron):
     with pytest.raises(InputError, match="wanted a channel"):
-        HeatmapSaver(str(tmp_path), mni152(5), ["F", "M"], "lrp_zero", atlas=None, layer="x", neuron=neuron)
+        ExplainOptions("lrp_zero", atlas=None, layer="x", neuron=neuron)
 
 
 def test_names_stay_inside_the_output_folder(tmp_path):
-    saver = FilterHeatmapSaver(str(tmp_path), mni152(5), "lrp_zero", "../../etc")
+    saver = FilterHeatmapSaver(
+        str(tmp_path), ExplainOptions("lrp_zero", layer="../../etc", atlas=None), "all", mni152(5)
+    )
     assert saver.pending([]) == []
-    assert saver.writer._group("heatmaps.json").parent == tmp_path / "group"
+    assert saver._group("heatmaps.json").parent == tmp_path / "group"

@@ -7,6 +7,7 @@ import pytest
 from neuroxai.components import HeatmapSaver
 from neuroxai.derivatives.heatmaps import ScanFiles, Sidecar
 from neuroxai.derivatives.scales import FILE, stored_scale
+from neuroxai.explain import ExplainOptions
 from neuroxai.explain.provenance import scale_key
 from neuroxai.space import mni152
 
@@ -14,7 +15,8 @@ from neuroxai.space import mni152
 @pytest.mark.parametrize(("unseen", "limit"), [(6, 2.0), (4, None)])
 def test_the_scale_kept_is_that_of_scans_not_trained_on(tmp_path, unseen, limit):
     """Trained scans have the strongest maps: they widen the scale of their own folder, and not the bundle's."""
-    saver = HeatmapSaver(str(tmp_path), mni152(16), ["CN", "AD"], "saliency", atlas=None, maps=False).writer
+    options = ExplainOptions("saliency", atlas=None, maps=False)
+    saver = HeatmapSaver(str(tmp_path), options, mni152(16), ["CN", "AD"])
     saver._weights = tmp_path
     sidecars = {
         f"sub-{n}": Sidecar(

@@ -8,6 +8,7 @@ from helpers.layers import randomised
 from neuroxai import attribution
 from neuroxai.components import AttributionInferer, FilterInferer
 from neuroxai.errors import InputError
+from neuroxai.explain import ExplainOptions
 from neuroxai.layers import PatchIndividualFilter
 
 
@@ -27,7 +28,7 @@ def scans():
 
 def test_one_patch_and_filter(network, scans):
     neuron = {"patch": 3, "filter": 1}
-    found = AttributionInferer("lrp_alpha_beta", {"beta": 4}, layer="3", neuron=neuron)(scans, network)
+    found = AttributionInferer(ExplainOptions("lrp_alpha_beta", {"beta": 4}, layer="3", neuron=neuron))(scans, network)
     method = attribution.create("lrp_alpha_beta", network, beta=4)
     assert torch.equal(found["heatmap"], method.attribute(scans, layer="3", neuron=neuron))
     values = network[:4](scans).detach()[(slice(None), *network[3].neurons(3, 1))]
@@ -37,13 +38,13 @@ def test_one_patch_and_filter(network, scans):
 
 @pytest.mark.parametrize("name", [name for name in attribution.names() if attribution.takes_start(name)])
 def test_components_and_the_python_call_explain_the_same(network, scans, name):
-    inferer = AttributionInferer(name)
+    inferer = AttributionInferer(ExplainOptions(name))
     assert inferer.options.start == "probability"
     assert torch.equal(inferer(scans, network)["heatmap"], attribution.create(name, network).attribute(scans, 0))
 
 
 def test_a_class_through_chosen_channels(network, scans):
-    found = AttributionInferer(conditions={"0": 2}, start="probability")(scans, network)
+    found = AttributionInferer(ExplainOptions(conditions={"0": 2}, start="probability"))(scans, network)
     method = attribution.create("lrp_alpha_beta", network)
     wanted = method.attribute(scans, 0, start="probability", conditions={"0": 2})
     assert torch.equal(found["heatmap"], wanted)
@@ -52,20 +53,20 @@ def test_a_class_through_chosen_channels(network, scans):
 
 
 def test_each_patch_and_filter_or_those_asked_for(network, scans):
-    found = FilterInferer("3", method="lrp_z_plus")(scans, network)
+    found = FilterInferer(ExplainOptions("lrp_z_plus", layer="3"))(scans, network)
     assert [hidden.neuron["patch"] for hidden in found["hidden"]] == [p for p in range(9) for _ in range(2)]
     chosen = [{"patch": 8, "filter": 0}]
-    (hidden,) = FilterInferer("3", chosen, "lrp_z_plus")(scans, network)["hidden"]
+    (hidden,) = FilterInferer(ExplainOptions("lrp_z_plus", layer="3"), chosen)(scans, network)["hidden"]
     assert hidden.neuron == chosen[0]
 
 
 def test_what_cannot_start_is_refused():
     with pytest.raises(InputError, match="layer is None"):
-        AttributionInferer(neuron=3)
+        ExplainOptions(neuron=3)
     with pytest.raises(InputError, match=r"method 'grad_cam' cannot start at layer '3'; use one of: .*lrp_epsilon"):
-        AttributionInferer("grad_cam", layer="3")
+        ExplainOptions("grad_cam", layer="3")
     with pytest.raises(InputError, match="cannot go through chosen channels"):
-        AttributionInferer("saliency", conditions={"0": 1})
+        ExplainOptions("saliency", conditions={"0": 1})
     for neurons in ("each", []):
         with pytest.raises(InputError, match="wanted 'all' or a list of neurons"):
-            FilterInferer("3", neurons)
+            FilterInferer(ExplainOptions(layer="3"), neurons)
