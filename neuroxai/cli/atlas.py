@@ -8,21 +8,18 @@ from typing import Annotated, Any
 
 import typer
 
-from neuroxai.cli._completion import atlases
-from neuroxai.cli._orientation import OrientationOption
+from neuroxai.cli import _options as opt
 
 app = typer.Typer(no_args_is_help=True, help="List, show and check atlases of named brain regions.")
 NameArgument = Annotated[
-    str, typer.Argument(help="A name of `neuroxai atlas list`, or a label image.", autocompletion=atlases)
+    str, typer.Argument(help="A name of `neuroxai atlas list`, or a label image.", autocompletion=opt.atlases)
 ]
-LabelsOption = Annotated[Path | None, typer.Option(help="Names of the label image (TSV, CSV, XML, LUT, JSON, text).")]
 SpmOption = Annotated[Path | None, typer.Option(help="SPM's folder. [default: SPM_HOME]", show_default=False)]
 FslOption = Annotated[Path | None, typer.Option(help="FSL's folder. [default: FSLDIR]", show_default=False)]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command("list")
-def list_atlases(spm: SpmOption = None, fsl: FslOption = None, as_json: JsonOption = False) -> None:
+def list_atlases(spm: SpmOption = None, fsl: FslOption = None, as_json: opt.Json = False) -> None:
     """Say which named atlases are here, and where.
 
     Example: `neuroxai atlas list`
@@ -52,12 +49,12 @@ def list_atlases(spm: SpmOption = None, fsl: FslOption = None, as_json: JsonOpti
 @app.command()
 def show(
     atlas: NameArgument,
-    labels: LabelsOption = None,
+    labels: opt.Labels = None,
     spm: SpmOption = None,
     fsl: FslOption = None,
     download: Annotated[bool, typer.Option("--download", help="Let nilearn fetch a missing atlas.")] = False,
-    orientation: OrientationOption = None,
-    as_json: JsonOption = False,
+    orientation: opt.Orientation = None,
+    as_json: opt.Json = False,
 ) -> None:
     """Print the regions: index, name, voxels, volume and centre of mass in mm (MNI152, where the atlas is in it).
 
@@ -87,9 +84,9 @@ def show(
 @app.command()
 def check(
     image: NameArgument,
-    labels: LabelsOption = None,
-    orientation: OrientationOption = None,
-    as_json: JsonOption = False,
+    labels: opt.Labels = None,
+    orientation: opt.Orientation = None,
+    as_json: opt.Json = False,
 ) -> None:
     """Look for what would put scores under a wrong name; exit code 1 if something is found.
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from neuroxai.cli import _options as opt
+
 if TYPE_CHECKING:
     from neuroxai.cohort.public import PublicSummary
 
@@ -15,7 +17,6 @@ app = typer.Typer(
 )
 
 OutArgument = Annotated[Path, typer.Argument(help="Folder of the cohort: new, or of an interrupted run.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")]
 
 
 @app.command()
@@ -26,7 +27,7 @@ def oasis(
     download: Annotated[
         bool, typer.Option("--download", help="Fetch what is not there; by this you agree to OASIS's terms.")
     ] = False,
-    as_json: JsonOption = False,
+    as_json: opt.Json = False,
 ) -> None:
     """OASIS-1: grey-matter maps in MNI152 space, controls (rating 0) and patients (above 0).
 
@@ -49,7 +50,7 @@ def adni(
         Path | None, typer.Option(help="ADNIMERGE.csv, or a BIDS folder with sessions files. [default: SOURCE]")
     ] = None,
     diagnoses: Annotated[str, typer.Option(help="Kept, by the visit's diagnosis.")] = "CN,AD",
-    as_json: JsonOption = False,
+    as_json: opt.Json = False,
 ) -> None:
     """ADNI: scans with the diagnosis of their visit.
 

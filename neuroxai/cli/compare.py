@@ -8,14 +8,16 @@ from typing import Annotated, Any
 
 import typer
 
+from neuroxai.cli import _options as opt
+
 
 def compare(
-    explain_dir: Annotated[Path, typer.Argument(help="Output folder of `neuroxai explain`.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the tables.")],
+    explain_dir: opt.Explained,
+    out: opt.Out,
     participants: Annotated[
         Path | None, typer.Option(help="participants.tsv. [default: that of the cohort which the explain run noted]")
     ] = None,
-    target: Annotated[str | None, typer.Option(help="Column with the class. [default: diagnosis, else group]")] = None,
+    target: opt.ClassColumn = None,
     control: Annotated[str | None, typer.Option(help="Class of the controls. [default: a well-known name]")] = None,
     patients: Annotated[str | None, typer.Option(help="Class of the patients. [default: the other one]")] = None,
     reference: Annotated[
@@ -59,8 +61,8 @@ def compare(
     above: Annotated[float, typer.Option(help="Fingerprints: patients with a larger probability.")] = 0.9,
     permutations: Annotated[int, typer.Option(min=99, max=1_000_000, help="Of each test.")] = 9999,
     replicates: Annotated[int, typer.Option(min=100, max=1_000_000, help="Bootstrap draws of each interval.")] = 2000,
-    seed: Annotated[int, typer.Option(min=0, help="Same seed, same tables.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print compare.json instead of text.")] = False,
+    seed: opt.Seed = 0,
+    as_json: opt.Json = False,
 ) -> None:
     """Compare an explained cohort, region by region, with healthy controls.
 

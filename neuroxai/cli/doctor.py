@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
+
+from neuroxai.cli import _options as opt
 
 NEEDED = (
     "torch",
@@ -36,7 +38,7 @@ LEAST_FREE = 10
 """GB on the disk of the working folder below which a warning is due: a training's cohort and maps take some."""
 
 
-def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+def doctor(as_json: opt.Json = False) -> None:
     """Say what is installed, which GPUs and atlases are found, and how much room there is.
 
     Exit code 1 if something that is always needed is absent.

@@ -9,33 +9,18 @@ from typing import Annotated
 
 import typer
 
-from neuroxai.cli._completion import atlases, methods
-from neuroxai.cli._orientation import OrientationOption
-from neuroxai.cli.predict import (
-    AcceptOption,
-    BatchOption,
-    BundleArgument,
-    DatalistOption,
-    DescOption,
-    DeviceOption,
-    InputArgument,
-    JsonOption,
-    OutOption,
-    PartOption,
-    PrepareOption,
-    RunOption,
-    SuffixOption,
-)
+from neuroxai.cli import _options as opt
 
 
 def explain(
-    bundle: BundleArgument,
-    source: InputArgument,
-    out: OutOption,
+    bundle: opt.Bundle,
+    source: opt.Input,
+    out: opt.Out,
     method: Annotated[
         str | None,
         typer.Option(
-            help="Attribution method, the bundle's if left out; an unknown name lists them all.", autocompletion=methods
+            help="Attribution method, the bundle's if left out; an unknown name lists them all.",
+            autocompletion=opt.methods,
         ),
     ] = None,
     option: Annotated[list[str] | None, typer.Option(help="Option of the method, such as beta=1; repeatable.")] = None,
@@ -56,14 +41,8 @@ def explain(
             "layer, or `all`: each filter's mean heatmap over the scans, in OUT/group. All at once if left out."
         ),
     ] = None,
-    atlas: Annotated[
-        str | None,
-        typer.Option(
-            help="Name (`neuroxai atlas list`) or label image to score or occlude by; the built-in if left.",
-            autocompletion=atlases,
-        ),
-    ] = None,
-    labels: Annotated[Path | None, typer.Option(help="Names of the label image (TSV, XML, LUT).")] = None,
+    atlas: opt.Atlas = None,
+    labels: opt.Labels = None,
     native: Annotated[bool, typer.Option(help="Write heatmaps in the scan's own space too.")] = True,
     scores_only: Annotated[
         bool, typer.Option("--scores-only", help="Write no maps: region scores and probabilities alone.")
@@ -71,9 +50,7 @@ def explain(
     score_space: Annotated[
         str, typer.Option(help="Where regions are summed up: on the network's grid, or the scan's (`scan`).")
     ] = "network",
-    series: Annotated[
-        str | None, typer.Option(help="Which DICOM series, where the folder holds several: UID, number or description.")
-    ] = None,
+    series: opt.Series = None,
     arm: Annotated[
         str | None,
         typer.Option(
@@ -87,17 +64,17 @@ def explain(
     dicom_regions: Annotated[
         bool, typer.Option("--dicom-regions", help="Write the atlas's regions as a DICOM segmentation too.")
     ] = False,
-    datalist: DatalistOption = None,
-    part: PartOption = None,
-    suffix: SuffixOption = None,
-    desc: DescOption = None,
-    run: RunOption = None,
-    batch_size: BatchOption = 1,
-    device: DeviceOption = "auto",
-    orientation: OrientationOption = None,
-    prepare: PrepareOption = None,
-    accept_unfit: AcceptOption = False,
-    as_json: JsonOption = False,
+    datalist: opt.Datalist = None,
+    part: opt.Part = None,
+    suffix: opt.Suffix = None,
+    desc: opt.Desc = None,
+    run: opt.Run = None,
+    batch_size: opt.Batch = 1,
+    device: opt.Device = "auto",
+    orientation: opt.Orientation = None,
+    prepare: opt.Prepare = None,
+    accept_unfit: opt.Accept = False,
+    as_json: opt.Json = False,
 ) -> None:
     """Explain each scan: heatmap in the scan's and the network's space, region scores, probabilities.
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from neuroxai.cli._orientation import OrientationOption
+from neuroxai.cli import _options as opt
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -17,7 +17,7 @@ app = typer.Typer(
 
 
 @app.command("path")
-def path(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+def path(as_json: opt.Json = False) -> None:
     """Print the folder of the MONAI Label app, for those who start the server by themselves.
 
     Example: `neuroxai label path`
@@ -39,12 +39,12 @@ def start(
         "127.0.0.1"
     ),
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen at.")] = 8000,
-    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
+    device: opt.Device = "auto",
     allow_origin: Annotated[
         list[str] | None,
         typer.Option(help="Web page that may speak to the server, such as http://localhost:3000; repeatable."),
     ] = None,
-    orientation: OrientationOption = None,
+    orientation: opt.Orientation = None,
     work: Annotated[Path | None, typer.Option(help="Folder of the server's logs; one in ~/.cache if left out.")] = None,
 ) -> None:
     """Start a MONAI Label server that lists every trained bundle of a folder; stop it with Ctrl-C.

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from neuroxai.cli._orientation import OrientationOption
+from neuroxai.cli import _options as opt
 
 
 def prepare(
@@ -53,19 +53,17 @@ def prepare(
     pattern: Annotated[
         str | None, typer.Option(help="Glob inside the BIDS folder, where several scans of a session match.")
     ] = None,
-    run: Annotated[str | None, typer.Option(help="Which of several runs of a scan: first, last or all.")] = None,
+    run: opt.Run = None,
     participant: Annotated[str | None, typer.Option(help="Identifier of a single scan.")] = None,
     session: Annotated[str | None, typer.Option(help="Session of a single scan.")] = None,
-    series: Annotated[str | None, typer.Option(help="Which DICOM series, where the folder holds several.")] = None,
-    jobs: Annotated[int, typer.Option(help="Processes, one thread each; -1 for one per core.")] = 1,
-    scheduler: Annotated[
-        str | None, typer.Option(help="Address of a Dask scheduler whose workers see the same folders.")
-    ] = None,
+    series: opt.Series = None,
+    jobs: opt.Jobs = 1,
+    scheduler: opt.Scheduler = None,
     drop_flagged: Annotated[bool, typer.Option("--drop-flagged", help="Write no scan with a quality flag.")] = False,
     figures: Annotated[bool, typer.Option(help="Draw a quality figure for each scan.")] = True,
     seed: Annotated[int | None, typer.Option(help="Same seed, same result. [default: 0]")] = None,
-    orientation: OrientationOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+    orientation: opt.Orientation = None,
+    as_json: opt.Json = False,
 ) -> None:
     """Prepare scans for a network: bias field, brain, registration to MNI152, grid, intensities, quality checks.
 

@@ -8,11 +8,11 @@ from typing import Annotated, Any
 
 import typer
 
-from neuroxai.cli._orientation import OrientationOption
+from neuroxai.cli import _options as opt
 
 
 def report(
-    explain_dir: Annotated[Path, typer.Argument(help="Output folder of `neuroxai explain`.")],
+    explain_dir: opt.Explained,
     out: Annotated[Path | None, typer.Option(help="Where to write. [default: EXPLAIN_DIR/report]")] = None,
     dataset_dir: Annotated[
         Path | None, typer.Option(help="The cohort's folder. [default: the one that the explain run noted]")
@@ -36,9 +36,9 @@ def report(
         list[Path] | None,
         typer.Option(help="Output of `neuroxai explain` on the same scans by another training; repeatable."),
     ] = None,
-    jobs: Annotated[int, typer.Option(help="Processes that draw the scans' pages; -1 for one per core.")] = 1,
-    orientation: OrientationOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print metrics.json instead of text.")] = False,
+    jobs: opt.Jobs = 1,
+    orientation: opt.Orientation = None,
+    as_json: opt.Json = False,
 ) -> None:
     """Write one HTML page per scan, one for the cohort (`index.html`) and all figures (`metrics.json`).
 

@@ -7,26 +7,19 @@ from typing import Annotated, Any
 
 import typer
 
-from neuroxai.cli._completion import atlases
-from neuroxai.cli._orientation import OrientationOption
-from neuroxai.cli.predict import JsonOption
+from neuroxai.cli import _options as opt
 
 
 def score(
     heatmaps: Annotated[list[Path], typer.Argument(help="NIfTI maps, or folders of `neuroxai explain`.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Table to write (TSV).")],
-    atlas: Annotated[
-        str | None,
-        typer.Option(
-            help="Name (`neuroxai atlas list`) or label image. [default: the built-in]", autocompletion=atlases
-        ),
-    ] = None,
-    labels: Annotated[Path | None, typer.Option(help="Names of the label image (TSV, XML, LUT).")] = None,
+    atlas: opt.Atlas = None,
+    labels: opt.Labels = None,
     space: Annotated[str, typer.Option(help="Of a folder's heatmaps: those in space `orig` or `network`.")] = "network",
     merge: Annotated[bool, typer.Option("--merge-hemispheres", help="Add left and right of each region up.")] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    orientation: OrientationOption = None,
-    as_json: JsonOption = False,
+    device: opt.Device = "auto",
+    orientation: opt.Orientation = None,
+    as_json: opt.Json = False,
 ) -> None:
     """Sum up heatmaps over the regions of an atlas, which is brought to each map's grid; one row per map and region.
 

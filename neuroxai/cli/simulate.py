@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from neuroxai.cli._orientation import OrientationOption
+from neuroxai.cli import _options as opt
 from neuroxai.cli._progress import progress_bar
 from neuroxai.errors import InputError
 
@@ -42,8 +42,8 @@ def simulate(
     spacing: Annotated[
         float | None, typer.Option(help="Voxel size in mm, 1 to 8. [default: 2; with --from the scan's own]")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Same seed, same cohort.")] = 0,
-    jobs: Annotated[int, typer.Option(help="Processes; -1 for one per core.")] = 1,
+    seed: opt.Seed = 0,
+    jobs: opt.Jobs = 1,
     table: Annotated[
         Path | None,
         typer.Option("--from", help="participants.tsv of prepared scans (brain, MNI152).", rich_help_panel=_OWN),
@@ -118,8 +118,8 @@ def simulate(
         float | None,
         typer.Option(help="Bias field of --raw in percent. [default: 30]", rich_help_panel=_MORE),
     ] = None,
-    orientation: OrientationOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+    orientation: opt.Orientation = None,
+    as_json: opt.Json = False,
 ) -> None:
     """Simulate a cohort whose truth is known: patients with a planted effect, and sham controls.
 

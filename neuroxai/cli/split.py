@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from neuroxai.cli import _options as opt
 from neuroxai.errors import InputError
 
 if TYPE_CHECKING:
@@ -22,9 +23,7 @@ def split(
             help="A .json file, or a folder for datalist.json or datalist_fold-0.json ...", show_default=False
         ),
     ],
-    target: Annotated[
-        str | None, typer.Option(help="Column with the class. [default: diagnosis, else group]", show_default=False)
-    ] = None,
+    target: opt.ClassColumn = None,
     classes: Annotated[
         str | None,
         typer.Option(
@@ -34,7 +33,7 @@ def split(
     fractions: Annotated[str | None, typer.Option(help="Training,validation,test. [default: .6,.2,.2]")] = None,
     folds: Annotated[int | None, typer.Option(help="K folds; each is the test part once.")] = None,
     repeats: Annotated[int | None, typer.Option(help="N random splits with the fractions.")] = None,
-    seed: Annotated[int, typer.Option(help="Chance starts here; same seed, same split.")] = 0,
+    seed: opt.Seed = 0,
     match: Annotated[bool, typer.Option("--match", help="Equal sex within age bins of each class first.")] = False,
     match_width: Annotated[float, typer.Option(help="Years of a matching bin.")] = 5.0,
     age_bins: Annotated[
@@ -47,15 +46,15 @@ def split(
         str | None,
         typer.Option(help="Column whose equal values stay together, e.g. family. [default: twin, where there is one]"),
     ] = None,
-    suffix: Annotated[str | None, typer.Option(help="Which scans: T1w, FLAIR ...")] = None,
-    desc: Annotated[str | None, typer.Option(help="Which scans: desc-LABEL in the name.")] = None,
+    suffix: opt.Suffix = None,
+    desc: opt.Desc = None,
     space: Annotated[str | None, typer.Option(help="Which scans: space-LABEL in the name.")] = None,
     pattern: Annotated[str | None, typer.Option(help="Which scans: a glob inside the cohort's folder.")] = None,
-    run: Annotated[str | None, typer.Option(help="Which of several runs of a scan: first, last or all.")] = None,
+    run: opt.Run = None,
     allow_missing: Annotated[
         bool, typer.Option("--allow-missing", help="Exit with 0 though participants were left out.")
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: opt.Json = False,
 ) -> None:
     """Split a cohort by subject into training, validation and test.
 
@@ -93,7 +92,7 @@ def split(
         check_file("OUT", path, [cohort, cohort / "participants.tsv"], _is_datalist, "datalist")
     for path, datalist in zip(files, lists, strict=True):
         write_datalist(path, datalist)
-    if json:
+    if as_json:
         typer.echo(_as_json(files, lists))
     else:
         _show(files, lists)

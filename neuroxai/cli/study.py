@@ -7,9 +7,7 @@ from typing import Annotated
 
 import typer
 
-from neuroxai.cli import _completion
-from neuroxai.cli._orientation import OrientationOption
-from neuroxai.cli.predict import JsonOption
+from neuroxai.cli import _options as opt
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -22,12 +20,12 @@ CohortOption = Annotated[
     typer.Option("--cohort", help="NAME=DIR: your cohort in the place of a declared one; DIR alone for `main`."),
 ]
 SourceArgument = Annotated[
-    str, typer.Argument(help="A name of `neuroxai study list`, or a YAML file.", autocompletion=_completion.studies)
+    str, typer.Argument(help="A name of `neuroxai study list`, or a YAML file.", autocompletion=opt.studies)
 ]
 
 
 @app.command("list")
-def list_(as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False) -> None:
+def list_(as_json: opt.Json = False) -> None:
     """List the studies that come with the package.
 
     Example: `neuroxai study list`
@@ -47,8 +45,8 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")
 
 @app.command()
 def show(
-    name: Annotated[str, typer.Argument(help="A name of `neuroxai study list`.", autocompletion=_completion.studies)],
-    as_json: JsonOption = False,
+    name: Annotated[str, typer.Argument(help="A name of `neuroxai study list`.", autocompletion=opt.studies)],
+    as_json: opt.Json = False,
 ) -> None:
     """Print a study's declaration, to be saved, changed, and run as one's own.
 
@@ -79,16 +77,14 @@ def run(
     gpus: Annotated[
         str, typer.Option(help="GPUs to share out, one a run: auto, none, or numbers such as 0,1.")
     ] = "auto",
-    scheduler: Annotated[
-        str | None, typer.Option(help="Address of a Dask scheduler whose workers see the same folders.")
-    ] = None,
+    scheduler: opt.Scheduler = None,
     retry: Annotated[bool, typer.Option("--retry", help="Try runs again that failed before.")] = False,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Count the runs and estimate time and disk from a timed probe; run nothing."),
     ] = False,
-    orientation: OrientationOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+    orientation: opt.Orientation = None,
+    as_json: opt.Json = False,
 ) -> None:
     """Run a study: simulate or take cohorts, prepare, split, train, explain, test, and write a report.
 
@@ -137,7 +133,7 @@ def run(
 @app.command()
 def status(
     out: Annotated[Path, typer.Argument(help="Folder of a study.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+    as_json: opt.Json = False,
 ) -> None:
     """Say how far a study is: runs done, at work, failed (with their logs).
 
@@ -161,7 +157,7 @@ def status(
 @app.command()
 def report(
     out: Annotated[Path, typer.Argument(help="Folder of a study.")],
-    as_json: JsonOption = False,
+    as_json: opt.Json = False,
 ) -> None:
     """Make tables, figures and page of a study again, from the runs that are finished.
 
