@@ -83,7 +83,7 @@ def bands(
     steps = np.asarray(levels, dtype=np.float64)
     if not 1 <= steps.size <= len(_FOR) or steps.min() <= 0 or steps.max() >= 1 or (np.diff(steps) <= 0).any():
         raise InputError(
-            f"levels of bands are {list(levels)}, wanted one to {len(_FOR)} ascending numbers between 0 and 1"
+            f"levels of bands are {list(levels)}, expected one to {len(_FOR)} ascending numbers between 0 and 1"
         )
     values = np.asarray(relevance, dtype=np.float64)
     if not np.isfinite(values).all():

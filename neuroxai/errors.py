@@ -1,7 +1,7 @@
 """The few exceptions of the package.
 
-Every message says the value got, the value wanted and the way out. The command line turns any `NeuroxaiError` into one
-line on standard error and exit code 2.
+Every message says the value got, the value expected and the way out. The command line turns any `NeuroxaiError` into
+one line on standard error and exit code 2.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class UnsupportedLayerError(NeuroxaiError, NotImplementedError):
     """A network layer or operation for which no relevance rule is defined."""
 
 
-def one_of(what: str, got: object, wanted: object, way_out: str = "") -> InputError:
+def one_of(what: str, got: object, expected: object, way_out: str = "") -> InputError:
     """Build the error for a name that is not among the known ones.
 
     Parameters
@@ -60,7 +60,7 @@ def one_of(what: str, got: object, wanted: object, way_out: str = "") -> InputEr
         What was asked for, for example ``"atlas"``.
     got : object
         The name that was given.
-    wanted : iterable of str
+    expected : iterable of str
         The names that exist.
     way_out : str, optional
         A closing hint.
@@ -70,7 +70,7 @@ def one_of(what: str, got: object, wanted: object, way_out: str = "") -> InputEr
     InputError
         The error, to be raised by the caller.
     """
-    names = ", ".join(sorted(str(w) for w in wanted))  # type: ignore[attr-defined]
+    names = ", ".join(sorted(str(w) for w in expected))  # type: ignore[attr-defined]
     return InputError(f"unknown {what} {got!r}; choose one of: {names}.{' ' + way_out if way_out else ''}")
 
 

@@ -33,7 +33,7 @@ def mask_in_space(mask: Volume, space: Space, keep_small: bool = False) -> NDArr
     mask : Volume
         The mask.
     space : Space
-        The grid wanted.
+        The grid asked for.
     keep_small : bool
         A piece, such as a small lesion, that comes to no voxel so takes as many as its volume makes, one at the least:
         those that hold most of it, and of equal ones the first by world coordinates. The whole mask may grow by it.

@@ -30,7 +30,7 @@ def check_jobs(jobs: int) -> None:
     """
     most = max(FEWEST, A_CORE * _cores())
     if jobs == 0 or jobs < -1 or jobs > most:
-        raise InputError(f"jobs is {jobs}, wanted 1 to {most} ({_cores()} cores are here), or -1 for one per core")
+        raise InputError(f"jobs is {jobs}, expected 1 to {most} ({_cores()} cores are here), or -1 for one per core")
 
 
 def settled_jobs(jobs: int, items: int) -> int:

@@ -49,7 +49,7 @@ class Space:
         if not np.isfinite(matrix).all():
             raise SpaceError("the affine holds NaN or infinite values; repair the header (for example with nibabel)")
         if not np.allclose(matrix[3], (0, 0, 0, 1)):
-            raise SpaceError(f"the affine's last row is {matrix[3].tolist()}, wanted [0, 0, 0, 1]")
+            raise SpaceError(f"the affine's last row is {matrix[3].tolist()}, expected [0, 0, 0, 1]")
         lengths = np.linalg.norm(matrix[:3, :3], axis=0)
         if lengths.min() < 1e-6 or abs(np.linalg.det(matrix[:3, :3] / lengths)) < 1e-3:
             raise SpaceError(
@@ -149,7 +149,7 @@ class Space:
         except SpaceError:
             raise
         except (LookupError, TypeError, ValueError, OverflowError):
-            raise SpaceError(f"a grid is {str(values)[:200]}, wanted an object with 'shape' and 'affine'") from None
+            raise SpaceError(f"a grid is {str(values)[:200]}, expected an object with 'shape' and 'affine'") from None
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,7 +185,7 @@ class Volume:
         Parameters
         ----------
         space : Space
-            The grid wanted.
+            The grid asked for.
         order : {0, 1, 3}
             0 for labels and masks: each voxel takes the label that fills most of it (`neuroxai.majority`), 1 for
             linear, 3 for cubic splines.
@@ -248,14 +248,14 @@ def _closest_axes(affine: NDArray[np.float64]) -> list[tuple[int, bool]]:
 
 def _axis_change(space: Space, orientation: str) -> tuple[NDArray[np.float64], tuple[int, int, int]]:
     """Matrix from reoriented voxel indices to the present ones, and the reoriented shape."""
-    wanted = [(world, int(code == pair[1])) for code in orientation for world, pair in enumerate(_AXES) if code in pair]
-    if sorted(world for world, _ in wanted) != [0, 1, 2] or len(orientation) != 3:
+    axes = [(world, int(code == pair[1])) for code in orientation for world, pair in enumerate(_AXES) if code in pair]
+    if sorted(world for world, _ in axes) != [0, 1, 2] or len(orientation) != 3:
         raise SpaceError(f"orientation {orientation!r} is not valid; name one of L/R, P/A and I/S each, such as 'RAS'")
     present = _closest_axes(space.affine)
     matrix = np.zeros((4, 4))
     matrix[3, 3] = 1.0
     shape = []
-    for new_axis, (world, positive) in enumerate(wanted):
+    for new_axis, (world, positive) in enumerate(axes):
         axis = [w for w, _ in present].index(world)
         flip = present[axis][1] != bool(positive)
         matrix[axis, new_axis] = -1.0 if flip else 1.0

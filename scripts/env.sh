@@ -7,9 +7,9 @@ set -euo pipefail
 repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 environment=${NEUROXAI_VENV:-$repository/.venv}
 # a changed pin or requirement makes the environment anew
-wanted=$(cat "$repository"/{constraints.txt,setup.cfg,pyproject.toml} | sha256sum | cut -d' ' -f1)
+expected=$(cat "$repository"/{constraints.txt,setup.cfg,pyproject.toml} | sha256sum | cut -d' ' -f1)
 
-if [ "$(cat "$environment/.neuroxai" 2>/dev/null || true)" != "$wanted" ]; then
+if [ "$(cat "$environment/.neuroxai" 2>/dev/null || true)" != "$expected" ]; then
     echo "making the environment in $environment (a few minutes, once)" >&2
     [ -x "$environment/bin/python" ] || "${NEUROXAI_PYTHON:-python3}" -m venv "$environment"
     torch=$(grep '^torch==' "$repository/constraints.txt")
@@ -17,7 +17,7 @@ if [ "$(cat "$environment/.neuroxai" 2>/dev/null || true)" != "$wanted" ]; then
     "$environment/bin/python" -m pip install --quiet --disable-pip-version-check "$torch"
     "$environment/bin/python" -m pip install --quiet --disable-pip-version-check \
         -c "$repository/constraints.txt" -e "$repository[dev,prepare,brain,cluster,search,dicom,docs]"
-    echo "$wanted" > "$environment/.neuroxai"
+    echo "$expected" > "$environment/.neuroxai"
 fi
 export PATH="$environment/bin:$PATH"
 # the scripts look up nothing on the network

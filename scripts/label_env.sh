@@ -11,12 +11,12 @@ set -euo pipefail
 if [ "${1:-}" = -h ] || [ "${1:-}" = --help ]; then sed -n '2,7s/^# \{0,1\}//p' "$0"; exit 0; fi
 repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 environment=${NEUROXAI_LABEL_VENV:-$repository/.venv-label}
-wanted=$(cat "$repository"/{constraints-label.txt,setup.cfg,pyproject.toml} | sha256sum | cut -d' ' -f1)
+expected=$(cat "$repository"/{constraints-label.txt,setup.cfg,pyproject.toml} | sha256sum | cut -d' ' -f1)
 
-if [ "$(cat "$environment/.neuroxai" 2>/dev/null || true)" != "$wanted" ]; then
+if [ "$(cat "$environment/.neuroxai" 2>/dev/null || true)" != "$expected" ]; then
     python=${NEUROXAI_PYTHON:-python3}
     if ! "$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))'; then
-        echo "error: $("$python" --version) cannot carry MONAI Label, wanted 3.11 or 3.12; name one in NEUROXAI_PYTHON" >&2
+        echo "error: $("$python" --version) cannot carry MONAI Label, expected 3.11 or 3.12; name one in NEUROXAI_PYTHON" >&2
         exit 2
     fi
     echo "making the environment of MONAI Label in $environment (some minutes, once)" >&2
@@ -25,7 +25,7 @@ if [ "$(cat "$environment/.neuroxai" 2>/dev/null || true)" != "$wanted" ]; then
     # torch and torchvision first and together: their builds must match
     "${install[@]}" torch torchvision
     "${install[@]}" monailabel -e "$repository[prepare,brain]"
-    echo "$wanted" > "$environment/.neuroxai"
+    echo "$expected" > "$environment/.neuroxai"
 fi
 export PATH="$environment/bin:$PATH" HF_HUB_OFFLINE=1 MPLBACKEND=Agg
 if [ $# -gt 0 ]; then exec "$@"; fi

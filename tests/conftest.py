@@ -73,7 +73,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         full = item.get_closest_marker("full")
         if full is not None and (len(full.args) != 1 or full.args[0] not in (0, 1, 2)):
-            raise pytest.UsageError(f"{item.nodeid}: full{full.args}, wanted full(0), full(1) or full(2)")
+            raise pytest.UsageError(f"{item.nodeid}: full{full.args}, expected full(0), full(1) or full(2)")
         if full is not None and third not in (None, full.args[0]):
             left_out.append(item)
         elif full is None and INTEGRATION & set(getattr(item, "fixturenames", ())):

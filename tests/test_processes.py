@@ -28,7 +28,7 @@ def test_never_more_processes_than_items():
 @pytest.mark.parametrize("jobs", [0, -2, MOST + 1, 10**9])
 def test_numbers_without_bounds_are_refused_with_the_limit(jobs):
     for refused in (check_jobs, lambda n: settled_jobs(n, 2), lambda n: RunOptions(jobs=n)):
-        with pytest.raises(InputError, match=f"jobs is {jobs}, wanted 1 to {MOST}"):
+        with pytest.raises(InputError, match=f"jobs is {jobs}, expected 1 to {MOST}"):
             refused(jobs)
     check_jobs(MOST)
 

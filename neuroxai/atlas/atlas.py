@@ -56,10 +56,10 @@ class Atlas:
         if array.shape != space.shape:
             raise SpaceError(f"labels of shape {array.shape} do not fit a space of shape {space.shape}")
         if not np.issubdtype(array.dtype, np.integer):
-            raise InputError(f"labels are of type {array.dtype}, wanted integers; round them first")
+            raise InputError(f"labels are of type {array.dtype}, expected integers; round them first")
         low, high = int(array.min()), int(array.max())
         if low < 0 or high > np.iinfo(np.int32).max:
-            raise InputError(f"labels run from {low} to {high}, wanted 0 (background) to {np.iinfo(np.int32).max}")
+            raise InputError(f"labels run from {low} to {high}, expected 0 (background) to {np.iinfo(np.int32).max}")
         array = array.astype(np.int32)
         array.setflags(write=False)
         table = {int(value): str(names[value]).strip() for value in sorted(names)}
@@ -113,9 +113,9 @@ class Atlas:
         InputError
             If no region has this name; the error offers similar ones.
         """
-        wanted = name.strip().casefold()
+        key = name.strip().casefold()
         for value, known in self.names.items():
-            if known.casefold() == wanted:
+            if known.casefold() == key:
                 return value
         from difflib import get_close_matches
 
@@ -198,7 +198,7 @@ class Atlas:
         Parameters
         ----------
         regions : mapping of str to sequence of str
-            For each region wanted the names of its parts, without their hemisphere; case does not matter, ``*`` stands
+            For each region the names of its parts, without their hemisphere; case does not matter, ``*`` stands
             for anything. Left and right are joined. What no row lists becomes background.
 
         Returns
@@ -217,23 +217,23 @@ class Atlas:
         names: dict[int, str] = {}
         lookup = np.zeros(len(bare) + 1, dtype=np.int32)
         place = {value: n for n, value in enumerate(bare, start=1)}
-        for wanted, parts in regions.items():
+        for region, parts in regions.items():
             members = []
             for part in [parts] if isinstance(parts, str) else parts:
                 found = [value for value, name in bare.items() if fnmatchcase(name, part.casefold())]
                 if not found:
                     raise InputError(
-                        f"{wanted!r} is made of {part!r}, but the atlas has no such region ({self.origin}); "
+                        f"{region!r} is made of {part!r}, but the atlas has no such region ({self.origin}); "
                         "is the list meant for another atlas?"
                     )
                 members += found
-            taken = sorted(value for value in members if owner.get(value, wanted) != wanted)
+            taken = sorted(value for value in members if owner.get(value, region) != region)
             if taken:
                 raise InputError(
-                    f"{self.names[taken[0]]!r} is part of both {owner[taken[0]]!r} and {wanted!r}; list it once"
+                    f"{self.names[taken[0]]!r} is part of both {owner[taken[0]]!r} and {region!r}; list it once"
                 )
-            owner.update(dict.fromkeys(members, wanted))
-            names[min(members)] = wanted
+            owner.update(dict.fromkeys(members, region))
+            names[min(members)] = region
             lookup[[place[value] for value in members]] = min(members)
         return Atlas(lookup[self.positions()], names, self.space, f"{self.origin}; joined to {len(names)} regions")
 

@@ -27,7 +27,7 @@ def builtin(space: Space | None = None) -> Atlas:
     Parameters
     ----------
     space : Space, optional
-        The grid wanted, in MNI152 world coordinates; `neuroxai.space.mni152(2)` by default. On any other grid it is
+        The grid asked for, in MNI152 world coordinates; `neuroxai.space.mni152(2)` by default. On any other grid it is
         ``builtin().resampled_to(space)``, so that every way to ask gives the same regions. Kept for the next call.
 
     Returns
@@ -86,7 +86,7 @@ def _on(shape: tuple[int, int, int], affine: bytes) -> Atlas:
     space, own = Space(shape, np.frombuffer(affine).reshape(4, 4)), mni152(2.0)
     atlas = _built(own.shape, own.affine.tobytes())
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # `builtin` tells of absent regions at every call
+        warnings.simplefilter("ignore")  # `builtin` reports absent regions at every call
         return atlas.resampled_to(space)
 
 
@@ -183,11 +183,11 @@ def _worth_a_look(space: Space, tissue: NDArray[np.float32]) -> NDArray[np.bool_
     low, high = (nodes[:, :3] - nodes[:, 3:]).min(axis=0), (nodes[:, :3] + nodes[:, 3:]).max(axis=0)
     low[0] = -high[0]
     axes = [np.arange(n).reshape([-1 if i == axis else 1 for i in range(3)]) for axis, n in enumerate(space.shape)]
-    wanted = np.ones(space.shape, dtype=bool)
+    inside = np.ones(space.shape, dtype=bool)
     for row, near, far in zip(space.affine[:3], low, high, strict=True):
         world = row[0] * axes[0] + row[1] * axes[1] + row[2] * axes[2] + row[3]
-        wanted &= (world >= near) & (world <= far)
-    return np.asarray(wanted | (tissue > 0.5))
+        inside &= (world >= near) & (world <= far)
+    return np.asarray(inside | (tissue > 0.5))
 
 
 def _made_of(tissue: str, grey: NDArray[np.float32], white: NDArray[np.float32]) -> NDArray[np.bool_]:

@@ -25,13 +25,13 @@ class RegionContrast:
     regions : array_like of int, shape (*grid)
         The number of each voxel's region, from 1; 0 for background (`Atlas.positions`).
     count : int, optional
-        How many regions there are; the greatest number if left out.
+        How many regions there are; the greatest number by default.
     """
 
     def __init__(self, regions: ArrayLike, count: int | None = None) -> None:
         labels = np.asarray(regions)
         if not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0 or not labels.any():
-            raise InputError(f"regions are of type {labels.dtype}; whole numbers >= 0, not all 0, are wanted")
+            raise InputError(f"regions are of type {labels.dtype}; whole numbers >= 0, not all 0, are expected")
         self.shape = labels.shape
         inside = labels > 0
         self._box = tuple(slice(int(at.min()), int(at.max()) + 1) for at in np.nonzero(inside))

@@ -184,7 +184,7 @@ def _columns(header: list[str], rows: list[tuple[int, list[str]]], line: int) ->
         short = [number for number, cells in rows if len(cells) <= max(at, name_at)]
         if short:
             raise InputError(f"line {short[0]} has fewer columns than the header ({', '.join(header)})")
-        names = _told_apart([cells[name_at] for _, cells in rows], (at, name_at), rows)
+        names = _with_sides([cells[name_at] for _, cells in rows], (at, name_at), rows)
         listed = tuple(Row(cells[at], name, number) for (number, cells), name in zip(rows, names, strict=True))
         rank = 0 if header[at] in _INDEX else 1 if header[at] in _INDEX_TOO else 2
         bids = (header[at], header[name_at]) == ("index", "name")
@@ -222,7 +222,7 @@ def _name_column(header: list[str], rows: list[tuple[int, list[str]]], index: in
     )
 
 
-def _told_apart(names: list[str], taken: Collection[int], rows: list[tuple[int, list[str]]]) -> list[str]:
+def _with_sides(names: list[str], taken: Collection[int], rows: list[tuple[int, list[str]]]) -> list[str]:
     """Add the side that a column of sides gives to the names that say none.
 
     Raises
@@ -233,7 +233,7 @@ def _told_apart(names: list[str], taken: Collection[int], rows: list[tuple[int, 
     columns = [at for at in range(max(len(cells) for _, cells in rows)) if at not in taken and _of_sides(rows, at)]
     if len(columns) != 1:
         return names
-    told = []
+    sided = []
     for name, (number, cells) in zip(names, rows, strict=True):
         side = _SIDES.get(cells[columns[0]].lower(), "") if columns[0] < len(cells) else ""
         own = split_side(name)[0]
@@ -241,8 +241,8 @@ def _told_apart(names: list[str], taken: Collection[int], rows: list[tuple[int, 
             raise InputError(
                 f"line {number}: {name!r} says {own}, its column of sides says {side}; correct one of them"
             )
-        told.append(f"{name} ({side})" if side and name and not own else name)
-    return told
+        sided.append(f"{name} ({side})" if side and name and not own else name)
+    return sided
 
 
 def _of_sides(rows: list[tuple[int, list[str]]], at: int) -> bool:
@@ -258,7 +258,7 @@ def _names(rows: list[tuple[int, list[str]]], columns: list[int], joined: bool) 
     if len(columns) > 1 and (joined or not apart):
         return [", ".join(cell for cell in row if cell) for row in zip(*cells.values(), strict=True)]
     best = max(apart or columns, key=lambda at: sum(map(len, cells[at])))
-    return _told_apart(cells[best], columns, rows)
+    return _with_sides(cells[best], columns, rows)
 
 
 def _is_number(cell: str) -> bool:

@@ -262,7 +262,7 @@ def _settled(fits: Sequence[Fit], values: Sequence[int], places: Places) -> Fit:
 
 
 def _undecided(two: Sequence[Fit], values: Sequence[int]) -> InputError:
-    told = " or ".join(_told(one, values) for one in two)
+    described = " or ".join(_described(one, values) for one in two)
     if any(one.region_at_0 for one in two):
         first = next(one for one in two if one.region_at_0)
         name = first.names.get(1 if first.shifted else 0)
@@ -273,12 +273,12 @@ def _undecided(two: Sequence[Fit], values: Sequence[int]) -> InputError:
     else:
         way_out = "keep one of the columns, and call it 'index'"
     return InputError(
-        f"can be read in two ways, and the image (labels {some(list(values), 4)}) does not settle which: {told}; "
+        f"can be read in two ways, and the image (labels {some(list(values), 4)}) does not settle which: {described}; "
         f"{way_out}"
     )
 
 
-def _told(one: Fit, values: Sequence[int]) -> str:
+def _described(one: Fit, values: Sequence[int]) -> str:
     unnamed, unused = len(one.unnamed(values)), len(set(one.names) - {0} - set(values))
     return f"{one.words} ({unnamed} labels without a name, {unused} names without a label)"
 

@@ -59,7 +59,7 @@ class RegionScores:
             table then has the columns of ``_regions.tsv`` alone: index, name, sum, absolute, positive, negative,
             density, voxels.
         wide : {"sum", "absolute", "positive", "negative", "density", "voxels"}, optional
-            One row a scan with this measure of every region, a column each. By default one row a scan and region.
+            One row per scan with this measure of every region, a column each. By default one row per scan and region.
 
         Returns
         -------
@@ -132,7 +132,7 @@ class RegionScorer(torch.nn.Module):
         voxel = torch.nonzero(position).flatten()
         # derived from the atlas, hence no part of a checkpoint
         self.register_buffer("voxel", voxel, persistent=False)
-        # two cells a region: its positive sum, then its negative one
+        # two cells per region: its positive sum, then its negative one
         self.register_buffer("cell", 2 * (position[voxel] - 1), persistent=False)
         self.register_buffer("voxels", torch.from_numpy(atlas.counts()), persistent=False)
 
@@ -157,11 +157,11 @@ class RegionScorer(torch.nn.Module):
         InputError
             If a heatmap holds NaN or infinite values, inside or outside the regions.
         """
-        wanted = self.atlas.space.shape
-        if heatmaps.dim() != 5 or heatmaps.shape[1] != 1 or tuple(heatmaps.shape[2:]) != wanted:
+        expected = self.atlas.space.shape
+        if heatmaps.dim() != 5 or heatmaps.shape[1] != 1 or tuple(heatmaps.shape[2:]) != expected:
             raise SpaceError(
                 f"heatmaps have shape {tuple(heatmaps.shape)}, the atlas wants "
-                f"(batch, 1, {', '.join(map(str, wanted))}); "
+                f"(batch, 1, {', '.join(map(str, expected))}); "
                 "bring the atlas to the heatmaps' grid with atlas.resampled_to(space)"
             )
         if heatmaps.device != self.voxel.device:

@@ -240,9 +240,9 @@ def device_of(name: str) -> Any:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise InputError(f"unknown device {name!r}; wanted auto, cpu or cuda") from None
+        raise InputError(f"unknown device {name!r}; expected auto, cpu or cuda") from None
     if device.type not in ("cpu", "cuda"):
-        raise InputError(f"device {name!r} is not known to work here; wanted auto, cpu or cuda")
+        raise InputError(f"device {name!r} is not known to work here; expected auto, cpu or cuda")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise InputError(f"device {name!r} asked for, but torch sees no GPU; use --device cpu")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():

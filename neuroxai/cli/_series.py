@@ -77,7 +77,7 @@ def take_series(
     Raises
     ------
     InputError
-        If the series cannot be used, the arm is unknown, or DICOM objects are wanted in the folder `objects` and cannot
+        If the series cannot be used, the arm is unknown, or DICOM objects asked for in `objects` cannot
         be written beside this series.
     """
     from neuroxai.explain.bundle import classifier_metadata, modality_of

@@ -19,16 +19,16 @@ def explain(
     method: Annotated[
         str | None,
         typer.Option(
-            help="Attribution method, the bundle's if left out; an unknown name lists them all.",
+            help="Attribution method; an unknown name lists them all. [default: the bundle's]",
             autocompletion=opt.methods,
         ),
     ] = None,
     option: Annotated[list[str] | None, typer.Option(help="Option of the method, such as beta=1; repeatable.")] = None,
     start: Annotated[
-        str | None, typer.Option(help="Where relevance starts: logit or probability; the probability if left out.")
+        str | None, typer.Option(help="Where relevance starts: logit or probability. [default: probability]")
     ] = None,
     target: Annotated[
-        str | None, typer.Option(help="Class to explain, or `predicted`; the second class if left.")
+        str | None, typer.Option(help="Class to explain, or `predicted`. [default: the second class]")
     ] = None,
     layer: Annotated[
         str | None,
@@ -38,7 +38,7 @@ def explain(
         str | None,
         typer.Option(
             help="Neurons of --layer: a filter (12), one place (12,3,4,5), patch=3,filter=1 of a patch-individual "
-            "layer, or `all`: each filter's mean heatmap over the scans, in OUT/group. All at once if left out."
+            "layer, or `all`: each filter's mean heatmap over the scans, in OUT/group. [default: all at once]"
         ),
     ] = None,
     atlas: opt.Atlas = None,
@@ -55,7 +55,7 @@ def explain(
         str | None,
         typer.Option(
             help="How a DICOM series is prepared: linear, nonlinear, none, or as-is, if it lies in the network's space "
-            "already; linear if left out."
+            "already. [default: linear]"
         ),
     ] = None,
     dicom_out: Annotated[
@@ -110,10 +110,10 @@ def explain(
     if neuron is not None and layer is None:
         raise InputError(f"--neuron {neuron} needs the layer that it is in; name it with --layer")
     if layer is not None and not re.fullmatch(r"[A-Za-z_][\w.:]*", layer):  # never an expression of the configuration
-        raise InputError(f"--layer is {layer!r}, wanted a layer's name, such as features.conv4")
+        raise InputError(f"--layer is {layer!r}, expected a layer's name, such as features.conv4")
     if layer is not None and start is not None:
         raise InputError("--start is about a class; relevance that starts at --layer starts from the layer's values")
-    where = None if atlas is None and neuron == "all" else located(atlas)  # an absent copy is told at once
+    where = None if atlas is None and neuron == "all" else located(atlas)  # an absent copy is reported at once
     several, first = join_shares(), is_main_process()
     if several and neuron == "all":
         raise InputError("--neuron all takes means over all scans; run it in one process, without torchrun")
@@ -200,6 +200,6 @@ def _neuron(text: str) -> int | tuple[int, ...] | MappingProxyType[str, int]:
     if pair:
         return MappingProxyType({"patch": int(pair[1]), "filter": int(pair[2])})
     if not re.fullmatch(r"\d+(,\d+)*", text):
-        raise InputError(f"--neuron is {text!r}, wanted a filter (12), 12,3,4,5 or patch=3,filter=1, or all")
+        raise InputError(f"--neuron is {text!r}, expected a filter (12), 12,3,4,5 or patch=3,filter=1, or all")
     numbers = tuple(int(number) for number in text.split(","))
     return numbers[0] if len(numbers) == 1 else numbers

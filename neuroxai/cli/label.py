@@ -45,7 +45,7 @@ def start(
         typer.Option(help="Web page that may speak to the server, such as http://localhost:3000; repeatable."),
     ] = None,
     orientation: opt.Orientation = None,
-    work: Annotated[Path | None, typer.Option(help="Folder of the server's logs; one in ~/.cache if left out.")] = None,
+    work: Annotated[Path | None, typer.Option(help="Folder of the server's logs. [default: one in ~/.cache]")] = None,
 ) -> None:
     """Start a MONAI Label server that lists every trained bundle of a folder; stop it with Ctrl-C.
 

@@ -104,7 +104,7 @@ def _fractions(text: str) -> tuple[float, float, float]:
     try:
         first, second, third = (float(part) for part in text.split(","))
     except ValueError:
-        raise InputError(f"--fractions {text!r}: wanted three numbers, training,validation,test: .6,.2,.2") from None
+        raise InputError(f"--fractions {text!r}: expected three numbers, training,validation,test: .6,.2,.2") from None
     return first, second, third
 
 
@@ -112,13 +112,13 @@ def _age_bins(text: str) -> dict[str, Any]:
     try:
         return {"age_width": float(text[:-1])} if text.endswith("y") else {"age_bins": int(text)}
     except ValueError:
-        raise InputError(f"--age-bins {text!r}: wanted a number of ranges (4) or years a range (5y)") from None
+        raise InputError(f"--age-bins {text!r}: expected a number of ranges (4) or years a range (5y)") from None
 
 
 def _files(out: Path, options: SplitOptions) -> list[Path]:
     folder, stem = (out.parent, out.stem) if out.suffix == ".json" else (out, "datalist")
     if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder}: is a file, wanted a folder; give a path ending in .json or a folder")
+        raise InputError(f"{folder}: is a file, expected a folder; give a path ending in .json or a folder")
     kind, count = ("fold", options.folds) if options.folds else ("split", options.repeats)
     names = [f"{stem}.json"] if count is None else [f"{stem}_{kind}-{number}.json" for number in range(count)]
     # two different splits in one folder would leak from one into the other

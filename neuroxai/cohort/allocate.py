@@ -54,7 +54,7 @@ def allocate(
         members = [i for i, value in enumerate(labels) if value == label]
         if len(members) < len(shares):
             raise InputError(
-                f"class {class_name!r}: {len(members)} subjects for {len(shares)} parts, wanted at least one a part; "
+                f"class {class_name!r}: {len(members)} subjects for {len(shares)} parts, expected at least one a part; "
                 "ask for fewer parts or add subjects"
             )
         ordered = _order(members, sexes, ranges, rng)

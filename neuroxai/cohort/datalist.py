@@ -107,10 +107,10 @@ def check_datalist(
     if part is not None and part not in parts:
         raise one_of("part of the datalist", part, parts, "These are the parts present.")
     if not parts:
-        raise InputError(f"the datalist has no part; wanted one of {', '.join(PARTS)}; run neuroxai split")
+        raise InputError(f"the datalist has no part; expected one of {', '.join(PARTS)}; run neuroxai split")
     classes = datalist.get("classes")
     if not isinstance(classes, list) or len(classes) < 2 or len(set(map(str, classes))) < len(classes):
-        raise InputError(f'"classes" is {classes!r}, wanted a list of two or more names in the order of the labels')
+        raise InputError(f'"classes" is {classes!r}, expected a list of two or more names in the order of the labels')
     subjects: dict[str, str] = {}
     images: dict[str, str] = {}
     for name in parts:
@@ -120,7 +120,7 @@ def check_datalist(
     for name in ("training", "validation"):  # a network learns from the one and is chosen by the other
         if name in parts and len({item["label"] for item in datalist[name]}) < 2:
             only = classes[datalist[name][0]["label"]]
-            raise InputError(f"{name} holds one class only ({only}), wanted {' and '.join(classes)}; split again")
+            raise InputError(f"{name} holds one class only ({only}), expected {' and '.join(classes)}; split again")
     if base_dir is not None:
         _check_files(datalist, [part] if part else parts, Path(base_dir))
 
@@ -129,42 +129,42 @@ def _check_part(
     part: str, items: Any, classes: Sequence[str], subjects: dict[str, str], images: dict[str, str]
 ) -> None:
     if not isinstance(items, list) or not items:
-        raise InputError(f"part {part!r} is {'empty' if items == [] else 'not a list'}; wanted a list of items")
+        raise InputError(f"part {part!r} is {'empty' if items == [] else 'not a list'}; expected a list of items")
     own: set[str] = set()
     for number, item in enumerate(items):
         where = f"item {number} of {part}"
         if not isinstance(item, dict) or not isinstance(item.get("image"), str) or not item["image"]:
-            raise InputError(f'{where} is {str(item)[:120]}; wanted an object with "image" (a path) and "label"')
+            raise InputError(f'{where} is {str(item)[:120]}; expected an object with "image" (a path) and "label"')
         subject, image = subject_of(item, where), posixpath.normpath(item["image"].replace("\\", "/"))
         if subjects.setdefault(subject, part) != part:
             raise LeakageError(
-                f"{subject} stands in {subjects[subject]} and in {part}, wanted one part a subject; split by subject "
+                f"{subject} stands in {subjects[subject]} and in {part}, expected one part a subject; split by subject "
                 "(neuroxai split)"
             )
         if images.setdefault(image, part) != part:
-            raise LeakageError(f"image {image} stands in {images[image]} and in {part}, wanted one part; split again")
+            raise LeakageError(f"image {image} stands in {images[image]} and in {part}, expected one part; split again")
         # the same scan twice in training is over-sampling; elsewhere it would count twice in the metrics
         if image in own and part != "training":
-            raise InputError(f"{where}: image {image} stands twice in {part}, wanted once; delete one of the items")
+            raise InputError(f"{where}: image {image} stands twice in {part}, expected once; delete one of the items")
         own.add(image)
         label = item.get("label")
         if type(label) is not int or not 0 <= label < len(classes):
             numbers = ", ".join(f"{i} ({name})" for i, name in enumerate(classes))
-            raise InputError(f"{where} ({subject}): label {label!r} is no class, wanted one of {numbers}")
+            raise InputError(f"{where} ({subject}): label {label!r} is no class, expected one of {numbers}")
 
 
 def _check_groups(datalist: Mapping[str, Any], parts: Sequence[str]) -> None:
     """Refuse twins, or whoever else the field named by "group" joins, in two parts."""
     column = datalist["group"]
     if not isinstance(column, str) or not column:
-        raise InputError(f'"group" is {column!r}, wanted the name of a field of the items, such as twin; split again')
+        raise InputError(f'"group" is {column!r}, expected the name of a field of the items, such as twin; split again')
     seen: dict[str, str] = {}
     for part in parts:
         for item in datalist[part]:
             value = item.get(column)
             if value is not None and seen.setdefault(str(value), part) != part:
                 raise LeakageError(
-                    f"{column} {value} stands in {seen[str(value)]} and in {part}, wanted one part for all who share "
+                    f"{column} {value} stands in {seen[str(value)]} and in {part}, expected one part for all who share "
                     f"it; split again (neuroxai split --group {column})"
                 )
 

@@ -49,7 +49,7 @@ def groups_of(labelled: Labelled, column: str) -> dict[str, str]:
         value = value_of(cell)
         if value is not None and found.setdefault(str(subject), str(value)) != str(value):
             raise InputError(
-                f"{subject}: column {column!r} says {found[str(subject)]!r} and {str(value)!r}, wanted one group a "
+                f"{subject}: column {column!r} says {found[str(subject)]!r} and {str(value)!r}, expected one group a "
                 "subject; correct participants.tsv or choose another --group"
             )
     return found
@@ -97,7 +97,7 @@ def allocate_groups(
     counts = Counter(makeup.values())
     if len(members) < len(shares):
         raise InputError(
-            f"{len(members)} groups for {len(shares)} parts, wanted at least one a part; ask for fewer parts or "
+            f"{len(members)} groups for {len(shares)} parts, expected at least one a part; ask for fewer parts or "
             "choose another --group"
         )
     # the most frequent; of equal ones the first in order, so that the order of rows has no influence

@@ -118,10 +118,12 @@ def label_scans(cohort: Cohort, target: str | None = None, classes: Sequence[str
 def _ordered(counts: Counter[str], target: str) -> list[str]:
     found = ", ".join(f"{name} ({count})" for name, count in sorted(counts.items()))
     if len(counts) < 2:
-        raise InputError(f"column {target!r} holds one class only ({found or 'no value'}), wanted two; choose --target")
+        raise InputError(
+            f"column {target!r} holds one class only ({found or 'no value'}), expected two; choose --target"
+        )
     if len(counts) > 2:
         raise InputError(
-            f"column {target!r} holds {len(counts)} values ({found[:300]}), wanted two; name yours with --classes, "
+            f"column {target!r} holds {len(counts)} values ({found[:300]}), expected two; name yours with --classes, "
             "for example --classes " + ",".join(sorted(counts)[:2])
         )
     return sorted(counts, key=lambda name: (name.lower().replace(" ", "_").replace("-", "_") not in CONTROLS, name))
@@ -130,7 +132,7 @@ def _ordered(counts: Counter[str], target: str) -> list[str]:
 def _checked(counts: Counter[str], target: str, classes: Sequence[str]) -> list[str]:
     chosen = [str(name).strip() for name in classes]
     if len(chosen) < 2 or len(set(chosen)) < len(chosen):
-        raise InputError(f"--classes {','.join(chosen)}: wanted two or more different names, such as CN,AD")
+        raise InputError(f"--classes {','.join(chosen)}: expected two or more different names, such as CN,AD")
     for name in chosen:
         if name not in counts:
             raise one_of(f"class of column {target!r}", name, counts)

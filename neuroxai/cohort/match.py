@@ -28,7 +28,7 @@ def match_sex(subjects: pd.DataFrame, rng: np.random.Generator, width: float = 5
     Parameters
     ----------
     subjects : pandas.DataFrame
-        One row a subject: participant_id, label, sex (``F``, ``M``), age (years).
+        One row per subject: participant_id, label, sex (``F``, ``M``), age (years).
         Where the classes are the sexes themselves, give every subject the same label.
     rng : numpy.random.Generator
         Chooses whom to remove.

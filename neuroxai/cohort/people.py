@@ -26,7 +26,7 @@ class Described:
     Parameters
     ----------
     scans : pandas.DataFrame
-        One row a scan, in the order asked for: participant_id, session_id, age (years), sex, class (text, None where
+        One row per scan, in the order asked for: participant_id, session_id, age (years), sex, class (text, None where
         unknown), then the table's other columns.
     target : str
         The column that the class comes from.

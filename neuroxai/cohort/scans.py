@@ -106,7 +106,7 @@ def find_scans(
             continue
         subject, session = entity(relative, "sub"), entity(relative, "ses")
         if subject is None:
-            raise InputError(f"{relative}: the name says no participant, wanted sub-<label> in it; narrow --pattern")
+            raise InputError(f"{relative}: the name says no participant, expected sub-<label> in it; narrow --pattern")
         key = (f"sub-{subject}", f"ses-{session}" if session else None)
         if not path.is_file():
             left_out.append(LeftOut(*key, f"{relative} is a link to a file that is not there; fetch the data first"))
@@ -133,10 +133,10 @@ def _runs(subject: str, session: str | None, images: list[str], choose: str, run
         names = " and ".join(sorted(images))
         if len(runs) < len(images) or len({_without_run(image) for image in images}) > 1:
             raise InputError(
-                f"{' '.join(filter(None, (subject, session)))}: several scans match ({names}), wanted one; {choose}"
+                f"{' '.join(filter(None, (subject, session)))}: several scans match ({names}), expected one; {choose}"
             )
         if run is None:
-            return LeftOut(subject, session, f"several scans match ({names}), wanted one; --run first, last or all")
+            return LeftOut(subject, session, f"several scans match ({names}), expected one; --run first, last or all")
     ordered = sorted(runs, key=lambda name: (int(name) if name.isdecimal() else -1, name))
     if run == "all":
         return [Scan(subject, session_id(session, name) or None, runs[name]) for name in ordered]
@@ -152,7 +152,7 @@ def _candidates(folder: Path, pattern: str | None) -> Iterator[Path]:
     if pattern is not None:
         if os.path.isabs(pattern) or ".." in Path(pattern).parts or not pattern.strip():
             raise InputError(
-                f"--pattern {pattern!r}: wanted a glob inside the cohort's folder, such as 'sub-*/anat/*.nii'"
+                f"--pattern {pattern!r}: expected a glob inside the cohort's folder, such as 'sub-*/anat/*.nii'"
             )
         try:
             found = list(folder.glob(pattern))

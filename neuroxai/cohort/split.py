@@ -69,21 +69,23 @@ class SplitOptions:
         shares = tuple(float(f) for f in self.fractions)
         if len(shares) != 3 or not np.isfinite(shares).all() or min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
             text = ",".join(f"{f:g}" for f in shares)
-            raise InputError(f"--fractions {text}: wanted training,validation,test that add up to 1, such as .6,.2,.2")
+            raise InputError(
+                f"--fractions {text}: expected training,validation,test that add up to 1, such as .6,.2,.2"
+            )
         if shares[0] == 0:
             raise InputError("--fractions leaves nothing for training; give it a share above 0")
         if self.folds is not None and self.repeats is not None:
             raise InputError("--folds and --repeats exclude each other; choose one")
         if self.folds is not None and not 3 <= self.folds <= MOST:
-            raise InputError(f"--folds {self.folds}: wanted 3 to {MOST} (training, validation and test are disjoint)")
+            raise InputError(f"--folds {self.folds}: expected 3 to {MOST} (training, validation and test are disjoint)")
         if self.repeats is not None and not 1 <= self.repeats <= MOST:
-            raise InputError(f"--repeats {self.repeats}: wanted 1 to {MOST}")
+            raise InputError(f"--repeats {self.repeats}: expected 1 to {MOST}")
         if self.seed < 0:
-            raise InputError(f"--seed {self.seed}: wanted zero or more")
+            raise InputError(f"--seed {self.seed}: expected zero or more")
         if not 1 <= self.age_bins <= MOST or (self.age_width is not None and not self.age_width > 0):
-            raise InputError(f"--age-bins: wanted 1 to {MOST} ranges, or a positive width such as 5y")
+            raise InputError(f"--age-bins: expected 1 to {MOST} ranges, or a positive width such as 5y")
         if self.test_sessions not in ("all", "first"):
-            raise InputError(f"--test-sessions {self.test_sessions!r}: wanted 'all' or 'first'")
+            raise InputError(f"--test-sessions {self.test_sessions!r}: expected 'all' or 'first'")
         object.__setattr__(self, "fractions", shares)
 
 
@@ -112,32 +114,32 @@ def split_cohort(labelled: Labelled, options: SplitOptions | None = None) -> lis
     InputError
         If a class has fewer subjects than there are parts, or the groups' column is absent.
     """
-    wanted = options or SplitOptions()
+    asked = options or SplitOptions()
     subjects, notes = subjects_of(labelled)
-    column = group_column(labelled, wanted.group)
-    wanted = replace(wanted, group=column)
+    column = group_column(labelled, asked.group)
+    asked = replace(asked, group=column)
     group = groups_of(labelled, column) if column else {}
     lists = []
-    for number in range(wanted.repeats or 1):
-        rng = np.random.default_rng([wanted.seed, number])
-        chosen, dropped, unusable = _match(subjects, labelled, wanted, rng)
-        ranges, said = age_ranges(chosen["age"].tolist(), wanted.age_bins, wanted.age_width)
-        parts = wanted.folds or sum(share > 0 for share in wanted.fractions)
-        shares = [1 / wanted.folds] * wanted.folds if wanted.folds else [s for s in wanted.fractions if s > 0]
+    for number in range(asked.repeats or 1):
+        rng = np.random.default_rng([asked.seed, number])
+        chosen, dropped, unusable = _match(subjects, labelled, asked, rng)
+        ranges, said = age_ranges(chosen["age"].tolist(), asked.age_bins, asked.age_width)
+        parts = asked.folds or sum(share > 0 for share in asked.fractions)
+        shares = [1 / asked.folds] * asked.folds if asked.folds else [s for s in asked.fractions if s > 0]
         if column:
             dealt = allocate_groups(chosen, group, ranges, shares, labelled.classes, rng)
         else:
             dealt = allocate(chosen, ranges, shares, labelled.classes, rng)
         said = [*notes, *said, *_small(chosen, ranges, parts, labelled.classes)]
-        for turn in range(wanted.folds or 1):
-            if wanted.folds:
-                roles = {turn: "test", (turn + 1) % wanted.folds: "validation"}
+        for turn in range(asked.folds or 1):
+            if asked.folds:
+                roles = {turn: "test", (turn + 1) % asked.folds: "validation"}
                 members = {subject: roles.get(fold, "training") for subject, fold in dealt.items()}
             else:
-                names = [part for part, share in zip(PARTS, wanted.fractions, strict=True) if share > 0]
+                names = [part for part, share in zip(PARTS, asked.fractions, strict=True) if share > 0]
                 members = {subject: names[fold] for subject, fold in dealt.items()}
-            record = {"number": turn if wanted.folds else number, "of": wanted.folds or wanted.repeats or 1}
-            lists.append(_datalist(labelled, wanted, members, dropped, unusable, said, record))
+            record = {"number": turn if asked.folds else number, "of": asked.folds or asked.repeats or 1}
+            lists.append(_datalist(labelled, asked, members, dropped, unusable, said, record))
     return lists
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def subjects_of(labelled: Labelled) -> tuple[pd.DataFrame, list[str]]:
-    """Return one row a subject, as at the first scan, and what is worth saying.
+    """Return one row per subject, as at the first scan, and what is worth saying.
 
     Returns
     -------

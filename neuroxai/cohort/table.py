@@ -1,4 +1,4 @@
-"""Join participants.tsv, session tables and scans: one row a scan."""
+"""Join participants.tsv, session tables and scans: one row per scan."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Cohort:
     folder : pathlib.Path
         The cohort's folder.
     scans : pandas.DataFrame
-        One row a scan, sorted by participant and time (age where every scan of the participant has one, else session
+        One row per scan, sorted by participant and time (age where every scan of the participant has one, else session
         names with numbers in numeric order): participant_id, session_id (missing where there are
         none), image (relative path), age (years, float), sex (``F``, ``M`` or as written), then the tables' other
         columns.

@@ -165,7 +165,7 @@ class People:
                 row = {name: value if table[key].get(name) == value else None for name, value in row.items()}
             elif key in table:
                 raise InputError(
-                    f"{self.path}: {' '.join(filter(None, key))} stands in two rows, wanted one; delete one, or tell "
+                    f"{self.path}: {' '.join(filter(None, key))} stands in two rows, expected one; delete one, or tell "
                     "them apart in a session_id column"
                 )
             table[key] = row

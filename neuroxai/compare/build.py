@@ -122,7 +122,7 @@ def build_comparison(
     if reference is not None and save_reference is not None:
         raise InputError("--reference and --save-reference exclude each other; a stored reference is there already")
     _check(options)
-    folder = read_folder(explain_dir, wanted="regions")
+    folder = read_folder(explain_dir, needed="regions")
     _check_outputs(Path(out), save_reference, [explain_dir, participants, reference])
     if folder.mixed:
         raise InputError(f"{folder.path}: heatmaps explain different classes; explain all with one --target")

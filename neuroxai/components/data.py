@@ -43,7 +43,7 @@ class ScanDataset(Dataset[Any]):
     random_transform : callable, optional
         Applied anew each time; MONAI's randomisable transforms.
     cache : {"none", "memory", "disk"}
-        "memory": read everything now and keep it (4 bytes a voxel; worker processes share it, but each process of a
+        "memory": read everything now and keep it (4 bytes per voxel; worker processes share it, but each process of a
         distributed training has its own). "disk": prepare everything now and read it back memory-mapped, for cohorts
         larger than memory; the processes share it. Broken scans are then left out, with a warning each.
     cache_dir : str, optional
@@ -179,7 +179,7 @@ def open_part(datalist: str, part: str, dataset_dir: str, classes: Sequence[str]
     Parameters
     ----------
     datalist, part, dataset_dir : str
-        The file, the part wanted, and the cohort's folder.
+        The file, the part, and the cohort's folder.
     classes : sequence of str, optional
         The classes a network was trained on; labels in another order would be taken for each other.
 

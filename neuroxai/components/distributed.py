@@ -79,7 +79,7 @@ def start_processes(device: torch.device, timeout: float = 600.0) -> None:
     _log.info("process %d of %d on %s", idist.get_rank(), idist.get_world_size(), device)
     if not is_main_process():
         _log.setLevel(logging.ERROR)  # one process tells how it goes
-    signal.signal(signal.SIGTERM, _told_to_end)
+    signal.signal(signal.SIGTERM, _terminated)
 
 
 class SharedBuffers:
@@ -162,7 +162,7 @@ def lost_process(error: BaseException) -> str | None:
 _GONE = ("gloo", "NCCL", "Connection closed by peer", "Connection reset by peer")
 
 
-def _told_to_end(number: int, frame: FrameType | None) -> Any:
+def _terminated(number: int, frame: FrameType | None) -> Any:
     # torchrun ends the processes that are left when one dies
     sys.stderr.write(
         f"error: process {os.environ.get('RANK', '0')} was told to end, as all are when one of them dies (see the "

@@ -44,7 +44,7 @@ class EarlyStopHandler:
         ignored_epochs: int = 0,
     ) -> None:
         if patience < 1:
-            raise InputError(f"early stopping: patience is {patience}, wanted 1 or more")
+            raise InputError(f"early stopping: patience is {patience}, expected 1 or more")
         self.evaluator = evaluator
         self.patience = patience
         self.metric = metric

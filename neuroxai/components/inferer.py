@@ -63,7 +63,7 @@ class FilterInferer(Inferer):
 
     def __init__(self, options: ExplainOptions, neurons: str | Sequence[Any] = "all") -> None:
         if neurons != "all" and (isinstance(neurons, str) or not neurons):
-            raise InputError(f"neurons are {neurons!r}, wanted 'all' or a list of neurons")
+            raise InputError(f"neurons are {neurons!r}, expected 'all' or a list of neurons")
         super().__init__()
         self.attributor = Attributor(options)
         self.neurons = None if neurons == "all" else list(neurons)

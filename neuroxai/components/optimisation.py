@@ -50,13 +50,13 @@ def parameter_groups(
     groups = []
     for pattern, penalty in (l2 or {}).items():
         if not penalty >= 0:
-            raise InputError(f"L2 penalty of {pattern!r} is {penalty}, wanted 0 or more")
+            raise InputError(f"L2 penalty of {pattern!r} is {penalty}, expected 0 or more")
         names = [name for name in layers if fnmatchcase(f".{name}", f"*.{pattern}")]
         if not names:
             raise InputError(f"L2 penalty: no layer is named {pattern!r}; those with weights are {', '.join(layers)}")
         for name in names:
             if chosen.setdefault(name, pattern) != pattern:
-                raise InputError(f"L2 penalty: {chosen[name]!r} and {pattern!r} both name {name}, wanted one of them")
+                raise InputError(f"L2 penalty: {chosen[name]!r} and {pattern!r} both name {name}, expected one of them")
         groups.append({"params": [layers[name] for name in names], "weight_decay": weight_decay + 2 * penalty})
     taken = {id(layers[name]) for name in chosen}
     others = [parameter for parameter in network.parameters() if id(parameter) not in taken]
@@ -79,7 +79,7 @@ class InverseTimeDecay:
 
     def __init__(self, optimizer: torch.optim.Optimizer, decay: float = 0.0) -> None:
         if not decay >= 0:
-            raise InputError(f"decay of the learning rate is {decay}, wanted 0 (none) or more")
+            raise InputError(f"decay of the learning rate is {decay}, expected 0 (none) or more")
         self.optimizer = optimizer
         self.decay = decay
         # kept here: a resumed optimiser brings the rate of its last iteration

@@ -20,7 +20,7 @@ _log = logging.getLogger("neuroxai")
 
 
 class PredictionSaver:
-    """Write ``predictions.tsv``, one row a scan and one probability column a class, and what its columns mean.
+    """Write ``predictions.tsv``, one row per scan and one probability column per class, and what its columns mean.
 
     Parameters
     ----------

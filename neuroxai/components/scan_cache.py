@@ -140,7 +140,7 @@ def _described(part: Any, above: tuple[int, ...]) -> Any:
         return [*_class(type(part)), {name: within(value) for name, value in held.items() if name not in ("R", "_R")}]
     raise InputError(
         f"a transform holds a {type(part).__module__}.{type(part).__qualname__}, by which prepared scans on disk "
-        "cannot be told from those of another; wanted plain values, arrays, tensors or functions. Use --cache memory"
+        "cannot be told from those of another; expected plain values, arrays, tensors or functions. Use --cache memory"
     )
 
 

@@ -80,7 +80,7 @@ class ResampleToSpaced(MapTransform):
             share = coverage(scan, self.space)
             if share < self.least_coverage:
                 raise SpaceError(
-                    f"{result.get('source', 'scan')}: covers {share:.0%} of the network's field of view, wanted "
+                    f"{result.get('source', 'scan')}: covers {share:.0%} of the network's field of view, expected "
                     f"{self.least_coverage:.0%} or more; the scan has {scan.describe()}, the network "
                     f"{self.space.describe()}. Register the scan to the network's template first"
                 )
@@ -173,7 +173,7 @@ class RandShiftd(RandomizableTransform, MapTransform):
         axes = (axis,) if isinstance(axis, int) else tuple(axis)
         if max_shift < 0 or not axes or len(set(axes)) < len(axes) or not set(axes) <= {0, 1, 2}:
             raise InputError(
-                f"RandShiftd: got max_shift {max_shift} and axis {axis}, wanted >= 0 and one or more of 0, 1 and 2"
+                f"RandShiftd: got max_shift {max_shift} and axis {axis}, expected >= 0 and one or more of 0, 1 and 2"
             )
         self.max_shift = max_shift
         self.axes = axes

@@ -37,7 +37,7 @@ def only_scan(folder: Path) -> tuple[Path, ScanFiles]:
     names = [BidsName.parse(path.name) for path in heatmaps_below(folder)]
     names = [name for name in names if name.entities.get("desc") == label]
     if len(names) != 1:
-        raise InputError(f"{folder}: holds {len(names)} heatmaps, wanted one; name a new folder with --out")
+        raise InputError(f"{folder}: holds {len(names)} heatmaps, expected one; name a new folder with --out")
     files = ScanFiles(folder, names[0].participant, names[0].session, label)
     for space in ("T1w", "FLAIR", ORIGINAL):
         if (heatmap := files.heatmap(space)).is_file():
@@ -137,21 +137,21 @@ class ExplainFolder:
         return self.groups[1]
 
 
-def read_folder(path: str | os.PathLike[str], wanted: Literal["heatmap", "regions"] = "heatmap") -> ExplainFolder:
+def read_folder(path: str | os.PathLike[str], needed: Literal["heatmap", "regions"] = "heatmap") -> ExplainFolder:
     """Read an explain output folder.
 
     Parameters
     ----------
     path : path_like
         The folder.
-    wanted : {"heatmap", "regions"}
+    needed : {"heatmap", "regions"}
         What at least one scan must have.
 
     Raises
     ------
     InputError
         If the folder or predictions.tsv is absent, the table lacks a column or is empty, two rows stand for one scan,
-        a probability is not between 0 and 1, or no row has what is wanted.
+        a probability is not between 0 and 1, or no row has what is needed.
     """
     root = Path(path)
     if not root.is_dir():
@@ -179,11 +179,11 @@ def read_folder(path: str | os.PathLike[str], wanted: Literal["heatmap", "region
         )
         for row in rows
     ]
-    if not any(getattr(item, wanted).is_file() for item in items):
-        what = "heatmap" if wanted == "heatmap" else "table of regions"
+    if not any(getattr(item, needed).is_file() for item in items):
+        what = "heatmap" if needed == "heatmap" else "table of regions"
         raise InputError(
             f"{root}: no {what} of {record.method or method} for any row of predictions.tsv (looked for "
-            f"{getattr(items[0], wanted)}); run `neuroxai explain`, `predict` alone makes none"
+            f"{getattr(items[0], needed)}); run `neuroxai explain`, `predict` alone makes none"
         )
     targets = _targets(items)
     failed = [
@@ -249,7 +249,7 @@ def _only_method(root: Path) -> str:
     found = {BidsName.parse(path.name).entities.get("desc", "") for path in heatmaps_below(root)}
     if len(found) != 1:
         names = ", ".join(sorted(found)) or "none"
-        raise InputError(f"{root}: no explain.json, and heatmaps of one method wanted, found: {names}; explain again")
+        raise InputError(f"{root}: no explain.json, and heatmaps of one method expected, found: {names}; explain again")
     return found.pop()
 
 

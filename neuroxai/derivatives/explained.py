@@ -95,7 +95,7 @@ def read_record(path: Path) -> ExplainRecord:
     """
     values = io.read_object(path, _CALL, optional=_KINDS)
     if not all(isinstance(one, dict) for one in values.get("failed") or []):
-        raise InputError(f"{path}: 'failed' is {str(values['failed'])[:100]}, wanted a list of objects; restore it")
+        raise InputError(f"{path}: 'failed' is {str(values['failed'])[:100]}, expected a list of objects; restore it")
     return from_json(ExplainRecord, values)
 
 

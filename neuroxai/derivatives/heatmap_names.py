@@ -78,7 +78,7 @@ def _neuron(neuron: Any) -> str:
     whole = isinstance(numbers, list | tuple) and all(type(n) is int and n >= 0 for n in numbers)
     if not whole or not numbers or (pair and len(neuron) != 2):
         raise InputError(
-            f'neuron is {neuron!r}, wanted a channel, a list [channel, x, y, z] or {{"patch": p, "filter": f}}'
+            f'neuron is {neuron!r}, expected a channel, a list [channel, x, y, z] or {{"patch": p, "filter": f}}'
         )
     first, *others = numbers
     if pair:

@@ -175,14 +175,14 @@ def read_predictions(path: Path, classes: Sequence[str] = ()) -> list[Prediction
             if not 0 <= row.probabilities[name] <= 1:
                 whose = row.participant_id or "a row without participant_id"
                 value = row.probabilities[name]
-                raise InputError(f"{path}: probability_{name} of {whose} is {value:g}, wanted 0 to 1; predict again")
+                raise InputError(f"{path}: probability_{name} of {whose} is {value:g}, expected 0 to 1; predict again")
         if row.predicted not in names:
             raise InputError(
-                f"{path}: {row.participant_id} is predicted {row.predicted!r}, wanted one of {', '.join(names)}"
+                f"{path}: {row.participant_id} is predicted {row.predicted!r}, expected one of {', '.join(names)}"
             )
     for title, count in Counter(row.title for row in rows).items():
         if count > 1:
-            raise InputError(f"{path}: {title} stands in two rows, wanted one; explain it again")
+            raise InputError(f"{path}: {title} stands in two rows, expected one; explain it again")
     return rows
 
 

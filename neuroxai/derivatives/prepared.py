@@ -24,7 +24,7 @@ _SHOWN = {
 }
 _FACE = "Share of the brain's surface on this face of the scan"
 _DESCRIPTIONS = {
-    "flags": "What a person should look at: code, value got and value wanted; thresholds in neuroxai.preprocess",
+    "flags": "What a person should look at: code, value got and value expected; thresholds in neuroxai.preprocess",
     "dropped": "Whether the prepared scan was left out for its flags (--drop-flagged)",
     "brain_from": "Where the brain mask comes from: given, stripped (the scan had no skull), deepbet or template",
     "pearson": "Correlation with the template inside its brain",
@@ -65,7 +65,7 @@ class PreparedRecord:
     parameters, versions : mapping
         The choices, and the packages that took part.
     acquisition : mapping
-        What a DICOM series told of it, nothing of the person; keys of their own in JSON.
+        What a DICOM series says of it, nothing of the person; keys of their own in JSON.
     brain_from : str
         Where the brain mask comes from.
     by_t1w : bool
@@ -229,9 +229,9 @@ def write_tables(
     """
     import pandas as pd
 
-    told = {(item["participant_id"], item["session_id"]) for item in failed}
+    failures = {(item["participant_id"], item["session_id"]) for item in failed}
     # scans may come one call at a time: one that was prepared before stays listed, unless it failed now
-    listed = {key: record for key, record in records_in(folder).items() if key not in told} | dict(records)
+    listed = {key: record for key, record in records_in(folder).items() if key not in failures} | dict(records)
     rows = [
         {
             "participant_id": participant,

@@ -114,10 +114,10 @@ def set_display(path: Path, limit: float) -> bool:
     payload = path.read_bytes()
     packed = path.name.endswith(".gz")
     content = bytearray(gzip.decompress(payload) if packed else payload)
-    wanted = struct.pack("<ff", limit, -limit)
-    if content[_CAL : _CAL + 8] == wanted:
+    stored = struct.pack("<ff", limit, -limit)
+    if content[_CAL : _CAL + 8] == stored:
         return False
-    content[_CAL : _CAL + 8] = wanted
+    content[_CAL : _CAL + 8] = stored
     with atomic(path) as temporary:
         # mtime 0: same data, same bytes
         temporary.write_bytes(gzip.compress(bytes(content), compresslevel=4, mtime=0) if packed else bytes(content))

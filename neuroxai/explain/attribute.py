@@ -134,7 +134,7 @@ class Attributor:
                 raise InputError("a network with one logit explains class 1 alone; set target to 1, got 'predicted'")
             return logits.argmax(dim=1)
         if not isinstance(target, int) or not 0 <= target < classes:
-            raise InputError(f"target is {target!r}, wanted 'predicted' or a class index from 0 to {classes - 1}")
+            raise InputError(f"target is {target!r}, expected 'predicted' or a class index from 0 to {classes - 1}")
         if logits.shape[1] == 1 and target != 1:
             raise InputError(f"a network with one logit explains class 1 alone; got target {target}")
         return torch.full((len(logits),), target, device=logits.device)

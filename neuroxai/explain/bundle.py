@@ -106,8 +106,8 @@ class Model:
             affine = getattr(image, "affine", None)
             if affine is None or image.ndim != 4:
                 raise InputError(
-                    f"{self.name}: preprocessing gives {type(image).__name__} of shape {tuple(image.shape)}, wanted a "
-                    "3D image with its affine (channel first, track_meta true): without it no heatmap finds its place"
+                    f"{self.name}: preprocessing gives {type(image).__name__} of shape {tuple(image.shape)}, expected "
+                    "a 3D image with its affine (channel first, track_meta true): without it no heatmap finds its place"
                 )
             space = Space(tuple(image.shape[1:]), np.asarray(affine, dtype=np.float64))
         tensor = image.as_tensor() if hasattr(image, "as_tensor") else torch.as_tensor(image)
@@ -156,7 +156,7 @@ def classifier_metadata(bundle: Path) -> dict[str, Any]:
     if form not in ("classes", "labels") or len([n for n in extent if n != 1]) > 1 or not solid:
         raise InputError(
             f"{bundle.name}: by its metadata it puts out {form or 'nothing known'} from "
-            f"{len(image['spatial_shape'])}-dimensional images; wanted format 'classes' from 3D scans"
+            f"{len(image['spatial_shape'])}-dimensional images; expected format 'classes' from 3D scans"
         )
     return metadata
 

@@ -173,8 +173,8 @@ class OpenBundle:
         classes = self.model.classes
         if logits.ndim != 2 or max(logits.shape[1], 2) != len(classes):
             raise InputError(
-                f"{self.bundle.name}: the network put out {tuple(logits.shape)}, wanted (1, {len(classes)}) logits; it "
-                "is no classifier of whole scans, or its metadata name other classes"
+                f"{self.bundle.name}: the network put out {tuple(logits.shape)}, expected (1, {len(classes)}) logits; "
+                "it is no classifier of whole scans, or its metadata name other classes"
             )
         columns = {"participant_id": item["participant_id"], "session_id": item["session_id"], **batch.fit}
         (row,) = prediction_rows({name: [value] for name, value in columns.items()}, logits, classes, target)

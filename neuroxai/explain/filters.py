@@ -126,7 +126,7 @@ class GroupWriter:
 
     def finish(self, network: nn.Module, failures: Sequence[Mapping[str, str]]) -> None:
         """Write means, table and record."""
-        if not self._scans:  # finished before, or no scan could be read, which the loader has told
+        if not self._scans:  # finished before, or no scan could be read, which the loader has reported
             return
         module = dict(network.named_modules()).get((self.options.layer or "").partition(":")[0])
         rows = []

@@ -17,7 +17,7 @@ from neuroxai.io.names import identity_of
 def prediction_rows(
     batch: dict[str, Any], logits: torch.Tensor, classes: Sequence[str], target: int | torch.Tensor = 1
 ) -> list[Prediction]:
-    """One row a scan of a batch: identifiers, true and predicted class, probabilities, the target's logit, the fit."""
+    """One row per scan of a batch: identifiers, true and predicted class, probabilities, logit, fit."""
     rows, labels = [], batch.get("label")
     for n, share in enumerate(probabilities(logits.detach().double()).cpu().numpy()):
         chosen = int(target[n]) if isinstance(target, torch.Tensor) else int(target)

@@ -114,14 +114,14 @@ class Scores:
             frame, regions = found.to_frame(range(len(scans))), found.sum.shape[1]
             frame = frame.drop(columns="participant_id")
             tables = [frame.iloc[n * regions : (n + 1) * regions] for n in range(len(scans))]
-            return [self._told(table, heatmaps[n], self.space) for n, table in enumerate(tables)]
+            return [self._with_contrast(table, heatmaps[n], self.space) for n, table in enumerate(tables)]
         own = [resampled(heatmaps[n : n + 1], self.space, scan) for n, scan in enumerate(scans)]
         return [
-            self._told(self.scorers.on(scan, heatmaps.device)(heatmap).to_frame(), heatmap[0], scan)
+            self._with_contrast(self.scorers.on(scan, heatmaps.device)(heatmap).to_frame(), heatmap[0], scan)
             for heatmap, scan in zip(own, scans, strict=True)
         ]
 
-    def _told(self, table: Any, heatmap: torch.Tensor, space: Space) -> Any:
+    def _with_contrast(self, table: Any, heatmap: torch.Tensor, space: Space) -> Any:
         """Add how far each region stands out for its size, which is what regions are ranked by."""
         assert self.scorers is not None
         found = self.scorers.contrast_on(space)(heatmap[0].detach().cpu().numpy())
@@ -137,7 +137,7 @@ def resampled(heatmap: Tensor, source: Space, target: Space) -> Tensor:
     heatmap : torch.Tensor, shape (1, 1, *source.shape)
         On any device.
     source, target : Space
-        Its grid, and the grid wanted.
+        Its grid, and the grid asked for.
 
     Returns
     -------

@@ -47,7 +47,7 @@ def load_state(path: Path) -> dict[str, torch.Tensor]:
     """
     state = load_checkpoint(path)
     if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
-        raise InputError(f"{path}: holds no plain state dict; wanted the file model.pt that training writes")
+        raise InputError(f"{path}: holds no plain state dict; expected the file model.pt that training writes")
     return state
 
 
@@ -77,7 +77,7 @@ def read_record(checkpoint: str) -> dict[str, Any]:
     record = read_object(path, "record of a training", optional=kinds)
     classes = record.get("classes")
     if classes is not None and (len(classes) < 2 or not all(isinstance(name, str) for name in classes)):
-        raise InputError(f"{path}: classes are {str(classes)[:200]}, wanted two names or more; restore the file")
+        raise InputError(f"{path}: classes are {str(classes)[:200]}, expected two names or more; restore the file")
     if weights.is_file() and record.get("checkpoint_sha256") != sha256(weights):
         raise InputError(
             f"{path}: describes another checkpoint than {weights.name} (checksums differ); restore the pair, or resume "

@@ -122,7 +122,7 @@ class FolderWriter:
             return None
         if not content:
             return sidecar
-        same = sidecar.orientation == io.told_orientation(scan)
+        same = sidecar.orientation == io.given_orientation(scan)
         return sidecar if same and sidecar.source_sha256 == io.sha256(scan) else None
 
     def _standing(self, files: ScanFiles, content: bool) -> Sidecar | None:
@@ -266,7 +266,7 @@ class FolderWriter:
             source_sha256=digest,
             seen=self.seen.part(row.participant_id, digest),
             source_folder=self._folder,
-            orientation=io.told_orientation(source),
+            orientation=io.given_orientation(source),
             prepared=prepared_provenance(source),
             names_sha256=names_digest(self._names),
             relevance_sum=float(np.sum(heatmap, dtype=np.float64)),

@@ -18,7 +18,7 @@ from neuroxai.io.dicom import (
 )
 from neuroxai.io.files import atomic, content_sha256, copy_file, inside, is_temporary, link_file, named_path, sha256
 from neuroxai.io.nifti import image_of, read_labels, read_orientation, read_space, read_volume, write_volume
-from neuroxai.io.orientation import Orientation, told_orientation
+from neuroxai.io.orientation import Orientation, given_orientation
 from neuroxai.io.outputs import check_file, check_folder, json_of, table_of
 from neuroxai.io.rows import delimited
 from neuroxai.io.tables import (
@@ -47,6 +47,7 @@ __all__ = [
     "content_sha256",
     "copy_file",
     "delimited",
+    "given_orientation",
     "image_of",
     "inside",
     "is_dicom",
@@ -73,7 +74,6 @@ __all__ = [
     "read_warp",
     "sha256",
     "table_of",
-    "told_orientation",
     "write_affine",
     "write_json",
     "write_parametric_map",

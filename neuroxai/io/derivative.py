@@ -44,7 +44,7 @@ def claim(
         If the folder is a file, holds something else, or results of other choices.
     """
     if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder}: is a file, wanted a folder for the {what}")
+        raise InputError(f"{folder}: is a file, expected a folder for the {what}")
     record = folder / _DESCRIPTION
     description = {**about, "GeneratedBy": [{"Name": generator, "Version": __version__, "Parameters": dict(choices)}]}
     if not record.exists():

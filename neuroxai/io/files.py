@@ -27,7 +27,7 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
     Parameters
     ----------
     path : path_like
-        The file wanted; its folder is made if absent.
+        The file asked for; its folder is made if absent.
 
     Yields
     ------
@@ -43,7 +43,7 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
-        raise InputError(f"{target.parent}: is a file, wanted a folder; choose another path") from None
+        raise InputError(f"{target.parent}: is a file, expected a folder; choose another path") from None
     except FileNotFoundError:  # below /proc, for example
         raise InputError(f"{target.parent}: no folder can be made there; choose another path") from None
     _remove_leftovers(str(target.parent.absolute()))

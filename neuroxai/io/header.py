@@ -45,9 +45,9 @@ def check_kind(file: Path) -> None:
         )
         raise InputError(f"{file}: {reason}; check the path and the cohort's folder") from None
     if stat.S_ISDIR(mode):
-        raise InputError(f"{file}: is a folder, wanted a NIfTI file (.nii or .nii.gz)")
+        raise InputError(f"{file}: is a folder, expected a NIfTI file (.nii or .nii.gz)")
     if not stat.S_ISREG(mode):
-        raise InputError(f"{file}: is a pipe, a socket or a device, wanted a regular file; copy its content to one")
+        raise InputError(f"{file}: is a pipe, a socket or a device, expected a regular file; copy its content to one")
 
 
 def read_head(file: Path) -> bytes:
@@ -86,7 +86,7 @@ def check_nifti(head: bytes, kind: Any, file: Path) -> None:
     Raises
     ------
     InputError
-        Naming the field, what it holds and what is wanted.
+        Naming the field, what it holds and what is expected.
     """
     own = kind.header_class
     raw = own(head[: own.sizeof_hdr], check=False)
@@ -122,7 +122,7 @@ def broken_qform(raw: Any) -> str:
     """Say what is wrong with a header's voxel sizes or, where it counts, its quaternion; nothing if they are right."""
     sizes = raw["pixdim"][1:4].astype(float)
     if not (np.isfinite(sizes).all() and (sizes > 0).all()):
-        return f"pixdim holds the voxel sizes {sizes.tolist()}, wanted numbers above 0"
+        return f"pixdim holds the voxel sizes {sizes.tolist()}, expected numbers above 0"
     if int(raw["qform_code"]) == 0:
         return ""
     quaternion = np.array([float(raw[f"quatern_{letter}"]) for letter in "bcd"])
@@ -131,9 +131,9 @@ def broken_qform(raw: Any) -> str:
         return "qform holds NaN or infinite values"
     length = float(quaternion @ quaternion)
     if length > 1 + _ROUNDED:
-        return f"quaternion has the length {np.sqrt(length):.4g}, wanted 1 or less"
+        return f"quaternion has the length {np.sqrt(length):.4g}, expected 1 or less"
     if float(raw["pixdim"][0]) not in (-1.0, 0.0, 1.0):
-        return f"pixdim[0] is {float(raw['pixdim'][0]):g}, wanted 1 or -1 (it swaps left and right)"
+        return f"pixdim[0] is {float(raw['pixdim'][0]):g}, expected 1 or -1 (it swaps left and right)"
     return ""
 
 
@@ -167,7 +167,7 @@ def check_most(image: Any, file: Path) -> None:
     needed = check_size(image, file)
     if needed > MOST_BYTES + MOST_HEADER:
         raise InputError(
-            f"{file}: unpacks to {needed:,} bytes, wanted at most {MOST_BYTES:,}; crop it, or give it larger voxels"
+            f"{file}: unpacks to {needed:,} bytes, expected at most {MOST_BYTES:,}; crop it, or give it larger voxels"
         )
 
 
@@ -186,5 +186,7 @@ def _check_extensions(head: bytes, offset: int, own: Any, file: Path) -> None:
         place += size
 
 
-def _refuse(file: Path, field: str, got: object, wanted: str) -> None:
-    raise InputError(f"{file}: the header's {field} is {got}, wanted {wanted}; convert the scan again from its source")
+def _refuse(file: Path, field: str, got: object, expected: str) -> None:
+    raise InputError(
+        f"{file}: the header's {field} is {got}, expected {expected}; convert the scan again from its source"
+    )

@@ -83,7 +83,7 @@ def entity(path: str, key: str) -> str | None:
         values += re.findall(rf"(?:^|_){key}-([A-Za-z0-9+]+)(?=_|$|\.)", part)
     if len(set(values)) > 1:
         raise InputError(
-            f"{path}: names {' and '.join(f'{key}-{v}' for v in dict.fromkeys(values))}, wanted one; "
+            f"{path}: names {' and '.join(f'{key}-{v}' for v in dict.fromkeys(values))}, expected one; "
             "rename the file after its folder"
         )
     return values[0] if values else None
@@ -129,7 +129,7 @@ def filled_in(template: str, participant: str, session: str | None, what: str) -
     for name, value in {"participant": participant, "session": visit, "run": run}.items():
         text = text.replace(f"{{{name}}}", value)
     if "{" in text or "}" in text:
-        raise InputError(f"{what} is {template!r}, wanted {{participant}}, {{session}} or {{run}} alone in braces")
+        raise InputError(f"{what} is {template!r}, expected {{participant}}, {{session}} or {{run}} alone in braces")
     return Path(text).expanduser().resolve()
 
 

@@ -195,7 +195,7 @@ def open_image(path: str | os.PathLike[str]) -> Any:
             check_nifti(head, kind, file)
         image = nib.load(file) if kind is None else kind.from_filename(file)
         if not isinstance(image, nib.spatialimages.SpatialImage):
-            raise InputError(f"{file}: is a {type(image).__name__}, wanted an image of voxels such as NIfTI")
+            raise InputError(f"{file}: is a {type(image).__name__}, expected an image of voxels such as NIfTI")
         check_size(image, file)
     except NeuroxaiError:
         raise
@@ -225,10 +225,10 @@ def _warn(image: Any, file: Path) -> None:
     elif header["sform_code"] and header["qform_code"]:
         broken = broken_qform(header)
         shape = (*image.shape, 1, 1, 1)[:3]
-        told = f"{broken}" if broken else contradiction(orientation_of(image, shape))
-        if told:
+        conflict = f"{broken}" if broken else contradiction(orientation_of(image, shape))
+        if conflict:
             warnings.warn(
-                f"{file}: the header's {told}; the sform is used, look whether left is left in it",
+                f"{file}: the header's {conflict}; the sform is used, look whether left is left in it",
                 HeaderWarning,
                 stacklevel=4,
             )
@@ -255,7 +255,7 @@ def space_of(image: Any, path: str | os.PathLike[str]) -> Space:
         shape = shape[:-1]
     if len(shape) != 3:
         raise DimensionsError(
-            f"{path}: has {len(shape)} dimensions {shape}, wanted 3; extract one volume first (for example with fslroi)"
+            f"{path}: has {len(shape)} dimensions {shape}, expected 3; extract one volume first (such as with fslroi)"
         )
     affine = affine_of(image, path)
     try:
@@ -281,8 +281,8 @@ def image_data(image: Any, path: str | os.PathLike[str]) -> NDArray[Any]:
         ) from None
     if data.dtype.kind not in "iufb":
         raise InputError(
-            f"{path}: holds {'colours' if data.dtype.fields else 'complex numbers'}, wanted one real number a voxel; "
-            "export one channel, or the magnitude"
+            f"{path}: holds {'colours' if data.dtype.fields else 'complex numbers'}, expected one real number per "
+            "voxel; export one channel, or the magnitude"
         )
     return data
 

@@ -91,7 +91,7 @@ def affine_of(image: Any, path: str | os.PathLike[str]) -> NDArray[np.float64]:
             affine = _along(image, codes)
         elif not isinstance(image, nib.Nifti1Pair):
             raise InputError(
-                f"{path}: its format ({type(image).__name__}) says nothing of left and right, wanted NIfTI with an "
+                f"{path}: its format ({type(image).__name__}) says nothing of left and right, expected NIfTI with an "
                 "affine; convert it from its source, or say how its axes run with --orientation, such as LAS for "
                 "Analyze's default"
             )
@@ -102,12 +102,12 @@ def affine_of(image: Any, path: str | os.PathLike[str]) -> NDArray[np.float64]:
         if not 1.0 <= extent <= 10_000.0:
             raise SpaceError(
                 f"{path}: the header's unit is {'micron' if unit < 1 else 'metre'}, which makes the scan "
-                f"{extent:.3g} mm long, wanted 1 to 10,000; if its numbers are millimetres, set xyzt_units to mm"
+                f"{extent:.3g} mm long, expected 1 to 10,000; if its numbers are millimetres, set xyzt_units to mm"
             )
     return affine
 
 
-def told_orientation(path: str | os.PathLike[str]) -> str | None:
+def given_orientation(path: str | os.PathLike[str]) -> str | None:
     """Return the axis codes that the user gave (``--orientation``) if they are what this image is read by.
 
     None where the image's header says it itself, or nothing was given.

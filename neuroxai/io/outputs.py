@@ -40,9 +40,11 @@ def check_file(
     target = Path(path)
     _not_an_input(option, target, inputs)
     if target.is_dir():
-        raise InputError(f"{option} {target}: is a folder, wanted a file for the {what}; add a file's name")
+        raise InputError(f"{option} {target}: is a folder, expected a file for the {what}; add a file's name")
     if target.exists() and not target.is_file():
-        raise InputError(f"{option} {target}: is a pipe, a socket or a device, wanted a file for the {what}; name one")
+        raise InputError(
+            f"{option} {target}: is a pipe, a socket or a device, expected a file for the {what}; name one"
+        )
     if target.exists() and not ours(target):
         raise InputError(
             f"{option} {target}: exists and is no {what}, and would be lost; name a new file, or delete that one first"
@@ -75,7 +77,7 @@ def check_folder(
     target = Path(path)
     given, separate = [Path(one) for one in inputs if one is not None], [Path(one) for one in apart if one is not None]
     if target.exists() and not target.is_dir():
-        raise InputError(f"{option} {target}: is a file, wanted a folder; choose another path")
+        raise InputError(f"{option} {target}: is a file, expected a folder; choose another path")
     _not_an_input(option, target, [*given, *separate])
     full = Path(os.path.realpath(target))
     for one in (*given, *separate):

@@ -63,7 +63,7 @@ def read_tsv(
     # pandas would rename doubles
     twice = [name for name, count in Counter(columns).items() if count > 1]
     if twice:
-        raise InputError(f"{file}: column {twice[0]!r} stands twice, wanted once; rename or delete one")
+        raise InputError(f"{file}: column {twice[0]!r} stands twice, expected once; rename or delete one")
     missing = [c for c in (*required, *numbers) if c not in columns]
     if missing:
         raise InputError(f"{file}: column {missing[0]!r} is absent; the table has {', '.join(columns)[:1000]}")
@@ -213,7 +213,7 @@ def read_object(
     value = read_json(path)
     way_out = "restore it, or make it again"
     if not isinstance(value, dict):
-        raise InputError(f"{path}: is no {what} (holds {_kind(value)}, wanted an object); {way_out}")
+        raise InputError(f"{path}: is no {what} (holds {_kind(value)}, expected an object); {way_out}")
     absent = [name for name in needed or {} if name not in value]
     if absent:
         raise InputError(f"{path}: is no {what} (has no {absent[0]!r}); {way_out}")
@@ -222,7 +222,7 @@ def read_object(
         if isinstance(found, kind) or (found is None and name not in (needed or {})):
             continue
         names = " or ".join(_KINDS.get(one, one.__name__) for one in (kind if isinstance(kind, tuple) else (kind,)))
-        raise InputError(f"{path}: is no {what} ({name!r} is {_kind(found)}, wanted {names}); {way_out}")
+        raise InputError(f"{path}: is no {what} ({name!r} is {_kind(found)}, expected {names}); {way_out}")
     return value
 
 

@@ -80,7 +80,7 @@ def read_affine(path: str | os.PathLike[str]) -> NDArray[np.float64]:
     kind = fields.get("Transform", "")
     if kind not in _AFFINE:
         raise InputError(
-            f"{file}: holds {kind or 'no transform'}, wanted {_AFFINE[0]} (12 parameters); "
+            f"{file}: holds {kind or 'no transform'}, expected {_AFFINE[0]} (12 parameters); "
             "convert it, for example with antsApplyTransforms -o Linear[...] or itk.transformwrite"
         )
     values = _numbers(file, fields, "Parameters", 12)
@@ -120,7 +120,7 @@ def write_warp(path: str | os.PathLike[str], warp: Displacement) -> Path:
     directions = space.affine[:3, :3] / np.asarray(space.spacing)
     if np.abs(directions.T @ directions - np.eye(3)).max() > 1e-4:
         raise SpaceError(
-            f"{target.name}: the warp's grid ({space.describe()}) is sheared, wanted axes at right angles; "
+            f"{target.name}: the warp's grid ({space.describe()}) is sheared, expected axes at right angles; "
             "sample the warp on another grid"
         )
     field = np.asarray(warp.field, dtype=np.float32)
@@ -145,11 +145,13 @@ def read_warp(path: str | os.PathLike[str]) -> Displacement:
     image = open_image(path)
     shape = tuple(image.shape)
     if len(shape) != 5 or shape[3:] != (1, 3):
-        raise SpaceError(f"{path}: has shape {shape}, wanted a 3D displacement field (x, y, z, 1, 3) as ANTs writes it")
+        raise SpaceError(
+            f"{path}: has shape {shape}, expected a 3D displacement field (x, y, z, 1, 3) as ANTs writes it"
+        )
     intent = int(image.header["intent_code"]) if "intent_code" in image.header else 0
     if intent != _VECTOR:
         raise InputError(
-            f"{path}: NIfTI intent {intent}, wanted {_VECTOR} (vectors, LPS mm, as ANTs writes them); "
+            f"{path}: NIfTI intent {intent}, expected {_VECTOR} (vectors, LPS mm, as ANTs writes them); "
             "other programs' warps mean other axes: convert it to ITK's form"
         )
     if millimetres(image) != 1.0:
@@ -190,7 +192,7 @@ def _fields(file: Path) -> dict[str, str]:
     pairs = [line.split(":", 1) for line in lines if ":" in line and not line.startswith("#")]
     fields = {key.strip(): value.strip() for key, value in pairs}
     if len(fields) < len(pairs):
-        raise InputError(f"{file}: holds several transforms, wanted one affine map; split or compose them")
+        raise InputError(f"{file}: holds several transforms, expected one affine map; split or compose them")
     return fields
 
 
@@ -200,5 +202,5 @@ def _numbers(file: Path, fields: dict[str, str], key: str, count: int) -> NDArra
     except ValueError as error:
         raise InputError(f"{file}: {key} are not numbers ({error}); write the transform again") from None
     if len(values) != count:
-        raise InputError(f"{file}: has {len(values)} {key}, wanted {count}; the file is cut off, write it again")
+        raise InputError(f"{file}: has {len(values)} {key}, expected {count}; the file is cut off, write it again")
     return values

@@ -136,5 +136,5 @@ def options_of(request: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(given, Mapping):
         return dict(given)
     if not isinstance(given, str):
-        raise InputError(f"method_options is {given!r}, wanted a mapping or text such as 'beta=1'")
+        raise InputError(f"method_options is {given!r}, expected a mapping or text such as 'beta=1'")
     return io.parse_pairs(given.split(), "method_options:")

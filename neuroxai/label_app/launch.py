@@ -53,7 +53,7 @@ def command(
         )
     for folder, what in ((bundles, "a trained bundle or a folder of them"), (scans, "the scans")):
         if not folder.is_dir():
-            raise InputError(f"{folder}: no such folder; wanted that of {what}")
+            raise InputError(f"{folder}: no such folder; expected that of {what}")
     work.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(APP / "main.py", work / "main.py")
     store = data_store(scans.resolve(), work)
@@ -134,7 +134,7 @@ def data_store(scans: Path, work: Path) -> Path:
     names = [path.name for path in found]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:
-        raise InputError(f"{scans}: two scans are named {twice}, wanted names of their own; rename one")
+        raise InputError(f"{scans}: two scans are named {twice}, expected names of their own; rename one")
     store = work / "scans" / hashlib.sha256(str(scans).encode()).hexdigest()[:12]
     store.mkdir(parents=True, exist_ok=True)
     for link in store.iterdir():

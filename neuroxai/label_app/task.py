@@ -84,12 +84,12 @@ class ExplanationTask(InferTask):  # type: ignore[misc]
         try:
             scan = Path(str(request["image"]))
             if chosen["prepare"] == AS_IS:
-                path, told = self._explained(scan, chosen, request)
+                path, reply = self._explained(scan, chosen, request)
             else:
                 with tempfile.TemporaryDirectory(prefix="neuroxai-") as folder:
                     prepared = self._prepared(scan, Path(folder), chosen["prepare"])
-                    path, told = self._explained(prepared.path, chosen, request, scanner=True)
-                told["quality_flags"] = prepared.flags
+                    path, reply = self._explained(prepared.path, chosen, request, scanner=True)
+                reply["quality_flags"] = prepared.flags
         except NeuroxaiError as error:
             _log.warning("refused: %s", error)
             # paths of this machine tell a viewer nothing
@@ -97,9 +97,9 @@ class ExplanationTask(InferTask):  # type: ignore[misc]
             if isinstance(error, UnfitError):
                 reason += f". In a viewer: the model's options `prepare` ({', '.join(_arms())}) and `unfit` ({ACCEPT})"
             raise HTTPException(_UNREADABLE if _is_unreadable(scan) else _REFUSED, reason) from None
-        told["prepare"] = chosen["prepare"]
-        told["latencies"] = {"total": round(time.perf_counter() - begin, 2)}
-        return str(path), told
+        reply["prepare"] = chosen["prepare"]
+        reply["latencies"] = {"total": round(time.perf_counter() - begin, 2)}
+        return str(path), reply
 
     def _explained(
         self, scan: Path, chosen: Mapping[str, str], request: Mapping[str, Any], scanner: bool = False

@@ -139,5 +139,5 @@ class PatchGrid:
         """Refuse another grid: `shape` is that of a whole tensor, (batch, channels, *grid)."""
         if tuple(shape[2:]) != self.shape:
             raise SpaceError(
-                f"the grid is {tuple(shape[2:])}, wanted {self.shape}; resample it, or build for this grid"
+                f"the grid is {tuple(shape[2:])}, expected {self.shape}; resample it, or build for this grid"
             )

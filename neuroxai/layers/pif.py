@@ -98,7 +98,7 @@ class PatchIndividualFilter(nn.Module):
     ) -> None:
         super().__init__()
         if spatial_dims not in (1, 2, 3):
-            raise InputError(f"spatial_dims is {spatial_dims!r}, wanted 1, 2 or 3")
+            raise InputError(f"spatial_dims is {spatial_dims!r}, expected 1, 2 or 3")
         if overlap not in OVERLAPS:
             raise one_of("overlap", overlap, map(str, OVERLAPS))
         self.in_channels = _at_least("in_channels", in_channels, 1, 1)[0]
@@ -206,11 +206,11 @@ class PatchIndividualFilter(nn.Module):
     def _check(self, x: Any) -> None:
         if isinstance(x, torch.fx.Proxy) or torch.jit.is_tracing():  # type: ignore[attr-defined,no-untyped-call]
             return
-        wanted = (self.in_channels, *self.in_shape)
-        if tuple(x.shape[1:]) != wanted:
+        expected = (self.in_channels, *self.in_shape)
+        if tuple(x.shape[1:]) != expected:
             raise SpaceError(
-                f"PatchIndividualFilter: a tensor of shape {tuple(x.shape)} arrives, wanted (batch, "
-                f"{', '.join(map(str, wanted))}); its patches belong to places, so the grid cannot change: resample "
+                f"PatchIndividualFilter: a tensor of shape {tuple(x.shape)} arrives, expected (batch, "
+                f"{', '.join(map(str, expected))}); its patches belong to places, so the grid cannot change: resample "
                 "the input or build the layer for its grid"
             )
 
@@ -225,7 +225,7 @@ class PatchIndividualFilter(nn.Module):
 
 def _at_least(what: str, value: int | Sequence[int], axes: int, least: int, *, alone: bool = True) -> tuple[int, ...]:
     """Return `value` as one whole number for each axis, none below `least`."""
-    wanted = f"{axes} whole number{'s' * (axes > 1)} of at least {least}" + " or one for all axes" * (
+    expected = f"{axes} whole number{'s' * (axes > 1)} of at least {least}" + " or one for all axes" * (
         axes > 1 and alone
     )
     numbers: tuple[Any, ...]
@@ -233,7 +233,7 @@ def _at_least(what: str, value: int | Sequence[int], axes: int, least: int, *, a
         numbers = (value,) * axes if isinstance(value, int) and alone else tuple(value)  # type: ignore[arg-type]
         whole = tuple(int(n) for n in numbers)
     except (TypeError, ValueError):
-        raise InputError(f"{what} is {value!r}, wanted {wanted}") from None
+        raise InputError(f"{what} is {value!r}, expected {expected}") from None
     if len(whole) != axes or whole != numbers or min(whole) < least:
-        raise InputError(f"{what} is {value!r}, wanted {wanted}")
+        raise InputError(f"{what} is {value!r}, expected {expected}")
     return whole

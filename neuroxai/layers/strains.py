@@ -170,7 +170,7 @@ class Strain:
         weight : Tensor
             As for `forward`.
         input_shape : sequence of int
-            Shape of the tensor wanted, (batch, in_channels, *inputs.shape).
+            Shape of the tensor expected, (batch, in_channels, *inputs.shape).
 
         Returns
         -------

@@ -47,7 +47,7 @@ class Classifier(nn.Module):
     def __init__(self, in_channels: int, num_classes: int, checkpointing: bool, name: str) -> None:
         super().__init__()
         if num_classes < 1 or in_channels < 1:
-            raise InputError(f"{name}: got {in_channels} input channels and {num_classes} logits, wanted 1 or more")
+            raise InputError(f"{name}: got {in_channels} input channels and {num_classes} logits, expected 1 or more")
         self.num_classes = num_classes
         self.checkpointing = checkpointing
         self.features = self.head = nn.Sequential()  # each network fills them
@@ -219,9 +219,9 @@ def checked_shape(
     """
     shape = tuple(int(n) for n in in_shape)
     if len(shape) != 3:
-        raise SpaceError(f"{name}: in_shape is {shape}, wanted three axis lengths such as (96, 114, 96)")
+        raise SpaceError(f"{name}: in_shape is {shape}, expected three axis lengths such as (96, 114, 96)")
     if padding not in (0, "same"):
-        raise InputError(f"{name}: padding is {padding!r}, wanted 0 (valid convolutions), 'same' or 'auto'")
+        raise InputError(f"{name}: padding is {padding!r}, expected 0 (valid convolutions), 'same' or 'auto'")
     least = smallest_grid(blocks, padding, size)
     if min(shape) < least:
         way_out = "a finer grid"

@@ -54,9 +54,9 @@ class PatchNet(nn.Module):
         super().__init__()
         shape, counts = tuple(int(n) for n in in_shape), tuple(int(n) for n in patches)
         if len(shape) != 3:
-            raise SpaceError(f"{name}: in_shape is {shape}, wanted three axis lengths such as (96, 114, 96)")
+            raise SpaceError(f"{name}: in_shape is {shape}, expected three axis lengths such as (96, 114, 96)")
         if len(counts) != 3 or min(counts) < 1:
-            raise InputError(f"{name}: patches is {counts}, wanted three numbers of at least 1 such as (2, 3, 2)")
+            raise InputError(f"{name}: patches is {counts}, expected three numbers of at least 1 such as (2, 3, 2)")
         patch = [-(-n // count) for n, count in zip(shape, counts, strict=True)]
         self.in_shape = (shape[0], shape[1], shape[2])
         self.num_classes = num_classes

@@ -76,5 +76,5 @@ def inputs_of(source: Source) -> dict[str, Any]:
     if source.dicom:
         found["scan"] = series_digest(source.scan, source.series)
     # the same file is another scan where the user says that its axes run otherwise
-    told = {role: codes for role, path in source.files().items() if (codes := io.told_orientation(path))}
-    return found | ({"orientation": told} if told else {})
+    given = {role: codes for role, path in source.files().items() if (codes := io.given_orientation(path))}
+    return found | ({"orientation": given} if given else {})

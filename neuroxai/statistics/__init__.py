@@ -1,4 +1,4 @@
-"""Numbers a region: gain, overlap, fingerprints, lesions, permutation tests, bootstrap, and references of controls."""
+"""Regional statistics: gain, overlap, fingerprints, lesions, permutation tests, bootstrap, references of controls."""
 
 from neuroxai.statistics.bootstrap import bootstrap, difference_interval, mean_interval, ratio_interval
 from neuroxai.statistics.design import Subject

@@ -117,10 +117,10 @@ class Reference:
         if twice:
             raise InputError(f"{twice} has two rows of scores, expected one per participant; average its scans first")
         design, rows = design_of(ids, people, adjust)
-        n, wanted = len(ids), MINIMUM + rows.shape[1] - 1
-        if n < wanted:
+        n, least = len(ids), MINIMUM + rows.shape[1] - 1
+        if n < least:
             what = f" adjusted for {' and '.join(design.adjusted)}" if design.adjusted else ""
-            raise InputError(f"{n} controls, expected {wanted} or more for a reference{what}; add controls")
+            raise InputError(f"{n} controls, expected {least} or more for a reference{what}; add controls")
         values = scores.to_numpy(dtype=np.float64)
         logs = logs_of(values, scale)
         y = scaled(values, logs, ids)

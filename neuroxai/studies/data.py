@@ -24,9 +24,9 @@ def key_of(arm: Arm) -> str:
     """Return the name of an arm's cohort: arms that want the same scans share it."""
     if not (arm.prepare or arm.fill_lesions):
         return arm.cohort
-    wanted = {"prepare": arm.prepare, "fill": arm.fill_lesions}
+    choices = {"prepare": arm.prepare, "fill": arm.fill_lesions}
     what = arm.fill_lesions or arm.prepare.get("preset") or arm.prepare.get("arm", "linear")
-    return f"{arm.cohort}-{what}-{digest(wanted, 6)}"
+    return f"{arm.cohort}-{what}-{digest(choices, 6)}"
 
 
 def make_source(
@@ -105,7 +105,7 @@ def _named(progress: Progress | None, what: str) -> Callable[[int, int], None] |
     return None if progress is None else lambda done, total: progress(what, done, total)
 
 
-def split_options(wanted: Split, number: int) -> SplitOptions:
+def split_options(split: Split, number: int) -> SplitOptions:
     """Return how the split of a number is made.
 
     Raises
@@ -114,21 +114,21 @@ def split_options(wanted: Split, number: int) -> SplitOptions:
         For shares that do not add up to 1, or an option out of range.
     """
     return SplitOptions(
-        fractions=(wanted.fractions[0], wanted.fractions[1], wanted.fractions[2]),
-        seed=wanted.seed + number,
-        match=wanted.match,
-        test_sessions=wanted.test_sessions,
-        age_bins=wanted.age_bins,
+        fractions=(split.fractions[0], split.fractions[1], split.fractions[2]),
+        seed=split.seed + number,
+        match=split.match,
+        test_sessions=split.test_sessions,
+        age_bins=split.age_bins,
     )
 
 
 def split(study: Study, name: str, made: CohortFolder, out: Path) -> list[Path]:
     """Divide a source cohort, once for all arms; returns one datalist a split."""
-    source, wanted = study.cohorts[name], study.split
+    source, declared = study.cohorts[name], study.split
     labelled = label_scans(read_cohort(made.folder, **made.find), source.target, source.classes)
     paths = []
-    for number in range(wanted.repeats):
-        options = split_options(wanted, number)
+    for number in range(declared.repeats):
+        options = split_options(declared, number)
         path = out / "splits" / f"{name}_split-{number}.json"
         _write(path, split_cohort(labelled, options)[0])
         paths.append(path)

@@ -173,8 +173,8 @@ class _Engine:
         for _ in range(1 if at_once or not study.search.draws else study.search.draws):
             batch: list[Run] = []
             for cell in cells:
-                wanted = max(searched[cell], 1)
-                for _ in range(wanted - len(found[cell]) if at_once else min(1, wanted - len(found[cell]))):
+                size = max(searched[cell], 1)
+                for _ in range(size - len(found[cell]) if at_once else min(1, size - len(found[cell]))):
                     run = self._next(cell, found[cell], bool(searched[cell]))
                     found[cell].append(run)
                     batch.append(run)
@@ -314,9 +314,9 @@ def claim(folder: Path, study: Study, cohorts: Mapping[str, Path]) -> None:
             )
     elif folder.exists() and (strange := sorted(p.name for p in folder.iterdir() if ".tmp." not in p.name)):
         raise InputError(f"{folder}: is not empty (holds {strange[0]!r}) and is no study; name a new folder")
-    wanted = {
+    expected = {
         "version": __version__,
         "cohorts": {name: str(Path(path).resolve()) for name, path in cohorts.items()},
         "study": json.loads(json.dumps(asdict(study))),
     }
-    io.write_json(record, wanted)
+    io.write_json(record, expected)

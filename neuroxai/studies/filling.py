@@ -97,8 +97,8 @@ def _one(source: Path, folder: Path, scan: Scan, mask: Path | None, variant: str
     image, target = source / scan.image, io.inside(folder, scan.image)
     inputs = {"scan": io.sha256(image), **({"lesions": io.sha256(mask)} if mask else {})}
     record_file = sidecar_of(target)
-    wanted = [target, *([target.with_name(mask.name)] if mask and beside else [])]
-    if _finished(record_file, wanted, inputs):
+    targets = [target, *([target.with_name(mask.name)] if mask and beside else [])]
+    if _finished(record_file, targets, inputs):
         return
     record_file.unlink(missing_ok=True)
     if mask and beside:
@@ -116,17 +116,17 @@ def _one(source: Path, folder: Path, scan: Scan, mask: Path | None, variant: str
         io.write_volume(target, filled, dtype=np.float32, description="lesions filled, for research use only")
     else:
         io.link_file(image, target)
-    sizes = {path.name: path.stat().st_size for path in wanted}
+    sizes = {path.name: path.stat().st_size for path in targets}
     before = io.read_object(sidecar_of(image), "scan's sidecar") if sidecar_of(image).is_file() else {}
     facts = {"Sources": [scan.image], "LesionFilling": variant if voxels else "none", "FilledVoxels": voxels}
     io.write_json(record_file, {**before, **facts, "Inputs": inputs, "Bytes": sizes})
 
 
-def _finished(record_file: Path, wanted: list[Path], inputs: dict[str, str]) -> bool:
+def _finished(record_file: Path, targets: list[Path], inputs: dict[str, str]) -> bool:
     try:
         record: dict[str, Any] = io.read_json(record_file)
         same = record["Inputs"] == inputs
-        return bool(same and all(p.is_file() and p.stat().st_size == record["Bytes"][p.name] for p in wanted))
+        return bool(same and all(p.is_file() and p.stat().st_size == record["Bytes"][p.name] for p in targets))
     except (InputError, KeyError, TypeError):
         return False
 

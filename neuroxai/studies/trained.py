@@ -205,10 +205,10 @@ def _with_labels(image: Path) -> list[Path]:
     return sorted(path for path in image.parent.glob(f"{glob.escape(stem)}*") if path.is_file())
 
 
-def is_finished(place: Path, wanted: str) -> bool:
-    """Whether an explanation stands in a folder, made as it is wanted now."""
+def is_finished(place: Path, expected: str) -> bool:
+    """Whether an explanation stands in a folder, made as it is expected now."""
     path = place / "explanation.json"
-    return path.is_file() and io.read_object(path, "explanation of a study").get("digest") == wanted
+    return path.is_file() and io.read_object(path, "explanation of a study").get("digest") == expected
 
 
 def _atlas(name: str, space: Space) -> Atlas:

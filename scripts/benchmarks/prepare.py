@@ -3,7 +3,7 @@ r"""Time and peak memory of preparing one scan, by arm and voxel size, and what 
 Each is the whole of `neuroxai prepare` for one scan, files and quality figure included, in a process of its own with
 one thread; its peak is all that this process ever held, libraries included. Beside it, in the same run, what one would
 write by hand in antspyx on the same scan: N4 (shrink factor 4) and `ants.registration` by its defaults, Affine or SyN,
-to the same template at the voxel size wanted; no brain extraction, checks, or files. Imports are not timed::
+to the same template at the voxel size expected; no brain extraction, checks, or files. Imports are not timed::
 
     python scripts/benchmarks/prepare.py scan.nii.gz --spacing 2 1 --repeats 3 --processor
 

@@ -98,10 +98,10 @@ def _compare(trial: Trial, exported: Callable[[torch.Tensor], Any]) -> None:
     for batch in BATCHES:
         scans = _scans(batch, shape)
         with torch.no_grad():
-            wanted, found = network(scans), exported(scans)
-        largest = float((wanted - found).abs().max()) if wanted.shape == found.shape else float("inf")
-        if not largest <= TOLERANCE * max(1.0, float(wanted.abs().max())):
-            raise Problem(f"logits differ by {largest:.2g} at batch {batch}, wanted {TOLERANCE:g}")
+            expected, found = network(scans), exported(scans)
+        largest = float((expected - found).abs().max()) if expected.shape == found.shape else float("inf")
+        if not largest <= TOLERANCE * max(1.0, float(expected.abs().max())):
+            raise Problem(f"logits differ by {largest:.2g} at batch {batch}, expected {TOLERANCE:g}")
 
 
 def _trained(trial: Trial) -> Path:

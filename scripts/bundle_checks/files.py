@@ -47,12 +47,12 @@ def file_set(trial: Trial) -> None:
 
 def sources_alone(trial: Trial) -> None:
     """Check that neither weights nor data nor results are committed, and nothing that is too large."""
-    wanted = {".json", ".conf", ".md", ".txt", ".yml", ".png", ".jpg", ".svg"}
+    expected = {".json", ".conf", ".md", ".txt", ".yml", ".png", ".jpg", ".svg"}
     for path in committed(trial.source):
         name = path.relative_to(trial.source).as_posix()
         if path.is_symlink():
             raise Problem(f"{name} is a link")
-        if name.split("/")[0] in WRITTEN or (path.suffix not in wanted and name != "LICENSE"):
+        if name.split("/")[0] in WRITTEN or (path.suffix not in expected and name != "LICENSE"):
             raise Problem(f"{name} is committed; weights, data and results are built, not committed")
         if path.stat().st_size > LARGEST:
             raise Problem(f"{name} has more than {LARGEST >> 20} MB; name it in large_files.yml")
@@ -87,7 +87,7 @@ def spellings(trial: Trial) -> None:
     for name, files in RUNS.items():
         merged = _merged(trial, files)
         if not isinstance(merged.get("run"), list) or merged.get(name) != "%run":
-            raise Problem(f'{files[-1]}.json: wanted "run": [...] and "{name}": "%run", got {merged.get(name)!r}')
+            raise Problem(f'{files[-1]}.json: expected "run": [...] and "{name}": "%run", got {merged.get(name)!r}')
 
 
 def imports(trial: Trial) -> None:
@@ -118,7 +118,7 @@ def _imported(entries: Any, name: str) -> set[str]:
         except (SyntaxError, ValueError):
             statement = ast.Pass()
         if not str(entry).startswith("$") or not isinstance(statement, ast.Import | ast.ImportFrom):
-            raise Problem(f'{name}.json: import {entry!r}, wanted "$import x" or "$import x.y as z"')
+            raise Problem(f'{name}.json: import {entry!r}, expected "$import x" or "$import x.y as z"')
         for alias in statement.names:
             if isinstance(statement, ast.Import) and "." in alias.name and not alias.asname:
                 raise Problem(f"{name}.json: {entry!r} leaves {alias.name.split('.')[0]} undefined; add `as`")

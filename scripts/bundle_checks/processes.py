@@ -44,7 +44,7 @@ def two_nodes(trial: Trial) -> None:
     ]  # fmt: skip
     printed = finish([start(command, trial.elsewhere) for _ in range(2)])
     if "resumed after epoch 2" not in "".join(printed):
-        raise Problem("the second training began anew; wanted it to resume after epoch 2")
+        raise Problem("the second training began anew; expected it to resume after epoch 2")
     epochs = len(pd.read_csv(bundle / "models" / "history.tsv", sep="\t"))
     if not STOP["min_epochs"] <= epochs < STOP["max_epochs"]:
         raise Problem(f"early stopping did not fire: {epochs} epochs")

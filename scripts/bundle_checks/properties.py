@@ -56,11 +56,11 @@ def metadata(trial: Trial) -> None:
 def required_properties(trial: Trial) -> None:
     """Check that ``train.json`` and ``inference.json`` alone have what MONAI and the tools of a zoo look up."""
     trial.model  # noqa: B018 - inference opens the weights; says so where there are none
-    for name, kind, wanted in (("train", "train", TRAINING), ("inference", "infer", INFERENCE)):
+    for name, kind, expected in (("train", "train", TRAINING), ("inference", "infer", INFERENCE)):
         options = {"spacing": SPACING} if name == "train" else {}
         with quiet():
             workflow = open_workflow(trial.bundle, [name], kind, dataset_dir=str(trial.cohort), **options)
-            problems = [f"no {key}" for key in wanted if key not in workflow.parser]
+            problems = [f"no {key}" for key in expected if key not in workflow.parser]
             try:
                 problems += [f"check_properties names {key}" for key in workflow.check_properties()]
             except Exception as error:  # it raises almost anything where a key is absent or of another form

@@ -35,7 +35,7 @@ def check_training(bundle: Path, epochs: int) -> None:
         raise Problem("model.json belongs to another checkpoint than model.pt")
     found = pd.read_csv(models / "history.tsv", sep="\t")["epoch"].tolist()
     if found != list(range(1, epochs + 1)):
-        raise Problem(f"history.tsv names the epochs {found}, wanted 1 to {epochs}")
+        raise Problem(f"history.tsv names the epochs {found}, expected 1 to {epochs}")
 
 
 def second_call(trial: Trial) -> None:
@@ -69,7 +69,7 @@ def killed_run(trial: Trial) -> None:
     options["max_epochs"] = options["min_epochs"] = done + 2
     printed = trial.run("run", "training", configs=["train.json"], bundle=bundle, **options)
     if "resumed after epoch" not in printed:
-        raise Problem("the second call began anew; wanted it to resume from models/last.pt")
+        raise Problem("the second call began anew; expected it to resume from models/last.pt")
     check_training(bundle, epochs=done + 2)
 
 
@@ -99,8 +99,8 @@ def inference(trial: Trial) -> None:
     evaluated = trial.folder / "evaluated" / "predictions.tsv"
     if evaluated.is_file():
         columns = [name for name in found if str(name).startswith("probability_")]
-        wanted = pd.read_csv(evaluated, sep="\t")
-        largest = float(np.abs(found[columns].to_numpy() - wanted[columns].to_numpy()).max())
+        expected = pd.read_csv(evaluated, sep="\t")
+        largest = float(np.abs(found[columns].to_numpy() - expected[columns].to_numpy()).max())
         if not largest <= 1e-5:
             raise Problem(f"inference and evaluation differ by {largest:.2g} in probability")
 
@@ -115,7 +115,7 @@ def explain(trial: Trial) -> None:
     for ending in ("space-network_*_heatmap.nii.gz", "space-network_*_heatmap.json", "_regions.tsv"):
         found = [path for path in output.rglob(f"*{ending}") if path.stat().st_size]
         if len(found) != TEST:
-            raise Problem(f"{len(found)} files *{ending}, wanted {TEST}")
+            raise Problem(f"{len(found)} files *{ending}, expected {TEST}")
     for path in output.rglob("*space-network_*_heatmap.json"):
         if not np.isfinite(read_json(path).get("relevance_sum", np.nan)):
             raise Problem(f"{path.name}: relevance_sum is no number")
@@ -129,14 +129,14 @@ def predictions(trial: Trial, folder: Path) -> pd.DataFrame:
     table = pd.read_csv(path, sep="\t")
     record = read_json(trial.model.with_suffix(".json"))
     outputs = read_json(trial.bundle / "configs" / "metadata.json")["network_data_format"]["outputs"]
-    wanted = [f"probability_{name}" for name in record["classes"]]
+    expected = [f"probability_{name}" for name in record["classes"]]
     columns = [name for name in table if str(name).startswith("probability_")]
     channels = outputs["pred"]["num_channels"]
-    if columns != wanted or len(columns) != max(channels, 2):
-        raise Problem(f"predictions.tsv has {columns}, wanted {wanted} of {channels} channel(s)")
+    if columns != expected or len(columns) != max(channels, 2):
+        raise Problem(f"predictions.tsv has {columns}, expected {expected} of {channels} channel(s)")
     shares = table[columns].to_numpy()
     if len(table) != TEST or not ((shares >= 0) & (shares <= 1)).all() or np.abs(shares.sum(axis=1) - 1).max() > 1e-6:
-        raise Problem(f"predictions.tsv: {len(table)} rows, wanted {TEST} of probabilities that sum to 1")
+        raise Problem(f"predictions.tsv: {len(table)} rows, expected {TEST} of probabilities that sum to 1")
     return table
 
 

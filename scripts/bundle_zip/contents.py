@@ -57,8 +57,8 @@ def check_weights(bundle: Path, most_bytes: int = MOST_BYTES) -> dict[str, objec
     except zipfile.BadZipFile:
         raise InputError(f"{path}: cannot be read as weights (no zip file); copy or train it again") from None
     if size > most_bytes:
-        raise InputError(f"{path}: unfolds to {size} bytes, wanted at most {most_bytes}")
+        raise InputError(f"{path}: unfolds to {size} bytes, expected at most {most_bytes}")
     state = load_checkpoint(path)
     if not isinstance(state, dict) or not state or not all(isinstance(v, torch.Tensor) for v in state.values()):
-        raise InputError(f"{path}: holds no plain state dict; wanted the file model.pt that training writes")
+        raise InputError(f"{path}: holds no plain state dict; expected the file model.pt that training writes")
     return read_record(str(path))

@@ -71,10 +71,10 @@ def open_packed(file: Path, folder: Path, most_bytes: int = MOST_BYTES) -> None:
 
 def _extract_all(file: Path, archive: zipfile.ZipFile, folder: Path, most_bytes: int) -> None:
     entries = _judged(file, archive, most_bytes)
-    wanted = _checksums(file, archive, entries)
+    expected = _checksums(file, archive, entries)
     for name, entry in entries.items():
         digest = _extract(archive, entry, folder / name)
-        if name != CHECKSUMS and digest != wanted[name]:
+        if name != CHECKSUMS and digest != expected[name]:
             raise InputError(f"{file}: {name} differs from its checksum; fetch the file again")
 
 
@@ -83,9 +83,9 @@ def _judged(file: Path, archive: zipfile.ZipFile, most_bytes: int) -> dict[str, 
     infos = archive.infolist()
     size = sum(info.file_size for info in infos)
     if len(infos) > MOST_FILES:
-        raise InputError(f"{file}: holds {len(infos)} files, wanted at most {MOST_FILES}; it is no packed bundle")
+        raise InputError(f"{file}: holds {len(infos)} files, expected at most {MOST_FILES}; it is no packed bundle")
     if size > most_bytes:
-        raise InputError(f"{file}: unfolds to {size} bytes, wanted at most {most_bytes}; --max-bytes allows more")
+        raise InputError(f"{file}: unfolds to {size} bytes, expected at most {most_bytes}; --max-bytes allows more")
     entries: dict[str, zipfile.ZipInfo] = {}
     first = infos[0].orig_filename.partition("/")[0] if infos else ""
     for info in infos:

@@ -211,7 +211,7 @@ def main() -> None:
         simulate_cohort(cohort, "atrophy", options.subjects, seed=options.seed, scan_options=scan_options)
     made = io.read_json(cohort / "dataset_description.json")["GeneratedBy"][0]["Parameters"]
     if made["effect"] != "atrophy" or made["anatomy"] != "mni152" or not {"misalign", "raw"} <= made.keys():
-        parser.error(f"{cohort}: wanted a cohort of --effect atrophy on the template with --misalign --raw")
+        parser.error(f"{cohort}: expected a cohort of --effect atrophy on the template with --misalign --raw")
     effect, template = Atrophy(mni152_anatomy()), load_template()
     names = io.read_tsv(cohort / "participants.tsv")["participant_id"]
     truths = {name: truth_of(cohort, name, effect, int(made["seed"])) for name in names}

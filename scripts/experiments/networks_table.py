@@ -105,10 +105,10 @@ class _Guided(TorchFunctionMode):
         return out
 
 
-def error(found: tuple[Tensor, ...], wanted: tuple[Tensor, ...]) -> float:
+def error(found: tuple[Tensor, ...], expected: tuple[Tensor, ...]) -> float:
     """Return the largest difference, over the largest value of each input."""
     worst = 0.0
-    for a, b in zip(found, wanted, strict=True):
+    for a, b in zip(found, expected, strict=True):
         scale = float(b.abs().max())
         worst = max(worst, float((a - b).abs().max()) / (scale or 1.0))
     return worst
@@ -116,11 +116,11 @@ def error(found: tuple[Tensor, ...], wanted: tuple[Tensor, ...]) -> float:
 
 def _lrp_epsilon(fact: Fact) -> float:
     kept, gates, given = fact.network.kept, fact.network.gates, fact.inputs
-    wanted = tuple(
+    expected = tuple(
         kept * lrp_zero(fact.plain, x, fact.target, gates, before=given[:place], more=given[place + 1 :])
         for place, x in enumerate(given)
     )
-    return error(fact.attribute("lrp_epsilon", epsilon=0.0), wanted)
+    return error(fact.attribute("lrp_epsilon", epsilon=0.0), expected)
 
 
 def _rule(method: str) -> Callable[[Fact], float | None]:
@@ -129,8 +129,8 @@ def _rule(method: str) -> Callable[[Fact], float | None]:
             return error(fact.attribute(method), fact.attribute(method, fact.plain))
         if method in RULES:
             with suppress(NotImplementedError):
-                wanted = lrp_rules(fact.model, fact.inputs, fact.target, RULES[method], RULES[method])
-                return error(fact.attribute(method), wanted)
+                expected = lrp_rules(fact.model, fact.inputs, fact.target, RULES[method], RULES[method])
+                return error(fact.attribute(method), expected)
         found = fact.attribute(method, fact.bare)
         if not all(bool(torch.isfinite(one).all()) for one in found):
             return float("nan")
@@ -150,8 +150,8 @@ def _saliency(fact: Fact) -> float:
 
 
 def _gradient_x_input(fact: Fact) -> float:
-    wanted = tuple(g * x for g, x in zip(fact.gradients(fact.inputs), fact.inputs, strict=True))
-    return error(fact.attribute("gradient_x_input"), wanted)
+    expected = tuple(g * x for g, x in zip(fact.gradients(fact.inputs), fact.inputs, strict=True))
+    return error(fact.attribute("gradient_x_input"), expected)
 
 
 def _smooth_grad(fact: Fact) -> float:
@@ -169,8 +169,8 @@ def _integrated_gradients(fact: Fact) -> float:
 
 def _deep_lift(fact: Fact) -> float:
     found = fact.attribute("deep_lift")
-    wanted = fact.score(*fact.inputs) - fact.score(*(torch.zeros_like(x) for x in fact.inputs))
-    return abs(sum(float(one.sum()) for one in found) - wanted) / abs(wanted)
+    expected = fact.score(*fact.inputs) - fact.score(*(torch.zeros_like(x) for x in fact.inputs))
+    return abs(sum(float(one.sum()) for one in found) - expected) / abs(expected)
 
 
 def _guided_backprop(fact: Fact) -> float:
@@ -194,10 +194,10 @@ def _grad_cam(fact: Fact) -> float | None:
         return None
     try:
         cam = captum.attr.LayerGradCam(fact.model, module).attribute(x, fact.target, relu_attributions=True)
-        wanted = F.interpolate(cam, x.shape[2:], mode="trilinear").expand(x.shape)
+        expected = F.interpolate(cam, x.shape[2:], mode="trilinear").expand(x.shape)
     except (RuntimeError, AssertionError, TypeError, NotImplementedError, AttributeError):  # captum cannot
         return None
-    return error(found, (wanted.detach(),))
+    return error(found, (expected.detach(),))
 
 
 def _guided_grad_cam(fact: Fact) -> float:
@@ -211,13 +211,13 @@ def _occlusion(fact: Fact) -> float:
     patch = [length, *fact.inputs[0].shape[3:]]
     found = fact.attribute("occlusion", patch=patch)
     for place, x in enumerate(fact.inputs):
-        wanted = torch.zeros_like(x)
+        expected = torch.zeros_like(x)
         for low in (0, length):
             without = x.clone()
             without[:, :, low : low + length] = 0
             after = fact.score(*fact.inputs[:place], without, *fact.inputs[place + 1 :])
-            wanted[:, :, low : low + length] = before - after
-        worst = max(worst, error((found[place],), (wanted,)))
+            expected[:, :, low : low + length] = before - after
+        worst = max(worst, error((found[place],), (expected,)))
     return worst
 
 
@@ -268,8 +268,8 @@ def main() -> int:
     if options.kept and options.kept.is_file():
         found = json.loads(options.kept.read_text())
     for name, network in NETWORKS.items():
-        wanted = not options.networks or any(part in name for part in options.networks)
-        if not wanted or (network.needs and not find_spec(network.needs)):
+        expected = not options.networks or any(part in name for part in options.networks)
+        if not expected or (network.needs and not find_spec(network.needs)):
             continue
         began, row = time.perf_counter(), found.setdefault(name, {})
         missing = [method for method in METHODS if method not in row]

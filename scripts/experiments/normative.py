@@ -163,7 +163,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the draw of controls")
     given = parser.parse_args(arguments)
 
-    folder = read_folder(given.explained, wanted="regions")
+    folder = read_folder(given.explained, needed="regions")
     scores = read_scores(folder, given.cohort / "participants.tsv", None, given.measure)
     masks = held_out(folder, scores, given.datalist, given.cohort)
     space = folder.record.grid

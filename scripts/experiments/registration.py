@@ -119,7 +119,7 @@ def hippocampus(data: Path, template: Template) -> Iterator[list[str]]:
     """Dice of the hippocampi with the atlas's by arm."""
     yield ["scan", "linear", "non-linear"]
     atlas = read_labels(data / "atlases" / "HarvardOxford-sub-maxprob-thr25-2mm.nii.gz")
-    wanted = [atlas.data == value for value in HARVARD_OXFORD]
+    expected = [atlas.data == value for value in HARVARD_OXFORD]
     ants, found = create("ants"), []
     for path in files(data, ("t1w/ixi/*.nii.gz",)):
         scan = read_volume(path)
@@ -132,7 +132,7 @@ def hippocampus(data: Path, template: Template) -> Iterator[list[str]]:
         for way in (None, warp):
             sides = [
                 dice(carried(Volume(labels.data == value, labels.space), affine, atlas.space, way) >= 0.5, there)
-                for value, there in zip(HIPPOCAMPI, wanted, strict=True)
+                for value, there in zip(HIPPOCAMPI, expected, strict=True)
             ]
             row.append(float(np.mean(sides)))
         found.append(row)

@@ -147,7 +147,7 @@ def test_merged_name_never_takes_anothers():
 
 
 @pytest.mark.parametrize(
-    ("name", "wanted"),
+    ("name", "expected"),
     [
         ("Left Hippocampus", ("left", "Hippocampus")),
         ("left hippocampus", ("left", "hippocampus")),

@@ -304,7 +304,7 @@ def names_near(atlas, index, shift):
 
 @pytest.mark.real
 @pytest.mark.parametrize(
-    ("name", "region", "wanted", "within"),
+    ("name", "region", "expected", "within"),
     [
         ("HarvardOxford-sub-maxprob-thr25-1mm", "Left Hippocampus", (-25, -20, -15), 5),
         ("HarvardOxford-sub-maxprob-thr25-1mm", "Right Hippocampus", (25, -20, -15), 5),

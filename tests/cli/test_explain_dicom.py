@@ -165,7 +165,7 @@ def test_which_of_several_series_is_told(tmp_path, trained_bundle, patient):
     write_series(tmp_path / "all" / "b", dim, uid="1.2.3.5", SeriesNumber=5)
     result = explain(trained_bundle, tmp_path / "all", tmp_path)
     assert result.code == 2
-    assert "2 series, wanted one" in result.err
+    assert "2 series, expected one" in result.err
     assert not (tmp_path / "dicom").exists()
     result = explain(trained_bundle, tmp_path / "all", tmp_path, "--series", "5", "--json")
     assert result.code == 0, result.err
@@ -224,7 +224,7 @@ def test_what_objects_cannot_bear_is_found_before_anything_is_computed(tmp_path,
     write_series(tmp_path / "sound", patient)
     result = explain(trained_bundle, tmp_path / "sound", tmp_path)
     assert result.code == 2
-    assert "dicom: is a file, wanted a folder" in result.err
+    assert "dicom: is a file, expected a folder" in result.err
     assert not (tmp_path / "out").exists()
 
 

@@ -144,11 +144,11 @@ def test_a_broken_scan_is_left_out_of_the_means_and_named(explain, tmp_path, tin
     ("arguments", "message"),
     [
         (["--neuron", "1"], "needs the layer"),
-        (["--layer", LAYER, "--neuron", "first"], "wanted a filter (12)"),
+        (["--layer", LAYER, "--neuron", "first"], "expected a filter (12)"),
         (["--layer", LAYER, "--neuron", "32"], "neuron 32 does not exist"),
         (["--layer", LAYER, "--neuron", "patch=1,filter=0"], "at a PatchIndividualFilter layer"),
         (["--layer", "features.conv9"], "unknown layer 'features.conv9'"),
-        (["--layer", "$print(1)"], "wanted a layer's name"),
+        (["--layer", "$print(1)"], "expected a layer's name"),
         (["--layer", LAYER, "--start", "logit"], "--start is about a class"),
         (["--layer", LAYER, "--method", "saliency"], "method 'saliency' cannot start at layer"),
         (["--layer", LAYER, "--neuron", "all", "--method", "saliency"], "method 'saliency' cannot start at layer"),

@@ -306,9 +306,9 @@ def test_a_lesion_mask_outside_the_brain(two, tmp_path):
         (["--participant", "01"], "is a cohort"),
         (["--pattern", "../*.nii.gz"], "inside the cohort's folder"),
         (["--pattern", "sub-*/func/*"], "no NIfTI file matching the pattern"),
-        (["--mask", "m/{subject}.nii.gz"], "wanted {participant}, {session} or {run}"),
-        (["--mask", "m/{participant.nii.gz"], "wanted {participant}, {session} or {run}"),
-        (["--lesions", "m/{}.nii.gz"], "wanted {participant}, {session} or {run}"),
+        (["--mask", "m/{subject}.nii.gz"], "expected {participant}, {session} or {run}"),
+        (["--mask", "m/{participant.nii.gz"], "expected {participant}, {session} or {run}"),
+        (["--lesions", "m/{}.nii.gz"], "expected {participant}, {session} or {run}"),
         (["--lesions", "m/{participant}.nii.gz"], "matches no file"),
         (["--template", "absent.nii.gz"], "absent.nii.gz: no such file"),
         (["--template-mask", "mask.nii.gz"], "without the template"),
@@ -329,7 +329,7 @@ def test_every_preset_is_known(two, tmp_path):
 def test_places_without_a_scan(tmp_path):
     refused("no such file or folder", tmp_path / "absent", tmp_path / "out")
     (tmp_path / "empty").mkdir()
-    refused("the folder holds no file, wanted a DICOM series", tmp_path / "empty", tmp_path / "out")
+    refused("the folder holds no file, expected a DICOM series", tmp_path / "empty", tmp_path / "out")
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes/a.txt").write_text("x")
     refused("none of 1 files is a DICOM image", tmp_path / "notes", tmp_path / "out")
@@ -498,7 +498,7 @@ def test_several_series_are_listed_and_one_is_chosen(tmp_path):
     write_series(files / "b", volume, SeriesNumber=5, SeriesDescription="t2_tse")
     result = prepare(files, tmp_path / "out")
     assert result.code == 2
-    assert "2 series, wanted one" in result.err
+    assert "2 series, expected one" in result.err
     assert "\n  3: MR, TR 2300, TE 2.98, TI 900 ms" in result.err
     assert "\n  5: MR" in result.err
     # operators write names into descriptions

@@ -123,14 +123,14 @@ def test_a_name_that_contradicts_its_image_is_refused(datalist):
 @pytest.mark.parametrize(
     ("path", "value", "words"),
     [
-        (["training", 1, "label"], 2, r"sub-02\): label 2 is no class, wanted one of 0 \(CN\), 1 \(AD\)"),
+        (["training", 1, "label"], 2, r"sub-02\): label 2 is no class, expected one of 0 \(CN\), 1 \(AD\)"),
         (["training", 1, "label"], -1, "label -1 is no class"),
         (["training", 1, "label"], True, "label True is no class"),
         (["training", 1, "label"], "AD", "label 'AD' is no class"),
         (["training", 1, "label"], ..., "label None is no class"),
-        (["training", 0, "label"], 1, r"one class only \(AD\), wanted CN and AD"),
-        (["test", 0], "sub-06.nii", 'wanted an object with "image"'),
-        (["test", 0, "image"], ..., 'wanted an object with "image"'),
+        (["training", 0, "label"], 1, r"one class only \(AD\), expected CN and AD"),
+        (["test", 0], "sub-06.nii", 'expected an object with "image"'),
+        (["test", 0, "image"], ..., 'expected an object with "image"'),
         (["test", 0], {"image": "a.nii", "label": 0}, 'has no "participant_id"'),
         (["test"], [], "part 'test' is empty"),
         (["test"], {}, "part 'test' is not a list"),

@@ -43,7 +43,7 @@ def test_oasis_is_never_fetched_unasked(tmp_path, nilearn_data, monkeypatch):
         oasis_entries(8, tmp_path / "absent")
     with pytest.raises(InputError, match="in part only"):
         oasis_entries(9, nilearn_data)  # the ninth is not there
-    with pytest.raises(InputError, match="wanted 2 or more"):
+    with pytest.raises(InputError, match="expected 2 or more"):
         oasis_entries(1, nilearn_data)
 
 

@@ -36,7 +36,7 @@ def test_a_box_is_no_larger_than_what_is_reached():
 
 @pytest.mark.parametrize("neuron", ["one", -1, 1.5, True, {"patch": 1}, {"patch": 1, "filter": "a"}, []])
 def test_what_can_be_no_neuron_is_refused(neuron):
-    with pytest.raises(InputError, match="wanted a channel"):
+    with pytest.raises(InputError, match="expected a channel"):
         ExplainOptions("lrp_zero", atlas=None, layer="x", neuron=neuron)
 
 

@@ -68,5 +68,5 @@ def test_what_cannot_start_is_refused():
     with pytest.raises(InputError, match="cannot go through chosen channels"):
         ExplainOptions("saliency", conditions={"0": 1})
     for neurons in ("each", []):
-        with pytest.raises(InputError, match="wanted 'all' or a list of neurons"):
+        with pytest.raises(InputError, match="expected 'all' or a list of neurons"):
             FilterInferer(ExplainOptions(layer="3"), neurons)

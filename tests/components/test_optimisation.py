@@ -69,7 +69,7 @@ def test_a_name_without_a_layer_is_refused_with_the_layers_there_are(network):
         parameter_groups(ad_cnn((36, 36, 36), padding="same"), l2={"norm1": 0.01})
     with pytest.raises(InputError, match=r"'conv3' and 'conv\?' both name features.conv3"):
         parameter_groups(network, l2={"conv3": 0.01, "conv?": 0.1})
-    with pytest.raises(InputError, match=r"'conv3' is -0.1, wanted 0 or more"):
+    with pytest.raises(InputError, match=r"'conv3' is -0.1, expected 0 or more"):
         parameter_groups(network, l2={"conv3": -0.1})
 
 

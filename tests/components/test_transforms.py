@@ -118,7 +118,7 @@ def test_the_input_is_left_alone():
 
 def test_bad_shifts_are_refused():
     for axis in (3, (), (0, 0), (1, -1)):
-        with pytest.raises(InputError, match=r"axis .*, wanted .* one or more of 0, 1 and 2"):
+        with pytest.raises(InputError, match=r"axis .*, expected .* one or more of 0, 1 and 2"):
             RandShiftd("image", 2, axis=axis)
 
 

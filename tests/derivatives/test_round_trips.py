@@ -142,7 +142,7 @@ def test_a_sidecar_and_what_it_has_in_common_with_others(tmp_path):
 @pytest.mark.parametrize("acquisition", [{}, {"MagneticFieldStrength": 3.0, "SequenceName": "mprage"}])
 def test_the_record_of_a_prepared_scan(tmp_path, acquisition):
     scan = tmp_path / "sub-1/anat/sub-1_space-MNI152_res-16_desc-brain_T1w.nii.gz"
-    record = prepared_record(acquisition=acquisition, flags=["dice .5, wanted .8"], sizes={"x": 3})
+    record = prepared_record(acquisition=acquisition, flags=["dice .5, expected .8"], sizes={"x": 3})
     prepared.write_record(sidecar_of(scan), record)
     assert prepared.record_of(scan) == prepared.native_record(scan) == record
     assert record.how == "registration linear, by itk, spacing in mm 16.0, brain from template"

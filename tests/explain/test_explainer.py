@@ -144,8 +144,8 @@ def test_metadata_tell_what_is_a_classifier(tmp_path, trained_bundle):
             classifier_metadata(foreign)
         return str(error.value)
 
-    assert "wanted format 'classes'" in told(format="segmentation")
-    assert "wanted format 'classes'" in told(spatial_shape=[32, 38, 32])
+    assert "expected format 'classes'" in told(format="segmentation")
+    assert "expected format 'classes'" in told(spatial_shape=[32, 38, 32])
     file.write_text("{}")
     with pytest.raises(InputError, match="network_data_format"):
         classifier_metadata(foreign)

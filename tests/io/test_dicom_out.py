@@ -194,9 +194,9 @@ def test_a_series_with_a_gap_or_without_spacing_has_no_objects(tmp_path, scan):
 def test_reading_back_refuses_other_objects(tmp_path, scan):
     place = write("axial", tmp_path / "series", scan)
     map_, segmentation, report = objects(tmp_path, place)
-    with pytest.raises(InputError, match="wanted Segmentation Storage"):
+    with pytest.raises(InputError, match="expected Segmentation Storage"):
         io.read_segmentation(map_)
-    with pytest.raises(InputError, match="wanted Parametric Map Storage"):
+    with pytest.raises(InputError, match="expected Parametric Map Storage"):
         io.read_parametric_map(segmentation)
     with pytest.raises(InputError, match="Parametric Map"):
         io.read_parametric_map(report)

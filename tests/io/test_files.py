@@ -59,7 +59,7 @@ def test_what_a_killed_run_left_is_removed_and_what_is_being_written_is_not(tmp_
 
 def test_a_file_where_a_folder_is_needed(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match="file: is a file, wanted a folder"), atomic(tmp_path / "file/x.txt"):
+    with pytest.raises(InputError, match="file: is a file, expected a folder"), atomic(tmp_path / "file/x.txt"):
         pass
 
 

@@ -78,15 +78,15 @@ def test_any_unit_is_used_or_refused(tmp_path, unit, voxel, flips, forms, kind):
 
 @pytest.mark.parametrize(("unit", "long"), [("micron", "0.012 mm long")])
 def test_a_unit_that_makes_a_scan_impossible_is_refused(tmp_path, unit, long):
-    with pytest.raises(SpaceError, match=f"unit is {unit}.*{long}, wanted 1 to 10,000"):
+    with pytest.raises(SpaceError, match=f"unit is {unit}.*{long}, expected 1 to 10,000"):
         io.read_space(written(tmp_path / "x.nii", unit=unit))
 
 
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"vox_offset": 0}, r"vox_offset is 0.0, wanted 352"),
-        ({"vox_offset": 16}, r"vox_offset is 16.0, wanted 352"),
+        ({"vox_offset": 0}, r"vox_offset is 0.0, expected 352"),
+        ({"vox_offset": 16}, r"vox_offset is 16.0, expected 352"),
         ({"vox_offset": np.inf}, r"vox_offset is inf"),
         ({"vox_offset": np.nan}, r"vox_offset is nan"),
         ({"vox_offset": 1e12}, r"vox_offset is 9999"),
@@ -193,7 +193,7 @@ def test_files_that_unpack_without_end_and_files_that_are_none(tmp_path):
     raw["dim"], raw["datatype"], raw["bitpix"] = [3, 900, 900, 900, 1, 1, 1, 1], 16, 32
     big = tmp_path / "big.nii.gz"
     big.write_bytes(gzip.compress(raw.tobytes() + bytes(4) + os.urandom(1 << 22)))
-    with pytest.raises(InputError, match="unpacks to 2,916,000,352 bytes, wanted at most 1,073,741,824"):
+    with pytest.raises(InputError, match="unpacks to 2,916,000,352 bytes, expected at most 1,073,741,824"):
         io.read_volume(big)
     os.mkfifo(tmp_path / "pipe.nii")
     (tmp_path / "device.nii.gz").symlink_to("/dev/zero")

@@ -114,7 +114,7 @@ def test_trailing_axis_of_length_one_is_dropped_and_4d_refused(tmp_path):
     volume = read_volume(save(tmp_path / "x.nii", marked()[..., None], np.eye(4)))
     np.testing.assert_array_equal(volume.data, marked())
     save(tmp_path / "y.nii", np.stack([marked()] * 3, -1), np.eye(4))
-    with pytest.raises(SpaceError, match=r"y.nii: has 4 dimensions \(7, 5, 4, 3\), wanted 3"):
+    with pytest.raises(SpaceError, match=r"y.nii: has 4 dimensions \(7, 5, 4, 3\), expected 3"):
         read_volume(tmp_path / "y.nii")
     save(tmp_path / "z.nii", marked()[0], np.eye(4))
     with pytest.raises(SpaceError, match="has 2 dimensions"):
@@ -201,7 +201,7 @@ def test_what_is_no_image(tmp_path):
     for name in ("text.nii", "text.nii.gz", "packed.nii.gz", "notes.txt"):
         with pytest.raises(InputError, match=f"{name}: cannot be read"):
             read_volume(tmp_path / name)
-    with pytest.raises(InputError, match="is a folder, wanted a NIfTI file"):
+    with pytest.raises(InputError, match="is a folder, expected a NIfTI file"):
         read_volume(tmp_path / "folder.nii")
     with pytest.raises(InputError, match="no such file"):
         read_space(tmp_path / "absent.nii")
@@ -252,7 +252,7 @@ def test_colour_and_complex_images_are_refused(tmp_path):
     save(tmp_path / "x.nii", colour, np.eye(4))
     save(tmp_path / "y.nii", marked().astype(np.complex64), np.eye(4))
     for name in ("x.nii", "y.nii"):
-        with pytest.raises(InputError, match="one real number a voxel"):
+        with pytest.raises(InputError, match="one real number per voxel"):
             read_volume(tmp_path / name)
 
 

@@ -35,14 +35,14 @@ def test_an_existing_file_is_replaced_only_if_it_is_of_the_same_kind(tmp_path):
             check_file("--out", path, [], OURS, "table")
     path.write_text("participant_id\tprobability_AD\nsub-1\t1\n")
     check_file("--out", path, [], OURS, "table")
-    with pytest.raises(InputError, match="is a folder, wanted a file"):
+    with pytest.raises(InputError, match="is a folder, expected a file"):
         check_file("--out", tmp_path, [], OURS, "table")
 
 
 def test_a_pipe_or_device_is_no_place_for_results(tmp_path):
     os.mkfifo(tmp_path / "pipe.tsv")
     for path in (tmp_path / "pipe.tsv", "/dev/null"):
-        with pytest.raises(InputError, match="is a pipe, a socket or a device, wanted a file for the table"):
+        with pytest.raises(InputError, match="is a pipe, a socket or a device, expected a file for the table"):
             check_file("--out", path, [], table_of("name"), "table")
 
 
@@ -74,7 +74,7 @@ def test_a_folder_with_a_strange_file_of_a_name_of_ours_is_refused(tmp_path):
     (tmp_path / "predictions.tsv").write_text("my own\n")
     with pytest.raises(InputError, match=r"holds predictions.tsv of somebody else"):
         check_folder("--out", tmp_path, [], {"predictions.tsv": OURS})
-    with pytest.raises(InputError, match="is a file, wanted a folder"):
+    with pytest.raises(InputError, match="is a file, expected a folder"):
         check_folder("--out", tmp_path / "predictions.tsv", [])
 
 

@@ -23,14 +23,14 @@ VALUES = st.recursive(
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("[]", "is no datalist (holds a list, wanted an object)"),
+        ("[]", "is no datalist (holds a list, expected an object)"),
         ("null", "holds null"),
         ("3", "holds a number"),
         ('"x"', "holds a text"),
         ("{}", "has no 'classes'"),
-        ('{"classes": null}', "'classes' is null, wanted a list"),
-        ('{"classes": {"0": "CN"}}', "'classes' is an object, wanted a list"),
-        ('{"classes": [], "space": 1}', "'space' is a number, wanted an object"),
+        ('{"classes": null}', "'classes' is null, expected a list"),
+        ('{"classes": {"0": "CN"}}', "'classes' is an object, expected a list"),
+        ('{"classes": [], "space": 1}', "'space' is a number, expected an object"),
         ("", "is not valid JSON"),
         ('{"classes": [], "classes": ["CN", "AD"]}', "key 'classes' stands 2 times in one object, expected once"),
         ('{"classes": [{"label": 1, "a": 0, "label": 1}]}', "key 'label' stands 2 times"),
@@ -51,7 +51,7 @@ def test_each_wrong_shape_is_named(tmp_path, text, words):
 
 
 @pytest.mark.parametrize(
-    ("pairs", "wanted"),
+    ("pairs", "expected"),
     [
         (["a=1", " b =x", "c=", "d=[1]", "e=a=b"], {"a": 1, "b": "x", "c": "", "d": [1], "e": "a=b"}),
         (["a=1", "a=2"], "option 'a' is given twice"),

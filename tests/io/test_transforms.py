@@ -132,10 +132,10 @@ def test_the_file_is_as_itk_writes_it(tmp_path):
         ("hello\n", "no ITK text transform"),
         (
             GOOD.replace("AffineTransform_double_3_3", "Euler3DTransform_double_3_3"),
-            "Euler3DTransform_double_3_3, wanted",
+            "Euler3DTransform_double_3_3, expected",
         ),
-        (GOOD.replace("_3_3", "_2_2").replace("1 0 0 0 1 0 0 0 1 0.25 0 0", "1 0 0 1 2 3"), "double_2_2, wanted"),
-        (GOOD.replace(" 0.25 0 0", ""), "has 9 Parameters, wanted 12"),
+        (GOOD.replace("_3_3", "_2_2").replace("1 0 0 0 1 0 0 0 1 0.25 0 0", "1 0 0 1 2 3"), "double_2_2, expected"),
+        (GOOD.replace(" 0.25 0 0", ""), "has 9 Parameters, expected 12"),
         (GOOD.replace("0.25", "fast"), "Parameters are not numbers"),
         (GOOD.replace("0.25", "nan"), "NaN"),
         (GOOD.replace(": 1 0 0 0", ": 0 0 0 0"), "cannot be inverted"),
@@ -254,7 +254,7 @@ def test_broken_warps_are_refused(tmp_path):
         with pytest.raises(InputError, match="truncated or damaged"):
             read_warp(tmp_path / name)
     scan = write_volume(tmp_path / "scan.nii.gz", Volume(np.zeros(space.shape, np.float32), space))
-    with pytest.raises(SpaceError, match=r"wanted a 3D displacement field"):
+    with pytest.raises(SpaceError, match=r"expected a 3D displacement field"):
         read_warp(scan)
     flat = nib.Nifti1Image(np.zeros((5, 6, 1, 1, 2), np.float32), np.eye(4))
     nib.save(flat, tmp_path / "flat.nii.gz")
@@ -263,7 +263,7 @@ def test_broken_warps_are_refused(tmp_path):
     image = nib.load(good)
     image.header.set_intent(1006)
     nib.save(image, tmp_path / "fsl.nii.gz")
-    with pytest.raises(InputError, match="intent 1006, wanted 1007"):
+    with pytest.raises(InputError, match="intent 1006, expected 1007"):
         read_warp(tmp_path / "fsl.nii.gz")
 
 

@@ -96,7 +96,7 @@ def test_labels_of_all_bands_are_known_before():
 
 
 @pytest.mark.parametrize(
-    ("given", "wanted"),
+    ("given", "expected"),
     [
         ({}, {}),
         ({"method_options": ""}, {}),

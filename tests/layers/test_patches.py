@@ -68,5 +68,5 @@ def test_patches_stand_in_c_order():
 
 
 def test_another_grid_is_refused_with_both_shapes():
-    with pytest.raises(SpaceError, match=r"\(4, 5\), wanted \(4, 4\)"):
+    with pytest.raises(SpaceError, match=r"\(4, 5\), expected \(4, 4\)"):
         PatchGrid((4, 4), (2, 2), (2, 2), (0, 0)).split(torch.zeros(1, 1, 4, 5))

@@ -198,7 +198,7 @@ def test_layers_stack_with_norm_and_activation_between():
 
 def test_an_input_of_another_grid_is_refused_with_both_shapes():
     layer = PatchIndividualFilter(3, 2, 3, (7, 9, 8), 3)
-    with pytest.raises(SpaceError, match=r"\(1, 2, 7, 8, 9\) arrives, wanted \(batch, 2, 7, 9, 8\).*resample"):
+    with pytest.raises(SpaceError, match=r"\(1, 2, 7, 8, 9\) arrives, expected \(batch, 2, 7, 9, 8\).*resample"):
         layer(torch.zeros(1, 2, 7, 8, 9))
     with pytest.raises(SpaceError, match=r"\(1, 1, 7, 9, 8\) arrives"):
         layer(torch.zeros(1, 1, 7, 9, 8))
@@ -209,18 +209,18 @@ def test_an_input_of_another_grid_is_refused_with_both_shapes():
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"spatial_dims": 4}, "spatial_dims is 4, wanted 1, 2 or 3"),
-        ({"in_channels": 0}, "in_channels is 0, wanted 1 whole number of at least 1"),
+        ({"spatial_dims": 4}, "spatial_dims is 4, expected 1, 2 or 3"),
+        ({"in_channels": 0}, "in_channels is 0, expected 1 whole number of at least 1"),
         ({"out_channels": 1.5}, "out_channels is 1.5"),
-        ({"in_shape": (8, 8)}, r"in_shape is \(8, 8\), wanted 3 whole numbers"),
-        ({"in_shape": 8}, "in_shape is 8, wanted 3 whole numbers of at least 1$"),
+        ({"in_shape": (8, 8)}, r"in_shape is \(8, 8\), expected 3 whole numbers"),
+        ({"in_shape": 8}, "in_shape is 8, expected 3 whole numbers of at least 1$"),
         ({"patch_shape": (2, 2)}, r"patch_shape is \(2, 2\)"),
         ({"patch_shape": "ab"}, "patch_shape is 'ab'"),
         ({"patch_shape": (4, 9, 4)}, r"the patch \(4, 9, 4\) is larger than the grid \(8, 8, 8\)"),
         ({"kernel_size": 5}, r"the kernel \(5, 5, 5\) is larger than the patch \(4, 4, 4\)"),
         ({"kernel_size": 0}, "kernel_size is 0"),
-        ({"stride": 0}, "stride is 0, wanted 3 whole numbers of at least 1 or one for all axes"),
-        ({"padding": -1}, "padding is -1, wanted 3 whole numbers of at least 0"),
+        ({"stride": 0}, "stride is 0, expected 3 whole numbers of at least 1 or one for all axes"),
+        ({"padding": -1}, "padding is -1, expected 3 whole numbers of at least 0"),
         ({"padding": "valid"}, "padding is 'valid'"),
         ({"padding": "same", "stride": 2}, "padding 'same' goes with stride 1"),
         ({"overlap": "full"}, "unknown overlap 'full'; choose one of: None, half, reference"),

@@ -79,9 +79,9 @@ def test_another_grid_is_refused_both_ways():
     layer = PatchIndividualFilter(2, 1, 1, (6, 6), 3)
     strain = layer.strains[0]
     weight = layer.weight[strain.patches]
-    with pytest.raises(SpaceError, match=r"\(6, 5\), wanted \(6, 6\)"):
+    with pytest.raises(SpaceError, match=r"\(6, 5\), expected \(6, 6\)"):
         strain.forward(torch.zeros(1, 1, 6, 5), weight)
-    with pytest.raises(SpaceError, match=r"\(6, 5\), wanted \(6, 6\)"):
+    with pytest.raises(SpaceError, match=r"\(6, 5\), expected \(6, 6\)"):
         strain.transpose(torch.zeros(1, 1, 2, 2), weight, (1, 1, 6, 5))
-    with pytest.raises(SpaceError, match=r"\(3, 2\), wanted \(2, 2\)"):
+    with pytest.raises(SpaceError, match=r"\(3, 2\), expected \(2, 2\)"):
         strain.transpose(torch.zeros(1, 1, 3, 2), weight, (1, 1, 6, 6))

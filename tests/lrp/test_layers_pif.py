@@ -110,7 +110,7 @@ def test_presets_layers_and_positions():
 def test_refused():
     model = network(reassemble=False)
     lrp = LRP(model, composites.epsilon())
-    with pytest.raises(InputError, match=r"layer '2': .* wanted \(batch, 2, 4, 5, 4\); its patches belong"):
+    with pytest.raises(InputError, match=r"layer '2': .* expected \(batch, 2, 4, 5, 4\); its patches belong"):
         lrp.attribute(torch.rand(1, 1, 7, 7, 6, dtype=torch.float64), 0, start="logit")
     rules = {**composites.epsilon().rules, PatchIndividualFilter: Pass()}
     with pytest.raises(UnsupportedLayerError, match=r"layer '2' \(PatchIndividualFilter\): Pass is no rule"):

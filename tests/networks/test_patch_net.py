@@ -47,7 +47,7 @@ def test_another_grid_and_bad_options_are_refused():
     net = PatchNet((8, 12, 10), BLOCKS, (2, 3, 2))
     with pytest.raises(RuntimeError, match="unflatten"):
         net(torch.zeros(1, 1, 12, 8, 10))
-    with pytest.raises(InputError, match=r"patches is \(2, 3\), wanted three"):
+    with pytest.raises(InputError, match=r"patches is \(2, 3\), expected three"):
         PatchNet((8, 12, 10), BLOCKS, (2, 3))
     with pytest.raises(InputError, match=r"patches is \(2, 0, 2\)"):
         PatchNet((8, 12, 10), BLOCKS, (2, 0, 2))

@@ -53,7 +53,7 @@ def test_the_smallest_grid_is_named_and_works():
 
 def test_another_grid_and_bad_options_are_refused():
     net = PifNet((24, 27, 22), [Block(3, pool=2), Block(4)], 2, (3, 4, 3))
-    with pytest.raises(SpaceError, match="wanted"):
+    with pytest.raises(SpaceError, match="expected"):
         net(torch.zeros(1, 1, 27, 24, 22))
     with pytest.raises(InputError, match="0 logits"):
         PifNet((24, 27, 22), [Block(3)], 2, num_classes=0)

@@ -276,7 +276,7 @@ EVIL = {
     "no state dict": (lambda entries: content(entries, WEIGHTS, no_state()), "no plain state dict"),
     "other record": (lambda entries: content(entries, RECORD, b'{"checkpoint_sha256": "0"}'), "another checkpoint"),
     "nothing": (lambda entries: entries.clear(), "no packed bundle"),
-    "many": (lambda e: [added(f"{AD.name}/docs/{n}.txt")(e) for n in range(200)], "files, wanted at most 200"),
+    "many": (lambda e: [added(f"{AD.name}/docs/{n}.txt")(e) for n in range(200)], "files, expected at most 200"),
 }
 
 
@@ -318,7 +318,7 @@ def test_bombs_are_refused_before_they_unfold(packed, tmp_path, monkeypatch):
     path = put_together(entries, tmp_path / "bomb.zip")
     assert path.stat().st_size < 1_000_000
     monkeypatch.setattr(opening, "_extract", lambda *_: pytest.fail("something was written"))
-    with pytest.raises(InputError, match="wanted at most 10000000; --max-bytes allows more"):
+    with pytest.raises(InputError, match="expected at most 10000000; --max-bytes allows more"):
         open_packed(path, tmp_path / "opened", most_bytes=10_000_000)
 
     # a header that lies about the size: not a byte more than it says is written, and the checksum of the zip fails
@@ -339,7 +339,7 @@ def test_weights_that_unfold_are_refused(packed, tmp_path):
     entries = taken_apart(packed)
     content(entries, WEIGHTS, buffer.getvalue())
     path = put_together(entries, tmp_path / "bomb.zip")
-    with pytest.raises(InputError, match=r"models/model\.pt: unfolds to 50000000 bytes, wanted at most 10000000"):
+    with pytest.raises(InputError, match=r"models/model\.pt: unfolds to 50000000 bytes, expected at most 10000000"):
         open_packed(path, tmp_path / "opened", most_bytes=10_000_000)
 
 
@@ -380,8 +380,8 @@ def test_damage_is_refused_or_harmless(packed, tmp_path, place, bit, cut):
         assert {p.name for p in tmp_path.iterdir()} == {"a.zip"}
     else:  # a date, say
         assert not cut
-        open_packed(packed, tmp_path / "wanted")
-        assert files(tmp_path / "opened") == files(tmp_path / "wanted")
+        open_packed(packed, tmp_path / "expected")
+        assert files(tmp_path / "opened") == files(tmp_path / "expected")
 
 
 def test_only_a_new_or_empty_folder_is_filled(packed, tmp_path):

@@ -97,7 +97,7 @@ BROKEN = {
         "imports", "leaves neuroxai undefined",
     ),
     "other key": (edited("train", imports=None), "imports", "train.json: no list `imports`"),
-    "no import": (edited("train", imports=["import torch"]), "imports", 'wanted "$import x"'),
+    "no import": (edited("train", imports=["import torch"]), "imports", 'expected "$import x"'),
 }  # fmt: skip
 
 
@@ -188,7 +188,7 @@ RUN = {
         edited("metadata", **{f"{FORMAT}__outputs__pred__value_range": [0, 1]}),
         "metadata say [0, 1]",
     ),
-    "epochs not run": ("training", edited("train", train__trainer__max_epochs=1), "wanted 1 to 2"),
+    "epochs not run": ("training", edited("train", train__trainer__max_epochs=1), "expected 1 to 2"),
     "other part": ("evaluation", edited("evaluate", part="validation"), "metrics_test.json"),
     "other classes": ("inference", edited("inference", classes=["a", "b"]), "probability_a"),
     "results elsewhere": ("explanation", edited("explain", heatmaps__output_dir="@bundle_root"), "no predictions.tsv"),

@@ -42,7 +42,7 @@ def adni_entries(folder: Path, table: Path | None = None, diagnoses: Sequence[st
     Returns
     -------
     entries, left_out, absent
-        Scans with a wanted diagnosis; how many had another or none, by reason; scans whose file is absent.
+        Scans with a diagnosis asked for; how many had another or none, by reason; scans whose file is absent.
 
     Raises
     ------
@@ -87,7 +87,7 @@ def months_of(session: str) -> int:
         return 0
     match = re.fullmatch(r"m0*(\d+)", text)
     if not match:
-        raise InputError(f"session {session!r} names no month, wanted ses-M000, ses-M006 and so on (or bl)")
+        raise InputError(f"session {session!r} names no month, expected ses-M000, ses-M006 and so on (or bl)")
     return int(match[1])
 
 
@@ -147,7 +147,7 @@ def _merge(path: Path) -> Visits:
     for column in ("PTID", "VISCODE", "DX"):
         if column not in frame:
             raise InputError(
-                f"{path}: column {column!r} is absent, wanted ADNIMERGE's PTID, VISCODE, DX, AGE, PTGENDER"
+                f"{path}: column {column!r} is absent, expected ADNIMERGE's PTID, VISCODE, DX, AGE, PTGENDER"
             )
     visits: Visits = {}
     for row in frame.to_dict("records"):

@@ -26,7 +26,7 @@ def oasis_entries(
     Parameters
     ----------
     subjects : int, optional
-        The first so many of nilearn's list; all (403) if left out.
+        The first so many of nilearn's list; all (403) by default.
     data : path_like, optional
         nilearn's data folder.
     download : bool
@@ -56,7 +56,7 @@ def oasis_entries(
         )
     folder = os.fspath(data) if data is not None else None
     if subjects is not None and subjects < 2:
-        raise InputError(f"subjects is {subjects}, wanted 2 or more, or none for all")
+        raise InputError(f"subjects is {subjects}, expected 2 or more, or none for all")
     # without leave to fetch, an address at which nothing is: what is absent then stays so
     where = {} if download else {"url": "file:///nowhere"}
     try:

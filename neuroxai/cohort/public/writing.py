@@ -76,9 +76,9 @@ def write_cohort(
     entries : sequence of Entry
         The scans.
     left_out : mapping of str to int
-        How many scans were not wanted, by reason.
+        How many scans were not asked for, by reason.
     absent : sequence of LeftOut
-        Scans that cannot be used; they are told as failed.
+        Scans that cannot be used; they are reported as failed.
     about, choices : mapping
         For ``dataset_description.json``: the source with its terms of use, and what was chosen.
     progress : callable, optional

@@ -94,7 +94,7 @@ def frames_of(header: Dataset, file: Path) -> Iterator[Frame]:
     _check_kind(header, file)
     rows, columns = whole(header, "Rows"), whole(header, "Columns")
     if not rows or not columns:
-        raise InputError(f"{file}: {rows} rows and {columns} columns, wanted an image; export the series again")
+        raise InputError(f"{file}: {rows} rows and {columns} columns, expected an image; export the series again")
     enhanced = "PerFrameFunctionalGroupsSequence" in header or "SharedFunctionalGroupsSequence" in header
     count = whole(header, "NumberOfFrames") or 1
     if count > 1 and not enhanced:
@@ -157,7 +157,7 @@ class _Part:
         if len(found) != count or not np.isfinite(found).all():
             where = f"{self.file}" + ("" if self.index is None else f", image {self.index + 1}")
             raise InputError(
-                f"{where}: {keyword} is {'absent' if value is None else value}, wanted {count} numbers; "
+                f"{where}: {keyword} is {'absent' if value is None else value}, expected {count} numbers; "
                 "without it places or values are unknown, export the series again from the scanner"
             )
         return found
@@ -167,7 +167,7 @@ class _Part:
         slope = next(iter(self.numbers(group, "RescaleSlope", 1, needed=False)), 1.0)
         intercept = next(iter(self.numbers(group, "RescaleIntercept", 1, needed=False)), 0.0)
         if slope == 0:
-            raise InputError(f"{self.file}: RescaleSlope is 0, wanted another number; export the series again")
+            raise InputError(f"{self.file}: RescaleSlope is 0, expected another number; export the series again")
         return slope, intercept
 
     def traits(self) -> dict[str, str]:
@@ -185,18 +185,18 @@ def _text(value: Any) -> str:
 def _check_kind(header: Dataset, file: Path) -> None:
     modality = str(value_of(header, "Modality") or "none")
     if modality != "MR":
-        raise InputError(f"{file}: modality {modality}, wanted MR; choose a magnetic resonance series")
+        raise InputError(f"{file}: modality {modality}, expected MR; choose a magnetic resonance series")
     samples, meaning = (
         whole(header, "SamplesPerPixel"),
         str(value_of(header, "PhotometricInterpretation") or "MONOCHROME2"),
     )
     if (samples or 1) != 1 or meaning != "MONOCHROME2":
         raise InputError(
-            f"{file}: {samples} samples a pixel, {meaning}; wanted grey values (MONOCHROME2): "
+            f"{file}: {samples} samples a pixel, {meaning}; expected grey values (MONOCHROME2): "
             "a picture made for the eye, choose the series that was scanned"
         )
     if "ModalityLUTSequence" in header:
-        raise InputError(f"{file}: grey values go through a table (ModalityLUTSequence), wanted slope and intercept")
+        raise InputError(f"{file}: grey values go through a table (ModalityLUTSequence), expected slope and intercept")
     kinds = {str(part).strip().upper() for part in np.atleast_1d(value_of(header, "ImageType") or ())}
     component = str(value_of(header, "ComplexImageComponent") or "").upper()
     for what, seen in {
@@ -206,5 +206,5 @@ def _check_kind(header: Dataset, file: Path) -> None:
     }.items():
         if seen:
             raise InputError(
-                f"{file}: ImageType {_text(value_of(header, 'ImageType') or '')}: {what}; wanted an anatomical scan"
+                f"{file}: ImageType {_text(value_of(header, 'ImageType') or '')}: {what}; expected an anatomical scan"
             )

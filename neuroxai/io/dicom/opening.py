@@ -169,7 +169,7 @@ def _files(where: Where) -> list[Path]:
     elif Path(where).is_dir():
         files = sorted(Path(base) / name for base, _, names in os.walk(where, onerror=_refuse) for name in names)
         if not files:
-            raise InputError(f"{where}: the folder holds no file, wanted a DICOM series; check the path")
+            raise InputError(f"{where}: the folder holds no file, expected a DICOM series; check the path")
         return files
     else:
         files = [Path(where)]
@@ -177,7 +177,7 @@ def _files(where: Where) -> list[Path]:
         if not file.is_file():
             raise InputError(f"{file}: no such file or folder; give the folder of a DICOM series")
         if file.name == "DICOMDIR":
-            raise InputError(f"{file}: is an index of DICOM files, wanted the files; give the folder {file.parent}")
+            raise InputError(f"{file}: is an index of DICOM files, expected the files; give the folder {file.parent}")
     return sorted(files)
 
 

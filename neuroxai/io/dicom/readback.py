@@ -52,7 +52,7 @@ def _opened(path: str | os.PathLike[str], kind: str) -> Any:
     except BROKEN as error:
         raise InputError(f"{path}: cannot be read as a DICOM image ({error}); copy it again") from None
     if image.SOPClassUID.name != kind:
-        raise InputError(f"{path}: is {image.SOPClassUID.name}, wanted {kind}; choose another file")
+        raise InputError(f"{path}: is {image.SOPClassUID.name}, expected {kind}; choose another file")
     return image
 
 

@@ -147,14 +147,14 @@ def _pattern(file: Path) -> tuple[Path, str]:
     return file.parent, file.suffix.lower() if ending else re.sub(r"\d+", "0", file.name)
 
 
-def chosen(series: list[Series], wanted: str | int | None, where: Where) -> Series:
+def chosen(series: list[Series], choice: str | int | None, where: Where) -> Series:
     """Return the one series that is meant.
 
     Parameters
     ----------
     series : list of Series
         Those that were found.
-    wanted : str or int, optional
+    choice : str or int, optional
         A UID, a number, or a part of one description alone (capitals count for nothing).
     where : path_like
         For the message.
@@ -164,16 +164,16 @@ def chosen(series: list[Series], wanted: str | int | None, where: Where) -> Seri
     InputError
         If there are several and no choice, or the choice fits none or several.
     """
-    if wanted is None:
+    if choice is None:
         fitting = series
-        problem = f"{len(series)} series, wanted one"
+        problem = f"{len(series)} series, expected one"
     else:
-        name = str(wanted).strip()
+        name = str(choice).strip()
         by_uid = [one for one in series if one.uid == name]
         by_number = [one for one in series if str(one.number) == name]
         by_text = [one for one in series if name and name.lower() in one.description.lower()]
         fitting = by_uid or by_number or by_text
-        problem = f"series {wanted!r} fits {len(fitting) or 'none'} of {len(series)}, wanted one"
+        problem = f"series {choice!r} fits {len(fitting) or 'none'} of {len(series)}, expected one"
     if len(fitting) == 1:
         return fitting[0]
     listed = "".join(f"\n  {one.describe()}" for one in series)

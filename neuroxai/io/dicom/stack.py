@@ -64,14 +64,14 @@ def stacked(frames: Sequence[Frame], name: str) -> tuple[list[Frame], Space]:
     lean = np.linalg.norm(step - (step @ normal) * normal) / (step @ normal)
     if lean > np.tan(np.radians(0.5)):
         raise SpaceError(
-            f"{name}: slices are shifted sideways by {lean:.3f} of their distance, wanted a stack at right angles; "
+            f"{name}: slices are shifted sideways by {lean:.3f} of their distance, expected a stack at right angles; "
             "reconstruct the series without tilt"
         )
     line = positions[0] + np.arange(len(frames))[:, None] * step
     off = np.linalg.norm(positions - line, axis=1).max()
     if off > max(_SAME_PLACE, 5 * _UNEVEN * np.linalg.norm(step)):
         raise SpaceError(
-            f"{name}: slices lie up to {off:.2f} mm out of line, wanted one straight stack; export it again"
+            f"{name}: slices lie up to {off:.2f} mm out of line, expected one straight stack; export it again"
         )
 
     affine = np.eye(4)
@@ -88,7 +88,7 @@ def _one(frames: Sequence[Frame], attribute: str, name: str, what: str) -> Any:
         if np.abs(np.subtract(value, first)).max() > (0 if attribute == "size" else _SAME_DIRECTION):
             raise SpaceError(
                 f"{name}: images differ in {what}: {_show(first)} ({frames[0].file.name}) and {_show(value)} "
-                f"({frame.file.name}), wanted one; take the others out of the series"
+                f"({frame.file.name}), expected one; take the others out of the series"
             )
     return first
 
@@ -97,7 +97,7 @@ def _at_right_angles(directions: NDArray[np.float64], name: str) -> NDArray[np.f
     lengths = np.linalg.norm(directions, axis=1)
     if np.abs(lengths - 1).max() > 0.01 or abs(directions[0] @ directions[1]) > 0.01:
         raise SpaceError(
-            f"{name}: ImageOrientationPatient {_show(directions.ravel())}, wanted two unit vectors at right angles; "
+            f"{name}: ImageOrientationPatient {_show(directions.ravel())}, expected two unit vectors at right angles; "
             "export the series again"
         )
     row = directions[0] / lengths[0]
@@ -119,7 +119,7 @@ def _check_places(frames: list[Frame], steps: NDArray[np.float64], name: str) ->
             "several echoes, times or kinds of image in one series: export one of them alone"
         )
     raise InputError(
-        f"{name}: {len(twice) + 1} of {len(frames)} images lie at the place of another, wanted one a place; "
+        f"{name}: {len(twice) + 1} of {len(frames)} images lie at the place of another, expected one a place; "
         f"{_which(a)} and {_which(b)} at {_show(a.position)} mm: {reason}"
     )
 
@@ -142,7 +142,7 @@ def _check_steps(
         )
     if len(odd):
         raise SpaceError(
-            f"{name}: slices are {steps.min():.3f} to {steps.max():.3f} mm apart, wanted even steps; "
+            f"{name}: slices are {steps.min():.3f} to {steps.max():.3f} mm apart, expected even steps; "
             "is a slice missing, or are there several stacks? Export the series again"
         )
     numbers = [frame.number for frame in frames]

@@ -223,7 +223,7 @@ def volumes(results: Results, findings: Findings, options: Mapping[str, Any]) ->
                 Picture("volume", f"Relevance ({name}) in the hippocampus against its volume; a point a true positive.",
                         partial(scatter, {"true positives": (x, y)}, words, "sum of relevance", True))
             )  # fmt: skip
-    findings.answers.extend(_told(findings))
+    findings.answers.extend(_sentences(findings))
 
 
 def _correlated(name: str, table: pd.DataFrame, runs: int, settings: Any) -> Finding:
@@ -251,7 +251,7 @@ def _fisher(r: float | None, n: int, level: float) -> tuple[float | None, float 
     return float(np.tanh(np.arctanh(r) - half)), float(np.tanh(np.arctanh(r) + half))
 
 
-def _told(findings: Findings) -> list[str]:
+def _sentences(findings: Findings) -> list[str]:
     texts = []
     for row in findings.figures:
         if row.quantity.startswith("correlation of hippocampal") and row.value is not None and row.p is not None:

@@ -174,8 +174,8 @@ def _pictures(
         words, unit = MEASURES[column]
         panels = []
         for arm in arms:
-            wanted = [(words, f"{m}, {arm}") for m in order]
-            rows = [f for key in wanted for f in figures if (f.quantity, f.group) == key and f.value is not None]
+            expected = [(words, f"{m}, {arm}") for m in order]
+            rows = [f for key in expected for f in figures if (f.quantity, f.group) == key and f.value is not None]
             frame = pd.DataFrame(
                 [{"group": f.group.rsplit(", ", 1)[0], "value": f.value, "low": f.low, "high": f.high} for f in rows],
                 columns=["group", "value", "low", "high"],

@@ -54,7 +54,7 @@ def analyse(results: Results) -> Findings:
         return findings
     level, k = results.study.statistics.level, results.study.statistics.top
     if len(runs) < 4:
-        findings.doubts.append(f"{len(runs)} runs are too few for intervals over runs (four are wanted).")
+        findings.doubts.append(f"{len(runs)} runs are too few for intervals over runs (four are expected).")
     table: dict[str, dict[str, float]] = {}
     for name in results.study.explain:
         row: dict[str, float] = {}

@@ -1,4 +1,4 @@
-"""What is no single, whole, even MR series is refused with the value got, the value wanted and the way out."""
+"""What is no single, whole, even MR series is refused with the value got, the value expected and the way out."""
 
 from __future__ import annotations
 
@@ -58,7 +58,8 @@ def test_several_series_are_listed_and_refused_without_a_choice(tmp_path):
     assert sorted(series[0].files) == sorted(first)
     refused(
         tmp_path,
-        r"3 series, wanted one.*\n  3: MR, TR 2300, TE 2\.98, TI 900 ms, 12 images of 7 x 6 in 12 files \(1\.2\.1\)\n",
+        r"3 series, expected one.*\n  3: MR, TR 2300, TE 2\.98, TI 900 ms, "
+        r"12 images of 7 x 6 in 12 files \(1\.2\.1\)\n",
     )
     for choice, slices in {"1.2.2": 9, 5: 9, "5": 9, "FLAIR": 9, 3: 12, "33": 10, "mprage": 12}.items():
         volume, facts = read_series(tmp_path, choice)
@@ -70,7 +71,7 @@ def test_several_series_are_listed_and_refused_without_a_choice(tmp_path):
         "": "none of 3",
         "1.2": "none of 3",
     }.items():
-        with pytest.raises(InputError, match=f"fits {count}, wanted one"):
+        with pytest.raises(InputError, match=f"fits {count}, expected one"):
             read_series(tmp_path, choice)
     # a folder of one series needs no choice, but a wrong one is wrong
     with pytest.raises(InputError, match="fits none of 1"):
@@ -188,13 +189,13 @@ def test_a_series_is_told_from_a_cohort(tmp_path):
 
 
 def test_folders_without_a_series_are_refused(tmp_path):
-    refused(tmp_path, "holds no file, wanted a DICOM series")
+    refused(tmp_path, "holds no file, expected a DICOM series")
     refused(tmp_path / "absent", "no such file or folder")
     (tmp_path / "notes.txt").write_text("hello")
     refused(tmp_path, "none of 1 files is a DICOM image")
     refused(tmp_path / "notes.txt", "none of 1 files is a DICOM image")
     shutil.copy(get_testdata_file("DICOMDIR", download=False), tmp_path / "DICOMDIR")
-    refused(tmp_path / "DICOMDIR", "index of DICOM files, wanted the files; give the folder")
+    refused(tmp_path / "DICOMDIR", "index of DICOM files, expected the files; give the folder")
     with pytest.raises(InputError, match="none of 2 files"):
         list_series(tmp_path)
 
@@ -302,7 +303,7 @@ def test_a_gap_between_thin_slices_is_no_missing_slice(tmp_path, files):
 
 def test_uneven_spacing_is_refused(tmp_path, files):
     change(files[4], ImagePositionPatient=[-3, -10, 18.7])
-    refused(tmp_path, r"1\.300 to 2\.700 mm apart, wanted even steps", SpaceError)
+    refused(tmp_path, r"1\.300 to 2\.700 mm apart, expected even steps", SpaceError)
 
 
 def test_slices_out_of_line_or_leaning_are_refused(tmp_path, files):
@@ -354,7 +355,7 @@ def test_mixed_sizes_and_spacings_are_refused(tmp_path):
 @pytest.mark.parametrize("value", [None, "", "1"])
 def test_images_without_a_place_are_refused(tmp_path, files, keyword, value):
     change(files[3], **{keyword: value})
-    refused(tmp_path, f"{files[3].name}: {keyword} is (absent|1), wanted [236] numbers")
+    refused(tmp_path, f"{files[3].name}: {keyword} is (absent|1), expected [236] numbers")
 
 
 def test_malformed_numbers_are_refused(tmp_path, files):
@@ -362,13 +363,13 @@ def test_malformed_numbers_are_refused(tmp_path, files):
     write_series(tmp_path, scan(), uid="1.2.3", rescale=(2.5, 0))
     for file in files:
         file.write_bytes(file.read_bytes().replace(b"DS\x04\x002.5 ", b"DS\x04\x00fast"))
-    refused(tmp_path, "RescaleSlope is fast, wanted 1 numbers.*export the series again")
+    refused(tmp_path, "RescaleSlope is fast, expected 1 numbers.*export the series again")
 
 
 def test_directions_askew_are_refused(tmp_path, files):
     for file in files:
         change(file, ImageOrientationPatient=[1, 0, 0, 0.3, 0.95, 0])
-    refused(tmp_path, "wanted two unit vectors at right angles", SpaceError)
+    refused(tmp_path, "expected two unit vectors at right angles", SpaceError)
 
 
 @pytest.mark.parametrize("slices", [1, 3, 7])
@@ -383,13 +384,13 @@ def test_a_few_slices_are_refused(tmp_path, slices):
 @pytest.mark.parametrize(
     ("tags", "message"),
     [
-        ({"Modality": "CT"}, "modality CT, wanted MR"),
-        ({"Modality": None}, "modality none, wanted MR"),
-        ({"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}, "a localiser; wanted an anatomical scan"),
+        ({"Modality": "CT"}, "modality CT, expected MR"),
+        ({"Modality": None}, "modality none, expected MR"),
+        ({"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}, "a localiser; expected an anatomical scan"),
         ({"ImageType": ["ORIGINAL", "PRIMARY", "P", "ND"]}, "phases"),
         ({"ImageType": ["ORIGINAL", "PRIMARY", "M", "MOSAIC"]}, "a mosaic"),
-        ({"PhotometricInterpretation": "MONOCHROME1"}, "MONOCHROME1; wanted grey"),
-        ({"PhotometricInterpretation": "RGB", "SamplesPerPixel": 3}, "3 samples a pixel, RGB; wanted grey"),
+        ({"PhotometricInterpretation": "MONOCHROME1"}, "MONOCHROME1; expected grey"),
+        ({"PhotometricInterpretation": "RGB", "SamplesPerPixel": 3}, "3 samples a pixel, RGB; expected grey"),
         ({"RescaleSlope": "0", "RescaleIntercept": "0"}, "RescaleSlope is 0"),
         ({"PixelData": None}, "has no pixels"),
         ({"Rows": 0}, "0 rows and 7 columns"),

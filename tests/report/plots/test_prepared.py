@@ -40,7 +40,7 @@ def arguments(orientation="RAS"):
         ),
         "title": "sub-01   registration: linear",
         "measures": {"dice": 0.95, "pearson": None, "orientation": "agree", "folded": 0.0},
-        "flags": [Flag("noise", "noise 0.200, wanted at most 0.150")],
+        "flags": [Flag("noise", "noise 0.200, expected at most 0.150")],
     }
 
 
