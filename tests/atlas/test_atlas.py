@@ -182,8 +182,8 @@ def test_merged_name_never_takes_anothers():
         ("L", ("", "L")),
     ],
 )
-def test_sides_by_name(name, wanted):
-    assert split_side(name) == wanted
+def test_sides_by_name(name, expected):
+    assert split_side(name) == expected
 
 
 @pytest.mark.parametrize("name", ["Background", "unknown", "Clear Label", "Unclassified", "Unlabelled"])

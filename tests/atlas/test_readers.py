@@ -322,10 +322,10 @@ def names_near(atlas, index, shift):
         ("MNI-maxprob-thr25-2mm", "Cerebellum", (0, -60, -38), 6),
     ],
 )
-def test_regions_are_where_anatomy_has_them(real_data, name, region, wanted, within):
+def test_regions_are_where_anatomy_has_them(real_data, name, region, expected, within):
     atlas = real_atlas(real_data, name)
     centre = atlas.centroids()[list(atlas.names).index(atlas.value(region))]
-    assert np.linalg.norm(centre - wanted) < within
+    assert np.linalg.norm(centre - expected) < within
 
 
 @pytest.mark.real

@@ -61,11 +61,11 @@ def test_each_wrong_shape_is_named(tmp_path, text, words):
         (["=1"], "option '=1' is not NAME=VALUE"),
     ],
 )
-def test_pairs_of_the_command_line(pairs, wanted):
-    if isinstance(wanted, dict):
-        assert parse_pairs(pairs, "option") == wanted
+def test_pairs_of_the_command_line(pairs, expected):
+    if isinstance(expected, dict):
+        assert parse_pairs(pairs, "option") == expected
     else:
-        with pytest.raises(InputError, match=re.escape(wanted)):
+        with pytest.raises(InputError, match=re.escape(expected)):
             parse_pairs(pairs, "option")
 
 

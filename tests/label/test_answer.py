@@ -104,8 +104,8 @@ def test_labels_of_all_bands_are_known_before():
         ({"method_options": {"beta": 1}}, {"beta": 1}),
     ],
 )
-def test_options_are_read(given, wanted):
-    assert options_of(given) == wanted
+def test_options_are_read(given, expected):
+    assert options_of(given) == expected
 
 
 @pytest.mark.parametrize("wrong", ["beta", "=1", ["beta=1"], 3])
