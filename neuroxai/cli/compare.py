@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from neuroxai.cli import _options as opt
+
+if TYPE_CHECKING:
+    from neuroxai.derivatives.compared import ComparisonRecord
 
 
 def compare(
@@ -78,6 +80,7 @@ def compare(
 
     from neuroxai.cli._progress import progress_bar
     from neuroxai.compare import Settings, build_comparison
+    from neuroxai.derivatives.records import to_json
     from neuroxai.errors import InputError
 
     if not math.isfinite(above):
@@ -110,7 +113,7 @@ def compare(
     for failure in done.failures:
         sys.stderr.write(f"failed: {failure.title}: {failure.error}\n")
     if as_json:
-        typer.echo(json.dumps(done.record, indent=2, ensure_ascii=False, allow_nan=False))
+        typer.echo(json.dumps(to_json(done.record), indent=2, ensure_ascii=False, allow_nan=False))
     else:
         for line in _lines(done.record):
             typer.echo(line)
@@ -119,12 +122,12 @@ def compare(
         raise typer.Exit(1)
 
 
-def _lines(record: Mapping[str, Any]) -> list[str]:
+def _lines(record: ComparisonRecord) -> list[str]:
     """Say the main figures in plain lines."""
-    lines = [f"{record['participants']} participants ({record['scans']} scans), {record['regions']} regions"]
-    found, reference = record["findings"], record["reference"]
+    lines = [f"{record.participants} participants ({record.scans} scans), {record.regions} regions"]
+    found, reference = record.findings, record.reference
     if "regions_family_wise" in found:
-        lines.append(f"{record['patients']} {record['patient']} against {record['controls']} {record['control']}:")
+        lines.append(f"{record.patients} {record.patient} against {record.controls} {record.control}:")
         for key, what in (
             ("regions_family_wise", "family-wise p <= .05"),
             ("regions_false_discovery", "false discovery rate <= .05"),
@@ -146,5 +149,5 @@ def _lines(record: Mapping[str, Any]) -> list[str]:
     if "most_different" in found:
         pair = found["most_different"]
         lines.append(f"most different: {pair['first']} and {pair['second']}, distance {pair['cosine_distance']:.3f}")
-    lines.extend(f"note: {note}" for note in record["notes"])
+    lines.extend(f"note: {note}" for note in record.notes)
     return lines

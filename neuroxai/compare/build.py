@@ -25,11 +25,12 @@ from neuroxai.compare.record import (
 )
 from neuroxai.compare.reference import Seen, fitting_reference, notes_of, reference_measure, scores_provenance
 from neuroxai.compare.scores import MEASURES, CohortScores, Measure, read_scores
+from neuroxai.derivatives.compared import COMPARED, ComparisonRecord, is_comparison, write_comparison
 from neuroxai.derivatives.explain_folder import ExplainFolder, read_folder
 from neuroxai.derivatives.explained import RESEARCH_USE, Failure
 from neuroxai.derivatives.reference import write_reference
 from neuroxai.errors import InputError, one_of
-from neuroxai.io import atomic, check_file, check_folder, json_of, write_json, write_tsv
+from neuroxai.io import atomic, check_file, check_folder, json_of, write_tsv
 from neuroxai.statistics import Reference
 from neuroxai.statistics.design import COLUMNS, SCALES, Scale
 from neuroxai.statistics.reference import MEMBERS, Members
@@ -48,7 +49,7 @@ OUTPUTS = (
     "fingerprints.tsv",
     "groups.png",
     "fingerprints.png",
-    "compare.json",
+    COMPARED,
 )
 
 
@@ -79,7 +80,7 @@ class Comparison:
     """What was written, its figures (compare.json), and what could not be used."""
 
     out: Path
-    record: Mapping[str, Any]
+    record: ComparisonRecord
     failures: Sequence[Failure]
 
 
@@ -173,18 +174,18 @@ def build_comparison(
     else:
         notes.append(f"fingerprints need two patients with a probability above {options.above:g}")
     notes += class_score_note(scores.sums[is_patient], scores.sums[is_control], measure)
-    record = {
+    record = ComparisonRecord(
         **counts(scores, control, patient),
-        "settings": asdict(options),
-        "facts": provenance,
-        "findings": findings(tables),
-        "reference": None if norm is None else reference_provenance(norm, reference),
-        "files": [*tables, *pictures, "compare.json"],
-        "failures": [asdict(failure) for failure in failures],
-        "notes": [*scores.notes, *notes],
-        "versions": {"neuroxai": __version__},
-        "research_use": RESEARCH_USE,
-    }
+        settings=asdict(options),
+        provenance=provenance,
+        findings=findings(tables),
+        reference=None if norm is None else reference_provenance(norm, reference),
+        files=[*tables, *pictures, COMPARED],
+        failures=[asdict(failure) for failure in failures],
+        notes=[*scores.notes, *notes],
+        versions={"neuroxai": __version__},
+        research_use=RESEARCH_USE,
+    )
     _write(Path(out), tables, pictures, record)
     if save_reference is not None and norm is not None:
         write_reference(save_reference, norm)
@@ -205,16 +206,15 @@ def _check(options: Settings) -> None:
 
 
 def _check_outputs(out: Path, save_reference: Place | None, inputs: Sequence[Place | None]) -> None:
-    known = json_of("settings", "findings", "files")
-    made = (out / "compare.json").is_file() and known(out / "compare.json")
-    check_folder("--out", out, inputs, dict.fromkeys(OUTPUTS, lambda _: made) | {"compare.json": known})
+    made = (out / COMPARED).is_file() and is_comparison(out / COMPARED)
+    check_folder("--out", out, inputs, dict.fromkeys(OUTPUTS, lambda _: made) | {COMPARED: is_comparison})
     if save_reference is not None:
-        of_this_call = [out / name for name in (*OUTPUTS, "compare.json")]
+        of_this_call = [out / name for name in OUTPUTS]
         check_file("--save-reference", save_reference, [*inputs, *of_this_call], json_of("format"), "reference")
 
 
 def _write(
-    out: Path, tables: Mapping[str, pd.DataFrame], pictures: Mapping[str, bytes], record: Mapping[str, Any]
+    out: Path, tables: Mapping[str, pd.DataFrame], pictures: Mapping[str, bytes], record: ComparisonRecord
 ) -> None:
     for name, table in tables.items():
         write_tsv(out / name, table)
@@ -225,7 +225,7 @@ def _write(
     for name in OUTPUTS:
         if name not in tables and name not in pictures:
             (out / name).unlink(missing_ok=True)
-    write_json(out / "compare.json", record)
+    write_comparison(out, record)
 
 
 def _own_reference(

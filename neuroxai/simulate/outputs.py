@@ -11,6 +11,7 @@ import numpy as np
 from neuroxai import io
 from neuroxai.errors import InputError
 from neuroxai.io import read_beside, read_json, write_json, write_tsv, write_volume
+from neuroxai.io.names import BidsName
 from neuroxai.simulate.effects.base import Effect
 from neuroxai.simulate.scan import Scan
 from neuroxai.simulate.variability import ScanOptions
@@ -80,16 +81,18 @@ def subject_files(
 ) -> dict[str, Path]:
     """Where a subject's files stand: scan, truth, and the sidecar, which is written last."""
     scan_options = scan_options or ScanOptions()
-    stem = folder / person.participant_id / "anat" / f"{person.participant_id}_{scan_options.label(spacing)}"
-    scan = f"{stem}_desc-{'head' if scan_options.raw else 'brain'}_{suffix or effect.suffix}"
-    files = {"scan": Path(f"{scan}.nii.gz"), "mask": Path(f"{stem}_desc-effect_mask.nii.gz")}
+    space = scan_options.entities(spacing)
+
+    def path(suffix: str, desc: str, extension: str = ".nii.gz") -> Path:
+        return folder / BidsName(person.participant_id, "", {**space, "desc": desc}, suffix, extension).place
+
+    kind, desc = suffix or effect.suffix, "head" if scan_options.raw else "brain"
+    files = {"scan": path(kind, desc), "mask": path("mask", "effect")}
     if effect.warps:
-        files["logjacobian"] = Path(f"{stem}_desc-effect_logjacobian.nii.gz")
+        files["logjacobian"] = path("logjacobian", "effect")
     if scan_options.raw:
-        files["brain"] = Path(f"{stem}_desc-brain_mask.nii.gz")
-        files["bias"] = Path(f"{stem}_desc-true_biasfield.nii.gz")
-    files["sidecar"] = Path(f"{scan}.json")
-    return files
+        files |= {"brain": path("mask", "brain"), "bias": path("biasfield", "true")}
+    return files | {"sidecar": path(kind, desc, ".json")}
 
 
 def finished(files: dict[str, Path], source: dict[str, str] | None = None) -> dict[str, Any] | None:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from neuroxai.deformation import Displacement, Field, field_space
 from neuroxai.errors import InputError
+from neuroxai.io.names import resolution_label
 from neuroxai.simulate.anatomy import Array
 from neuroxai.simulate.effects.base import exponential
 from neuroxai.simulate.pose import RandomPose
@@ -220,14 +221,14 @@ class ScanOptions:
         """Return what is set of `simulate_scan`'s options."""
         return {name: value for name in ("misalign", "raw") if (value := getattr(self, name)) is not None}
 
-    def label(self, resolution: float | None) -> str:
-        """Return the entities of a scan's file name that tell its space; `resolution` in mm, None where uneven.
+    def entities(self, resolution: float | None) -> dict[str, str]:
+        """Return the entities of a scan's file name that say its space; `resolution` in mm, None where uneven.
 
         Examples
         --------
-        >>> ScanOptions().label(2.0), ScanOptions(misalign=RandomPose()).label(2.0)
-        ('space-MNI152_res-2', 'space-orig')
+        >>> ScanOptions().entities(1.5), ScanOptions(misalign=RandomPose()).entities(2.0)
+        ({'space': 'MNI152', 'res': '1p5'}, {'space': 'orig'})
         """
         if self.misalign is not None:
-            return "space-orig"
-        return "space-MNI152" + (f"_res-{resolution:g}".replace(".", "p") if resolution is not None else "")
+            return {"space": "orig"}
+        return {"space": "MNI152", **({} if resolution is None else {"res": resolution_label(resolution)})}

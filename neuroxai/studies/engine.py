@@ -11,6 +11,7 @@ from typing import Any
 
 from neuroxai import io
 from neuroxai._version import __version__
+from neuroxai.derivatives.study_runs import RESULT, RunRecord, read_error, read_result, write_run
 from neuroxai.errors import InputError
 from neuroxai.processes import check_jobs, cluster
 from neuroxai.studies import data
@@ -19,10 +20,10 @@ from neuroxai.studies.cohort_folder import CohortFolder
 from neuroxai.studies.data import Progress
 from neuroxai.studies.results import FinishedRun, write_tables
 from neuroxai.studies.runner import run_all
-from neuroxai.studies.runs import ERROR, RESULT, Run, digest, make_run
+from neuroxai.studies.runs import Run, digest, make_run
 from neuroxai.studies.search import draw, settings_of
-from neuroxai.studies.spec import Study, Values
-from neuroxai.studies.trained import explanation_digest, is_finished
+from neuroxai.studies.spec import Study
+from neuroxai.studies.trained import is_finished
 
 
 @dataclass(frozen=True)
@@ -214,13 +215,8 @@ class _Engine:
         return run
 
     def _score(self, run: Run) -> float | None:
-        path = self.out / "runs" / run.identifier / RESULT
-        if not path.is_file():
-            return None
-        value = io.read_object(path, "result of a run", optional={"validation_score": (int, float)}).get(
-            "validation_score"
-        )
-        return 0.0 if value is None else float(value)
+        place = self.out / "runs" / run.identifier
+        return float(read_result(place).validation_score or 0.0) if (place / RESULT).is_file() else None
 
     def _explain(self) -> None:
         """Explain the runs that count, where a search had to be over before they were known."""
@@ -234,18 +230,15 @@ class _Engine:
             place = self.out / "runs" / run.identifier
             if run.identifier in self.errors:
                 continue
-            facts = self._facts(run, explain)
-            if self._finished(place, facts):
+            record = self._record(run, explain)
+            if self._finished(place, record):
                 kept += 1
                 continue
-            if (place / ERROR).is_file() and not self.options.retry:
-                self.errors[run.identifier] = (
-                    io.read_object(place / ERROR, "record of a failure", {"error": str})["error"]
-                    + " (tried before; --retry tries again)"
-                )
+            if not self.options.retry and (failure := read_error(place)) is not None:
+                self.errors[run.identifier] = f"{failure} (tried before; --retry tries again)"
                 continue
             place.mkdir(parents=True, exist_ok=True)
-            io.write_json(place / "run.json", facts)
+            write_run(place, record)
             waiting[place] = run
         total = kept + len(waiting)
         if what == "training":
@@ -263,29 +256,28 @@ class _Engine:
         if self.options.progress is not None and total:
             self.options.progress(what, done, total)
 
-    def _facts(self, run: Run, explain: bool) -> Values:
+    def _record(self, run: Run, explain: bool) -> RunRecord:
         study, arm = self.study, self.study.arms[run.arm]
-        explained = explain and arm.explain
         weights = self.out / "runs" / run.needs / "bundle" / "models" / "model.pt"
-        return {
-            "study": study.name, "title": run.title, "identifier": run.identifier,
-            "bundle": str(run.bundle), "cohort": str(run.folder), "datalist": str(run.datalist),
-            "settings": run.settings, "pretrained": str(weights) if run.needs else None, "train": run.train,
-            "processes": study.processes, "threads": study.threads, "parts": study.parts,
-            "explain": {name: asdict(spec) for name, spec in study.explain.items()} if explained else {},
-            "atlases": study.atlases, "lesions": study.cohorts[arm.cohort].lesions,
-            "version": __version__,
-        }  # fmt: skip
+        return RunRecord(
+            study=study.name, title=run.title, identifier=run.identifier,
+            bundle=str(run.bundle), cohort=str(run.folder), datalist=str(run.datalist),
+            settings=run.settings, pretrained=str(weights) if run.needs else None, train=run.train,
+            processes=study.processes, threads=study.threads, parts=study.parts,
+            explain={name: asdict(spec) for name, spec in study.explain.items()} if explain and arm.explain else {},
+            atlases=study.atlases, lesions=study.cohorts[arm.cohort].lesions,
+            version=__version__,
+        )  # fmt: skip
 
-    def _finished(self, place: Path, facts: Values) -> bool:
-        if not (place / RESULT).is_file():
-            return False
-        if not all((place / f"predictions_{part}.tsv").is_file() for part in facts["parts"]):
-            return False
-        return all(
-            is_finished(place / "explained" / part / name, explanation_digest(spec, facts["atlases"]))
-            for part in facts["parts"]
-            for name, spec in facts["explain"].items()
+    def _finished(self, place: Path, record: RunRecord) -> bool:
+        return (
+            (place / RESULT).is_file()
+            and all((place / f"predictions_{part}.tsv").is_file() for part in record.parts)
+            and all(
+                is_finished(place / "explained" / part / name, spec, record.atlases)
+                for part in record.parts
+                for name, spec in record.explain.items()
+            )
         )
 
     def _done(self) -> list[FinishedRun]:

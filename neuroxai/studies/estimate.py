@@ -12,6 +12,7 @@ from typing import Any
 
 from neuroxai import io
 from neuroxai.cohort import label_scans, read_cohort
+from neuroxai.derivatives.study_runs import read_result
 from neuroxai.errors import InputError
 from neuroxai.processes import settled_jobs
 from neuroxai.studies import data
@@ -116,7 +117,7 @@ def _costs(study: Study, given: dict[str, Path], out: Path) -> list[Cost]:
     for name, arm in study.arms.items():
         scans = _scans(study, arm, given)
         probe, seconds, size = _probe(study, name, out / name)
-        facts = io.read_object(probe / "result.json", "result of a run")
+        result = read_result(probe)
         times = probe / "bundle" / "models" / "times.tsv"
         parts = dict(zip(("training", "validation", "test"), study.split.fractions, strict=True))
         visits = scans * (parts["training"] * arm.share + parts["validation"] * arm.share)
@@ -127,7 +128,7 @@ def _costs(study: Study, given: dict[str, Path], out: Path) -> list[Cost]:
             if times.is_file()
             else 0.0
         )
-        explained = _explaining(probe) / max(facts["test"]["scans"], 1)
+        explained = _explaining(probe) / max(result.parts["test"]["scans"], 1)
         cells = study.split.repeats * study.repetitions
         runs = cells * max(study.search.draws if arm.train else 1, 1)
         key = data.key_of(arm)

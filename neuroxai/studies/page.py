@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from neuroxai import io
+from neuroxai.derivatives.study_runs import read_result
 from neuroxai.errors import InputError
 from neuroxai.report.page import study_page
 from neuroxai.report.values import Figure, StudyValues, Table
@@ -83,7 +84,7 @@ def published_beside(study: Study, findings: Findings) -> list[dict[str, Any]]:
 def _failures(results: Results) -> list[dict[str, str]]:
     rows = []
     for done in results.done:
-        for item in io.read_object(done.folder / "result.json", "result of a run").get("failed", []):
+        for item in read_result(done.folder).failed:
             rows.append({"run": done.run.title, **item})
     return rows
 

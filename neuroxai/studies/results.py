@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from neuroxai import io
+from neuroxai.derivatives.study_runs import read_result
 from neuroxai.errors import InputError, one_of
 from neuroxai.evaluation.classification import METRICS
 from neuroxai.space import Volume
@@ -57,12 +58,13 @@ class Results:
         """
         rows = []
         for done in self.done:
-            run, result = done.run, io.read_object(done.folder / "result.json", "result of a run")
+            run, result = done.run, read_result(done.folder)
             rows.append({
                 "arm": run.arm, "split": run.split, "repetition": run.repetition,
                 "draw": run.draw, "chosen": done.chosen, "run": run.identifier,
-                **{name: result["test"][name] for name in (*METRICS, "scans")},
-                **{name: result[name] for name in ("epochs", "best_epoch", "steps", "validation_score")},
+                **{name: result.parts["test"][name] for name in (*METRICS, "scans")},
+                "epochs": result.epochs, "best_epoch": result.best_epoch, "steps": result.steps,
+                "validation_score": result.validation_score,
                 **{f"drawn_{name}": value for name, value in run.drawn.items()},
             })  # fmt: skip
         return pd.DataFrame(rows)

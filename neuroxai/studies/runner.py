@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from neuroxai import io
+from neuroxai.derivatives.study_runs import ERROR, LOG, RESULT, RunRecord, read_run, write_error
 from neuroxai.errors import InputError, ours, refused_by_the_system
 from neuroxai.processes import submitted
-from neuroxai.studies.runs import ERROR, LOG, RESULT
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def start(
     place = Path(folder)
     error = place / ERROR
     error.unlink(missing_ok=True)
-    threads = str(io.read_object(place / "run.json", "run of a study", {"threads": int})["threads"])
+    threads = str(read_run(place).threads)
     with open(place / LOG, "ab") as log:
         child = subprocess.Popen(
             [sys.executable, "-m", "neuroxai.studies", str(place)],
@@ -180,7 +180,7 @@ def main(folder: Path) -> int:
             execute(folder)
         except Exception as error:
             known = ours(error) or refused_by_the_system(error)
-            io.write_json(folder / ERROR, {"error": str(known or f"{type(error).__name__}: {error}")})
+            write_error(folder, str(known or f"{type(error).__name__}: {error}"))
             if known is None:
                 raise
             logging.getLogger("neuroxai").error("%s", known)
@@ -199,29 +199,29 @@ def execute(folder: Path) -> None:
     """
     import torch
 
-    from neuroxai.studies.trained import write_result
+    from neuroxai.studies.trained import predict_run
 
-    facts = io.read_object(folder / "run.json", "run of a study")
-    torch.set_num_threads(facts["threads"])
-    bundle = _own_bundle(Path(facts["bundle"]), folder / "bundle")
+    run = read_run(folder)
+    torch.set_num_threads(run.threads)
+    bundle = _own_bundle(Path(run.bundle), folder / "bundle")
     if not (folder / RESULT).is_file():
         (folder / ERROR).unlink(missing_ok=True)
-        if not facts["train"]:
-            _untrained(bundle, facts)
-        elif facts["processes"] > 1:
-            _train_several(bundle, facts)
+        if not run.train:
+            _untrained(bundle, run)
+        elif run.processes > 1:
+            _train_several(bundle, run)
         else:
-            _train(bundle, facts)
-        write_result(folder, bundle, facts)
+            _train(bundle, run)
+        predict_run(folder, bundle, run)
         # the state to resume from is three times the weights, and nothing is left to resume
         (bundle / "models" / "last.pt").unlink(missing_ok=True)
-    elif not all((folder / f"predictions_{part}.tsv").is_file() for part in facts["parts"]):
-        write_result(folder, bundle, facts)  # a part was asked for that an earlier call did not ask for
-    if facts["explain"]:
+    elif not all((folder / f"predictions_{part}.tsv").is_file() for part in run.parts):
+        predict_run(folder, bundle, run)  # a part was asked for that an earlier call did not ask for
+    if run.explain:
         from neuroxai.studies.trained import explain_run
 
         begun = time.perf_counter()
-        explain_run(folder, bundle, facts)
+        explain_run(folder, bundle, run)
         io.write_json(folder / "seconds.json", {"explaining": time.perf_counter() - begun})
 
 
@@ -235,20 +235,20 @@ def _own_bundle(sources: Path, target: Path) -> Path:
     return target
 
 
-def _overrides(bundle: Path, facts: dict[str, Any]) -> dict[str, Any]:
+def _overrides(bundle: Path, run: RunRecord) -> dict[str, Any]:
     from neuroxai.explain.bundle import literal
 
     values = {
         "bundle_root": literal(str(bundle)),
-        "dataset_dir": literal(facts["cohort"]),
-        "datalist": literal(facts["datalist"]),
+        "dataset_dir": literal(run.cohort),
+        "datalist": literal(run.datalist),
         "tensorboard": False,
-        **facts["settings"],
+        **run.settings,
     }
-    return values | ({"pretrained": literal(facts["pretrained"])} if facts["pretrained"] else {})
+    return values | ({"pretrained": literal(run.pretrained)} if run.pretrained else {})
 
 
-def _workflow(bundle: Path, facts: dict[str, Any]) -> Any:
+def _workflow(bundle: Path, run: RunRecord) -> Any:
     from monai.bundle import ConfigWorkflow
 
     logging.getLogger("ignite").setLevel(logging.WARNING)
@@ -257,38 +257,38 @@ def _workflow(bundle: Path, facts: dict[str, Any]) -> Any:
         meta_file=str(bundle / "configs" / "metadata.json"),
         logging_file=False,
         workflow_type="train",
-        **_overrides(bundle, facts),
+        **_overrides(bundle, run),
     )
     workflow.initialize()
     return workflow
 
 
-def _train(bundle: Path, facts: dict[str, Any]) -> None:
-    _workflow(bundle, facts).run()
+def _train(bundle: Path, run: RunRecord) -> None:
+    _workflow(bundle, run).run()
 
 
-def _train_several(bundle: Path, facts: dict[str, Any]) -> None:
+def _train_several(bundle: Path, run: RunRecord) -> None:
     """Train by torchrun; the settings stand in a file, which the command line could not carry as they are."""
-    settings = io.write_json(bundle / "configs" / "run_settings.json", _overrides(bundle, facts))
+    settings = io.write_json(bundle / "configs" / "run_settings.json", _overrides(bundle, run))
     files = [str(bundle / "configs" / name) for name in ("train.json", "multi_gpu_train.json")] + [str(settings)]
     command = [
-        sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={facts['processes']}",
+        sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={run.processes}",
         "-m", "monai.bundle", "run", "training", "--config_file", str(files),
     ]  # fmt: skip
-    environment = {**os.environ, "OMP_NUM_THREADS": str(facts["threads"])}
+    environment = {**os.environ, "OMP_NUM_THREADS": str(run.threads)}
     code = subprocess.run(command, env=environment, check=False).returncode
     if code:
         raise InputError(f"torchrun ended with code {code}; its messages stand in {LOG} of the run's folder")
 
 
-def _untrained(bundle: Path, facts: dict[str, Any]) -> None:
+def _untrained(bundle: Path, run: RunRecord) -> None:
     """Save the weights that a training would begin with, and their record."""
     import torch
 
     from neuroxai._version import __version__
     from neuroxai.explain.weights import save_weights
 
-    parser = _workflow(bundle, facts).parser
+    parser = _workflow(bundle, run).parser
     network = parser.get_parsed_content("network")
     weights = bundle / "models" / "model.pt"
     save_weights(weights, network)

@@ -13,11 +13,9 @@ from typing import Any
 
 from neuroxai import io
 from neuroxai._version import __version__
+from neuroxai.derivatives.study_runs import ASKED, LOG, RESULT, read_error, read_run
 from neuroxai.errors import InputError
 from neuroxai.studies.spec import Arm, Study, Values
-
-RESULT, ERROR, LOG = "result.json", "error.json", "log.txt"
-"""What stands in a run's folder: its figures (written last), why it failed, its messages."""
 
 
 def digest(value: Any, length: int = 12) -> str:
@@ -191,19 +189,19 @@ def status_of(out: Path) -> dict[str, Any]:
     """
     if not (out / "study.json").is_file():
         raise InputError(f"{out}: is no study (has no study.json); give the folder of `neuroxai study run --out`")
-    runs = []
-    for facts_file in sorted(out.glob("runs/*/run.json")):
-        place, facts = facts_file.parent, io.read_object(facts_file, "run of a study", {"title": str})
+    runs: list[dict[str, Any]] = []
+    for asked in sorted(out.glob(f"runs/*/{ASKED}")):
+        place, title = asked.parent, read_run(asked.parent).title
         state, error = "waiting", ""
         if _locked(place / ".lock"):
             state = "at work"
-        elif (place / ERROR).is_file():
-            state, error = "failed", io.read_object(place / ERROR, "record of a failure", {"error": str})["error"]
+        elif (failure := read_error(place)) is not None:
+            state, error = "failed", failure
         elif (place / RESULT).is_file():
             state = "done"
         history = place / "bundle" / "models" / "history.tsv"
         epochs = len(io.read_tsv(history)) if history.is_file() else 0
-        runs.append({"run": place.name, "title": facts["title"], "state": state, "epochs": epochs, "error": error,
+        runs.append({"run": place.name, "title": title, "state": state, "epochs": epochs, "error": error,
                      "log": str(place / LOG)})  # fmt: skip
     runs.sort(key=lambda run: run["title"])
     counts = Counter(run["state"] for run in runs)

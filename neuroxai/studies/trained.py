@@ -25,6 +25,14 @@ from neuroxai.cohort import class_groups
 from neuroxai.components import ScanDataset, open_part
 from neuroxai.components.data import Failure
 from neuroxai.derivatives.predictions import FIT_COLUMNS, Prediction, write_predictions
+from neuroxai.derivatives.study_runs import (
+    EXPLANATION,
+    RunRecord,
+    RunResult,
+    read_explanation_digest,
+    write_explanation,
+    write_result,
+)
 from neuroxai.errors import InputError
 from neuroxai.evaluation import GroupMeans, classification_metrics, localisation_metrics, mask_in_space
 from neuroxai.explain import Attributor, ExplainOptions
@@ -47,15 +55,13 @@ class TrainedRun:
     ----------
     bundle : pathlib.Path
         The run's own.
-    facts : dict
-        Of ``run.json``.
+    run : RunRecord
+        What is asked for.
     """
 
-    def __init__(self, bundle: Path, facts: dict[str, Any]) -> None:
-        self.facts = facts
-        self.workflow = open_workflow(
-            bundle, ["inference.json"], dataset_dir=facts["cohort"], scans=(), accept_unfit=True
-        )
+    def __init__(self, bundle: Path, run: RunRecord) -> None:
+        self.run = run
+        self.workflow = open_workflow(bundle, ["inference.json"], dataset_dir=run.cohort, scans=(), accept_unfit=True)
         parser = self.workflow.parser
         self.network: torch.nn.Module = parser.get_parsed_content("network")
         self.space = parser.get_parsed_content("space")
@@ -68,7 +74,7 @@ class TrainedRun:
 
     def items(self, part: str) -> list[dict[str, Any]]:
         """Return the items of a part of the split."""
-        return open_part(self.facts["datalist"], part, self.facts["cohort"], self.classes)
+        return open_part(self.run.datalist, part, self.run.cohort, self.classes)
 
     def scans(self, part: str) -> Iterator[tuple[dict[str, Any], torch.Tensor]]:
         """Yield each item with its scan, shape (1, 1, x, y, z), on the network's device.
@@ -92,11 +98,11 @@ class TrainedRun:
         return prediction_rows({key: [item[key]] for key in keys if key in item}, logits, self.classes)[0]
 
 
-def write_result(folder: Path, bundle: Path, facts: dict[str, Any]) -> None:
+def predict_run(folder: Path, bundle: Path, run: RunRecord) -> None:
     """Predict every part asked for, and write the run's figures last, which makes it a finished one."""
-    opened = TrainedRun(bundle, facts)
+    opened = TrainedRun(bundle, run)
     figures: dict[str, Any] = {}
-    for part in dict.fromkeys(["test", *facts["parts"]]):
+    for part in dict.fromkeys(["test", *run.parts]):
         rows = []
         with torch.no_grad():
             for item, scan in opened.scans(part):
@@ -119,7 +125,7 @@ def write_result(folder: Path, bundle: Path, facts: dict[str, Any]) -> None:
         {(str(item["participant_id"]), str(item["session_id"])): item["error"] for item in record.get("left_out", [])}
     )
     failed = [{"participant_id": who[0], "session_id": who[1], "error": text} for who, text in opened.failures.items()]
-    io.write_json(folder / "result.json", {**training_figures(bundle), **figures, "failed": failed})
+    write_result(folder, RunResult(**training_figures(bundle), parts=figures, failed=failed))
 
 
 def training_figures(bundle: Path) -> dict[str, Any]:
@@ -141,21 +147,16 @@ def training_figures(bundle: Path) -> dict[str, Any]:
 _log = logging.getLogger("neuroxai")
 
 
-def explain_run(folder: Path, bundle: Path, facts: dict[str, Any]) -> None:
+def explain_run(folder: Path, bundle: Path, run: RunRecord) -> None:
     """Make what is wanting of a run's explanations, part by part, each written when it is whole."""
-    specs: dict[str, Any] = facts["explain"]
-    opened: TrainedRun | None = None
-    for part in facts["parts"]:
+    specs, opened = run.explain, None
+    for part in run.parts:
         place = folder / "explained" / part
-        pending = {
-            name: spec
-            for name, spec in specs.items()
-            if not is_finished(place / name, explanation_digest(spec, facts["atlases"]))
-        }  # fmt: skip
+        pending = {name: spec for name, spec in specs.items() if not is_finished(place / name, spec, run.atlases)}
         if not pending:
             continue
-        opened = opened or TrainedRun(bundle, facts)
-        atlases = {name: _atlas(name, opened.space) for name in facts["atlases"]}
+        opened = opened or TrainedRun(bundle, run)
+        atlases = {name: _atlas(name, opened.space) for name in run.atlases}
         layers = {name for name, _ in opened.network.named_modules()}
         gatherers = {
             n: _Gatherer(opened, n, spec, atlases)
@@ -165,7 +166,7 @@ def explain_run(folder: Path, bundle: Path, facts: dict[str, Any]) -> None:
         items = opened.items(part)
         background = GroupMeans(opened.space.shape)
         for number, (item, scan) in enumerate(opened.scans(part), start=1):
-            truth = truth_of(Path(item["image"]), item, facts.get("lesions"), opened.space)
+            truth = truth_of(Path(item["image"]), item, run.lesions, opened.space)
             background.add(_array(scan), ["scan"])
             for gatherer in gatherers.values():
                 gatherer.add(item, scan, truth)
@@ -178,12 +179,8 @@ def explain_run(folder: Path, bundle: Path, facts: dict[str, Any]) -> None:
                 gatherers[name].write(place / name)
             else:
                 _log.info("%s: the network has no layer %s", name, specs[name]["layer"])
-            record = {
-                **specs[name],
-                "atlases": facts["atlases"],
-                "digest": explanation_digest(specs[name], facts["atlases"]),
-            }
-            io.write_json(place / name / "explanation.json", record)
+            digest_now = explanation_digest(specs[name], run.atlases)
+            write_explanation(place / name, specs[name], run.atlases, digest_now)
 
 
 def explanation_digest(spec: Mapping[str, Any], atlases: Sequence[str]) -> str:
@@ -205,10 +202,9 @@ def _with_labels(image: Path) -> list[Path]:
     return sorted(path for path in image.parent.glob(f"{glob.escape(stem)}*") if path.is_file())
 
 
-def is_finished(place: Path, expected: str) -> bool:
-    """Whether an explanation stands in a folder, made as it is expected now."""
-    path = place / "explanation.json"
-    return path.is_file() and io.read_object(path, "explanation of a study").get("digest") == expected
+def is_finished(place: Path, spec: Mapping[str, Any], atlases: Sequence[str]) -> bool:
+    """Whether an explanation stands in a folder, made as it would be now."""
+    return (place / EXPLANATION).is_file() and read_explanation_digest(place) == explanation_digest(spec, atlases)
 
 
 def _atlas(name: str, space: Space) -> Atlas:

@@ -12,6 +12,7 @@ import pytest
 from helpers.bundles import infer
 from helpers.command import run
 from neuroxai import io
+from neuroxai.derivatives.study_runs import RunRecord
 from neuroxai.errors import UnfitError
 from neuroxai.evaluation.fit import FitRecord
 from neuroxai.evaluation.fit_measures import summarise
@@ -255,6 +256,6 @@ def test_a_network_of_simulated_scans_sends_nobody_to_preparation(tmp_path, trai
 
 def test_a_study_flags_scans_that_do_not_fit(tmp_path, trained_bundle, tiny_cohort):
     paths = spoiled(tmp_path, tiny_cohort, "sub-17")
-    facts = {"cohort": paths["dataset_dir"], "datalist": paths["datalist"]}
-    found = {item["participant_id"]: item["fit"] for item, _ in TrainedRun(trained_bundle, facts).scans("test")}
+    asked = RunRecord(cohort=paths["dataset_dir"], datalist=paths["datalist"])
+    found = {item["participant_id"]: item["fit"] for item, _ in TrainedRun(trained_bundle, asked).scans("test")}
     assert found == {"sub-16": "fits", "sub-17": "far", "sub-18": "fits", "sub-19": "fits"}

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helpers.prepared import prepared_record
-from neuroxai.derivatives import prepared
+from neuroxai.derivatives import prepared, study_runs
+from neuroxai.derivatives.compared import COMPARED, ComparisonRecord, is_comparison, write_comparison
 from neuroxai.derivatives.explain_folder import read_folder
 from neuroxai.derivatives.explained import (
     ExplainRecord,
@@ -160,6 +161,51 @@ def test_the_record_of_a_prepared_scan(tmp_path, acquisition):
         prepared.native_record(scan)
     write_json(sidecar_of(scan), {"Flags": []})
     assert prepared.native_record(scan) is None
+
+
+def test_what_a_run_of_a_study_is_asked_for(tmp_path):
+    spec = {"method": "lrp_zero", "options": {}, "start": None, "target": None, "layer": "conv", "neurons": [1, 2]}
+    asked = study_runs.RunRecord(
+        "study", "arm, split 0", "ab", "bundle", "cohort", "list.json", {"seed": 1}, "w.pt", False, 2, 3, ["test"],
+        {"one": spec}, ["builtin"], "{participant}.nii", "0.1.0",
+    )  # fmt: skip
+    path = study_runs.write_run(tmp_path, asked)
+    assert study_runs.read_run(tmp_path) == asked
+    assert [*read_json(path)][::15] == ["study", "version"]
+    assert study_runs.read_explanation_digest(tmp_path) is None
+    made = study_runs.write_explanation(tmp_path, spec, asked.atlases, "cd")
+    assert read_json(made) == {**spec, "atlases": ["builtin"], "digest": "cd"}
+    assert study_runs.read_explanation_digest(tmp_path) == "cd"
+    path.write_text('{"threads": "two"}')
+    with pytest.raises(InputError, match=r"run\.json.*'threads'"):
+        study_runs.read_run(tmp_path)
+
+
+def test_the_figures_of_a_run_stand_by_part(tmp_path):
+    result = study_runs.RunResult(3, 12, 2, 0.75, {"test": {"scans": 4}, "validation": {"scans": 2}}, [{"error": "no"}])
+    path = study_runs.write_result(tmp_path, result)
+    assert list(read_json(path).items()) == [
+        ("epochs", 3), ("steps", 12), ("best_epoch", 2), ("validation_score", 0.75), ("test", {"scans": 4}),
+        ("validation", {"scans": 2}), ("failed", [{"error": "no"}]),
+    ]  # fmt: skip
+    assert study_runs.read_result(tmp_path) == result
+    assert study_runs.read_error(tmp_path) is None
+    study_runs.write_error(tmp_path, "why")
+    assert study_runs.read_error(tmp_path) == "why"
+
+
+def test_the_record_of_a_comparison_is_known_again(tmp_path):
+    record = ComparisonRecord(
+        2, 3, "CN", "AD", 1, 1, 5, {"seed": 0}, {"method": "lrp_zero"}, {}, None, [COMPARED], [], ["a"], {}, "no"
+    )
+    path = write_comparison(tmp_path, record)
+    assert is_comparison(path)
+    assert (list(read_json(path))[:3], read_json(path)["facts"]) == (
+        ["participants", "scans", "control"],
+        {"method": "lrp_zero"},
+    )
+    path.write_text("{}")
+    assert not is_comparison(path)
 
 
 def test_tables_of_prepared_scans(tmp_path):

@@ -8,6 +8,7 @@ from pathlib import Path
 from neuroxai.cohort.public.writing import Entry
 from neuroxai.cohort.table import finite
 from neuroxai.errors import InputError
+from neuroxai.io.names import BidsName
 
 ABOUT = {
     "Name": "OASIS-1 grey-matter maps (SPM DARTEL, MNI152, 2 mm)",
@@ -88,7 +89,8 @@ def oasis_entries(
             "education": finite(row.get("educ")),
         }
         ending = "".join(s for s in path.suffixes[-2:] if s in (".nii", ".gz"))
-        entries.append(Entry(who, "", path, f"{who}_space-MNI152_desc-greymatter_probseg{ending}", columns))
+        name = BidsName(who, "", {"space": "MNI152", "desc": "greymatter"}, "probseg", ending)
+        entries.append(Entry(who, "", path, str(name), columns))
     return entries, ({"without a dementia rating": left_out} if left_out else {})
 
 

@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from neuroxai import attribution, io
+from neuroxai import attribution
 from neuroxai.cohort import class_groups
+from neuroxai.derivatives.study_runs import read_run
 from neuroxai.errors import InputError
 from neuroxai.evaluation import MapComparison, randomisation_test
 from neuroxai.report.plots.charts import curves
@@ -93,7 +94,7 @@ def analyse(results: Results) -> Findings:
 
 
 def _of_run(results: Results, done: FinishedRun) -> pd.DataFrame:
-    opened = TrainedRun(done.folder / "bundle", io.read_json(done.folder / "run.json"))
+    opened = TrainedRun(done.folder / "bundle", read_run(done.folder))
     scans = _patients(opened, int(results.study.options.get("scans", SCANS)))
     target = 0 if _outputs(opened, scans) == 1 else opened.classes.index(class_groups(opened.classes)[1])
     rows: list[dict[str, Any]] = []

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from neuroxai.derivatives.study_runs import read_result
 from neuroxai.errors import InputError, one_of
 from neuroxai.report.plots.charts import curves, intervals, strips
 from neuroxai.report.plots.maps import maps
@@ -135,7 +136,7 @@ def _capped(results: Results) -> int:
     for done in results.done:
         values = io.read_json(done.run.bundle / "configs" / "train.json")
         last = {**values, **done.run.settings}["max_epochs"]
-        count += int(io.read_json(done.folder / "result.json")["epochs"] >= last)
+        count += int(read_result(done.folder).epochs >= last)
     return count
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from neuroxai import io
 from neuroxai.attribution.feature_visualisation import visualise
+from neuroxai.derivatives.study_runs import read_run
 from neuroxai.errors import InputError, one_of
 from neuroxai.report.plots.maps import maps
 from neuroxai.space import Volume
@@ -66,7 +66,7 @@ def analyse(results: Results) -> Findings:
 def _of_run(results: Results, done: FinishedRun, rows: list[dict[str, Any]], findings: Findings) -> None:
     options = dict(results.study.options)
     layer, count = options.pop("layer"), options.pop("filters", 4)
-    opened = TrainedRun(done.folder / "bundle", io.read_json(done.folder / "run.json"))
+    opened = TrainedRun(done.folder / "bundle", read_run(done.folder))
     means = _activations(opened, layer)
     mean_scan = np.mean([scan[0, 0].cpu().numpy() for _, scan in opened.scans("test")], axis=0)
     for number in np.argsort(-means, kind="stable")[:count].tolist():
