@@ -25,6 +25,7 @@ from neuroxai.errors import InputError, LeakageError
 from neuroxai.evaluation.calibration import Calibration
 from neuroxai.evaluation.held_out import held_out_of, read_held_out, sentence
 from neuroxai.io import read_tsv, read_volume
+from neuroxai.report.scan.anatomy import Unprepared
 from neuroxai.report.scan.viewer import Backdrop, viewer_data
 from neuroxai.report.values import Calibrated, Strength
 from neuroxai.space import Volume
@@ -110,6 +111,7 @@ class Context:
         scan: Volume | None,
         regions: Sequence[Region],
         shown: Strength,
+        before: Unprepared | None = None,
     ) -> tuple[dict[str, Any], list[str]]:
         """Return values for `ScanValues`, and what could not be had and why."""
         backdrop = self.backdrop.without(item.title, heatmap)
@@ -118,7 +120,7 @@ class Context:
             "person": about_person(row, scan, record),
             "flags": flags_of(record),
             "held_out": self.held_out,
-            "viewer": viewer_data(heatmap, scan, shown.limit, backdrop, shown.own, regions),
+            "viewer": viewer_data(heatmap, scan, shown.limit, backdrop, shown.own, regions, before),
             "neighbours": self.neighbours(item.title),
         }
         if self.calibration is not None:

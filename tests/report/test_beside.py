@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import gzip
 import json
 import re
 import shutil
@@ -13,6 +11,7 @@ import pandas as pd
 import pytest
 
 from helpers.command import run
+from helpers.packed import value_at
 from neuroxai import io
 from neuroxai.atlas import Atlas, builtin
 from neuroxai.compare.scores import Region
@@ -51,14 +50,6 @@ def pages(explained, tmp_path_factory):
     target = tmp_path_factory.mktemp("pages")
     build_report(explained, target)
     return target
-
-
-def value_at(told, part, world):
-    """What the page's script finds in one of its volumes at a place in the world."""
-    shape, values = part["shape"], np.frombuffer(gzip.decompress(base64.b64decode(part["data"])), np.uint8)
-    frame = np.linalg.solve(np.vstack([told["to_world"], [0, 0, 0, 1]]), [*world, 1])
-    voxel = np.rint(np.array(part["matrix"]) @ frame).astype(int)
-    return values.reshape(shape, order="F")[tuple(voxel)]
 
 
 LPS = Space((20, 24, 22), np.array([[-4.0, 0, 0, 38], [0, -4, 0, 46], [0, 0, 4, -44], [0, 0, 0, 1]]))

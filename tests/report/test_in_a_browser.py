@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from check_pages import DESKTOP, browser, look
@@ -38,6 +39,10 @@ def pages(trained_bundle, tiny_cohort, tmp_path_factory):
         data = np.zeros_like(volume.data)
         data[tuple(volume.space.voxels(LEFT).round().astype(int))] = 1
         io.write_volume(path, Volume(data, volume.space))
+    (path,) = out.glob("sub-17/anat/*_regions.tsv")
+    table = pd.read_csv(path, sep="\t")
+    table.loc[table["name"] == "Left hippocampus", ["density", "contrast"]] = 1.0, 99.0
+    table.to_csv(path, sep="\t", index=False)
     return build_report(out).index.parent
 
 
@@ -107,7 +112,7 @@ def test_the_viewer_starts_at_the_blob_and_shows_it_on_the_left(pages):
 
 
 def test_the_viewer_answers_to_sliders_pointer_wheel_and_region_names(pages):
-    slide = """(() => { const s = document.querySelector("input[data-axis='0']"); s.value = Number(s.value) + 5;
+    slide = """(() => { const s = document.querySelector("input[data-axis='0']"); s.value = Number(s.value) + 25;
       s.dispatchEvent(new Event('input')); })()"""
     wheel = """document.querySelectorAll('.planes canvas')[0]
       .dispatchEvent(new WheelEvent('wheel', {deltaY: -1, cancelable: true}))"""
@@ -129,6 +134,35 @@ def test_the_viewer_answers_to_sliders_pointer_wheel_and_region_names(pages):
     assert numbers(clicked)[0] > 30  # the picture's right is the subject's right
     assert f": {name};" in text
     assert numbers(text)[0] > 0
+
+
+def test_the_viewer_answers_to_keys_zoom_and_switches(pages):
+    key = """document.querySelectorAll('.planes canvas')[0]
+      .dispatchEvent(new KeyboardEvent('keydown', {key: 'KEY', cancelable: true}))"""
+    switch = """(() => { const b = document.querySelector("[data-switch='NAME']"); b.click(); return b.checked; })()"""
+    frame = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(1))))"
+    axial = ORANGE.replace("NUMBER", "0")
+    asking = [READ, key.replace("KEY", "ArrowLeft"), READ, key.replace("KEY", "PageUp"), READ]
+    asking += [key.replace("KEY", "PageDown"), key.replace("KEY", "ArrowRight"), frame, axial]
+    asking += [key.replace("KEY", "+"), frame, axial, key.replace("KEY", "0"), frame, axial]
+    for name in ("positive", "positive", "contour", "contour", "smooth"):
+        asking += [switch.replace("NAME", name), frame, axial]
+    found = asked(pages, *asking)
+    before, left, higher = found[0], found[2], found[4]
+
+    def place(text):
+        return [float(part.strip(" xyzm").replace("\N{MINUS SIGN}", "-")) for part in text.split(" mm")[0].split(",")]
+
+    assert place(left)[0] == place(before)[0] - 5
+    assert place(higher)[2] == place(left)[2] + 5
+    plain, zoomed, again = (json.loads(found[n])[2] for n in (8, 11, 14))
+    assert zoomed > 1.3 * plain
+    assert again == plain
+    hidden, back, outlined, filled, voxels = (json.loads(found[n])[2] for n in (17, 20, 23, 26, 29))
+    assert hidden == 0
+    assert back == filled == plain
+    assert 0 < outlined < plain
+    assert voxels > plain  # one voxel in full colour, without its slopes
 
 
 def test_tables_sort_and_are_narrowed(pages):

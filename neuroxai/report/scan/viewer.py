@@ -20,10 +20,11 @@ from neuroxai.canvas import colour_map, grey_of
 from neuroxai.compare.scores import Region
 from neuroxai.preprocess.template import load_template
 from neuroxai.report.plots.slices import bounding_box
+from neuroxai.report.scan.anatomy import Unprepared
 from neuroxai.space import Space, Volume
 
-MOST_VOXELS = 1_300_000
-"""Of the heatmap, and of the scan cropped to the head; finer grids are thinned out, so that a page stays below 2 MB."""
+MOST_VOXELS = 1_600_000
+"""Of the heatmap, and of the scan cropped to the head; finer ones are made coarser, so that a page stays below 2 MB."""
 _COARSE = 2.5  # mm: a scan of larger voxels is offered the template's anatomy, too
 _LABELS = 2.0  # mm: outlines of regions are drawn on voxels of at most this size
 
@@ -56,15 +57,16 @@ class Backdrop:
         data = (self.controls.data * count - heatmap.data) / (count - 1)
         return replace(self, controls=Volume(data, self.controls.space), titles=self.titles - {title})
 
-    def regions_over(self, space: Space, frame: NDArray[np.float64]) -> dict[str, Any]:
+    def regions_over(self, space: Space, moved: NDArray[np.float64], frame: NDArray[np.float64]) -> dict[str, Any]:
         """Return label image, names by number (1 and up, in the atlas's order) and a point inside each region."""
         if self.atlas is None:
             return {"labels": None, "names": {}, "places": {}}
         fine, kept = _refined(space), self._packed
         if not kept or not fine.matches(kept["space"]):
             kept |= {"space": fine} | _regions(self.atlas, fine)
-        labels = kept["labels"] | {"matrix": _matrix(fine, frame)}
-        return {"labels": labels, "names": kept["names"], "places": kept["places"]}
+        labels = kept["labels"] | {"matrix": _matrix(_moved(fine, moved), frame)}
+        places = dict(zip(kept["places"], _moved_points(moved, list(kept["places"].values())), strict=True))
+        return {"labels": labels, "names": kept["names"], "places": places}
 
 
 def viewer_data(
@@ -74,11 +76,13 @@ def viewer_data(
     backdrop: Backdrop | None = None,
     own: float | None = None,
     regions: Sequence[Region] = (),
+    before: Unprepared | None = None,
 ) -> str:
     """Pack one scan for ``viewer.js``; the same inputs give the same text.
 
-    Planes run along the axes of the scan (of the heatmap where there is none), made upright. Coordinates of the planes
-    are millimetres along these axes; ``to_world`` takes them to the world, each volume's ``matrix`` to its voxels.
+    Planes run along the axes of the scan (of the heatmap where there is none), made upright. Where the scan is known as
+    it was before it was prepared, and an affine map leads to it, all is shown in that scan's world. Coordinates of the
+    planes are mm along these axes; ``to_world`` takes them to the world, each volume's ``matrix`` to its voxels.
 
     Parameters
     ----------
@@ -94,6 +98,8 @@ def viewer_data(
         Relevance that has them where the map is stretched; `limit` by default.
     regions : sequence of Region
         The scan's scores: the viewer starts where the region is that stands out most.
+    before : Unprepared, optional
+        The scan before it was prepared.
 
     Returns
     -------
@@ -102,37 +108,47 @@ def viewer_data(
     """
     backdrop = backdrop or Backdrop()
     heat = _thinned(heatmap.reoriented("RAS"))
-    anatomy = None if scan is None else _cropped(scan.reoriented("RAS"))
+    # takes the network's world to the one that is shown
+    moved = np.eye(4) if before is None or before.affine is None else before.affine
+    pictures = _pictures(scan, before, moved, backdrop.atlas is not None)
+    shown = pictures["This scan"].space if "This scan" in pictures else heat.space
     frame = np.eye(4)
-    frame[:3, :3] = (heat if anatomy is None else anatomy).space.affine[:3, :3]
-    frame[:3, :3] /= np.linalg.norm(frame[:3, :3], axis=0)
+    frame[:3, :3] = shown.affine[:3, :3] / shown.spacing
     # packed on the smaller scale, so that a faint map keeps its steps; the page draws it on the larger one
     fine = limit if own is None else min(own, limit)
     colours = colour_map()((np.arange(256) - 128) / 254 + 0.5)
-    pictures = {}
-    if anatomy is not None:
-        pictures["This scan"] = _grey(anatomy, frame)
-    if backdrop.atlas is not None and (anatomy is None or max(anatomy.space.spacing) > _COARSE):
-        space, packed = _template()
-        pictures["MNI152 template"] = packed | {"matrix": _matrix(space, frame)}
-    shown = (heat if anatomy is None else anatomy).space
     record: dict[str, Any] = {
         "to_world": _rows(frame),
         "box": _extent(shown, frame),
         "step": round(min(shown.spacing), 6),
-        "start": _start(heat, regions, backdrop.atlas),
+        "start": _moved_points(moved, [_start(heat, regions, backdrop.atlas)])[0],
         "limit": fine,
         "scale": limit,
         "colours": np.rint(255 * colours[:, :3]).astype(int).ravel().tolist(),
-        "pictures": pictures,
-        "relevance": _signed(heat, fine, frame),
+        "pictures": {name: _grey(one, frame) for name, one in pictures.items()},
+        "relevance": _signed(Volume(heat.data, _moved(heat.space, moved)), fine, frame),
         "controls": None,
-        **backdrop.regions_over(heat.space, frame),
+        **backdrop.regions_over(heat.space, moved, frame),
     }
     if backdrop.controls is not None:
         mean = _thinned(backdrop.controls.reoriented("RAS"))
-        record["controls"] = _signed(mean, fine, frame) | {"n": len(backdrop.titles)}
+        record["controls"] = _signed(Volume(mean.data, _moved(mean.space, moved)), fine, frame)
+        record["controls"]["n"] = len(backdrop.titles)
     return json.dumps(record, separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c")
+
+
+def _pictures(
+    scan: Volume | None, before: Unprepared | None, moved: NDArray[np.float64], template: bool
+) -> dict[str, Volume]:
+    """Return what the heatmap can be laid over, upright and in the world shown, the first by default."""
+    volumes = {"This scan": scan}
+    if before is not None and before.affine is not None:
+        prepared = None if scan is None else Volume(scan.data, _moved(scan.space, moved))
+        volumes = {"This scan": before.scan, "This scan, prepared": prepared}
+    pictures = {name: _cropped(one.reoriented("RAS")) for name, one in volumes.items() if one is not None}
+    if template and (not pictures or max(pictures["This scan"].space.spacing) > _COARSE):
+        pictures["MNI152 template"] = Volume(_template().data, _moved(_template().space, moved))
+    return pictures
 
 
 def _start(heat: Volume, regions: Sequence[Region], atlas: Atlas | None) -> list[float]:
@@ -154,7 +170,7 @@ def _start(heat: Volume, regions: Sequence[Region], atlas: Atlas | None) -> list
     else:
         size = np.abs(size)
     peak = np.unravel_index(int(size.argmax()), size.shape)
-    return [round(float(value), 3) for value in heat.space.world(peak)]
+    return [float(mm) for mm in heat.space.world(peak)]
 
 
 def _signed(volume: Volume, limit: float, frame: NDArray[np.float64]) -> dict[str, Any]:
@@ -169,10 +185,9 @@ def _grey(volume: Volume, frame: NDArray[np.float64]) -> dict[str, Any]:
 
 
 @cache
-def _template() -> tuple[Space, dict[str, Any]]:
-    """Return nilearn's template at 2 mm, packed without its place."""
-    t1 = _cropped(load_template(spacing=2).t1.reoriented("RAS"))
-    return t1.space, _array(np.rint(255 * grey_of(t1.data)).astype(np.uint8))
+def _template() -> Volume:
+    """Return nilearn's template at 2 mm."""
+    return load_template(spacing=2).t1.reoriented("RAS")
 
 
 def _regions(atlas: Atlas, space: Space) -> dict[str, Any]:
@@ -187,7 +202,7 @@ def _regions(atlas: Atlas, space: Space) -> dict[str, Any]:
         numbers[tuple(inside.T)] = number
         # the middle itself may lie outside a region that is bent
         middle = inside[np.abs(inside - inside.mean(axis=0)).sum(axis=1).argmin()]
-        places[on_grid.names[value]] = [round(float(mm), 3) for mm in space.world(middle)]
+        places[on_grid.names[value]] = space.world(middle).tolist()
     names = {str(number): on_grid.names[value] for number, value in enumerate(values, start=1)}
     return {"labels": _array(numbers), "names": names, "places": places}
 
@@ -201,10 +216,18 @@ def _refined(space: Space) -> Space:
 
 
 def _cropped(volume: Volume) -> Volume:
-    """Cut a volume to what is not background, and thin it out."""
+    """Cut a volume to what is not background, and make it coarser if it is large."""
     grey = grey_of(volume.data)
     box = [slice(*ends) for ends in bounding_box(grey > 0.02, margin=2)]
-    return _thinned(Volume(volume.data[tuple(box)], volume.space.cut(box)))
+    cut = Volume(np.ascontiguousarray(volume.data[tuple(box)]), volume.space.cut(box))
+    factor = (cut.data.size / MOST_VOXELS) ** (1 / 3)
+    if factor <= 1:
+        return cut
+    shape = [max(1, math.floor(count / factor)) for count in cut.space.shape]
+    scale = [count / less for count, less in zip(cut.space.shape, shape, strict=True)]
+    change = np.diag([*scale, 1.0])
+    change[:3, 3] = [(n - 1) / 2 for n in scale]
+    return cut.resampled_to(Space(shape, cut.space.affine @ change))
 
 
 def _thinned(volume: Volume) -> Volume:
@@ -213,6 +236,15 @@ def _thinned(volume: Volume) -> Volume:
     affine[:3, :3] *= step
     data = np.ascontiguousarray(volume.data[::step, ::step, ::step])
     return Volume(data, Space(data.shape, affine))
+
+
+def _moved(space: Space, matrix: NDArray[np.float64]) -> Space:
+    return Space(space.shape, matrix @ space.affine)
+
+
+def _moved_points(matrix: NDArray[np.float64], points: Sequence[Sequence[float]]) -> list[list[float]]:
+    found = np.reshape(points, (-1, 3)) @ matrix[:3, :3].T + matrix[:3, 3]
+    return [[round(float(mm), 3) for mm in point] for point in found]
 
 
 def _matrix(space: Space, frame: NDArray[np.float64]) -> list[list[float]]:

@@ -247,8 +247,8 @@
     }
     root.querySelectorAll("input[data-axis]").forEach((slider) => {
       const axis = Number(slider.dataset.axis);
-      [slider.min, slider.max] = info.box[axis];
-      slider.step = info.step;
+      const [low, high] = info.box[axis];
+      [slider.min, slider.max, slider.step] = [low + info.step / 2, high - info.step / 2, info.step]; // voxels' centres
       slider.addEventListener("input", () => { const at = view.at.slice(); at[axis] = Number(slider.value); go(at); });
     });
     root.querySelectorAll("input[data-share]").forEach((slider) => slider.addEventListener("input", () => {
