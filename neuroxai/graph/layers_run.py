@@ -88,21 +88,21 @@ class Layers:
         own = type(module).forward
 
         def forward(x: Tensor) -> Any:
-            try:
-                with torch._C.DisableTorchFunction():
+            with torch._C.DisableTorchFunction():
+                try:
                     output = own(module, x)
-            except SpaceError as error:
-                raise SpaceError(f"layer {name!r}: {error}") from error
-            if x not in self._memory.nodes:
+                except SpaceError as error:
+                    raise SpaceError(f"layer {name!r}: {error}") from error
+                if x not in self._memory.nodes:
+                    return output
+                self._memory.running.append((name, module))
+                target, given = f"model.{name}" if name else "model", self._memory.argument(x)
+                node = self._memory.node("call_module", target, (given,), {}, "patch_individual_filter")
+                self._memory.running.pop()
+                node.meta["label"] = name or "model"
+                self._memory.made(output, node)
+                self.outputs.append((name, node))
                 return output
-            self._memory.running.append((name, module))
-            target, given = f"model.{name}" if name else "model", self._memory.argument(x)
-            node = self._memory.node("call_module", target, (given,), {}, "patch_individual_filter")
-            self._memory.running.pop()
-            node.meta["label"] = name or "model"
-            self._memory.made(output, node)
-            self.outputs.append((name, node))
-            return output
 
         module.__dict__["forward"] = forward
 

@@ -89,7 +89,8 @@ def _table() -> dict[str, Operation]:
     add("chosen", "topk kthvalue", "input k dim", "keeps")
     add("chosen", "minimum fmin fmax", "input other", "keeps")
     add("resize", "interpolate upsample", "input size scale_factor mode align_corners recompute_scale_factor antialias")
-    add("reshape", "flatten view reshape squeeze unsqueeze unflatten ravel", "input", "keeps")
+    add("reshape", "flatten", "input start_dim end_dim", "keeps")
+    add("reshape", "view reshape squeeze unsqueeze unflatten ravel", "input", "keeps")
     add("permute", "permute transpose movedim moveaxis swapaxes swapdims t T mT H mH adjoint", "input", "keeps")
     add(
         "pick",

@@ -30,6 +30,7 @@ _LIKE = ("zeros_like", "ones_like", "full_like", "empty_like", "new_zeros", "new
          "new_tensor")  # fmt: skip
 _RANDOM = ("rand_like", "randn_like", "randint_like", "rand", "randn", "randint", "randperm", "normal", "bernoulli",
            "multinomial", "poisson", "uniform")  # fmt: skip
+_NO_SIZES = ("dim", "ndim", "dtype", "device", "layout", "is_floating_point", "is_complex", "requires_grad")
 _BACKWARD = (torch.autograd.grad, torch.autograd.backward, Tensor.backward)
 _RANDOM_IN_TRAINING = ("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout",
                        "feature_dropout", "rrelu")  # fmt: skip
@@ -59,6 +60,9 @@ class Record:
         Where a value was taken out of a tensor into Python, so that the record belongs to this input; "" if nowhere.
     layers : tuple of (str, torch.fx.Node)
         Which call made the output of which layer, in the order the layers end; one entry for each run of a layer.
+    reads_sizes : bool
+        Whether forward asked for anything but the type and the number of axes of a tensor made of an input: what Python
+        computes may then depend on how many samples there are.
     """
 
     graph: fx.Graph
@@ -68,6 +72,7 @@ class Record:
     output: Tensor
     of_one_scan: str = ""
     layers: tuple[tuple[str, fx.Node], ...] = ()
+    reads_sizes: bool = True
 
 
 def record(copy: nn.Module, inputs: Sequence[Any], keywords: dict[str, Any] | None = None) -> Record:
@@ -104,6 +109,7 @@ class Recorder(TorchFunctionMode):
         self.memory = Memory(copy, Recorder.run.__code__)
         self.layers = Layers(self.memory)
         self.of_one_scan = ""
+        self.reads_sizes = False
 
     def run(self, inputs: Sequence[Any], keywords: dict[str, Any]) -> Record:
         """Run the copy on its inputs."""
@@ -150,7 +156,8 @@ class Recorder(TorchFunctionMode):
                 raise UnsupportedLayerError(f"{at_line(call)}: it draws random numbers; the record would not repeat")
         kept = set(memory.graph.nodes)
         layers = tuple((name, made) for name, made in self.layers.outputs if made in kept)
-        return Record(memory.graph, memory.root, tuple(memory.sources), node, output, self.of_one_scan, layers)
+        sources, of_one_scan = tuple(memory.sources), self.of_one_scan
+        return Record(memory.graph, memory.root, sources, node, output, of_one_scan, layers, self.reads_sizes)
 
     def _hidden(self) -> UnsupportedLayerError:
         """Return the error that names what hides how the output is made of the input."""
@@ -201,6 +208,7 @@ class Recorder(TorchFunctionMode):
             return self._draw(func, name, args, kwargs)
         tensors = list(tensors_in((args, kwargs)))
         if not tensors or name in _LIKE:
+            self.reads_sizes |= self.memory.follows(tensors)
             return self._run(func, name, args, kwargs)
         followed = self.memory.follows(tensors)
         before = [version_of(t) for t in tensors]
@@ -262,6 +270,7 @@ class Recorder(TorchFunctionMode):
 
     def _took_out(self, call: Callable[[], fx.Node]) -> None:
         node = call()
+        self.reads_sizes |= node.meta["depends"] and node.meta["operation"] not in _NO_SIZES
         kind = OPERATIONS.get(node.meta["operation"])
         if kind is not None and kind.kind == "values" and node.meta["depends"] and not self.of_one_scan:
             self.of_one_scan = at_line(node)

@@ -9,15 +9,15 @@ from typing import Any, Literal, NamedTuple
 from captum.attr import Attribution
 from torch import Tensor, nn
 
-from neuroxai.errors import InputError, one_of
+from neuroxai.errors import InputError, NeuroxaiError, one_of
 from neuroxai.graph.checks import check_scores
 from neuroxai.graph.eval_copy import eval_copy, in_single, unwrapped
-from neuroxai.graph.record import record
+from neuroxai.graph.record import Record, record
 from neuroxai.lrp.composites import Composite, named_composite
 from neuroxai.lrp.concepts import ORDERS, Conditions, Ranking, arrivals, conditioned, masked, probe, ranked
 from neuroxai.lrp.conservation import Conservation, ConservationRecorder, ConservationWarning, total
 from neuroxai.lrp.given import Given, Inputs, Records, Target, captum_call, without_gradients
-from neuroxai.lrp.plan import Plan, Watch, backward, forward, make_plan, own_output
+from neuroxai.lrp.plan import Plan, Watch, backward, forward, make_plan, own_output, serves_any_batch
 from neuroxai.lrp.rules import Rule
 from neuroxai.lrp.starts import Neuron, Start, all_neurons, layer_names
 
@@ -286,8 +286,7 @@ class LRP(Attribution):  # type: ignore[misc]  # captum is untyped
         """Run the network up to where relevance starts: the plan, its input, its result, what `backward` needs."""
         whole, found, single = self._records.find(given), None, given.in_single()
         if whole is None:
-            copy = eval_copy(self.model)
-            found = record(in_single(copy) if given.half else copy, single.arguments)
+            found, any_batch = self._recorded(single, given.half)
             whole = make_plan(found, self.composite)
         plan = conditioned(begin.cut(whole), conditions)
         plan = plan if probe is None else masked(plan, probe, None)
@@ -296,7 +295,25 @@ class LRP(Attribution):  # type: ignore[misc]  # captum is untyped
         output, saved = forward(plan, single.tensors)
         if found is not None:  # it is kept once its output was held against the model's
             scores = output if begin.layer is None else forward(whole.fused, single.tensors)[0]
-            check_scores(own_output(whole, scores, single.tensors), found.output)
-            self._records.keep(given, found, whole)
+            own = own_output(whole, scores, single.tensors)
+            check_scores(own[: len(found.output)] if any_batch else own, found.output)
+            self._records.keep(given, found, whole, any_batch)
             self._last = whole
         return plan, single, output, saved
+
+    def _recorded(self, given: Given, half: bool) -> tuple[Record, bool]:
+        """Record one sample where what it did is what any number of them does, which saves memory; else all."""
+
+        def recorded(given: Given) -> Record:
+            copy = eval_copy(self.model)
+            return record(in_single(copy) if half else copy, given.arguments)
+
+        if len(given.inputs[0]) > 1 and not given.more:
+            try:
+                found = recorded(given.sample(0))
+                if serves_any_batch(found):
+                    return found, True
+            except NeuroxaiError:  # it may take this number alone; what is wrong otherwise is told below
+                pass
+        found = recorded(given)
+        return found, not given.more and serves_any_batch(found)

@@ -246,11 +246,15 @@ class Given:
         return replace(one, indices=self.indices[index : index + 1])
 
     def key(self, model: nn.Module) -> tuple[Any, ...] | None:
-        """Return what a record belongs to: shapes, types, devices, parameters; None where that cannot be told."""
-        model = unwrapped(model)
-        shapes = tuple((x.shape, x.dtype, x.device) for x in self.tensors)
+        """Return what a record belongs to: shapes, types, devices, parameters; None where that cannot be told.
+
+        How many samples there are comes first; what follows is the same for any number.
+        """
+        model, tensors = unwrapped(model), self.tensors
         rest = tuple(Tensor if isinstance(value, Tensor) else value for value in self.more)
-        key = (len(self.inputs), shapes, rest, tuple(map(id, (*model.parameters(), *model.buffers()))))
+        layouts = tuple((x.shape[1:], x.dtype, x.device) for x in tensors)
+        parameters = tuple(map(id, (*model.parameters(), *model.buffers())))
+        key = (tuple(x.shape[:1] for x in tensors), len(self.inputs), layouts, rest, parameters)
         try:
             hash(key)
         except TypeError:
@@ -300,13 +304,13 @@ class Records(Generic[Made]):
     def find(self, given: Given) -> Made | None:
         """Return what is known for inputs of this shape."""
         key = given.key(self._model)
-        return None if key is None else self._made.get(key)
+        return None if key is None else self._made.get(key, self._made.get((None, *key[1:])))
 
-    def keep(self, given: Given, record: Record, made: Made) -> None:
+    def keep(self, given: Given, record: Record, made: Made, any_batch: bool = False) -> None:
         """Remember what was made, unless the record belongs to this scan, or to weights that were cast, alone."""
         key = given.key(self._model)
         if key is not None and not record.of_one_scan and not given.half:
-            self._made[key] = made
+            self._made[(None, *key[1:]) if any_batch else key] = made
             while len(self._made) > _MOST_RECORDS:
                 self._made.popitem(last=False)
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, fx
 
 from neuroxai.errors import InputError, UnsupportedLayerError
-from neuroxai.graph.operations import label
+from neuroxai.graph.operations import arguments, kind_of, label
 from neuroxai.graph.output_activation import scores_of
 from neuroxai.graph.record import Record
 from neuroxai.lrp.composites import Composite
@@ -118,6 +118,30 @@ def own_output(plan: Plan, scores: Tensor, inputs: Sequence[Tensor]) -> Tensor:
             values[step.name] = step.forward(values, ())[0]
     output: Tensor = values.get(plan.end, scores)
     return output
+
+
+def serves_any_batch(record: Record) -> bool:
+    """Whether what one number of samples did is what any does: nothing asks how many there are, no call mixes them."""
+    return not record.reads_sizes and all(map(_keeps_samples_apart, record.graph.nodes))
+
+
+def _keeps_samples_apart(node: fx.Node) -> bool:
+    """Whether a call leaves each sample's values on axis 0 and its own; that is told of what most networks call."""
+    if not node.meta["depends"]:  # a parameter, not what was made in forward
+        return node.op == "get_attr" and not node.meta["constant"]
+    kind, operation, reads = kind_of(node), node.meta["operation"], node.all_input_nodes
+    if not reads:
+        return operation == "input"
+    rank = reads[0].meta.get("rank", 1)  # a tuple has none, and nothing that is told of here reads one
+    if operation in ("flatten", "cat", "softmax", "mean"):
+        dims = arguments(node).get("start_dim" if operation == "flatten" else "dim", 0)
+        others = all(d % rank for d in (dims if isinstance(dims, list | tuple) else (dims or 0,)))
+        return others and all(n.meta["depends"] for n in reads)
+    if kind in ("sum", "product"):
+        return all(n.meta["depends"] for n in reads)
+    if operation[-2:-1].isdigit() and operation[-1] == "d":  # a convolution or pooling
+        return kind in ("filter", "max", "average", "same") and rank == int(operation[-2]) + 2
+    return kind in ("filter", "activation", "same") or operation in ("output", "batch_norm")
 
 
 # steps rewritten

@@ -15,8 +15,25 @@ from torch import nn
 
 from helpers.layers import randomised
 from neuroxai.errors import InputError, UnsupportedLayerError
-from neuroxai.lrp import LRP, AlphaBeta, Composite, Epsilon, Flat, Gamma, Pass, WSquare, ZBox, Zero, ZPlus, composites
+from neuroxai.graph.eval_copy import eval_copy
+from neuroxai.graph.record import record
+from neuroxai.lrp import (
+    LRP,
+    AlphaBeta,
+    Composite,
+    Epsilon,
+    Flat,
+    Gamma,
+    Pass,
+    WSquare,
+    ZBox,
+    Zero,
+    ZPlus,
+    api,
+    composites,
+)
 from neuroxai.lrp.conservation import ConservationWarning
+from neuroxai.lrp.plan import serves_any_batch
 from oracles.lrp_zero import lrp_zero
 
 PRESETS = {
@@ -102,6 +119,73 @@ def test_batch_of_three_equals_three_singles(preset, activation):
     for index in range(3):
         alone = lrp.attribute(x[index : index + 1], int(targets[index]), start="logit")
         torch.testing.assert_close(together[index : index + 1], alone, rtol=1e-9, atol=1e-12)
+
+
+def counted(monkeypatch):
+    """Return a list that takes the number of samples of each record that relevance makes."""
+    found = []
+    monkeypatch.setattr(api, "record", lambda copy, args: found.append(len(args[0])) or record(copy, args))
+    return found
+
+
+def test_one_record_of_one_sample_serves_batches_of_any_size(monkeypatch):
+    sizes, model, x = counted(monkeypatch), small_network().double(), scans(3, torch.float64)
+    lrp = LRP(model, composites.alpha_beta(1.0))
+    whole = lrp.attribute(x, 1, start="logit")
+    singles = torch.cat([lrp.attribute(one, 1, start="logit") for one in x.split(1)])
+    assert sizes == [1]
+    torch.testing.assert_close(whole, singles, rtol=1e-9, atol=1e-12)
+    wide = torch.cat([x, x], 2)
+    with pytest.raises(InputError, match="80 features arrive, expected 40"):
+        lrp.attribute(wide, 1)
+    assert sizes == [1, 1, 3]  # another shape, which fails for one sample as for all
+
+
+class Written(nn.Module):
+    def __init__(self, run):
+        super().__init__()
+        self.run, self.layer, self.held = run, nn.Linear(3, 3, bias=False), nn.Parameter(torch.ones(1, 3))
+        self.wide = nn.Parameter(torch.rand(3, 6))
+
+    def forward(self, x):
+        return self.layer(self.run(x, self))
+
+
+# what each makes of a batch: how many samples there are decides, or may; or samples are put together or apart
+BATCHES = {
+    "len": lambda x, m: x * len(x), "shape": lambda x, m: x / x.shape[0], "size": lambda x, m: x + x.size(0),
+    "loop": lambda x, m: torch.cat([row[None] for row in x]), "zeros_like": lambda x, m: x + torch.zeros_like(x),
+    "its length": lambda x, m: x * len(torch.ones_like(x)), "numel": lambda x, m: x * (x.numel() // 3),
+    "mean": lambda x, m: x - x.mean(0), "mean of all": lambda x, m: x - x.mean(),
+    "flatten": lambda x, m: x.flatten()[None], "cat": lambda x, m: torch.cat([x, x], 0),
+    "softmax": lambda x, m: x * x.softmax(0), "view": lambda x, m: x.view(-1, 3),
+    "constant": lambda x, m: x + torch.ones(1, 3), "transposed": lambda x, m: x.T.contiguous().T,
+    "last axis but one": lambda x, m: x - x.mean(-2, keepdim=True), "parameter": lambda x, m: x + m.held,
+    "window": lambda x, m: F.max_pool1d(x, 1), "without a batch": lambda x, m: F.conv1d(x, m.layer.weight[:, :1, None]),
+}  # fmt: skip
+APART = {
+    "relu": lambda x, m: x.relu(), "twice": lambda x, m: x + x * 2, "gate": lambda x, m: x * x.sigmoid(),
+    "linear": lambda x, m: F.linear(x, m.layer.weight), "flatten": lambda x, m: x.flatten(1),
+    "mean": lambda x, m: x - x.mean(-1, keepdim=True), "dim": lambda x, m: x * x.dim(),
+    "softmax": lambda x, m: x * x.softmax(1), "cat": lambda x, m: F.linear(torch.cat([x, x], 1), m.wide),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("run", BATCHES.values(), ids=BATCHES)
+def test_a_network_that_may_know_how_many_samples_there_are_is_recorded_with_all(run):
+    assert not serves_any_batch(record(eval_copy(Written(run).eval()), [torch.rand(1, 3)]))
+
+
+@pytest.mark.parametrize("run", APART.values(), ids=APART)
+def test_a_network_that_keeps_samples_apart_is_recorded_with_one(run):
+    assert serves_any_batch(record(eval_copy(Written(run).eval()), [torch.rand(1, 3)]))
+
+
+def test_a_factor_of_the_batch_is_explained_as_it_ran():
+    model, x = Written(BATCHES["len"]).double().eval(), torch.rand(4, 3, dtype=torch.float64)
+    by_hand = x * model.layer.weight[1] * 4  # the logit is 4 w x
+    found = LRP(model, composites.epsilon(0.0)).attribute(x, 1, start="logit")
+    torch.testing.assert_close(found, by_hand.detach(), rtol=1e-12, atol=0)
 
 
 def test_targets_in_all_spellings():
