@@ -18,7 +18,6 @@ from neuroxai.lrp.concepts import ORDERS, Conditions, Ranking, arrivals, conditi
 from neuroxai.lrp.conservation import Conservation, ConservationRecorder, ConservationWarning, total
 from neuroxai.lrp.given import Given, Inputs, Records, Target, captum_call, without_gradients
 from neuroxai.lrp.plan import Plan, Watch, backward, forward, make_plan, own_output, serves_any_batch
-from neuroxai.lrp.rules import Rule
 from neuroxai.lrp.starts import Neuron, Start, all_neurons, layer_names
 
 Beginning = Literal["logit", "probability"] | Tensor | Callable[[Tensor], Tensor]
@@ -55,8 +54,9 @@ class LRP(Attribution):  # type: ignore[misc]  # captum is untyped
         Takes (batch, channels, *spatial) or (batch, features) and returns (batch, classes): logits, or probabilities
         by a softmax or sigmoid at its very end, which is looked through.
     composite : Composite, str or dict, optional
-        Which layer gets which rule; see `neuroxai.lrp.composites`. A name of a preset, or rules by layer type, name or
-        position. By default `composites.epsilon_plus_flat`.
+        Which layer gets which rule; see `neuroxai.lrp.composites`. A preset by its name or its attribution method's
+        (``"zero"``, ``"lrp_zero"``), with options in a dict (``{"epsilon_gamma_box": {"low": 0.0, "high": 1.0}}``); or
+        rules by layer type, name or position. By default `composites.epsilon_plus_flat`.
 
     Raises
     ------
@@ -74,7 +74,7 @@ class LRP(Attribution):  # type: ignore[misc]  # captum is untyped
     torch.Size([3, 1, 2, 2, 2])
     """
 
-    def __init__(self, model: nn.Module, composite: Composite | str | Mapping[Any, Rule] | None = None) -> None:
+    def __init__(self, model: nn.Module, composite: Composite | str | Mapping[Any, Any] | None = None) -> None:
         self.composite = named_composite(composite)
         eval_copy(model)  # refuse what cannot be copied now, not at the first call
         super().__init__(model)

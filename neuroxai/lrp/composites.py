@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Literal
+from typing import Any, Literal
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -228,25 +229,35 @@ PRESETS: dict[str, Callable[..., Composite]] = {
 
 
 def named_composite(composite: object) -> Composite:
-    """Return a composite that is given as such, by a preset's name, as a dict of rules, or not at all.
+    """Return a composite that is given as such, by name, as a dict of rules, or not at all.
+
+    A name is that of a preset, or of the attribution method that it is (``"lrp_zero"``); ``{name: options}`` gives the
+    preset's options.
 
     Raises
     ------
     InputError
-        For any other value, or a preset that needs options.
+        For any other value, or where a preset lacks an option or has none of that name.
     """
-    if composite is None:
-        return epsilon_plus_flat()
-    if isinstance(composite, Composite):
-        return composite
+    if composite is None or isinstance(composite, Composite):
+        return composite or epsilon_plus_flat()
+    options: Mapping[str, Any] = {}
     if isinstance(composite, Mapping):
-        return Composite(composite)
-    if isinstance(composite, str):
-        if composite not in PRESETS:
-            raise one_of("composite", composite, PRESETS)
-        if composite == "epsilon_gamma_box":
-            raise InputError("composite 'epsilon_gamma_box' needs bounds: composites.epsilon_gamma_box(low, high)")
-        return PRESETS[composite]()
-    raise InputError(
-        f"composite is {composite!r}, expected a Composite, a dict of rules or one of {', '.join(PRESETS)}"
-    )
+        if len(composite) != 1 or not all(isinstance(value, Mapping) for value in composite.values()):
+            return Composite(composite)
+        ((composite, options),) = composite.items()
+    if not isinstance(composite, str):
+        known = ", ".join(PRESETS)
+        raise InputError(f"composite is {composite!r}, expected a Composite, a dict of rules or one of {known}")
+    preset = PRESETS.get(composite.removeprefix("lrp_"))
+    if preset is None:
+        raise one_of("composite", composite, PRESETS, "Or one of these with lrp_ before it.")
+    try:
+        inspect.signature(preset).bind(**options)
+    except TypeError as error:
+        named = ", ".join(inspect.signature(preset).parameters) or "none"
+        example = '{"epsilon_gamma_box": {"low": 0.0, "high": 1.0}}'
+        raise InputError(
+            f"composite {composite!r}: {error}; its options are: {named}. Give options as in {example}"
+        ) from error
+    return preset(**options)

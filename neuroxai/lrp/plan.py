@@ -128,10 +128,10 @@ def serves_any_batch(record: Record) -> bool:
 def _keeps_samples_apart(node: fx.Node) -> bool:
     """Whether a call leaves each sample's values on axis 0 and its own; that is told of what most networks call."""
     if not node.meta["depends"]:  # a parameter, not what was made in forward
-        return node.op == "get_attr" and not node.meta["constant"]
+        return node.op == "get_attr" and not bool(node.meta["constant"])
     kind, operation, reads = kind_of(node), node.meta["operation"], node.all_input_nodes
     if not reads:
-        return operation == "input"
+        return bool(operation == "input")
     rank = reads[0].meta.get("rank", 1)  # a tuple has none, and nothing that is told of here reads one
     if operation in ("flatten", "cat", "softmax", "mean"):
         dims = arguments(node).get("start_dim" if operation == "flatten" else "dim", 0)

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from helpers.layers import randomised
+from neuroxai.attribution import registry
 from neuroxai.errors import InputError, UnsupportedLayerError
 from neuroxai.graph.eval_copy import eval_copy
 from neuroxai.graph.record import record
@@ -619,6 +620,8 @@ def test_composite_precedence_and_refusals():
     assert torch.equal(LRP(model, dict(mixed.rules)).attribute(x, 1, start="logit"), base)
     with pytest.raises(InputError, match="unknown composite 'zplus'; choose one of"):
         LRP(model, "zplus")
+    with pytest.raises(InputError, match=r"z_plus, zero\. Or one of these with lrp_ before it"):
+        LRP(model, "lrp_zplus")
     with pytest.raises(InputError, match="composite is 3, expected a Composite"):
         LRP(model, 3)
     with pytest.raises(InputError, match="model is a str"):
@@ -626,6 +629,32 @@ def test_composite_precedence_and_refusals():
     for wrong in ({nn.Conv3d: "epsilon"}, {1.5: Epsilon()}, {True: Epsilon()}):
         with pytest.raises(InputError, match="composite key"):
             Composite(wrong)
+
+
+@pytest.mark.parametrize("name", [name for name in registry.names() if registry.takes_start(name)])
+def test_a_composite_by_its_methods_name_is_the_methods(name):
+    bounds = {"low": 0.0, "high": 1.0} if name == "lrp_epsilon_gamma_box" else {}
+    given = {name: bounds} if bounds else name
+    assert LRP(small_network(), given).composite == registry.create(name, small_network()).composite
+    assert LRP(small_network(), {name.removeprefix("lrp_"): bounds}).composite == LRP(small_network(), given).composite
+
+
+def test_options_of_a_composite_stand_in_a_dict():
+    model = small_network()
+    assert LRP(model, {"lrp_alpha_beta": {"beta": 2.0}}).composite == composites.alpha_beta(2.0)
+    box = LRP(model, {"epsilon_gamma_box": {"low": -1, "high": 2, "gamma": 0.5}}).composite
+    assert box == composites.epsilon_gamma_box(-1, 2, gamma=0.5)
+    for name in ("epsilon_gamma_box", "lrp_epsilon_gamma_box"):
+        with pytest.raises(InputError, match=f"'{name}': missing a required argument: 'low'.*: 0.0, .high.: 1.0"):
+            LRP(model, name)
+    with pytest.raises(InputError, match="'z_plus': got an unexpected keyword argument 'beta'; its options are: none"):
+        LRP(model, {"z_plus": {"beta": 1.0}})
+    with pytest.raises(InputError, match="its options are: epsilon"):
+        LRP(model, {"epsilon": {"gamma": 1.0}})
+    with pytest.raises(InputError, match="unknown composite 'zplus'"):
+        LRP(model, {"zplus": {}})
+    with pytest.raises(InputError, match="composite key"):
+        LRP(model, {1.5: Epsilon()})
 
 
 @pytest.mark.parametrize(
