@@ -109,6 +109,7 @@ def check_results(out: Path, inputs: Sequence[Path | None], explaining: bool = T
     InputError
         Naming it.
     """
+    from neuroxai.derivatives.dataset import DESCRIPTION, is_explained
     from neuroxai.io import check_folder, json_of, table_of
 
     predictions = table_of("participant_id", "predicted", "probability_*")
@@ -117,6 +118,7 @@ def check_results(out: Path, inputs: Sequence[Path | None], explaining: bool = T
         ours |= {
             "regions.tsv": table_of("participant_id", "index", "name"),
             "explain.json": json_of("method", "classes"),
+            DESCRIPTION: is_explained,
         }
     check_folder("--out", out, inputs, ours)
     if not explaining and (out / "explain.json").exists():

@@ -115,6 +115,27 @@ def write_record(path: Path, record: ExplainRecord | GroupRecord) -> Path:
     return io.write_json(path, to_json(record))
 
 
+_REGION_COLUMNS = {
+    "participant_id": "Participant",
+    "session_id": "Session",
+    "neuron": "Hidden neuron in which relevance started",
+    "index": "The region's label in the atlas",
+    "name": "The region's name",
+    "sum": "Sum of the relevance in the region",
+    "absolute": "Sum of the magnitudes of relevance",
+    "positive": "Sum of the positive relevance",
+    "negative": "Sum of the negative relevance (0 or less)",
+    "density": "Relevance over the number of voxels; n/a for a region without voxels",
+    "voxels": "Voxels of the region on the grid that is summed up on",
+    "contrast": "Density against the rest of the brain, in standard errors for a region of this size",
+}
+
+
+def write_region_columns(folder: Path) -> None:
+    """Write what columns of ``regions.tsv`` mean, and of each scan's ``..._regions.tsv`` (BIDS' inheritance)."""
+    io.write_json(folder / "regions.json", {name: {"Description": text} for name, text in _REGION_COLUMNS.items()})
+
+
 def write_regions(path: Path, scans: Iterable[ScanFiles]) -> None:
     """Write the region scores of all scans as one table, by participant and session; none is left where there is none.
 

@@ -85,7 +85,7 @@ class PreparedRecord:
     """
 
     skull_stripped: bool = field(metadata=codec("SkullStripped"))
-    sources: Mapping[str, str] = field(metadata=codec("Sources"))
+    sources: Mapping[str, str] = field(metadata=codec("SourceFiles"))
     inputs: Mapping[str, Any] = field(metadata=codec("Inputs"))
     parameters: Mapping[str, Any] = field(metadata=codec("Parameters"))
     versions: Mapping[str, str] = field(metadata=codec("Versions"))
@@ -110,7 +110,7 @@ class PreparedRecord:
 
 
 _KEYS = [item.metadata["key"] for item in fields(PreparedRecord)]
-_MAPPINGS = ("Sources", "Inputs", "Parameters", "Versions", "NativeSpace", "Quality", "Bytes")
+_MAPPINGS = ("SourceFiles", "Inputs", "Parameters", "Versions", "NativeSpace", "Quality", "Bytes")
 
 
 def write_record(path: Path, record: PreparedRecord) -> Path:

@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from neuroxai import io
-from neuroxai.derivatives.explained import GroupRecord, read_group, write_record
+from neuroxai.bands import limit_of
+from neuroxai.derivatives.dataset import describe
+from neuroxai.derivatives.explained import GroupRecord, read_group, write_record, write_region_columns
 from neuroxai.derivatives.heatmap_names import group_name, method_label, start_label
 from neuroxai.derivatives.heatmaps import ScanFiles
 from neuroxai.explain.options import ExplainOptions, plain_neuron
@@ -133,9 +135,8 @@ class GroupWriter:
         for label, neuron in self._neurons.items():
             path = self._group("heatmap.nii.gz", label)
             mean = neuron.sum.whole() / self._scans
-            io.write_volume(
-                path, Volume(mean, self.space), description=f"neuroxai {self.options.method}, mean of {label}"
-            )
+            said = f"neuroxai {self.options.method}, mean of {label}"
+            io.write_volume(path, Volume(mean, self.space), description=said, display=limit_of(mean))
             rows.append(
                 {
                     "neuron": label,
@@ -151,6 +152,9 @@ class GroupWriter:
         io.write_volume(scan, Volume(self._mean / self._scans, self.space), description="neuroxai mean scan")
         io.write_tsv(self._group("heatmaps.tsv"), pd.DataFrame(rows))
         record = replace(self.record, scan_count=self._scans, failed=list(failures))
+        if self.scorers is not None:
+            write_region_columns(self.output_dir)
+        describe(self.output_dir, self.dataset_dir)
         write_record(self._group("heatmaps.json"), record)
 
     @property

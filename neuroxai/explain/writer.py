@@ -16,7 +16,8 @@ from neuroxai.bands import limit_of
 from neuroxai.cohort import check_distinct, class_groups
 from neuroxai.cohort.seen import SeenScans
 from neuroxai.derivatives import scales
-from neuroxai.derivatives.explained import ExplainRecord, write_record, write_regions
+from neuroxai.derivatives.dataset import describe
+from neuroxai.derivatives.explained import ExplainRecord, write_record, write_region_columns, write_regions
 from neuroxai.derivatives.explained import read_record as read_record_of_call
 from neuroxai.derivatives.heatmap_names import NETWORK, ORIGINAL
 from neuroxai.derivatives.heatmaps import ScanFiles, Sidecar, names_digest, write_sidecar
@@ -164,6 +165,9 @@ class FolderWriter:
             write_predictions(self.output_dir / "predictions.tsv", rows, self.classes)
             if self.scores.scorers is not None:
                 write_regions(self.output_dir / "regions.tsv", scans)
+        if self.scores.scorers is not None:
+            write_region_columns(self.output_dir)
+        describe(self.output_dir, self.dataset_dir)
         held_out = None if label else held_out_of(rows, class_groups(self.classes))
         if self._weights is not None and not label:
             held_out = keep_held_out(self._weights, self.run.checkpoint_sha256, held_out)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from neuroxai.cohort import LeftOut
+from neuroxai.derivatives.dataset import TEMPLATE, complete
 from neuroxai.derivatives.prepared import write_tables
 from neuroxai.errors import InputError
 from neuroxai.io import sha256
@@ -147,7 +148,8 @@ def prepare_cohort(
     ]
     records, kept = {}, 0
     with cluster(batch.scheduler) as client:
-        claim(folder, choices)  # not before a scheduler has answered: a run that cannot begin leaves nothing
+        # not before a scheduler has answered: a run that cannot begin leaves nothing
+        claim(folder, choices, batch.participants)
         for number, result in enumerate(run(job, sources, batch.jobs, client), start=1):
             key = (result.participant_id, result.session_id or "")
             if result.record is None:
@@ -159,6 +161,7 @@ def prepare_cohort(
                 progress(number, len(sources))
     failed.sort(key=lambda item: (item["participant_id"], item["session_id"]))
     write_tables(folder, records, failed, batch.participants)
+    complete(folder, TEMPLATE if batch.template is None else chosen.name)
     flagged = {" ".join(filter(None, key)): list(r.flags) for key, r in sorted(records.items()) if r.flags}
     dropped = [" ".join(filter(None, key)) for key, r in sorted(records.items()) if r.dropped]
     return PrepareSummary(

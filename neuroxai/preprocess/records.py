@@ -9,6 +9,7 @@ from typing import Any
 
 from neuroxai import io
 from neuroxai._version import __version__
+from neuroxai.derivatives.dataset import sources_of
 from neuroxai.derivatives.prepared import transform_name
 from neuroxai.io.dicom import series_digest
 from neuroxai.io.names import BidsName, resolution_label
@@ -64,9 +65,14 @@ def versions(options: PrepareOptions, engine: Engine) -> dict[str, str]:
     return found
 
 
-def claim(folder: Path, choices: dict[str, Any]) -> None:
+def claim(folder: Path, choices: dict[str, Any], cohort: Path | None = None) -> None:
     """Take a folder for prepared scans, see `neuroxai.io.claim`; where no scan came of other choices, they give way."""
-    about = {"Name": "Prepared structural MRI", "BIDSVersion": "1.9.0", "DatasetType": "derivative"}
+    about = {
+        "Name": "Prepared structural MRI",
+        "BIDSVersion": "1.9.0",
+        "DatasetType": "derivative",
+        **sources_of(cohort),
+    }
     io.claim(folder, GENERATOR, choices, about, "prepared cohort", begun=any(folder.glob("sub-*")))
 
 

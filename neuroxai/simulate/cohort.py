@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from neuroxai._version import __version__
+from neuroxai.derivatives.dataset import complete
 from neuroxai.errors import InputError, one_of
 from neuroxai.processes import Bound, check_jobs, settled_jobs
 from neuroxai.simulate.anatomy import mni152_anatomy
@@ -171,6 +172,7 @@ def carried_out(
         if workers.progress is not None:
             workers.progress(done, len(order))
     write_participants(folder, [rows[name] for name in order if name in rows])
+    complete(folder)
     failed.sort(key=lambda item: item["participant_id"])
     return CohortSummary(os.fspath(folder), effect, len(order), len(rows) - kept, kept, failed)
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from neuroxai import io
+from neuroxai.derivatives.dataset import sources_of
 from neuroxai.errors import InputError
 from neuroxai.io import read_beside, read_json, write_json, write_tsv, write_volume
 from neuroxai.io.names import BidsName
@@ -59,7 +60,7 @@ class Person:
     age: float | None
 
 
-def claim(folder: Path, options: dict[str, Any], description: str) -> None:
+def claim(folder: Path, options: dict[str, Any], description: str, source: Path | None = None) -> None:
     """Take a folder for a cohort, see `neuroxai.io.claim`."""
     about = {
         "Name": f"Simulated {options['effect']} cohort",
@@ -67,6 +68,7 @@ def claim(folder: Path, options: dict[str, Any], description: str) -> None:
         "DatasetType": "derivative",
         "License": "CC0",
         "Description": " ".join(description.split()),
+        **sources_of(source),
     }
     io.claim(folder, _GENERATOR, options, about, "simulated cohort")
 

@@ -245,7 +245,7 @@ def simulate_from(
         **({"lesion_masks": [file.name for file in files]} if files else {}),
         "version": __version__,
     }
-    claim(folder, options, planting.kind.__doc__ or "")
+    claim(folder, options, planting.kind.__doc__ or "", sources.folder)
     rows: dict[str, Any] = {}
     tasks: list[Task] = []
     order = []

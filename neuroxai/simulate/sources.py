@@ -45,11 +45,12 @@ class Source:
 
 @dataclass(frozen=True)
 class Sources:
-    """The scans found, who was left out, and what was understood."""
+    """The scans found, who was left out, what was understood, and the folder of the scans."""
 
     scans: list[Source]
     left_out: list[LeftOut]
     notes: list[str]
+    folder: Path | None = None
 
 
 def find_sources(
@@ -130,7 +131,7 @@ def find_sources(
     notes = [*known.notes, *([f"{later} later scans of the same participants not used"] if later else [])]
     if classes is None:
         notes.append("the table has no class, so everybody counts as healthy")
-    return Sources([found[name] for name in sorted(found)], left_out, notes)
+    return Sources([found[name] for name in sorted(found)], left_out, notes, root)
 
 
 def _healthy(classes: Sequence[str | None], asked: Sequence[str], target: str) -> set[str] | None:

@@ -420,7 +420,7 @@ def test_sessions_and_runs(bids, tmp_path):
     assert "2 of 3 scans" in runs.out
     result = prepare(bids, tmp_path / "last", "--run", "last")
     assert result.code == 0
-    assert io.read_json(tmp_path / f"last/sub-01/ses-a/anat/sub-01_ses-a_{HEAD}_T1w.json")["Sources"]["scan"].count(
+    assert io.read_json(tmp_path / f"last/sub-01/ses-a/anat/sub-01_ses-a_{HEAD}_T1w.json")["SourceFiles"]["scan"].count(
         "run-2"
     )
     result = prepare(bids, tmp_path / "out", "--pattern", "sub-*/ses-*/anat/*run-2_T1w.nii.gz")

@@ -112,7 +112,7 @@ def test_a_scan_of_the_same_name_does_not_take_anothers_place(tmp_path):
         check_source(record, plain[1], {"scan": "2"})
     plain[0].unlink()
     check_source(record, plain[1], {"scan": "2"})  # was moved
-    for damaged in ("[]", "{", '{"Sources": 3}'):
+    for damaged in ("[]", "{", '{"SourceFiles": 3}'):
         record.write_text(damaged)
         check_source(record, two, {"scan": "2"})
 
