@@ -24,7 +24,7 @@ if [ "$(cat "$environment/.neuroxai" 2>/dev/null || true)" != "$expected" ]; the
     install=("$environment/bin/python" -m pip install --quiet --disable-pip-version-check -c "$repository/constraints-label.txt")
     # torch and torchvision first and together: their builds must match
     "${install[@]}" torch torchvision
-    "${install[@]}" monailabel -e "$repository[prepare,brain]"
+    "${install[@]}" monailabel -e "$repository[train,prepare,brain]"
     echo "$expected" > "$environment/.neuroxai"
 fi
 export PATH="$environment/bin:$PATH" HF_HUB_OFFLINE=1 MPLBACKEND=Agg

@@ -121,7 +121,7 @@ def terminal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
 @pytest.fixture(scope="session")
 def tiny_cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twenty asymmetric phantoms on a 5 mm grid with a datalist; the patients have a bright blob on their left."""
-    from bundle_checks.phantoms import make_cohort
+    from neuroxai.bundles.checks.phantoms import make_cohort
 
     return own_copy(tmp_path_factory, "tiny", make_cohort)
 

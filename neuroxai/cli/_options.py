@@ -30,6 +30,13 @@ def studies(incomplete: str) -> list[str]:
     return [name for name in names() if name.startswith(incomplete)]
 
 
+def bundles(incomplete: str) -> list[str]:
+    """Bundles of the package that begin so."""
+    from neuroxai.bundles.catalogue import names
+
+    return [name for name in names() if name.startswith(incomplete)]
+
+
 def _set_orientation(codes: str | None) -> str | None:
     from neuroxai.io.orientation import VARIABLE, check_codes
 

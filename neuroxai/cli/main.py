@@ -13,6 +13,7 @@ import typer
 from neuroxai._version import __version__
 from neuroxai.cli import (
     atlas,
+    bundle,
     cohort,
     compare,
     doctor,
@@ -20,11 +21,13 @@ from neuroxai.cli import (
     label,
     predict,
     prepare,
+    quickstart,
     report,
     score,
     simulate,
     split,
     study,
+    train,
 )
 from neuroxai.errors import check_arguments, ours, refused_by_the_system
 
@@ -36,9 +39,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Train 3D classifiers on brain MRI as MONAI bundles and explain every decision. For research use only.",
 )
+app.command("quickstart")(quickstart.quickstart)
 app.command("simulate")(simulate.simulate)
 app.command("prepare")(prepare.prepare)
 app.command("split")(split.split)
+app.command("train", context_settings=train.PASSED_ON)(train.train)
 app.command("predict")(predict.predict)
 app.command("explain")(explain.explain)
 app.command("score")(score.score)
@@ -49,6 +54,7 @@ app.add_typer(label.app, name="label")
 app.add_typer(cohort.app, name="cohort")
 app.add_typer(study.app, name="study")
 app.add_typer(atlas.app, name="atlas")
+app.add_typer(bundle.app, name="bundle")
 
 
 def _version(value: bool) -> None:
@@ -60,7 +66,7 @@ def _version(value: bool) -> None:
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
+        bool, typer.Option("--version", "-V", callback=_version, is_eager=True, help="Print the version and leave.")
     ] = False,
 ) -> None:
     """Train 3D classifiers on brain MRI as MONAI bundles and explain every decision. For research use only."""

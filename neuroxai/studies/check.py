@@ -12,12 +12,12 @@ from types import TracebackType
 from typing import Any
 
 from neuroxai import io
+from neuroxai.bundles.catalogue import bundle_folder
 from neuroxai.cohort import label_scans, read_cohort
 from neuroxai.errors import InputError, one_of
 from neuroxai.studies import analyses
 from neuroxai.studies.data import split_options
 from neuroxai.studies.reading import DeclarationError, nearest
-from neuroxai.studies.runs import bundle_folder
 from neuroxai.studies.search import check_search
 from neuroxai.studies.spec import Arm, CohortSource, Explanation, Study
 

@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from neuroxai import io
+from neuroxai.bundles.catalogue import bundle_folder
 from neuroxai.cohort import label_scans, read_cohort
 from neuroxai.derivatives.study_runs import read_result
 from neuroxai.errors import InputError
@@ -18,7 +19,6 @@ from neuroxai.processes import settled_jobs
 from neuroxai.studies import data
 from neuroxai.studies.check import check
 from neuroxai.studies.engine import RunOptions, run_study
-from neuroxai.studies.runs import bundle_folder
 from neuroxai.studies.spec import Arm, CohortSource, Search, Simulated, Split, Study
 
 PROBE = 10

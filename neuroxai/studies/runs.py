@@ -13,6 +13,7 @@ from typing import Any
 
 from neuroxai import io
 from neuroxai._version import __version__
+from neuroxai.bundles.catalogue import bundle_folder
 from neuroxai.derivatives.study_runs import ASKED, LOG, RESULT, read_error, read_run
 from neuroxai.errors import InputError
 from neuroxai.studies.spec import Arm, Study, Values
@@ -78,26 +79,6 @@ class Run:
         """What a person would call it."""
         draw = "" if self.draw is None else f", draw {self.draw}"
         return f"{self.arm}, split {self.split}, repetition {self.repetition}{draw}"
-
-
-def bundle_folder(name: str, base: Path | None = None) -> Path:
-    """Return the folder of a bundle: a path as it is, a name beside the package.
-
-    Raises
-    ------
-    InputError
-        If there is none.
-    """
-    from neuroxai.errors import one_of
-
-    given = Path(name).expanduser()
-    if (given / "configs" / "train.json").is_file():
-        return given.resolve()
-    beside = base or Path(__file__).resolve().parents[2] / "bundles"
-    if (beside / name / "configs" / "train.json").is_file():
-        return beside / name
-    there = sorted(p.parents[1].name for p in beside.glob("*/configs/train.json"))
-    raise one_of("bundle", name, there, "Or give the folder of one.")
 
 
 def seed_of(study: Study, repetition: int, draw: int | None) -> int:

@@ -20,6 +20,7 @@ from neuroxai.space import Space, Volume
 
 # what cannot run here as printed, and where it is tried instead
 ELSEWHERE = {
+    "neuroxai quickstart --out quickstart --subjects 24 --spacing 5": "a minute: test_quickstart.py",
     "neuroxai cohort oasis oasis --download": "needs the network; a stand-in: tests/cohort/test_public.py",
     "neuroxai cohort adni CAPS adni --table ADNIMERGE.csv --diagnoses CN,AD": "stand-ins: tests/cohort/test_public.py",
     "neuroxai study run klingenberg2021 --quick --out study4 --jobs 2": "minutes; made smaller: test_tutorials.py",

@@ -42,8 +42,8 @@ ELSEWHERE = {
     "bash scripts/test.sh --full": "this test is part of it",
     "bash scripts/docs.sh": "tests/test_site.py",
     "bash scripts/label_test.sh": LABEL,
-    "python scripts/verify_bundles.py": "minutes; of one bundle: tests/scripts/test_verify_bundles.py",
-    "python scripts/verify_bundles.py OUT/bundle --quick": "a minute: tests/scripts/test_verify_bundles.py",
+    "neuroxai bundle verify": "minutes; of one bundle: tests/bundles/test_verify.py",
+    "neuroxai bundle verify OUT/bundle --quick": "a minute: tests/bundles/test_verify.py",
     "python scripts/experiments/networks_table.py --out docs/concepts/networks.md": "twenty minutes; of two: "
     "tests/scripts/test_networks_table.py",
     "source scripts/env.sh": ENVIRONMENT,
@@ -94,8 +94,8 @@ SMALLER = (
     (r"--spacing [24]\b", "--spacing 5"),
     (r"--(min|max)_epochs \d+", r"--\1_epochs 1"),
     (r"\[1, 1, 96, 114, 96\]", "[1, 1, 38, 46, 38]"),
-    (r"(run training (?!.*--spacing).*)", r"\1 --spacing 5"),
-    (r"(run training (?!.*--max_epochs).*)", r"\1 --max_epochs 1"),
+    (r"((?:run training|neuroxai train) (?!.*--spacing)[^#\n]*)", r"\1 --spacing 5 "),
+    (r"((?:run training|neuroxai train) (?!.*--max_epochs)[^#\n]*)", r"\1 --max_epochs 1 "),
     (r"(neuroxai simulate (?!.*--(?:spacing|from)).*?)(\s#|$)", r"\1 --spacing 5\2"),
     (r"(neuroxai prepare (?!.*--(?:spacing|preset)).*?)(\s#|$)", r"\1 --spacing 5\2"),
 )

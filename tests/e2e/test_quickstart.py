@@ -12,6 +12,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from helpers.command import run
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
@@ -52,9 +54,9 @@ def test_quickstart_leads_from_nothing_to_a_report_and_a_rerun_redoes_nothing(tm
 
 
 def test_unknown_options_are_refused():
-    script = str(REPOSITORY / "scripts" / "quickstart.sh")
-    result = subprocess.run(["bash", script, "--subject", "3"], capture_output=True, text=True)
-    assert (result.returncode, result.stderr.strip()) == (2, "error: unknown option --subject; see --help")
-    result = subprocess.run(["bash", script, "--help"], capture_output=True, text=True)
-    assert result.returncode == 0
-    assert "--spacing" in result.stdout
+    result = run("quickstart", "--subject", "3")
+    assert result.code == 2
+    assert "--subjects" in result.err
+    result = run("quickstart", "--help")
+    assert result.code == 0
+    assert "--spacing" in result.out

@@ -9,9 +9,9 @@ from typing import Any
 import pandas as pd
 import torch
 
-from bundle_checks.phantoms import half_of
-from bundle_checks.properties import quiet, same
-from bundle_checks.trial import Problem, Trial
+from neuroxai.bundles.checks.phantoms import half_of
+from neuroxai.bundles.checks.properties import quiet, same
+from neuroxai.bundles.checks.trial import Problem, Trial
 
 ROUNDS = 2
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import torch
 
-from bundle_checks.phantoms import SPACING
-from bundle_checks.trial import Problem, Trial
-from neuroxai import __version__
+from neuroxai._version import __version__
+from neuroxai.bundles.checks.phantoms import SPACING
+from neuroxai.bundles.checks.trial import Problem, Trial
 from neuroxai.errors import ours
 from neuroxai.io import read_json
 

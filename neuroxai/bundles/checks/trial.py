@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import neuroxai
-from bundle_checks.phantoms import SPACING
+from neuroxai.bundles.catalogue import WRITTEN
+from neuroxai.bundles.checks.phantoms import SPACING
 
 TIMEOUT = 300.0  # seconds; no command takes a tenth of it on an idle machine
 MONAI = (sys.executable, "-m", "monai.bundle")
@@ -65,7 +65,7 @@ class Trial:
     def copy(self, name: str) -> Path:
         """Copy the bundle's sources, without what training wrote, into the scratch folder."""
         target = self.folder / name / self.source.name
-        shutil.copytree(self.source, target, ignore=shutil.ignore_patterns("models", "eval"))
+        shutil.copytree(self.source, target, ignore=shutil.ignore_patterns(*WRITTEN))
         return target
 
     def run(self, *words: str, configs: Sequence[str], bundle: Path | None = None, **options: Any) -> str:
@@ -106,7 +106,7 @@ def start(command: Sequence[str], cwd: Path) -> subprocess.Popen[str]:
     nowhere = "http://127.0.0.1:9"  # the discard port: whoever asks the network fails at once
     environment = {
         **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(Path(neuroxai.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]),
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).resolve().parents[3]), os.environ.get("PYTHONPATH", "")]),
         "OMP_NUM_THREADS": "1",
         "CUDA_VISIBLE_DEVICES": "",
         "HF_HUB_OFFLINE": "1",

@@ -9,7 +9,8 @@ import tempfile
 import zipfile
 from pathlib import Path, PurePosixPath
 
-from bundle_zip.contents import (
+from neuroxai._version import __version__
+from neuroxai.bundles.contents import (
     ALONE,
     CHECKSUMS,
     EXPORTS,
@@ -20,7 +21,6 @@ from bundle_zip.contents import (
     check_name,
     check_weights,
 )
-from neuroxai import __version__
 from neuroxai.errors import InputError
 from neuroxai.explain.bundle import classifier_metadata
 from neuroxai.io import atomic, check_file
@@ -117,8 +117,8 @@ def _pinned(bundle: Path, record: dict[str, object]) -> bytes:
 
 
 def _exported(bundle: Path) -> dict[str, bytes]:
-    from bundle_checks import exports
-    from bundle_checks.properties import quiet
+    from neuroxai.bundles.checks import exports
+    from neuroxai.bundles.checks.properties import quiet
 
     network, shape = exports.trained_network(bundle)
     with tempfile.TemporaryDirectory() as folder, quiet():

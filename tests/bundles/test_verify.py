@@ -5,20 +5,19 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import sys
 
 import jsonschema
 import pytest
 import torch
 
-import verify_bundles
-from bundle_checks import exports, files, processes, properties
-from bundle_checks.trial import Problem, Trial
 from helpers.bundles import AD, copy_of
+from helpers.command import run
+from neuroxai.bundles.checks import exports, files, processes, properties
+from neuroxai.bundles.checks.trial import Problem, Trial
+from neuroxai.bundles.verify import CHECKS, SLOW, Outcome, table, verify
 from neuroxai.io import read_json, write_json
 from neuroxai.networks import ad_cnn
 from neuroxai.space import mni152
-from verify_bundles import CHECKS, SLOW, Outcome, table, verify
 
 READING = ("file set", "sources alone", "plain JSON, no local path", "both spellings", "imports")
 
@@ -280,10 +279,8 @@ def test_what_needs_weights_says_so(tmp_path, tiny_cohort):
 
 
 @pytest.mark.full(0)
-def test_a_good_bundle_passes(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["verify_bundles.py", "--quick", "--jobs", "1", str(AD)])
-    code = verify_bundles.main()
-    printed = capsys.readouterr().out
+def test_a_good_bundle_passes():
+    code, printed, _ = run("bundle", "verify", "--quick", "--jobs", 1, AD)
     rows = dict(line.strip("| ").split(" | ") for line in printed.splitlines()[2:] if line.startswith("| "))
     assert code == 0, printed
     assert list(rows) == list(CHECKS)
@@ -291,7 +288,7 @@ def test_a_good_bundle_passes(monkeypatch, capsys):
         assert result == "skipped" if name in SLOW else result.startswith("ok "), printed
 
 
-def test_table_and_exit_codes(tmp_path, monkeypatch, capsys):
+def test_table_and_exit_codes(tmp_path):
     results = {
         "one": [Outcome("file set", None, 1.0), Outcome("two nodes")],
         "two": [Outcome("file set", "x", 2.0)] * 2,
@@ -305,12 +302,13 @@ def test_table_and_exit_codes(tmp_path, monkeypatch, capsys):
         "two: file set: x",
         "two: file set: x",
     ]
-    monkeypatch.setattr(sys, "argv", ["verify_bundles.py", str(tmp_path)])
-    assert verify_bundles.main() == 2
-    assert "is no bundle" in capsys.readouterr().err
+    said = run("bundle", "verify", tmp_path)
+    assert said.code == 2
+    assert "is no bundle" in said.err
+    assert "unknown check 'x'" in run("bundle", "verify", AD.name, "--only", "x").err
     bundle = copy_of(AD, tmp_path / "bundle")
     (bundle / "LICENSE").unlink()
     for name, code in (("file set", 1), ("imports", 0)):
-        monkeypatch.setattr(sys, "argv", ["verify_bundles.py", "--only", name, str(bundle)])
-        assert verify_bundles.main() == code
-    assert "bundle: file set: no LICENSE" in capsys.readouterr().out
+        said = run("bundle", "verify", "--only", name, bundle)
+        assert said.code == code
+        assert ("bundle: file set: no LICENSE" in said.out) == bool(code)

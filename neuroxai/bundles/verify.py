@@ -1,17 +1,11 @@
-"""Run everything that a model zoo asks of a bundle, offline and on the CPU, on a copy, and print a table.
+"""Run everything that a model zoo asks of a bundle, offline and on the CPU, on a copy.
 
 Each bundle is trained for two epochs on tiny phantoms at 5 mm, evaluated, run, explained and exported as users do
-it, in processes of their own. Example::
-
-    python scripts/verify_bundles.py                                          # all bundles, some minutes
-    python scripts/verify_bundles.py bundles/brain_t1w_alzheimers_classification --quick
-
-Exit code 0 if all checks pass, 1 if one fails, 2 if there is no such bundle.
+it, in processes of their own.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 import tempfile
@@ -21,13 +15,11 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-os.environ["CUDA_VISIBLE_DEVICES"] = ""  # before torch looks for a GPU
+from neuroxai.bundles.checks import exports, federated, files, processes, properties, runs
+from neuroxai.bundles.checks.phantoms import make_cohort
+from neuroxai.bundles.checks.trial import Problem, Trial
+from neuroxai.errors import InputError, one_of
 
-from bundle_checks import exports, federated, files, processes, properties, runs
-from bundle_checks.phantoms import make_cohort
-from bundle_checks.trial import Problem, Trial
-
-REPOSITORY = Path(__file__).resolve().parents[1]
 CHECKS: dict[str, Callable[[Trial], None]] = {
     "file set": files.file_set,
     "sources alone": files.sources_alone,
@@ -108,38 +100,34 @@ def table(results: dict[str, list[Outcome]]) -> str:
     return "\n".join([*lines, *(["", *reasons] if reasons else [])])
 
 
-def find_bundles(named: Sequence[Path]) -> list[Path]:
-    """Return the bundles named, or all of the repository; they are known by their metadata."""
-    found = list(named) or sorted(path.parents[1] for path in REPOSITORY.glob("bundles/*/configs/metadata.json"))
-    for bundle in found:
+def verify_all(bundles: Sequence[Path], quick: bool, checks: Sequence[str], jobs: int) -> dict[str, list[Outcome]]:
+    """Run checks on several bundles, so many at a time and each on the CPU; return the outcomes by name.
+
+    Parameters
+    ----------
+    bundles : sequence of pathlib.Path
+        Their folders.
+    quick, checks
+        As for `verify`.
+    jobs : int
+        Bundles at a time.
+
+    Raises
+    ------
+    InputError
+        If a folder is no bundle, or a check is unknown.
+    """
+    for bundle in bundles:
         if not (bundle / "configs" / "metadata.json").is_file():
-            raise SystemExit(f"error: {bundle} is no bundle: it has no configs/metadata.json")
-    return found
+            raise InputError(f"{bundle}: is no bundle (no configs/metadata.json); give a bundle's folder or name")
+    for name in checks:
+        if name not in CHECKS:
+            raise one_of("check", name, CHECKS)
+    chosen = [name for name in CHECKS if name in checks]
+    with ProcessPoolExecutor(max(1, min(jobs, len(bundles))), initializer=_without_gpu) as pool:
+        found = list(pool.map(verify, bundles, [quick] * len(bundles), [chosen] * len(bundles)))
+    return {bundle.resolve().name: outcomes for bundle, outcomes in zip(bundles, found, strict=True)}
 
 
-def main() -> int:
-    """Print the table; return the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("bundle", nargs="*", type=Path, help="folders of bundles (default: all of the repository)")
-    parser.add_argument("--quick", action="store_true", help=f"leave out: {', '.join(SLOW)}")
-    parser.add_argument("--only", action="append", choices=CHECKS, metavar="CHECK", help="one check; may be repeated")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="bundles at a time (default: all cores)")
-    options = parser.parse_args()
-    try:
-        bundles = find_bundles(options.bundle)
-    except SystemExit as error:
-        print(error, file=sys.stderr)
-        return 2
-    begin = time.perf_counter()
-    with ProcessPoolExecutor(max(1, min(options.jobs, len(bundles)))) as pool:
-        checks = [name for name in CHECKS if name in (options.only or CHECKS)]
-        found = list(pool.map(verify, bundles, [options.quick] * len(bundles), [checks] * len(bundles)))
-    results = {bundle.resolve().name: outcomes for bundle, outcomes in zip(bundles, found, strict=True)}
-    print(table(results))
-    failed = sum(one.problem is not None for outcomes in found for one in outcomes)
-    print(f"\n{len(bundles)} bundle(s), {failed} failed check(s), {time.perf_counter() - begin:.0f} s", file=sys.stderr)
-    return 1 if failed else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def _without_gpu() -> None:
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # read when torch first looks for a GPU

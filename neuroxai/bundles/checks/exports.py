@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from bundle_checks.properties import open_workflow, quiet
-from bundle_checks.trial import Problem, Trial
+from neuroxai.bundles.checks.properties import open_workflow, quiet
+from neuroxai.bundles.checks.trial import Problem, Trial
 from neuroxai.components import load_weights, read_record, recorded_space
 from neuroxai.space import mni152
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from bundle_checks.phantoms import TEST
-from bundle_checks.trial import MONAI, TIMEOUT, Problem, Trial, as_options, config_files, finish, start, stop
+from neuroxai.bundles.checks.phantoms import TEST
+from neuroxai.bundles.checks.trial import MONAI, TIMEOUT, Problem, Trial, as_options, config_files, finish, start, stop
 from neuroxai.io import read_json, sha256
 
 WRITTEN = ("model.pt", "model.json", "last.pt", "history.tsv")

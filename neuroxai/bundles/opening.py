@@ -12,7 +12,7 @@ import zipfile
 import zlib
 from pathlib import Path
 
-from bundle_zip.contents import CHECKSUMS, MOST_BYTES, NEEDED, PART, check_name, check_weights
+from neuroxai.bundles.contents import CHECKSUMS, MOST_BYTES, NEEDED, PART, check_name, check_weights
 from neuroxai.errors import InputError
 
 MOST_FILES = 200
@@ -26,7 +26,7 @@ def open_packed(file: Path, folder: Path, most_bytes: int = MOST_BYTES) -> None:
     Parameters
     ----------
     file : pathlib.Path
-        What `bundle_zip.packing.pack` wrote.
+        What `neuroxai.bundles.packing.pack` wrote.
     folder : pathlib.Path
         Where the bundle is to lie; absent or empty.
     most_bytes : int

@@ -9,9 +9,9 @@ from typing import Any
 
 import pandas as pd
 
-from bundle_checks.properties import open_workflow, quiet
-from bundle_checks.runs import check_training
-from bundle_checks.trial import Problem, Trial, as_options, config_files, finish, start
+from neuroxai.bundles.checks.properties import open_workflow, quiet
+from neuroxai.bundles.checks.runs import check_training
+from neuroxai.bundles.checks.trial import Problem, Trial, as_options, config_files, finish, start
 from neuroxai.io import read_json
 
 OVERLAY = "multi_gpu_train.json"

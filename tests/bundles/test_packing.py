@@ -9,7 +9,6 @@ import shutil
 import stat
 import struct
 import subprocess
-import sys
 import zipfile
 
 import monai.bundle
@@ -18,12 +17,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-import pack_bundle
-from bundle_zip import opening, packing
-from bundle_zip.contents import CHECKSUMS, RECORD, REFERENCE, WEIGHTS
-from bundle_zip.opening import open_packed
-from bundle_zip.packing import pack
 from helpers.bundles import AD, copy_of
+from helpers.command import run
+from neuroxai.bundles import opening, packing
+from neuroxai.bundles.contents import CHECKSUMS, RECORD, REFERENCE, WEIGHTS
+from neuroxai.bundles.opening import open_packed
+from neuroxai.bundles.packing import pack
 from neuroxai.components import load_weights
 from neuroxai.derivatives import scales
 from neuroxai.errors import InputError
@@ -396,24 +395,20 @@ def test_only_a_new_or_empty_folder_is_filled(packed, tmp_path):
             open_packed(packed, tmp_path / name)
 
 
-def test_on_the_command_line(bundle, tmp_path, monkeypatch, capsys):
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["pack_bundle.py", *map(str, words)])
-        return pack_bundle.main(), capsys.readouterr()
-
-    code, said = run("pack", bundle, "--out", tmp_path / "a.zip")
-    assert (code, said.out) == (0, f"{tmp_path}/a.zip: sha256 {sha256(tmp_path / 'a.zip')}\n")
-    code, said = run("open", tmp_path / "a.zip", tmp_path / "opened")
-    assert code == 0
+def test_on_the_command_line(bundle, tmp_path):
+    said = run("bundle", "pack", bundle, "--out", tmp_path / "a.zip")
+    assert (said.code, said.out) == (0, f"{tmp_path}/a.zip: sha256 {sha256(tmp_path / 'a.zip')}\n")
+    said = run("bundle", "open", tmp_path / "a.zip", tmp_path / "opened")
+    assert said.code == 0
     assert "execute code" in said.out
-    code, said = run("open", tmp_path / "a.zip", tmp_path / "opened")
-    assert code == 2
+    said = run("bundle", "open", tmp_path / "a.zip", tmp_path / "opened")
+    assert said.code == 2
     assert said.err.startswith("error: ")
     assert said.err.count("\n") == 1
-    code, said = run("open", tmp_path / "absent.zip", tmp_path / "other")
-    assert code == 2
+    said = run("bundle", "open", tmp_path / "absent.zip", tmp_path / "other")
+    assert said.code == 2
     assert said.err.startswith(f"error: {tmp_path}/absent.zip: cannot be read as a packed bundle")
-    code, said = run("pack", AD, "--out", tmp_path / "b.zip")
-    assert code == 2
+    said = run("bundle", "pack", AD, "--out", tmp_path / "b.zip")
+    assert said.code == 2
     assert said.err.count("\n") == 1
     assert "train the bundle first" in said.err

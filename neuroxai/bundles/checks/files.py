@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bundle_checks.trial import Problem, Trial
+from neuroxai.bundles.catalogue import WRITTEN
+from neuroxai.bundles.checks.trial import Problem, Trial
 
 CONFIGS = ("metadata", "train", "evaluate", "inference", "explain", "multi_gpu_train")
 FILES = (
@@ -21,7 +22,6 @@ FILES = (
     "docs/data_license.txt",
     "LICENSE",
 )
-WRITTEN = ("models", "eval")  # what training and inference write
 LARGEST = 25 * 2**20  # bytes; a zoo wants larger files in large_files.yml
 # each overlay with the file it is laid over, and the spelling that runs it
 RUNS = {

@@ -1,0 +1,1 @@
+"""What a model zoo asks of a bundle, one function a check."""

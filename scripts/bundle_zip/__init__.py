@@ -1,1 +1,0 @@
-"""What ``pack_bundle.py`` does: write a bundle to a zip file, and open one safely."""

@@ -1,0 +1,122 @@
+"""What pip installs works without a checkout: in an environment that knows the dependencies, from an empty folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import sysconfig
+import venv
+from pathlib import Path
+
+import pytest
+import yaml
+
+from helpers.snippets import REPOSITORY
+from helpers.studies import SMALL
+
+pytestmark = pytest.mark.integration
+
+
+# an installation on PYTHONPATH would count as this one
+VARIABLES = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
+
+
+def sources(folder):
+    """What a clone has of what is installed; what building leaves behind does not come into the repository."""
+    folder.mkdir(parents=True)
+    for name in (
+        "neuroxai",
+        "bundles",
+        "setup.py",
+        "setup.cfg",
+        "pyproject.toml",
+        "MANIFEST.in",
+        "README.md",
+        "LICENSE",
+    ):
+        (folder / name).symlink_to(REPOSITORY / name)
+    return folder
+
+
+def environment(folder, *what):
+    """An environment into which this alone was installed, and which knows the dependencies of this one; its Python."""
+    venv.create(folder, with_pip=False)
+    python = folder / "bin" / "python"
+    own, dependencies = (Path(sysconfig.get_path("purelib", vars={"base": base})) for base in (str(folder), sys.prefix))
+    for tool in (*dependencies.glob("setuptools*"), dependencies / "_distutils_hack"):
+        (own / tool.name).symlink_to(tool)
+    install = [*PIP, "--python", python, "install", "--no-deps", "--no-index", *what]
+    subprocess.run(install, env=VARIABLES, check=True)
+    # a folder on the path: what lies in it is found, an editable installation there is not
+    (own / "dependencies.pth").write_text(f"{dependencies}\n")
+    return python
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """The command of an environment with the wheel."""
+    root = tmp_path_factory.mktemp("wheel")
+    build = [*PIP, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", root, sources(root / "source")]
+    subprocess.run(build, env=VARIABLES, check=True, capture_output=True)
+    (wheel,) = root.glob("*.whl")
+    return environment(root / "environment", wheel).with_name("neuroxai")
+
+
+@pytest.fixture
+def shell(installed, tmp_path):
+    """Run the installed command in an empty folder."""
+
+    def run(*words):
+        done = subprocess.run(
+            [installed, *map(str, words)], cwd=tmp_path, env=VARIABLES, capture_output=True, text=True, timeout=600
+        )
+        assert done.returncode == 0, f"{words}\n{done.stdout}\n{done.stderr[-3000:]}"
+        return done.stdout
+
+    return run
+
+
+def test_bundles_and_studies_come_with_it(installed, shell, tmp_path):
+    listed = json.loads(shell("bundle", "list", "--json"))
+    assert [one["name"] for one in listed] == sorted(path.name for path in (REPOSITORY / "bundles").iterdir())
+    shell("bundle", "copy", listed[0]["name"], "mine")
+    copied = {path.relative_to(tmp_path / "mine") for path in (tmp_path / "mine").rglob("*") if path.is_file()}
+    tracked = subprocess.run(
+        ["git", "ls-files", "."], cwd=REPOSITORY / "bundles" / listed[0]["name"], capture_output=True, text=True
+    )
+    assert {str(path) for path in copied} == set(tracked.stdout.split())
+    assert "klingenberg2021" in shell("study", "list")
+    where = subprocess.run(
+        [installed.with_name("python"), "-c", "import neuroxai; print(neuroxai.__file__)"],
+        cwd=tmp_path, env={}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert Path(where.stdout).is_relative_to(installed.parents[1])
+
+
+@pytest.mark.full(0)
+def test_its_main_work_needs_no_checkout(shell, tmp_path):
+    shell("simulate", "cohort", "--effect", "atrophy", "--subjects", 16, "--spacing", 5)
+    shell("split", "cohort", "cohort/datalist.json", "--target", "diagnosis", "--classes", "CN,AD")
+    shell("bundle", "copy", "brain_t1w_alzheimers_classification", "bundle")
+    options = ("--datalist", "cohort/datalist.json", "--max_epochs", 1, "--spacing", 5, "--batch_size", 4)
+    shell("train", "bundle", "cohort", *options)
+    shell("explain", "bundle", "cohort", "--part", "test", "--out", "explained")
+    shell("report", "explained", "--dataset-dir", "cohort")
+    assert (tmp_path / "explained" / "report" / "index.html").is_file()
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump({**SMALL, "arms": {"plain": {}}}))
+    shell("study", "run", "small.yaml", "--cohort", "cohort", "--out", "study")
+
+
+def test_it_is_found_from_the_parent_folder_of_a_clone(tmp_path):
+    """Where the clone, which is called as the package is, looks like a package itself."""
+    clone = sources(tmp_path / "parent" / "neuroxai")
+    python = environment(tmp_path / "environment", "--no-build-isolation", "--editable", clone)
+    found = subprocess.run(
+        [python, "-c", "import neuroxai; print(neuroxai.__version__, neuroxai.__file__)"],
+        cwd=clone.parent, env={}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert found.returncode == 0, found.stderr
+    assert "None" not in found.stdout
