@@ -56,7 +56,7 @@ def report(
     if filters and not (explain_dir / "predictions.tsv").is_file():  # no class was explained: there are no pages
         typer.echo(json.dumps({"filters": [str(path) for path in filters]}) if as_json else _named(filters))
         return
-    with progress_bar("pages", quiet=as_json or not sys.stderr.isatty(), transient=True) as progress:
+    with progress_bar("pages", quiet=as_json, transient=True) as progress:
         built = build_report(
             explain_dir,
             out,
