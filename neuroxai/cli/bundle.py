@@ -61,7 +61,9 @@ def copy(
 def verify(
     name: Annotated[
         list[str] | None,
-        typer.Argument(help="Names or folders of bundles. [default: all of the package]", autocompletion=_options.bundles),
+        typer.Argument(
+            help="Names or folders of bundles. [default: all of the package]", autocompletion=_options.bundles
+        ),
     ] = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="Leave out killed runs and trainings in several processes.")
