@@ -218,7 +218,7 @@ def _votes(
 
 
 def _alike(row: NDArray[np.intp], share: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Tell which labels have the largest share of their row, or as good as that."""
+    """Return which labels have the largest share of their row, or as good as that."""
     starts = np.flatnonzero(np.diff(row, prepend=-1))
     most = np.maximum.reduceat(share, starts)
     return np.asarray(share >= np.repeat(most, np.diff(starts, append=len(row))) - TIE)

@@ -142,7 +142,7 @@ def _plain(cell: str) -> str:
 
 
 def is_header(cells: Sequence[str], both: bool = False) -> bool:
-    """Tell whether cells are headings: no numbers, and one that is known for an index or a name (or each of both)."""
+    """Whether cells are headings: no numbers, and one that is known for an index or a name (or each of both)."""
     plain = [_plain(cell) for cell in cells]
     index = any(cell in _INDEX or cell in _INDEX_TOO for cell in plain)
     name = any(cell in (*_NAME, *_SHORT) or cell.endswith("name") for cell in plain)

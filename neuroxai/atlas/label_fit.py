@@ -211,7 +211,7 @@ def _joined(rows: Sequence[Row]) -> str:
 
 
 def is_whole(cell: str) -> bool:
-    """Tell whether a cell is a whole number from 0, such as 17 or 17.0."""
+    """Whether a cell is a whole number from 0, such as 17 or 17.0."""
     return _WHOLE.fullmatch(cell) is not None
 
 

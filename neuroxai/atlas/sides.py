@@ -36,12 +36,12 @@ _LETTERS = (
 
 
 def is_background(name: str) -> bool:
-    """Tell whether a label's name says that it is no region (Background, Unknown, Clear Label, Unclassified)."""
+    """Whether a label's name says that it is no region (Background, Unknown, Clear Label, Unclassified)."""
     return _BACKGROUND.match(name.strip()) is not None
 
 
 def is_no_region(name: str) -> bool:
-    """Tell whether a name of the value 0 is one for the background: also ``???``, ``*.*``, ``NA``, ``Outside``."""
+    """Whether a name of the value 0 is one for the background: also ``???``, ``*.*``, ``NA``, ``Outside``."""
     return _NOTHING.fullmatch(name.strip()) is not None
 
 

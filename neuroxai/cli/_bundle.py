@@ -139,7 +139,7 @@ def run_evaluator(evaluator: Any, total: int, quiet: bool, scans: Scans | None =
     done = 0
     with progress_bar("scans", quiet, transient=True) as progress:
 
-        def tell(engine: Any) -> None:
+        def report(engine: Any) -> None:
             nonlocal done
             batch = engine.state.batch
             done += len(batch["participant_id"])
@@ -154,7 +154,7 @@ def run_evaluator(evaluator: Any, total: int, quiet: bool, scans: Scans | None =
             progress(done, total)
 
         progress(done, total)
-        evaluator.add_event_handler(Events.ITERATION_COMPLETED, tell)
+        evaluator.add_event_handler(Events.ITERATION_COMPLETED, report)
         evaluator.run()
     return [failure.__dict__ for failure in evaluator.data_loader.failures]
 

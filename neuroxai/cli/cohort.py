@@ -73,10 +73,10 @@ def _write(
     from neuroxai.cohort.public import write_cohort
 
     with progress_bar("scans", quiet=as_json) as progress:
-        _tell(write_cohort(out, entries, left_out, absent, about, choices, progress), as_json)
+        _report(write_cohort(out, entries, left_out, absent, about, choices, progress), as_json)
 
 
-def _tell(summary: PublicSummary, as_json: bool) -> None:
+def _report(summary: PublicSummary, as_json: bool) -> None:
     import json
 
     for text in summary.failed:

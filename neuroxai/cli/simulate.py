@@ -144,7 +144,7 @@ def simulate(
         summary = _on_template(given, scan_options)
     else:
         summary = _on_scans(given, scan_options)
-    _tell(summary, out, as_json)
+    _report(summary, out, as_json)
 
 
 def _scan_options(
@@ -231,7 +231,7 @@ def _on_scans(given: dict[str, Any], scan_options: ScanOptions | None) -> Cohort
         return simulate_from(given["out"], sources, planting, given["subjects"], given["seed"], given["jobs"], progress)
 
 
-def _tell(summary: CohortSummary, out: Path, as_json: bool) -> None:
+def _report(summary: CohortSummary, out: Path, as_json: bool) -> None:
     import json
 
     for item in summary.failed:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def of_class(scores: CohortScores, name: str | None) -> pd.Series[bool]:
-    """Tell which participants belong to a class; none to a class that is not there."""
+    """Return which participants belong to a class; none to a class that is not there."""
     return scores.people["class"].map(lambda value: name is not None and value == name).astype(bool)
 
 
@@ -55,7 +55,7 @@ def findings(tables: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
 
 
 def reference_provenance(reference: Reference, path: str | os.PathLike[str] | None) -> dict[str, Any]:
-    """Tell what the participants were compared with."""
+    """Say what the participants were compared with."""
     return {
         "file": None if path is None else Path(path).name,
         "controls": reference.controls,

@@ -72,7 +72,7 @@ def notes_of(provenance: Mapping[str, Any], controls: int) -> list[str]:
 
 
 def scores_provenance(folder: ExplainFolder) -> dict[str, Any]:
-    """Tell what made the scores; scores made otherwise cannot be compared with these."""
+    """Say what made the scores; scores made otherwise cannot be compared with these."""
     record = to_json(folder.record)
     names = ("method", "options", "start", "checkpoint_sha256", "atlas", "network_space", "score_space")
     return {"explained": folder.positive, **{name: record[name] for name in names if record.get(name) is not None}}

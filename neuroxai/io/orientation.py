@@ -149,7 +149,7 @@ def contradiction(found: Orientation) -> str:
 
 
 def _oriented(image: Any, path: Path) -> bool:
-    """Tell whether anything but a default says where left and right are."""
+    """Whether anything but a default says where left and right are."""
     if isinstance(image, nib.Nifti1Pair):
         return bool(image.header["sform_code"] or image.header["qform_code"])
     if isinstance(image, nib.AnalyzeImage):

@@ -243,16 +243,16 @@ class _Engine:
         total = kept + len(waiting)
         if what == "training":
             self.summary.kept += kept
-        self._tell(what, kept, total)
+        self._report(what, kept, total)
         outcomes = run_all(list(waiting), self.options.jobs, self.options.gpus, self.study.processes, self.client)
         for number, outcome in enumerate(outcomes, start=kept + 1):
             if outcome.error:
                 self.errors[waiting[outcome.folder].identifier] = outcome.error
             elif what == "training":
                 self.summary.made += 1
-            self._tell(what, number, total)
+            self._report(what, number, total)
 
-    def _tell(self, what: str, done: int, total: int) -> None:
+    def _report(self, what: str, done: int, total: int) -> None:
         if self.options.progress is not None and total:
             self.options.progress(what, done, total)
 

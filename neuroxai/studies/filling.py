@@ -118,8 +118,8 @@ def _one(source: Path, folder: Path, scan: Scan, mask: Path | None, variant: str
         io.link_file(image, target)
     sizes = {path.name: path.stat().st_size for path in targets}
     before = io.read_object(sidecar_of(image), "scan's sidecar") if sidecar_of(image).is_file() else {}
-    facts = {"Sources": [scan.image], "LesionFilling": variant if voxels else "none", "FilledVoxels": voxels}
-    io.write_json(record_file, {**before, **facts, "Inputs": inputs, "Bytes": sizes})
+    record = {"Sources": [scan.image], "LesionFilling": variant if voxels else "none", "FilledVoxels": voxels}
+    io.write_json(record_file, {**before, **record, "Inputs": inputs, "Bytes": sizes})
 
 
 def _finished(record_file: Path, targets: list[Path], inputs: dict[str, str]) -> bool:

@@ -82,7 +82,7 @@ def draw(search: Search, space: Mapping[str, Any], stream: int, scores: Sequence
         if trial.user_attrs.get("draw") == number and trial.params.keys() == set(space):
             return dict(trial.params)
     if not random:
-        _tell(study, scores)
+        _enter(study, scores)
     if number < len(search.first):
         study.enqueue_trial(dict(search.first[number]))
     trial = study.ask()
@@ -99,7 +99,7 @@ def draw(search: Search, space: Mapping[str, Any], stream: int, scores: Sequence
     return dict(trial.params)
 
 
-def _tell(study: Any, scores: Sequence[float | None]) -> None:
+def _enter(study: Any, scores: Sequence[float | None]) -> None:
     from optuna.trial import TrialState
 
     for trial in study.get_trials(deepcopy=False):
