@@ -82,7 +82,7 @@ BROKEN = {
         written("docs/README.md", "cd /home/me/adni"), "plain JSON, no local path", "docs/README.md names a path",
     ),
     "file macro": (
-        edited("evaluate", part="%configs/train.json::part"), "plain JSON, no local path", "relative to the working",
+        edited("evaluate", split="%configs/train.json::split"), "plain JSON, no local path", "relative to the working",
     ),
     "a key twice": (
         written("configs/explain.json", '{"target": 1, "target": 0}'), "plain JSON, no local path", "'target' twice",
@@ -188,7 +188,7 @@ RUN = {
         "metadata say [0, 1]",
     ),
     "epochs not run": ("training", edited("train", train__trainer__max_epochs=1), "expected 1 to 2"),
-    "other part": ("evaluation", edited("evaluate", part="validation"), "metrics_test.json"),
+    "other part": ("evaluation", edited("evaluate", split="validation"), "metrics_test.json"),
     "other classes": ("inference", edited("inference", classes=["a", "b"]), "probability_a"),
     "results elsewhere": ("explanation", edited("explain", heatmaps__output_dir="@bundle_root"), "no predictions.tsv"),
 }

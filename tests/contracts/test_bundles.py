@@ -25,7 +25,7 @@ OWN = {
     | {"network", "optimizer", "options", "settings", "train"},
     "evaluate": CHOICE,
     "inference": CHOICE | {"classes"},
-    "explain": {"method", "method_options", "start"},
+    "explain": {"method", "method_options", "initial_relevance"},
     "explain_filters": {"method", "method_options", "layer"},
     "multi_gpu_train": set(),
 }
