@@ -29,9 +29,9 @@ def test_joins_parts_and_sides_and_drops_the_rest():
 
 
 def test_refusals():
-    with pytest.raises(InputError, match="'a' is made of 'Putamen', but the atlas has no such region"):
+    with pytest.raises(InputError, match=r"'a'.*'Putamen'"):
         small().aggregated({"a": ["Putamen"]})
-    with pytest.raises(InputError, match=r"'Vermis \(upper\)' is part of both 'a' and 'b'"):
+    with pytest.raises(InputError, match=r"'Vermis \(upper\)'.*'a'.*'b'"):
         small().aggregated({"a": ["Vermis*"], "b": ["Vermis (upper)"]})
 
 

@@ -200,7 +200,7 @@ def test_tables_that_are_refused(tmp_path, text, words):
 def test_a_list_of_another_number_of_regions_is_reported(tmp_path):
     image = write_volume(tmp_path / "a.nii.gz", Volume(np.arange(3).reshape(3, 1, 1), Space((3, 1, 1), np.eye(4))))
     lut = "".join(f"{i} 7Networks_LH_Vis_{i} 1 2 3 0\n" for i in range(1, 6))
-    with pytest.warns(AtlasWarning, match=r"3 of its 5 names have no label in the image \(3, 4, 5\)") as caught:
+    with pytest.warns(AtlasWarning, match=r"3 of its 5 .*\(3, 4, 5\)") as caught:
         load(image, table(tmp_path, lut))
     assert [w.message.kind for w in caught] == ["names without voxels"]
 
@@ -305,9 +305,7 @@ def test_where_sides_leave_a_doubt_the_table_is_refused(tmp_path, kind):
 
 def test_labels_called_unknown_are_counted(tmp_path):
     image = write_volume(tmp_path / "a.nii.gz", Volume(np.arange(4).reshape(4, 1, 1), Space((4, 1, 1), np.eye(4))))
-    with pytest.warns(
-        AtlasWarning, match=r"1 labels of the image are called background \(labels 2: Unknown\), .*1 voxels"
-    ):
+    with pytest.warns(AtlasWarning, match=r"background \(labels 2: Unknown\), .*1 voxels"):
         atlas = load(image, table(tmp_path, "1 a\n2 Unknown\n3 c\n"))
     assert dict(atlas.names) == {1: "a", 3: "c"}
     with pytest.raises(InputError, match=r"calls every label of .* background"):

@@ -129,5 +129,5 @@ def test_what_cannot_be():
     labelled = labelled_of(pairs(20))
     labelled.scans["participant_id"] = ["sub-000"] * 2 + labelled.scans["participant_id"].tolist()[2:]
     labelled.scans["twin"] = ["x", "y", *labelled.scans["twin"].tolist()[2:]]
-    with pytest.raises(InputError, match="sub-000: column 'twin' says 'x' and 'y'"):
+    with pytest.raises(InputError, match=r"sub-000.*'twin'.*'x'.*'y'"):
         split_cohort(labelled)

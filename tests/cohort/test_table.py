@@ -107,7 +107,7 @@ def test_several_matching_scans_are_refused_and_can_be_chosen(make_cohort):
     stem = "sub-1/anat/sub-1_"
     scans = [stem + end for end in ("space-MNI_desc-brain_T1w.nii.gz", "space-orig_desc-head_T1w.nii", "FLAIR.nii.gz")]
     folder = make_cohort([("sub-1", "CN", 60, "F")], scans=scans)
-    with pytest.raises(InputError, match=r"sub-1: several scans match .*--suffix, --desc, --space or --pattern"):
+    with pytest.raises(InputError, match=r"sub-1: .*--suffix, --desc, --space or --pattern"):
         read_cohort(folder)
     for chosen, options in (
         (scans[0], {"desc": "brain"}),
@@ -182,11 +182,11 @@ def test_controls_come_first_and_classes_are_chosen(make_cohort):
     assert list(labelled.scans["label"]) == [1, 0, 1]
     assert "1 scans with diagnosis 'MCI' left out" in " ".join(labelled.notes)
     assert [(i.participant_id, i.reason) for i in labelled.left_out] == [("sub-4", "diagnosis is missing")]
-    with pytest.raises(InputError, match="unknown class of column 'diagnosis' 'HC'; choose one of: AD, CN, MCI"):
+    with pytest.raises(InputError, match=r"'diagnosis' 'HC'.*AD, CN, MCI"):
         label_scans(cohort, classes=["HC", "AD"])
     with pytest.raises(InputError, match="two or more different"):
         label_scans(cohort, classes=["AD", "AD"])
-    with pytest.raises(InputError, match=r"unknown column for --target 'dx'; choose one of: age, diagnosis, sex"):
+    with pytest.raises(InputError, match=r"--target 'dx'.*age, diagnosis, sex"):
         label_scans(cohort, target="dx")
     assert label_scans(cohort, target="sex").classes == ["F", "M"]
 

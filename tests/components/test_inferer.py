@@ -63,10 +63,10 @@ def test_each_patch_and_filter_or_those_asked_for(network, scans):
 def test_what_cannot_start_is_refused():
     with pytest.raises(InputError, match="layer is None"):
         ExplainOptions(neuron=3)
-    with pytest.raises(InputError, match=r"method 'grad_cam' cannot start at layer '3'; use one of: .*lrp_epsilon"):
+    with pytest.raises(InputError, match=r"'grad_cam'.*'3'.*lrp_epsilon"):
         ExplainOptions("grad_cam", layer="3")
     with pytest.raises(InputError, match="cannot go through chosen channels"):
         ExplainOptions("saliency", conditions={"0": 1})
     for neurons in ("each", []):
-        with pytest.raises(InputError, match="expected 'all' or a list of neurons"):
+        with pytest.raises(InputError, match="expected 'all'"):
             FilterInferer(ExplainOptions(layer="3"), neurons)

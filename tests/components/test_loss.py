@@ -36,7 +36,7 @@ def test_weights_give_every_class_the_same_share():
 
 
 def test_what_cannot_be_balanced_is_refused():
-    with pytest.raises(InputError, match="unknown class_balance 'weights'; choose one of: loss, none, sampling"):
+    with pytest.raises(InputError, match=r"class_balance 'weights'.*loss, none, sampling"):
         class_weights(dataset(0, 1), ["CN", "AD"], "weights")
-    with pytest.raises(InputError, match="no training scan is of class 'AD'"):
+    with pytest.raises(InputError, match="class 'AD'"):
         class_weights(dataset(0, 0), ["CN", "AD"], "loss")

@@ -63,11 +63,11 @@ def test_every_parameter_stands_in_one_group_and_biases_go_without_penalty(netwo
 
 
 def test_a_name_without_a_layer_is_refused_with_the_layers_there_are(network):
-    with pytest.raises(InputError, match=r"no layer is named 'conv5'.*features.conv1, .*head.linear1"):
+    with pytest.raises(InputError, match=r"'conv5'.*features.conv1, .*head.linear1"):
         parameter_groups(network, l2={"conv5": 0.01})
     with pytest.raises(InputError, match="no layer is named 'norm1'"):  # a scale, not a kernel
         parameter_groups(ad_cnn((36, 36, 36), padding="same"), l2={"norm1": 0.01})
-    with pytest.raises(InputError, match=r"'conv3' and 'conv\?' both name features.conv3"):
+    with pytest.raises(InputError, match=r"'conv3' and 'conv\?'.*features.conv3"):
         parameter_groups(network, l2={"conv3": 0.01, "conv?": 0.1})
     with pytest.raises(InputError, match=r"'conv3' is -0.1, expected 0 or more"):
         parameter_groups(network, l2={"conv3": -0.1})

@@ -83,7 +83,7 @@ def test_another_grid_is_refused_by_layer_shapes_and_way_out(pretrained):
     mine = network(2, (60, 60, 60))
     with pytest.raises(
         SpaceError,
-        match=r"linear1.weight has shape \(1, 64\), the network wants \(1, 512\).*--spacing.*--pretrained_head fresh",
+        match=r"linear1.weight.*\(1, 64\).*\(1, 512\).*--spacing.*--pretrained_head fresh",
     ):
         load_pretrained(mine, str(folder))
     assert same(mine, network(2, (60, 60, 60)))
@@ -94,7 +94,7 @@ def test_another_grid_is_refused_by_layer_shapes_and_way_out(pretrained):
 def test_a_fresh_head_is_left_only_when_asked_for(pretrained, caplog):
     folder, former, _ = pretrained
     mine, untouched = network(2, num_classes=3), network(2, num_classes=3)
-    with pytest.raises(SpaceError, match=r"shape \(1, 64\), the network wants \(3, 64\) \(and 1 more\)"):
+    with pytest.raises(SpaceError, match=r"\(1, 64\).*\(3, 64\) \(and 1 more\)"):
         load_pretrained(mine, str(folder))
     with caplog.at_level(logging.INFO, "neuroxai"):
         load_pretrained(mine, str(folder), head="fresh")
@@ -126,7 +126,7 @@ def test_absent_weights_name_the_option(tmp_path):
 def test_a_held_out_subject_of_the_same_cohort_is_refused(pretrained, tmp_path):
     folder, _, record = pretrained
     record(["sub-0", "sub-3", "5"], participants_sha256="aa")
-    with pytest.raises(LeakageError, match=r"sub-3 stands in validation, .*trained on it \(2 such subjects\)"):
+    with pytest.raises(LeakageError, match=r"sub-3 .*validation.*\(2 such subjects\)"):
         load_pretrained(network(0), str(folder), datalist=datalist(tmp_path, participants_sha256="aa"))
 
 

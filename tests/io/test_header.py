@@ -187,13 +187,13 @@ def test_the_option_reaches_the_reader(tmp_path, monkeypatch):
 def test_files_that_unpack_without_end_and_files_that_are_none(tmp_path):
     good = gzip.decompress(written(tmp_path / "x.nii.gz").read_bytes())
     (tmp_path / "tail.nii.gz").write_bytes(gzip.compress(good) + gzip.compress(bytes(1 << 25)))
-    with pytest.raises(InputError, match="unpacks to more than 16,777,216 bytes beyond the 592 that its header"):
+    with pytest.raises(InputError, match="16,777,216 bytes beyond the 592"):
         io.read_volume(tmp_path / "tail.nii.gz")
     raw = np.frombuffer(good[:348], nib.Nifti1Header.template_dtype).copy()
     raw["dim"], raw["datatype"], raw["bitpix"] = [3, 900, 900, 900, 1, 1, 1, 1], 16, 32
     big = tmp_path / "big.nii.gz"
     big.write_bytes(gzip.compress(raw.tobytes() + bytes(4) + os.urandom(1 << 22)))
-    with pytest.raises(InputError, match="unpacks to 2,916,000,352 bytes, expected at most 1,073,741,824"):
+    with pytest.raises(InputError, match="2,916,000,352 bytes, expected at most 1,073,741,824"):
         io.read_volume(big)
     os.mkfifo(tmp_path / "pipe.nii")
     (tmp_path / "device.nii.gz").symlink_to("/dev/zero")

@@ -197,7 +197,7 @@ def test_a_large_reference_keeps_evenly_spaced_ranks(rng):
 def test_what_cannot_be_compared_is_refused(rng):
     scores, people = controls(rng, 20)
     reference = Reference.fit(scores, people)
-    with pytest.raises(InputError, match=r"'Region 1' that the subject lacks, the subject 'Insula' that the reference"):
+    with pytest.raises(InputError, match=r"'Region 1'.*'Insula'"):
         reference.z(subject(scores.iloc[0].rename({"Region 1": "Insula"}), 60.0, "F"))
     with pytest.raises(InputError, match="sub-new has no age"):
         reference.z(subject(scores.iloc[0], None, "F"))
@@ -215,7 +215,7 @@ def test_what_is_no_reference_is_refused(rng):
     scores, people = controls(rng, 20)
     with pytest.raises(InputError, match=f"9 controls, expected {MINIMUM} or more"):
         Reference.fit(scores[:9])
-    with pytest.raises(InputError, match=r"11 controls, expected 12 or more for a reference adjusted for age and sex"):
+    with pytest.raises(InputError, match="11 controls, expected 12 or more"):
         Reference.fit(scores[:11], people)
     with pytest.raises(InputError, match=r"1 controls have no age \(the first is sub-0003\)"):
         Reference.fit(scores, people.assign(age=people["age"].where(people.index != "sub-0003")))
