@@ -111,7 +111,7 @@ def build_report(
             gathered.failures.append(Failure(item.title, str(error)))
         probability = item.probabilities[folder.patients]
         gathered.links[item.title] = ScanLink(
-            item.title, page, item.true, item.predicted, probability, cell, shown.outside, item.fit
+            item.title, page, item.true, item.predicted, probability, cell, shown.outside, item.fit, shown.thumbnail
         )
         if on_scan is not None:
             on_scan(count + 1, len(folder.items))
@@ -119,7 +119,7 @@ def build_report(
     table = _participants(folder, dataset_dir)
     dose = planted_dose(table, patients) if known.masks and table is not None else []
     found = known.figures(gathered.averages, dose) if known.masks else {}
-    values = cohort_values(folder, gathered, found, context.held_out)
+    values = cohort_values(folder, gathered, found, context.held_out, context.backdrop.atlas is not None)
     record = metrics_record(values, gathered.averages)
     write_json(target / "metrics.json", record)
     write_text(target / "index.html", cohort_page(values))

@@ -94,9 +94,9 @@ def _rendered(template: str, values: Any, scripts: Sequence[str], **more: Any) -
     )
 
 
-def data_uri(png: bytes) -> str:
-    """Return a PNG as a data URI, so that the page needs no other file."""
-    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
+def data_uri(picture: bytes, form: str = "png") -> str:
+    """Return a picture as a data URI, so that the page needs no other file."""
+    return f"data:image/{form};base64," + base64.b64encode(picture).decode("ascii")
 
 
 @cache

@@ -130,6 +130,8 @@ class ScanValues:
         JSON for the page's viewer; empty for none.
     neighbours : sequence of (str, str, str)
         ``"previous"`` or ``"next"``, title and page of the scans beside this one.
+    thumbnail : bytes
+        Small JPEG for the cohort's page.
     fit, unlike : str
         Whether the scan looks like the training scans, and what does not; empty where it is not known.
     """
@@ -157,6 +159,7 @@ class ScanValues:
     models: SeveralModels | None = None
     viewer: str = ""
     neighbours: Sequence[tuple[str, str, str]] = ()
+    thumbnail: bytes = b""
     fit: str = ""
     unlike: str = ""
     strength: Strength | None = None
@@ -180,7 +183,7 @@ class ScanLink:
     """A line of the table of scans; `page` is relative and empty where no page could be made.
 
     ``outside`` is the share of the relevance's magnitude outside the brain, None where it is unknown; ``fit`` says
-    whether the scan looks like the training scans, empty where it is unknown.
+    whether the scan looks like the training scans, empty where it is unknown; ``thumbnail`` is a small JPEG.
     """
 
     title: str
@@ -191,6 +194,7 @@ class ScanLink:
     cell: str
     outside: float | None = None
     fit: str = ""
+    thumbnail: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -221,6 +225,12 @@ class CohortValues:
         The scan in which a region has its highest density.
     flagged : sequence of (ScanLink, str)
         Scans with a quality flag.
+    anatomy : str
+        What mean heatmaps are drawn over, in words; empty for nothing.
+    comparison : bytes or None
+        PNG of the means of patients and controls, their difference and its t; None where a group is too small.
+    forest : bytes or None
+        PNG of the regions in which patients and controls differ most.
     """
 
     classes: Sequence[str]
@@ -252,6 +262,9 @@ class CohortValues:
     fingerprint_regions: int = 0
     highest: Mapping[str, ScanLink] = field(default_factory=dict)
     flagged: Sequence[tuple[ScanLink, str]] = ()
+    anatomy: str = ""
+    comparison: bytes | None = None
+    forest: bytes | None = None
     research_use: str = RESEARCH_USE
 
 

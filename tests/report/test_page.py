@@ -36,7 +36,7 @@ SCAN = ScanValues(
     bars=None,
     provenance=[("Method", "lrp_alpha_beta")],
 )
-LINK = ScanLink("sub-0001", "sub-0001.html", "AD", "AD", 0.75, "TP")
+LINK = ScanLink("sub-0001", "sub-0001.html", "AD", "AD", 0.75, "TP", thumbnail=b"\xff\xd8")
 COHORT = CohortValues(
     classes=["CN", "AD"],
     positive="AD",
@@ -177,7 +177,7 @@ def test_pages_stand_alone_and_are_accessible(page):
     assert "<link" not in page
     assert "default-src 'none'" in page
     for image in re.findall(r"<img[^>]*>", page):
-        assert 'src="data:image/png;base64,' in image
+        assert re.search('src="data:image/(png|jpeg);base64,', image)
         assert re.search(r'alt="[^"]{20,}"', image)
     assert page.startswith("<!DOCTYPE html>")
     assert '<html lang="en-GB">' in page

@@ -14,6 +14,7 @@ from neuroxai.report.plots.charts import fingerprints
 from neuroxai.report.values import RegionMeans, ScanLink
 from neuroxai.space import Space, Volume
 from neuroxai.statistics import group_gain
+from neuroxai.statistics.effects import Effect, hedges_g
 from neuroxai.statistics.regions import ERRORS, gains_are_scores
 
 MOST_REGIONS = 60  # of a cohort's fingerprints
@@ -62,12 +63,18 @@ class Averages:
         self.heatmaps = GroupMeans(space.shape)
         self.scans = GroupMeans(space.shape)
         self.presence = GroupMeans(space.shape)
+        # of each scan's own total, so that sure decisions do not differ everywhere
+        self.shares, self.squares = GroupMeans(space.shape), GroupMeans(space.shape)
         self.sums = TableMeans()
         self.densities = TableMeans()
 
     def add(self, heatmap: Volume, scan: Volume | None, regions: Sequence[Region], groups: Sequence[str]) -> None:
         """Add one scan; `scan` in its own space or None."""
         self.heatmaps.add(heatmap.data, groups)
+        share = heatmap.data.astype(np.float64) / (np.abs(heatmap.data).sum(dtype=np.float64) or 1.0)
+        compared = [group for group in groups if group in ("patients", "controls")]
+        self.shares.add(share, compared)
+        self.squares.add(share**2, compared)
         if scan is not None:
             scaled = scaled_scan(scan)
             if not scaled.space.matches(self.space):
@@ -89,6 +96,25 @@ class Averages:
             if group in groups and whole in groups and count and count == self.heatmaps.count(whole):
                 found[group] = whole
         return found
+
+    def pattern_difference(self) -> NDArray[np.float64] | None:
+        """Welch's t of patients against controls, voxel by voxel, of shares of each scan's absolute relevance.
+
+        None where a group has fewer than `_FEWEST` scans; 0 where nothing varies.
+        """
+        counts = [self.shares.count(group) for group in ("patients", "controls")]
+        if min(counts) < _FEWEST:
+            return None
+        means = [np.asarray(self.shares.mean(group)) for group in ("patients", "controls")]
+        squares = [np.asarray(self.squares.mean(group)) for group in ("patients", "controls")]
+        spread = np.zeros(self.space.shape)
+        for square, mean, count in zip(squares, means, counts, strict=True):
+            variance = square - mean**2
+            # what rounding leaves of equal values is no spread
+            spread += np.where(variance > 1e-10 * square, variance, 0) / (count - 1)
+        t = np.zeros(self.space.shape)
+        np.divide(means[0] - means[1], np.sqrt(spread), out=t, where=spread > 0)
+        return t
 
     def brain(self) -> NDArray[np.bool_] | None:
         """Voxels where the mean of the min-max scaled scans is above zero; scans are skull-stripped."""
@@ -123,11 +149,13 @@ class Fingerprints:
 
     def __init__(self) -> None:
         self._densities: dict[str, Mapping[str, float]] = {}
+        self._totals: dict[str, float] = {}
 
     def add(self, title: str, regions: Sequence[Region]) -> None:
         """Add one scan's."""
         if regions:
             self._densities[title] = {region.name: region.density for region in regions}
+            self._totals[title] = sum(abs(region.sum) for region in regions) or 1.0
 
     def highest(self) -> dict[str, str]:
         """Return for each region the scan in which its density is highest; the first of equal ones."""
@@ -137,6 +165,28 @@ class Fingerprints:
                 if name not in found or value > found[name][0]:
                     found[name] = (value, title)
         return {name: title for name, (_, title) in found.items()}
+
+    def effects(self, links: Sequence[ScanLink]) -> dict[str, Effect]:
+        """Return how far patients and controls differ in each region, the largest differences first.
+
+        Compared are densities as shares of a scan's absolute relevance in all regions.
+        """
+        patients, controls = (
+            [
+                {name: value / self._totals[link.title] for name, value in self._densities[link.title].items()}
+                for link in links
+                if link.cell in cells and link.title in self._densities
+            ]
+            for cells in (("TP", "FN"), ("TN", "FP"))
+        )
+        names = list(patients[0]) if patients else []
+        found = {
+            name: effect
+            for name in names
+            if all(name in table for table in (*patients, *controls))
+            and (effect := hedges_g(*([table[name] for table in group] for group in (patients, controls))))
+        }
+        return dict(sorted(found.items(), key=lambda pair: -abs(pair[1].g)))
 
     def figure(self, links: Sequence[ScanLink]) -> tuple[bytes | None, int]:
         """Draw scans (rows: controls, patients, unknown, each by probability) by regions; PNG and number of regions.

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from neuroxai.bands import limit_of
 from neuroxai.compare import figures
 from neuroxai.derivatives.explain_folder import ExplainFolder, Item
@@ -14,12 +16,17 @@ from neuroxai.derivatives.predictions import FAR
 from neuroxai.derivatives.records import to_json
 from neuroxai.evaluation import Estimate, classification_metrics, roc_points
 from neuroxai.evaluation.calibration import brier, reliability
+from neuroxai.preprocess.template import load_template
 from neuroxai.report.cohort.averages import GROUP_NAMES, Averages, Fingerprints
 from neuroxai.report.plots import charts, maps
 from neuroxai.report.scan.pages import Shown, provenance
 from neuroxai.report.text import number
 from neuroxai.report.values import CohortValues, GroupMap, RegionMeans, ScanLink
 from neuroxai.space import Volume
+
+_ALIKE = 0.5  # correlation of mean scan and template above which one may stand for the other
+_SURE = 5.0  # t that has the end colours, unless it goes further
+_DRAWN = 16  # regions of the forest plot
 
 
 @dataclass(frozen=True)
@@ -62,7 +69,7 @@ class Gathered:
 
 
 def cohort_values(
-    folder: ExplainFolder, gathered: Gathered, truth: Mapping[str, Any], held_out: str = ""
+    folder: ExplainFolder, gathered: Gathered, truth: Mapping[str, Any], held_out: str = "", in_mni: bool = False
 ) -> CohortValues:
     """Fill the cohort's page from what was gathered; draws the group maps, the ROC curve and the bars.
 
@@ -74,6 +81,9 @@ def cohort_values(
         Known-truth figures (`neuroxai.report.cohort.truth`), empty where there are no masks.
     held_out : str
         How well the network does on unseen scans, in words.
+    in_mni : bool
+        Whether the network's grid is known to lie in MNI152 space: means are then drawn over the template, if the mean
+        scan looks like it.
     """
     averages, links = gathered.averages, gathered.links
     cells: dict[str, list[ScanLink]] = {cell: [] for cell in ("TP", "FP", "TN", "FN")}
@@ -83,7 +93,8 @@ def cohort_values(
     labelled = sum(len(cell) for cell in cells.values())
     shown = [g for g in GROUP_NAMES if g != "all"] if labelled else ["all"]
     twins = averages.heatmaps_shown_before(shown)
-    groups, limit = _group_maps(averages, shown, twins)
+    anatomy, over = _anatomy(averages, in_mni)
+    groups, limit = _group_maps(averages, shown, twins, anatomy)
     region_groups = ["patients", "controls", "TP", "FN", "TN", "FP"] if labelled else ["all"]
     region_groups = [g for g in region_groups if averages.heatmaps.count(g) and g not in twins] or ["all"]
     regions = averages.region_means(region_groups)
@@ -111,6 +122,9 @@ def cohort_values(
         roc=_roc(true, probability, metrics) if known else None,
         groups=groups,
         limit=limit,
+        anatomy=over,
+        comparison=_comparison(averages, limit, anatomy) if anatomy is not None else None,
+        forest=_forest(gathered.fingerprints, list(links.values())),
         regions=regions,
         region_groups=region_groups,
         bars=_bars(regions, region_groups),
@@ -121,7 +135,7 @@ def cohort_values(
         provenance=provenance(to_json(folder.record)),
         notes=_notes(folder, averages),
         reliability=curve,
-        reliability_figure=charts.reliability_figure(curve) if points > 1 else None,
+        reliability_figure=charts.reliability_figure(curve, probability, true) if points > 1 else None,
         brier=brier(true, probability) if known else None,
         fingerprints=prints,
         fingerprint_regions=shown_regions,
@@ -130,22 +144,56 @@ def cohort_values(
     )
 
 
-def _group_maps(averages: Averages, shown: Sequence[str], twins: Mapping[str, str]) -> tuple[list[GroupMap], float]:
-    """Draw the groups' mean heatmaps over the mean scan on one scale, and return the scale's limit with them."""
+def _anatomy(averages: Averages, in_mni: bool) -> tuple[Volume | None, str]:
+    """Return what mean maps are drawn over, and its name."""
+    mean = averages.scans.mean("all")
+    if mean is None:
+        return None, ""
+    scan = Volume(mean, averages.space)
+    if in_mni:
+        template = load_template(spacing=1).t1
+        alike = np.corrcoef(template.resampled_to(scan.space).data.ravel(), mean.ravel())[0, 1]
+        if alike > _ALIKE:
+            return template, "the MNI152 template at 1 mm"
+    return scan, "the mean scan"
+
+
+def _group_maps(
+    averages: Averages, shown: Sequence[str], twins: Mapping[str, str], anatomy: Volume | None
+) -> tuple[list[GroupMap], float]:
+    """Draw the groups' mean heatmaps on one scale, and return the scale's limit with them."""
     means = {g: averages.heatmaps.mean(g) for g in shown}
     limit = max((limit_of(mean) for mean in means.values() if mean is not None), default=0.0)
-    mean_scan = averages.scans.mean("all")
-    under = None if mean_scan is None else Volume(mean_scan, averages.space)
-    volumes = {g: None if mean is None else Volume(mean, averages.space) for g, mean in means.items()}
-    like = next((v for v in volumes.values() if v is not None), None)
     groups = []
-    for name, volume in volumes.items():
+    for name, mean in means.items():
         figure = None
-        if volume is not None and name not in twins:
-            figure = maps.mosaic(volume, under, limit, ("axial", "coronal"), count=8, like=like)
+        if mean is not None and name not in twins:
+            volume = Volume(mean, averages.space)
+            figure = maps.over_anatomy({"": (volume, limit)}, anatomy or Volume(np.zeros_like(mean), averages.space))
         same_as = GROUP_NAMES[twins[name]] if name in twins else ""
         groups.append(GroupMap(GROUP_NAMES[name], averages.heatmaps.count(name), figure, same_as))
     return groups, limit
+
+
+def _comparison(averages: Averages, limit: float, anatomy: Volume) -> bytes | None:
+    """Draw the means of patients and controls, their difference, and where their patterns differ, below each other."""
+    found = averages.pattern_difference()
+    if found is None:
+        return None
+    patients, controls = (np.asarray(averages.heatmaps.mean(group)) for group in ("patients", "controls"))
+    rows = {
+        "patients": (patients, limit),
+        "controls": (controls, limit),
+        "difference": (patients - controls, limit),
+        "pattern, t": (found, max(_SURE, limit_of(found))),
+    }
+    volumes = {name: (Volume(data, averages.space), end) for name, (data, end) in rows.items()}
+    return maps.over_anatomy(volumes, anatomy, planes=("axial",))
+
+
+def _forest(fingerprints: Fingerprints, links: Sequence[ScanLink]) -> bytes | None:
+    effects = list(fingerprints.effects(links).items())[:_DRAWN]
+    return charts.forest([name for name, _ in effects], [tuple(one) for _, one in effects]) if effects else None
 
 
 def _notes(folder: ExplainFolder, averages: Averages) -> list[str]:

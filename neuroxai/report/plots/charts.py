@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroxai.canvas import CONTROLS, colour_map, draw_bars, figure_of, name_lines, plain, short
+from neuroxai.canvas import AGAINST, CONTROLS, FOR, PATIENTS, colour_map, draw_bars, figure_of, name_lines, plain, short
 from neuroxai.evaluation import RocCurve
 from neuroxai.evaluation.calibration import Bin
 from neuroxai.report.plots.maps import Drawing
@@ -180,10 +180,11 @@ def roc_figure(curve: RocCurve, label: str) -> bytes:
         return output()
 
 
-def reliability_figure(curve: Sequence[Bin]) -> bytes:
+def reliability_figure(curve: Sequence[Bin], probability: Sequence[float], true: Sequence[bool]) -> bytes:
     """Share of positives against mean probability, with 95 % intervals and the diagonal of perfect calibration.
 
-    Bins of fewer than `FEWEST_DRAWN` scans are left out: their interval spans most of the axis.
+    Bins of fewer than `FEWEST_DRAWN` scans are left out: their interval spans most of the axis. Each scan is a mark, at
+    the upper edge a positive, at the lower one a negative.
     """
     bins = [one for one in curve if one.n >= FEWEST_DRAWN]
     around = [[one.observed - one.low for one in bins], [one.high - one.observed for one in bins]]
@@ -191,6 +192,22 @@ def reliability_figure(curve: Sequence[Bin]) -> bytes:
     with _square(*labels) as (axes, output):
         style = {"fmt": "o-", "color": CONTROLS, "linewidth": 1.5, "capsize": 3, "label": "observed"}
         axes.errorbar([one.predicted for one in bins], [one.observed for one in bins], yerr=around, **style)
+        for positive, place, colour in ((True, 1.0, PATIENTS), (False, 0.0, CONTROLS)):
+            own = [value for value, is_true in zip(probability, true, strict=True) if bool(is_true) == positive]
+            axes.plot(own, [place] * len(own), "|", color=colour, markersize=9, alpha=0.6)
+        return output()
+
+
+def forest(names: Sequence[str], effects: Sequence[Sequence[float]]) -> bytes:
+    """Effects with their intervals, (value, low, high), one line per name; PNG."""
+    with figure_of(8.6, 1.0 + 0.3 * len(names)) as (figure, output):
+        axes = figure.add_subplot()
+        for line, (value, low, high) in enumerate(effects):
+            colour = FOR if value > 0 else AGAINST
+            axes.hlines(line, low, high, color=colour, linewidth=2)
+            axes.plot(value, line, "s", color=colour, markersize=6)
+        axes.axvline(0, color="black", linewidth=0.8)
+        name_lines(axes, names, "patients minus controls: Hedges' g of the share of relevance, 95 % interval")
         return output()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -181,6 +182,65 @@ def mosaic(
         If scan and heatmap lie on different grids.
     """
     return draw([*_strips(heatmap, scan, limit, planes, count, like), Bar(limit, ends)])
+
+
+def over_anatomy(
+    rows: Mapping[str, tuple[Volume, float]],
+    anatomy: Volume,
+    planes: Sequence[str] = ("axial", "coronal"),
+    count: int = 8,
+) -> bytes:
+    """Draw maps over one anatomy of any grid, a strip per plane and map, the same slices in all; returns PNG.
+
+    Parameters
+    ----------
+    rows : mapping of str to (Volume, float)
+        By name: a map and the limit of its colours. It is interpolated linearly where the anatomy is finer.
+    anatomy : Volume
+        In the same world.
+    planes : sequence of str
+        Of ``"axial"``, ``"coronal"``, ``"sagittal"``.
+    count : int
+        Slices per plane, spread over the anatomy; the one through the first map's largest value is always among them.
+    """
+    upright = anatomy.reoriented("RAS")
+    space, grey = upright.space, grey_of(upright.data)
+    box = slices.bounding_box(grey > 0.02)
+    first = next(iter(rows.values()))[0]
+    peak = first.space.world(np.unravel_index(int(np.abs(first.data).argmax()), first.data.shape))
+    middle = np.rint(space.voxels(peak)).astype(int)
+    drawn: list[Strip | Bar] = []
+    for number, (name, (volume, limit)) in enumerate(rows.items()):
+        for plane in planes:
+            cut = slices.PLANES[plane]
+            chosen = slices.choose(*box[cut.normal], count, int(middle[cut.normal]))
+            thin = [[slice(0, n) for n in space.shape] for _ in chosen]
+            for part, index in zip(thin, chosen, strict=True):
+                part[cut.normal] = slice(index, index + 1)
+            # only the slices drawn are interpolated
+            sheets = [volume.resampled_to(space.cut(part), antialias=False).data for part in thin]
+            slab = np.concatenate(sheets, axis=cut.normal)
+            under = np.take(grey, chosen, axis=cut.normal)
+            shapes = Space(slab.shape, space.affine)
+            every = range(len(chosen))
+            relevance, below = (slices.strip(Volume(one, shapes), plane, every, box) for one in (slab, under))
+            drawn.append(Strip(cut, chosen, blend(relevance, below, limit), space, name=name))
+        last = number + 1 == len(rows)
+        if last or list(rows.values())[number + 1][1] != limit:
+            drawn.append(Bar(limit))
+    return draw(drawn)
+
+
+def thumbnail(heatmap: Volume, scan: Volume | None, limit: float, width: int = 96) -> bytes:
+    """Axial slice through the largest relevance as a small JPEG, `width` pixels across."""
+    from PIL import Image
+
+    (strip,) = _strips(heatmap, scan, limit, ("axial",), 1, None)
+    picture = Image.fromarray(np.rint(255 * np.clip(strip.picture, 0, 1)).astype(np.uint8))
+    buffer = io.BytesIO()
+    height = max(1, round(width * strip.height / WIDTH))
+    picture.resize((width, height)).save(buffer, "JPEG", quality=75)
+    return buffer.getvalue()
 
 
 def _strips(

@@ -80,6 +80,7 @@ def scan_values(
         mosaic=maps.mosaic(shown, under, strong.limit),
         stretched=maps.mosaic(shown, under, strong.own) if strong.faint else None,
         strength=strong,
+        thumbnail=maps.thumbnail(shown, under, strong.limit),
         mosaic_space=shown.space.describe(),
         limit=strong.limit,
         regions=top_regions(regions),
@@ -180,6 +181,8 @@ class Shown:
         Share of relevance outside the brain.
     flags : sequence of str
         Of its quality.
+    thumbnail : bytes
+        Small JPEG.
     """
 
     failures: Sequence[Failure]
@@ -188,6 +191,7 @@ class Shown:
     regions: Sequence[Region] = ()
     outside: float | None = None
     flags: Sequence[str] = ()
+    thumbnail: bytes = b""
 
 
 def show(item: Item, source: Path | None, context: Context, folder: Path) -> Shown:
@@ -198,7 +202,7 @@ def show(item: Item, source: Path | None, context: Context, folder: Path) -> Sho
     except InputError as error:
         return Shown([*failures, Failure(item.title, str(error))])
     write_text(folder / item.page, scan_page(values))
-    return Shown(failures, heatmap, scan, regions, values.outside, values.flags or ())
+    return Shown(failures, heatmap, scan, regions, values.outside, values.flags or (), values.thumbnail)
 
 
 def show_all(

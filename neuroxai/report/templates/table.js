@@ -1,4 +1,4 @@
-// Tables that sort by a click on a column's head, and are narrowed by a word.
+// Tables that sort by a click on a column's head and are narrowed by a word; thumbnails that are put in order.
 (function () {
   "use strict";
   const key = (cell) => {
@@ -30,6 +30,14 @@
         body.append(...rows.map((pair) => pair[1]));
       });
       head.replaceChildren(button);
+    });
+  });
+  document.querySelectorAll("select[data-order]").forEach((select) => {
+    const list = document.getElementById(select.dataset.order), items = Array.from(list.children);
+    select.closest("p").hidden = false;
+    select.addEventListener("change", () => {
+      const value = (item) => { const text = item.dataset[select.value]; return select.value === "probability" ? -Number(text) : text; };
+      list.append(...items.slice().sort((a, b) => compare(value(a), value(b))));
     });
   });
   document.querySelectorAll("input[data-filter]").forEach((input) => {

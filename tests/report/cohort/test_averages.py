@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from neuroxai.compare.scores import Region
-from neuroxai.report.cohort.averages import Averages, gain, groups_of, scaled_scan
+from neuroxai.report.cohort.averages import Averages, Fingerprints, gain, groups_of, scaled_scan
 from neuroxai.report.cohort.truth import Truth, mask_beside, spread
 from neuroxai.report.scan.pages import top_regions
+from neuroxai.report.values import ScanLink
 from neuroxai.space import Space, Volume
 
 SPACE = Space((3, 4, 2), np.diag([4.0, 4, 4, 1]))
@@ -114,3 +115,35 @@ def test_mask_beside_a_scan(tmp_path):
 def test_spread():
     assert spread([1, 2, 6]) == {"n": 3, "mean": 3.0, "sd": pytest.approx(7**0.5), "min": 1.0, "max": 6.0}
     assert spread([])["mean"] is None
+
+
+def test_patterns_are_compared_as_shares_of_each_scans_relevance(rng):
+    """Maps of the same pattern and any strength do not differ; Welch's t is scipy's where they do."""
+    from scipy.stats import ttest_ind
+
+    maps = rng.uniform(0.5, 1.5, (9, *SPACE.shape))
+    maps[:5, 1, 2, 0] += 4
+    averages, strong = Averages(SPACE), rng.uniform(1e-6, 1e3, 9)
+    for n, data in enumerate(maps):
+        averages.add(Volume(data * strong[n], SPACE), None, [], ["all", "patients" if n < 5 else "controls"])
+    shares = maps / maps.sum(axis=(1, 2, 3), keepdims=True)
+    expected = ttest_ind(shares[:5], shares[5:], equal_var=False).statistic
+    np.testing.assert_allclose(averages.pattern_difference(), expected, rtol=1e-6)
+    few = Averages(SPACE)
+    few.add(Volume(maps[0], SPACE), None, [], ["patients"])
+    assert few.pattern_difference() is None
+
+
+def test_effects_are_of_shares_and_the_largest_first(rng):
+    prints, links = Fingerprints(), []
+    for n in range(8):
+        strength = 10.0 ** rng.integers(-5, 5)
+        sums = {"same": 1 + 0.1 * rng.random(), "more": (2.0 if n < 4 else 1) + 0.1 * rng.random()}
+        prints.add(f"s{n}", [Region(name, strength * v, strength * v / 10, 10) for name, v in sums.items()])
+        links.append(ScanLink(f"s{n}", "", "", "", 0.5, "TP" if n < 4 else "TN"))
+    effects = prints.effects(links)
+    assert effects["more"].low > 0
+    assert effects["same"].high < 0  # its share is less where the other's is more
+    values = [abs(effect.g) for effect in effects.values()]
+    assert values == sorted(values, reverse=True)
+    assert prints.effects(links[:4]) == {}

@@ -80,3 +80,33 @@ def test_limit_is_the_percentile_of_the_absolute_values(rng):
     lonely = np.zeros((30, 30, 30))
     lonely[1, 2, 3] = -4
     assert limit_of(lonely) == 4
+
+
+@pytest.mark.parametrize("orientation", ["RAS", "LPS"])
+@pytest.mark.parametrize(("x", "side"), [(2, "left"), (8, "right")])
+def test_a_map_lies_in_its_place_over_a_finer_anatomy_of_another_orientation(orientation, x, side):
+    heat, _ = pair((x, 6, 5), orientation=orientation)
+    fine = Space((50, 60, 50), np.array([[-1.0, 0, 0, 26], [0, 1, 0, -34], [0, 0, 1, -22], [0, 0, 0, 1]]))
+    head = np.zeros(fine.shape, np.float32)
+    head[4:46, 4:56, 4:46] = 1
+    picture = pixels(maps.over_anatomy({"map": (heat, 1.0)}, Volume(head, fine), planes=("axial",), count=1))
+    columns = coloured(picture, 1)
+    assert columns.size > 50
+    # the name at the left of the strip moves the head's middle to the right
+    shown = np.argwhere((picture[: int(picture.shape[0] * 0.8)].min(-1) > 0.3).any(0))
+    middle = shown[shown > 0.15 * picture.shape[1]].mean()
+    assert (columns < middle).all() if side == "left" else (columns > middle).all()
+
+
+@pytest.mark.parametrize(("x", "side"), [(2, "left"), (8, "right")])
+def test_a_thumbnail_is_small_and_shows_the_same_side(x, side):
+    from PIL import Image
+
+    picture = maps.thumbnail(*pair((x, 6, 5)), 1.0)
+    assert len(picture) < 4000
+    shown = np.asarray(Image.open(io.BytesIO(picture)), float) / 255
+    assert shown.shape[1] == 96
+    columns = np.argwhere(shown[..., 0] - shown[..., 2] > 0.3)[:, 1]
+    assert columns.size > 20
+    assert (columns < 50).all() if side == "left" else (columns > 46).all()
+    assert picture == maps.thumbnail(*pair((x, 6, 5)), 1.0)
