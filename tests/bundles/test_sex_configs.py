@@ -85,6 +85,7 @@ def test_the_last_convolutions_filters_where_there_are_no_patches(tmp_path, tiny
     assert table["activation_mean"][0] == pytest.approx(float(outputs[0][:, 7].double().sum() / 4), rel=1e-4)
 
 
+@pytest.mark.full(0)
 def test_each_patch_and_filter_through_bundle_and_command_line(trained_sex_bundle, paths, tmp_path, tiny_cohort, scans):
     run(trained_sex_bundle, ["inference.json", "explain_filters.json"], batch_size=3, **paths)
     group = tmp_path / "out" / "group"

@@ -63,6 +63,7 @@ def test_a_series_gets_the_heatmap_of_the_same_scan_as_nifti(tmp_path, trained_b
     np.testing.assert_allclose(found.reoriented("RAS").space.affine, expected.reoriented("RAS").space.affine, atol=1e-3)
 
 
+@pytest.mark.full(0)
 @pytest.mark.real
 def test_a_real_scan_in_three_orientations_has_one_heatmap(tmp_path, trained_bundle, real_data):
     scan = whole_numbers(io.read_volume(real_data / "t1w" / "ixi" / "IXI012-HH-1211-T1_ds.nii.gz"))

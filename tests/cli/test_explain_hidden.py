@@ -78,6 +78,7 @@ def test_one_place_and_a_whole_layer(explain, tmp_path, method, scans):
         close(io.read_volume(path).data, method.attribute(scans[:1], layer=LAYER, neuron=neuron).numpy()[0, 0])
 
 
+@pytest.mark.full(2)
 def test_all_filters_as_means_over_the_scans(explain, tmp_path, method, scans, tiny_cohort):
     result = explain("--layer", LAYER, "--neuron", "all", "--batch-size", "3")
     assert result.code == 0, result.err

@@ -136,7 +136,7 @@ def test_a_bundle_without_a_record_says_so_once_and_goes_on(tmp_path, trained_bu
     assert (result.code, "is damaged" in result.err, "Traceback" in result.err) == (2, True, False)
 
 
-@pytest.mark.parametrize("command", ["explain", "predict"])
+@pytest.mark.parametrize("command", ["explain", pytest.param("predict", marks=pytest.mark.full(0))])
 def test_a_scan_is_prepared_on_the_way(tmp_path, trained_bundle, scan, command):
     phantom = io.read_volume(scan)
     elsewhere = Space(phantom.space.shape, np.diag([1, 1, 1, 1]) @ phantom.space.affine + np.eye(4, k=3) * 30)

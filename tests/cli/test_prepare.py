@@ -459,6 +459,7 @@ def test_a_series_gives_what_its_nifti_gives(tmp_path):
     assert not [word for word in ("Doe", "4711", "Charity", "House", "19620203") if word in record]
 
 
+@pytest.mark.full(2)
 def test_one_enhanced_file_gives_what_its_nifti_gives(tmp_path):
     file = write_enhanced(tmp_path / "e.dcm", whole_numbers(brain("LPS", 3.0)))
     result = prepare(file, tmp_path / "out")

@@ -141,7 +141,9 @@ def test_bad_scans_are_told_and_the_others_go_on(bids, tmp_path):
     assert scan_of(tmp_path / "out", "sub-04").is_file()
 
 
-@pytest.mark.parametrize("jobs", [pytest.param(1, marks=pytest.mark.full(2)), 2])
+@pytest.mark.parametrize(
+    "jobs", [pytest.param(1, marks=pytest.mark.full(2)), pytest.param(2, marks=pytest.mark.full(0))]
+)
 def test_a_process_that_dies_takes_no_other_scan_along(bids, tmp_path, jobs):
     summary = prepare_cohort(
         tmp_path / "out", find_sources(bids)[0], QUICK, batch=BatchOptions(jobs=jobs, draw=die_for_the_second)
@@ -194,6 +196,7 @@ def test_flagged_scans_are_listed_and_dropped_only_if_asked(bids, tmp_path):
     assert scan_of(tmp_path / "out", "sub-01").is_file()
 
 
+@pytest.mark.full(0)
 def test_lesions_are_filled_and_shown(tmp_path):
     """A bright lesion in white matter comes out as bright as white matter; a figure shows it; the rest is as it was."""
     bids_of(tmp_path / "bids", 1)

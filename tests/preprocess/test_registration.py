@@ -20,6 +20,12 @@ WIDE = Space((60, 68, 60), [[4, 0, 0, -118], [0, 4, 0, -134], [0, 0, 4, -118], [
 POSES = [((18, -12, 15), (15, -18, 12)), ((-20, 8, -10), (-20, 10, 20))]
 
 
+# where it takes half a minute an engine, the second is tried in the full tier
+SLOW_ENGINES = pytest.mark.parametrize(
+    "engine", ["ants", pytest.param("itk", marks=pytest.mark.full(2))], indirect=True
+)
+
+
 def distance(found, true, space):
     """Largest distance in mm over the brain."""
     points = points_of(space)[:, painted(space).data.ravel() > 0.1]
@@ -27,6 +33,7 @@ def distance(found, true, space):
     return np.linalg.norm(difference[:3, :3] @ points + difference[:3, 3:], axis=0).max()
 
 
+@SLOW_ENGINES
 def test_a_pose_is_found_between_orientations(engine, grid):
     true = posed(*POSES[0])
     found = engine.rigid(painted(grid).reoriented("LIP"), painted(WIDE, true).reoriented("PSR"))
@@ -35,6 +42,7 @@ def test_a_pose_is_found_between_orientations(engine, grid):
     assert np.linalg.det(found[:3, :3]) == pytest.approx(1)
 
 
+@SLOW_ENGINES
 def test_an_oblique_grid_and_another_contrast(engine, grid):
     true = posed(*POSES[1])
     affine = np.eye(4)
@@ -45,6 +53,7 @@ def test_an_oblique_grid_and_another_contrast(engine, grid):
     assert distance(engine.rigid(painted(grid), inverted), true, grid) < 1.5
 
 
+@SLOW_ENGINES
 def test_an_affine_map_is_found_twice_the_same_within_masks(engine, grid):
     true = posed((10, -15, 5), (8, 12, -10), (1.12, 0.93, 1.06))
     brain = painted(WIDE, true)

@@ -15,7 +15,7 @@ from neuroxai.simulate import Acquisition, Lesions, mni152_anatomy, simulate_sca
 from neuroxai.space import mni152
 from neuroxai.statistics import correlation, lesion_coverage, lesion_relevance
 
-pytestmark = [pytest.mark.real, pytest.mark.integration]
+pytestmark = [pytest.mark.real, pytest.mark.full(2)]
 
 SPACE = mni152(4.0)
 # against the median of the brain: above all healthy tissue, below the lesions

@@ -371,6 +371,7 @@ def test_classes_written_as_numbers(explained):
     assert metrics["confusion"]["TP"] == ["sub-0001"]
 
 
+@pytest.mark.full(0)
 def test_memory_does_not_grow_with_the_cohort(explained, monkeypatch):
     """Volumes alive at once, counted when each scan is done."""
     import gc

@@ -132,6 +132,7 @@ def test_what_is_no_folder_of_masks(tmp_path, folder, anatomy):
         outside.plant(np.random.default_rng(0), True)
 
 
+@pytest.mark.full(2)
 @pytest.mark.real
 def test_real_masks_keep_their_side_and_most_of_their_load(real_data, anatomy):
     masks, files = read_masks(real_data / "lesions" / "open_ms_mni")
