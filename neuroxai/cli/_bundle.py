@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import typer
 
-from neuroxai.errors import InputError
+from neuroxai.errors import InputError, one_of
 from neuroxai.io import named_path
+from neuroxai.io.names import prefixed
 
 
 @dataclass
@@ -30,10 +31,37 @@ class Scans:
     fit_known: bool = True
 
 
+def participants_asked(labels: Sequence[str] | None, known: Iterable[str]) -> set[str]:
+    """Return whom ``--participant-label`` names, all that are known where it names none.
+
+    Parameters
+    ----------
+    labels : sequence of str, optional
+        As given: with or without ``sub-``, several in one parted by commas or blanks.
+    known : iterable of str
+        Participants with a scan.
+
+    Raises
+    ------
+    InputError
+        If one is not known.
+    """
+    there = set(known)
+    asked = {prefixed("sub", label) for text in labels or () for label in text.replace(",", " ").split()}
+    for label in sorted(asked - there):
+        raise one_of("participant (--participant-label)", label, there)
+    return asked or there
+
+
 def find_scans(
-    source: Path, datalist: Path | None, part: str | None, pattern: dict[str, str | None], bundle: Path
+    source: Path,
+    datalist: Path | None,
+    part: str | None,
+    pattern: dict[str, str | None],
+    bundle: Path,
+    participants: Sequence[str] | None = None,
 ) -> Scans:
-    """Gather scans from one NIfTI file, a part of a datalist, or a whole cohort folder.
+    """Gather scans from one NIfTI file, a part of a datalist, or a whole cohort folder, of all participants or some.
 
     Raises
     ------
@@ -46,8 +74,10 @@ def find_scans(
     if source.is_file():
         from neuroxai.explain.predict import single_item
 
-        if datalist or part:
-            raise InputError(f"{source} is one scan; --datalist and --part go with a cohort's folder")
+        if datalist or part or participants:
+            raise InputError(
+                f"{source} is one scan; --datalist, --part and --participant-label go with a cohort's folder"
+            )
         return Scans([single_item(source)], named_path(source).parent, [], single=True)
     if not source.is_dir():
         raise InputError(f"{source}: no such file or folder; give a NIfTI scan or a cohort's folder")
@@ -57,9 +87,16 @@ def find_scans(
         classes = read_record(str(bundle / "models" / "model.pt")).get("classes")
         listed, chosen = str((datalist or source / "datalist.json").resolve()), part or "test"
         items = open_part(listed, chosen, str(source.resolve()), classes)
+        asked = participants_asked(participants, (str(item["participant_id"]) for item in items))
+        items = [item for item in items if item["participant_id"] in asked]
         check_distinct(items)
         return Scans(items, source.resolve(), [], datalist=listed, part=chosen)
     found, left_out = find(source, **pattern)
+    asked = participants_asked(
+        participants, [*(one.participant_id for one in found), *(one.participant_id for one in left_out)]
+    )
+    found = [one for one in found if one.participant_id in asked]
+    left_out = [one for one in left_out if one.participant_id in asked]
     items = [
         {
             "image": str(source.resolve() / scan.image),

@@ -55,6 +55,13 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines inst
 # which scans of a folder
 Datalist = Annotated[Path | None, typer.Option(help="Datalist of `neuroxai split`.")]
 Part = Annotated[str | None, typer.Option(help="Part of the datalist: test, validation or training.")]
+Participants = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--participant-label",
+        help="Of a folder these participants alone, with or without sub-; repeatable, or parted by commas.",
+    ),
+]
 Suffix = Annotated[str | None, typer.Option(help="Scans of a folder: BIDS suffix, such as T1w.")]
 Desc = Annotated[str | None, typer.Option(help="Scans of a folder: BIDS desc entity, such as brain.")]
 Run = Annotated[

@@ -66,6 +66,7 @@ def explain(
     ] = False,
     datalist: opt.Datalist = None,
     part: opt.Part = None,
+    participant_label: opt.Participants = None,
     suffix: opt.Suffix = None,
     desc: opt.Desc = None,
     run: opt.Run = None,
@@ -138,7 +139,8 @@ def explain(
         source = take_series(dicom, series, arm or prepare, out, bundle, dicom_out)
     elif prepare is not None:
         source = prepared_on_the_way(source, prepare, out, bundle)
-    scans = find_scans(source, datalist, part, {"suffix": suffix, "desc": desc, "run": run}, bundle)
+    pattern = {"suffix": suffix, "desc": desc, "run": run}
+    scans = find_scans(source, datalist, part, pattern, bundle, participant_label)
     options = MappingProxyType(parse_pairs(option or [], "option"))
     # the bundle's method comes with options of its own, which the user's replace
     choice = {"method": method, "method_options": options} if method else {"method_options": options} if option else {}

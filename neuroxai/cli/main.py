@@ -6,6 +6,7 @@ Exit codes: 0 all done, 1 some items of a cohort failed, 2 input that cannot be 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -74,9 +75,14 @@ def _options(
 
 def main() -> None:
     """Run the command line; entry point of the ``neuroxai`` script."""
+    run(app)
+
+
+def run(application: Callable[[], object]) -> None:
+    """Run a command line; an error that is known ends it with one line and exit code 2."""
     try:
         check_arguments(sys.argv[1:])
-        app()
+        application()
     except Exception as error:
         known = ours(error) or refused_by_the_system(error)
         if known is None:

@@ -11,6 +11,7 @@ def predict(
     out: opt.Out,
     datalist: opt.Datalist = None,
     part: opt.Part = None,
+    participant_label: opt.Participants = None,
     suffix: opt.Suffix = None,
     desc: opt.Desc = None,
     run: opt.Run = None,
@@ -32,7 +33,8 @@ def predict(
     check_results(out, [bundle, source, datalist], explaining=False)
     if prepare is not None:
         source = prepared_on_the_way(source, prepare, out, bundle)
-    scans = find_scans(source, datalist, part, {"suffix": suffix, "desc": desc, "run": run}, bundle)
+    pattern = {"suffix": suffix, "desc": desc, "run": run}
+    scans = find_scans(source, datalist, part, pattern, bundle, participant_label)
     workflow = open_workflow(
         bundle,
         ["inference.json"],

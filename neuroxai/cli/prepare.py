@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -25,6 +25,15 @@ def prepare(
     spacing: Annotated[float | None, typer.Option(help="Voxel size in mm, 1 or 2. [default: 2]")] = None,
     modality: Annotated[
         str | None, typer.Option(help="T1w or FLAIR (aligned to the T1w scan of its session first). [default: T1w]")
+    ] = None,
+    bundle: Annotated[
+        str | None,
+        typer.Option(
+            "--for",
+            help="Choose grid, kind of scan and intensities for this bundle, a folder or a name of `neuroxai bundle "
+            "list`; options beside it replace single ones.",
+            autocompletion=opt.bundles,
+        ),
     ] = None,
     preset: Annotated[
         str | None, typer.Option(help="A study's choices, such as boehle2019; options beside it replace single ones.")
@@ -54,6 +63,7 @@ def prepare(
         str | None, typer.Option(help="Glob inside the BIDS folder, where several scans of a session match.")
     ] = None,
     run: opt.Run = None,
+    participant_label: opt.Participants = None,
     participant: Annotated[str | None, typer.Option(help="Identifier of a single scan.")] = None,
     session: Annotated[str | None, typer.Option(help="Session of a single scan.")] = None,
     series: opt.Series = None,
@@ -71,9 +81,12 @@ def prepare(
     unchanged inputs are kept; run the same command again to go on. Flagged scans are listed in quality.tsv and kept.
 
     Example: `neuroxai prepare bids prepared --arm linear --spacing 2 --jobs 4`
+
+    Example: `neuroxai prepare bids for_bundle --for brain_t1w_alzheimers_classification --participant-label 01`
     """
     import json
 
+    from neuroxai.cli._bundle import participants_asked
     from neuroxai.cli._progress import progress_bar
     from neuroxai.cli._series import is_series, report_left_out
     from neuroxai.errors import InputError
@@ -82,12 +95,20 @@ def prepare(
     from neuroxai.preprocess.options import PRESETS
     from neuroxai.report import filling_figure, quality_figure
 
+    suited: dict[str, Any] = {}
+    if bundle is not None:
+        from neuroxai.bundles.catalogue import bundle_folder
+        from neuroxai.explain.preparation import choices_for
+
+        if preset is not None:
+            raise InputError(f"--for {bundle} and --preset {preset} both choose grid and intensities; leave one out")
+        suited = choices_for(Path(bundle) if Path(bundle).is_dir() else bundle_folder(bundle))
     options = choose(
         preset,
         arm=arm,
-        spacing=spacing,
-        modality=modality,
-        scaling=scaling,
+        spacing=suited.get("spacing") if spacing is None else spacing,
+        modality=modality or suited.get("modality"),
+        scaling=scaling or suited.get("scaling"),
         brain=brain,
         filling=filling,
         centre=centre,
@@ -104,6 +125,10 @@ def prepare(
     sources, left_out = find_sources(
         source, options.modality, pattern, mask, lesions, run, SingleScan(participant, session, series)
     )
+    known = [*(one.participant_id for one in sources), *(one.participant_id for one in left_out)]
+    asked = participants_asked(participant_label, known)
+    sources = [one for one in sources if one.participant_id in asked]
+    left_out = [one for one in left_out if one.participant_id in asked]
     with progress_bar("preparing", quiet=as_json) as progress:
         progress(0, len(sources))
         summary = prepare_cohort(
