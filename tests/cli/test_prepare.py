@@ -41,7 +41,7 @@ def refused(words, place, out, *options):
     before = tree(out) if out.exists() else None
     result = prepare(place, out, *options)
     assert result.code == 2, result
-    told = [line for line in result.err.splitlines() if not line.startswith("preparing")]
+    told = [line for line in result.err.splitlines() if not line.startswith("[")]
     assert len(told) == 1, told
     assert told[0].startswith("error: ")
     assert words in told[0]
