@@ -12,6 +12,7 @@ def page() -> str:
     """Return the page in Markdown: each command with its help, arguments and options."""
     import typer
 
+    from neuroxai.cli import bidsapp
     from neuroxai.cli.main import app
 
     lines = [
@@ -21,8 +22,9 @@ def page() -> str:
     ]
     lines += ["2 input that cannot be used.", ""]
     top = typer.main.get_command(app)
-    for name, command in sorted(top.commands.items()):  # type: ignore[attr-defined]
-        for words, one in _all(f"neuroxai {name}", command):
+    found = [(f"neuroxai {name}", command) for name, command in sorted(top.commands.items())]  # type: ignore[attr-defined]
+    for program, command in [*found, ("neuroxai-bidsapp", typer.main.get_command(bidsapp.app))]:
+        for words, one in _all(program, command):
             lines += [f"## {words}", "", (one.help or "").strip(), ""]
             rows = [_row(parameter) for parameter in one.params if not getattr(parameter, "hidden", False)]
             if rows:
