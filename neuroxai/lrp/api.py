@@ -18,7 +18,7 @@ from neuroxai.lrp.concepts import ORDERS, Conditions, Ranking, arrivals, conditi
 from neuroxai.lrp.conservation import Conservation, ConservationRecorder, ConservationWarning, total
 from neuroxai.lrp.given import Given, Inputs, Records, Target, captum_call, without_gradients
 from neuroxai.lrp.plan import Plan, Watch, backward, forward, make_plan, own_output, serves_any_batch
-from neuroxai.lrp.starts import Neuron, Start, all_neurons, layer_names
+from neuroxai.lrp.starts import Neuron, Start, all_neurons, reached
 
 Beginning = Literal["logit", "probability"] | Tensor | Callable[[Tensor], Tensor]
 
@@ -91,7 +91,7 @@ class LRP(Attribution):  # type: ignore[misc]  # captum is untyped
         """
         if self._last is None:
             raise InputError("the layers are known once a scan was recorded: call record(inputs) or attribute first")
-        return layer_names(self._last)
+        return tuple(name for step in reached(self._last) for name in step.labels)
 
     def __repr__(self) -> str:
         """Name the model and, once something was explained, how much relevance was conserved."""
@@ -214,7 +214,7 @@ class LRP(Attribution):  # type: ignore[misc]  # captum is untyped
         model = unwrapped(self.model)
         for neuron in all_neurons(model, layer, output.shape[1]) if neurons is None else neurons:
             with without_gradients(given.device):  # a caller between two neurons runs in its own modes
-                seed = Start(layer=layer, neuron=neuron).seed(output, None, None, model)
+                seed = Start(layer=layer, neuron=neuron).seed(output, given.indices, None, model)
                 relevance = backward(plan, dict(saved), seed, given.tensors)[0]
                 # a network may stack the patches of each scan in the batch
                 activation = seed.reshape(len(given.inputs[0]), -1).sum(1)

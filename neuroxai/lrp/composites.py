@@ -11,21 +11,13 @@ from typing import Any, Literal
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from neuroxai.errors import InputError, UnsupportedLayerError, one_of
+from neuroxai.errors import InputError, one_of
 from neuroxai.layers import PatchIndividualFilter
 from neuroxai.lrp.rules import AlphaBeta, Epsilon, Flat, Gamma, Pass, Rule, WSquare, ZBox, Zero, ZPlus
 
 Key = type[nn.Module] | str | int
-WEIGHTED: tuple[type[nn.Module], ...] = (
-    nn.Conv1d,
-    nn.Conv2d,
-    nn.Conv3d,
-    nn.ConvTranspose1d,
-    nn.ConvTranspose2d,
-    nn.ConvTranspose3d,
-    nn.Linear,
-    PatchIndividualFilter,
-)
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+WEIGHTED: tuple[type[nn.Module], ...] = (*_CONVOLUTIONS, nn.Linear, PatchIndividualFilter)
 
 
 @dataclass(frozen=True)
@@ -74,12 +66,15 @@ class Composite:
     attention: Literal["cp_lrp", "attn_lrp"] = "cp_lrp"
 
     def __post_init__(self) -> None:
-        for key, rule in self.rules.items():
+        for key in self.rules:
             known = isinstance(key, str | int) or (isinstance(key, type) and issubclass(key, nn.Module))
             if not known or isinstance(key, bool):
                 raise InputError(f"composite key is {key!r}, expected a layer type, a position or a name pattern")
-            _check_rule(rule, f"key {key!r}")
-        _check_rule(self.sums, "sums")
+        given: dict[str, object] = {"sums": self.sums, **{f"key {key!r}": rule for key, rule in self.rules.items()}}
+        for where, rule in given.items():
+            if not isinstance(rule, Rule):
+                way_out = "use one of neuroxai.lrp, for example Epsilon()"
+                raise InputError(f"composite {where}: {rule!r} is no rule; {way_out}")
         if isinstance(self.sums, Pass):
             raise InputError("sums cannot pass relevance through: it would be doubled; use Epsilon()")
         if self.strains not in ("mean", "sum"):
@@ -96,19 +91,9 @@ class Composite:
             if isinstance(key, int) and not -positions <= key < positions:
                 raise InputError(f"composite position {key}: the network has {positions} layers with weights")
 
-    def rule_for(self, name: str, kind: type[nn.Module], position: int | None = None, positions: int = 0) -> Rule:
-        """Return the rule of one layer, as `find`; UnsupportedLayerError if no key fits."""
-        rule = self.find(name, kind, position, positions)
-        if rule is None:
-            raise UnsupportedLayerError(
-                f"the composite has no rule for layer {name!r} ({kind.__name__}); add one, for example "
-                f"{{nn.{kind.__name__}: Epsilon()}}"
-            )
-        return rule
-
     def find(self, name: str, kind: type[nn.Module], position: int | None = None, positions: int = 0) -> Rule | None:
         """Return the rule that a key gives to a layer of this name, type and position; None if no key fits."""
-        if isinstance(self.rules.get(name), Rule):
+        if name in self.rules:
             return self.rules[name]
         patterns = [key for key in self.rules if isinstance(key, str) and fnmatchcase(name, key)]
         if patterns:  # of several, the longest says most
@@ -120,11 +105,6 @@ class Composite:
             if base in self.rules:
                 return self.rules[base]
         return None
-
-
-def _check_rule(rule: object, where: str) -> None:
-    if not isinstance(rule, Rule):
-        raise InputError(f"composite {where}: {rule!r} is no rule; use one of neuroxai.lrp, for example Epsilon()")
 
 
 def everywhere(rule: Rule) -> Composite:
@@ -219,13 +199,10 @@ def boehle2019(beta: float = 0.0) -> Composite:
     return Composite({**dict.fromkeys(WEIGHTED, rule), _BatchNorm: Pass()}, sums=rule)
 
 
-PRESETS: dict[str, Callable[..., Composite]] = {
-    maker.__name__: maker
-    for maker in (
-        zero, epsilon, eitel2019, gamma, alpha_beta, z_plus, epsilon_plus_flat, epsilon_gamma_box, deep_taylor,
-        boehle2019,
-    )
-}  # fmt: skip
+_MAKERS: tuple[Callable[..., Composite], ...] = (
+    zero, epsilon, eitel2019, gamma, alpha_beta, z_plus, epsilon_plus_flat, epsilon_gamma_box, deep_taylor, boehle2019,
+)  # fmt: skip
+PRESETS = {maker.__name__: maker for maker in _MAKERS}
 
 
 def named_composite(composite: object) -> Composite:

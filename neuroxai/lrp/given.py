@@ -37,22 +37,7 @@ def captum_call(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def checked_input(inputs: Tensor, model: nn.Module, half: bool = False) -> Tensor:
-    """Return the inputs detached, after refusing what no method can explain.
-
-    Parameters
-    ----------
-    inputs : torch.Tensor
-        (batch, channels, *spatial) or (batch, features), float32 or float64, on the model's device.
-    model : torch.nn.Module
-        The network, for its device and dtype.
-    half : bool
-        Let float16 and bfloat16 through, for methods that compute in float32 by themselves.
-
-    Raises
-    ------
-    InputError
-        For anything but a finite, non-empty batch of the model's dtype and device.
-    """
+    """Return the inputs detached; refuse what no method explains, and half precision unless a method says `half`."""
     if not isinstance(inputs, Tensor):
         raise InputError(f"inputs are a {type(inputs).__name__}; one torch.Tensor (batch, channels, ...) is expected")
     if inputs.ndim < 2 or inputs.numel() == 0:
@@ -75,13 +60,7 @@ def checked_input(inputs: Tensor, model: nn.Module, half: bool = False) -> Tenso
 
 
 def class_scores(outputs: object) -> Tensor:
-    """Return the network's output as (batch, outputs).
-
-    Raises
-    ------
-    InputError
-        If the output is no tensor, has other dimensions or is not finite.
-    """
+    """Return the network's output as (batch, outputs); refuse what is no tensor of scores, or not finite."""
     if not isinstance(outputs, Tensor):
         raise InputError(
             f"the network returns a {type(outputs).__name__}; wrap it so that it returns one tensor of scores"
@@ -102,24 +81,14 @@ def probabilities(scores: Tensor, link: str | None) -> Tensor:
 
 
 def target_indices(target: Target, batch: int, device: torch.device) -> Tensor:
-    """Return one class index a sample, shape (batch,), not yet held against the number of outputs.
-
-    Raises
-    ------
-    InputError
-        If the target is neither an integer nor one integer a sample.
-    """
+    """Return one class index a sample, shape (batch,), not yet held against the number of outputs."""
     expected = f"an integer or one integer for each of the {batch} samples is expected"
     if target is None:
         return torch.zeros(batch, dtype=torch.long, device=device)
-    if isinstance(target, Tensor | np.ndarray):
-        indices = torch.as_tensor(target, device=device)
-    elif isinstance(target, list | tuple) and all(is_index(t) for t in target):
-        indices = torch.tensor([int(t) for t in target], dtype=torch.long, device=device)
-    elif is_index(target):
-        indices = torch.tensor(target, device=device)
-    else:
+    listed = isinstance(target, list | tuple) and all(is_index(t) for t in target)
+    if not listed and not is_index(target) and not isinstance(target, Tensor | np.ndarray):
         raise InputError(f"target is {target!r}; {expected}")
+    indices = torch.as_tensor(target, device=device)
     if indices.dtype == torch.bool or indices.is_floating_point() or indices.is_complex():
         raise InputError(f"target has dtype {indices.dtype}; {expected}")
     if indices.ndim == 0:
@@ -130,13 +99,7 @@ def target_indices(target: Target, batch: int, device: torch.device) -> Tensor:
 
 
 def check_target(target: Target, indices: Tensor, outputs: int) -> None:
-    """Refuse targets that the network does not have.
-
-    Raises
-    ------
-    InputError
-        Naming the number of outputs.
-    """
+    """Refuse targets that the network does not have, naming the number of its outputs."""
     if target is None and outputs > 1:
         raise InputError(f"target is None, but the network has {outputs} outputs; give target=0 to {outputs - 1}")
     wrong = indices[(indices < 0) | (indices >= outputs)]
@@ -152,46 +115,17 @@ def is_index(value: object) -> bool:
 
 @dataclass(frozen=True)
 class Given:
-    """What one call of ``attribute`` is given, checked.
+    """What one call of ``attribute`` is given, checked."""
 
-    Attributes
-    ----------
-    inputs : tuple of torch.Tensor
-        The inputs that are explained, detached.
-    more : tuple
-        Further arguments of the model's forward; tensors among them detached.
-    target : int, sequence of int, torch.Tensor or None
-        As the caller gave it, for messages.
-    indices : torch.Tensor, shape (batch,)
-        The classes.
-    single : bool
-        Whether one tensor was given, not a tuple.
-    """
-
-    inputs: tuple[Tensor, ...]
-    more: tuple[Any, ...]
-    target: Target
-    indices: Tensor
-    single: bool
+    inputs: tuple[Tensor, ...]  # that are explained, detached
+    more: tuple[Any, ...]  # further arguments of the model's forward; tensors among them detached
+    target: Target  # as the caller gave it, for messages
+    indices: Tensor  # (batch,): the classes
+    single: bool  # whether one tensor was given, not a tuple
 
     @classmethod
     def of(cls, model: nn.Module, inputs: Inputs, more: Any = None, target: Target = None, half: bool = False) -> Given:
-        """Check what was given, and warn where the model is in training mode.
-
-        Parameters
-        ----------
-        model : torch.nn.Module
-            The network.
-        inputs, more, target
-            As captum's ``attribute(inputs, target, additional_forward_args)`` takes them.
-        half : bool
-            Let float16 and bfloat16 through, for methods that compute in float32 by themselves.
-
-        Raises
-        ------
-        InputError
-            For what no method can explain.
-        """
+        """Check what captum's ``attribute`` was given, and warn where the model is in training mode."""
         warn_if_training(model)
         single = not isinstance(inputs, tuple)
         checked = tuple(checked_input(x, model, half) for x in (inputs if isinstance(inputs, tuple) else (inputs,)))
@@ -289,13 +223,7 @@ class Given:
 
 
 class Records(Generic[Made]):
-    """What was made of the records of a model, for the last few shapes of input.
-
-    Parameters
-    ----------
-    model : torch.nn.Module
-        The network.
-    """
+    """What was made of the records of a model, for the last few shapes of input."""
 
     def __init__(self, model: nn.Module) -> None:
         self._model = model
@@ -318,7 +246,7 @@ class Records(Generic[Made]):
 @contextmanager
 def without_gradients(device: torch.device) -> Iterator[None]:
     """Run without gradients, autocast or inference mode, whatever the caller runs in."""
-    with torch.inference_mode(False), torch.no_grad(), torch.autocast(device.type, enabled=False):
+    with with_gradients(device), torch.no_grad():
         yield
 
 

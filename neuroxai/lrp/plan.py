@@ -16,7 +16,7 @@ from neuroxai.graph.operations import arguments, kind_of, label
 from neuroxai.graph.output_activation import scores_of
 from neuroxai.graph.record import Record
 from neuroxai.lrp.composites import Composite
-from neuroxai.lrp.engine.operators import Dense, Scale
+from neuroxai.lrp.engine.operators import Dense, Product, Scale
 from neuroxai.lrp.steps.base import FreeStep, PassStep, Step
 from neuroxai.lrp.steps.context import Context
 from neuroxai.lrp.steps.filters import LinearStep
@@ -47,7 +47,7 @@ class Plan:
         """The same, each layer running the max-pooling behind it: winners alone are saved, relevance stays the same."""
         steps, readers = list(self.steps), _readers(self.steps)
         for first in self.steps:
-            if not isinstance(first, LinearStep) or first.rule.bias == "distribute":
+            if not isinstance(first, LinearStep) or first.rule.bias == "distribute" or type(first.operator) is Product:
                 continue
             between: list[PassStep] = []
             at: Step = first
@@ -169,7 +169,8 @@ def _fold_norms(steps: list[Step], ranks: Mapping[str, int]) -> list[Step]:
         before = made.get(norm.inputs[0])
         if not isinstance(before, LinearStep) or before.fixed is not None or len(readers[before.name]) != 1:
             continue
-        if not (isinstance(before.operator, Dense) and ranks.get(before.name, 2) > 2):
+        dense = isinstance(before.operator, Dense)
+        if not isinstance(before.operator, Product) and not (dense and ranks.get(before.name, 2) > 2):
             gone.add(before.name)
             folded[norm.name] = before.folded(norm)
     # what the normalisation reads is there when it runs, so the two run in its place

@@ -25,13 +25,7 @@ Neuron = int | Sequence[int] | Mapping[str, int] | None
 
 @dataclass(frozen=True)
 class Start:
-    """What is explained; the arguments of `neuroxai.lrp.LRP.attribute`.
-
-    Raises
-    ------
-    InputError
-        For arguments that contradict each other.
-    """
+    """What is explained: arguments of `neuroxai.lrp.LRP.attribute`, which may contradict each other."""
 
     target: Target = None
     start: Literal["logit", "probability"] | Tensor | Callable[[Tensor], Tensor] | None = None
@@ -62,7 +56,7 @@ class Start:
         """Return the plan up to where relevance starts."""
         return plan if self.layer is None else truncated(plan, self.layer)
 
-    def seed(self, output: Tensor, indices: Tensor | None, activation: str | None, model: nn.Module) -> Tensor:
+    def seed(self, output: Tensor, indices: Tensor, activation: str | None, model: nn.Module) -> Tensor:
         """Return the relevance of the cut plan's result, shaped like it."""
         if self.layer is not None:
             if not bool(torch.isfinite(output).all()):
@@ -76,10 +70,8 @@ class Start:
         scores = class_scores(output)
         if isinstance(self.start, Tensor) or callable(self.start):
             return _given(self.start, scores).reshape(output.shape)
-        indices = torch.zeros(len(scores), dtype=torch.long, device=scores.device) if indices is None else indices
         check_target(self.target, indices, scores.shape[1])
-        values = scores if self.start == "logit" else probabilities(scores, activation)
-        chosen = indices[:, None]
+        values, chosen = scores if self.start == "logit" else probabilities(scores, activation), indices[:, None]
         return torch.zeros_like(scores).scatter_(1, chosen, values.gather(1, chosen)).reshape(output.shape)
 
 
@@ -102,11 +94,6 @@ def reached(plan: Plan) -> list[Step]:
             found.append(step)
             needed.update(step.inputs)
     return found[::-1]
-
-
-def layer_names(plan: Plan) -> tuple[str, ...]:
-    """Return the labels of all layers that relevance reaches, in the order they run."""
-    return tuple(name for step in reached(plan) for name in step.labels)
 
 
 def find(plan: Plan, layer: str, what: str = "layer") -> Step:

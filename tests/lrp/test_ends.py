@@ -249,7 +249,7 @@ def test_exact_names_win_over_patterns_and_longer_patterns_over_shorter():
     rules = {"*": Epsilon(1.0), "conv*": Epsilon(2.0), "conv.first": Epsilon(3.0), "co*": Epsilon(4.0)}
     for order in (rules, dict(reversed(rules.items()))):
         composite = Composite(order)
-        found = [composite.rule_for(name, nn.Conv3d) for name in ("conv.first", "conv.second", "come", "head")]
+        found = [composite.find(name, nn.Conv3d) for name in ("conv.first", "conv.second", "come", "head")]
         assert [rule.epsilon for rule in found] == [3.0, 2.0, 4.0, 1.0]
 
 

@@ -90,27 +90,30 @@ class PassStep(CallStep):
         return (relevance.sum_to_size(shape),)  # undoes broadcasting
 
 
+@dataclass(frozen=True)
 class MoveStep(CallStep):
-    """Values moved, copied, left out or put side by side: each takes back the relevance of all its copies.
+    """Values moved, copied, left out, chosen or put side by side: each takes back the relevance of all its copies.
 
     That is the vector-Jacobian product of a map whose entries are 0 and 1, which torch computes for every operation of
-    the kind: reshaping, permuting, indexing, splitting, expanding, padding, concatenating.
+    the kind: reshaping, indexing, padding, concatenating, sorting, maxima (the winner takes all).
     """
 
+    chosen: bool = False  # whether the values themselves say which are copied; of others the layout alone matters
+
     def forward(self, values: Values, nonnegative: Sequence[bool]) -> tuple[Any, Any]:
-        """Run it; layouts are saved, and what else it reads."""
-        layouts = [(x.shape, x.stride(), x.dtype, x.device) for x in (values[name] for name in self.inputs)]
-        return self.call(values), (layouts, {name: values[name] for name in self.also_reads})
+        """Run it; layouts are saved, or values, and what else it reads."""
+        inputs = [values[name] for name in self.inputs]
+        saved = inputs if self.chosen else [(x.shape, x.stride(), x.dtype, x.device) for x in inputs]
+        return self.call(values), (saved, {name: values[name] for name in self.also_reads})
 
     def backward(self, saved: Any, relevance: Tensor) -> Sequence[Tensor]:
         """Add up what comes back to each place."""
-        layouts, others = saved
-        with torch.enable_grad():  # of the inputs the layout alone matters
+        inputs, others = saved
+        with torch.enable_grad():
             stand_ins = [
-                torch.empty_strided(shape, stride, dtype=dtype, device=device, requires_grad=True)
-                for shape, stride, dtype, device in layouts
+                x.detach() if self.chosen else torch.empty_strided(x[0], x[1], dtype=x[2], device=x[3]) for x in inputs
             ]
-            moved = self.call({**others, **dict(zip(self.inputs, stand_ins, strict=True))})
-            return torch.autograd.grad(
-                moved, stand_ins, relevance.reshape(moved.shape).to(moved.dtype), materialize_grads=True
-            )
+            values = dict(zip(self.inputs, (x.requires_grad_(True) for x in stand_ins), strict=True))
+            moved = self.call({**others, **values})
+            relevance = relevance.reshape(moved.shape).to(moved.dtype)
+            return torch.autograd.grad(moved, stand_ins, relevance, materialize_grads=True)

@@ -116,24 +116,32 @@ class Context:
         own: type[nn.Module] | None = node.meta["type"]
         return own if own is not None and label(node) == node.meta["layer"] and issubclass(own, base) else base
 
-    def rule_for(self, node: fx.Node) -> Rule:
-        """Return the composite's rule for a layer with weights or a batch normalisation."""
+    def find_rule(self, node: fx.Node) -> Rule | None:
+        """Return the rule that the composite names for a call, or None."""
         position, count = self.positions.get(node), len(self.positions)
         named = position is not None and not {position, position - count}.isdisjoint(self.composite.rules)
         if node in self.first and not named:
             position = 0  # both halves of a shared encoder read the scan
-        return self.composite.rule_for(label(node), self.type_of(node), position, count)
+        name = label(node) if self.has_name(node) or node.meta["operation"] == "batch_norm" else ""
+        return self.composite.find(name, self.type_of(node), position, count)
+
+    def rule_for(self, node: fx.Node, default: Rule | None = None) -> Rule:
+        """Return the composite's rule for a call; without a default it must name one."""
+        rule = self.find_rule(node) or default
+        if rule is None:
+            kind = self.type_of(node).__name__
+            raise UnsupportedLayerError(
+                f"the composite has no rule for layer {label(node)!r} ({kind}); add one, for example "
+                f"{{nn.{kind}: Epsilon()}}"
+            )
+        return rule
 
     def mixing_rule(self, node: fx.Node) -> Rule:
         """Return the rule of a call that mixes its inputs: of a layer with weights its own, of others that of sums."""
-        rule = self.rule_for(node) if self.is_weighted(node) else self.chosen_rule(node) or self.composite.sums
+        rule = self.rule_for(node, None if self.is_weighted(node) else self.composite.sums)
         if isinstance(rule, Pass):
             raise self.refuse(node, "Pass is no rule for a layer that mixes its inputs; use another")
         return rule
-
-    def chosen_rule(self, node: fx.Node) -> Rule | None:
-        """Return the rule that the composite names for a call without weights, or None."""
-        return self.composite.find(label(node) if self.has_name(node) else "", self.type_of(node))
 
     # steps
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -12,8 +12,9 @@ from torch import Tensor, fx, nn
 
 from neuroxai.graph.operations import arguments
 from neuroxai.lrp.engine import propagate
-from neuroxai.lrp.engine.max_pool import MaxPool, Winners
-from neuroxai.lrp.engine.operators import Conv, ConvTranspose, Dense, Operator, Patchwise, Scale
+from neuroxai.lrp.engine.max_pool import MaxPool
+from neuroxai.lrp.engine.operators import Conv, ConvTranspose, Dense, Operator, Patchwise, Product, Scale
+from neuroxai.lrp.engine.propagate import Saved
 from neuroxai.lrp.engine.space_to_depth import PooledConv
 from neuroxai.lrp.rules import Pass, Rule
 from neuroxai.lrp.steps.base import PassStep, Step, Values
@@ -84,28 +85,37 @@ class LinearStep(Step):
         return weight, bias
 
     def forward(self, values: Values, nonnegative: Sequence[bool]) -> tuple[Any, Any]:
-        """Run the layer (and pooling); denominators are saved."""
+        """Run the layer (and pooling); saved are denominators, how to go back, and whether samples have no axis."""
         x = values[self.inputs[0]]
-        if x.ndim == 1:  # a network that lets go of the axis of the batch
-            output, saved = self.forward({**values, self.inputs[0]: x[None]}, nonnegative)
-            return output[0], ("alone", saved)
+        if x.ndim == 1 or isinstance(self.operator, Product):
+            output, saved, back = self._run(values, x[None], nonnegative[0])
+            return output[0], (saved, back, True)
+        output, saved, back = self._run(values, x, nonnegative[0])
+        return output, (saved, back, False)
+
+    def _run(self, values: Values, x: Tensor, nonnegative: bool) -> tuple[Tensor, Saved, Callable[[Tensor], Tensor]]:
         weight, bias = self.parameters(values)
         if self.pool is not None and isinstance(self.operator, Conv):
             fast = PooledConv.of(self.operator, weight, self.pool, self.rule)
             if fast is not None:
                 between = partial(self._between, values)
-                output, saved, index = fast.forward(self.rule, x, weight, bias, nonnegative[0], between)
-                return output, (saved, (fast, index))
+                output, saved, index = fast.forward(self.rule, x, weight, bias, nonnegative, between)
+                return output, saved, partial(fast.backward, self.rule, saved, index)
         if isinstance(self.operator, Conv) and x.ndim == 5:
             x = x.contiguous(memory_format=torch.channels_last_3d)
             weight = weight.contiguous(memory_format=torch.channels_last_3d)
-        output, saved = propagate.forward(self.rule, self.operator, x, weight, bias, nonnegative[0])
+        output, saved = propagate.forward(self.rule, self.operator, x, weight, bias, nonnegative)
+        back = partial(propagate.backward, self.rule, self.operator, saved)
         if self.pool is None:
-            return output, (saved, None)
+            return output, saved, back
         pooled, winners = self.pool(self._between(values, output))
         saved.denominators = [winners.gather(d) for d in saved.denominators]
         saved.output = None if saved.output is None else winners.gather(saved.output)
-        return pooled, (saved, winners)
+
+        def spread(stacked: Tensor, count: int) -> Tensor:
+            return winners.scatter(stacked, self.operator.stack([winners.indices] * count))
+
+        return pooled, saved, partial(back, spread=spread)
 
     def _between(self, values: Values, output: Tensor) -> Tensor:
         for step in self.between:
@@ -114,20 +124,8 @@ class LinearStep(Step):
 
     def backward(self, saved: Any, relevance: Tensor) -> Sequence[Tensor]:
         """Apply the rule."""
-        of_layer, where = saved
-        if of_layer == "alone":
-            return (self.backward(where, relevance[None])[0][0],)
-        if isinstance(where, tuple):
-            fast, index = where
-            return (fast.backward(self.rule, of_layer, index, relevance),)
-        winners: Winners | None = where
-        if winners is None:
-            return (propagate.backward(self.rule, self.operator, of_layer, relevance),)
-
-        def spread(stacked: Tensor, count: int) -> Tensor:
-            return winners.scatter(stacked, self.operator.stack([winners.indices] * count))
-
-        return (propagate.backward(self.rule, self.operator, of_layer, relevance, spread),)
+        _, back, alone = saved
+        return (back(relevance[None])[0] if alone else back(relevance),)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from neuroxai.graph.operations import arguments, label
 from neuroxai.lrp.engine.max_pool import MaxPool
 from neuroxai.lrp.engine.propagate import signals
 from neuroxai.lrp.rules import Epsilon, Rule
-from neuroxai.lrp.steps.base import CallStep, Step, Values
+from neuroxai.lrp.steps.base import CallStep, MoveStep, Step, Values
 from neuroxai.lrp.steps.context import Context
 
 
@@ -31,46 +31,6 @@ class PoolStep(Step):
     def backward(self, saved: Any, relevance: Tensor) -> Sequence[Tensor]:
         """Give all to the winners."""
         return (saved.scatter(relevance),)
-
-
-@dataclass(frozen=True)
-class MaxStep(CallStep):
-    """The maximum over axes, or of two tensors (or a tensor and a constant) place by place."""
-
-    dims: tuple[int, ...] = ()  # the axes; none: of two tensors
-
-    def forward(self, values: Values, nonnegative: Sequence[bool]) -> tuple[Any, Any]:
-        """Run it; what it read is saved."""
-        output = self.call(values)
-        return output if isinstance(output, Tensor) else output[0], [values[name] for name in self.reads()]
-
-    def backward(self, saved: Any, relevance: Tensor) -> Sequence[Tensor]:
-        """Give all to the winners, by the vector-Jacobian product of picking them."""
-        count = len(self.dims)
-        with torch.enable_grad():
-            inputs = [x.detach().requires_grad_(True) for x in saved[: len(self.inputs)]]
-            if count:
-                lines = inputs[0].movedim(self.dims, tuple(range(-count, 0))).flatten(-count)
-            else:
-                lines = torch.stack(torch.broadcast_tensors(*inputs, *saved[len(inputs) :]), -1)  # type: ignore[no-untyped-call]
-            winners = lines.gather(-1, lines.argmax(-1, keepdim=True))
-            found: Sequence[Tensor] = torch.autograd.grad(winners, inputs, relevance.reshape(winners.shape))
-        return found
-
-
-class ChosenStep(CallStep):
-    """Values chosen by their order (smallest, sorted, median): each takes back what its copies got; equals share."""
-
-    def forward(self, values: Values, nonnegative: Sequence[bool]) -> tuple[Any, Any]:
-        """Run it; what it read is saved."""
-        return self.call(values), {name: values[name] for name in self.reads()}
-
-    def backward(self, saved: Any, relevance: Tensor) -> Sequence[Tensor]:
-        """Give all to the chosen."""
-        with torch.enable_grad():
-            leaves = {name: saved[name].detach().requires_grad_(True) for name in self.inputs}
-            chosen = self.call({**saved, **leaves})
-            return torch.autograd.grad(chosen, list(leaves.values()), relevance, materialize_grads=True)
 
 
 @dataclass(frozen=True)
@@ -108,36 +68,41 @@ def of_max_pool(context: Context, node: fx.Node) -> Step:
 
 
 def of_maximum(context: Context, node: fx.Node) -> Step:
-    """Return the step of the maximum over axes, or of two tensors."""
+    """Return the step of the maximum over axes, or of two tensors: of equals the first is the winner."""
     whole: Any = node.args[0] if node.meta["operation"] == "getitem" else node
-    given, tensors = arguments(whole), context.tensors(whole)
-    names = {"name": node.name, "labels": context.options(node, *tensors)["labels"]}
-    if len(tensors) == 2 or whole.meta["operation"] == "maximum" or isinstance(given.get("dim"), fx.Node):
-        return MaxStep(**context.options(whole, *tensors) | names, call=context.caller(whole))
-    source = context.only_input(whole)
-    dims = context.check_axes(whole, source, given.get("dim"))
-    if whole is not node and node.args[1] != 0:
-        raise context.refuse(node, "where a maximum lies has no relevance rule")
-    options = context.options(whole, source) | names
-    return MaxStep(**options, call=context.caller(whole), gives="keeps", dims=dims)
+    given, tensors, shape = arguments(whole), context.tensors(whole), node.meta["shape"]
+    dims: tuple[int, ...] = ()
+    if len(tensors) == 1 and whole.meta["operation"] != "maximum" and not isinstance(given.get("dim"), fx.Node):
+        dims = context.check_axes(whole, context.only_input(whole), given.get("dim"))
+        if whole is not node and node.args[1] != 0:
+            raise context.refuse(node, "where a maximum lies has no relevance rule")
+    options = {**context.options(whole, *tensors), "name": node.name, "labels": (label(node),)}
+    read, inner = (*options["inputs"], *options["also_reads"]), tuple(range(-len(dims), 0))
+
+    def call(values: Values) -> Tensor:
+        first, *others = [values[name] for name in read]
+        if dims:
+            lines = first.movedim(dims, inner).flatten(-len(dims))
+        else:
+            lines = torch.stack(torch.broadcast_tensors(first, *others), -1)  # type: ignore[no-untyped-call]
+        winners: Tensor = lines.gather(-1, lines.argmax(-1, keepdim=True))
+        return winners.reshape(shape)
+
+    return MoveStep(**options, call=call, chosen=True, gives="keeps" if dims else "any")
 
 
 def of_chosen(context: Context, whole: fx.Node, node: fx.Node | None = None) -> Step:
-    """Return the step of values chosen by their order, or of picking these where places come with them."""
+    """Return the step of values chosen by their order, or of picking these where places come along."""
     given, tensors, run = arguments(whole), context.tensors(whole), context.caller(whole)
-    options, call = {**context.options(whole, *tensors), "gives": "keeps"}, run
+    options = {**context.options(whole, *tensors), "gives": "keeps", "call": run}
     if node is not None:
         at: Any = node.args[1]
-        options |= {"name": node.name, "labels": (label(node),)}
-
-        def call(values: Values) -> Any:
-            return run(values)[at]
-
+        options |= {"name": node.name, "labels": (label(node),), "call": lambda values: run(values)[at]}
     if len(tensors) == 1 and "other" not in given and not isinstance(given.get("dim"), fx.Node):
         last = whole.meta["operation"] in ("topk", "sort", "kthvalue")
         first = whole.meta["operation"] == "msort"
         context.check_axes(whole, tensors[0], 0 if first else given.get("dim", -1 if last else None))
-    return ChosenStep(**options, call=call)
+    return MoveStep(**options, chosen=True)
 
 
 def of_soft_maximum(context: Context, node: fx.Node) -> Step:

@@ -22,68 +22,50 @@ from neuroxai.lrp.steps.filters import of_fixed_norm
 
 
 @dataclass(frozen=True)
-class Statistics:
-    """Over which values a normalisation takes its statistics, and its parameters."""
-
-    width: int  # how many values, side by side in memory, make up a group with statistics of its own
-    factor: Tensor | None  # shaped so that they broadcast to the input
-    bias: Tensor | None
-    eps: float  # added to the variance
-    centred: bool = True  # whether the mean is taken away
-
-    @classmethod
-    def of(cls, operation: str, x: Tensor, given: dict[str, Any]) -> Statistics:
-        """Take the arguments of ``torch.nn.functional.instance_norm``, ``group_norm``, ``layer_norm``, ``rms_norm``."""
-        factor, bias, centred = given.get("weight"), given.get("bias"), operation != "rms_norm"
-        eps = given.get("eps", 1e-5 if centred else None)
-        eps = torch.finfo(x.dtype).eps if eps is None else eps
-        if operation in ("layer_norm", "rms_norm"):
-            shape = given["normalized_shape"]
-            width = x.shape[-1 if isinstance(shape, int) else -len(shape) :].numel()
-            return cls(width, factor, bias, eps, centred)
-        channels = x.shape[1] if operation == "instance_norm" else int(given["num_groups"])
-        factor, bias = (None if p is None else p.view(-1, *(1,) * (x.ndim - 2)) for p in (factor, bias))
-        return cls(x.shape[1:].numel() // channels, factor, bias, eps)
-
-    def mean(self, x: Tensor) -> Tensor:
-        """Return each value's group mean, shaped like `x`."""
-        grouped = x.reshape(-1, self.width)
-        return grouped.mean(1, keepdim=True).expand_as(grouped).reshape(x.shape)
-
-    def centre(self, x: Tensor) -> Tensor:
-        """Take the mean away; this map is its own transpose."""
-        return x - self.mean(x) if self.centred else x
-
-    def scale(self, x: Tensor) -> Tensor:
-        """Return ``factor / std(x)``, shaped like `x`."""
-        scale = torch.rsqrt(self.mean(self.centre(x).square()) + self.eps)
-        return scale if self.factor is None else scale * self.factor
-
-
-@dataclass(frozen=True)
 class NormStep(CallStep):
     """A normalisation by statistics of the sample, under the epsilon rule."""
 
-    operation: str = ""  # which
+    operation: str = ""  # "instance_norm", "group_norm", "layer_norm" or "rms_norm", which takes no mean away
     given: dict[str, Any] = field(default_factory=dict)  # the call's arguments by name; values of other calls as nodes
     rule: Rule = field(default_factory=Epsilon)  # stabiliser and treatment of the bias
 
     def forward(self, values: Values, nonnegative: Sequence[bool]) -> tuple[Any, Any]:
         """Run the network's own operation; the input is saved."""
-        x, given = values[self.inputs[0]], fx.node.map_arg(self.given, lambda read: values[read.name])
-        return self.call(values), (x, Statistics.of(self.operation, x, given))
+        given = fx.node.map_arg(self.given, lambda read: values[read.name])
+        return self.call(values), (values[self.inputs[0]], given)
+
+    def _layout(self, x: Tensor, given: dict[str, Any]) -> tuple[int, Tensor | None, Tensor | None]:
+        """Return how many values, side by side in memory, have statistics of their own; factor and bias for `x`."""
+        factor, bias, shape = given.get("weight"), given.get("bias"), given.get("normalized_shape")
+        if shape is not None:
+            return x.shape[-1 if isinstance(shape, int) else -len(shape) :].numel(), factor, bias
+        channels = x.shape[1] if self.operation == "instance_norm" else int(given["num_groups"])
+        factor, bias = (None if p is None else p.view(-1, *(1,) * (x.ndim - 2)) for p in (factor, bias))
+        return x.shape[1:].numel() // channels, factor, bias
 
     def backward(self, saved: Any, relevance: Tensor) -> Sequence[Tensor]:
         """Epsilon rule: ``R_i = x_i sum_j w_ij R_j / (z_j + epsilon sign z_j)``, w the centring times the scale."""
-        x, statistics = saved
-        scale, bias = statistics.scale(x), statistics.bias
-        z = statistics.centre(x) * scale
+        x, given = saved
+        width, factor, bias = self._layout(x, given)
+        centred = self.operation != "rms_norm"
+        eps = given.get("eps", 1e-5 if centred else None)
+
+        def mean(values: Tensor) -> Tensor:
+            grouped = values.reshape(-1, width)
+            return grouped.mean(1, keepdim=True).expand_as(grouped).reshape(x.shape)
+
+        def centre(values: Tensor) -> Tensor:  # this map is its own transpose
+            return values - mean(values) if centred else values
+
+        scale = torch.rsqrt(mean(centre(x).square()) + (torch.finfo(x.dtype).eps if eps is None else eps))
+        scale = scale if factor is None else scale * factor
+        z = centre(x) * scale
         if bias is not None and self.rule.bias != "ignore":
             z = z + bias
         (signal,) = signals(self.rule, [z], relevance)
-        back = x * statistics.centre(signal * scale)
+        back = x * centre(signal * scale)
         if bias is not None and self.rule.bias == "distribute":  # a neuron reads the values of its group
-            back = back + (statistics.mean(signal * bias) if statistics.centred else signal * bias)
+            back = back + (mean(signal * bias) if centred else signal * bias)
         return (back,)
 
 
@@ -92,7 +74,7 @@ class NormStep(CallStep):
 
 def of_norm(context: Context, node: fx.Node) -> Step:
     """Return the step of a normalisation by statistics of the sample, or of an instance norm by running ones."""
-    given, rule = arguments(node), context.chosen_rule(node)
+    given, rule = arguments(node), context.find_rule(node)
     if not given.get("use_input_stats", True):
         rule = rule or context.composite.find("", nn.BatchNorm3d) or context.composite.sums
         return of_fixed_norm(context, node, rule)

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, fx
 
 from neuroxai.graph.operations import arguments, kind_of
-from neuroxai.lrp.engine import propagate
 from neuroxai.lrp.engine.operators import Dense, Product
 from neuroxai.lrp.engine.propagate import signals
 from neuroxai.lrp.rules import Epsilon, Rule
@@ -51,27 +50,6 @@ class HeldStep(CallStep):
                 (back,) = torch.autograd.grad(self.call({**values, name: x}), x, signal)
             shares.append(torch.where(torch.isneginf(x), 0, x.detach()) * back / self.factors)
         return shares
-
-
-@dataclass(frozen=True)
-class ProductStep(CallStep):
-    """A product with one constant tensor, such as a parameter, under the rule of a layer with weights."""
-
-    weight: str = ""  # name of the constant
-    rule: Rule = field(default_factory=Epsilon)
-
-    def _operator(self) -> Product:
-        return Product(lambda x, weight: self.call({self.inputs[0]: x, self.weight: weight}))
-
-    def forward(self, values: Values, nonnegative: Sequence[bool]) -> tuple[Any, Any]:
-        """Run it; denominators are saved."""
-        x, weight = values[self.inputs[0]], values[self.weight]
-        output, saved = propagate.forward(self.rule, self._operator(), x[None], weight, None, nonnegative[0])
-        return output[0], saved
-
-    def backward(self, saved: Any, relevance: Tensor) -> Sequence[Tensor]:
-        """Apply the rule."""
-        return (propagate.backward(self.rule, self._operator(), saved, relevance[None])[0],)
 
 
 # steps of recorded calls
@@ -120,8 +98,8 @@ def of_matrix_product(context: Context, node: fx.Node) -> Step:
     (source,), (other,) = context.tensors(node), context.constants(node)
     if node.meta["operation"] in ("matmul", "mm") and source is node.args[0] and other.meta.get("rank") == 2:
         return of_linear(context, node, source, Dense(turned=True), other)
-    options = {**context.options(node, source), "rule": context.mixing_rule(node)}
-    return ProductStep(**options, call=context.caller(node), weight=other.name)
+    call = context.caller(node)
+    return of_linear(context, node, source, Product(lambda x, w: call({source.name: x, other.name: w})), other)
 
 
 def held(context: Context, node: fx.Node) -> Step:

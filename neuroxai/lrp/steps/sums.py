@@ -21,54 +21,34 @@ from neuroxai.lrp.rules import Rule, Weight
 from neuroxai.lrp.steps.base import MoveStep, Step, Values
 from neuroxai.lrp.steps.context import Context
 
+Matrices = dict[int, Tensor]  # a linear map: for each axis that changes (outputs, inputs), entries >= 0
 _NEAREST_MODES = ("nearest", "nearest-exact")
 _MODES = ("linear", "bilinear", "trilinear", "area", *_NEAREST_MODES)
 
 
-@dataclass(frozen=True)
-class AxesMap:
-    """A linear map by one matrix an axis."""
-
-    matrices: dict[int, Tensor]  # for each axis that changes: (outputs, inputs), entries >= 0
-
-    def shape(self, x: Tensor) -> tuple[int, ...]:
-        """Return the output's shape."""
-        return tuple(len(self.matrices[axis]) if axis in self.matrices else n for axis, n in enumerate(x.shape))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Apply the map."""
-        for axis, matrix in self.matrices.items():
-            x = _along(x, axis, matrix)
-        return x
-
-    def transpose(self, signal: Tensor) -> Tensor:
-        """Apply the transpose."""
-        for axis, matrix in self.matrices.items():
-            signal = _along(signal, axis, matrix.T)
-        return signal
-
-    def piece(self, weight: Weight) -> AxesMap:
-        """Return the map of the squared weights, or of ones where weights are, if the piece asks for them."""
-        if weight.squared:
-            return AxesMap({axis: m.square() for axis, m in self.matrices.items()})
-        if weight.one:
-            return AxesMap({axis: (m > 0).to(m.dtype) for axis, m in self.matrices.items()})
-        return self
+def _mapped(x: Tensor, matrices: Matrices) -> Tensor:
+    """Apply a map to a tensor."""
+    for axis, matrix in matrices.items():
+        lines = x.reshape(-1, x.shape[axis], x.shape[axis + 1 :].numel())
+        x = (matrix @ lines).reshape(*x.shape[:axis], len(matrix), *x.shape[axis + 1 :])
+    return x
 
 
-def _along(x: Tensor, axis: int, matrix: Tensor) -> Tensor:
-    lines = x.reshape(-1, x.shape[axis], x.shape[axis + 1 :].numel())
-    return (matrix @ lines).reshape(*x.shape[:axis], len(matrix), *x.shape[axis + 1 :])
+def _piece(matrices: Matrices, weight: Weight) -> Matrices:
+    """Return the map of the squared weights, or of ones where weights are, if the piece asks for them."""
+    if weight.squared:
+        return {axis: m.square() for axis, m in matrices.items()}
+    return {axis: (m > 0).to(m.dtype) for axis, m in matrices.items()} if weight.one else matrices
 
 
-def by_axis(x: Tensor, axes: Sequence[int], run: Callable[..., Tensor], **options: Any) -> AxesMap:
+def by_axis(x: Tensor, axes: Sequence[int], run: Callable[..., Tensor], **options: Any) -> Matrices:
     """Return the map of an operation that acts on each axis of `x` by itself; options may hold one value an axis."""
     matrices = {}
     for number, axis in enumerate(axes):
         of_axis = {k: v[number % len(v)] if isinstance(v, list | tuple) else v for k, v in options.items()}
         units = torch.eye(x.shape[axis], dtype=x.dtype, device=x.device)[None]
         matrices[axis] = run(units, **of_axis)[0].T
-    return AxesMap(matrices)
+    return matrices
 
 
 @dataclass(frozen=True)
@@ -77,8 +57,7 @@ class SumStep(Step):
 
     rule: Rule = field(default_factory=Rule)  # the composite's rule for sums
     weights: tuple[float, ...] = (1.0,)  # one for each input. A difference is a sum with a weight of -1
-    # takes an input and the values by name; returns the map
-    make: Callable[[Tensor, Values], AxesMap] = field(default=lambda x, values: AxesMap({}))
+    make: Callable[[Tensor], Matrices] = field(default=lambda x: {})  # the map of an input
     constant: Callable[[Values], Any] | None = None  # takes the values by name; returns a number or tensor to add
     # takes the values by name and returns the output as the network makes it, if not by adding up
     call: Callable[[Values], Any] | None = None
@@ -86,17 +65,18 @@ class SumStep(Step):
     def forward(self, values: Values, nonnegative: Sequence[bool]) -> tuple[Any, Any]:
         """Add; the summands are saved."""
         tensors = [values[name] for name in self.inputs]
-        maps = [self.make(x, values) for x in tensors]
+        maps = [self.make(x) for x in tensors]
         bias = None
         if self.constant is not None:
             bias = torch.as_tensor(self.constant(values), dtype=tensors[0].dtype, device=tensors[0].device)
         if self.call is not None:  # a mean may drop its axes
-            return self.call(values), (tensors, maps, bias, maps[0].shape(tensors[0]))
+            shape = [len(maps[0][axis]) if axis in maps[0] else n for axis, n in enumerate(tensors[0].shape)]
+            return self.call(values), (tensors, maps, bias, shape)
         output = self._output(tensors, maps, bias)
         return output, (tensors, maps, bias, output.shape)
 
-    def _output(self, tensors: Sequence[Tensor], maps: Sequence[AxesMap], bias: Tensor | None) -> Tensor:
-        mapped = [m.forward(x if w == 1 else x * w) for x, m, w in zip(tensors, maps, self.weights, strict=True)]
+    def _output(self, tensors: Sequence[Tensor], maps: Sequence[Matrices], bias: Tensor | None) -> Tensor:
+        mapped = [_mapped(x if w == 1 else x * w, m) for x, m, w in zip(tensors, maps, self.weights, strict=True)]
         return _added([*mapped, *([] if bias is None else [bias])])
 
     def backward(self, saved: Any, relevance: Tensor) -> Sequence[Tensor]:
@@ -107,7 +87,7 @@ class SumStep(Step):
         terms = [list(self._terms(x, m, w)) for x, m, w in zip(tensors, maps, self.weights, strict=True)]
         sums = []
         for number, piece in enumerate(pieces):
-            found = [mapped.forward(c) for of_input in terms for index, c, mapped in of_input if index == number]
+            found = [_mapped(c, m) for of_input in terms for index, c, m in of_input if index == number]
             sums.append(_added([*found, *([] if piece is None or not inside else [piece])]).expand(shape))
         gated = any(part.where != "always" for part in parts)
         output = self._output(tensors, maps, bias) if gated else None
@@ -115,19 +95,20 @@ class SumStep(Step):
         shared: Any = 0.0
         if self.rule.bias == "distribute":
             shared = sum(s * p for p, s in zip(pieces, signal, strict=True) if p is not None) / len(tensors)
-        return [
-            (_added([c * m.transpose(signal[index]) for index, c, m in of_input]) + shared).sum_to_size(x.shape)
-            for x, of_input in zip(tensors, terms, strict=True)  # the sum undoes broadcasting
-        ]
+        shares = []
+        for x, of_input in zip(tensors, terms, strict=True):
+            back = [c * _mapped(signal[i], {axis: t.T for axis, t in m.items()}) for i, c, m in of_input]
+            shares.append((_added(back) + shared).sum_to_size(x.shape))  # undoes broadcasting
+        return shares
 
-    def _terms(self, x: Tensor, mapped: AxesMap, weight: float) -> Iterator[tuple[int, Tensor, AxesMap]]:
+    def _terms(self, x: Tensor, matrices: Matrices, weight: float) -> Iterator[tuple[int, Tensor, Matrices]]:
         """Yield each term of the rule that does not vanish: its part, its piece of the input, its map."""
         for index, part in enumerate(self.rule.parts):
             for term in part.terms:
                 factor = float(term.weight.of(torch.tensor(weight, dtype=torch.float64)))
                 if factor:
                     piece = piece_of(x, term.input)
-                    yield index, piece if factor == 1 else piece * factor, mapped.piece(term.weight)
+                    yield index, piece if factor == 1 else piece * factor, _piece(matrices, term.weight)
 
 
 def _added(tensors: Sequence[Tensor]) -> Tensor:
@@ -170,17 +151,15 @@ def of_average(context: Context, node: fx.Node) -> Step:
     names = ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad", "output_size")
     options = {name: given[name] for name in names if given.get(name) not in (None, (), [])}
 
-    def run(units: Tensor, **of_axis: Any) -> Tensor:
-        same = of_axis.get("output_size", 0) is None
-        found: Tensor = units if same else twin(units, **of_axis)
-        return found
+    def run(units: Tensor, **of_axis: Any) -> Any:
+        return units if of_axis.get("output_size", 0) is None else twin(units, **of_axis)
 
-    def make(x: Tensor, values: Values) -> AxesMap:
+    def make(x: Tensor) -> Matrices:
         averages = by_axis(x, axes, run, **options)
         if divisor is None:
             return averages
-        sums = averages.piece(Weight(one=1.0)).matrices
-        return AxesMap({axis: m / divisor if axis == 2 else m for axis, m in sums.items()})
+        sums = _piece(averages, Weight(one=1.0))
+        return {axis: m / divisor if axis == 2 else m for axis, m in sums.items()}
 
     return _mixing(context, node, make)
 
@@ -192,9 +171,9 @@ def of_mean(context: Context, node: fx.Node) -> Step:
     if given.get("dtype") is not None:
         raise context.refuse(node, "it changes the number type")
 
-    def make(x: Tensor, values: Values) -> AxesMap:
+    def make(x: Tensor) -> Matrices:
         sizes = {int(d) % x.ndim: x.shape[int(d)] for d in dims}
-        return AxesMap({axis: x.new_full((1, n), 1.0 if total else 1.0 / n) for axis, n in sizes.items()})
+        return {axis: x.new_full((1, n), 1.0 if total else 1.0 / n) for axis, n in sizes.items()}
 
     return _mixing(context, node, make)
 
@@ -209,7 +188,7 @@ def of_resize(context: Context, node: fx.Node) -> Step:
         return of_move(context, node, copies=True)
     names = ("size", "scale_factor", "align_corners", "recompute_scale_factor")
     options = {name: given[name] for name in names if name in given} | {"mode": "area" if mode == "area" else "linear"}
-    return _mixing(context, node, lambda x, values: by_axis(x, range(2, x.ndim), F.interpolate, **options))
+    return _mixing(context, node, lambda x: by_axis(x, range(2, x.ndim), F.interpolate, **options))
 
 
 def of_pad(context: Context, node: fx.Node) -> Step:
@@ -230,6 +209,6 @@ def of_move(context: Context, node: fx.Node, *, copies: bool = False) -> Step:
     return MoveStep(**options, call=context.caller(node), gives="keeps" if keeps else "any")
 
 
-def _mixing(context: Context, node: fx.Node, make: Callable[[Tensor, Values], AxesMap]) -> Step:
+def _mixing(context: Context, node: fx.Node, make: Callable[[Tensor], Matrices]) -> Step:
     options = context.options(node)
     return SumStep(**options, rule=context.mixing_rule(node), make=make, call=context.caller(node), gives="keeps")

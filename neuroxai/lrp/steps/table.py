@@ -43,14 +43,6 @@ def _power(context: Context, node: fx.Node) -> Step:
     return context.passing(node, local=True)
 
 
-def _same(context: Context, node: fx.Node) -> Step:
-    return context.passing(node, local=True, gives="keeps")
-
-
-def _negative(context: Context, node: fx.Node) -> Step:
-    return context.passing(node)
-
-
 def _moved(context: Context, node: fx.Node) -> Step:
     """Return the step of moving values, or of picking from what an operation with several outputs put out."""
     source: Any = node.args[0] if node.args else None
@@ -86,7 +78,7 @@ _MAKERS: dict[str, Maker] = {
     "patch_individual_filter": of_patches,
     "batch_norm": of_batch_norm,
     **dict.fromkeys(("add", "sub", "rsub"), of_sum),
-    "neg": _negative,
+    "neg": lambda context, node: context.passing(node),
     "pow": _power,
     "mul": of_product,
     **dict.fromkeys(("div", "rdiv"), of_quotient),
@@ -96,7 +88,7 @@ _KINDS: dict[str, Maker] = {
     "norm": of_norm,
     "activation": _activation,
     "softmax": of_softmax,
-    **dict.fromkeys(("cast", "same"), _same),
+    **dict.fromkeys(("cast", "same"), lambda context, node: context.passing(node, local=True, gives="keeps")),
     "resize": of_resize,
     "pad": of_pad,
     "bilinear": of_matrix_product,
