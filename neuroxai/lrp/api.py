@@ -214,7 +214,7 @@ class LRP(Attribution):  # type: ignore[misc]  # captum is untyped
         model = unwrapped(self.model)
         for neuron in all_neurons(model, layer, output.shape[1]) if neurons is None else neurons:
             with without_gradients(given.device):  # a caller between two neurons runs in its own modes
-                seed = Start(layer=layer, neuron=neuron).seed(output, given.indices, None, model)
+                seed = Start(layer=layer, neuron=neuron).seed(output, given, None, model)
                 relevance = backward(plan, dict(saved), seed, given.tensors)[0]
                 # a network may stack the patches of each scan in the batch
                 activation = seed.reshape(len(given.inputs[0]), -1).sum(1)
@@ -261,7 +261,7 @@ class LRP(Attribution):  # type: ignore[misc]  # captum is untyped
         given = Given.of(self.model, inputs, more, begin.target, half=True)
         with without_gradients(given.device):
             plan, given, output, saved = self._forward(given, begin, conditions, watch, probe)
-            seed = begin.seed(output, given.indices, plan.activation, unwrapped(self.model))
+            seed = begin.seed(output, given, plan.activation, unwrapped(self.model))
             relevance = backward(plan, saved, seed, given.tensors, watch)[: len(given.inputs)]
             delta = total(seed.reshape(len(given.inputs[0]), -1)) - sum(map(total, relevance))
         if probe is None:

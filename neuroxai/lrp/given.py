@@ -98,16 +98,6 @@ def target_indices(target: Target, batch: int, device: torch.device) -> Tensor:
     return indices.long()
 
 
-def check_target(target: Target, indices: Tensor, outputs: int) -> None:
-    """Refuse targets that the network does not have, naming the number of its outputs."""
-    if target is None and outputs > 1:
-        raise InputError(f"target is None, but the network has {outputs} outputs; give target=0 to {outputs - 1}")
-    wrong = indices[(indices < 0) | (indices >= outputs)]
-    if wrong.numel():
-        has = "1 output: target must be 0 or None" if outputs == 1 else f"{outputs} outputs: 0 to {outputs - 1}"
-        raise InputError(f"target {int(wrong[0])} does not exist; the network has {has}")
-
-
 def is_index(value: object) -> bool:
     """Whether a value is an integer (True and False are none)."""
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
@@ -196,9 +186,15 @@ class Given:
         return key
 
     def scores(self, outputs: object) -> Tensor:
-        """Return a network's output as (batch, classes), the targets held against it."""
+        """Return a network's output as (batch, classes), after refusing targets that it does not have."""
         scores = class_scores(outputs)
-        check_target(self.target, self.indices, scores.shape[1])
+        count = scores.shape[1]
+        if self.target is None and count > 1:
+            raise InputError(f"target is None, but the network has {count} outputs; give target=0 to {count - 1}")
+        wrong = self.indices[(self.indices < 0) | (self.indices >= count)]
+        if wrong.numel():
+            has = "1 output: target must be 0 or None" if count == 1 else f"{count} outputs: 0 to {count - 1}"
+            raise InputError(f"target {int(wrong[0])} does not exist; the network has {has}")
         return scores
 
     def chosen(self, outputs: object) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -16,7 +16,7 @@ from neuroxai.graph.operations import arguments, kind_of, label
 from neuroxai.graph.output_activation import scores_of
 from neuroxai.graph.record import Record
 from neuroxai.lrp.composites import Composite
-from neuroxai.lrp.engine.operators import Dense, Product, Scale
+from neuroxai.lrp.engine.operators import Scale
 from neuroxai.lrp.steps.base import FreeStep, PassStep, Step
 from neuroxai.lrp.steps.context import Context
 from neuroxai.lrp.steps.filters import LinearStep
@@ -47,7 +47,7 @@ class Plan:
         """The same, each layer running the max-pooling behind it: winners alone are saved, relevance stays the same."""
         steps, readers = list(self.steps), _readers(self.steps)
         for first in self.steps:
-            if not isinstance(first, LinearStep) or first.rule.bias == "distribute" or type(first.operator) is Product:
+            if not isinstance(first, LinearStep) or not first.fuses or first.rule.bias == "distribute":
                 continue
             between: list[PassStep] = []
             at: Step = first
@@ -58,7 +58,8 @@ class Plan:
                 between.append(at)
             if isinstance(at, PoolStep):
                 gone = {first.name, at.name, *(s.name for s in between)}
-                whole = first.pooled(between, at.pool, at.name)
+                reads = (*first.also_reads, *(read for step in between for read in step.also_reads))
+                whole = replace(first, name=at.name, also_reads=reads, between=tuple(between), pool=at.pool)
                 steps = [whole if s is at else s for s in steps if s is at or s.name not in gone]
         return replace(self, steps=tuple(steps))
 
@@ -68,12 +69,11 @@ def make_plan(record: Record, composite: Composite) -> Plan:
     scores, activation, end = scores_of(record)
     context = Context(record, composite)
     steps = _steps(context, scores)
-    ranks = {node.name: node.meta.get("rank", 2) for node in record.graph.nodes}
     sources = tuple(node.name for node in record.inputs)
     made = {*sources, *(step.name for step in steps)}
     calls = [node for node in record.graph.nodes if node.op not in ("placeholder", "output") and node.name not in made]
     tail = () if activation is None else tuple(_free(context, node) for node in calls)
-    return _numbered(Plan(tuple(_fold_norms(steps, ranks)), sources, scores.name, activation, tail, end.name))
+    return _numbered(Plan(tuple(_fold_norms(steps)), sources, scores.name, activation, tail, end.name))
 
 
 def _free(context: Context, node: fx.Node) -> FreeStep:
@@ -155,11 +155,8 @@ def _readers(steps: Iterable[Step]) -> dict[str, list[Step]]:
     return readers
 
 
-def _fold_norms(steps: list[Step], ranks: Mapping[str, int]) -> list[Step]:
-    """Fold each batch normalisation into the convolution or linear layer that alone feeds it.
-
-    Not behind a linear layer with more than two axes: it normalises axis 1, the layer's outputs stand on the last.
-    """
+def _fold_norms(steps: list[Step]) -> list[Step]:
+    """Fold each batch normalisation into the convolution or linear layer that alone feeds it."""
     made, readers = {step.name: step for step in steps}, _readers(steps)
     folded: dict[str, Step] = {}
     gone: set[str] = set()
@@ -167,12 +164,11 @@ def _fold_norms(steps: list[Step], ranks: Mapping[str, int]) -> list[Step]:
         if not (isinstance(norm, LinearStep) and isinstance(norm.operator, Scale)):
             continue
         before = made.get(norm.inputs[0])
-        if not isinstance(before, LinearStep) or before.fixed is not None or len(readers[before.name]) != 1:
-            continue
-        dense = isinstance(before.operator, Dense)
-        if not isinstance(before.operator, Product) and not (dense and ranks.get(before.name, 2) > 2):
+        fits = isinstance(before, LinearStep) and before.fuses and before.fixed is None
+        if isinstance(before, LinearStep) and fits and len(readers[before.name]) == 1:
             gone.add(before.name)
-            folded[norm.name] = before.folded(norm)
+            labels, reads = before.labels + norm.labels, before.also_reads + norm.also_reads
+            folded[norm.name] = replace(before, name=norm.name, labels=labels, also_reads=reads, fixed=norm.fixed)
     # what the normalisation reads is there when it runs, so the two run in its place
     return [folded.get(step.name, step) for step in steps if step.name not in gone]
 

@@ -48,12 +48,11 @@ class Weight:
             return weight.square() * self.squared
         if self.one:
             return full_like(weight, self.one)
-        if self.whole == 1 and not (self.positive or self.negative):
-            return weight
-        bounds = ((self.whole, None, None), (self.positive, 0, None), (self.negative, None, 0))
-        used = [(factor, low, high) for factor, low, high in bounds if factor]
-        pieces = [(weight if low is high else weight.clamp(low, high), factor) for factor, low, high in used]
-        found = [piece if factor == 1 else piece * factor for piece, factor in pieces]
+        found = []
+        for factor, low, high in ((self.whole, None, None), (self.positive, 0, None), (self.negative, None, 0)):
+            if factor:
+                piece = weight if low is high else weight.clamp(low, high)
+                found.append(piece if factor == 1 else piece * factor)
         return sum(found[1:], found[0]) if found else weight * 0
 
 

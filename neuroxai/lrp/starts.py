@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from neuroxai.errors import InputError, UnsupportedLayerError, one_of
 from neuroxai.layers import PatchIndividualFilter
-from neuroxai.lrp.given import Target, check_target, class_scores, is_index, probabilities
+from neuroxai.lrp.given import Given, Target, class_scores, is_index, probabilities
 from neuroxai.lrp.plan import Plan
 from neuroxai.lrp.steps.base import Step
 from neuroxai.lrp.steps.filters import LinearStep
@@ -56,7 +56,7 @@ class Start:
         """Return the plan up to where relevance starts."""
         return plan if self.layer is None else truncated(plan, self.layer)
 
-    def seed(self, output: Tensor, indices: Tensor, activation: str | None, model: nn.Module) -> Tensor:
+    def seed(self, output: Tensor, given: Given, activation: str | None, model: nn.Module) -> Tensor:
         """Return the relevance of the cut plan's result, shaped like it."""
         if self.layer is not None:
             if not bool(torch.isfinite(output).all()):
@@ -67,15 +67,14 @@ class Start:
             found = torch.zeros_like(output)
             found[index] = output[index]
             return found
-        scores = class_scores(output)
         if isinstance(self.start, Tensor) or callable(self.start):
-            return _given(self.start, scores).reshape(output.shape)
-        check_target(self.target, indices, scores.shape[1])
-        values, chosen = scores if self.start == "logit" else probabilities(scores, activation), indices[:, None]
+            return _of_outputs(self.start, class_scores(output)).reshape(output.shape)
+        scores, chosen = given.scores(output), given.indices[:, None]
+        values = scores if self.start == "logit" else probabilities(scores, activation)
         return torch.zeros_like(scores).scatter_(1, chosen, values.gather(1, chosen)).reshape(output.shape)
 
 
-def _given(start: Tensor | Callable[[Tensor], Tensor], scores: Tensor) -> Tensor:
+def _of_outputs(start: Tensor | Callable[[Tensor], Tensor], scores: Tensor) -> Tensor:
     """Return an initial relevance that is a tensor, or made of the logits."""
     found = start if isinstance(start, Tensor) else start(scores)
     if not isinstance(found, Tensor) or found.shape not in (scores.shape, scores.shape[1:]):

@@ -33,13 +33,13 @@ class Operator:
         """Return a layer's own weights with the output channels on the first axis."""
         return weight
 
-    def stack_weights(self, weights: Sequence[Tensor]) -> Tensor:
+    def stack_weights(self, tensors: Sequence[Tensor]) -> Tensor:
         """Stack several weights (or biases) along the output channels."""
-        return _stacked(weights, self.weight_axis, self.blocks)
+        return _stacked(tensors, self.weight_axis, self.blocks)
 
-    def stack(self, signals: Sequence[Tensor]) -> Tensor:
+    def stack(self, tensors: Sequence[Tensor]) -> Tensor:
         """Stack several tensors shaped like the output."""
-        return _stacked(signals, self.axis, self.blocks)
+        return _stacked(tensors, self.axis, self.blocks)
 
     def split(self, stacked: Tensor, count: int) -> Sequence[Tensor]:
         """Undo `stack`."""
@@ -95,23 +95,15 @@ class Dense(Operator):
 
 @dataclass(frozen=True)
 class Product(Operator):
-    """A product with one constant tensor in any form, as einsum has it, of all samples at once: (1, *input).
+    """A product with one constant tensor in any form, as einsum has it, of all samples at once: (1, *input)."""
 
-    Attributes
-    ----------
-    run : callable
-        Takes the input and the constant, and returns the product.
-    """
+    run: Callable[[Tensor, Tensor], Tensor]  # takes the input and the constant
 
-    run: Callable[[Tensor, Tensor], Tensor]
-
-    def stack_weights(self, weights: Sequence[Tensor]) -> Tensor:
+    def stack(self, tensors: Sequence[Tensor]) -> Tensor:
         """Stack along an axis of its own: the outputs stand on any."""
-        return torch.stack(list(weights))
+        return torch.stack(list(tensors))
 
-    def stack(self, signals: Sequence[Tensor]) -> Tensor:
-        """Stack along an axis of its own."""
-        return torch.stack(list(signals))
+    stack_weights = stack
 
     def split(self, stacked: Tensor, count: int) -> Sequence[Tensor]:
         """Undo `stack`."""
@@ -157,14 +149,14 @@ class Conv(_Windows):
     def of(cls, axes: int, given: Mapping[str, Any], kernel: Sequence[int]) -> Conv:
         """Take the arguments of ``torch.nn.functional.conv1d``, ``conv2d`` or ``conv3d`` over `axes` axes."""
         stride, dilation = each(given.get("stride", 1), axes), each(given.get("dilation", 1), axes)
-        padding, groups = given.get("padding", 0), int(given.get("groups", 1))
+        padding, uneven = given.get("padding", 0), None
         if padding == "same":
             total = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
-            if any(t % 2 for t in total):
-                uneven = [side for t in reversed(total) for side in (t // 2, t - t // 2)]
-                return cls(stride, (0,) * axes, dilation, groups, tuple(uneven))
             padding = [t // 2 for t in total]
-        return cls(stride, each(0 if padding == "valid" else padding, axes), dilation, groups)
+            if any(t % 2 for t in total):
+                padding, uneven = 0, tuple(side for t in reversed(total) for side in (t // 2, t - t // 2))
+        padding = each(0 if padding == "valid" else padding, axes)
+        return cls(stride, padding, dilation, int(given.get("groups", 1)), uneven)
 
     def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Convolve."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
@@ -21,24 +21,6 @@ from neuroxai.lrp.steps.base import PassStep, Step, Values
 from neuroxai.lrp.steps.context import Context
 
 
-class FixedNorm(NamedTuple):
-    """A normalisation by running statistics, (channels,): names of the values it reads, and its epsilon."""
-
-    mean: str
-    variance: str
-    weight: str | None
-    bias: str | None
-    eps: float
-
-    def as_scale(self, values: Values) -> tuple[Tensor, Tensor]:
-        """Return factor and offset, both (channels,)."""
-        factor = torch.rsqrt(values[self.variance] + self.eps)
-        if self.weight is not None:
-            factor = factor * values[self.weight]
-        offset = -values[self.mean] * factor
-        return factor, offset if self.bias is None else offset + values[self.bias]
-
-
 @dataclass(frozen=True)
 class LinearStep(Step):
     """A layer with weights, with the normalisation folded into it and the pooling that follows, if any.
@@ -51,7 +33,11 @@ class LinearStep(Step):
     bias: str | None = None
     rule: Rule = field(default_factory=Rule)
     operator: Operator = field(default=Dense())
-    fixed: FixedNorm | None = None  # a normalisation folded in, or on its own
+    # whether a normalisation of axis 1 and a pooling behind it may be run with it: its outputs stand on that axis
+    fuses: bool = True
+    # of a normalisation by running statistics, folded in or on its own: takes the values by name and returns factor and
+    # offset, both (channels,)
+    fixed: Callable[[Values], tuple[Tensor, Tensor]] | None = None
     between: tuple[PassStep, ...] = ()
     pool: MaxPool | None = None
 
@@ -62,24 +48,14 @@ class LinearStep(Step):
             sign = step.nonnegative((sign,))
         return sign
 
-    def folded(self, norm: LinearStep) -> LinearStep:
-        """Return the step of this layer and the normalisation behind it."""
-        labels, reads = self.labels + norm.labels, self.also_reads + norm.also_reads
-        return replace(self, name=norm.name, labels=labels, also_reads=reads, fixed=norm.fixed)
-
-    def pooled(self, between: Sequence[PassStep], pool: MaxPool, name: str) -> LinearStep:
-        """Return the step of this layer, the elementwise steps behind it, and the pooling behind them."""
-        reads = (*self.also_reads, *(read for step in between for read in step.also_reads))
-        return replace(self, name=name, also_reads=reads, between=tuple(between), pool=pool)
-
     def parameters(self, values: Values) -> tuple[Tensor, Tensor | None]:
         """Return weight and bias with the normalisation folded in (new tensors; the layers keep theirs)."""
         if self.weight is None and self.fixed is not None:
-            return self.fixed.as_scale(values)
+            return self.fixed(values)
         weight = self.operator.outputs_first(values[str(self.weight)])
         bias: Tensor | None = None if self.bias is None else values[self.bias]
         if self.fixed is not None:
-            factor, offset = self.fixed.as_scale(values)
+            factor, offset = self.fixed(values)
             weight = weight * factor.view(-1, *(1,) * (weight.ndim - 1))
             bias = offset if bias is None else bias * factor + offset
         return weight, bias
@@ -183,8 +159,9 @@ def of_linear(
     context: Context, node: fx.Node, source: fx.Node, operator: Operator, weight: fx.Node, bias: fx.Node | None = None
 ) -> Step:
     """Return the step of a layer with weights of known geometry."""
-    names: dict[str, Any] = {"weight": weight.name, "bias": None if bias is None else bias.name}
-    return LinearStep(**context.options(node, source), **names, rule=context.mixing_rule(node), operator=operator)
+    options = {**context.options(node, source), "rule": context.mixing_rule(node), "operator": operator}
+    fuses = node.meta["rank"] <= 2 if isinstance(operator, Dense) else not isinstance(operator, Product)
+    return LinearStep(**options, weight=weight.name, bias=None if bias is None else bias.name, fuses=fuses)
 
 
 def of_patches(context: Context, node: fx.Node) -> Step:
@@ -207,6 +184,12 @@ def of_fixed_norm(context: Context, node: fx.Node, rule: Rule) -> Step:
     source, given = context.only_input(node), arguments(node)
     if isinstance(rule, Pass):
         return context.passing(node, source, local=True)
-    weight, bias = (None if given.get(key) is None else given[key].name for key in ("weight", "bias"))
-    fixed = FixedNorm(given["running_mean"].name, given["running_var"].name, weight, bias, given.get("eps", 1e-5))
+
+    def fixed(values: Values) -> tuple[Tensor, Tensor]:
+        weight, bias = (None if given.get(key) is None else values[given[key].name] for key in ("weight", "bias"))
+        factor = torch.rsqrt(values[given["running_var"].name] + given.get("eps", 1e-5))
+        factor = factor if weight is None else factor * weight
+        offset = -values[given["running_mean"].name] * factor
+        return factor, offset if bias is None else offset + bias
+
     return LinearStep(**context.options(node, source), rule=rule, operator=Scale(), fixed=fixed)
