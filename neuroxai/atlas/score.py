@@ -19,7 +19,7 @@ BLOCK = 131072
 MEASURES = ("sum", "absolute", "positive", "negative", "density", "voxels")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class RegionScores:
     """What a batch of heatmaps holds in each region. Tensors are float64 of shape (batch, regions).
 
@@ -48,6 +48,11 @@ class RegionScores:
 
     def __len__(self) -> int:
         return int(self.sum.shape[0])
+
+    def __repr__(self) -> str:
+        leading = self.sum.abs().mean(0).argsort(descending=True)[:3].tolist()
+        names = ", ".join(self.names[place] for place in leading)
+        return f"RegionScores({len(self)} heatmaps, {len(self.names)} regions; largest sums: {names})"
 
     def to_frame(self, ids: Sequence[object] | None = None, wide: str | None = None) -> pd.DataFrame:
         """Return a table.

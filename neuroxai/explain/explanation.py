@@ -18,6 +18,7 @@ from neuroxai.derivatives.scales import Scale
 from neuroxai.errors import InputError
 from neuroxai.explain.attribute import Attributed
 from neuroxai.explain.bundle import Model
+from neuroxai.explain.display import View, leading_region, summary_html, view_of
 from neuroxai.explain.options import ExplainOptions
 from neuroxai.explain.predict import single_item
 from neuroxai.explain.writer import FolderWriter
@@ -85,7 +86,7 @@ class Making:
         writer.finish()
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Explanation:
     """What is said of one scan.
 
@@ -139,6 +140,45 @@ class Explanation:
     def provenance(self) -> dict[str, Any]:
         """What made it, ready for JSON."""
         return {key: value for key, value in to_json(self.run).items() if key not in _OWN}
+
+    @property
+    def title(self) -> str:
+        """Participant and session."""
+        return " ".join(filter(None, self.prediction.who))
+
+    def view(self) -> View:
+        """Return the interactive viewer: over the scan's own anatomy, for a notebook or to be saved as a page."""
+        source = None if self._making is None or self._making.given.image is not None else self._making.given.path
+        facts = {"Method": self.run.method, "Bundle": self.run.bundle, "Class explained": self.target}
+        return view_of(
+            self.title,
+            self.target,
+            self.on_network,
+            self._scan(),
+            source,
+            self.on_scanner,
+            self.run.atlas,
+            leading_region(self.regions),
+            facts,
+        )
+
+    def _scan(self) -> Volume | None:
+        """Return the scan that was explained; None where its file is there no more."""
+        if self._making is None:
+            return None
+        given = self._making.given
+        try:
+            return given.image if given.image is not None else io.read_volume(given.path)
+        except InputError:
+            return None
+
+    def _repr_html_(self) -> str:
+        return summary_html(self.title, self.probabilities, self.target, self.regions, self.on_network, self._scan())
+
+    def __repr__(self) -> str:
+        chances = ", ".join(f"{name} {value:.1%}" for name, value in self.probabilities.items())
+        where = f", most in {first}" if (first := leading_region(self.regions)) else ""
+        return f"Explanation({self.title}: {chances}; {self.run.method} for {self.target}{where})"
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write what ``neuroxai explain`` writes of this scan, and return the folder.

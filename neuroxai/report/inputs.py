@@ -25,8 +25,7 @@ from neuroxai.errors import InputError, LeakageError
 from neuroxai.evaluation.calibration import Calibration
 from neuroxai.evaluation.held_out import held_out_of, read_held_out, sentence
 from neuroxai.io import read_tsv, read_volume
-from neuroxai.report.scan.anatomy import Unprepared
-from neuroxai.report.scan.viewer import Backdrop, viewer_data
+from neuroxai.pictures.viewer import Backdrop, Unprepared, viewer_data
 from neuroxai.report.values import Calibrated, Strength
 from neuroxai.space import Volume
 
@@ -120,7 +119,7 @@ class Context:
             "person": about_person(row, scan, record),
             "flags": flags_of(record),
             "held_out": self.held_out,
-            "viewer": viewer_data(heatmap, scan, shown.limit, backdrop, shown.own, regions, before),
+            "viewer": viewer_data(heatmap, scan, shown.limit, backdrop, shown.own, leading_region(regions), before),
             "neighbours": self.neighbours(item.title),
         }
         if self.calibration is not None:
@@ -145,6 +144,12 @@ class Context:
             return []
         beside = (("previous", at - 1), ("next", at + 1))
         return [(way, *self.order[n]) for way, n in beside if 0 <= n < len(self.order)]
+
+
+def leading_region(regions: Sequence[Region]) -> str:
+    """Return the region that stands out most for the class; empty where none does."""
+    first = max(regions, key=lambda r: (r.contrast, r.name), default=None)
+    return first.name if first is not None and first.density > 0 else ""
 
 
 def backdrop_of(folder: ExplainFolder, broken: Mapping[str, str]) -> Backdrop:

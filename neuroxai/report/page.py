@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-from collections.abc import Sequence
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from neuroxai._version import __version__
-from neuroxai.canvas import COLOURS
+from neuroxai.pictures.page import rendered
+from neuroxai.pictures.text import number
 from neuroxai.report.scan.cards import cards_of
-from neuroxai.report.text import number, percent
 from neuroxai.report.values import MOST_ROWS, CohortValues, ScanValues, StudyValues
 
 if TYPE_CHECKING:
@@ -61,58 +57,21 @@ def scan_page(values: ScanValues) -> str:
         Everything shown; text in it is escaped.
     """
     scripts = ["viewer.js"] if values.viewer else []
-    return _rendered("scan.html", values, scripts, limits=limits_of(values.method), cards=cards_of(values))
+    return rendered(
+        "neuroxai.report", "scan.html", values, scripts, limits=limits_of(values.method), cards=cards_of(values)
+    )
 
 
 def cohort_page(values: CohortValues) -> str:
     """Return the self-contained HTML page of a cohort."""
-    return _rendered("cohort.html", values, ["table.js"])
+    return rendered("neuroxai.report", "cohort.html", values, ["table.js"])
 
 
 def study_page(values: StudyValues) -> str:
     """Return the self-contained HTML page of a study."""
-    template = _environment().get_template("study.html")
-    return str(template.render(page=values, version=__version__, cell=cell, rows=rows, most=MOST_ROWS))
-
-
-def _rendered(template: str, values: Any, scripts: Sequence[str], **more: Any) -> str:
-    """Fill a template; the page's policy lets the scripts named run, by their checksums, and nothing else."""
-    import markupsafe
-
-    environment = _environment()
-    texts = [environment.loader.get_source(environment, name)[0] for name in scripts]
-    sums = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in texts]
-    return str(
-        environment.get_template(template).render(
-            page=values,
-            colours=COLOURS,
-            # our own files, not data
-            scripts=[markupsafe.Markup(text) for text in texts],  # noqa: S704
-            policy=" ".join(f"'sha256-{one}'" for one in sums),
-            **more,
-        )
+    return rendered(
+        "neuroxai.report", "study.html", values, [], version=__version__, cell=cell, rows=rows, most=MOST_ROWS
     )
-
-
-def data_uri(picture: bytes, form: str = "png") -> str:
-    """Return a picture as a data URI, so that the page needs no other file."""
-    return f"data:image/{form};base64," + base64.b64encode(picture).decode("ascii")
-
-
-@cache
-def _environment() -> Any:
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("neuroxai.report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters.update(number=number, percent=percent, data_uri=data_uri)
-    return environment
 
 
 def rows(frame: pd.DataFrame) -> list[list[str]]:

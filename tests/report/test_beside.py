@@ -14,11 +14,10 @@ from helpers.command import run
 from helpers.packed import value_at
 from neuroxai import io
 from neuroxai.atlas import Atlas, builtin
-from neuroxai.compare.scores import Region
 from neuroxai.errors import InputError, LeakageError
+from neuroxai.pictures.viewer import MOST_VOXELS, Backdrop, viewer_data
 from neuroxai.report import Beside, build_report
 from neuroxai.report.page import limits_of
-from neuroxai.report.scan.viewer import MOST_VOXELS, Backdrop, viewer_data
 from neuroxai.space import Space, Volume, mni152
 
 
@@ -105,7 +104,7 @@ def test_planes_follow_an_oblique_scan():
     assert value_at(told, told["relevance"], PLACE) == 255
 
 
-def test_it_starts_inside_the_region_that_stands_out_most_and_not_at_a_lone_peak():
+def test_it_starts_inside_the_leading_region_and_not_at_a_lone_peak():
     data = np.zeros(LPS.shape, np.float32)
     data[15:18, 4:7, 4:7] = 0.2
     data[16, 5, 5] = 0.3
@@ -113,9 +112,8 @@ def test_it_starts_inside_the_region_that_stands_out_most_and_not_at_a_lone_peak
     labels = np.zeros(LPS.shape, np.int32)
     labels[14:19, 3:8, 3:8] = 1
     labels[1:4, 19:22, 19:22] = 2
-    regions = [Region("wide", 5.7, 0.05, 125, 9.0), Region("point", 1.0, 0.04, 27, 2.0)]
     backdrop = Backdrop(Atlas(labels, {1: "wide", 2: "point"}, LPS))
-    told = json.loads(viewer_data(Volume(data, LPS), None, 1.0, backdrop, regions=regions))
+    told = json.loads(viewer_data(Volume(data, LPS), None, 1.0, backdrop, leading="wide"))
     np.testing.assert_allclose(told["start"], LPS.world([16, 5, 5]))
     # without scores, a lone voxel counts as the cube around it
     told = json.loads(viewer_data(Volume(data, LPS), None, 1.0))

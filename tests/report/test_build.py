@@ -15,10 +15,11 @@ from neuroxai.compare import figures
 from neuroxai.errors import InputError, SpaceError
 from neuroxai.evaluation import classification_metrics
 from neuroxai.io import read_volume, write_volume
+from neuroxai.pictures import maps
+from neuroxai.pictures.text import number
 from neuroxai.report import build_report
-from neuroxai.report.plots import charts, maps
+from neuroxai.report.plots import charts
 from neuroxai.report.scan import pages as scan_pages
-from neuroxai.report.text import number
 from neuroxai.space import Space, Volume
 
 NETWORK = "_space-network_desc-lrpAlphaBeta_heatmap.nii.gz"

@@ -10,9 +10,9 @@ from helpers.pages import without_own_scripts
 from neuroxai.compare.scores import Region
 from neuroxai.derivatives.explained import Failure
 from neuroxai.evaluation import Estimate
+from neuroxai.pictures.text import number, percent
 from neuroxai.report import CohortValues, ScanValues, cohort_page, scan_page
 from neuroxai.report.scan.cards import cards_of
-from neuroxai.report.text import number, percent
 from neuroxai.report.values import GroupMap, ScanLink
 
 EVIL = "<script>alert(1)</script>\" onload='x'"

@@ -16,11 +16,12 @@ from neuroxai.derivatives.predictions import FAR
 from neuroxai.derivatives.records import to_json
 from neuroxai.evaluation import Estimate, classification_metrics, roc_points
 from neuroxai.evaluation.calibration import brier, reliability
+from neuroxai.pictures import maps
+from neuroxai.pictures.text import number
 from neuroxai.preprocess.template import load_template
 from neuroxai.report.cohort.averages import GROUP_NAMES, Averages, Fingerprints
-from neuroxai.report.plots import charts, maps
+from neuroxai.report.plots import charts
 from neuroxai.report.scan.pages import Shown, provenance
-from neuroxai.report.text import number
 from neuroxai.report.values import CohortValues, GroupMap, RegionMeans, ScanLink
 from neuroxai.space import Volume
 

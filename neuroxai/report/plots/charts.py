@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from neuroxai.canvas import AGAINST, CONTROLS, FOR, PATIENTS, colour_map, draw_bars, figure_of, name_lines, plain, short
 from neuroxai.evaluation import RocCurve
 from neuroxai.evaluation.calibration import Bin
-from neuroxai.report.plots.maps import Drawing
+from neuroxai.pictures.maps import Drawing
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -19,8 +19,8 @@ from neuroxai.derivatives.explained import GroupRecord, read_group
 from neuroxai.errors import SpaceError
 from neuroxai.io import atomic, inside, read_tsv, read_volume
 from neuroxai.io.names import BidsName
-from neuroxai.report.plots import slices
-from neuroxai.report.plots.maps import draw_bar
+from neuroxai.pictures import slices
+from neuroxai.pictures.maps import draw_bar
 from neuroxai.space import Volume
 
 COLUMNS = 7  # columns of panels side by side

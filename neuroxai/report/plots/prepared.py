@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from neuroxai.canvas import grey_of
 from neuroxai.errors import InputError, SpaceError
 from neuroxai.io import atomic
+from neuroxai.pictures import slices
+from neuroxai.pictures.maps import Line, Strip, draw
 from neuroxai.preprocess.template import Template
-from neuroxai.report.plots import slices
-from neuroxai.report.plots.maps import Line, Strip, draw
 from neuroxai.space import Space, Volume
 
 BRAIN, TISSUE = "#f28a1c", "#3f97f0"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from neuroxai.report.text import number, percent
+from neuroxai.pictures.text import number, percent
 from neuroxai.report.values import ScanValues
 
 _MOST = 3  # regions on a card

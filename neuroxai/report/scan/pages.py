@@ -16,14 +16,15 @@ from neuroxai.derivatives.explain_folder import Item
 from neuroxai.derivatives.explained import Failure
 from neuroxai.derivatives.heatmaps import read_sidecar
 from neuroxai.derivatives.records import to_json
-from neuroxai.errors import InputError
+from neuroxai.errors import InputError, SpaceError
 from neuroxai.evaluation import outside_share
 from neuroxai.io import read_volume, write_text
+from neuroxai.pictures import maps
+from neuroxai.pictures.anatomy import unprepared
+from neuroxai.pictures.viewer import Unprepared
 from neuroxai.processes import Bound, settled_jobs
 from neuroxai.report.inputs import Context, strength
 from neuroxai.report.page import scan_page
-from neuroxai.report.plots import maps
-from neuroxai.report.scan.anatomy import drawn, unprepared
 from neuroxai.report.values import ScanValues
 from neuroxai.space import Volume
 
@@ -59,7 +60,7 @@ def scan_values(
             regions = read_regions(item.regions)
     except InputError as error:
         notes.append(f"Region scores cannot be shown: {error}")
-    before = unprepared(item, source, heatmap.space)
+    before = unprepared(source, heatmap.space, lambda modality: _written(item.files.heatmap(modality)))
     shown, under = drawn(item, heatmap, scan, before)
     failures.extend(Failure(item.title, note) for note in notes)
     strong = strength(heatmap.data, None if context is None else context.scale)
@@ -110,6 +111,33 @@ def top_regions(regions: Sequence[Region], count: int = 10) -> dict[str, list[Re
         result[f"{measure} for"] = [r for r in ordered if getattr(r, measure) > 0][:count]
         result[f"{measure} against"] = [r for r in reversed(ordered) if getattr(r, measure) < 0][:count]
     return result
+
+
+def _written(path: Path) -> Volume | None:
+    return read_volume(path) if path.is_file() else None
+
+
+def drawn(item: Item, heatmap: Volume, scan: Volume | None, before: Unprepared | None) -> tuple[Volume, Volume | None]:
+    """Return heatmap and scan to draw, on the scan's own grid; the heatmap as written for it, else interpolated.
+
+    Raises
+    ------
+    SpaceError
+        If the heatmap that was written for the scan lies on another grid.
+    """
+    if before is not None:
+        return before.heatmap, before.scan
+    if scan is None:
+        return heatmap, None
+    if item.native_heatmap.is_file():
+        native = read_volume(item.native_heatmap)
+        if not native.space.matches(scan.space):
+            raise SpaceError(
+                f"{item.native_heatmap} ({native.space.describe()}) is on another grid than its scan "
+                f"({scan.space.describe()}); explain the scan again"
+            )
+        return native, scan
+    return heatmap if scan.space.matches(heatmap.space) else heatmap.resampled_to(scan.space, antialias=False), scan
 
 
 def outside_brain(heatmap: Volume, scan: Volume | None) -> float | None:

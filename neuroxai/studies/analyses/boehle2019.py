@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from neuroxai.errors import InputError
+from neuroxai.pictures.maps import maps
 from neuroxai.report.plots.charts import bars, matrix, scatter
-from neuroxai.report.plots.maps import maps
 from neuroxai.space import Volume
 from neuroxai.statistics import correlation, gain, group_gain, most_different, overlaps, top_regions
 from neuroxai.statistics.regions import gain_is_known

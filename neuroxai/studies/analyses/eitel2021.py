@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from neuroxai.derivatives.study_runs import read_result
 from neuroxai.errors import InputError, one_of
+from neuroxai.pictures.maps import maps
 from neuroxai.report.plots.charts import curves, intervals, strips
-from neuroxai.report.plots.maps import maps
 from neuroxai.statistics import bootstrap
 from neuroxai.studies.analyses.shared import compare, known_options, mean_roc, metric_findings, number, runs_doubt
 from neuroxai.studies.findings import Finding, Findings, Picture

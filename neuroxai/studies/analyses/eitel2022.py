@@ -12,7 +12,7 @@ import torch
 from neuroxai.attribution.feature_visualisation import visualise
 from neuroxai.derivatives.study_runs import read_run
 from neuroxai.errors import InputError, one_of
-from neuroxai.report.plots.maps import maps
+from neuroxai.pictures.maps import maps
 from neuroxai.space import Volume
 from neuroxai.studies.analyses.shared import known_options, metric_findings, runs_doubt
 from neuroxai.studies.findings import Findings, Picture

@@ -11,9 +11,9 @@ import pandas as pd
 
 from neuroxai import io
 from neuroxai.cohort import class_groups
+from neuroxai.pictures.maps import map_rows
 from neuroxai.report.plots import charts as draw
 from neuroxai.report.plots.charts import interval_panels
-from neuroxai.report.plots.maps import map_rows
 from neuroxai.space import Volume
 from neuroxai.studies.analyses.eitel2019.baselines import LOAD, VOXELS
 from neuroxai.studies.analyses.eitel2019.relevance import subjects

@@ -7,7 +7,7 @@ import pytest
 
 from neuroxai.bands import limit_of
 from neuroxai.errors import SpaceError
-from neuroxai.report.plots import maps
+from neuroxai.pictures import maps
 from neuroxai.space import Space, Volume
 
 AFFINE = np.array([[4.0, 0, 0, -20], [0, 4, 0, -30], [0, 0, 4, -18], [0, 0, 0, 1]])

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from neuroxai.report.plots import slices
+from neuroxai.pictures import slices
 from neuroxai.space import Space, Volume
 
 SHAPE = (7, 9, 5)

@@ -17,16 +17,33 @@ from numpy.typing import NDArray
 
 from neuroxai.atlas import Atlas
 from neuroxai.canvas import colour_map, grey_of
-from neuroxai.compare.scores import Region
+from neuroxai.pictures.slices import bounding_box
 from neuroxai.preprocess.template import load_template
-from neuroxai.report.plots.slices import bounding_box
-from neuroxai.report.scan.anatomy import Unprepared
 from neuroxai.space import Space, Volume
 
 MOST_VOXELS = 1_600_000
 """Of the heatmap, and of the scan cropped to the head; finer ones are made coarser, so that a page stays below 2 MB."""
 _COARSE = 2.5  # mm: a scan of larger voxels is offered the template's anatomy, too
 _LABELS = 2.0  # mm: outlines of regions are drawn on voxels of at most this size
+
+
+@dataclass(frozen=True, eq=False)
+class Unprepared:
+    """A scan before `neuroxai prepare` brought it to the network's world.
+
+    Parameters
+    ----------
+    scan : Volume
+        As the scanner gave it, cut to what the network's grid covers.
+    heatmap : Volume
+        On the same grid, as `neuroxai explain` wrote it.
+    affine : ndarray, shape (4, 4), or None
+        Takes the network's world to the scan's; None where the map between them is warped.
+    """
+
+    scan: Volume
+    heatmap: Volume
+    affine: NDArray[np.float64] | None
 
 
 @dataclass
@@ -75,7 +92,7 @@ def viewer_data(
     limit: float,
     backdrop: Backdrop | None = None,
     own: float | None = None,
-    regions: Sequence[Region] = (),
+    leading: str = "",
     before: Unprepared | None = None,
 ) -> str:
     """Pack one scan for ``viewer.js``; the same inputs give the same text.
@@ -96,8 +113,8 @@ def viewer_data(
         What all scans of a report share.
     own : float, optional
         Relevance that has them where the map is stretched; `limit` by default.
-    regions : sequence of Region
-        The scan's scores: the viewer starts where the region is that stands out most.
+    leading : str
+        The region that stands out most for the class, where the viewer starts; at the map's peak by default.
     before : Unprepared, optional
         The scan before it was prepared.
 
@@ -121,7 +138,7 @@ def viewer_data(
         "to_world": _rows(frame),
         "box": _extent(shown, frame),
         "step": round(min(shown.spacing), 6),
-        "start": _moved_points(moved, [_start(heat, regions, backdrop.atlas)])[0],
+        "start": _moved_points(moved, [_start(heat, leading, backdrop.atlas)])[0],
         "limit": fine,
         "scale": limit,
         "colours": np.rint(255 * colours[:, :3]).astype(int).ravel().tolist(),
@@ -151,24 +168,20 @@ def _pictures(
     return pictures
 
 
-def _start(heat: Volume, regions: Sequence[Region], atlas: Atlas | None) -> list[float]:
-    """Return the world's point of the largest relevance inside the region that stands out most for the class.
+def _start(heat: Volume, leading: str, atlas: Atlas | None) -> list[float]:
+    """Return the world's point of the largest relevance inside a region; of the smoothed map where there is none.
 
-    A single voxel's peak is often noise. Without scores it is the peak of the smoothed map.
+    A single voxel's peak is often noise.
     """
     from scipy import ndimage
 
     size = ndimage.gaussian_filter(heat.data.astype(np.float64), 1.0, mode="constant")
-    leading = max(regions, key=lambda r: (r.contrast, r.name), default=None)
-    if leading is not None and atlas is not None and leading.density > 0 and leading.name in atlas.names.values():
+    inside = np.zeros(size.shape, bool)
+    if atlas is not None and leading in atlas.names.values():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # regions that a coarse grid loses are reported where they are scored
-            on_grid = atlas.only([leading.name]).resampled_to(heat.space)
-        inside = on_grid.labels != 0
-        if inside.any():
-            size = np.where(inside, size, -np.inf)
-    else:
-        size = np.abs(size)
+            inside = atlas.only([leading]).resampled_to(heat.space).labels != 0
+    size = np.where(inside, size, -np.inf) if inside.any() else np.abs(size)
     peak = np.unravel_index(int(size.argmax()), size.shape)
     return [float(mm) for mm in heat.space.world(peak)]
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from neuroxai.canvas import blend, figure_of, grey_of, short
 from neuroxai.errors import SpaceError
-from neuroxai.report.plots import slices
+from neuroxai.pictures import slices
 from neuroxai.space import Space, Volume
 
 Drawing = dict[str, bytes]

@@ -15,10 +15,10 @@ from neuroxai.derivatives import prepared
 from neuroxai.derivatives.explain_folder import read_folder
 from neuroxai.io import read_volume, sha256, write_volume
 from neuroxai.io.names import sidecar_of
+from neuroxai.pictures.anatomy import unprepared
+from neuroxai.pictures.viewer import Backdrop, Unprepared, viewer_data
 from neuroxai.preprocess.mapping import Mapping
 from neuroxai.report.build import source_of
-from neuroxai.report.scan.anatomy import Unprepared, unprepared
-from neuroxai.report.scan.viewer import Backdrop, viewer_data
 from neuroxai.space import Space, Volume
 
 # network's world to the scanner's: turned, stretched and far off; the scanner's grid runs to the left and to the back
@@ -79,9 +79,13 @@ def explained(tmp_path):
     return item, source, original
 
 
+def reader(item):
+    return lambda modality: read_volume(item.files.heatmap(modality))
+
+
 def test_the_original_is_found_and_cut_to_what_the_network_saw(explained):
     item, source, original = explained
-    found = unprepared(item, source, NETWORK)
+    found = unprepared(source, NETWORK, reader(item))
     np.testing.assert_allclose(found.affine, TURN)
     assert found.scan.space.matches(found.heatmap.space)
     assert found.scan.data.size < read_volume(original).data.size
@@ -95,9 +99,9 @@ def test_the_original_is_found_and_cut_to_what_the_network_saw(explained):
 def test_a_changed_or_absent_original_is_not_shown(explained):
     item, source, original = explained
     write_volume(original, Volume(-read_volume(original).data, RAW))
-    assert unprepared(item, source, NETWORK) is None
+    assert unprepared(source, NETWORK, reader(item)) is None
     original.unlink()
-    assert unprepared(item, source, NETWORK) is None
+    assert unprepared(source, NETWORK, reader(item)) is None
     sidecar_of(source).unlink()
-    assert unprepared(item, source, NETWORK) is None
-    assert unprepared(item, None, NETWORK) is None
+    assert unprepared(source, NETWORK, reader(item)) is None
+    assert unprepared(None, NETWORK, reader(item)) is None

@@ -1,0 +1,56 @@
+"""The head as it was scanned, of a scan that `neuroxai prepare` made, with its heatmap in that space."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from neuroxai.derivatives.prepared import record_of
+from neuroxai.errors import InputError
+from neuroxai.io import read_volume, sha256
+from neuroxai.pictures.viewer import Unprepared
+from neuroxai.preprocess.mapping import native_of
+from neuroxai.space import Space, Volume
+
+
+def unprepared(source: Path | None, network: Space, relevance: Callable[[str], Volume | None]) -> Unprepared | None:
+    """Find the scan that a prepared one was made from.
+
+    Parameters
+    ----------
+    source : pathlib.Path or None
+        The prepared scan.
+    network : Space
+        The network's grid.
+    relevance : callable
+        Takes the modality ("T1w", "FLAIR") and returns the heatmap on the original's grid, or None.
+
+    Returns
+    -------
+    Unprepared or None
+        None where the scan was not prepared, or its original or its heatmap is not there or has changed: what was
+        prepared is then shown instead, which is right as well.
+    """
+    record = None if source is None else record_of(source)
+    if source is None or record is None:
+        return None
+    original = Path(record.sources.get("scan", ""))
+    try:
+        native = native_of(source)
+        if native is None or not original.is_file() or sha256(original) != record.inputs.get("scan"):
+            return None
+        heatmap = relevance(record.modality)
+        scan = None if heatmap is None else read_volume(original)
+    except InputError:
+        return None
+    if heatmap is None or scan is None:
+        return None
+    if not (scan.space.matches(heatmap.space) and scan.space.matches(native.space)):
+        return None
+    affine = native.mapping.affine
+    box = scan.space.box_around(Space(network.shape, affine @ network.affine).corners())
+    space = scan.space.cut(box)
+    head, drawn = (Volume(np.ascontiguousarray(one.data[box]), space) for one in (scan, heatmap))
+    return Unprepared(head, drawn, affine if native.mapping.warp is None else None)
