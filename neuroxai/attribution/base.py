@@ -49,7 +49,14 @@ class Method(captum.attr.Attribution):  # type: ignore[misc]  # captum is untype
 
     def recorded(self, given: Given) -> Recorded:
         """Return what the network does with inputs of this shape; recorded once, weights are read at each run."""
-        return Recorded.of(eval_copy(self.model), given, self._records)
+        known = self._records.find(given)
+        if known is not None:
+            return known
+        found = record(eval_copy(self.model), given.arguments)
+        given.scores(found.output)
+        scores, link, _ = scores_of(found)
+        made = Recorded(found, scores, link, *_between(found, found.inputs[: len(given.inputs)], scores))
+        return replace(made, keep=partial(self._records.keep, given, found, made))
 
 
 class Scores(nn.Module):
@@ -79,7 +86,8 @@ def run_network(network: Callable[..., Any], args: Sequence[Any]) -> Any:
         if out_of_memory(error):
             raise
         shapes = ", ".join(str(tuple(x.shape)) for x in args if isinstance(x, Tensor))
-        raise InputError(f"the network cannot take an input of shape {shapes}: {error}{exported(network)}") from error
+        told = exported(network, error, args) or f"the network cannot take an input of shape {shapes}: {error}"
+        raise InputError(told) from error
 
 
 def check_option(name: str, value: object, check: Check) -> None:
@@ -105,16 +113,14 @@ def baselines_for(inputs: Sequence[Tensor], baselines: Baselines) -> tuple[Tenso
     each = baselines if isinstance(baselines, tuple) else (baselines,) * len(inputs)
     if len(each) != len(inputs):
         raise InputError(f"baselines are {len(each)} for {len(inputs)} inputs; one per input is expected")
+    found = []
     for x, one in zip(inputs, each, strict=True):
         if isinstance(one, Tensor) and one.shape != x.shape[1:]:
-            raise InputError(
-                f"baselines have shape {tuple(one.shape)}; the inputs' channels and grid {tuple(x.shape[1:])} are "
-                "expected"
-            )
-    return tuple(
-        one.detach().to(x).expand_as(x).clone() if isinstance(one, Tensor) else torch.full_like(x.detach(), float(one))
-        for x, one in zip(inputs, each, strict=True)
-    )
+            grid = f"the inputs' channels and grid {tuple(x.shape[1:])}"
+            raise InputError(f"baselines have shape {tuple(one.shape)}; {grid} are expected")
+        image = one.detach().to(x) if isinstance(one, Tensor) else x.new_tensor(float(one))
+        found.append(image.expand_as(x).clone())
+    return tuple(found)
 
 
 @dataclass
@@ -127,18 +133,6 @@ class Recorded:
     calls: tuple[fx.Node, ...]  # from the inputs that are explained to the scores, in the order they run
     reached: frozenset[fx.Node]  # all values that depend on the inputs that are explained
     keep: Callable[[], None] | None = None  # what keeps a record once it was held against the model
-
-    @classmethod
-    def of(cls, copy: nn.Module, given: Given, records: Records[Recorded]) -> Recorded:
-        """Return what is known of a model, or record a copy of it, of no other use afterwards."""
-        known = records.find(given)
-        if known is not None:
-            return known
-        found = record(copy, given.arguments)
-        given.scores(found.output)
-        scores, link, _ = scores_of(found)
-        made = cls(found, scores, link, *_between(found, found.inputs[: len(given.inputs)], scores))
-        return replace(made, keep=partial(records.keep, given, found, made))
 
     def of_input(self, source: fx.Node) -> Recorded:
         """Return the same as seen from one input."""
@@ -182,8 +176,11 @@ class Recorded:
         if self.keep is None or own is None:
             return
         _, kept = self.run(*given.tensors)
-        scores = given.scores(kept[self.record.result]), Scores(copy, given)(*given.arguments)
-        for ours, theirs in zip(*(_slopes(given, each) for each in scores), strict=True):
+        outputs = kept[self.record.result], Scores(copy, given)(*given.arguments)
+        chosen = [given.scores(each).gather(1, given.indices[:, None]).sum() for each in outputs]
+        slopes = ([torch.zeros_like(x) for x in given.inputs] if not one.requires_grad else torch.autograd.grad(
+            one, given.inputs, allow_unused=True, materialize_grads=True) for one in chosen)  # fmt: skip
+        for ours, theirs in zip(*slopes, strict=True):
             if float((ours - theirs).abs().max()) > 1e-3 * float(theirs.abs().max()):
                 why = (
                     "the network's gradient is not that of what it computes (an autograd function with a backward of "
@@ -206,14 +203,6 @@ class Recorded:
         if check:
             self.verify(executor.kept[self.record.result])
         return class_scores(executor.kept[self.scores]), executor.kept
-
-
-def _slopes(given: Given, scores: Tensor) -> tuple[Tensor, ...]:
-    """Return the gradients of the classes' scores by the inputs; zeros where there are none."""
-    chosen = scores.gather(1, given.indices[:, None]).sum()
-    if not chosen.requires_grad:
-        return tuple(torch.zeros_like(x) for x in given.inputs)
-    return torch.autograd.grad(chosen, given.inputs, allow_unused=True, materialize_grads=True)
 
 
 def has_fixed_statistics(node: fx.Node) -> bool:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
+from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 
 from neuroxai.attribution.base import check_option, run_network
@@ -21,41 +22,12 @@ from neuroxai.lrp.starts import neuron_index
 _START = 0.01  # standard deviation of the noise that the image starts from
 
 
-def visualise(
-    model: nn.Module,
-    layer: str,
-    neuron: int | Sequence[int] | Mapping[str, int],
-    in_shape: Sequence[int],
-    *,
-    steps: int = 2000,
-    learning_rate: float = 0.05,
-    weight_decay: float = 0.01,
-    total_variation: float = 0.0,
-    blur: float = 0.0,
-    blur_every: int = 4,
-    jitter: int = 0,
-    bounds: tuple[float, float] | None = None,
-    start: Tensor | None = None,
-    seed: int = 0,
-) -> Tensor:
-    """Make an input that excites one filter, or one neuron of it, as much as possible.
+@dataclass(frozen=True)
+class AscentOptions:
+    """How an input is climbed to; the defaults are those of Eitel 2022.
 
-    Adam climbs the neuron's value (of a whole filter: its mean over all positions), pulled back by the regularisers.
-    The defaults are those of Eitel 2022. The model is not changed, nor is torch's random stream; layers behind the
-    neuron's are not run.
-
-    Parameters
+    Attributes
     ----------
-    model : torch.nn.Module
-        The network, float32 or float64.
-    layer : str
-        Qualified name of the layer whose output is climbed. Take a convolution rather than the activation behind it: a
-        silent activation has no gradient to climb.
-    neuron : int, sequence of int or mapping
-        A filter, or (filter, *position) for a single neuron; ``{"patch": p, "filter": f}`` at a
-        `PatchIndividualFilter`.
-    in_shape : sequence of int
-        Shape of one input, (channels, *spatial).
     steps : int
         Steps of Adam.
     learning_rate : float
@@ -73,6 +45,60 @@ def visualise(
         2015).
     bounds : tuple of float, optional
         Smallest and largest value of a voxel, for example (0, 1).
+
+    Raises
+    ------
+    InputError
+        If an option's value does not fit.
+    """
+
+    steps: int = 2000
+    learning_rate: float = 0.05
+    weight_decay: float = 0.01
+    total_variation: float = 0.0
+    blur: float = 0.0
+    blur_every: int = 4
+    jitter: int = 0
+    bounds: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("learning_rate", "weight_decay", "total_variation", "blur"):
+            check_option(name, getattr(self, name), number(0))
+        for name, least in (("steps", 1), ("blur_every", 1), ("jitter", 0)):
+            check_option(name, getattr(self, name), whole(least))
+        if self.bounds is not None and not (len(self.bounds) == 2 and self.bounds[0] < self.bounds[1]):
+            raise InputError(f"bounds are {self.bounds!r}; (smallest, largest) is expected")
+
+
+def visualise(
+    model: nn.Module,
+    layer: str,
+    neuron: int | Sequence[int] | Mapping[str, int],
+    in_shape: Sequence[int],
+    options: AscentOptions = AscentOptions(),
+    *,
+    start: Tensor | None = None,
+    seed: int = 0,
+) -> Tensor:
+    """Make an input that excites one filter, or one neuron of it, as much as possible.
+
+    Adam climbs the neuron's value (of a whole filter: its mean over all positions), pulled back by the regularisers.
+    The model is not changed, nor is torch's random stream; layers behind the neuron's are not run.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        The network, float32 or float64.
+    layer : str
+        Qualified name of the layer whose output is climbed. Take a convolution rather than the activation behind it: a
+        silent activation has no gradient to climb.
+    neuron : int, sequence of int or mapping
+        A filter, or (filter, *position) for a single neuron; ``{"patch": p, "filter": f}`` at a
+        `PatchIndividualFilter`.
+    in_shape : sequence of int
+        Shape of one input, (channels, *spatial).
+    options : AscentOptions
+        Steps and regularisers.
     start : torch.Tensor, optional
         Where to start, shape `in_shape`; noise of standard deviation .01 by default.
     seed : int
@@ -86,7 +112,7 @@ def visualise(
     Raises
     ------
     InputError
-        If the layer, the neuron or an option's value does not fit, or the ascent diverges.
+        If the layer, the neuron or the start does not fit, or the ascent diverges.
 
     Warns
     -----
@@ -98,13 +124,7 @@ def visualise(
     Erhan et al. (2009), technical report 1341, University of Montreal.
     Eitel, Melkonyan, Ritter (2022), arXiv:2203.13120.
     """
-    rates = {"learning_rate": learning_rate, "weight_decay": weight_decay, "total_variation": total_variation}
-    for name, rate in (rates | {"blur": blur}).items():
-        check_option(name, rate, number(0))
-    for name, count in {"steps": steps, "blur_every": blur_every, "jitter": jitter, "seed": seed}.items():
-        check_option(name, count, whole(0 if name in ("jitter", "seed") else 1))
-    if bounds is not None and not (len(bounds) == 2 and bounds[0] < bounds[1]):
-        raise InputError(f"bounds are {bounds!r}; (smallest, largest) is expected")
+    check_option("seed", seed, whole(0))
     warn_if_training(model)
     value_of = _Neuron(eval_copy(model, inplace=False), layer, neuron)
     like = next((p for p in model.parameters()), torch.empty(0))
@@ -113,12 +133,12 @@ def visualise(
     generator = torch.Generator().manual_seed(seed)
     with with_gradients(like.device):
         image = _first(in_shape, start, generator).to(like).requires_grad_(True)
-        ascent = torch.optim.Adam([image], lr=learning_rate, weight_decay=weight_decay)
-        for step in range(steps):
-            shift = torch.randint(-jitter, jitter + 1, (image.ndim - 2,), generator=generator).tolist()
-            axes = tuple(range(2, image.ndim))
-            value = value_of(image.roll(shift, axes) if jitter else image)
-            loss = total_variation * _variation(image) - value if total_variation else -value
+        ascent = torch.optim.Adam([image], lr=options.learning_rate, weight_decay=options.weight_decay)
+        reach, axes = options.jitter, tuple(range(2, image.ndim))
+        for step in range(options.steps):
+            shift = torch.randint(-reach, reach + 1, (len(axes),), generator=generator).tolist()
+            value = value_of(image.roll(shift, axes) if reach else image)
+            loss = options.total_variation * _variation(image) - value if options.total_variation else -value
             (image.grad,) = torch.autograd.grad(loss, image)
             if step == 0 and not bool(image.grad.any()):
                 warnings.warn(
@@ -129,14 +149,13 @@ def visualise(
                 )
             ascent.step()
             with torch.no_grad():
-                if blur and (step + 1) % blur_every == 0:
-                    image.copy_(_blurred(image, blur))
-                if bounds is not None:
-                    image.clamp_(*bounds)
+                if options.blur and (step + 1) % options.blur_every == 0:
+                    image.copy_(_blurred(image, options.blur))
+                if options.bounds is not None:
+                    image.clamp_(*options.bounds)
         if not bool(torch.isfinite(image).all()):
-            raise InputError(
-                f"the ascent diverged within {steps} steps; take a smaller learning_rate ({learning_rate})"
-            )
+            rate = options.learning_rate
+            raise InputError(f"the ascent diverged within {options.steps} steps; take a smaller learning_rate ({rate})")
         return image.detach()
 
 
@@ -192,12 +211,6 @@ def _variation(image: Tensor) -> Tensor:
 
 def _blurred(image: Tensor, sigma: float) -> Tensor:
     """Blur along each axis in turn by a Gaussian cut at three standard deviations; border values go on outside."""
-    reach = max(1, round(3 * sigma))
-    places = torch.arange(-reach, reach + 1, dtype=image.dtype, device=image.device)
-    kernel = torch.exp(-0.5 * (places / sigma) ** 2)
-    kernel = (kernel / kernel.sum()).view(1, 1, -1)
-    for axis in range(2, image.ndim):
-        lines = image.movedim(axis, -1)
-        padded = F.pad(lines.reshape(-1, 1, lines.shape[-1]), (reach, reach), mode="replicate")
-        image = F.conv1d(padded, kernel).view(lines.shape).movedim(-1, axis)
-    return image
+    axes, reach = tuple(range(2, image.ndim)), max(1, round(3 * sigma))
+    blurred = gaussian_filter(image.cpu().numpy(), sigma, mode="nearest", radius=reach, axes=axes)
+    return torch.from_numpy(blurred).to(image)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import traceback
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -16,27 +16,26 @@ def out_of_memory(error: Exception) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
 
 
-def exported(model: object) -> str:
-    """Return the way out for a program that refuses a shape because it was exported for others; "" for other models."""
-    modules = model.named_modules() if isinstance(model, nn.Module) else ()
-    if not any(name.rpartition(".")[2] == "_guards_fn" for name, _ in modules):
+def exported(model: object, error: Exception, given: Sequence[Any]) -> str:
+    """Say what an exported program expects whose guard refuses what is given, and the way out; "" for other errors."""
+    modules = model.modules() if isinstance(model, nn.Module) and isinstance(error, AssertionError) else ()
+    program = next((module for module in modules if "_guards_fn" in module._modules), None)
+    if program is None:
         return ""
+    values = [node.meta.get("val") for node in program.graph.nodes if node.op == "placeholder"]  # type: ignore[union-attr]
+    sizes, got = ([v.shape for v in several if isinstance(v, Tensor)] for several in (values, given))
+    expected, shapes = ", ".join(str(tuple(size)) for size in sizes), ", ".join(str(tuple(size)) for size in got)
+    batches = f" (a batch of {got[0][0]} for one of {sizes[0][0]})" if sizes and got and got[0] and sizes[0] else ""
     return (
-        "; an exported program takes inputs of the shapes alone that it was exported for: give as many scans, or "
-        "export it with dynamic_shapes"
+        f"an input of shape {shapes} is given to a program that was exported for {expected}{batches}; give as many "
+        "scans, or export it with dynamic_shapes"
     )
-
-
-def in_compiled(error: BaseException) -> bool:
-    """Whether an error comes out of what runs a function that `torch.compile` was put on."""
-    frames = (frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__))
-    return any(code.co_name == "compile_wrapper" and "_dynamo" in code.co_filename for code in frames)
 
 
 def misfit(operation: str, args: Any, kwargs: Any) -> str:
     """Return what a call of an operation of `neuroxai.graph.operations` was given, and what it expects if known."""
     tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
-    shapes = ", ".join(str(tuple(t.shape)) for t in tensors[:1])
+    shape = str(tuple(tensors[0].shape)) if tensors else ""
     if len(tensors) > 1 and operation == "linear" and tensors[0].shape[-1] != tensors[1].shape[1]:
         return (
             f"{tensors[0].shape[-1]} features arrive, expected {tensors[1].shape[1]}; the network was made for another "
@@ -47,12 +46,12 @@ def misfit(operation: str, args: Any, kwargs: Any) -> str:
         groups = kwargs.get("groups", args[6] if len(args) > 6 else 1)
         inputs = tensors[1].shape[0] if "transpose" in operation else tensors[1].shape[1] * int(groups)
         if tensors[0].ndim != axes + 2 or tensors[0].shape[1] != inputs:
-            return f"a tensor of shape {shapes} arrives, expected (batch, {inputs}, {', '.join('xyz'[:axes])})"
+            return f"a tensor of shape {shape} arrives, expected (batch, {inputs}, {', '.join('xyz'[:axes])})"
         return (
             f"the grid {tuple(tensors[0].shape[2:])} that arrives is smaller than what the filter "
             f"{tuple(tensors[1].shape[2:])} reaches; give a larger scan, or a network with padding"
         )
-    return f"{operation} cannot take a tensor of shape {shapes}"
+    return f"{operation} cannot take a tensor of shape {shape}"
 
 
 def check_scores(scores: Tensor, reference: Tensor) -> None:

@@ -44,17 +44,8 @@ def _addmm(x: Tensor, first: Tensor, second: Tensor, *, beta: float = 1, alpha: 
     return (x if beta == 1 else x * beta) + (product if alpha == 1 else product * alpha)
 
 
-def _mean_beside(x: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
-    dim = kwargs.get("dim", args[0] if args else None)
-    return x.mean(dim, keepdim=bool(kwargs.get("keepdim", args[2] if len(args) > 2 else False)))
-
-
-def _std_mean(x: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-    return x.std(*args, **kwargs), _mean_beside(x, args, kwargs)
-
-
-def _var_mean(x: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-    return x.var(*args, **kwargs), _mean_beside(x, args, kwargs)
+def _mean_beside(x: Tensor, dim: Any = None, unbiased: Any = None, keepdim: bool = False, **_: Any) -> Tensor:
+    return x.mean(dim, keepdim=bool(keepdim))
 
 
 def _bilinear(first: Tensor, second: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -67,17 +58,12 @@ def _broadcast(*tensors: Tensor) -> tuple[Tensor, ...]:
     return tuple(x.expand(shape) for x in tensors)
 
 
-def _convolution(
-    x: Tensor, weight: Tensor, bias: Tensor | None, stride: Any, padding: Any, dilation: Any, transposed: bool,
-    output_padding: Any, groups: int,
-) -> Tensor:  # fmt: skip
+def _convolution(x: Tensor, weight: Tensor, bias: Tensor | None, *options: Any) -> Any:
     """Convolve as ``torch.ops.aten.convolution`` does."""
-    axes = x.ndim - 2
-    if transposed:
-        turned: Any = getattr(F, f"conv_transpose{axes}d")
-        return turned(x, weight, bias, stride, padding, output_padding, groups, dilation)  # type: ignore[no-any-return]
-    convolve: Any = getattr(F, f"conv{axes}d")
-    return convolve(x, weight, bias, stride, padding, dilation, groups)  # type: ignore[no-any-return]
+    stride, padding, dilation, transposed, output_padding, groups = options
+    convolve = getattr(F, f"conv{'_transpose' if transposed else ''}{x.ndim - 2}d")
+    rest = (output_padding, groups, dilation) if transposed else (dilation, groups)
+    return convolve(x, weight, bias, stride, padding, *rest)
 
 
 def _with_statistics(norm: Callable[..., Tensor]) -> Callable[..., Any]:
@@ -95,8 +81,8 @@ DECOMPOSITIONS: dict[str, Callable[..., Any]] = {
     "addcdiv": lambda x, tensor1, tensor2, *, value=1: x + tensor1 / tensor2 * value,
     "lerp": lambda start, end, weight: start + (end - start) * weight,
     "square": lambda x: x * x,
-    "std_mean": _std_mean,
-    "var_mean": _var_mean,
+    "std_mean": lambda x, *args, **kwargs: (x.std(*args, **kwargs), _mean_beside(x, *args, **kwargs)),
+    "var_mean": lambda x, *args, **kwargs: (x.var(*args, **kwargs), _mean_beside(x, *args, **kwargs)),
     "reciprocal": lambda x: 1 / x,
     "broadcast_tensors": _broadcast,
     "convolution": _convolution,
@@ -126,10 +112,6 @@ def lent(
     return function, args, kwargs
 
 
-def _never(*_: Any) -> bool:
-    return False
-
-
 def opened(function: Any) -> Callable[..., Any] | None:
     """Return a Python function of torch with its body laid open to a function mode, or None if it has none.
 
@@ -139,7 +121,7 @@ def opened(function: Any) -> Callable[..., Any] | None:
         return None
     if function.__globals__.get("__name__") not in (F.__name__, "torch.functional"):
         return None
-    asks = {name: _never for name in function.__globals__ if name.startswith("has_torch_function")}
+    asks = {name: lambda *_: False for name in function.__globals__ if name.startswith("has_torch_function")}
     copy = types.FunctionType(
         function.__code__, {**function.__globals__, **asks}, function.__name__, function.__defaults__,
         function.__closure__,

@@ -11,6 +11,7 @@ from __future__ import annotations
 import types
 import warnings
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -23,15 +24,9 @@ from torch.nn.utils.weight_norm import WeightNorm
 from neuroxai.errors import InputError, UnsupportedLayerError
 
 HALF = (torch.float16, torch.bfloat16)
-_HOOKS = (
-    "_forward_hooks",
-    "_forward_hooks_with_kwargs",
-    "_forward_hooks_always_called",
-    "_forward_pre_hooks",
-    "_forward_pre_hooks_with_kwargs",
-    "_backward_hooks",
-    "_backward_pre_hooks",
-)
+_HOOKS = ("_forward_hooks", "_forward_hooks_with_kwargs", "_forward_hooks_always_called", "_forward_pre_hooks",
+          "_forward_pre_hooks_with_kwargs", "_backward_hooks", "_backward_pre_hooks")  # fmt: skip
+_TENSORS_AND_PARTS = {"_modules", "_parameters", "_buffers", *_HOOKS}
 _WEIGHTS_BY_HOOK = (WeightNorm, SpectralNorm, BasePruningMethod)  # in evaluation mode they only make the weights
 
 
@@ -49,14 +44,19 @@ def unwrapped(model: nn.Module) -> nn.Module:
 
 def own_buffers(copy: nn.Module) -> dict[nn.Module, dict[str, Tensor | None]]:
     """Give a copy buffers of its own, for a forward that writes into them; returns those it had."""
-    made: dict[int, Tensor] = {}  # a buffer used twice stays one
     before = {module: module._buffers for module in copy.modules()}
-    for module, buffers in before.items():
-        module.__dict__["_buffers"] = {
-            name: None if value is None else made.setdefault(id(value), value.clone())
-            for name, value in buffers.items()
-        }
+    _replace(copy, torch.clone, "_buffers")
     return before
+
+
+def _replace(copy: nn.Module, function: Callable[[Tensor], Tensor], *homes: str) -> None:
+    """Give a copy other tensors in place of its own; one that is used twice stays one."""
+    made: dict[int, Tensor] = {}
+    for module in copy.modules():
+        for home in homes:
+            own = module.__dict__[home]
+            made |= {id(t): function(t) for t in own.values() if t is not None and id(t) not in made}
+            module.__dict__[home] = {name: None if t is None else made[id(t)] for name, t in own.items()}
 
 
 def eval_copy(model: nn.Module, inplace: bool = True) -> nn.Module:
@@ -90,21 +90,21 @@ def eval_copy(model: nn.Module, inplace: bool = True) -> nn.Module:
     """
     if not isinstance(model, nn.Module):
         raise InputError(f"model is a {type(model).__name__}, expected a torch.nn.Module")
-    hooked = []
+    hooked, training = [], False
     for name, module in model.named_modules():
         if any(is_lazy(p) for p in module._parameters.values()):
             raise InputError(f"layer {name!r} has uninitialised parameters; run the model once before explaining it")
         hooks = [*module._forward_hooks.values(), *module._forward_pre_hooks.values()]
-        if any(not isinstance(hook, _WEIGHTS_BY_HOOK) and not _of_export(hook) for hook in hooks):
+        checks = [str(getattr(hook, "__module__", "")).startswith("torch.export") for hook in hooks]
+        if any(not isinstance(hook, _WEIGHTS_BY_HOOK) and not known for hook, known in zip(hooks, checks, strict=True)):
             hooked.append(name or "the model itself")
+        training = training or (module.training and unwrapped(module) is module)
     if hooked:
         warnings.warn(
             f"the forward hooks of {', '.join(hooked)} are not run in the explanation; remove those that change values",
             UserWarning,
             stacklevel=3,
         )
-    model = unwrapped(model)
-    training = any(module.training for module in model.modules())
     return _Copier(inplace, training).copy(model, "")
 
 
@@ -128,12 +128,8 @@ class _Copier:
         own = copy.__dict__
         own.update(module.__dict__)
         self.done[id(module)] = copy
-        for hooks in _HOOKS:
-            own[hooks] = OrderedDict()
-        for key, hook in module._forward_pre_hooks.items():
-            if isinstance(hook, _WEIGHTS_BY_HOOK):
-                own["_forward_pre_hooks"][key] = hook
-        own["training"] = False
+        makes = [(key, hook) for key, hook in module._forward_pre_hooks.items() if isinstance(hook, _WEIGHTS_BY_HOOK)]
+        own.update({hooks: OrderedDict() for hooks in _HOOKS}, _forward_pre_hooks=OrderedDict(makes), training=False)
         own["_compiled_call_impl"] = None  # of module.compile(), which runs in place
         if not self.inplace and "inplace" in own:
             own["inplace"] = False
@@ -143,18 +139,21 @@ class _Copier:
             for key, child in module._modules.items()
         }
         for attribute, value in module.__dict__.items():  # layers that the model keeps in lists of its own
-            if attribute not in ("_modules", "_parameters", "_buffers") and _holds_modules(value):
+            if isinstance(value, nn.Module | dict | list | tuple) and attribute not in _TENSORS_AND_PARTS:
                 own[attribute] = self._held(value, f"{name}.{attribute}" if name else attribute)
         return copy
 
     def _held(self, value: Any, name: str) -> Any:
+        """Return an attribute with copies of the layers in it; the attribute itself where there are none."""
         if isinstance(value, nn.Module):
             return self.copy(value, name)
-        if isinstance(value, dict):
-            return {key: self._held(v, f"{name}.{key}") for key, v in value.items()}
-        if isinstance(value, list | tuple):
-            return type(value)(self._held(v, f"{name}.{index}") for index, v in enumerate(value))
-        return value
+        if type(value) not in (list, tuple) and not isinstance(value, dict):
+            return value
+        items = value if isinstance(value, dict) else dict(enumerate(value))
+        if not any(isinstance(v, nn.Module) for v in items.values()):
+            return value
+        held = {key: self._held(v, f"{name}.{key}") for key, v in items.items()}
+        return held if isinstance(value, dict) else type(value)(held.values())
 
     def _forward_of(self, module: nn.Module, copy: nn.Module, name: str) -> None:
         """Settle a forward that was set on the instance, which goes before its class's."""
@@ -170,18 +169,6 @@ class _Copier:
                 f"the forward of {name or 'the model'!r} ({type(module).__name__}) was replaced on the instance, and "
                 "would run the model in training mode; call model.eval() first"
             )
-
-
-def _of_export(hook: Any) -> bool:
-    """Whether a hook only checks or unpacks the inputs of an exported program."""
-    return str(getattr(hook, "__module__", "")).startswith("torch.export")
-
-
-def _holds_modules(value: Any) -> bool:
-    if isinstance(value, nn.Module):
-        return True
-    held = value.values() if isinstance(value, dict) else value if type(value) in (list, tuple) else ()
-    return any(isinstance(v, nn.Module) for v in held)
 
 
 def warn_if_training(model: nn.Module) -> None:
@@ -208,18 +195,12 @@ def in_single(copy: nn.Module) -> nn.Module:
     torch.nn.Module
         `copy`.
     """
-    cast: dict[int, Tensor] = {}  # a tensor used twice stays one tensor
 
-    def single(tensor: Tensor | None) -> Tensor | None:
-        if tensor is None or tensor.dtype not in HALF:
+    def single(tensor: Tensor) -> Tensor:
+        if tensor.dtype not in HALF:
             return tensor
-        if id(tensor) not in cast:
-            made: Tensor = tensor.detach().float()
-            cast[id(tensor)] = nn.Parameter(made, requires_grad=False) if isinstance(tensor, nn.Parameter) else made
-        return cast[id(tensor)]
+        made = tensor.detach().float()
+        return nn.Parameter(made, requires_grad=False) if isinstance(tensor, nn.Parameter) else made
 
-    for module in copy.modules():
-        for home in ("_parameters", "_buffers"):
-            tensors = module.__dict__[home]
-            module.__dict__[home] = {name: single(tensor) for name, tensor in tensors.items()}
+    _replace(copy, single, "_parameters", "_buffers")
     return copy

@@ -1,13 +1,12 @@
-"""Which layer runs while a network is recorded, and what it put out: hooks on the copy that is recorded."""
+"""Which layer runs while a network is recorded, and what it put out: the forwards of the copy that is recorded."""
 
 from __future__ import annotations
 
-import sys
-from functools import partial
+from functools import wraps
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import fx, nn
 
 from neuroxai.errors import SpaceError
 from neuroxai.graph.writes import Memory, tensors_in
@@ -17,94 +16,72 @@ LEAVES = (PatchIndividualFilter,)  # layers that are one operation
 
 
 class Layers:
-    """The layers of a run.
-
-    Attributes
-    ----------
-    outputs : list of (str, torch.fx.Node)
-        Which call made the output of which layer, in the order the layers end.
-    opaque : list of str
-        Layers whose output cannot be followed back to their input, the innermost first.
-    misfit : str
-        Which layer failed, and at what.
-    """
+    """The layers of a run."""
 
     def __init__(self, memory: Memory) -> None:
         self._memory = memory
-        self.outputs: list[tuple[str, fx.Node]] = []
-        self.opaque: list[str] = []
-        self.misfit = ""
-        self._tracked: list[bool] = []  # of each layer that runs: whether what it was given is followed
+        self.outputs: list[tuple[str, fx.Node]] = []  # which call made the output of which layer, as the layers end
+        self.opaque: list[str] = []  # layers whose output cannot be followed back to their input, the innermost first
+        self.misfit = ""  # which layer failed, and at what
 
     def watch(self, copy: nn.Module) -> None:
-        """Set hooks on a copy of the model."""
+        """Note what the layers of a copy of the model take and put out; a leaf runs as one call."""
         for name, module in copy.named_modules():
-            if isinstance(module, torch.jit.ScriptModule):
-                continue
-            if isinstance(module, LEAVES):
-                self._make_leaf(name, module)
-                continue
-            module.register_forward_pre_hook(partial(self._entered, name), prepend=True)
-            module.register_forward_hook(partial(self._left, name), always_call=True)
+            if not isinstance(module, torch.jit.ScriptModule):
+                module.__dict__["forward"] = self._watched(name, module)
 
-    def _entered(self, name: str, module: nn.Module, inputs: Any) -> None:
-        with torch._C.DisableTorchFunction():
-            self._memory.running.append((name, module))
-            self._tracked.append(self._memory.follows(inputs))
+    def _watched(self, name: str, module: nn.Module) -> Any:
+        own, running = module.forward, self._memory.running
+        leaf, shown = isinstance(module, LEAVES), f"layer {name!r} ({type(module).__name__})"
 
-    def _left(self, name: str, module: nn.Module, inputs: Any, output: Any) -> None:
-        with torch._C.DisableTorchFunction():
-            self._memory.running.pop()
-            self._ended(name, module, inputs, output, self._tracked.pop())
+        @wraps(own)
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            running.append((name, module))
+            try:
+                with torch._C.DisableTorchFunction():
+                    tracked = self._memory.follows(args)
+                    if leaf:
+                        output = own(*args, **kwargs)
+                if not leaf:
+                    output = own(*args, **kwargs)
+            except Exception as error:  # noted for the message, the innermost layer first, and raised on
+                self.misfit = self.misfit or shown
+                if leaf and isinstance(error, SpaceError):
+                    raise SpaceError(f"layer {name!r}: {error}") from error
+                raise
+            finally:
+                running.pop()
+            self.misfit = ""
+            with torch._C.DisableTorchFunction():
+                if leaf and tracked:
+                    self._call(name, module, f"model.{name}" if name else "model", args, output)
+                self._ended(name, module, args, output, tracked)
+            return output
+
+        return forward
 
     def _ended(self, name: str, module: nn.Module, inputs: Any, output: Any, tracked: bool) -> None:
-        if output is None and sys.exc_info()[0] is not None:  # it failed, the innermost first
-            self.misfit = self.misfit or f"layer {name!r} ({type(module).__name__})"
-            return
-        self.misfit = ""
-        made, leaf = list(tensors_in(output)), not module._modules
-        if leaf and len(made) == 1 and any(made[0] is given for given in tensors_in(inputs)):
-            self._passed(name, module, made[0])
-        if tracked and made and not any(t in self._memory.nodes for t in made):
+        made, leaf = tensors_in(output), not module._modules
+        nodes = [self._memory.made_by(tensor) for tensor in made]
+        if tracked and made and not any(nodes):
             self.opaque.append(f"layer {name!r} ({type(module).__name__})")
-        node = self._memory.nodes[made[0]][0] if len(made) == 1 and made[0] in self._memory.nodes else None
-        if node is not None:
-            if leaf and node.meta["layer"] == name and node.op == "call_function":
-                node.meta["label"] = name or "model"
-            self.outputs.append((name, node))
-
-    def _passed(self, name: str, module: nn.Module, tensor: Tensor) -> None:
-        """Give a layer that hands its very input on (dropout) a call, so that it can be named."""
-        if tensor not in self._memory.nodes:
+        if len(made) != 1 or nodes[0] is None:
             return
+        node = nodes[0]
+        if leaf and node.meta["layer"] != name and any(made[0] is given for given in tensors_in(inputs)):
+            node = self._call(name, module, _same, made, made[0])  # handed on (dropout): a call, to be named by
+        if leaf and node.meta["layer"] == name and node.op.startswith("call_"):
+            node.meta["label"] = name or "model"
+        self.outputs.append((name, node))
+
+    def _call(self, name: str, module: nn.Module, target: Any, inputs: Any, output: Any) -> fx.Node:
+        """Add a call that makes a layer's output."""
         self._memory.running.append((name, module))
-        node = self._memory.node("call_function", _same, (self._memory.argument(tensor),), {}, "identity")
+        kind = ("call_function", "identity") if target is _same else ("call_module", "patch_individual_filter")
+        node = self._memory.node(kind[0], target, [self._memory.argument(x) for x in inputs], {}, kind[1])
         self._memory.running.pop()
-        node.meta["label"] = name or "model"
-        self._memory.made(tensor, node)
-
-    def _make_leaf(self, name: str, module: nn.Module) -> None:
-        """Let a layer run as one call."""
-        own = type(module).forward
-
-        def forward(x: Tensor) -> Any:
-            with torch._C.DisableTorchFunction():
-                try:
-                    output = own(module, x)
-                except SpaceError as error:
-                    raise SpaceError(f"layer {name!r}: {error}") from error
-                if x not in self._memory.nodes:
-                    return output
-                self._memory.running.append((name, module))
-                target, given = f"model.{name}" if name else "model", self._memory.argument(x)
-                node = self._memory.node("call_module", target, (given,), {}, "patch_individual_filter")
-                self._memory.running.pop()
-                node.meta["label"] = name or "model"
-                self._memory.made(output, node)
-                self.outputs.append((name, node))
-                return output
-
-        module.__dict__["forward"] = forward
+        self._memory.made(output, node)
+        return node
 
 
 def _same(x: Any) -> Any:

@@ -11,12 +11,14 @@ import inspect
 import linecache
 import sys
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import fx
+
+from neuroxai.errors import UnsupportedLayerError
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,8 @@ class Operation:
         "linear" (sums of values), "norm", "activation", "softmax", "max", "soft_max", "average", "resize", "reshape",
         "permute", "pick" (values copied or moved), "chosen" (values copied by their order), "pieces" (tuples of
         such), "cat", "pad", "same" (the values as they are), "cast", "sum", "product", "deviation" (of a sample:
-        standard deviations, lengths and their like) and "values" (what is taken out of a tensor into Python).
+        standard deviations, lengths and their like), "values" (what is taken out of a tensor into Python), "shape"
+        (of a tensor its shape or type alone is read) and "random".
     arguments : str
         Names of the arguments by place, separated by blanks.
     sign : {"nonnegative", "keeps", "any"}
@@ -120,6 +123,13 @@ def _table() -> dict[str, Operation]:
     add("deviation", "std var norm linalg_norm linalg_vector_norm vector_norm rsqrt sqrt", "input dim")
     add("values", "item tolist numpy bool int float_ index_ is_nonzero equal allclose nonzero unique array contains "
         "argwhere", "input")  # fmt: skip
+    add(
+        "shape",
+        "zeros_like ones_like full_like empty_like new_zeros new_ones new_full new_empty new_tensor dim ndim size "
+        "shape numel len stride device dtype layout is_floating_point is_complex is_cuda is_contiguous",
+    )
+    add("random", "rand_like randn_like randint_like rand randn randint randperm normal bernoulli multinomial poisson "
+        "uniform")  # fmt: skip
     return table
 
 
@@ -195,6 +205,10 @@ def _names(function: Any) -> tuple[str, ...] | None:
 # how calls are named for people: the layer, the operation, the line of the user's code
 
 _NOT_THE_USERS = ("/torch/", "/neuroxai/graph/", "/neuroxai/lrp/", "/neuroxai/attribution/")
+COMPILED = (
+    "a function compiled by torch.compile runs in forward, and cannot be recorded; take the decorator off (compiled "
+    "modules are unwrapped), or use a gradient method"
+)
 _APPLY = torch.autograd.Function.apply.__func__.__code__  # type: ignore[attr-defined]
 
 
@@ -205,9 +219,8 @@ def describe(node: fx.Node) -> str:
         return f"layer {layer!r} ({kind.__name__})"
     if operation == "get_attr":
         return f"tensor {node.meta['label']!r}"
-    place = f"in module {layer!r} ({kind.__name__})" if layer else "in the network" if kind is None else (
-        f"in {kind.__name__}")  # fmt: skip
-    return f"operation {operation!r} (node {node.name!r}) {place}"
+    kind = "the network" if kind is None else kind.__name__
+    return f"operation {operation!r} (node {node.name!r}) in {f'module {layer!r} ({kind})' if layer else kind}"
 
 
 def at_line(node: fx.Node) -> str:
@@ -220,25 +233,35 @@ def label(node: fx.Node) -> str:
     return str(node.meta["label"])
 
 
-def line_of_the_user(last: types.CodeType) -> str:
-    """Return the line of code outside torch and the package that runs now, within a call of the function `last`."""
-    for frame in _frames(last):
-        file = frame.f_code.co_filename
-        if not any(part in file for part in _NOT_THE_USERS) and not file.startswith("<"):
-            text = linecache.getline(file, frame.f_lineno).strip()
-            return f"line {frame.f_lineno} of {file.rpartition('/')[2]}: {text}" if text else ""
-    return ""
+def line_of_the_user(last: types.CodeType) -> tuple[str, bool]:
+    """Return the line of code outside torch and the package that runs now, within a call of the function `last`.
 
+    And whether an autograd function that is not torch's own runs about it.
 
-def in_own_function(last: types.CodeType) -> bool:
-    """Whether an autograd function that is not torch's own runs now, within a call of the function `last`."""
-    classes = (str(frame.f_locals["cls"].__module__) for frame in _frames(last) if frame.f_code is _APPLY)
-    return any(not module.startswith("torch.") for module in classes)
-
-
-def _frames(last: types.CodeType) -> Iterator[types.FrameType]:
-    """Give the frames that run now, the innermost first, up to a call of the function `last`."""
-    frame = sys._getframe(1)
+    Raises
+    ------
+    UnsupportedLayerError
+        If it runs in a function that `torch.compile` was put on.
+    """
+    frame, line, own = sys._getframe(1), "", False
     while frame is not None and frame.f_code is not last:
-        yield frame
+        if frame.f_code is _APPLY:
+            own = own or not str(frame.f_locals["cls"].__module__).startswith("torch.")
+        elif compiles(frame.f_code):
+            raise UnsupportedLayerError(COMPILED)
+        elif not line and _of_the_user(frame.f_code.co_filename):
+            file = frame.f_code.co_filename
+            text = linecache.getline(file, frame.f_lineno).strip()
+            line = f"line {frame.f_lineno} of {file.rpartition('/')[2]}: {text}" if text else " "
         frame = frame.f_back  # type: ignore[assignment]
+    return line.strip(), own
+
+
+@functools.lru_cache(maxsize=4096)
+def _of_the_user(file: str) -> bool:
+    return not any(part in file for part in _NOT_THE_USERS) and not file.startswith("<")
+
+
+def compiles(code: types.CodeType) -> bool:
+    """Whether code runs a function that `torch.compile` was put on."""
+    return code.co_name == "compile_wrapper" and "_dynamo" in code.co_filename

@@ -58,28 +58,31 @@ def _seen(node: fx.Node) -> _Seen | None:
     operation, kind = node.meta["operation"], kind_of(node)
     sources = [source for source in node.all_input_nodes if source.meta["depends"]]
     if operation in _LINKS and len(sources) == 1:
-        if _LINKS[operation] == "softmax" and not _over_classes(node):
-            return None
-        return _Seen(sources[0], _LINKS[operation], lambda scores: _link(node, scores))
+        link, dim, rank = _LINKS[operation], arguments(node).get("dim"), node.meta["rank"]
+        if link == "softmax" and dim is not None and (not isinstance(dim, int) or dim % rank != rank - 1):
+            return None  # over samples, not over classes
+        function: Any = getattr(torch.nn.functional, operation)
+        given = (-1,) if link == "softmax" else ()
+        return _Seen(sources[0], link, lambda scores: _new(function, (scores, *given), node, operation))
     if operation in ("cat", "stack"):
         return _side_by_side(node)
     if len(sources) != 1:
         return None
     (source,) = sources
     rises = _rises(node, operation, source)
-    moved = node.meta.get("shape") != source.meta.get("shape")
     if rises is None and kind not in ("reshape", "permute", "cast", "same") and operation not in _PICKED:
         return None
     seen = _seen(source)
     if seen is None or (seen.link != "sigmoid" and (rises is False or operation in _PICKED)):
         return None
     if rises is None:
+        moved = node.meta.get("shape") != source.meta.get("shape")
         return _Seen(_again(node, {source: seen.scores}), seen.link, seen.rebuild) if moved else seen
-    if rises:
-        return _Seen(seen.scores, seen.link, lambda scores: _again(node, {source: seen.rebuild(scores)}))
-    return _Seen(
-        _negative(seen.scores), seen.link, lambda scores: _again(node, {source: seen.rebuild(_negative(scores))})
-    )
+
+    def turned(scores: fx.Node) -> fx.Node:
+        return scores if rises else _new(torch.neg, (scores,), scores, "neg")
+
+    return _Seen(turned(seen.scores), seen.link, lambda scores: _again(node, {source: seen.rebuild(turned(scores))}))
 
 
 def _side_by_side(node: fx.Node) -> _Seen | None:
@@ -122,31 +125,9 @@ def _rises(node: fx.Node, operation: str, source: fx.Node) -> bool | None:
     return None
 
 
-def _over_classes(node: fx.Node) -> bool:
-    """Whether a softmax is over the last axis, and not over samples."""
-    dim, rank = arguments(node).get("dim"), node.meta["rank"]
-    return dim is None or (isinstance(dim, int) and dim % rank == rank - 1)
-
-
-def _link(node: fx.Node, scores: fx.Node) -> fx.Node:
-    operation = node.meta["operation"]
-    function: Any = {"softmax": torch.softmax, "log_softmax": torch.log_softmax, "sigmoid": torch.sigmoid,
-                "logsigmoid": torch.nn.functional.logsigmoid}[operation]  # fmt: skip
-    return _new(function, (scores, -1) if _LINKS[operation] == "softmax" else (scores,), node, operation)
-
-
-def _negative(scores: fx.Node) -> fx.Node:
-    return _new(torch.neg, (scores,), scores, "neg")
-
-
 def _again(node: fx.Node, instead: dict[fx.Node, fx.Node]) -> fx.Node:
     """Add a call once more, with other values to read."""
-
-    def read(value: fx.Node) -> fx.Node:
-        return instead.get(value, value)
-
-    target: Any = node.target
-    made = node.graph.call_function(target, fx.node.map_arg(node.args, read), fx.node.map_arg(node.kwargs, read))
+    made = node.graph.node_copy(node, lambda value: instead.get(value, value))
     made.meta = {**node.meta, "label": made.name}
     return made
 

@@ -20,7 +20,6 @@ from torch import Tensor, fx
 from neuroxai.errors import UnsupportedLayerError
 from neuroxai.graph.operations import arguments, describe, kind_of
 from neuroxai.graph.record import Record
-from neuroxai.layers import PatchIndividualFilter
 
 Places = list[NDArray[np.float64]]  # for each axis, the centre of each cell in voxels of the input
 _KEEPING = {"norm", "activation", "softmax", "same", "cast", "sum", "product", "cat"}
@@ -28,21 +27,13 @@ _KEEPING = {"norm", "activation", "softmax", "same", "cast", "sum", "product", "
 
 @dataclass(frozen=True)
 class Window:
-    """The geometry of a convolution, a pooling or a padding with a constant; one number per axis.
-
-    Attributes
-    ----------
-    kernel, stride, dilation, padding : tuple of int
-        `padding` is that before the first voxel.
-    fill : float
-        What is padded with.
-    """
+    """The geometry of a convolution, a pooling or a padding with a constant; one number per axis."""
 
     kernel: tuple[int, ...]
     stride: tuple[int, ...]
     dilation: tuple[int, ...]
-    padding: tuple[int, ...]
-    fill: float = 0.0
+    padding: tuple[int, ...]  # before the first voxel
+    fill: float = 0.0  # what is padded with
 
 
 def window_of(node: fx.Node) -> Window | None:
@@ -107,15 +98,19 @@ def field_centres(record: Record, at: fx.Node, source: fx.Node | None = None) ->
     for node in record.graph.nodes:
         if node is at and node in places:
             break
-        shape = node.meta.get("shape", ())
-        if node is source or len(shape) != len(grid) + 2:
+        cells, reads = node.meta.get("shape", ())[2:], node.all_input_nodes
+        sources = [places[n] for n in reads if n in places]
+        if node is source or len(cells) != len(grid):
             continue
-        reads = node.all_input_nodes
-        found = _places(record, node, reads, places, lost)
-        if found is not None and tuple(map(len, found)) == tuple(shape[2:]):
+        found: Places = []
+        if sources and not any(lost.get(n) == cells for n in reads):
+            # a lost value on a grid of its own, such as a channel's gate, does no harm
+            same = [centres for centres in sources if tuple(map(len, centres)) == cells]
+            found = (same or [[]])[0] if kind_of(node) in _KEEPING else _moved(record, node, sources[0])
+        if tuple(map(len, found)) == cells:
             places[node] = found
-        elif any(n in places or n in lost for n in reads):
-            lost[node] = shape[2:]
+        elif sources or any(n in lost for n in reads):
+            lost[node] = cells
     if at not in places:
         behind = f" behind {describe(next(iter(lost)))}" if lost else ""
         raise UnsupportedLayerError(f"where its cells lie on the scan cannot be followed{behind}")
@@ -147,17 +142,10 @@ def placed(coarse: Tensor, places: Places, shape: Sequence[int]) -> Tensor:
     return fine.contiguous()
 
 
-def _places(
-    record: Record, node: fx.Node, reads: Sequence[fx.Node], places: dict[fx.Node, Places], lost: dict[fx.Node, Any]
-) -> Places | None:
-    sources = [places[n] for n in reads if n in places]
-    cells = node.meta["shape"][2:]
-    if not sources or any(lost.get(n) == cells for n in reads):
-        return None  # a lost value on a grid of its own, such as a channel's gate, does no harm
-    if kind_of(node) in _KEEPING:
-        return next((found for found in sources if tuple(map(len, found)) == tuple(cells)), None)
-    found = [_indices(record, node, axis, len(centres)) for axis, centres in enumerate(sources[0])]
-    return [_at(centres, index) for centres, index in zip(sources[0], found, strict=True) if index is not None] or None
+def _moved(record: Record, node: fx.Node, source: Places) -> Places:
+    """Return the centres of a call's cells of those that it reads; fewer axes where they are not known."""
+    found = [_indices(record, node, axis, len(centres)) for axis, centres in enumerate(source)]
+    return [_at(centres, index) for centres, index in zip(source, found, strict=True) if index is not None]
 
 
 def _indices(record: Record, node: fx.Node, axis: int, size: int) -> NDArray[np.float64] | None:
@@ -168,15 +156,18 @@ def _indices(record: Record, node: fx.Node, axis: int, size: int) -> NDArray[np.
         reach = window.dilation[axis] * (window.kernel[axis] - 1)
         return cells * window.stride[axis] - window.padding[axis] + reach / 2
     if node.op == "call_module":
-        layer = record.root.get_submodule(str(node.target))
-        return _in_patches(layer, axis, cells) if isinstance(layer, PatchIndividualFilter) else None
+        layer: Any = record.root.get_submodule(str(node.target))  # a PatchIndividualFilter
+        strain = layer.strains[0]
+        patch, inside = np.divmod(cells, strain.outputs.patch[axis])
+        first = patch * strain.inputs.patch[axis] - strain.before[axis]
+        return np.asarray(first + inside * strain.stride[axis] + (layer.kernel_size[axis] - 1) / 2)
     given = arguments(node) if kind_of(node) in ("pad", "filter", "resize") else {}
     if kind_of(node) == "pad":  # of any mode; the last axis comes first
         pads = given["pad"]
         before = 2 * (len(node.meta["shape"]) - 3 - axis)
         return cells - float(pads[before] if before < len(pads) else 0)
     if operation.startswith("conv_transpose"):
-        options = (given.get("dilation", 1), given.get("padding", 0), given.get("stride", 1))
+        options = (given.get(name, default) for name, default in (("dilation", 1), ("padding", 0), ("stride", 1)))
         dilation, padding, stride = (int(v if isinstance(v, int) else v[axis % len(v)]) for v in options)
         reach = dilation * (int(given["weight"].meta["shape"][2 + axis]) - 1)
         return (cells + padding - reach / 2) / stride
@@ -187,13 +178,6 @@ def _indices(record: Record, node: fx.Node, axis: int, size: int) -> NDArray[np.
         first, behind = cells * size // len(cells), -(-(cells + 1) * size // len(cells))
         return np.asarray((first + behind - 1) / 2)
     return None
-
-
-def _in_patches(layer: PatchIndividualFilter, axis: int, cells: NDArray[np.float64]) -> NDArray[np.float64]:
-    strain = layer.strains[0]
-    patch, inside = np.divmod(cells, strain.outputs.patch[axis])
-    first = patch * strain.inputs.patch[axis] - strain.before[axis]
-    return np.asarray(first + inside * strain.stride[axis] + (layer.kernel_size[axis] - 1) / 2)
 
 
 def _at(centres: NDArray[np.float64], index: NDArray[np.float64]) -> NDArray[np.float64]:

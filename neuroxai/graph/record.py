@@ -8,9 +8,9 @@ Calls are kept as a `torch.fx.Graph`; parameters are nodes that are read anew at
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
@@ -18,22 +18,15 @@ from torch import Tensor, fx, nn
 from torch.overrides import TorchFunctionMode
 
 from neuroxai.errors import InputError, NeuroxaiError, UnsupportedLayerError
-from neuroxai.graph.checks import exported, in_compiled, misfit, out_of_memory
+from neuroxai.graph.checks import exported, misfit, out_of_memory
 from neuroxai.graph.decompositions import DECOMPOSITIONS, lent, opened
 from neuroxai.graph.eval_copy import own_buffers
 from neuroxai.graph.layers_run import Layers
-from neuroxai.graph.operations import OPERATIONS, at_line, line_of_the_user, name_of
+from neuroxai.graph.operations import COMPILED, OPERATIONS, at_line, compiles, line_of_the_user, name_of
 from neuroxai.graph.writes import Memory, OutOfPlace, may_write, shares_memory, tensors_in, version_of
 
-# of a tensor they read the shape and type alone
-_LIKE = ("zeros_like", "ones_like", "full_like", "empty_like", "new_zeros", "new_ones", "new_full", "new_empty",
-         "new_tensor")  # fmt: skip
-_RANDOM = ("rand_like", "randn_like", "randint_like", "rand", "randn", "randint", "randperm", "normal", "bernoulli",
-           "multinomial", "poisson", "uniform")  # fmt: skip
-_NO_SIZES = ("dim", "ndim", "dtype", "device", "layout", "is_floating_point", "is_complex", "requires_grad")
+_NO_SIZES = ("dim", "ndim", "dtype", "device", "layout", "is_floating_point", "is_complex", "is_cuda", "requires_grad")
 _BACKWARD = (torch.autograd.grad, torch.autograd.backward, Tensor.backward)
-_RANDOM_IN_TRAINING = ("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout",
-                       "feature_dropout", "rrelu")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -92,11 +85,7 @@ def record(copy: nn.Module, inputs: Sequence[Any], keywords: dict[str, Any] | No
     UnsupportedLayerError
         If the output cannot be followed back to the input, naming the part that hides it.
     """
-    recorder = Recorder(copy)
-    try:
-        return recorder.run(inputs, keywords or {})
-    finally:  # hooks on the copy hold the recorder as long as the record lives
-        recorder.memory.wholes.clear()
+    return Recorder(copy).run(inputs, keywords or {})
 
 
 class Recorder(TorchFunctionMode):
@@ -108,32 +97,29 @@ class Recorder(TorchFunctionMode):
         self.shared = own_buffers(copy)
         self.memory = Memory(copy, Recorder.run.__code__)
         self.layers = Layers(self.memory)
-        self.of_one_scan = ""
-        self.reads_sizes = False
+        self.of_one_scan, self.reads_sizes = "", False
 
     def run(self, inputs: Sequence[Any], keywords: dict[str, Any]) -> Record:
         """Run the copy on its inputs."""
         copy, memory = self.copy, self.memory
         self.layers.watch(copy)
+        with torch.inference_mode(False):
+            args = [memory.given(value) for value in inputs]
+            named = {key: memory.given(value) for key, value in keywords.items()}
         try:
-            with torch.inference_mode(False), torch.no_grad():
-                args = [memory.given(value) for value in inputs]
-                named = {key: memory.given(value) for key, value in keywords.items()}
-                with self:
-                    output = copy(*args, **named)
+            with torch.inference_mode(False), torch.no_grad(), self:
+                output = copy(*args, **named)
         except NeuroxaiError:
             raise
         except Exception as error:  # whatever the user's code raises; it is the cause of what is raised here
             if out_of_memory(error):
                 raise
-            if in_compiled(error):
-                raise UnsupportedLayerError(
-                    "a function compiled by torch.compile runs in forward, and cannot be recorded; take the decorator "
-                    "off (compiled modules are unwrapped), or use a gradient method"
-                ) from error
+            if any(compiles(frame.f_code) for frame, _ in traceback.walk_tb(error.__traceback__)):
+                raise UnsupportedLayerError(COMPILED) from error
             shapes = ", ".join(str(tuple(node.meta["shape"])) for node in memory.sources)
             why = self.layers.misfit or f"the network cannot take an input of shape {shapes}"
-            raise InputError(f"{why}: {type(error).__name__}: {error}{exported(copy)}") from error
+            told = exported(copy, error, (*args, *named.values())) or f"{why}: {type(error).__name__}: {error}"
+            raise InputError(told) from error
         finally:
             for module, buffers in self.shared.items():
                 module.__dict__["_buffers"] = buffers
@@ -145,14 +131,15 @@ class Recorder(TorchFunctionMode):
             raise UnsupportedLayerError(
                 f"the network returns a {type(output).__name__}; wrap it so that it returns one tensor of scores"
             )
-        node = memory.node_of(output) if output in memory.nodes else None
+        node = None if memory.made_by(output) is None else memory.node_of(output)
         if node is None or not node.meta["depends"]:
             raise self._hidden()
         end = memory.graph.output(node)
         end.meta = {"operation": "output", "label": "output", "depends": True, "layer": "", "type": None}
-        _prune(memory.graph)
-        for call in memory.graph.nodes:
-            if call.meta["operation"] == "random":
+        for call in reversed(memory.graph.nodes):
+            if not call.users and call.op not in ("placeholder", "output"):
+                memory.graph.erase_node(call)
+            elif call.meta["operation"] == "random":
                 raise UnsupportedLayerError(f"{at_line(call)}: it draws random numbers; the record would not repeat")
         kept = set(memory.graph.nodes)
         layers = tuple((name, made) for name, made in self.layers.outputs if made in kept)
@@ -186,39 +173,67 @@ class Recorder(TorchFunctionMode):
         """Run one function of torch and keep the call."""
         func, args, kwargs = lent(func, args, dict(kwargs or {}))
         name = name_of(func)
-        if func in _BACKWARD or any(_transformed(t) for t in tensors_in((args, kwargs))):
+        kind = OPERATIONS[name].kind if name in OPERATIONS else ""
+        if kind == "shape":
+            self.reads_sizes |= name not in _NO_SIZES and self.memory.depends((args, kwargs))
+            return self._run(func, name, args, kwargs)
+        tensors, memory = tensors_in((args, kwargs)), self.memory
+        if func in _BACKWARD or any(map(torch._C._functorch.is_functorch_wrapped_tensor, tensors)):
             what = "it takes gradients in forward" if func in _BACKWARD else "it runs inside a transform of torch.func"
-            raise UnsupportedLayerError(
-                f"operation {name!r}, {line_of_the_user(Recorder.run.__code__)}: {what} (vmap, grad), which cannot be "
-                "recorded; write it as a loop over slices, or use a method that needs no record (saliency, "
-                "integrated_gradients)"
-            )
-        inner = DECOMPOSITIONS.get(name) or (None if name in OPERATIONS else opened(func))
-        if inner is not None and self.memory.follows((args, kwargs)):
-            home = kwargs.pop("out", args[0] if name in DECOMPOSITIONS and may_write(func, kwargs) else None)
+            why = (f"{what} (vmap, grad), which cannot be recorded; write it as a loop over slices, or use a method "
+                   "that needs no record (saliency, integrated_gradients)")  # fmt: skip
+            raise UnsupportedLayerError(f"operation {name!r}, {line_of_the_user(Recorder.run.__code__)[0]}: {why}")
+        followed, writes = memory.follows(tensors), may_write(func, kwargs)
+        inner = DECOMPOSITIONS.get(name) or (None if kind else opened(func))
+        if inner is not None and followed:
+            home = kwargs.pop("out", args[0] if name in DECOMPOSITIONS and writes else None)
             if name in ("addmm", "baddbmm") and any(shares_memory(home, t) for t in tensors_in((args[1:], kwargs))):
-                raise UnsupportedLayerError(
-                    f"operation {name!r}, {line_of_the_user(Recorder.run.__code__)}: it writes into what its matrix "
-                    "product reads, and what torch makes of that depends on the sizes; write out of place there"
+                why = (
+                    "it writes into what its matrix product reads, and what torch makes of that depends on the sizes; "
+                    "write out of place there"
                 )
+                raise UnsupportedLayerError(f"operation {name!r}, {line_of_the_user(Recorder.run.__code__)[0]}: {why}")
             with self:
                 found = inner(*args, **kwargs)
                 return found if home is None else home.copy_(found)
-        if name in _RANDOM or (name in _RANDOM_IN_TRAINING and _training(args, kwargs, func)):
-            return self._draw(func, name, args, kwargs)
-        tensors = list(tensors_in((args, kwargs)))
-        if not tensors or name in _LIKE:
-            self.reads_sizes |= self.memory.follows(tensors)
+        if kind == "random" or (("dropout" in name or name == "rrelu") and _training(args, kwargs, func)):
+            output = self._run(func, name, args, kwargs)
+            node = memory.node("call_function", func, (), {}, "random")
+            node.meta["depends"] = True
+            for tensor in tensors_in(output):
+                memory.made(tensor, node)
+            return output
+        if not tensors or not (followed or writes):
             return self._run(func, name, args, kwargs)
-        followed = self.memory.follows(tensors)
+        given: Any = fx.node.map_aggregate(args, memory.argument)
+        named: Any = fx.node.map_aggregate(kwargs, memory.argument)
+        if writes:
+            for tensor in tensors:
+                memory.keep(tensor)
         before = [version_of(t) for t in tensors]
-        writes = may_write(func, kwargs)
-        call = self._call(func, name, args, kwargs, writes) if followed or writes else None
         output = self._run(func, name, args, kwargs)
         changed = [t for t, version in zip(tensors, before, strict=True) if version_of(t) != version]
-        written = self.memory.only_written(changed, list(tensors_in(kwargs.get("out"))) or tensors[:1])
-        if call is not None:
-            self._keep(partial(call, writes or bool(written)), output, written, tensors)
+        written = memory.only_written(changed, tensors_in(kwargs.get("out")) or tensors[:1])
+        found = tensors_in(output)
+        if written or any(not any(t is other for other in tensors) for t in found):
+            if name == "view" and not any(isinstance(v, torch.dtype) for v in (*args, *kwargs.values())):
+                # a value, whose strides are whatever the methods' own calls give it, has no memory to be viewed
+                func = _reshape
+            elif isinstance(named.get("out"), fx.Node):  # where it is written, not what
+                named = {key: value for key, value in named.items() if key != "out"}
+            elif writes or written:
+                func = OutOfPlace(func)
+            named = {key: (False if key == "inplace" else value) for key, value in named.items()}
+            node = memory.node("call_function", func, given, named, name)
+            for tensor in written:
+                memory.wrote(tensor, node)
+            self._outputs(node, output, tensors)
+        elif not found and memory.depends(tensors):
+            self.reads_sizes |= name not in _NO_SIZES
+            if kind == "values" and not self.of_one_scan:
+                node = memory.node("call_function", func, given, named, name)
+                self.of_one_scan = at_line(node)
+                memory.graph.erase_node(node)
         return output
 
     def _run(self, func: Callable[..., Any], name: str, args: Any, kwargs: Any) -> Any:
@@ -233,49 +248,6 @@ class Recorder(TorchFunctionMode):
             self.layers.misfit = f"{what}: {misfit(name, args, kwargs)}"
             raise
 
-    def _call(
-        self, func: Callable[..., Any], name: str, args: Any, kwargs: Any, writes: bool
-    ) -> Callable[[bool], fx.Node]:
-        """Read the nodes of a call's arguments, before it runs; the node is made once it is known whether it wrote."""
-        given = fx.node.map_aggregate(args, self.memory.argument)
-        named = fx.node.map_aggregate(kwargs, self.memory.argument)
-        if writes:
-            for tensor in tensors_in((args, kwargs)):
-                self.memory.keep(tensor)
-
-        def make(wrote: bool) -> fx.Node:
-            options = {k: (False if k == "inplace" else v) for k, v in named.items()}
-            if name == "view" and not any(isinstance(v, torch.dtype) for v in (*args, *kwargs.values())):
-                # a value, whose strides are whatever the methods' own calls give it, has no memory to be viewed
-                run: Callable[..., Any] = _reshape
-            elif isinstance(options.get("out"), fx.Node):  # where it is written, not what
-                del options["out"]
-                run = func
-            else:
-                run = OutOfPlace(func) if wrote else func
-            return self.memory.node("call_function", run, given, options, name)
-
-        return make
-
-    def _keep(self, call: Callable[[], fx.Node], output: Any, written: list[Tensor], tensors: list[Tensor]) -> None:
-        made = [t for t in tensors_in(output) if not any(t is other for other in tensors)]
-        if not made and not written:
-            if not isinstance(output, Tensor) and not list(tensors_in(output)):
-                self._took_out(call)
-            return  # the very tensor that was given
-        node = call()
-        for tensor in written:
-            self.memory.wrote(tensor, node)
-        self._outputs(node, output, tensors)
-
-    def _took_out(self, call: Callable[[], fx.Node]) -> None:
-        node = call()
-        self.reads_sizes |= node.meta["depends"] and node.meta["operation"] not in _NO_SIZES
-        kind = OPERATIONS.get(node.meta["operation"])
-        if kind is not None and kind.kind == "values" and node.meta["depends"] and not self.of_one_scan:
-            self.of_one_scan = at_line(node)
-        self.memory.graph.erase_node(node)
-
     def _outputs(self, node: fx.Node, output: Any, tensors: Sequence[Tensor]) -> None:
         if isinstance(output, Tensor):
             if not any(output is other for other in tensors):
@@ -286,19 +258,6 @@ class Recorder(TorchFunctionMode):
                 if isinstance(item, Tensor | tuple | list):
                     picked = self.memory.node("call_function", _pick, (node, index), {}, "getitem")
                     self._outputs(picked, item, tensors)
-
-    def _draw(self, func: Callable[..., Any], name: str, args: Any, kwargs: Any) -> Any:
-        output = self._run(func, name, args, kwargs)
-        node = self.memory.node("call_function", func, (), {}, "random")
-        node.meta["depends"] = True
-        for tensor in tensors_in(output):
-            self.memory.made(tensor, node)
-        return output
-
-
-def _transformed(tensor: Tensor) -> bool:
-    """Whether a tensor is a transform's (torch.func): it has no memory of its own."""
-    return bool(torch._C._functorch.is_functorch_wrapped_tensor(tensor))
 
 
 def _reshape(x: Tensor, *size: Any, **named: Any) -> Tensor:
@@ -318,9 +277,3 @@ def _training(args: Any, kwargs: dict[str, Any], func: Callable[..., Any]) -> bo
     if len(args) > 2:
         return bool(args[2])
     return "functional" in str(getattr(func, "__module__", ""))  # on by default
-
-
-def _prune(graph: fx.Graph) -> None:
-    for node in reversed(graph.nodes):
-        if not node.users and node.op not in ("placeholder", "output"):
-            graph.erase_node(node)

@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import types
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
-from torch.multiprocessing.reductions import StorageWeakRef
-from torch.utils.weak import WeakIdKeyDictionary
+from torch import Tensor, UntypedStorage, fx, nn
 
 from neuroxai.errors import UnsupportedLayerError
-from neuroxai.graph.operations import describe, in_own_function, line_of_the_user
+from neuroxai.graph.operations import describe, line_of_the_user
 
 Geometry = tuple[list[int], list[int], int]  # size, stride and offset
 
@@ -39,41 +37,32 @@ class OutOfPlace:
 
 
 @dataclass
-class _Whole:
-    """The first tensor in a storage, which others are views of; it may be gone while they are read."""
+class _Storage:
+    """What is known of a storage: the first tensor in it, which others are views of, and how often it was written."""
 
-    tensor: Any
-    storage: StorageWeakRef  # while it is held, no other storage gets the number
+    tensor: Any  # a weak reference: it may be gone while its views are read
     geometry: Geometry
     covers: bool
     node: fx.Node
+    clock: int = 0
 
 
 class Memory:
-    """The graph that is made of a copy's run, and which of its nodes holds the value of which tensor.
-
-    Attributes
-    ----------
-    graph, root
-        As of `neuroxai.graph.record.Record`.
-    nodes : WeakIdKeyDictionary
-        For each tensor its node, and the clock and version of when it was read.
-    sources : list of torch.fx.Node
-        The nodes of the inputs.
-    running : list of (str, torch.nn.Module)
-        The layers that run now, the innermost last.
-    """
+    """The graph that is made of a copy's run, and which of its nodes holds the value of which tensor."""
 
     def __init__(self, copy: nn.Module, last: types.CodeType) -> None:
         self.graph, self.root = fx.Graph(), nn.Module()
         self.root.model = copy
-        self.nodes: Any = WeakIdKeyDictionary()
-        self.names = {id(tensor): name for name, tensor in _tensors_of(copy)}
-        self.sources: list[fx.Node] = []
-        self.running: list[tuple[str, nn.Module]] = []
+        self._held: dict[int, tuple[weakref.ref[Tensor], fx.Node, int, int]] = {}  # with clock and version
+        self.names = {
+            id(tensor): f"{name}.{key}" if name else key
+            for name, module in copy.named_modules()
+            for key, tensor in (*module._parameters.items(), *module._buffers.items())
+        }
+        self.sources: list[fx.Node] = []  # the nodes of the inputs
+        self.running: list[tuple[str, nn.Module]] = []  # the layers that run now, the innermost last
         self._last, self._constants = last, 0
-        self.clocks: dict[int, int] = {}
-        self.wholes: dict[int, _Whole] = {}
+        self._storages: weakref.WeakKeyDictionary[UntypedStorage, _Storage] = weakref.WeakKeyDictionary()
 
     def given(self, value: Any) -> Any:
         """Return an argument of the network, a tensor as a copy that the network may write into."""
@@ -89,14 +78,18 @@ class Memory:
 
     def node(self, op: str, target: Any, args: Any, kwargs: Any, operation: str) -> fx.Node:
         """Add a call to the graph."""
-        node = self.graph.create_node(op, target, tuple(args), dict(kwargs), name=operation or None)
+        node = self.graph.create_node(op, target, name=operation or None)
+        node.args = tuple(args)  # given to create_node, it would be searched for symbols
+        if kwargs:
+            node.kwargs = dict(kwargs)
         name, module = self.running[-1] if self.running else ("", None)
+        line, own = line_of_the_user(self._last)
         node.meta = {
             "operation": operation,
             "layer": name,
             "type": None if module is None else type(module),
-            "line": line_of_the_user(self._last),
-            "own_gradient": operation == "detach" or in_own_function(self._last),
+            "line": line,
+            "own_gradient": own or operation == "detach",
             "depends": any(n.meta["depends"] for n in node.all_input_nodes),
             "carries": any(n.meta["carries"] for n in node.all_input_nodes),
         }
@@ -105,7 +98,17 @@ class Memory:
 
     def follows(self, values: Any) -> bool:
         """Whether any tensor among these is an input, a parameter, or made of such."""
-        return any(t in self.nodes or id(t) in self.names for t in tensors_in(values))
+        return any(id(t) in self.names or self.made_by(t) is not None for t in tensors_in(values))
+
+    def depends(self, values: Any) -> bool:
+        """Whether any tensor among these is made of an input."""
+        known = (t for t in tensors_in(values) if self.made_by(t) is not None or self._whole(t) is not None)
+        return any(self.node_of(tensor).meta["depends"] for tensor in known)
+
+    def made_by(self, tensor: Tensor) -> fx.Node | None:
+        """Return the node that a tensor's value was last known to be of, if any."""
+        held = self._held.get(id(tensor))
+        return None if held is None or held[0]() is not tensor else held[1]
 
     def argument(self, value: Any) -> Any:
         """Return what stands for an argument: a tensor's node, or the value itself."""
@@ -119,43 +122,45 @@ class Memory:
             self.root.register_buffer(name, tensor.detach(), persistent=False)
         else:
             name = f"model.{name}"
-        node = self.graph.create_node("get_attr", name, (), {}, name=name.replace(".", "_"))
+        node = self.graph.create_node("get_attr", name, name=name.rpartition(".")[2])
         node.meta = {"operation": "get_attr", "layer": "", "type": None, "depends": False, "carries": False, "line": "",
                      "label": name.removeprefix("model."), "constant": not name.startswith("model.")}  # fmt: skip
         return node
 
     def made(self, tensor: Tensor, node: fx.Node) -> None:
         """Note a tensor that a call put out."""
-        storage = _storage(tensor)
-        known = self.wholes.get(storage)
+        known = self._storages.get(tensor.untyped_storage())
         if known is None or (known.tensor() is None and not known.covers):
-            held = StorageWeakRef(tensor.untyped_storage())  # type: ignore[no-untyped-call]
-            self.wholes[storage] = _Whole(weakref.ref(tensor), held, _geometry(tensor), _covers(tensor), node)
+            self._first(tensor, node, 0 if known is None else known.clock)
         self._set(tensor, node)
+
+    def _first(self, tensor: Tensor, node: fx.Node, clock: int) -> _Storage:
+        """Note a tensor as the one that others in its storage are views of."""
+        storage = tensor.untyped_storage()
+        covers = tensor.storage_offset() == 0 and tensor.numel() * tensor.element_size() == storage.nbytes()
+        self._storages[storage] = _Storage(weakref.ref(tensor), _geometry(tensor), covers, node, clock)
+        return self._storages[storage]
 
     def only_written(self, changed: list[Tensor], first: list[Tensor]) -> list[Tensor]:
         """Return which of the tensors that a call changed it wrote into: views of `first`, its target, change along."""
         targets = [t for t in first if any(t is other for other in changed)]
-        along = {_storage(t) for t in targets}
-        return targets + [t for t in changed if _storage(t) not in along]
+        return targets + [t for t in changed if not any(shares_memory(t, other) for other in targets)]
 
     def keep(self, tensor: Tensor) -> None:
         """Give a constant a memory of its own before it is written into."""
-        node, *_ = self.nodes[tensor]
+        node = self.node_of(tensor)
         if node.op == "get_attr" and node.meta["constant"]:
             self.root._buffers[str(node.target)] = tensor.detach().clone()
 
     def node_of(self, tensor: Tensor) -> fx.Node:
         """Return the node of a tensor's present value."""
-        nodes = self.nodes
-        if tensor not in nodes:
-            if self._whole(tensor) is None:
-                self.made(tensor, self._stored(tensor))
-            else:
-                nodes[tensor] = (None, -1, 0)  # an alias that no call was seen to make
-        node: fx.Node
-        node, clock, version = nodes[tensor]
-        if clock != self.clocks.get(_storage(tensor), 0):
+        if self.made_by(tensor) is None:
+            whole = self._whole(tensor)
+            node = self._stored(tensor) if whole is None else self._read_again(tensor)  # of an alias nobody saw made
+            self.made(tensor, node)
+            return node
+        _, node, clock, version = self._held[id(tensor)]
+        if clock != self._clock(tensor):
             node = self._read_again(tensor)
             self._set(tensor, node)
         elif version != version_of(tensor):
@@ -165,77 +170,72 @@ class Memory:
             )
         return node
 
-    def _set(self, tensor: Tensor, node: fx.Node) -> None:
-        storage = _storage(tensor)
-        self.nodes[tensor] = (node, self.clocks.get(storage, 0), version_of(tensor))
-        floats = tensor.is_floating_point()
-        node.meta.update(shape=tuple(tensor.shape), rank=tensor.ndim, floats=floats)
-        node.meta["carries"] = node.meta["carries"] and (floats or tensor.is_complex())
-        whole = self.wholes.get(storage)
-        if whole is not None and whole.tensor() is tensor:
-            whole.node = node
-
     def wrote(self, tensor: Tensor, node: fx.Node) -> None:
         """Note that a call wrote into a tensor."""
-        storage, whole = _storage(tensor), self._whole(tensor)
-        self.clocks[storage] = self.clocks.get(storage, 0) + 1
+        whole, geometry = self._whole(tensor), _geometry(tensor)
+        self._storages[tensor.untyped_storage()].clock += 1
         if whole is not None:
-            if whole.geometry == _geometry(tensor):
-                whole.node = node
-            else:
-                flat = self._flat(whole)
-                options = (flat, node, *_geometry(tensor))
-                flat = self.node("call_function", _write, options, {}, "as_strided_scatter")
-                whole.node = self.node("call_function", _view, (flat, *whole.geometry), {}, "as_strided")
-            alive = whole.tensor()
+            new, alive = node, whole.tensor()
+            if whole.geometry != geometry:
+                flat = self.node(
+                    "call_function", _write, (self._flat(whole), node, *geometry), {}, "as_strided_scatter"
+                )
+                new = self.node("call_function", _view, (flat, *whole.geometry), {}, "as_strided")
+            whole.node = new
             if alive is not None:
-                self._set(alive, whole.node)
+                self._set(alive, new)
         self._set(tensor, node)
 
+    def _clock(self, tensor: Tensor) -> int:
+        known = self._storages.get(tensor.untyped_storage())
+        return 0 if known is None else known.clock
+
+    def _set(self, tensor: Tensor, node: fx.Node) -> None:
+        known = self._storages.get(tensor.untyped_storage())
+        clock = 0 if known is None else known.clock
+        self._held[id(tensor)] = (weakref.ref(tensor), node, clock, version_of(tensor))
+        floats, meta = tensor.is_floating_point(), node.meta
+        meta.update(shape=tuple(tensor.shape), rank=tensor.ndim, floats=floats)
+        meta["carries"] = meta["carries"] and (floats or tensor.is_complex())
+        if known is not None and known.tensor() is tensor:
+            known.node = node
+
     def _read_again(self, tensor: Tensor) -> fx.Node:
-        whole = self._whole(tensor)
+        whole, geometry = self._whole(tensor), _geometry(tensor)
         if whole is None:
             raise UnsupportedLayerError(
                 "the network reads a view of a tensor that it wrote into and let go; write out of place there"
             )
-        if whole.geometry == _geometry(tensor):
+        if whole.geometry == geometry:
             return whole.node
-        return self.node("call_function", _view, (self._flat(whole), *_geometry(tensor)), {}, "as_strided")
+        return self.node("call_function", _view, (self._flat(whole), *geometry), {}, "as_strided")
 
-    def _whole(self, tensor: Tensor) -> _Whole | None:
+    def _whole(self, tensor: Tensor) -> _Storage | None:
         """Return what is known of the storage that a tensor is a view of."""
-        known = self.wholes.get(_storage(tensor))
+        known, base = self._storages.get(tensor.untyped_storage()), tensor._base
         if known is None or known.covers:
             return known
-        base = tensor._base
-        if base is None or base not in self.nodes:
-            return None
-        held = StorageWeakRef(base.untyped_storage())  # type: ignore[no-untyped-call]
-        node = self.nodes[base][0]
-        self.wholes[_storage(base)] = _Whole(weakref.ref(base), held, _geometry(base), _covers(base), node)
-        return self.wholes[_storage(base)]
+        node = None if base is None else self.made_by(base)
+        return None if base is None or node is None else self._first(base, node, known.clock)
 
-    def _flat(self, whole: _Whole) -> fx.Node:
+    def _flat(self, whole: _Storage) -> fx.Node:
         size, strides, _ = whole.geometry
         order = sorted(range(len(size)), key=lambda axis: (-strides[axis], axis))
         return self.node("call_function", _memory, (whole.node, order), {}, "as_memory")
 
 
-def tensors_in(values: Any) -> Iterator[Tensor]:
-    """Give the tensors in a call's arguments or results."""
+def tensors_in(values: Any) -> list[Tensor]:
+    """Return the tensors in a call's arguments or results."""
     if isinstance(values, Tensor):
-        yield values
-    elif isinstance(values, tuple | list):
-        for value in values:
-            yield from tensors_in(value)
-    elif isinstance(values, dict):
-        for value in values.values():
-            yield from tensors_in(value)
+        return [values]
+    if isinstance(values, dict):
+        values = list(values.values())
+    return [t for value in values for t in tensors_in(value)] if isinstance(values, tuple | list) else []
 
 
 def shares_memory(first: Tensor | None, second: Tensor) -> bool:
     """Whether two tensors, if there are two, lie in the same storage."""
-    return first is not None and _storage(first) == _storage(second)
+    return first is not None and first.untyped_storage() is second.untyped_storage()
 
 
 def version_of(tensor: Tensor) -> int:
@@ -252,15 +252,6 @@ def may_write(func: Callable[..., Any], kwargs: dict[str, Any]) -> bool:
     if name.startswith("__"):
         return (name.startswith("__i") and name not in ("__int__", "__index__", "__invert__")) or name == "__setitem__"
     return name.endswith("_")
-
-
-def _storage(tensor: Tensor) -> int:
-    return int(tensor.untyped_storage()._cdata)
-
-
-def _covers(tensor: Tensor) -> bool:
-    """Whether a tensor is all of its memory."""
-    return tensor.storage_offset() == 0 and tensor.numel() * tensor.element_size() == tensor.untyped_storage().nbytes()
 
 
 def _geometry(tensor: Tensor) -> Geometry:
@@ -285,11 +276,3 @@ def _view(flat: Tensor, size: Sequence[int], stride: Sequence[int], offset: int)
 def _write(flat: Tensor, value: Tensor, size: Sequence[int], stride: Sequence[int], offset: int) -> Tensor:
     """Return a flat tensor with a view of it replaced (the gradient of torch's as_strided_scatter is wrong in 2.13)."""
     return flat.index_copy(0, _places(flat, size, stride, offset), value.expand(size).reshape(-1))
-
-
-def _tensors_of(copy: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    for name, module in copy.named_modules():
-        for home in (module._parameters, module._buffers):
-            for key, tensor in home.items():
-                if tensor is not None:
-                    yield (f"{name}.{key}" if name else key), tensor

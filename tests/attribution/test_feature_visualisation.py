@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from neuroxai.attribution.feature_visualisation import visualise
+from neuroxai.attribution.feature_visualisation import AscentOptions
+from neuroxai.attribution.feature_visualisation import visualise as climb
 from neuroxai.errors import InputError
 from neuroxai.layers import PatchIndividualFilter
 
@@ -19,6 +20,10 @@ def network():
 
 
 SHAPE = (1, 5, 6, 7)
+
+
+def visualise(model, layer, neuron, in_shape, start=None, seed=0, **options):
+    return climb(model, layer, neuron, in_shape, AscentOptions(**options), start=start, seed=seed)
 
 
 def test_one_neuron_shows_its_filter():

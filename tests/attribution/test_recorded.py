@@ -88,8 +88,19 @@ def test_a_program_exported_for_a_batch_runs_in_such_batches(end):
         wanted = attribution.create("occlusion", model, **options).attribute(scans(3, seed=2), 1)
         torch.testing.assert_close(found, wanted, rtol=0, atol=1e-6)
     for name in ("occlusion", "saliency", "grad_cam", "lrp_epsilon"):
-        with pytest.raises(InputError, match="give as many scans, or export it with dynamic_shapes"):
-            attribution.create(name, program).attribute(scans(2), 1)
+        for batch in (1, 2):
+            refusal = rf"a batch of {batch} for one of 3\); give as many scans, or export it with dynamic_shapes"
+            with pytest.raises(InputError, match=refusal):
+                attribution.create(name, program).attribute(scans(batch), 1)
+
+
+def test_occlusion_runs_a_program_exported_for_one_scan_one_by_one():
+    model = network()
+    program = torch.export.export(model, (scans(),)).module()
+    found, wanted = (attribution.create("occlusion", each, patch=4).attribute(scans(3), 1) for each in (program, model))
+    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-6)
+    with pytest.raises(InputError, match="a batch of 3 for one of 1"):
+        attribution.create("deep_lift", program).attribute(scans(3), 1)
 
 
 def test_a_batch_whose_scans_depend_on_each_other_is_refused():
@@ -152,3 +163,32 @@ def test_a_program_decomposed_into_aten_views_values_of_any_strides():
     program = torch.export.export(model, (x,)).run_decompositions().module()
     found, wanted = (attribution.create("lrp_zero", each).attribute(x, 1) for each in (program, model))
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)  # the bias is a sum with a stabiliser there
+
+
+def test_deep_lift_of_a_program_decomposed_into_aten_is_that_of_the_network():
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv3d(1, 4, 3), nn.BatchNorm3d(4), nn.ReLU(), nn.MaxPool3d(2, 1, 1), nn.Conv3d(4, 3, 2),
+        nn.AdaptiveMaxPool3d(2), nn.Flatten(), nn.Linear(24, 2),
+    ).double().eval()  # fmt: skip
+    x = scans(2).double()
+    program = torch.export.export(model, (x,)).run_decompositions().module()
+    found, wanted = (attribution.create("deep_lift", each, baselines=0.5).attribute(x, 1) for each in (program, model))
+    torch.testing.assert_close(found, wanted, rtol=1e-10, atol=1e-12)
+    due = (model(x) - model(torch.full_like(x, 0.5)))[:, 1].detach()
+    torch.testing.assert_close(found.flatten(1).sum(1), due, rtol=1e-10, atol=1e-12)
+
+
+def test_deep_lift_takes_maxima_that_come_with_their_places():
+    class WithPlaces(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.pool, self.fc = nn.MaxPool3d(2, return_indices=True), nn.Linear(64, 2)
+
+        def forward(self, x):
+            return self.fc(self.pool(x)[0].flatten(1)).add(x.flatten(2).max(2)[0])
+
+    model, x = WithPlaces().double().eval(), scans(2).double()
+    found = attribution.create("deep_lift", model).attribute(x, 1)
+    due = (model(x) - model(torch.zeros_like(x)))[:, 1].detach()
+    torch.testing.assert_close(found.flatten(1).sum(1), due, rtol=1e-10, atol=1e-12)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import functools
+import subprocess
+import sys
 import threading
 import types
 import warnings
@@ -421,3 +423,28 @@ def test_an_exported_program_which_has_no_modes_is_no_model_in_training():
         warn_if_training(exported)
     with pytest.warns(UserWarning, match="in training mode"):
         warn_if_training(nn.Sequential(nn.Linear(4, 2)))
+
+
+def test_a_refused_compiled_function_leaves_nothing_behind_when_python_ends():
+    program = """
+import torch
+from torch import nn
+from neuroxai.errors import UnsupportedLayerError
+from neuroxai.graph.eval_copy import eval_copy
+from neuroxai.graph.record import record
+
+doubled = torch.compile(lambda h: h * 2, backend="eager")
+
+class Network(nn.Module):
+    def forward(self, x):
+        return doubled(x).flatten(1)
+
+for _ in range(2):  # what the compiler keeps of the first run is refused as well
+    try:
+        record(eval_copy(Network().eval()), (torch.rand(1, 1, 4, 4, 4),))
+    except UnsupportedLayerError:
+        print("refused")
+"""
+    ended = subprocess.run([sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, check=True)
+    assert ended.stdout.split() == ["refused", "refused"]
+    assert "Exception ignored" not in ended.stderr

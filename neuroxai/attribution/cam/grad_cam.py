@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +18,6 @@ from neuroxai.graph.receptive_field import field_centres, placed
 from neuroxai.lrp.given import Given, Inputs, Target, captum_call, with_gradients
 
 Placement = Literal["receptive_fields", "stretch"]
-PLACEMENTS = ("receptive_fields", "stretch")
 _MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 
@@ -52,16 +51,12 @@ class GradCam(Method):
     """
 
     def __init__(
-        self,
-        model: nn.Module,
-        *,
-        layer: str | None = None,
-        relu: bool = True,
+        self, model: nn.Module, *, layer: str | None = None, relu: bool = True,
         placement: Placement = "receptive_fields",
-    ) -> None:
+    ) -> None:  # fmt: skip
         super().__init__(model)
-        if placement not in PLACEMENTS:
-            raise one_of("placement", placement, PLACEMENTS)
+        if placement not in get_args(Placement):
+            raise one_of("placement", placement, get_args(Placement))
         known = [name for name, _ in eval_copy(model).named_modules(remove_duplicate=False) if name]
         if layer is not None and layer not in known:
             raise one_of("layer", layer, known)
@@ -119,7 +114,16 @@ class GradCam(Method):
                 f"layer {layer.name!r} puts out {len(coarse)} feature maps of {len(x)} samples: which cells belong to "
                 "which sample is not known; name another layer with layer=, or use another method"
             )
-        return self._fine(network, layer, coarse, x, source), coarse
+        shape = x.shape[2:]
+        if self.placement == "stretch":
+            fine = F.interpolate(coarse, shape, mode=_MODES[len(shape)], align_corners=False)
+        else:
+            try:
+                fine = placed(coarse, field_centres(network.record, layer.cells, source), shape)
+            except UnsupportedLayerError as error:
+                why = f'layer {layer.name!r}: {error}; use another layer, or placement="stretch"'
+                raise UnsupportedLayerError(why) from error
+        return fine.expand(x.shape).contiguous(), coarse
 
     def _coarse(self, network: Recorded, layer: CamLayer, given: Given) -> Tensor:
         """Selvaraju 2017, equations 1 and 2."""
@@ -151,19 +155,6 @@ class GradCam(Method):
         weights = gradient.mean(tuple(range(2, gradient.ndim)), keepdim=True)
         found = (weights * features).sum(1, keepdim=True)
         return found.relu() if self.relu else found
-
-    def _fine(self, network: Recorded, layer: CamLayer, coarse: Tensor, x: Tensor, source: fx.Node) -> Tensor:
-        shape = x.shape[2:]
-        if self.placement == "stretch":
-            fine = F.interpolate(coarse, shape, mode=_MODES[len(shape)], align_corners=False)
-        else:
-            try:
-                fine = placed(coarse, field_centres(network.record, layer.cells, source), shape)
-            except UnsupportedLayerError as error:
-                raise UnsupportedLayerError(
-                    f'layer {layer.name!r}: {error}; use another layer, or placement="stretch"'
-                ) from error
-        return fine.expand(x.shape).contiguous()
 
 
 def _own_gradient(copy: nn.Module, name: str, given: Given) -> Tensor | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, fx
 
 from neuroxai.attribution.base import Recorded
 from neuroxai.errors import InputError, UnsupportedLayerError
@@ -59,11 +59,18 @@ def cam_layer(network: Recorded, x: Tensor, name: str | None = None) -> CamLayer
     """
     model: Any = network.record.root.model
     calls = list(network.calls)
-    convolutions = [n for n in calls if _convolves(n) and math.prod(_grid(n, x)) > 1]
+    filters = [n for n in calls if kind_of(n) == "filter"]
+    convolutions = [n for n in filters if n.meta["operation"] != "linear" and math.prod(_grid(n, x)) > 1]
     anchor = convolutions[-1] if convolutions else None
     attentions = [n for n in calls if _attends(network, n)]
     if name is not None:
-        node = _named(network, model, name)
+        layer = model.get_submodule(name)
+        names = {known for known, module in model.named_modules(remove_duplicate=False) if module is layer}
+        runs = [node for known, node in network.record.layers if known in names]
+        if len(runs) != 1:
+            times_run = f"runs {len(runs)} times on the way to the scores"
+            raise InputError(f"layer {name!r} {times_run}; one that runs once is expected")
+        node = runs[0]
         if _grid(node, x):
             return CamLayer(name, node, node)
         tokens = _tokens(network, calls, anchor, [node], name) if attentions else None
@@ -73,7 +80,7 @@ def cam_layer(network: Recorded, x: Tensor, name: str | None = None) -> CamLayer
                 "expected"
             )
         return tokens
-    if attentions and (anchor is None or anchor is next(n for n in calls if kind_of(n) == "filter")):
+    if attentions and (anchor is None or anchor is filters[0]):
         before = calls[: calls.index(attentions[-1])]
         tokens = _tokens(network, calls, anchor, [n for n in before if n.meta["operation"] == "layer_norm"])
         if tokens is None:
@@ -86,23 +93,12 @@ def cam_layer(network: Recorded, x: Tensor, name: str | None = None) -> CamLayer
         )
     times = Counter(known for known, _ in network.record.layers)
     behind = set(calls[calls.index(anchor) :])
-    fits = [(known, n) for known, n in network.record.layers if known and times[known] == 1]
-    fits = fits or [(label(n), n) for n in calls]  # a network of functions
-    fits = [(known, n) for known, n in fits if n in behind and _grid(n, x) == _grid(anchor, x)]
+    once = [(known, n) for known, n in network.record.layers if known and times[known] == 1]
+    once = once or [(label(n), n) for n in calls]  # a network of functions
+    fits = [(known, n) for known, n in once if n in behind and _grid(n, x) == _grid(anchor, x)]
     if not fits:
         raise InputError("the last convolution with a grid runs several times; name another layer with layer=")
     return CamLayer(*fits[-1], fits[-1][1])
-
-
-def _named(network: Recorded, model: nn.Module, name: str) -> fx.Node:
-    layer = model.get_submodule(name)
-    names = {known for known, module in model.named_modules(remove_duplicate=False) if module is layer}
-    runs = [node for known, node in network.record.layers if known in names]
-    if len(runs) != 1:
-        raise InputError(
-            f"layer {name!r} runs {len(runs)} times on the way to the scores; one that runs once is expected"
-        )
-    return runs[0]
 
 
 def _tokens(
@@ -131,8 +127,3 @@ def _attends(network: Recorded, node: fx.Node) -> bool:
 def _grid(node: fx.Node, x: Tensor) -> tuple[int, ...]:
     shape = node.meta.get("shape", ())
     return tuple(shape[2:]) if len(shape) == x.ndim and x.ndim > 2 and node.meta.get("floats", True) else ()
-
-
-def _convolves(node: fx.Node) -> bool:
-    """Whether a call has filters with a spatial extent."""
-    return kind_of(node) == "filter" and node.meta["operation"] != "linear"

@@ -96,10 +96,8 @@ def _rule(network: Recorded, node: fx.Node) -> Rule | None:
         return partial(_rescaled, call, reads.index(sources[0]))
     if kind in ("product", "bilinear") and len(sources) == 2 and "div" not in node.meta["operation"]:
         return partial(_shared, call, [reads.index(n) for n in sources])
-    pools = node.meta["operation"] == "amax" or node.meta["operation"][:-2] in ("max_pool", "adaptive_max_pool")
-    indices = arguments(node).get("return_indices") if pools else None
-    if pools and len(sources) == 1 and not indices and not node.meta.get("many"):
-        return partial(_pooled, call)
+    if kind == "max" and len(sources) == len(reads) == 1:
+        return partial(_pooled, call, bool(node.meta.get("many")))
     raise network.refuse(node, _WAY_OUT)
 
 
@@ -126,8 +124,11 @@ def _rescaled(call: Any, place: int, values: list[Any], start: Tensor, *now: Any
     return _linearised(out, (multiplier, now[place]))
 
 
-def _pooled(call: Any, values: list[Any], start: Tensor, x: Tensor) -> Tensor:
+def _pooled(call: Any, many: bool, values: list[Any], start: Any, x: Tensor) -> Any:
     """Share each window's difference between the scan's winner and the baseline's, by who is larger."""
+    if many:  # it also puts out where they lie
+        out = _pooled(lambda v: call(v)[0], False, values, start[0], x)
+        return (out, *call(x.detach())[1:])
     winner, x0 = call(x), values[0]
     scan, theirs = winner.detach(), _at_winners(call, x0, x)
     larger, half = torch.maximum(scan, start), torch.full_like(scan, 0.5)

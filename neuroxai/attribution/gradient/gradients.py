@@ -46,9 +46,8 @@ class Found:
 
     def delta(self) -> Tensor:
         """Return by how much each sample's attributions miss the score's difference from the baseline, (batch,)."""
-        total = sum(one.flatten(1).sum(1) for one in self.attributions)
-        delta: Tensor = total - (self.score - self.start)  # type: ignore[operator]  # of methods that have both
-        return delta.detach()
+        total: Any = sum(one.flatten(1).sum(1) for one in self.attributions)
+        return (total - (self.score - self.start)).detach()  # type: ignore[no-any-return, operator]  # if it has both
 
     def missed(self) -> str:
         """Say how far attributions are from adding up, or "" where they do but for 5 % and rounding."""
@@ -160,11 +159,7 @@ def summed_gradients(
 
 def saliency(model: nn.Module, *, absolute: bool = True) -> GradientMethod:
     """Gradient of the class score (Simonyan 2014); `absolute`: its size only."""
-
-    def run(method: Method, copy: nn.Module, given: Given) -> Found:
-        return Found(plain_gradients(method, copy, given))
-
-    return GradientMethod(model, run, absolute=absolute)
+    return GradientMethod(model, lambda *given: Found(plain_gradients(*given)), absolute=absolute)
 
 
 def gradient_x_input(model: nn.Module) -> GradientMethod:
@@ -283,16 +278,16 @@ def guided_backprop(model: nn.Module, *, absolute: bool = False) -> GradientMeth
 
 def _positive(network: Recorded, node: fx.Node) -> Callable[..., Any] | None:
     """Return how an activation is run; None for a call that keeps its gradient."""
-    if node.meta["operation"] in ("relu", "elu"):
-        call = call_of(network.record, node)
+    if node.meta["operation"] not in ("relu", "elu"):
+        if not network.is_linear(node) and kind_of(node) not in ("norm", "max"):
+            raise network.refuse(node, _WAY_OUT)
+        return None
+    call = call_of(network.record, node)
 
-        def rule(*values: Any) -> Any:
-            out = call(*values)
-            if out.requires_grad:  # of a backbone that gives no gradients there is nothing to clamp
-                out.register_hook(lambda gradient: gradient.clamp(min=0))
-            return out
+    def rule(*values: Any) -> Any:
+        out = call(*values)
+        if out.requires_grad:  # of a backbone that gives no gradients there is nothing to clamp
+            out.register_hook(lambda gradient: gradient.clamp(min=0))
+        return out
 
-        return rule
-    if not network.is_linear(node) and kind_of(node) not in ("norm", "max"):
-        raise network.refuse(node, _WAY_OUT)
-    return None
+    return rule

@@ -1,4 +1,4 @@
-"""Boxes on a feature map's grid: where it may differ once a part of the input is occluded.
+"""Parts of an input that are occluded, and boxes on a feature map's grid: where it may differ once one is.
 
 All boxes of a batch have one size, so that they are computed as one batch; a box may be larger than what differs inside
 it. Coordinates are integers on the CPU, values stay on the network's device.
@@ -6,8 +6,10 @@ it. Coordinates are integers on the CPU, values stay on the network's device.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import torch
 from torch import Tensor
@@ -68,14 +70,8 @@ def windows(full: Tensor, start: Tensor, size: Sequence[int]) -> Tensor:
 def paste(target: Tensor, origin: Tensor, values: Tensor, boxes: Boxes) -> None:
     """Write the values of boxes, (items, channels, *boxes.size), into windows of the same map, as far as they overlap.
 
-    Parameters
-    ----------
-    target : torch.Tensor, shape (items, channels, *window)
-        Changed in place.
-    origin : torch.Tensor, shape (items, axes)
-        First voxel of each window.
-    values, boxes
-        What is written, and where.
+    The windows, `target`, (items, channels, *window), are changed in place; `origin`, (items, axes), is their first
+    voxel.
     """
     # items whose box lies at the same place of its window are written together: nearly all of a regular grid of patches
     places, which = torch.unique(boxes.start - origin, dim=0, return_inverse=True)
@@ -89,3 +85,52 @@ def paste(target: Tensor, origin: Tensor, values: Tensor, boxes: Boxes) -> None:
         if len(places) > 1:
             items = (which == number).nonzero().flatten().to(target.device)
         target[(items, slice(None), *into)] = values[(items, slice(None), *out_of)]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Parts of an input that are occluded one at a time: boxes, or inside its box the region of a label image."""
+
+    low: Tensor  # (parts, axes), first voxel of each part's box
+    high: Tensor  # one past its last; the same where a region has no voxel
+    grid: tuple[int, ...]  # the input's
+    regions: Tensor | None = None  # (*grid), at each voxel 0 for background, else 1 + the number of its part
+    density: bool = False  # whether a drop is divided by the part's voxels where it is painted
+
+    @classmethod
+    def patches(cls, grid: Sequence[int], patch: Sequence[int], stride: Sequence[int]) -> Parts:
+        """Lay patches over a grid; the last along each axis is the first that reaches its end, and may be cut off."""
+        axes = zip(grid, patch, stride, strict=True)
+        starts = [range(0, step * math.ceil((length - size) / step) + 1, step) for length, size, step in axes]
+        low = torch.tensor(list(product(*starts)))
+        return cls(low, torch.minimum(low + torch.tensor(patch), torch.tensor(grid)), tuple(grid))
+
+    def mask(self, which: Tensor, start: Tensor, size: Sequence[int]) -> Tensor:
+        """Return which voxels of windows belong to the parts `which`, (parts, 1, *size)."""
+        if self.regions is not None:
+            return windows(self.regions[None], start, size) == 1 + which.view(-1, 1, *(1 for _ in size))
+        found = torch.ones((), dtype=torch.bool)
+        for axis, length in enumerate(size):
+            voxel = start[:, axis, None] + torch.arange(length)
+            inside = (voxel >= self.low[which, axis, None]) & (voxel < self.high[which, axis, None])
+            found = found & inside.view(len(which), 1, *(length if a == axis else 1 for a in range(len(size))))
+        return found
+
+    def holding(self, voxels: Tensor) -> Tensor:
+        """Return which parts hold any of some voxels (*grid), (parts,)."""
+        return torch.tensor([bool((voxels[box] & own).any()) for box, own in self._each()])
+
+    def painted(self, drops: Tensor) -> Tensor:
+        """Return each voxel's mean drop over the parts that hold it, (batch, *grid), of the parts' (batch, parts)."""
+        total, count = drops.new_zeros(len(drops), *self.grid), drops.new_zeros(self.grid)
+        for drop, (box, own) in zip(drops.unbind(1), self._each(), strict=True):
+            drop = drop / own.sum().clamp(min=1).to(drop) if self.density else drop
+            total[(slice(None), *box)] += drop.view(-1, *(1 for _ in box)) * own.to(total)
+            count[box] += own.to(total)
+        return total / count.clamp(min=1)
+
+    def _each(self) -> Iterator[tuple[tuple[slice, ...], Tensor]]:
+        """Give each part's box, and which of its voxels are the part's own."""
+        for number, (low, high) in enumerate(zip(self.low.tolist(), self.high.tolist(), strict=True)):
+            box = tuple(map(slice, low, high))
+            yield box, torch.ones((), dtype=torch.bool) if self.regions is None else self.regions[box] == 1 + number

@@ -8,15 +8,15 @@ many parts share a pass.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from neuroxai.attribution.base import Method, Recorded, Scores, check_option
-from neuroxai.attribution.occlusion.boxes import Boxes, windows
+from neuroxai.attribution.occlusion.boxes import Boxes, Parts, windows
 from neuroxai.attribution.occlusion.incremental import Incremental, Places
 from neuroxai.checks import FLAG, whole
 from neuroxai.errors import InputError, UnsupportedLayerError, one_of
@@ -25,30 +25,9 @@ from neuroxai.lrp.given import Given, Inputs, Target, captum_call, class_scores,
 from neuroxai.lrp.starts import STARTS
 
 Recompute = Literal["auto", "receptive_field", "all"]
-_RECOMPUTE = ("auto", "receptive_field", "all")
 _SLACK = 1.5  # how much larger than needed a box may be so that it is computed together with others
 _WORTH_IT = 0.6  # share of the network's operations above which whole inputs are run
 _NUMBERS = 2**22  # held at once by default, about: 16 MiB in float32
-
-
-@dataclass(frozen=True)
-class Parts:
-    """Parts of the input that are occluded one at a time, with their bounding boxes, (parts, axes)."""
-
-    low: Tensor
-    high: Tensor
-
-    def mask(self, which: Tensor, start: Tensor, size: Sequence[int]) -> Tensor:
-        """Return which voxels of windows belong to the parts `which`, (parts, 1, *size)."""
-        raise NotImplementedError
-
-    def holding(self, voxels: Tensor) -> Tensor:
-        """Return which parts hold any of some voxels (*grid), (parts,)."""
-        raise NotImplementedError
-
-    def painted(self, drops: Tensor) -> Tensor:
-        """Return each voxel's drop, (batch, *grid), of those of the parts, (batch, parts)."""
-        raise NotImplementedError
 
 
 class _Network:
@@ -61,11 +40,11 @@ class _Network:
         self._method, self._recompute = method, recompute
         copy = eval_copy(method.model)
         own_buffers(copy)
-        self._scores = Scores(copy, given)
-        self._size = 1
+        self._scores, self._size = Scores(copy, given), 1
         self._recorded: Recorded | None = None
         self._independent: bool | None = None
         self.link: str | None = None
+        self._of_one_scan, why = "", ""
         first = given.sample(0)
         try:
             try:
@@ -74,21 +53,18 @@ class _Network:
                 self._size = len(given.indices)
                 if self._size == 1:
                     raise
+                why = f"the network takes batches such as the {self._size} scans given alone"
                 self._recorded = method.recorded(_repeated(first, self._size))
-            self.link = self._recorded.link
+            self.link, self._of_one_scan = self._recorded.link, self._recorded.record.of_one_scan
         except UnsupportedLayerError:
-            if recompute == "receptive_field" or not self._repeats(first):
-                raise
-        why = f"the network takes batches such as the {self._size} scans given alone" if self._size > 1 else ""
+            once, again = (self._run(first, 0, first.inputs[0]) for _ in range(2))
+            if recompute == "receptive_field" or not torch.equal(once, again):
+                raise  # whole runs serve where the network draws no random numbers
         if self._of_one_scan:
             depends = "what the network computes depends on values taken out of the scan"
             why = f"{self._of_one_scan}: {depends}, so that an occluded scan may take another branch"
         if why and recompute == "receptive_field":
             raise UnsupportedLayerError(f"{why}; use recompute='auto'")
-
-    @property
-    def _of_one_scan(self) -> str:
-        return "" if self._recorded is None else self._recorded.record.of_one_scan
 
     def unchanged(self, one: Given, place: int) -> tuple[Tensor, Incremental | None]:
         """Return one sample's scores, and what runs the network where one of its inputs changes, or None."""
@@ -129,11 +105,6 @@ class _Network:
             scores, _ = recorded.run(*many.tensors, check=True)
         return scores[:count]
 
-    def _repeats(self, one: Given) -> bool:
-        """Whether the network gives the same scores again: it draws no random numbers."""
-        once, again = (self._run(one, 0, one.inputs[0]) for _ in range(2))
-        return torch.equal(once, again)
-
     def _batches(self, one: Given, place: int) -> bool:
         """Whether a sample's scores do not depend on its company or place: held against one of opposite contrast."""
         if self._of_one_scan:
@@ -157,13 +128,7 @@ def _repeated(one: Given, times: int) -> Given:
 
 
 class OcclusionMethod(Method):
-    """What the two occlusion methods do with a batch.
-
-    Raises
-    ------
-    InputError
-        Naming the option that does not fit.
-    """
+    """What the two occlusion methods do with a batch; options that do not fit are refused by name."""
 
     def __init__(
         self, model: nn.Module, value: float | str, score: str, positive: bool, perturbations_per_eval: int | None,
@@ -178,8 +143,8 @@ class OcclusionMethod(Method):
         check_option("positive", positive, FLAG)
         if perturbations_per_eval is not None:
             check_option("perturbations_per_eval", perturbations_per_eval, whole(1))
-        if recompute not in _RECOMPUTE:
-            raise one_of("recompute", recompute, _RECOMPUTE)
+        if recompute not in get_args(Recompute):
+            raise one_of("recompute", recompute, get_args(Recompute))
         self._value, self._score, self._positive = value, score, positive
         self._many, self._recompute = perturbations_per_eval, recompute
 
@@ -264,7 +229,7 @@ class OcclusionMethod(Method):
     ) -> Iterator[tuple[Tensor, Boxes, Places | None]]:
         """Sort parts into passes, with boxes that hold them; a pass without places runs whole inputs."""
         grid = torch.tensor(x.shape[2:])
-        for group in groups(parts, which):
+        for group in _groups(parts, which):
             boxes = Boxes.within(parts.low[group], parts.high[group], x.shape[2:])
             places = None if incremental is None else incremental.places(boxes)
             if incremental is None or places is None or (
@@ -278,17 +243,14 @@ class OcclusionMethod(Method):
                 yield some, boxes, incremental.places(boxes)
 
 
-def groups(parts: Parts, which: Tensor) -> list[Tensor]:
+def _groups(parts: Parts, which: Tensor) -> list[Tensor]:
     """Sort parts into groups whose boxes are of about one size, so that little is computed in vain."""
     sizes = (parts.high - parts.low)[which]
     order = sizes.prod(1).argsort(descending=True, stable=True)
-    found: list[list[int]] = []
-    largest: list[int] = []
-    for part, size in zip(which[order].tolist(), sizes[order].tolist(), strict=True):
-        together = [max(a, b) for a, b in zip(largest or size, size, strict=True)]
-        if not found or math.prod(together) > _SLACK * math.prod(size):
-            found.append([])
-            together = size
-        found[-1].append(part)
-        largest = together
-    return [torch.tensor(group) for group in found]
+    largest, cuts = sizes.new_zeros(sizes.shape[1]), []
+    for number, size in enumerate(sizes[order]):
+        largest = torch.maximum(largest, size)
+        if largest.prod() > _SLACK * size.prod():
+            cuts.append(number)
+            largest = size
+    return list(torch.tensor_split(which[order], cuts)) if len(which) else []

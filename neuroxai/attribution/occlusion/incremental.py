@@ -134,22 +134,14 @@ class Incremental(Executor):
         for step in self._local:
             size = places[step.node].size
             read = size if step.window is None else span(step.window, size)
-            numbers = [self._grids[step.node][0] * math.prod(size), self._grids[step.reads[0]][0] * math.prod(read)]
-            most = max(most, sum(numbers))
+            made = self._grids[step.node][0] * math.prod(size)
+            most = max(most, made + self._grids[step.reads[0]][0] * math.prod(read))
         return max(most, whole)
 
     # the scores of changed inputs
 
     def changed(self, places: Places, values: Tensor) -> Tensor:
-        """Run the network where it differs, and return its scores, (items, ...).
-
-        Parameters
-        ----------
-        places : dict
-            From `places`.
-        values : torch.Tensor, shape (items, channels, *size)
-            What the input's boxes hold.
-        """
+        """Return the scores, (items, ...), where the input's boxes hold `values`, (items, channels, *size)."""
         changed, whole = {self.source: values}, self._whole(self.source, values, places)
         for index, step in enumerate(self._local):
             changed[step.node] = step.run(places, changed)
@@ -158,7 +150,13 @@ class Incremental(Executor):
                 del changed[node]
         if not self._rest:
             return whole[self._result]
-        return torch.cat([self._alone({n: v[i : i + 1] for n, v in whole.items()}) for i in range(len(values))])
+        scores = []
+        for item in range(len(values)):  # what is not local, one after the other
+            known = self._static | {node: value[item : item + 1] for node, value in whole.items()}
+            for node, call in self._rest.items():
+                known[node] = call(*(known[source] for source in node.all_input_nodes))
+            scores.append(known[self._result])
+        return torch.cat(scores)
 
     def _whole(self, node: fx.Node, values: Tensor, places: Places) -> dict[fx.Node, Tensor]:
         """Return what the rest reads of a local value, if anything."""
@@ -166,14 +164,6 @@ class Incremental(Executor):
             head = self._heads[node]
             return {head.node: head.run(self._maps[node], values, places[node])}
         return {node: _put_together(self._maps[node], values, places[node])} if node in self._maps else {}
-
-    def _alone(self, whole: dict[fx.Node, Tensor]) -> Tensor:
-        """Run what is not local, for one item."""
-        known = self._static | whole
-        for node, call in self._rest.items():
-            known[node] = call(*(known[source] for source in node.all_input_nodes))
-        scores: Tensor = known[self._result]
-        return scores
 
     # what is local
 
@@ -209,12 +199,11 @@ class Incremental(Executor):
             return _Local(node, reads, slide, window, padded)
         if not self._voxelwise(node, value, maps):
             return None
-        call, static = call_of(self._record, node), self._static
+        call = call_of(self._record, node)
 
-        def changing(*values: Tensor) -> Tensor:
-            of = dict(zip(reads, values, strict=True))
-            out: Tensor = call(*(of[source] if source in of else static[source] for source in node.all_input_nodes))
-            return out
+        def changing(*values: Tensor) -> Any:
+            known = self._static | dict(zip(reads, values, strict=True))
+            return call(*(known[source] for source in node.all_input_nodes))
 
         return _Local(node, reads, changing, None, maps if len(reads) > 1 else {})
 
@@ -263,13 +252,13 @@ class Incremental(Executor):
 
     def _work(self, node: fx.Node) -> int:
         """Return the multiplications for each number that a call puts out: the weights of one of its filters."""
-        weight: Any = None
-        if node.op == "call_module":
-            weight = self._record.root.get_submodule(str(node.target)).weight
-        elif kind_of(node) == "filter":
-            weight = self._static.get(arguments(node)["weight"])
-        elif kind_of(node) == "bilinear":
+        if kind_of(node) == "bilinear":
             return int(node.all_input_nodes[0].meta["shape"][-1])
+        if kind_of(node) != "filter":
+            return 1
+        module = node.op == "call_module"
+        weight: Any = self._static.get(arguments(node)["weight"]) if not module else self._record.root.get_submodule(
+            str(node.target)).weight  # fmt: skip
         return 1 if weight is None else weight[0].numel()
 
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import product
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -15,61 +12,14 @@ from torch import Tensor, nn
 
 from neuroxai.atlas import Atlas
 from neuroxai.attribution.base import check_option
-from neuroxai.attribution.occlusion.boxes import windows
-from neuroxai.attribution.occlusion.drops import OcclusionMethod, Parts, Recompute
+from neuroxai.attribution.occlusion.boxes import Parts
+from neuroxai.attribution.occlusion.drops import OcclusionMethod, Recompute
 from neuroxai.checks import FLAG, whole
 from neuroxai.errors import InputError, SpaceError
 from neuroxai.lrp.given import Target
 
 Sizes = int | Sequence[int]
 Labels = Atlas | Tensor | NDArray[np.integer]
-
-
-@dataclass(frozen=True)
-class Patches(Parts):
-    """A regular grid of patches; those at the end of an axis may be cut off."""
-
-    counts: tuple[Tensor, ...]  # by axis, in how many patches each voxel is
-
-    @classmethod
-    def on(cls, grid: Sequence[int], patch: Sequence[int], stride: Sequence[int]) -> Patches:
-        """Lay patches over a grid; the last along each axis is the first that reaches its end."""
-        starts, counts = [], []
-        for length, size, step in zip(grid, patch, stride, strict=True):
-            axis = range(0, step * math.ceil((length - size) / step) + 1, step)
-            starts.append(axis)
-            count = torch.zeros(length, dtype=torch.long)
-            for start in axis:
-                count[start : start + size] += 1
-            counts.append(count)
-        low = torch.tensor(list(product(*starts)))
-        return cls(low, torch.minimum(low + torch.tensor(patch), torch.tensor(grid)), tuple(counts))
-
-    def mask(self, which: Tensor, start: Tensor, size: Sequence[int]) -> Tensor:
-        """Return which voxels of windows belong to the patches, (patches, 1, *size)."""
-        found = torch.ones((), dtype=torch.bool)
-        for axis, length in enumerate(size):
-            voxel = start[:, axis, None] + torch.arange(length)
-            inside = (voxel >= self.low[which, axis, None]) & (voxel < self.high[which, axis, None])
-            found = found & inside.view(len(which), 1, *(length if a == axis else 1 for a in range(len(size))))
-        return found
-
-    def holding(self, voxels: Tensor) -> Tensor:
-        """Return which patches hold any of some voxels (*grid), (patches,)."""
-        return torch.tensor([bool(voxels[box].any()) for box in self._slices()])
-
-    def painted(self, drops: Tensor) -> Tensor:
-        """Return each voxel's mean drop over the patches that hold it, (batch, *grid)."""
-        total = drops.new_zeros(len(drops), *map(len, self.counts))
-        for drop, box in zip(drops.unbind(1), self._slices(), strict=True):
-            total[(slice(None), *box)] += drop.view(-1, *(1 for _ in box))
-        for axis, count in enumerate(self.counts, start=1):
-            total /= count.to(total).view([-1 if a == axis else 1 for a in range(total.ndim)])
-        return total
-
-    def _slices(self) -> Iterator[tuple[slice, ...]]:
-        for low, high in zip(self.low.tolist(), self.high.tolist(), strict=True):
-            yield tuple(map(slice, low, high))
 
 
 def _per_axis(name: str, value: Sizes, grid: Sequence[int]) -> tuple[int, ...]:
@@ -83,49 +33,23 @@ def _per_axis(name: str, value: Sizes, grid: Sequence[int]) -> tuple[int, ...]:
     return tuple(value)
 
 
-@dataclass(frozen=True)
-class Regions(Parts):
-    """The regions of a label image; of no extent where a region has no voxel."""
+def _regions(labels: Labels | None, density: bool) -> tuple[Parts, tuple[int, ...]]:
+    """Return the regions of a label image, and their labels; refuse labels without a region or not whole and >= 0."""
+    from scipy.ndimage import find_objects
 
-    values: tuple[int, ...]  # their labels
-    numbers: Tensor  # at each voxel 0 for background, else 1 + the place of its region in `values`
-    density: bool
-
-    @classmethod
-    def of(cls, labels: Labels | None, density: bool) -> Regions:
-        """Read a label image, refusing labels that are not whole numbers >= 0, or without a region."""
-        from scipy.ndimage import find_objects
-
-        if isinstance(labels, Atlas):
-            values, numbers = tuple(labels.names), labels.positions()
-        else:
-            array = _integers(labels)
-            found, numbers = np.unique(array, return_inverse=True)
-            numbers = numbers.reshape(array.shape) + (found[0] != 0)
-            values = tuple(int(v) for v in found if v)
-        if not values:
-            raise InputError("labels hold no region: every voxel is 0, the background")
-        nowhere = (slice(0, 0),) * numbers.ndim
-        boxes = [box or nowhere for box in find_objects(numbers, max_label=len(values))]
-        low, high = ([[getattr(s, end) for s in box] for box in boxes] for end in ("start", "stop"))
-        return cls(torch.tensor(low), torch.tensor(high), values, torch.from_numpy(numbers), density)
-
-    def mask(self, which: Tensor, start: Tensor, size: Sequence[int]) -> Tensor:
-        """Return which voxels of windows belong to the regions, (regions, 1, *size)."""
-        return windows(self.numbers[None], start, size) == 1 + which.view(-1, 1, *(1 for _ in size))
-
-    def holding(self, voxels: Tensor) -> Tensor:
-        """Return which regions hold any of some voxels (*grid), (regions,)."""
-        return self._voxels(voxels) > 0
-
-    def painted(self, drops: Tensor) -> Tensor:
-        """Return each voxel's drop, (batch, *grid), of those of the regions, (batch, regions)."""
-        drops = drops / self._voxels(...).clamp(min=1).to(drops) if self.density else drops
-        painted: Tensor = nn.functional.pad(drops, (1, 0))[:, self.numbers.to(drops.device)]  # 0 is the background
-        return painted
-
-    def _voxels(self, of: Any) -> Tensor:
-        return torch.bincount(self.numbers[of].flatten(), minlength=len(self.values) + 1)[1:]
+    if isinstance(labels, Atlas):
+        values, numbers = tuple(labels.names), labels.positions()
+    else:
+        array = _integers(labels)
+        found, numbers = np.unique(array, return_inverse=True)
+        numbers = numbers.reshape(array.shape) + (found[0] != 0)
+        values = tuple(int(v) for v in found if v)
+    if not values:
+        raise InputError("labels hold no region: every voxel is 0, the background")
+    nowhere = (slice(0, 0),) * numbers.ndim
+    boxes = [box or nowhere for box in find_objects(numbers, max_label=len(values))]
+    low, high = (torch.tensor([[getattr(s, end) for s in box] for box in boxes]) for end in ("start", "stop"))
+    return Parts(low, high, numbers.shape, torch.from_numpy(numbers), density), values
 
 
 def _integers(labels: object) -> NDArray[np.integer]:
@@ -189,7 +113,7 @@ class Occlusion(OcclusionMethod):
             for number in size if isinstance(size, list | tuple) else (size,):
                 check_option(f"each number of {name}" if several else name, number, whole(1))
 
-    def _parts(self, x: Tensor) -> Patches:
+    def _parts(self, x: Tensor) -> Parts:
         grid = tuple(x.shape[2:])
         patch, stride = _per_axis("patch", self._patch, grid), _per_axis("stride", self._stride, grid)
         patch = tuple(min(p, n) for p, n in zip(patch, grid, strict=True))
@@ -199,7 +123,7 @@ class Occlusion(OcclusionMethod):
                 f"stride {stride} is larger than patch {patch} along axis {gaps[0]}: voxels between patches would be "
                 "left out; give a stride of at most the patch"
             )
-        return Patches.on(grid, patch, stride)
+        return Parts.patches(grid, patch, stride)
 
 
 class RegionOcclusion(OcclusionMethod):
@@ -231,7 +155,7 @@ class RegionOcclusion(OcclusionMethod):
     ) -> None:  # fmt: skip
         super().__init__(model, value, score, positive, perturbations_per_eval, recompute)
         check_option("density", density, FLAG)
-        self._regions = Regions.of(labels, density)
+        self._regions, self._labels = _regions(labels, density)
 
     def scores(
         self, inputs: Tensor, target: Target = None, additional_forward_args: Any = None
@@ -258,10 +182,10 @@ class RegionOcclusion(OcclusionMethod):
             For inputs or targets that do not fit the network.
         """
         _, ((drops, _),) = self._drops(inputs, target, additional_forward_args)
-        return drops, self._regions.values
+        return drops, self._labels
 
-    def _parts(self, x: Tensor) -> Regions:
-        grid, expected = tuple(x.shape[2:]), tuple(self._regions.numbers.shape)
+    def _parts(self, x: Tensor) -> Parts:
+        grid, expected = tuple(x.shape[2:]), self._regions.grid
         if grid != expected:
             raise SpaceError(
                 f"inputs of shape {tuple(x.shape)} have the grid {grid}, the labels of region_occlusion {expected}; "

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from neuroxai.attribution.feature_visualisation import visualise
+from neuroxai.attribution.feature_visualisation import AscentOptions, visualise
 from neuroxai.derivatives.study_runs import read_run
 from neuroxai.errors import InputError, one_of
 from neuroxai.pictures.maps import maps
@@ -66,11 +66,12 @@ def analyse(results: Results) -> Findings:
 def _of_run(results: Results, done: FinishedRun, rows: list[dict[str, Any]], findings: Findings) -> None:
     options = dict(results.study.options)
     layer, count = options.pop("layer"), options.pop("filters", 4)
+    ascent = AscentOptions(**options)
     opened = TrainedRun(done.folder / "bundle", read_run(done.folder))
     means = _activations(opened, layer)
     mean_scan = np.mean([scan[0, 0].cpu().numpy() for _, scan in opened.scans("test")], axis=0)
     for number in np.argsort(-means, kind="stable")[:count].tolist():
-        image = visualise(opened.network, layer, number, (1, *opened.space.shape), seed=results.study.seed, **options)
+        image = visualise(opened.network, layer, number, (1, *opened.space.shape), ascent, seed=results.study.seed)
         excited = float(_values(opened.network, layer, image)[number])
         rows.append({"run": done.run.identifier, "arm": done.run.arm, "filter": number,
                      "mean_on_scans": float(means[number]), "excited": excited})  # fmt: skip
