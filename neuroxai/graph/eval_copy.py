@@ -27,6 +27,7 @@ HALF = (torch.float16, torch.bfloat16)
 _HOOKS = ("_forward_hooks", "_forward_hooks_with_kwargs", "_forward_hooks_always_called", "_forward_pre_hooks",
           "_forward_pre_hooks_with_kwargs", "_backward_hooks", "_backward_pre_hooks")  # fmt: skip
 _TENSORS_AND_PARTS = {"_modules", "_parameters", "_buffers", *_HOOKS}
+_HOLDERS = (nn.Module, dict, list, tuple)
 _WEIGHTS_BY_HOOK = (WeightNorm, SpectralNorm, BasePruningMethod)  # in evaluation mode they only make the weights
 
 
@@ -139,7 +140,7 @@ class _Copier:
             for key, child in module._modules.items()
         }
         for attribute, value in module.__dict__.items():  # layers that the model keeps in lists of its own
-            if isinstance(value, nn.Module | dict | list | tuple) and attribute not in _TENSORS_AND_PARTS:
+            if isinstance(value, _HOLDERS) and attribute not in _TENSORS_AND_PARTS:
                 own[attribute] = self._held(value, f"{name}.{attribute}" if name else attribute)
         return copy
 

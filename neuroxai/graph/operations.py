@@ -247,7 +247,7 @@ def line_of_the_user(last: types.CodeType) -> tuple[str, bool]:
     while frame is not None and frame.f_code is not last:
         if frame.f_code is _APPLY:
             own = own or not str(frame.f_locals["cls"].__module__).startswith("torch.")
-        elif compiles(frame.f_code):
+        elif frame.f_code.co_name == "compile_wrapper" and compiles(frame.f_code):
             raise UnsupportedLayerError(COMPILED)
         elif not line and _of_the_user(frame.f_code.co_filename):
             file = frame.f_code.co_filename

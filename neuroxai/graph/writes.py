@@ -19,6 +19,7 @@ from torch import Tensor, UntypedStorage, fx, nn
 from neuroxai.errors import UnsupportedLayerError
 from neuroxai.graph.operations import describe, line_of_the_user
 
+_SEVERAL = (tuple, list, dict)  # made once: this runs for each call
 Geometry = tuple[list[int], list[int], int]  # size, stride and offset
 
 
@@ -228,9 +229,13 @@ def tensors_in(values: Any) -> list[Tensor]:
     """Return the tensors in a call's arguments or results."""
     if isinstance(values, Tensor):
         return [values]
-    if isinstance(values, dict):
-        values = list(values.values())
-    return [t for value in values for t in tensors_in(value)] if isinstance(values, tuple | list) else []
+    found: list[Tensor] = []
+    for value in values.values() if isinstance(values, dict) else values if isinstance(values, _SEVERAL) else ():
+        if isinstance(value, Tensor):
+            found.append(value)
+        elif isinstance(value, _SEVERAL):
+            found += tensors_in(value)
+    return found
 
 
 def shares_memory(first: Tensor | None, second: Tensor) -> bool:
