@@ -76,7 +76,7 @@ def find_scans(
 
         if datalist or part or participants:
             raise InputError(
-                f"{source} is one scan; --datalist, --part and --participant-label go with a cohort's folder"
+                f"{source} is one scan; --participant-label, --datalist and --part go with a cohort's folder"
             )
         return Scans([single_item(source)], named_path(source).parent, [], single=True)
     if not source.is_dir():

@@ -100,7 +100,8 @@ def compare(
         replicates=replicates,
         seed=seed,
     )
-    with progress_bar("scans", quiet=as_json, transient=True) as progress:
+    # seconds: no lines for a log
+    with progress_bar("scans", quiet=as_json or not sys.stderr.isatty(), transient=True) as progress:
         done = build_comparison(
             explain_dir,
             out,

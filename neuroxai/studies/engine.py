@@ -124,7 +124,9 @@ class _Engine:
         if done:
             from neuroxai.studies.page import write_report
 
+            self._report("writing the report", 0, 1)
             self.summary.report = str(write_report(self.out))
+            self._report("writing the report", 1, 1)
         for item in done:
             for scan in io.read_object(item.folder / RESULT, "result of a run", {"failed": list})["failed"]:
                 text = f"{scan['participant_id']} {scan['session_id']}".strip() + f": {scan['error']}"

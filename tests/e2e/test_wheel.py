@@ -110,6 +110,15 @@ def test_its_main_work_needs_no_checkout(shell, tmp_path):
     shell("study", "run", "small.yaml", "--cohort", "cohort", "--out", "study")
 
 
+def test_what_extras_bring_is_not_needed_to_explain(trained_bundle, tiny_cohort, tmp_path):
+    blocked = "import sys; sys.modules.update(fire=None, tensorboard=None, jsonschema=None)"
+    code = f"{blocked}; from neuroxai.cli.main import main; main()"
+    words = ["explain", trained_bundle, tiny_cohort, "--part", "test", "--scores-only", "--out", tmp_path / "out"]
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "predictions.tsv").is_file()
+
+
 def test_it_is_found_from_the_parent_folder_of_a_clone(tmp_path):
     """Where the clone, which is called as the package is, looks like a package itself."""
     clone = sources(tmp_path / "parent" / "neuroxai")
