@@ -35,6 +35,8 @@ RANKS = "processes that wait for each other: tests/bundles/test_processes.py, te
 LABEL = "another environment: scripts/label_test.sh"
 ELSEWHERE = {
     "git clone <this repository> neuroxai && cd neuroxai": "what every user does first",
+    "pip install torch==2.13.0 -c constraints.txt "
+    "&& pip install -c constraints.txt '.[train,prepare,brain]'": ENVIRONMENT,
     "bash scripts/quickstart.sh": "minutes; made smaller: test_quickstart.py",
     "bash scripts/quickstart.sh --spacing 2": "hours; on a coarse grid: test_quickstart.py",
     "bash scripts/test.sh": "this test is part of it",
@@ -112,6 +114,12 @@ STAGE = {
         "sub-0001_T1w.nii.gz": stage.scan,
         "SERIES": stage.series,
     },
+    "docs/what-is-inside.md": {
+        "BIDS": stage.heads,
+        "COHORT": stage.prepared,
+        "sub-0001_T1w.nii.gz": stage.scan,
+        "SERIES": stage.series,
+    },
     AD_PAGE: {".": stage.bundle(AD), **TRAINED_HERE},
     SEX_PAGE: {".": stage.bundle(SEX), **TRAINED_HERE},
     MS_PAGE: {
@@ -184,7 +192,8 @@ FROM = "--effect atrophy --from prepared/participants.tsv"
 # phantoms, and heads whose background is not 0, stand in for scans that the page's network would know
 UNKNOWN = ("SERIES --out", "SERIES --accept-unfit --out")
 CHANGES = {
-    "README.md": [UNKNOWN, ("sub-0001_T1w.nii.gz --out", "sub-0001_T1w.nii.gz --accept-unfit --out")],
+    "README.md": [('explain("sub-0001_T1w.nii.gz")', 'explain("sub-0001_T1w.nii.gz", accept_unfit=True)')],
+    "docs/what-is-inside.md": [UNKNOWN, ("sub-0001_T1w.nii.gz --out", "sub-0001_T1w.nii.gz --accept-unfit --out")],
     "docs/how-to/dicom.md": [UNKNOWN, ("t1_mprage --out", "t1_mprage --accept-unfit --out")],
     SEX_PAGE: [("fold-k", "fold-1"), ("OUT/k/", "OUT/1/"), ("[1, 1, 96, 114, 96]", "[1, 1, 39, 46, 39]")],
     MS_PAGE: [("for seed in 0 1 2 3 4;", "for seed in 0;")],
