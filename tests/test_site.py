@@ -18,7 +18,10 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 def test_the_site_builds_and_no_link_is_broken(tmp_path):
     words = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", "-d", str(tmp_path / "trees")]
     # source pages of all modules take half the time and have no links to check
-    words += ["-D", "extensions=myst_parser,sphinx.ext.autodoc,sphinx.ext.napoleon,outside_pages,command_reference"]
+    words += [
+        "-D",
+        "extensions=myst_parser,sphinx.ext.autodoc,sphinx.ext.napoleon,sphinx_design,outside_pages,command_reference",
+    ]
     done = subprocess.run(
         [*words, "docs", str(tmp_path / "html")], cwd=REPOSITORY, capture_output=True, text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False,
