@@ -95,6 +95,7 @@ def figure_of(width: float, height: float, dark: bool = False) -> Iterator[tuple
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
+    from PIL import Image
 
     tight: dict[str, Any] = {"w_pad": 0.02, "h_pad": 0.04, "wspace": 0.0, "hspace": 0.0} if dark else {}
     # the user's matplotlibrc must not change a report, and a dollar sign in a region's name is no formula;
@@ -103,15 +104,18 @@ def figure_of(width: float, height: float, dark: bool = False) -> Iterator[tuple
     settings |= {"svg.hashsalt": "neuroxai", "svg.fonttype": "none"}
     with matplotlib.style.context(["default", settings]):
         figure = Figure(figsize=(width, height), dpi=100, layout=ConstrainedLayoutEngine(**tight))
-        FigureCanvasAgg(figure)
+        canvas = FigureCanvasAgg(figure)
         if dark:
             figure.patch.set_facecolor("black")
 
         def output(form: str = "png") -> bytes:
             _settle(figure)
             buffer = io.BytesIO()
-            nothing = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
-            figure.savefig(buffer, format=form, metadata=nothing[form])
+            if form == "png":  # savefig would draw everything twice
+                canvas.draw()
+                Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB").save(buffer, "PNG")
+            else:
+                figure.savefig(buffer, format=form, metadata={"Date": None, "Creator": None})
             return buffer.getvalue()
 
         yield figure, output
@@ -123,7 +127,12 @@ def _settle(figure: Any) -> None:
     The last bits of what the constraints' solver finds depend on where objects lie in memory, and can move an edge by a
     pixel: the same input would not give the same bytes.
     """
-    figure.draw_without_rendering()
+    from matplotlib.layout_engine import PlaceHolderLayoutEngine
+
+    engine = figure.get_layout_engine()
+    if isinstance(engine, PlaceHolderLayoutEngine):
+        return  # settled before
+    engine.execute(figure)
     figure.set_layout_engine("none")
     for axes in figure.axes:
         axes.set_position(np.round(axes.get_position(original=True).bounds, 6), which="original")
