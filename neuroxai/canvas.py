@@ -132,7 +132,8 @@ def _settle(figure: Any) -> None:
     engine = figure.get_layout_engine()
     if isinstance(engine, PlaceHolderLayoutEngine):
         return  # settled before
-    engine.execute(figure)
+    if figure.axes:
+        engine.execute(figure)
     figure.set_layout_engine("none")
     for axes in figure.axes:
         axes.set_position(np.round(axes.get_position(original=True).bounds, 6), which="original")
