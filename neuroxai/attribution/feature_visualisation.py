@@ -141,12 +141,9 @@ def visualise(
             loss = options.total_variation * _variation(image) - value if options.total_variation else -value
             (image.grad,) = torch.autograd.grad(loss, image)
             if step == 0 and not bool(image.grad.any()):
-                warnings.warn(
-                    f"neuron {neuron!r} of layer {layer!r} has no gradient where the ascent starts: nothing will come "
-                    "of it. Name the convolution in front of the activation, or give another start",
-                    UserWarning,
-                    stacklevel=2,
-                )
+                silent = f"neuron {neuron!r} of layer {layer!r} has no gradient where the ascent starts"
+                way_out = "Name the convolution in front of the activation, or give another start"
+                warnings.warn(f"{silent}: nothing will come of it. {way_out}", UserWarning, stacklevel=2)
             ascent.step()
             with torch.no_grad():
                 if options.blur and (step + 1) % options.blur_every == 0:

@@ -101,11 +101,8 @@ def eval_copy(model: nn.Module, inplace: bool = True) -> nn.Module:
             hooked.append(name or "the model itself")
         training = training or (module.training and unwrapped(module) is module)
     if hooked:
-        warnings.warn(
-            f"the forward hooks of {', '.join(hooked)} are not run in the explanation; remove those that change values",
-            UserWarning,
-            stacklevel=3,
-        )
+        what = f"the forward hooks of {', '.join(hooked)} are not run in the explanation"
+        warnings.warn(f"{what}; remove those that change values", UserWarning, stacklevel=3)
     return _Copier(inplace, training).copy(model, "")
 
 

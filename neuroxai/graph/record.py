@@ -128,9 +128,8 @@ class Recorder(TorchFunctionMode):
     def _finished(self, output: Any) -> Record:
         memory = self.memory
         if not isinstance(output, Tensor):
-            raise UnsupportedLayerError(
-                f"the network returns a {type(output).__name__}; wrap it so that it returns one tensor of scores"
-            )
+            returned = f"the network returns a {type(output).__name__}"
+            raise UnsupportedLayerError(f"{returned}; wrap it so that it returns one tensor of scores")
         node = None if memory.made_by(output) is None else memory.node_of(output)
         if node is None or not node.meta["depends"]:
             raise self._hidden()
@@ -160,10 +159,8 @@ class Recorder(TorchFunctionMode):
             else "the scores do not depend on the input, as far as can be seen; what is not torch in Python (numpy, a "
             "scripted function) hides it: rewrite that, or use a gradient method"
         )
-        model = type(self.copy).__name__
-        return UnsupportedLayerError(
-            f"the output of {model} cannot be followed back to the input{hidden}{taken}: {why}"
-        )
+        output = f"the output of {type(self.copy).__name__} cannot be followed back to the input"
+        return UnsupportedLayerError(f"{output}{hidden}{taken}: {why}")
 
     # the function mode
 

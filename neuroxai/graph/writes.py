@@ -71,9 +71,8 @@ class Memory:
             return value
         own, name = value.detach().clone(), f"input_{len(self.sources)}" if self.sources else "x"
         self.sources.append(self.graph.placeholder(name))
-        self.sources[-1].meta = {
-            "operation": "input", "label": "input", "depends": True, "carries": True, "layer": "", "type": None
-        }  # fmt: skip
+        given = {"operation": "input", "label": "input", "depends": True, "carries": True, "layer": "", "type": None}
+        self.sources[-1].meta.update(given)
         self.made(own, self.sources[-1])
         return own
 
@@ -85,16 +84,12 @@ class Memory:
             node.kwargs = dict(kwargs)
         name, module = self.running[-1] if self.running else ("", None)
         line, own = line_of_the_user(self._last)
-        node.meta = {
-            "operation": operation,
-            "layer": name,
-            "type": None if module is None else type(module),
-            "line": line,
-            "own_gradient": own or operation == "detach",
-            "depends": any(n.meta["depends"] for n in node.all_input_nodes),
-            "carries": any(n.meta["carries"] for n in node.all_input_nodes),
-        }
-        node.meta["label"] = f"{node.meta['layer']}.{node.name}" if node.meta["layer"] else node.name
+        node.meta.update(
+            operation=operation, layer=name, type=None if module is None else type(module), line=line,
+            label=f"{name}.{node.name}" if name else node.name, own_gradient=own or operation == "detach",
+            depends=any(n.meta["depends"] for n in node.all_input_nodes),
+            carries=any(n.meta["carries"] for n in node.all_input_nodes),
+        )  # fmt: skip
         return node
 
     def follows(self, values: Any) -> bool:
@@ -124,8 +119,8 @@ class Memory:
         else:
             name = f"model.{name}"
         node = self.graph.create_node("get_attr", name, name=name.rpartition(".")[2])
-        node.meta = {"operation": "get_attr", "layer": "", "type": None, "depends": False, "carries": False, "line": "",
-                     "label": name.removeprefix("model."), "constant": not name.startswith("model.")}  # fmt: skip
+        known = {"operation": "get_attr", "layer": "", "type": None, "depends": False, "carries": False, "line": ""}
+        node.meta.update(known, label=name.removeprefix("model."), constant=not name.startswith("model."))
         return node
 
     def made(self, tensor: Tensor, node: fx.Node) -> None:
@@ -139,8 +134,8 @@ class Memory:
         """Note a tensor as the one that others in its storage are views of."""
         storage = tensor.untyped_storage()
         covers = tensor.storage_offset() == 0 and tensor.numel() * tensor.element_size() == storage.nbytes()
-        self._storages[storage] = _Storage(weakref.ref(tensor), _geometry(tensor), covers, node, clock)
-        return self._storages[storage]
+        known = self._storages[storage] = _Storage(weakref.ref(tensor), _geometry(tensor), covers, node, clock)
+        return known
 
     def only_written(self, changed: list[Tensor], first: list[Tensor]) -> list[Tensor]:
         """Return which of the tensors that a call changed it wrote into: views of `first`, its target, change along."""
@@ -161,14 +156,14 @@ class Memory:
             self.made(tensor, node)
             return node
         _, node, clock, version = self._held[id(tensor)]
-        if clock != self._clock(tensor):
+        known = self._storages.get(tensor.untyped_storage())
+        if known is not None and clock != known.clock:
             node = self._read_again(tensor)
             self._set(tensor, node)
         elif version != version_of(tensor):
-            raise UnsupportedLayerError(
-                f"what {describe(node)} put out was written into by something that cannot be seen (a scripted part or "
-                "an operation from outside torch); write out of place there"
-            )
+            unseen = "something that cannot be seen (a scripted part or an operation from outside torch)"
+            why = f"what {describe(node)} put out was written into by {unseen}; write out of place there"
+            raise UnsupportedLayerError(why)
         return node
 
     def wrote(self, tensor: Tensor, node: fx.Node) -> None:
@@ -187,10 +182,6 @@ class Memory:
                 self._set(alive, new)
         self._set(tensor, node)
 
-    def _clock(self, tensor: Tensor) -> int:
-        known = self._storages.get(tensor.untyped_storage())
-        return 0 if known is None else known.clock
-
     def _set(self, tensor: Tensor, node: fx.Node) -> None:
         known = self._storages.get(tensor.untyped_storage())
         clock = 0 if known is None else known.clock
@@ -204,9 +195,8 @@ class Memory:
     def _read_again(self, tensor: Tensor) -> fx.Node:
         whole, geometry = self._whole(tensor), _geometry(tensor)
         if whole is None:
-            raise UnsupportedLayerError(
-                "the network reads a view of a tensor that it wrote into and let go; write out of place there"
-            )
+            why = "the network reads a view of a tensor that it wrote into and let go; write out of place there"
+            raise UnsupportedLayerError(why)
         if whole.geometry == geometry:
             return whole.node
         return self.node("call_function", _view, (self._flat(whole), *geometry), {}, "as_strided")
@@ -250,8 +240,7 @@ def version_of(tensor: Tensor) -> int:
 
 def may_write(func: Callable[..., Any], kwargs: dict[str, Any]) -> bool:
     """Whether a function writes into an argument, by its name or options."""
-    name = str(getattr(func, "__name__", ""))
-    name = name.partition(".")[0]
+    name = str(getattr(func, "__name__", "")).partition(".")[0]
     if kwargs.get("inplace") is True or kwargs.get("out") is not None:
         return True
     if name.startswith("__"):

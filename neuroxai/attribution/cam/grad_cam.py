@@ -142,10 +142,10 @@ class GradCam(Method):
         if any(node.meta.get("own_gradient") for node in behind.calls):
             copy = eval_copy(self.model)
             own_buffers(copy)
-            names = [name for name, node in network.record.layers if node is layer.node]
-            names = [name for name in names if name and [n for n, _ in network.record.layers].count(name) == 1]
-            if names:
-                gradient = _own_gradient(copy, names[0], given)
+            times = [name for name, _ in network.record.layers]
+            names = [name for name, node in network.record.layers if node is layer.node and times.count(name) == 1]
+            if any(names):
+                gradient = _own_gradient(copy, next(filter(None, names)), given)
             else:
                 behind.check_gradient(copy, given)
         features = kept[layer.node].detach()

@@ -64,9 +64,8 @@ def deep_lift(model: nn.Module, *, baselines: Baselines = 0.0) -> GradientMethod
             if network.record.of_one_scan:  # the baselines may take another branch
                 theirs = class_scores(copy(*start, *given.more))
                 check_scores(class_scores(kept[network.record.result]), theirs)
-        replaced = {}
-        for node, rule in rules.items():
-            replaced[node] = partial(rule, [kept[n] for n in node.all_input_nodes], kept[node])
+        replaced = {node: partial(rule, [kept[n] for n in node.all_input_nodes], kept[node])
+                    for node, rule in rules.items()}  # fmt: skip
         after, _ = network.run(*given.tensors, replaced=replaced, check=True)
         gradients = given.gradients(after)
         found = tuple(g * (x - x0) for g, x, x0 in zip(gradients, given.inputs, start, strict=True))
@@ -129,18 +128,17 @@ def _pooled(call: Any, many: bool, values: list[Any], start: Any, x: Tensor) -> 
     if many:  # it also puts out where they lie
         out = _pooled(lambda v: call(v)[0], False, values, start[0], x)
         return (out, *call(x.detach())[1:])
+
+    def at_winners(x: Tensor, values: Tensor) -> Tensor:  # a maximum's derivative, which is linear
+        read: Tensor = torch.func.jvp(call, (x,), (values,))[1]
+        return read
+
     winner, x0 = call(x), values[0]
-    scan, theirs = winner.detach(), _at_winners(call, x0, x)
+    scan, theirs = winner.detach(), at_winners(x0, x)
     larger, half = torch.maximum(scan, start), torch.full_like(scan, 0.5)
-    first = _quotient(larger - start, scan - _at_winners(call, x.detach(), x0), half)
+    first = _quotient(larger - start, scan - at_winners(x.detach(), x0), half)
     second = _quotient(scan - larger, theirs.detach() - start, half)
     return _linearised(scan, (first, winner), (second, theirs))
-
-
-def _at_winners(call: Any, x: Tensor, values: Tensor) -> Tensor:
-    """Read values where the maxima of `x` lie: a maximum's derivative, which is linear."""
-    read: Tensor = torch.func.jvp(call, (x,), (values,))[1]
-    return read
 
 
 def _shared(call: Any, places: list[int], values: list[Any], start: Tensor, *now: Any) -> Any:

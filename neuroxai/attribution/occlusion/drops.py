@@ -205,8 +205,8 @@ class OcclusionMethod(Method):
         Zero without a run for parts that hold the replacing value already.
         """
         x, index = one.inputs[place], int(one.indices)
-        fill = x.mean(tuple(range(2, x.ndim)), keepdim=True)[0] if self._value == "mean" else x.new_full(
-            (1,) * (x.ndim - 1), float(self._value))  # fmt: skip
+        mean = x.mean(tuple(range(2, x.ndim)), keepdim=True)[0]
+        fill = mean if self._value == "mean" else torch.full_like(mean[:1], float(self._value))
         scores, incremental = network.unchanged(one, place)
         score = self._scored(one.scores(scores), network.link)[:, index]
         drops = x.new_zeros(len(parts.low))
@@ -230,17 +230,22 @@ class OcclusionMethod(Method):
         """Sort parts into passes, with boxes that hold them; a pass without places runs whole inputs."""
         grid = torch.tensor(x.shape[2:])
         for group in _groups(parts, which):
-            boxes = Boxes.within(parts.low[group], parts.high[group], x.shape[2:])
-            places = None if incremental is None else incremental.places(boxes)
-            if incremental is None or places is None or (
-                self._recompute == "auto" and incremental.share(places) > _WORTH_IT):  # fmt: skip
-                low = torch.zeros_like(boxes.low)
-                for some in torch.split(group, self._many or max(_NUMBERS // x.numel(), 1)):
-                    yield some, Boxes.within(low[: len(some)], grid.expand_as(low)[: len(some)], x.shape[2:]), None
-                continue
-            for some in torch.split(group, self._many or max(_NUMBERS // incremental.numbers(places), 1)):
-                boxes = Boxes.within(parts.low[some], parts.high[some], x.shape[2:])
-                yield some, boxes, incremental.places(boxes)
+            boxes, local, numbers = (
+                Boxes.within(parts.low[group], parts.high[group], parts.grid),
+                incremental,
+                x.numel(),
+            )
+            if local is not None:
+                places = local.places(boxes)
+                numbers = local.numbers(places)
+                if self._recompute == "auto" and local.share(places) > _WORTH_IT:
+                    local, numbers = None, x.numel()
+            for some in torch.split(group, self._many or max(_NUMBERS // numbers, 1)):
+                low, high = parts.low[some], parts.high[some]
+                if local is None:
+                    low, high = torch.zeros_like(low), grid.expand_as(high)
+                boxes = Boxes.within(low, high, parts.grid)
+                yield some, boxes, None if local is None else local.places(boxes)
 
 
 def _groups(parts: Parts, which: Tensor) -> list[Tensor]:

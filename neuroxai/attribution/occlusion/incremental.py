@@ -231,7 +231,9 @@ class Incremental(Executor):
             return has_fixed_statistics(node)
         if kind == "cat":
             return operation == "cat" and not static and arguments(node).get("dim", 0) in (1, 1 - self._dims)
-        plain = operation == "prelu" or all(_no_grid(tensor, self._dims) for tensor in static)
+        plain = operation == "prelu" or all(  # the same at each voxel
+            isinstance(v, Tensor) and v.numel() in (1, v.shape[1] if v.ndim == self._dims else 1) for v in static
+        )
         return kind in _VOXELWISE and plain and (len(maps) == 1 or kind in ("sum", "product"))
 
     def _find_head(self, node: fx.Node, value: Any) -> None:
@@ -275,8 +277,3 @@ def _put_together(map_: Tensor, values: Tensor, boxes: Boxes) -> Tensor:
     whole = map_.expand(len(values), *map_.shape).clone()
     paste(whole, torch.zeros_like(boxes.start), values, boxes)
     return whole
-
-
-def _no_grid(tensor: Any, dims: int) -> bool:
-    """Whether a constant is the same at each voxel."""
-    return isinstance(tensor, Tensor) and tensor.numel() in (1, tensor.shape[1] if tensor.ndim == dims else 1)
