@@ -74,7 +74,7 @@ def record(copy: nn.Module, inputs: Sequence[Any], keywords: dict[str, Any] | No
     Parameters
     ----------
     copy : torch.nn.Module
-        From `neuroxai.graph.eval_copy.eval_copy`; hooks are set on it, so give a fresh one.
+        From `neuroxai.graph.eval_copy.eval_copy`; its layers are watched from then on, so give a fresh one.
     inputs : sequence
         Arguments of its forward; tensors among them are inputs of the record.
     keywords : dict, optional

@@ -57,8 +57,8 @@ class _Network:
                 self._recorded = method.recorded(_repeated(first, self._size))
             self.link, self._of_one_scan = self._recorded.link, self._recorded.record.of_one_scan
         except UnsupportedLayerError:
-            once, again = (self._run(first, 0, first.inputs[0]) for _ in range(2))
-            if recompute == "receptive_field" or not torch.equal(once, again):
+            runs = (self._run(first, 0, first.inputs[0]) for _ in range(2))
+            if recompute == "receptive_field" or not torch.equal(*runs):
                 raise  # whole runs serve where the network draws no random numbers
         if self._of_one_scan:
             depends = "what the network computes depends on values taken out of the scan"
