@@ -11,19 +11,20 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import wraps
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 from torch.overrides import TorchFunctionMode
 
-from neuroxai.errors import InputError, NeuroxaiError, UnsupportedLayerError
+from neuroxai.errors import InputError, NeuroxaiError, SpaceError, UnsupportedLayerError
 from neuroxai.graph.checks import exported, misfit, out_of_memory
 from neuroxai.graph.decompositions import DECOMPOSITIONS, lent, opened
 from neuroxai.graph.eval_copy import own_buffers
-from neuroxai.graph.layers_run import Layers
 from neuroxai.graph.operations import COMPILED, OPERATIONS, at_line, compiles, line_of_the_user, name_of
 from neuroxai.graph.writes import Memory, OutOfPlace, may_write, shares_memory, tensors_in, version_of
+from neuroxai.layers import PatchIndividualFilter
 
 _NO_SIZES = ("dim", "ndim", "dtype", "device", "layout", "is_floating_point", "is_complex", "is_cuda", "requires_grad")
 _BACKWARD = (torch.autograd.grad, torch.autograd.backward, Tensor.backward)
@@ -96,13 +97,20 @@ class Recorder(TorchFunctionMode):
         self.copy: Any = copy
         self.shared = own_buffers(copy)
         self.memory = Memory(copy, Recorder.run.__code__)
-        self.layers = Layers(self.memory)
+        self.layers: list[tuple[str, fx.Node]] = []  # which call made the output of which layer, as the layers end
+        self.opaque: list[str] = []  # layers whose output cannot be followed back to their input, the innermost first
+        self.misfit = ""  # which layer failed, and at what
         self.of_one_scan, self.reads_sizes = "", False
 
     def run(self, inputs: Sequence[Any], keywords: dict[str, Any]) -> Record:
         """Run the copy on its inputs."""
         copy, memory = self.copy, self.memory
-        self.layers.watch(copy)
+        layers = [
+            (name, module) for name, module in copy.named_modules() if not isinstance(module, torch.jit.ScriptModule)
+        ]
+        before = [(module, module.__dict__.get("forward")) for _, module in layers]
+        for name, module in layers:
+            module.__dict__["forward"] = self._watched(name, module)
         with torch.inference_mode(False):
             args = [memory.given(value) for value in inputs]
             named = {key: memory.given(value) for key, value in keywords.items()}
@@ -117,12 +125,15 @@ class Recorder(TorchFunctionMode):
             if any(compiles(frame.f_code) for frame, _ in traceback.walk_tb(error.__traceback__)):
                 raise UnsupportedLayerError(COMPILED) from error
             shapes = ", ".join(str(tuple(node.meta["shape"])) for node in memory.sources)
-            why = self.layers.misfit or f"the network cannot take an input of shape {shapes}"
+            why = self.misfit or f"the network cannot take an input of shape {shapes}"
             told = exported(copy, error, (*args, *named.values())) or f"{why}: {type(error).__name__}: {error}"
             raise InputError(told) from error
         finally:
             for module, buffers in self.shared.items():
                 module.__dict__["_buffers"] = buffers
+            for module, forward in before:  # for those that run the record
+                del module.__dict__["forward"]
+                module.__dict__.update({} if forward is None else {"forward": forward})
         return self._finished(output)
 
     def _finished(self, output: Any) -> Record:
@@ -141,7 +152,7 @@ class Recorder(TorchFunctionMode):
             elif call.meta["operation"] == "random":
                 raise UnsupportedLayerError(f"{at_line(call)}: it draws random numbers; the record would not repeat")
         kept = set(memory.graph.nodes)
-        layers = tuple((name, made) for name, made in self.layers.outputs if made in kept)
+        layers = tuple((name, made) for name, made in self.layers if made in kept)
         sources, of_one_scan = tuple(memory.sources), self.of_one_scan
         return Record(memory.graph, memory.root, sources, node, output, of_one_scan, layers, self.reads_sizes)
 
@@ -149,7 +160,7 @@ class Recorder(TorchFunctionMode):
         """Return the error that names what hides how the output is made of the input."""
         scripted = [f"layer {name!r} ({type(module).__name__})" for name, module in self.copy.named_modules()
                     if isinstance(module, torch.jit.ScriptModule)]  # fmt: skip
-        opaque = [*scripted, *self.layers.opaque]
+        opaque = [*scripted, *self.opaque]
         hidden = f" through {opaque[0].removeprefix('layer ' + repr('') + ' ')}" if opaque else ""
         taken = f" ({self.of_one_scan} takes values out of a tensor)" if self.of_one_scan else ""
         why = (
@@ -161,6 +172,62 @@ class Recorder(TorchFunctionMode):
         )
         output = f"the output of {type(self.copy).__name__} cannot be followed back to the input"
         return UnsupportedLayerError(f"{output}{hidden}{taken}: {why}")
+
+    # layers
+
+    def _watched(self, name: str, module: nn.Module) -> Any:
+        """Return a layer's forward that notes what it takes and puts out; patch-individual filters are one call."""
+        own, running = module.forward, self.memory.running
+        leaf, shown = isinstance(module, PatchIndividualFilter), f"layer {name!r} ({type(module).__name__})"
+
+        @wraps(own)
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            running.append((name, module))
+            try:
+                with torch._C.DisableTorchFunction():
+                    tracked = self.memory.follows(args)
+                    if leaf:
+                        output = own(*args, **kwargs)
+                if not leaf:
+                    output = own(*args, **kwargs)
+            except Exception as error:  # noted for the message, the innermost layer first, and raised on
+                self.misfit = self.misfit or shown
+                if leaf and isinstance(error, SpaceError):
+                    raise SpaceError(f"layer {name!r}: {error}") from error
+                raise
+            finally:
+                running.pop()
+            self.misfit = ""
+            with torch._C.DisableTorchFunction():
+                if leaf and tracked:
+                    self._call(name, module, f"model.{name}" if name else "model", args, output)
+                self._ended(name, module, args, output, tracked)
+            return output
+
+        return forward
+
+    def _ended(self, name: str, module: nn.Module, inputs: Any, output: Any, tracked: bool) -> None:
+        made, leaf = tensors_in(output), not module._modules
+        nodes = [self.memory.made_by(tensor) for tensor in made]
+        if tracked and made and not any(nodes):
+            self.opaque.append(f"layer {name!r} ({type(module).__name__})")
+        if len(made) != 1 or nodes[0] is None:
+            return
+        node = nodes[0]
+        if leaf and node.meta["layer"] != name and any(made[0] is given for given in tensors_in(inputs)):
+            node = self._call(name, module, _same, made, made[0])  # handed on (dropout): a call, to be named by
+        if leaf and node.meta["layer"] == name and node.op.startswith("call_"):
+            node.meta["label"] = name or "model"
+        self.layers.append((name, node))
+
+    def _call(self, name: str, module: nn.Module, target: Any, inputs: Any, output: Any) -> fx.Node:
+        """Add a call that makes a layer's output."""
+        self.memory.running.append((name, module))
+        kind = ("call_function", "identity") if target is _same else ("call_module", "patch_individual_filter")
+        node = self.memory.node(kind[0], target, [self.memory.argument(x) for x in inputs], {}, kind[1])
+        self.memory.running.pop()
+        self.memory.made(output, node)
+        return node
 
     # the function mode
 
@@ -242,7 +309,7 @@ class Recorder(TorchFunctionMode):
         except Exception:  # noted for the message, and raised on
             running = self.memory.running
             what = f"layer {running[-1][0]!r} ({type(running[-1][1]).__name__})" if running else "the network"
-            self.layers.misfit = f"{what}: {misfit(name, args, kwargs)}"
+            self.misfit = f"{what}: {misfit(name, args, kwargs)}"
             raise
 
     def _outputs(self, node: fx.Node, output: Any, tensors: Sequence[Tensor]) -> None:
@@ -259,6 +326,10 @@ class Recorder(TorchFunctionMode):
 
 def _reshape(x: Tensor, *size: Any, **named: Any) -> Tensor:
     return x.reshape(*size, *named.values())
+
+
+def _same(x: Any) -> Any:
+    return x
 
 
 def _pick(values: Any, index: int) -> Any:

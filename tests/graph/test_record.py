@@ -448,3 +448,11 @@ for _ in range(2):  # what the compiler keeps of the first run is refused as wel
     ended = subprocess.run([sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, check=True)
     assert ended.stdout.split() == ["refused", "refused"]
     assert "Exception ignored" not in ended.stderr
+
+
+def test_a_recorded_layer_runs_as_its_own_again():
+    found = recorded(model_a_pif((96, 114, 96)), torch.randn(1, 1, 96, 114, 96))
+    assert not any("forward" in vars(module) for module in found.root.model.modules())
+    nodes = list(found.graph.nodes)
+    execute(found, torch.randn(1, 1, 96, 114, 96))
+    assert list(found.graph.nodes) == nodes
