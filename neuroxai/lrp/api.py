@@ -45,8 +45,9 @@ class LRP(Attribution):  # type: ignore[misc]  # captum is untyped
     """Layer-wise relevance propagation (Bach 2015) through any supported network.
 
     What the network computes is recorded at the first call for each shape of input, by running it once
-    (`neuroxai.graph.record`); layers without a rule are refused then, before anything is explained. Weights are read
-    at each call. The model is never changed, and one instance serves many threads.
+    (`neuroxai.graph.record`): on one sample, where it keeps samples apart, and batches of any size then share the
+    record. Layers without a rule are refused then, before anything is explained. Weights are read at each call. The
+    model is never changed, and one instance serves many threads.
 
     Parameters
     ----------

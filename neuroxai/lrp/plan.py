@@ -59,7 +59,7 @@ class Plan:
             if isinstance(at, PoolStep):
                 gone = {first.name, at.name, *(s.name for s in between)}
                 reads = (*first.also_reads, *(read for step in between for read in step.also_reads))
-                whole = replace(first, name=at.name, also_reads=reads, between=tuple(between), pool=at.pool)
+                whole = replace(first, name=at.name, also_reads=reads, between=tuple(between), pool=at)
                 steps = [whole if s is at else s for s in steps if s is at or s.name not in gone]
         return replace(self, steps=tuple(steps))
 

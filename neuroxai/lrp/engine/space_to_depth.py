@@ -15,17 +15,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from neuroxai.lrp.engine import propagate
-from neuroxai.lrp.engine.max_pool import MaxPool
 from neuroxai.lrp.engine.operators import Conv, Operator
 from neuroxai.lrp.engine.propagate import Saved
 from neuroxai.lrp.rules import Rule
 
+Pool = Callable[[Tensor], tuple[Tensor, Any]]  # returns its output, and the winners
 MOST_CHANNELS = 4  # of the input; with more, the ordinary convolution is as fast
 SLAB_VALUES = 2_000_000  # of the layer's output in one slab
 
@@ -74,17 +75,16 @@ class PooledConv:
     """
 
     conv: Conv  # the convolution, without its padding
-    pool: MaxPool  # the pooling
+    pool: Pool  # the pooling
     window: tuple[int, ...]  # the pooling's size
     back: SpaceToDepthConv  # the convolution in the backward pass
     padding: tuple[int, ...]  # the convolution's, as ``torch.nn.functional.pad`` takes it
 
     @classmethod
-    def of(cls, conv: Conv, weight: Tensor, pool: MaxPool, rule: Rule) -> PooledConv | None:
+    def of(cls, conv: Conv, weight: Tensor, pool: Pool, window: tuple[int, ...], rule: Rule) -> PooledConv | None:
         """Return the fast path of a convolution and pooling, or None where it does not pay or does not fit."""
-        unit, window = (1, 1, 1), pool.blocks
-        plain = conv.stride == unit and conv.dilation == unit and conv.groups == 1
-        if not plain or window is None or weight.ndim != 5 or weight.shape[1] > MOST_CHANNELS or max(window) > 6:
+        plain = conv.stride == conv.dilation == (1, 1, 1) and conv.groups == 1
+        if not plain or weight.ndim != 5 or weight.shape[1] > MOST_CHANNELS or max(window) > 6:
             return None
         constant = any(isinstance(term.input, float) for part in rule.parts for term in part.terms)
         if constant and (conv.uneven or any(conv.padding)):

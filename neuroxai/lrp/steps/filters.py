@@ -12,13 +12,13 @@ from torch import Tensor, fx, nn
 
 from neuroxai.graph.operations import arguments
 from neuroxai.lrp.engine import propagate
-from neuroxai.lrp.engine.max_pool import MaxPool
 from neuroxai.lrp.engine.operators import Conv, ConvTranspose, Dense, Operator, Patchwise, Product, Scale
 from neuroxai.lrp.engine.propagate import Saved
 from neuroxai.lrp.engine.space_to_depth import PooledConv
 from neuroxai.lrp.rules import Pass, Rule
 from neuroxai.lrp.steps.base import PassStep, Step, Values
 from neuroxai.lrp.steps.context import Context
+from neuroxai.lrp.steps.maxima import PoolStep
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class LinearStep(Step):
     # offset, both (channels,)
     fixed: Callable[[Values], tuple[Tensor, Tensor]] | None = None
     between: tuple[PassStep, ...] = ()
-    pool: MaxPool | None = None
+    pool: PoolStep | None = None
 
     def nonnegative(self, inputs: Sequence[bool]) -> bool:
         """As the steps behind it say."""
@@ -71,8 +71,8 @@ class LinearStep(Step):
 
     def _run(self, values: Values, x: Tensor, nonnegative: bool) -> tuple[Tensor, Saved, Callable[[Tensor], Tensor]]:
         weight, bias = self.parameters(values)
-        if self.pool is not None and isinstance(self.operator, Conv):
-            fast = PooledConv.of(self.operator, weight, self.pool, self.rule)
+        if self.pool is not None and isinstance(self.operator, Conv) and self.pool.blocks is not None:
+            fast = PooledConv.of(self.operator, weight, self.pool.pool, self.pool.blocks, self.rule)
             if fast is not None:
                 between = partial(self._between, values)
                 output, saved, index = fast.forward(self.rule, x, weight, bias, nonnegative, between)
@@ -84,7 +84,7 @@ class LinearStep(Step):
         back = partial(propagate.backward, self.rule, self.operator, saved)
         if self.pool is None:
             return output, saved, back
-        pooled, winners = self.pool(self._between(values, output))
+        pooled, winners = self.pool.pool(self._between(values, output))
         saved.denominators = [winners.gather(d) for d in saved.denominators]
         saved.output = None if saved.output is None else winners.gather(saved.output)
 

@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, fx
 
+from neuroxai.errors import InputError
 from neuroxai.graph.operations import arguments, label
-from neuroxai.lrp.engine.max_pool import MaxPool
+from neuroxai.lrp.engine.operators import each
 from neuroxai.lrp.engine.propagate import signals
 from neuroxai.lrp.rules import Epsilon, Rule
 from neuroxai.lrp.steps.base import CallStep, MoveStep, Step, Values
@@ -19,10 +21,71 @@ from neuroxai.lrp.steps.context import Context
 
 
 @dataclass(frozen=True)
-class PoolStep(Step):
-    """Max-pooling, by windows or adaptive."""
+class Winners:
+    """Where the maxima of one pooling lay: indices in the flattened grid of an input of this shape."""
 
-    pool: MaxPool = field(default=MaxPool("max_pool1d", {}))
+    indices: Tensor
+    shape: torch.Size
+    memory_format: torch.memory_format
+
+    def gather(self, values: Tensor) -> Tensor:
+        """Read values of the full grid at the winners; result shaped like the pooled output."""
+        axis = self._axis
+        found = self._flat(values).gather(axis, self._flat(self.indices))
+        if axis == 2:
+            return found.view(self.indices.shape)
+        return found.view(self.indices.movedim(1, -1).shape).movedim(-1, 1)
+
+    def scatter(self, values: Tensor, indices: Tensor | None = None) -> Tensor:
+        """Add values at the winners into zeros of the full grid; `indices` stands in for stacked channels."""
+        indices = self.indices if indices is None else indices
+        shape = (self.shape[0], values.shape[1], *self.shape[2:])
+        out = torch.empty(shape, dtype=values.dtype, device=values.device, memory_format=self.memory_format).zero_()
+        self._flat(out).scatter_add_(self._axis, self._flat(indices), self._flat(values))  # of out it is a view
+        return out
+
+    @property
+    def _axis(self) -> int:
+        return 2 if self.memory_format == torch.contiguous_format else 1
+
+    def _flat(self, x: Tensor) -> Tensor:
+        """Flatten the grid as it lies in memory, so that nothing is copied."""
+        return x.flatten(2) if self._axis == 2 else x.movedim(1, -1).flatten(1, -2)
+
+
+@dataclass(frozen=True)
+class PoolStep(Step):
+    """Max-pooling over 1, 2 or 3 axes, by windows or adaptive to a given output grid."""
+
+    operation: str = ""  # "max_pool3d", "adaptive_max_pool1d" and so on
+    options: dict[str, Any] = field(default_factory=dict)  # the function's other arguments by name
+
+    @property
+    def blocks(self) -> tuple[int, ...] | None:
+        """Size of the windows where they lie side by side, without padding; None otherwise."""
+        axes, given = int(self.operation[-2]), self.options
+        if "kernel_size" not in given:
+            return None
+        kernel = each(given["kernel_size"], axes)
+        plain = each(given.get("stride") or kernel, axes) == kernel and not given.get("ceil_mode")
+        return kernel if plain and not any(each(given.get("padding", 0), axes)) and self._dilation == 1 else None
+
+    @property
+    def _dilation(self) -> int:
+        return max(each(self.options.get("dilation", 1), 1))
+
+    def pool(self, x: Tensor) -> tuple[Tensor, Winners]:
+        """Pool, and remember the winners."""
+        run: Any = getattr(F, self.operation)
+        out, indices = run(x, **self.options, return_indices=True)
+        if self._dilation > 1 and bool(torch.isneginf(out).any()):  # torch's winner is outside, too
+            raise InputError(
+                f"a dilated max-pooling window lies wholly outside the grid {tuple(x.shape[2:])} that arrives, and has "
+                "no winner; give a larger scan"
+            )
+        last = torch.channels_last_3d if x.ndim == 5 else torch.channels_last
+        lies_last = not x.is_contiguous() and x.ndim > 3 and x.is_contiguous(memory_format=last)
+        return out, Winners(indices, x.shape, last if lies_last else torch.contiguous_format)
 
     def forward(self, values: Values, nonnegative: Sequence[bool]) -> tuple[Any, Any]:
         """Take the maxima; the winners are saved."""
@@ -63,8 +126,9 @@ class SoftMaximumStep(CallStep):
 
 def of_max_pool(context: Context, node: fx.Node) -> Step:
     """Return the step of a max-pooling, by windows or adaptive; who reads its indices is another matter."""
-    pool = MaxPool.of(node.meta["operation"], arguments(node))
-    return PoolStep(**context.options(node), gives="keeps", pool=pool)
+    given = {key: value for key, value in arguments(node).items() if not key.startswith("_")}
+    options = {key: value for key, value in given.items() if key not in ("input", "return_indices")}
+    return PoolStep(**context.options(node), gives="keeps", operation=node.meta["operation"], options=options)
 
 
 def of_maximum(context: Context, node: fx.Node) -> Step:
