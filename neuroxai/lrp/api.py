@@ -229,7 +229,7 @@ class LRP(Attribution):  # type: ignore[misc]  # captum is untyped
 
         Takes what `attribute` takes.
         """
-        recorder = ConservationRecorder()
+        recorder = ConservationRecorder(len(inputs) if isinstance(inputs, Tensor) else 1)
         relevance, _ = self._run(inputs, Start(target, start, layer, neuron), conditions, recorder.watch)
         return recorder.closed(relevance)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -90,17 +90,19 @@ class Conservation:
 class ConservationRecorder:
     """Notes what happens to relevance in the backward pass; its `watch` is a `neuroxai.lrp.plan.Watch`."""
 
+    samples: int  # a network may stack parts of each on the first axis, or let go of the axis of one
     entries: list[Entry] = field(default_factory=list)
 
     def watch(self, step: Step, saved: Any, arrived: Tensor, shares: Sequence[Tensor]) -> bool:
         """Enter one step."""
-        passed_on = total(arrived) * 0
-        for share in shares:
-            passed_on = passed_on + total(share)
-        bias = _to_bias(step, saved, arrived)
-        other = total(arrived) - passed_on - bias
-        self.entries.append(Entry(" + ".join(step.labels), total(arrived), passed_on, bias, other))
+        whole = self._total(arrived)
+        passed_on = sum(map(self._total, shares), whole * 0)
+        bias = sum(map(self._total, _to_bias(step, saved, arrived)), whole * 0)
+        self.entries.append(Entry(" + ".join(step.labels), whole, passed_on, bias, whole - passed_on - bias))
         return False
+
+    def _total(self, relevance: Tensor) -> Tensor:
+        return total(relevance.reshape(self.samples, -1))
 
     def closed(self, relevance: Tensor) -> Conservation:
         """Return the report, given the relevance of the input."""
@@ -114,15 +116,10 @@ def total(relevance: Tensor) -> Tensor:
     return relevance.reshape(len(relevance), -1).sum(1, dtype=torch.float64)
 
 
-def _to_bias(step: Step, saved: Any, arrived: Tensor) -> Tensor:
-    """Return what a layer's bias took of the relevance: its share of each denominator."""
-    nothing = torch.zeros(len(arrived), dtype=torch.float64, device=arrived.device)
-    if not isinstance(step, LinearStep) or step.rule.bias != "absorb":
-        return nothing
-    of_layer: Saved = saved[0]
-    if of_layer.bias is None:
-        return nothing
-    found = signals(step.rule, of_layer.denominators, arrived, of_layer.output)
-    for part, signal in zip(step.rule.parts, found, strict=True):
-        nothing = nothing + total(signal * step.operator.spread(part.bias.of(of_layer.bias), signal))
-    return nothing
+def _to_bias(step: Step, saved: Any, arrived: Tensor) -> Iterator[Tensor]:
+    """Yield what a layer's bias took of the relevance: its share of each denominator."""
+    if isinstance(step, LinearStep) and step.rule.bias == "absorb" and saved[0].bias is not None:
+        of_layer: Saved = saved[0]
+        found = signals(step.rule, of_layer.denominators, arrived, of_layer.output)
+        for part, signal in zip(step.rule.parts, found, strict=True):
+            yield signal * step.operator.spread(part.bias.of(saved[0].bias), signal)

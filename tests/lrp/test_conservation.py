@@ -126,6 +126,28 @@ def test_nothing_is_lost_without_biases(preset):
     assert str(books).splitlines()[1].startswith(f"{len(books.entries)} other steps pass on all")
 
 
+class WithoutBatch(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(3, 2)
+
+    def forward(self, x):
+        return self.fc(x.flatten())[None]
+
+
+def test_a_layer_without_an_axis_of_samples_is_booked_as_one_sample():
+    torch.manual_seed(0)
+    model, x = WithoutBatch().double().eval(), torch.rand(1, 3, dtype=torch.float64)
+    with torch.no_grad():
+        logit, bias = model(x)[0, 1], model.fc.bias[1]
+        stable = logit + 0.5 * logit.sign()
+    books = LRP(model, composites.epsilon(0.5)).report(x, 1, start="logit")
+    (entry,) = [e for e in books.entries if e.layer == "fc"]
+    torch.testing.assert_close(entry.arrived, logit[None], rtol=1e-12, atol=0)
+    torch.testing.assert_close(entry.bias, (logit * bias / stable)[None], rtol=1e-12, atol=0)
+    torch.testing.assert_close(entry.passed_on, (logit * (logit - bias) / stable)[None], rtol=1e-12, atol=0)
+
+
 def test_conditions_and_hidden_starts_are_booked():
     lrp, x = LRP(network(), composites.epsilon()), scans()
     books = lrp.report(x, 1, conditions={"stem.3": [0, 2]}, start="logit")

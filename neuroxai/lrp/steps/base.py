@@ -72,7 +72,7 @@ class PassStep(CallStep):
 
     # whether each output depends on the input value at its place (and channel) only, so that the step may run on a
     # piece of the grid
-    local: bool = True
+    local: bool = False
     vanishes: bool = True  # whether f(0) is known to be 0
 
     def forward(self, values: Values, nonnegative: Sequence[bool]) -> tuple[Any, Any]:

@@ -152,9 +152,9 @@ class Context:
         others = tuple(n.name for n in node.all_input_nodes if n not in signals)
         return {"name": node.name, "inputs": names, "labels": (label(node),), "also_reads": others}
 
-    def passing(self, node: fx.Node, *signals: fx.Node, local: bool = False, **options: Any) -> Step:
+    def passing(self, node: fx.Node, *signals: fx.Node, **options: Any) -> Step:
         """Return the step of a call that hands relevance through."""
-        return PassStep(**self.options(node, *signals), call=self.caller(node), local=local, **options)
+        return PassStep(**self.options(node, *signals), call=self.caller(node), **options)
 
     def caller(self, node: fx.Node) -> Callable[[Values], Any]:
         """Return a call that runs a node as the network did."""
