@@ -54,7 +54,9 @@ def copy(
     from neuroxai.bundles.catalogue import copy_bundle
 
     copied = copy_bundle(name, folder)
-    typer.echo(json.dumps({"bundle": str(copied)}) if as_json else f"{copied}: train it with `neuroxai train {copied}`")
+    typer.echo(
+        json.dumps({"bundle": str(copied)}) if as_json else f"{copied}: train it with `neuroxai train {copied} COHORT`"
+    )
 
 
 @app.command()
