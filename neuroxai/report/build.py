@@ -8,19 +8,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from neuroxai.derivatives.explain_folder import ExplainFolder, Item, common_space, read_folder
 from neuroxai.derivatives.explained import Failure
 from neuroxai.derivatives.heatmaps import read_sidecar
 from neuroxai.errors import InputError, one_of
-from neuroxai.io import check_folder, json_of, write_json, write_text
+from neuroxai.io import atomic, check_folder, json_of, write_json, write_text
 from neuroxai.processes import check_jobs
 from neuroxai.report.cohort.averages import Averages, cell_of, groups_of
 from neuroxai.report.cohort.summary import Gathered, cohort_values, metrics_record
 from neuroxai.report.cohort.truth import Truth, mask_beside, planted_dose
 from neuroxai.report.inputs import Beside, Context
 from neuroxai.report.page import cohort_page, scan_page
+from neuroxai.report.plots.glass_brain import glass_brain
 from neuroxai.report.scan.pages import Shown, scan_values, show_all
 from neuroxai.report.values import ScanLink
+from neuroxai.space import Volume
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ def build_report(
     only: str | None = None,
     jobs: int = 1,
 ) -> Report:
-    """Write ``index.html``, one page per scan and ``metrics.json``.
+    """Write ``index.html``, one page per scan, ``metrics.json``, and ``slides`` with glass brains of the mean heatmaps.
 
     Parameters
     ----------
@@ -121,10 +125,25 @@ def build_report(
     found = known.figures(gathered.averages, dose) if known.masks else {}
     values = cohort_values(folder, gathered, found, context.held_out, context.backdrop.atlas is not None)
     record = metrics_record(values, gathered.averages)
+    if context.backdrop.atlas is not None:
+        _write_slides(target / "slides", gathered.averages, values.limit)
     write_json(target / "metrics.json", record)
     write_text(target / "index.html", cohort_page(values))
     _remove_others(target, {link.page for link in gathered.links.values()})
     return Report(target / "index.html", record, gathered.failures)
+
+
+def _write_slides(folder: Path, averages: Averages, limit: float) -> None:
+    """Write the mean heatmaps of patients and controls as glass brains."""
+    for group in ("patients", "controls", "all"):
+        mean = averages.heatmaps.mean(group)
+        if mean is None or not limit > 0 or (group == "all" and averages.heatmaps.count("patients")):
+            continue
+        count = averages.heatmaps.count(group)
+        drawing = glass_brain(Volume(mean.astype(np.float32), averages.space), limit, f"{group}, n = {count}")
+        for ending, data in drawing.items():
+            with atomic(folder / f"mean-{group}.{ending}") as temporary:
+                temporary.write_bytes(data)
 
 
 def _check_output(target: Path, inputs: Sequence[str | os.PathLike[str] | None]) -> None:
