@@ -14,11 +14,10 @@ from neuroxai.bands import limit_of
 from neuroxai.derivatives.heatmaps import RESEARCH_USE
 from neuroxai.errors import InputError
 from neuroxai.io import write_text
-from neuroxai.pictures.anatomy import unprepared
 from neuroxai.pictures.maps import mosaic
 from neuroxai.pictures.page import data_uri, rendered
 from neuroxai.pictures.text import number, percent
-from neuroxai.pictures.viewer import Backdrop, viewer_data
+from neuroxai.pictures.viewer import Backdrop, Unprepared, viewer_data
 from neuroxai.space import Volume
 
 _MOST = 5  # regions in a notebook's table
@@ -69,8 +68,7 @@ def view_of(
     target: str,
     heatmap: Volume,
     scan: Volume | None,
-    source: Path | None = None,
-    on_scanner: Volume | None = None,
+    before: Unprepared | None = None,
     atlas: Any = None,
     leading: str = "",
     facts: Mapping[str, str] | None = None,
@@ -83,10 +81,8 @@ def view_of(
         Heading, and the class explained.
     heatmap, scan : Volume
         On the network's grid, and the scan on its own.
-    source : pathlib.Path, optional
-        The scan's file; of one that was prepared, the head as it was scanned is shown.
-    on_scanner : Volume, optional
-        The heatmap on the original's grid.
+    before : Unprepared, optional
+        The head as it was scanned, of a scan that was prepared.
     atlas : optional
         As the run notes it: its names are shown where it is at hand.
     leading : str
@@ -94,7 +90,6 @@ def view_of(
     facts : mapping of str to str, optional
         How it was made.
     """
-    before = unprepared(source, heatmap.space, lambda modality: on_scanner)
     data = viewer_data(heatmap, scan, limit_of(heatmap.data), Backdrop(_named(atlas)), leading=leading, before=before)
     shown = Shown(title, target, data, tuple((facts or {}).items()))
     return View(rendered("neuroxai.pictures", "explanation.html", shown, ["viewer.js"]))

@@ -22,6 +22,7 @@ from neuroxai.explain.display import View, leading_region, summary_html, view_of
 from neuroxai.explain.options import ExplainOptions
 from neuroxai.explain.predict import single_item
 from neuroxai.explain.writer import FolderWriter
+from neuroxai.pictures.anatomy import unprepared
 from neuroxai.space import Space, Volume
 
 _OWN = ("layer", "neuron", "conditions", "native", "maps", "score_space")
@@ -155,8 +156,7 @@ class Explanation:
             self.target,
             self.on_network,
             self._scan(),
-            source,
-            self.on_scanner,
+            unprepared(source, self.on_network.space, lambda modality: self.on_scanner),
             self.run.atlas,
             leading_region(self.regions),
             facts,
