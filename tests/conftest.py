@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,6 +56,7 @@ def rng() -> np.random.Generator:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let the full tier be run in parts."""
     parser.addoption("--third", type=int, choices=(0, 1, 2), help="of the full tier only the tests marked full(THIRD)")
+    parser.addoption("--half", type=int, choices=(0, 1), help="of these one half, by the checksum of a test's group")
 
 
 def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:
@@ -69,7 +71,7 @@ INTEGRATION = {"tiny_cohort", "trained_bundle", "trained_ms_bundle", "trained_se
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Put tests into their tiers and groups; what takes long goes first, so that no worker is left alone with it."""
-    third, left_out, long = config.getoption("--third"), [], set()
+    third, half, left_out, long = config.getoption("--third"), config.getoption("--half"), [], set()
     for item in items:
         full = item.get_closest_marker("full")
         if full is not None and (len(full.args) != 1 or full.args[0] not in (0, 1, 2)):
@@ -83,6 +85,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.xdist_group(str(item.path.relative_to(REPOSITORY))))
         if full is not None or item.get_closest_marker("integration"):
             long.add(_group(item))
+        if half is not None and item not in left_out and zlib.crc32(_group(item).encode()) % 2 != half:
+            left_out.append(item)
     if left_out:
         config.hook.pytest_deselected(items=left_out)
     kept = [item for item in items if item not in left_out]

@@ -37,6 +37,9 @@ def report(
         typer.Option(help="Output of `neuroxai explain` on the same scans by another training; repeatable."),
     ] = None,
     jobs: opt.Jobs = 1,
+    slides: Annotated[
+        bool, typer.Option("--slides", help="Write the mean heatmaps as glass brains, PNG and SVG, to OUT/slides.")
+    ] = False,
     orientation: opt.Orientation = None,
     as_json: opt.Json = False,
 ) -> None:
@@ -66,6 +69,7 @@ def report(
             beside=Beside(reference, calibration, tuple(also or ())),
             only=subject,
             jobs=jobs,
+            slides=slides,
         )
     for failure in built.failures:
         sys.stderr.write(f"failed: {failure.title}: {failure.error}\n")

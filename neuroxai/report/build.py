@@ -45,8 +45,9 @@ def build_report(
     beside: Beside | None = None,
     only: str | None = None,
     jobs: int = 1,
+    slides: bool = False,
 ) -> Report:
-    """Write ``index.html``, one page per scan, ``metrics.json``, and ``slides`` with glass brains of the mean heatmaps.
+    """Write ``index.html``, one page per scan and ``metrics.json``.
 
     Parameters
     ----------
@@ -66,6 +67,8 @@ def build_report(
         A participant: its pages are written, and no others; the cohort's page and metrics stay as they are.
     jobs : int
         Processes that draw the scans' pages; -1 for one per core. The bytes do not depend on it.
+    slides : bool
+        Write the mean heatmaps as glass brains, too, PNG and SVG in ``slides``; they must lie in MNI152 space.
 
     Returns
     -------
@@ -125,7 +128,7 @@ def build_report(
     found = known.figures(gathered.averages, dose) if known.masks else {}
     values = cohort_values(folder, gathered, found, context.held_out, context.backdrop.atlas is not None)
     record = metrics_record(values, gathered.averages)
-    if context.backdrop.atlas is not None:
+    if slides:
         _write_slides(target / "slides", gathered.averages, values.limit)
     write_json(target / "metrics.json", record)
     write_text(target / "index.html", cohort_page(values))

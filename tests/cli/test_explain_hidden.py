@@ -45,6 +45,7 @@ def close(got, wanted):
     np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-5 * float(np.abs(wanted).max()))
 
 
+@pytest.mark.full(2)
 def test_one_filter_stands_beside_the_class_and_leaves_its_files_alone(explain, tmp_path, method, scans):
     out = tmp_path / "out"
     assert explain().code == 0

@@ -101,6 +101,7 @@ def app(monkeypatch, capsys, *words):
     return left.value.code, capsys.readouterr()
 
 
+@pytest.mark.full(0)
 def test_a_bids_app(trained_bundle, bids, tmp_path, monkeypatch, capsys):
     out, more = tmp_path / "out", ("--bundle", trained_bundle, "--arm", "none", "--accept-unfit")
     code, said = app(monkeypatch, capsys, bids, out, "group", *more)

@@ -333,7 +333,9 @@ def test_a_stored_reference_of_any_measure_is_taken(explained, tmp_path, measure
     own = table[table["participant_id"] == "sub-17"]
     own = own.reindex(own["z"].abs().sort_values(ascending=False).index)
     page = (tmp_path / "r" / "sub-17.html").read_text()
-    row = re.search(r'<td data-region="([^"]+)">[^<]+</td><td class="n">([^<]+)</td>', page.split("Against healthy")[1])
+    row = re.search(
+        r'<td data-region="([^"]+)">[^<]+</td><td class="n"[^>]*>([^<]+)</td>', page.split("Against healthy")[1]
+    )
     assert row.group(1) == own["region"].iloc[0]
     shown = float(row.group(2).replace("\N{MINUS SIGN}", "-").replace("\N{THIN SPACE}", ""))
     assert shown == pytest.approx(own["z"].iloc[0], rel=0.02)

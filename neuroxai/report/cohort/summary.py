@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -145,6 +146,11 @@ def cohort_values(
     )
 
 
+@cache
+def _template() -> Volume:
+    return load_template(spacing=1).t1
+
+
 def _anatomy(averages: Averages, in_mni: bool) -> tuple[Volume | None, str]:
     """Return what mean maps are drawn over, and its name."""
     mean = averages.scans.mean("all")
@@ -152,8 +158,8 @@ def _anatomy(averages: Averages, in_mni: bool) -> tuple[Volume | None, str]:
         return None, ""
     scan = Volume(mean, averages.space)
     if in_mni:
-        template = load_template(spacing=1).t1
-        alike = np.corrcoef(template.resampled_to(scan.space).data.ravel(), mean.ravel())[0, 1]
+        template = _template()
+        alike = np.corrcoef(template.resampled_to(scan.space, antialias=False).data.ravel(), mean.ravel())[0, 1]
         if alike > _ALIKE:
             return template, "the MNI152 template at 1 mm"
     return scan, "the mean scan"
