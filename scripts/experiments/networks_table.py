@@ -295,7 +295,7 @@ HEAD = """# Networks and methods
 What every attribution method makes of {networks} networks: MONAI's, torchvision's for videos, ours, and small
 ones that do in Python what tools stumble over. Small grids, few filters in the deep ones, random weights,
 float64. The page is what this command writes (the networks: `scripts/experiments/networks.py` and
-`networks_written.py`; einops and torchvision where installed; made in several parts by `--kept`):
+`networks_written.py`; einops and torchvision where installed):
 
 ```bash
 python scripts/experiments/networks_table.py --out docs/concepts/networks.md
