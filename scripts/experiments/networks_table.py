@@ -341,7 +341,8 @@ def page(found: dict[str, dict[str, list[Any]]]) -> str:
         of = counts[method]
         words = ("right", "runs", "refused", "not applicable", "wrong", "crash")
         summary.append(f"| {method} | {' | '.join(str(of[word]) for word in words)} |")
-    notes = [f"{number}. {reason}" for number, reason in enumerate(reasons, 1)]
+    # a bracket of the code quoted is no link
+    notes = [f"{number}. {reason.replace('](', ']' + chr(92) + '(')}" for number, reason in enumerate(reasons, 1)]
     head = HEAD.format(networks=len(found), steps=STEPS)
     return head + "\n".join([*summary, "", *lines, "", "Refused because:", "", *notes, ""])
 
