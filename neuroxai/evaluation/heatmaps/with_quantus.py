@@ -72,8 +72,12 @@ def quantus_metric(
         raise one_of("Quantus metric", name, METRICS)
     try:
         import quantus
-    except ImportError as error:
-        raise InputError("Quantus is not installed; pip install quantus, or use neuroxai.evaluation's own") from error
+    # a torchvision that does not fit torch, which Quantus draws in, fails with a RuntimeError
+    except (ImportError, RuntimeError) as error:
+        raise InputError(
+            f"Quantus cannot be imported ({error}); pip install quantus, with a torchvision that fits, or use "
+            "neuroxai.evaluation's own"
+        ) from error
     if scans.shape != heatmaps.shape:
         raise SpaceError(f"heatmaps of shape {tuple(heatmaps.shape)} do not fit scans of {tuple(scans.shape)}")
     if truths is None and name not in _OF_THE_MAP_ALONE:
