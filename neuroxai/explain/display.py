@@ -17,7 +17,7 @@ from neuroxai.io import write_text
 from neuroxai.pictures.maps import mosaic
 from neuroxai.pictures.page import data_uri, rendered
 from neuroxai.pictures.text import number, percent
-from neuroxai.pictures.viewer import Backdrop, Unprepared, viewer_data
+from neuroxai.pictures.viewer import Backdrop, Unprepared, leading_region, viewer_data
 from neuroxai.space import Volume
 
 _MOST = 5  # regions in a notebook's table
@@ -111,7 +111,7 @@ def summary_html(
     picture = data_uri(mosaic(drawn, scan, limit_of(heatmap.data), count=5))
     rows = "".join(f"<tr><td>{html.escape(c)}</td><td>{percent(p)}</td></tr>" for c, p in probabilities.items())
     found = ""
-    if leading_region(regions):
+    if leading_of(regions):
         first = regions.sort_values("contrast", ascending=False).head(_MOST)
         pairs = zip(first["name"], first["sum"], strict=True)
         listed = (f"{html.escape(str(name))} ({number(float(total), 2)})" for name, total in pairs)
@@ -124,8 +124,8 @@ def summary_html(
     )
 
 
-def leading_region(regions: Any) -> str:
+def leading_of(regions: Any) -> str:
     """Return the region of a table that stands out most for the class; empty where none does."""
-    if regions is None or "contrast" not in regions or not (regions["contrast"] > 0).any():
+    if regions is None:
         return ""
-    return str(regions.loc[regions["contrast"].idxmax(), "name"])
+    return leading_region(zip(regions["name"], regions["contrast"], regions["density"], strict=True))

@@ -18,7 +18,7 @@ from neuroxai.derivatives.scales import Scale
 from neuroxai.errors import InputError
 from neuroxai.explain.attribute import Attributed
 from neuroxai.explain.bundle import Model
-from neuroxai.explain.display import View, leading_region, summary_html, view_of
+from neuroxai.explain.display import View, leading_of, summary_html, view_of
 from neuroxai.explain.options import ExplainOptions
 from neuroxai.explain.predict import single_item
 from neuroxai.explain.writer import FolderWriter
@@ -158,7 +158,7 @@ class Explanation:
             self._scan(),
             unprepared(source, self.on_network.space, lambda modality: self.on_scanner),
             self.run.atlas,
-            leading_region(self.regions),
+            leading_of(self.regions),
             facts,
         )
 
@@ -177,7 +177,7 @@ class Explanation:
 
     def __repr__(self) -> str:
         chances = ", ".join(f"{name} {value:.1%}" for name, value in self.probabilities.items())
-        where = f", most in {first}" if (first := leading_region(self.regions)) else ""
+        where = f", most in {first}" if (first := leading_of(self.regions)) else ""
         return f"Explanation({self.title}: {chances}; {self.run.method} for {self.target}{where})"
 
     def save(self, folder: str | os.PathLike[str]) -> Path:

@@ -7,7 +7,7 @@ import gzip
 import json
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
@@ -81,7 +81,7 @@ class Backdrop:
         fine, kept = _refined(space), self._packed
         if not kept or not fine.matches(kept["space"]):
             kept |= {"space": fine} | _regions(self.atlas, fine)
-        labels = kept["labels"] | {"matrix": _matrix(_moved(fine, moved), frame)}
+        labels = kept["labels"] | {"matrix": _matrix(Space(fine.shape, moved @ fine.affine), frame)}
         places = dict(zip(kept["places"], _moved_points(moved, list(kept["places"].values())), strict=True))
         return {"labels": labels, "names": kept["names"], "places": places}
 
@@ -143,15 +143,28 @@ def viewer_data(
         "scale": limit,
         "colours": np.rint(255 * colours[:, :3]).astype(int).ravel().tolist(),
         "pictures": {name: _grey(one, frame) for name, one in pictures.items()},
-        "relevance": _signed(Volume(heat.data, _moved(heat.space, moved)), fine, frame),
+        "relevance": _signed(_moved(heat, moved), fine, frame),
         "controls": None,
         **backdrop.regions_over(heat.space, moved, frame),
     }
     if backdrop.controls is not None:
         mean = _thinned(backdrop.controls.reoriented("RAS"))
-        record["controls"] = _signed(Volume(mean.data, _moved(mean.space, moved)), fine, frame)
+        record["controls"] = _signed(_moved(mean, moved), fine, frame)
         record["controls"]["n"] = len(backdrop.titles)
     return json.dumps(record, separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c")
+
+
+def leading_region(regions: Iterable[tuple[str, float, float]]) -> str:
+    """Return the region that stands out most for the class; empty where none does.
+
+    Parameters
+    ----------
+    regions : iterable of (str, float, float)
+        Name, contrast (density in standard errors, which ranks regions) and density.
+    """
+    known = (one for one in regions if one[1] == one[1])  # a region without a voxel has none
+    name, _, density = max(known, key=lambda one: (one[1], one[0]), default=("", 0.0, 0.0))
+    return name if density > 0 else ""
 
 
 def _pictures(
@@ -160,11 +173,11 @@ def _pictures(
     """Return what the heatmap can be laid over, upright and in the world shown, the first by default."""
     volumes = {"This scan": scan}
     if before is not None and before.affine is not None:
-        prepared = None if scan is None else Volume(scan.data, _moved(scan.space, moved))
+        prepared = None if scan is None else _moved(scan, moved)
         volumes = {"This scan": before.scan, "This scan, prepared": prepared}
     pictures = {name: _cropped(one.reoriented("RAS")) for name, one in volumes.items() if one is not None}
     if template and (not pictures or max(pictures["This scan"].space.spacing) > _COARSE):
-        pictures["MNI152 template"] = Volume(_template().data, _moved(_template().space, moved))
+        pictures["MNI152 template"] = _moved(_template(), moved)
     return pictures
 
 
@@ -251,8 +264,9 @@ def _thinned(volume: Volume) -> Volume:
     return Volume(data, Space(data.shape, affine))
 
 
-def _moved(space: Space, matrix: NDArray[np.float64]) -> Space:
-    return Space(space.shape, matrix @ space.affine)
+def _moved(volume: Volume, matrix: NDArray[np.float64]) -> Volume:
+    """Put a volume where an affine map of its world leads."""
+    return Volume(volume.data, Space(volume.space.shape, matrix @ volume.space.affine))
 
 
 def _moved_points(matrix: NDArray[np.float64], points: Sequence[Sequence[float]]) -> list[list[float]]:

@@ -25,7 +25,7 @@ from neuroxai.errors import InputError, LeakageError
 from neuroxai.evaluation.calibration import Calibration
 from neuroxai.evaluation.held_out import held_out_of, read_held_out, sentence
 from neuroxai.io import read_tsv, read_volume
-from neuroxai.pictures.viewer import Backdrop, Unprepared, viewer_data
+from neuroxai.pictures.viewer import Backdrop, Unprepared, leading_region, viewer_data
 from neuroxai.report.values import Calibrated, Strength
 from neuroxai.space import Volume
 
@@ -115,11 +115,12 @@ class Context:
         """Return values for `ScanValues`, and what could not be had and why."""
         backdrop = self.backdrop.without(item.title, heatmap)
         row, record, notes = row_of(self.people, item), record_of(source) if source else None, list(self.no_controls)
+        leading = leading_region((one.name, one.contrast, one.density) for one in regions)
         values: dict[str, Any] = {
             "person": about_person(row, scan, record),
             "flags": flags_of(record),
             "held_out": self.held_out,
-            "viewer": viewer_data(heatmap, scan, shown.limit, backdrop, shown.own, leading_region(regions), before),
+            "viewer": viewer_data(heatmap, scan, shown.limit, backdrop, shown.own, leading, before),
             "neighbours": self.neighbours(item.title),
         }
         if self.calibration is not None:
@@ -144,12 +145,6 @@ class Context:
             return []
         beside = (("previous", at - 1), ("next", at + 1))
         return [(way, *self.order[n]) for way, n in beside if 0 <= n < len(self.order)]
-
-
-def leading_region(regions: Sequence[Region]) -> str:
-    """Return the region that stands out most for the class; empty where none does."""
-    first = max(regions, key=lambda r: (r.contrast, r.name), default=None)
-    return first.name if first is not None and first.density > 0 else ""
 
 
 def backdrop_of(folder: ExplainFolder, broken: Mapping[str, str]) -> Backdrop:
