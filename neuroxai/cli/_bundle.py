@@ -150,12 +150,11 @@ def check_results(out: Path, inputs: Sequence[Path | None], explaining: bool = T
     from neuroxai.io import check_folder, json_of, table_of
 
     predictions = table_of("participant_id", "predicted", "probability_*")
-    ours = {"predictions.tsv": predictions}
+    ours = {"predictions.tsv": predictions, DESCRIPTION: is_explained}
     if explaining:
         ours |= {
             "regions.tsv": table_of("participant_id", "index", "name"),
             "explain.json": json_of("method", "classes"),
-            DESCRIPTION: is_explained,
         }
     check_folder("--out", out, inputs, ours)
     if not explaining and (out / "explain.json").exists():

@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+
+def group(heading: str) -> Callable[..., Any]:
+    """Return what declares an option under this heading of ``--help``."""
+    return partial(typer.Option, rich_help_panel=heading)
+
+
+WHICH = group("Which scans")
+READING = group("Reading and preparing")
+REGIONS = group("Regions")
+WORK = group("How the work is done")
 
 
 def methods(incomplete: str) -> list[str]:
@@ -53,34 +66,34 @@ Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the results."
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines instead of text, and no progress.")]
 
 # which scans of a folder
-Datalist = Annotated[Path | None, typer.Option(help="Datalist of `neuroxai split`.")]
-Part = Annotated[str | None, typer.Option(help="Part of the datalist: test, validation or training.")]
+Datalist = Annotated[Path | None, WHICH(help="Datalist of `neuroxai split`.")]
+Part = Annotated[str | None, WHICH(help="Part of the datalist: test, validation or training.")]
 Participants = Annotated[
     list[str] | None,
-    typer.Option(
+    WHICH(
         "--participant-label",
         help="Of a folder these participants alone, with or without sub-; repeatable, or parted by commas.",
     ),
 ]
-Suffix = Annotated[str | None, typer.Option(help="Scans of a folder: BIDS suffix, such as T1w.")]
-Desc = Annotated[str | None, typer.Option(help="Scans of a folder: BIDS desc entity, such as brain.")]
+Suffix = Annotated[str | None, WHICH(help="Scans of a folder: BIDS suffix, such as T1w.")]
+Desc = Annotated[str | None, WHICH(help="Scans of a folder: BIDS desc entity, such as brain.")]
 Run = Annotated[
     str | None,
-    typer.Option(
+    WHICH(
         help="Which of several runs of a scan: first, last or all. [default: none; such a scan is left out and named]"
     ),
 ]
 Series = Annotated[
-    str | None, typer.Option(help="Which DICOM series, where the folder holds several: UID, number or description.")
+    str | None, WHICH(help="Which DICOM series, where the folder holds several: UID, number or description.")
 ]
 ClassColumn = Annotated[
-    str | None, typer.Option(help="Column with the class. [default: diagnosis, else group]", show_default=False)
+    str | None, WHICH(help="Column with the class. [default: diagnosis, else group]", show_default=False)
 ]
 
 # how scans are read, prepared and taken
 Orientation = Annotated[
     str | None,
-    typer.Option(
+    READING(
         "--orientation",
         callback=_set_orientation,
         help="How the axes run in images whose headers do not say (Analyze), such as LAS: towards left, anterior and "
@@ -89,27 +102,25 @@ Orientation = Annotated[
 ]
 Prepare = Annotated[
     str | None,
-    typer.Option(help="Prepare a scan as the scanner left it on the way, into OUT/prepared: linear, nonlinear, none."),
+    READING(help="Prepare a scan as the scanner left it on the way, into OUT/prepared: linear, nonlinear, none."),
 ]
 Accept = Annotated[
     bool,
-    typer.Option(
-        "--accept-unfit", help="Take scans that are far from those the network was trained on; they stay flagged."
-    ),
+    READING("--accept-unfit", help="Take scans that are far from those the network was trained on; they stay flagged."),
 ]
 
 Atlas = Annotated[
     str | None,
-    typer.Option(
+    REGIONS(
         help="Atlas of the regions: a name (`neuroxai atlas list`) or a label image. [default: the built-in]",
         autocompletion=atlases,
     ),
 ]
-Labels = Annotated[Path | None, typer.Option(help="Names of the label image (TSV, CSV, XML, LUT, JSON, text).")]
+Labels = Annotated[Path | None, REGIONS(help="Names of the label image (TSV, CSV, XML, LUT, JSON, text).")]
 
 # how the work is done
-Batch = Annotated[int, typer.Option(min=1, max=4096, help="Scans at a time.")]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-Jobs = Annotated[int, typer.Option(help="Processes, one thread each; -1 for one per core.")]
-Scheduler = Annotated[str | None, typer.Option(help="Address of a Dask scheduler whose workers see the same folders.")]
-Seed = Annotated[int, typer.Option(min=0, help="Same seed, same result.")]
+Batch = Annotated[int, WORK(min=1, max=4096, help="Scans at a time.")]
+Device = Annotated[str, WORK(help="auto, cpu or cuda.")]
+Jobs = Annotated[int, WORK(help="Processes, one thread each; -1 for one per core.")]
+Scheduler = Annotated[str | None, WORK(help="Address of a Dask scheduler whose workers see the same folders.")]
+Seed = Annotated[int, WORK(min=0, help="Same seed, same result.")]

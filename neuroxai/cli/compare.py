@@ -12,34 +12,38 @@ from neuroxai.cli import _options as opt
 if TYPE_CHECKING:
     from neuroxai.derivatives.compared import ComparisonRecord
 
+_GROUPS = opt.group("Groups")
+_REFERENCE = opt.group("Reference of healthy controls")
+_STATISTICS = opt.group("Measure and tests")
+
 
 def compare(
     explain_dir: opt.Explained,
     out: opt.Out,
     participants: Annotated[
-        Path | None, typer.Option(help="participants.tsv. [default: that of the cohort which the explain run noted]")
+        Path | None, _GROUPS(help="participants.tsv. [default: that of the cohort which the explain run noted]")
     ] = None,
     target: opt.ClassColumn = None,
-    control: Annotated[str | None, typer.Option(help="Class of the controls. [default: a well-known name]")] = None,
-    patients: Annotated[str | None, typer.Option(help="Class of the patients. [default: the other one]")] = None,
+    control: Annotated[str | None, _GROUPS(help="Class of the controls. [default: a well-known name]")] = None,
+    patients: Annotated[str | None, _GROUPS(help="Class of the patients. [default: the other one]")] = None,
     reference: Annotated[
-        Path | None, typer.Option(help="Stored reference. [default: this cohort's own controls]")
+        Path | None, _REFERENCE(help="Stored reference. [default: this cohort's own controls]")
     ] = None,
-    save_reference: Annotated[Path | None, typer.Option(help="Write the reference of this cohort's controls.")] = None,
+    save_reference: Annotated[Path | None, _REFERENCE(help="Write the reference of this cohort's controls.")] = None,
     members: Annotated[
         str,
-        typer.Option(
+        _REFERENCE(
             help="Participants whose identifier is that of a stored reference's control: refuse, leave-one-out (it is "
             "they), or strangers (somebody else)."
         ),
     ] = "refuse",
     adjust: Annotated[
         str | None,
-        typer.Option(help="Reference: age,sex or one of them or none. [default: those in participants.tsv]"),
+        _REFERENCE(help="Reference: age,sex or one of them or none. [default: those in participants.tsv]"),
     ] = None,
     measure: Annotated[
         str | None,
-        typer.Option(
+        _STATISTICS(
             help="Relevance summed over a region: sum, absolute, positive, negative, or share (sum over the scan's "
             "absolute relevance in all regions: the pattern without the class score). [default: that of --reference, "
             "else share]"
@@ -47,7 +51,7 @@ def compare(
     ] = None,
     scale: Annotated[
         str | None,
-        typer.Option(
+        _REFERENCE(
             help="Reference made here: deviations of the scores (linear), or of their logarithms (log; scores above 0, "
             "such as shares of positive relevance, whose upper tail is long). [default: log where all controls' scores "
             "are above 0]"
@@ -55,14 +59,14 @@ def compare(
     ] = None,
     accept_trained: Annotated[
         bool,
-        typer.Option(
+        _REFERENCE(
             "--accept-trained",
             help="Make a reference of controls that the network was trained on; the reference is marked.",
         ),
     ] = False,
-    above: Annotated[float, typer.Option(help="Fingerprints: patients with a larger probability.")] = 0.9,
-    permutations: Annotated[int, typer.Option(min=99, max=1_000_000, help="Of each test.")] = 9999,
-    replicates: Annotated[int, typer.Option(min=100, max=1_000_000, help="Bootstrap draws of each interval.")] = 2000,
+    above: Annotated[float, _STATISTICS(help="Fingerprints: patients with a larger probability.")] = 0.9,
+    permutations: Annotated[int, _STATISTICS(min=99, max=1_000_000, help="Of each test.")] = 9999,
+    replicates: Annotated[int, _STATISTICS(min=100, max=1_000_000, help="Bootstrap draws of each interval.")] = 2000,
     seed: opt.Seed = 0,
     as_json: opt.Json = False,
 ) -> None:
@@ -100,8 +104,7 @@ def compare(
         replicates=replicates,
         seed=seed,
     )
-    # seconds: no lines for a log
-    with progress_bar("scans", quiet=as_json or not sys.stderr.isatty(), transient=True) as progress:
+    with progress_bar("scans", quiet=as_json, transient=True) as progress:
         done = build_comparison(
             explain_dir,
             out,

@@ -11,6 +11,10 @@ import typer
 
 from neuroxai.cli import _options as opt
 
+_METHOD = opt.group("Method")
+_FILES = opt.group("Files")
+_DICOM = opt.group("DICOM series")
+
 
 def explain(
     bundle: opt.Bundle,
@@ -18,51 +22,49 @@ def explain(
     out: opt.Out,
     method: Annotated[
         str | None,
-        typer.Option(
+        _METHOD(
             help="Attribution method; an unknown name lists them all. [default: the bundle's]",
             autocompletion=opt.methods,
         ),
     ] = None,
-    option: Annotated[list[str] | None, typer.Option(help="Option of the method, such as beta=1; repeatable.")] = None,
+    option: Annotated[list[str] | None, _METHOD(help="Option of the method, such as beta=1; repeatable.")] = None,
     start: Annotated[
-        str | None, typer.Option(help="Where relevance starts: logit or probability. [default: probability]")
+        str | None, _METHOD(help="Where relevance starts: logit or probability. [default: probability]")
     ] = None,
-    target: Annotated[
-        str | None, typer.Option(help="Class to explain, or `predicted`. [default: the second class]")
-    ] = None,
+    target: Annotated[str | None, _METHOD(help="Class to explain, or `predicted`. [default: the second class]")] = None,
     layer: Annotated[
         str | None,
-        typer.Option(help="Start at this hidden layer instead of a class, such as features.conv4 (LRP only)."),
+        _METHOD(help="Start at this hidden layer instead of a class, such as features.conv4 (LRP only)."),
     ] = None,
     neuron: Annotated[
         str | None,
-        typer.Option(
+        _METHOD(
             help="Neurons of --layer: a filter (12), one place (12,3,4,5), patch=3,filter=1 of a patch-individual "
             "layer, or `all`: each filter's mean heatmap over the scans, in OUT/group. [default: all at once]"
         ),
     ] = None,
     atlas: opt.Atlas = None,
     labels: opt.Labels = None,
-    native: Annotated[bool, typer.Option(help="Write heatmaps in the scan's own space too.")] = True,
+    native: Annotated[bool, _FILES(help="Write heatmaps in the scan's own space too.")] = True,
     scores_only: Annotated[
-        bool, typer.Option("--scores-only", help="Write no maps: region scores and probabilities alone.")
+        bool, _FILES("--scores-only", help="Write no maps: region scores and probabilities alone.")
     ] = False,
     score_space: Annotated[
-        str, typer.Option(help="Where regions are summed up: on the network's grid, or the scan's (`scan`).")
+        str, opt.REGIONS(help="Where regions are summed up: on the network's grid, or the scan's (`scan`).")
     ] = "network",
     series: opt.Series = None,
     arm: Annotated[
         str | None,
-        typer.Option(
+        _DICOM(
             help="How a DICOM series is prepared: linear, nonlinear, none, or as-is, if it lies in the network's space "
             "already. [default: linear]"
         ),
     ] = None,
     dicom_out: Annotated[
-        Path | None, typer.Option(help="Folder for DICOM objects of a DICOM series: map, bands, summary.")
+        Path | None, _DICOM(help="Folder for DICOM objects of a DICOM series: map, bands, summary.")
     ] = None,
     dicom_regions: Annotated[
-        bool, typer.Option("--dicom-regions", help="Write the atlas's regions as a DICOM segmentation too.")
+        bool, _DICOM("--dicom-regions", help="Write the atlas's regions as a DICOM segmentation too.")
     ] = False,
     datalist: opt.Datalist = None,
     part: opt.Part = None,

@@ -28,6 +28,7 @@ def predict(
     """
     from neuroxai.cli._bundle import check_results, device_of, find_scans, finish, run_evaluator
     from neuroxai.cli._series import prepared_on_the_way
+    from neuroxai.derivatives.dataset import PREDICT, describe
     from neuroxai.explain.bundle import open_workflow
 
     check_results(out, [bundle, source, datalist], explaining=False)
@@ -46,4 +47,5 @@ def predict(
         accept_unfit=accept_unfit,
     )
     failed = run_evaluator(workflow.evaluator, len(scans.items), as_json, scans)
+    describe(out, scans.folder, PREDICT)
     finish(out / "predictions.tsv", scans, failed, as_json)

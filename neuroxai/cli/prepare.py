@@ -9,6 +9,11 @@ import typer
 
 from neuroxai.cli import _options as opt
 
+_FOR = opt.group("Choices made at once")
+_PIPELINE = opt.group("Registration, grid and intensities")
+_MASKS = opt.group("Brain and lesions")
+_FILES = opt.group("Files")
+
 
 def prepare(
     source: Annotated[
@@ -20,15 +25,15 @@ def prepare(
     out: Annotated[Path, typer.Argument(help="Folder of the prepared scans: new, or of an interrupted run.")],
     arm: Annotated[
         str | None,
-        typer.Option(help="Registration: none (pads and crops), linear or nonlinear. [default: linear]"),
+        _PIPELINE(help="Registration: none (pads and crops), linear or nonlinear. [default: linear]"),
     ] = None,
-    spacing: Annotated[float | None, typer.Option(help="Voxel size in mm, 1 or 2. [default: 2]")] = None,
+    spacing: Annotated[float | None, _PIPELINE(help="Voxel size in mm, 1 or 2. [default: 2]")] = None,
     modality: Annotated[
-        str | None, typer.Option(help="T1w or FLAIR (aligned to the T1w scan of its session first). [default: T1w]")
+        str | None, _PIPELINE(help="T1w or FLAIR (aligned to the T1w scan of its session first). [default: T1w]")
     ] = None,
     bundle: Annotated[
         str | None,
-        typer.Option(
+        _FOR(
             "--for",
             help="Choose grid, kind of scan and intensities for this bundle, a folder or a name of `neuroxai bundle "
             "list`; options beside it replace single ones.",
@@ -36,42 +41,42 @@ def prepare(
         ),
     ] = None,
     preset: Annotated[
-        str | None, typer.Option(help="A study's choices, such as boehle2019; options beside it replace single ones.")
+        str | None, _FOR(help="A study's choices, such as boehle2019; options beside it replace single ones.")
     ] = None,
     scaling: Annotated[
-        str | None, typer.Option(help="Intensities in the brain: minmax, maximum, zscore, robust or none.")
+        str | None, _PIPELINE(help="Intensities in the brain: minmax, maximum, zscore, robust or none.")
     ] = None,
     brain: Annotated[
         str | None,
-        typer.Option(help="Brain extraction: auto (deepbet if installed, else template), deepbet, template, none."),
+        _MASKS(help="Brain extraction: auto (deepbet if installed, else template), deepbet, template, none."),
     ] = None,
     mask: Annotated[
-        str | None, typer.Option(help="Your own brain masks: a path with {participant} and {session} in it.")
+        str | None, _MASKS(help="Your own brain masks: a path with {participant} and {session} in it.")
     ] = None,
     lesions: Annotated[
-        str | None, typer.Option(help="Lesion masks, to be filled: a path with {participant} and {session} in it.")
+        str | None, _MASKS(help="Lesion masks, to be filled: a path with {participant} and {session} in it.")
     ] = None,
-    filling: Annotated[str | None, typer.Option(help="How lesions are filled: valverde or eitel2019.")] = None,
+    filling: Annotated[str | None, _MASKS(help="How lesions are filled: valverde or eitel2019.")] = None,
     centre: Annotated[
-        str | None, typer.Option(help="Without registration, what comes into the middle: brain or image.")
+        str | None, _PIPELINE(help="Without registration, what comes into the middle: brain or image.")
     ] = None,
-    bias_correction: Annotated[bool | None, typer.Option(help="N4 bias field correction.")] = None,
-    template: Annotated[Path | None, typer.Option(help="Another template in MNI152 space.")] = None,
-    template_mask: Annotated[Path | None, typer.Option(help="The template's brain.")] = None,
-    engine: Annotated[str | None, typer.Option(help="auto, ants or itk (linear only).")] = None,
+    bias_correction: Annotated[bool | None, _PIPELINE(help="N4 bias field correction.")] = None,
+    template: Annotated[Path | None, _PIPELINE(help="Another template in MNI152 space.")] = None,
+    template_mask: Annotated[Path | None, _PIPELINE(help="The template's brain.")] = None,
+    engine: Annotated[str | None, _PIPELINE(help="auto, ants or itk (linear only).")] = None,
     pattern: Annotated[
-        str | None, typer.Option(help="Glob inside the BIDS folder, where several scans of a session match.")
+        str | None, opt.WHICH(help="Glob inside the BIDS folder, where several scans of a session match.")
     ] = None,
     run: opt.Run = None,
     participant_label: opt.Participants = None,
-    participant: Annotated[str | None, typer.Option(help="Identifier of a single scan.")] = None,
-    session: Annotated[str | None, typer.Option(help="Session of a single scan.")] = None,
+    participant: Annotated[str | None, opt.WHICH(help="Identifier of a single scan.")] = None,
+    session: Annotated[str | None, opt.WHICH(help="Session of a single scan.")] = None,
     series: opt.Series = None,
     jobs: opt.Jobs = 1,
     scheduler: opt.Scheduler = None,
-    drop_flagged: Annotated[bool, typer.Option("--drop-flagged", help="Write no scan with a quality flag.")] = False,
-    figures: Annotated[bool, typer.Option(help="Draw a quality figure for each scan.")] = True,
-    seed: Annotated[int | None, typer.Option(help="Same seed, same result. [default: 0]")] = None,
+    drop_flagged: Annotated[bool, _FILES("--drop-flagged", help="Write no scan with a quality flag.")] = False,
+    figures: Annotated[bool, _FILES(help="Draw a quality figure for each scan.")] = True,
+    seed: Annotated[int | None, opt.WORK(help="Same seed, same result. [default: 0]")] = None,
     orientation: opt.Orientation = None,
     as_json: opt.Json = False,
 ) -> None:

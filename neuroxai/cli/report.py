@@ -10,35 +10,38 @@ import typer
 
 from neuroxai.cli import _options as opt
 
+_BESIDE = opt.group("Shown beside the heatmaps")
+_FILES = opt.group("Files")
+
 
 def report(
     explain_dir: opt.Explained,
     out: Annotated[Path | None, typer.Option(help="Where to write. [default: EXPLAIN_DIR/report]")] = None,
     dataset_dir: Annotated[
-        Path | None, typer.Option(help="The cohort's folder. [default: the one that the explain run noted]")
+        Path | None, opt.WHICH(help="The cohort's folder. [default: the one that the explain run noted]")
     ] = None,
     truth: Annotated[
         bool | None,
-        typer.Option(help="Compare with the planted effect of a simulated cohort. [default: where masks are]"),
+        _BESIDE(help="Compare with the planted effect of a simulated cohort. [default: where masks are]"),
     ] = None,
     subject: Annotated[
-        str | None, typer.Option(help="Write the pages of this participant alone, and leave the others as they are.")
+        str | None, opt.WHICH(help="Write the pages of this participant alone, and leave the others as they are.")
     ] = None,
     reference: Annotated[
         Path | None,
-        typer.Option(help="Healthy controls from `neuroxai compare --save-reference`. [default: the report's own]"),
+        _BESIDE(help="Healthy controls from `neuroxai compare --save-reference`. [default: the report's own]"),
     ] = None,
     calibration: Annotated[
         Path | None,
-        typer.Option(help="Output of `neuroxai predict` on the validation part, to calibrate probabilities with."),
+        _BESIDE(help="Output of `neuroxai predict` on the validation part, to calibrate probabilities with."),
     ] = None,
     also: Annotated[
         list[Path] | None,
-        typer.Option(help="Output of `neuroxai explain` on the same scans by another training; repeatable."),
+        _BESIDE(help="Output of `neuroxai explain` on the same scans by another training; repeatable."),
     ] = None,
     jobs: opt.Jobs = 1,
     slides: Annotated[
-        bool, typer.Option("--slides", help="Write the mean heatmaps as glass brains, PNG and SVG, to OUT/slides.")
+        bool, _FILES("--slides", help="Write the mean heatmaps as glass brains, PNG and SVG, to OUT/slides.")
     ] = False,
     orientation: opt.Orientation = None,
     as_json: opt.Json = False,

@@ -14,8 +14,8 @@ from neuroxai.errors import InputError
 if TYPE_CHECKING:
     from neuroxai.simulate import CohortSummary, ScanOptions
 
-_OWN = "Your own scans"
-_MORE = "Real lesions, pose, head"
+_OWN = opt.group("Your own scans")
+_MORE = opt.group("Real lesions, pose, head")
 _ONLY_OWN = (
     "scans",
     "healthy",
@@ -46,77 +46,59 @@ def simulate(
     jobs: opt.Jobs = 1,
     table: Annotated[
         Path | None,
-        typer.Option("--from", help="participants.tsv of prepared scans (brain, MNI152).", rich_help_panel=_OWN),
+        _OWN("--from", help="participants.tsv of prepared scans (brain, MNI152)."),
     ] = None,
-    scans: Annotated[
-        Path | None, typer.Option(help="Folder of the scans. [default: the table's]", rich_help_panel=_OWN)
-    ] = None,
+    scans: Annotated[Path | None, _OWN(help="Folder of the scans. [default: the table's]")] = None,
     healthy: Annotated[
         list[str] | None,
-        typer.Option(help="A class that is healthy; may be repeated. [default: controls]", rich_help_panel=_OWN),
+        _OWN(help="A class that is healthy; may be repeated. [default: controls]"),
     ] = None,
     target: Annotated[
         str | None,
-        typer.Option(help="Column with the class. [default: diagnosis, else group]", rich_help_panel=_OWN),
+        _OWN(help="Column with the class. [default: diagnosis, else group]"),
     ] = None,
     loss: Annotated[
         float | None,
-        typer.Option(help="Percent of its volume that each region loses, 1 to 50. [default: 25]", rich_help_panel=_OWN),
+        _OWN(help="Percent of its volume that each region loses, 1 to 50. [default: 25]"),
     ] = None,
     region: Annotated[
         list[str] | None,
-        typer.Option(
-            help="A region that shrinks; may be repeated. [default: hippocampus; also amygdala, parahippocampal]",
-            rich_help_panel=_OWN,
-        ),
+        _OWN(help="A region that shrinks; may be repeated. [default: hippocampus; also amygdala, parahippocampal]"),
     ] = None,
-    atlas: Annotated[
-        str | None, typer.Option(help="Atlas of the regions: a name or a label image.", rich_help_panel=_OWN)
-    ] = None,
-    labels: Annotated[
-        Path | None, typer.Option(help="Names of the atlas's or the label maps' labels.", rich_help_panel=_OWN)
-    ] = None,
+    atlas: Annotated[str | None, _OWN(help="Atlas of the regions: a name or a label image.")] = None,
+    labels: Annotated[Path | None, _OWN(help="Names of the atlas's or the label maps' labels.")] = None,
     label_maps: Annotated[
         str | None,
-        typer.Option(help="A glob for each scan's label map: `sub-*/anat/*_dseg.nii.gz`.", rich_help_panel=_OWN),
+        _OWN(help="A glob for each scan's label map: `sub-*/anat/*_dseg.nii.gz`."),
     ] = None,
-    suffix: Annotated[str | None, typer.Option(help="Which scans. [default: T1w]", rich_help_panel=_OWN)] = None,
-    desc: Annotated[str | None, typer.Option(help="Which scans: desc-LABEL.", rich_help_panel=_OWN)] = None,
-    run: Annotated[
-        str | None, typer.Option(help="Which of several runs of a scan: first, last or all.", rich_help_panel=_OWN)
-    ] = None,
+    suffix: Annotated[str | None, _OWN(help="Which scans. [default: T1w]")] = None,
+    desc: Annotated[str | None, _OWN(help="Which scans: desc-LABEL.")] = None,
+    run: Annotated[str | None, _OWN(help="Which of several runs of a scan: first, last or all.")] = None,
     flair_pairs: Annotated[
         Path | None,
-        typer.Option(
-            help="Prepared T1w and FLAIR scans, from which T1w learn to look like FLAIR. [default: a measured curve]",
-            rich_help_panel=_OWN,
-        ),
+        _OWN(help="Prepared T1w and FLAIR scans, from which T1w learn to look like FLAIR. [default: a measured curve]"),
     ] = None,
     lesion_masks: Annotated[
         Path | None,
-        typer.Option(help="Folder of real lesion masks (MNI152), which patients get.", rich_help_panel=_MORE),
+        _MORE(help="Folder of real lesion masks (MNI152), which patients get."),
     ] = None,
     misalign: Annotated[
         bool,
-        typer.Option("--misalign", help="Give each scan a random known pose and head size.", rich_help_panel=_MORE),
+        _MORE("--misalign", help="Give each scan a random known pose and head size."),
     ] = False,
-    degrees: Annotated[
-        float | None, typer.Option(help="Largest rotation of --misalign. [default: 20]", rich_help_panel=_MORE)
-    ] = None,
-    shift: Annotated[
-        float | None, typer.Option(help="Largest shift of --misalign in mm. [default: 20]", rich_help_panel=_MORE)
-    ] = None,
+    degrees: Annotated[float | None, _MORE(help="Largest rotation of --misalign. [default: 20]")] = None,
+    shift: Annotated[float | None, _MORE(help="Largest shift of --misalign in mm. [default: 20]")] = None,
     head_size: Annotated[
         float | None,
-        typer.Option(help="Largest change of head size of --misalign in percent. [default: 8]", rich_help_panel=_MORE),
+        _MORE(help="Largest change of head size of --misalign in percent. [default: 8]"),
     ] = None,
     raw: Annotated[
         bool,
-        typer.Option("--raw", help="Leave scalp, skull and a bias field for preparation.", rich_help_panel=_MORE),
+        _MORE("--raw", help="Leave scalp, skull and a bias field for preparation."),
     ] = False,
     bias: Annotated[
         float | None,
-        typer.Option(help="Bias field of --raw in percent. [default: 30]", rich_help_panel=_MORE),
+        _MORE(help="Bias field of --raw in percent. [default: 30]"),
     ] = None,
     orientation: opt.Orientation = None,
     as_json: opt.Json = False,

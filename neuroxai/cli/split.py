@@ -14,6 +14,9 @@ from neuroxai.errors import InputError
 if TYPE_CHECKING:
     from neuroxai.cohort import SplitOptions
 
+_CLASSES = opt.group("Classes and strata")
+_PARTS = opt.group("Parts")
+
 
 def split(
     cohort: Annotated[Path, typer.Argument(help="BIDS derivatives folder with participants.tsv.", show_default=False)],
@@ -26,30 +29,24 @@ def split(
     target: opt.ClassColumn = None,
     classes: Annotated[
         str | None,
-        typer.Option(
-            help="Class names, number 0 first, e.g. CN,AD. [default: the column's two values, controls first]"
-        ),
+        _CLASSES(help="Class names, number 0 first, e.g. CN,AD. [default: the column's two values, controls first]"),
     ] = None,
-    fractions: Annotated[str | None, typer.Option(help="Training,validation,test. [default: .6,.2,.2]")] = None,
-    folds: Annotated[int | None, typer.Option(help="K folds; each is the test part once.")] = None,
-    repeats: Annotated[int | None, typer.Option(help="N random splits with the fractions.")] = None,
+    fractions: Annotated[str | None, _PARTS(help="Training,validation,test. [default: .6,.2,.2]")] = None,
+    folds: Annotated[int | None, _PARTS(help="K folds; each is the test part once.")] = None,
+    repeats: Annotated[int | None, _PARTS(help="N random splits with the fractions.")] = None,
     seed: opt.Seed = 0,
-    match: Annotated[bool, typer.Option("--match", help="Equal sex within age bins of each class first.")] = False,
-    match_width: Annotated[float, typer.Option(help="Years of a matching bin.")] = 5.0,
-    age_bins: Annotated[
-        str, typer.Option(help="Age ranges to stratify on: 4 (quantiles) or 5y (years a range).")
-    ] = "4",
-    test_sessions: Annotated[
-        str, typer.Option(help="Scans of test subjects: all, or the first (baseline) only.")
-    ] = "all",
+    match: Annotated[bool, _CLASSES("--match", help="Equal sex within age bins of each class first.")] = False,
+    match_width: Annotated[float, _CLASSES(help="Years of a matching bin.")] = 5.0,
+    age_bins: Annotated[str, _CLASSES(help="Age ranges to stratify on: 4 (quantiles) or 5y (years a range).")] = "4",
+    test_sessions: Annotated[str, _PARTS(help="Scans of test subjects: all, or the first (baseline) only.")] = "all",
     group: Annotated[
         str | None,
-        typer.Option(help="Column whose equal values stay together, e.g. family. [default: twin, where there is one]"),
+        _PARTS(help="Column whose equal values stay together, e.g. family. [default: twin, where there is one]"),
     ] = None,
     suffix: opt.Suffix = None,
     desc: opt.Desc = None,
-    space: Annotated[str | None, typer.Option(help="Which scans: space-LABEL in the name.")] = None,
-    pattern: Annotated[str | None, typer.Option(help="Which scans: a glob inside the cohort's folder.")] = None,
+    space: Annotated[str | None, opt.WHICH(help="Which scans: space-LABEL in the name.")] = None,
+    pattern: Annotated[str | None, opt.WHICH(help="Which scans: a glob inside the cohort's folder.")] = None,
     run: opt.Run = None,
     allow_missing: Annotated[
         bool, typer.Option("--allow-missing", help="Exit with 0 though participants were left out.")

@@ -17,7 +17,7 @@ app = typer.Typer(
 
 CohortOption = Annotated[
     list[str] | None,
-    typer.Option("--cohort", help="NAME=DIR: your cohort in the place of a declared one; DIR alone for `main`."),
+    opt.WHICH("--cohort", help="NAME=DIR: your cohort in the place of a declared one; DIR alone for `main`."),
 ]
 SourceArgument = Annotated[
     str, typer.Argument(help="A name of `neuroxai study list`, or a YAML file.", autocompletion=opt.studies)
@@ -70,15 +70,13 @@ def run(
     cohort: CohortOption = None,
     which: Annotated[
         str | None,
-        typer.Option("--run", help="Which of several runs of a scan in your cohorts: first, last or all."),
+        opt.WHICH("--run", help="Which of several runs of a scan in your cohorts: first, last or all."),
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="The small version that runs in minutes.")] = False,
-    jobs: Annotated[int, typer.Option(help="Runs at a time; -1 for one per core.")] = 1,
-    gpus: Annotated[
-        str, typer.Option(help="GPUs to share out, one a run: auto, none, or numbers such as 0,1.")
-    ] = "auto",
+    jobs: Annotated[int, opt.WORK(help="Runs at a time; -1 for one per core.")] = 1,
+    gpus: Annotated[str, opt.WORK(help="GPUs to share out, one a run: auto, none, or numbers such as 0,1.")] = "auto",
     scheduler: opt.Scheduler = None,
-    retry: Annotated[bool, typer.Option("--retry", help="Try runs again that failed before.")] = False,
+    retry: Annotated[bool, opt.WORK("--retry", help="Try runs again that failed before.")] = False,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Count the runs and estimate time and disk from a timed probe; run nothing."),

@@ -11,7 +11,8 @@ from neuroxai.errors import InputError
 from neuroxai.io.names import BidsName
 
 DESCRIPTION = "dataset_description.json"
-_EXPLAIN = "neuroxai explain"
+EXPLAIN, PREDICT = "neuroxai explain", "neuroxai predict"
+_NAMES = {EXPLAIN: "Explained decisions", PREDICT: "Predicted classes"}
 IGNORED = (
     "*_heatmap.*",
     "*_regions.*",
@@ -50,8 +51,8 @@ def sources_of(folder: Path | None) -> dict[str, Any]:
     return {} if folder is None else {"SourceDatasets": [{"URL": folder.resolve().as_uri()}]}
 
 
-def describe(folder: Path, source: Path | None) -> None:
-    """Write the description of explanations, and ``.bidsignore``; somebody else's description is left alone.
+def describe(folder: Path, source: Path | None, maker: str = EXPLAIN) -> None:
+    """Write the description of explanations or predictions, and ``.bidsignore``; somebody else's is left alone.
 
     Parameters
     ----------
@@ -59,19 +60,21 @@ def describe(folder: Path, source: Path | None) -> None:
         Of the results; unlike those of other commands it takes results of several methods.
     source : pathlib.Path or None
         The cohort's folder.
+    maker : str
+        `EXPLAIN` or `PREDICT`.
     """
     path = folder / DESCRIPTION
     if not path.exists() or is_explained(path):
-        about = {"Name": "Explained decisions", "BIDSVersion": "1.9.0", "DatasetType": "derivative"}
-        made = {"GeneratedBy": [{"Name": _EXPLAIN, "Version": __version__}], **sources_of(source)}
+        about = {"Name": _NAMES[maker], "BIDSVersion": "1.9.0", "DatasetType": "derivative"}
+        made = {"GeneratedBy": [{"Name": maker, "Version": __version__}], **sources_of(source)}
         io.write_json(path, {**about, **made})
     complete(folder)
 
 
 def is_explained(description: Path) -> bool:
-    """Say whether `neuroxai explain` has written a description."""
+    """Say whether `neuroxai explain` or `predict` has written a description."""
     try:
-        return any(one["Name"] == _EXPLAIN for one in io.read_json(description)["GeneratedBy"])
+        return any(one["Name"] in _NAMES for one in io.read_json(description)["GeneratedBy"])
     except (InputError, KeyError, TypeError):
         return False
 

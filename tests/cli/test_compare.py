@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -82,6 +83,12 @@ def test_the_tables_hold_what_the_functions_give(explained, tmp_path):
     assert record["findings"]["flagged"] == {"AD": [len(some["AD"]), 12], "CN": [len(some["CN"]), 14]}
     for text in ("12 AD against 14 CN", "Left Hippocampus", "adjusted for age and sex", "most different: sub-0"):
         assert text in result.out
+
+
+def test_a_log_file_gets_timed_lines(explained, tmp_path):
+    result = run("compare", explained, "--out", tmp_path / "out", *FAST)
+    assert re.search(r"^\[0:00:\d\d\] scans: (\d+) of \1$", result.err, re.MULTILINE), result.err
+    assert run("compare", explained, "--out", tmp_path / "out", *FAST, "--json").err == ""
 
 
 def test_same_seed_same_bytes(explained, tmp_path):
@@ -319,7 +326,9 @@ def test_few_controls_give_groups_without_percentiles(tmp_path):
 def test_bad_input_is_one_line_and_exit_code_two(explained, tmp_path, options, message):
     result = run("compare", explained, "--out", tmp_path / "out", *FAST, *options)
     assert result.code == 2, result.out
-    assert result.err.startswith("error: ")
+    *timed, error = result.err.splitlines()
+    assert error.startswith("error: ")
+    assert all(line.startswith("[0:0") for line in timed)
     assert message in result.err
     assert len(result.err.splitlines()) == 1
     assert not (tmp_path / "out").exists()

@@ -93,3 +93,14 @@ def test_explained(trained_bundle, tiny_cohort, tmp_path):
     assert errors(tmp_path / "out") == []
     columns = (tmp_path / "out" / "regions.tsv").read_text().split("\n")[0].split("\t")
     assert set(columns) <= set(json.loads((tmp_path / "out" / "regions.json").read_text()))
+
+
+def test_predicted(trained_bundle, tiny_cohort, tmp_path):
+    words = ("predict", trained_bundle, tiny_cohort, "--part", "test", "--out", tmp_path / "out")
+    assert run(*words).code == 0
+    assert run(*words).code == 0  # its own folder is taken again
+    assert errors(tmp_path / "out") == []
+    about = json.loads((tmp_path / "out" / "dataset_description.json").read_text())
+    assert about["DatasetType"] == "derivative"
+    assert about["GeneratedBy"][0]["Name"] == "neuroxai predict"
+    assert about["SourceDatasets"] == [{"URL": Path(tiny_cohort).resolve().as_uri()}]

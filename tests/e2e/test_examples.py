@@ -69,6 +69,13 @@ def test_every_command_has_an_example_and_json():
     assert set(ELSEWHERE) <= set(lines)
 
 
+def test_options_of_long_commands_stand_in_groups():
+    for words, command in commands().items():
+        options = [one for one in command.params if one.param_type_name == "option"]
+        ungrouped = [one.name for one in options if not getattr(one, "rich_help_panel", None)]
+        assert len(ungrouped) <= 6, f"{words}: {ungrouped}"
+
+
 @pytest.mark.parametrize("line", [line for line in examples() if line.startswith("neuroxai ")])
 def test_an_example_is_understood(line):
     """Its command knows the options, and takes the values; that it runs takes minutes."""
