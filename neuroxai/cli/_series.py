@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -127,15 +128,21 @@ def write_objects(
     Where they cannot be written, it is said what stands, and the exit code is 1.
     """
     from neuroxai.derivatives.explain_folder import only_scan
-    from neuroxai.derivatives.explained import read_record
-    from neuroxai.explain.dicom import remove_objects, write_dicom
+    from neuroxai.derivatives.explained import read_record, write_record
+    from neuroxai.derivatives.heatmaps import read_sidecar
+    from neuroxai.explain.dicom import percent_of, remove_objects, write_dicom
     from neuroxai.explain.scores import atlas_of
+    from neuroxai.io.names import sidecar_of
 
     try:
         heatmap, files = only_scan(out)
         regions = None if atlas is None else atlas_of(atlas, str(labels) if labels else None)
-        scale = read_record(out / "explain.json").scale
-        return write_dicom(heatmap, files.regions, source, folder, series, regions, scale)
+        record = read_record(out / "explain.json")
+        written = write_dicom(heatmap, files.regions, source, folder, series, regions, record.scale)
+        percent = percent_of(read_sidecar(sidecar_of(heatmap)))
+        factors = {"score": percent.score, "per_sum": percent.of_sum, "per_voxel_and_ml": percent.density}
+        write_record(out / "explain.json", replace(record, percent_of_score=factors))
+        return written
     except (NeuroxaiError, OSError) as error:
         remove_objects(folder)  # of an earlier call, which would be taken for this scan's
         typer.echo(

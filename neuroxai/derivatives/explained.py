@@ -45,6 +45,9 @@ class ExplainRecord(Run):
         The common colour scale.
     failed : sequence of mapping
         participant_id, session_id, error.
+    percent_of_score : mapping or None
+        Where DICOM objects were written: ``score`` is 100 %, times ``per_sum`` a sum of relevance is percent of it,
+        times ``per_voxel_and_ml`` a voxel's relevance is percent of it per millilitre.
     """
 
     classes: Sequence[str] = ()
@@ -55,6 +58,7 @@ class ExplainRecord(Run):
     held_out: Mapping[str, Any] | None = None
     scale: Scale | None = field(default=None, metadata=codec(write=scale_record, read=scale_of_record))
     failed: Sequence[Mapping[str, str]] = ()
+    percent_of_score: Mapping[str, float] | None = field(default=None, metadata=codec(absent=True))
 
 
 @dataclass(frozen=True)

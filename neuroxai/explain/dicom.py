@@ -7,13 +7,14 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from neuroxai import io
-from neuroxai.bands import bands, limit_of
+from neuroxai.bands import Band, bands, limit_of
 from neuroxai.derivatives.heatmaps import RESEARCH_USE, Sidecar, read_regions, read_sidecar
 from neuroxai.derivatives.records import to_json
 from neuroxai.derivatives.scales import Scale, common_limit
@@ -28,6 +29,7 @@ _NAMES = {
     "regions": "atlas_regions_seg.dcm",
     "summary": "summary_sr.dcm",
 }
+_FORM = 2  # of the objects: another form of the same result is another object
 _MOST = 10  # regions that the summary lists for and against
 
 
@@ -76,6 +78,7 @@ def write_dicom(
     volume = Volume(volume.data, origin.space) if volume.space.matches(origin.space) else volume
     target = sidecar.target or "a hidden layer"
     limit = common_limit(scale, float(sidecar.relevance_limit or limit_of(volume.data)))
+    percent = percent_of(sidecar)
     noted = to_json(sidecar)
     about = io.Description(
         label=f"{sidecar.method} for {target}",
@@ -83,14 +86,21 @@ def write_dicom(
         options=sidecar.options or {},
         target=target,
         seed=json.dumps(
-            [limit, *(noted[key] for key in sorted(noted) if key not in ("source", "source_folder"))], default=str
+            [_FORM, limit, *(noted[key] for key in sorted(noted) if key not in ("source", "source_folder"))],
+            default=str,
         ),
+        density=percent.density,
+        limit=limit,
+        use=RESEARCH_USE,
     )
     with _workshop(out) as here:
         io.write_parametric_map(here / _NAMES["map"], volume, origin, about)
         labels, found = bands(volume.data, limit=limit)
         if labels.any():
-            segments = [io.Segment(band.value, band.name(target), band.colour) for band in found]
+            segments = [
+                io.Segment(band.value, band.name(target), band.colour, _range(band, limit * percent.density))
+                for band in found
+            ]
             io.write_segmentation(here / _NAMES["bands"], Volume(labels, origin.space), segments, origin, about)
         if atlas is not None:
             back = native_of(sidecar.scan(sidecar.source_folder) or "")
@@ -105,7 +115,9 @@ def write_dicom(
         rows = read_regions(table, ("sum",)) if table.is_file() else None
         whose = "the scan's own" if scale is None or scale.limit < limit else f"common to {scale.scans} scans"
         lines = summary(sidecar, rows) | {
-            "Bands": f"shares of relevance {limit:.4g} ({whose})" + ("" if labels.any() else "; too weak for any")
+            "Bands": f"shares of relevance {limit:.4g} ({whose})" + ("" if labels.any() else "; too weak for any"),
+            "Scale": f"{limit * percent.density:.3g} % of the score per mL is 100 % of the bands; relevance x "
+            f"{percent.density:.6g} is % of the score per mL",
         }
         io.write_report(here / _NAMES["summary"], origin, about, lines)
         out.mkdir(parents=True, exist_ok=True)
@@ -115,6 +127,51 @@ def write_dicom(
         for name in set(_NAMES.values()) - set(made):
             (out / name).unlink(missing_ok=True)
     return [out / name for name in made]
+
+
+@dataclass(frozen=True)
+class Percent:
+    """How relevance, a number too small to be read, becomes percent of the score that it is a part of.
+
+    Parameters
+    ----------
+    score : float
+        What is explained, in absolute value: the probability of the class where relevance starts there, or its logit.
+    volume : float
+        Of a voxel of the network, mL: relevance belongs to that one, whatever grid it is shown on.
+    """
+
+    score: float
+    volume: float
+
+    @property
+    def of_sum(self) -> float:
+        """Factor of sums of relevance to percent of the score."""
+        return 100 / self.score
+
+    @property
+    def density(self) -> float:
+        """Factor of a voxel's relevance to percent of the score per millilitre, the same for every voxel size."""
+        return self.of_sum / self.volume
+
+
+def percent_of(sidecar: Sidecar) -> Percent:
+    """Return the unit in which the objects of a heatmap are; a score of 0 counts as 1.
+
+    Raises
+    ------
+    InputError
+        If the sidecar does not note the network's grid.
+    """
+    if sidecar.grid is None:
+        raise InputError("the heatmap's sidecar holds no network_space; explain the scan again")
+    score = sidecar.probability if sidecar.start == "probability" else sidecar.score
+    return Percent(abs(float(score or 0.0)) or 1.0, sidecar.grid.voxel_volume / 1000)
+
+
+def _range(band: Band, limit: float) -> str:
+    ends = f"{band.low * limit:.3g} " + ("and more" if np.isinf(band.high) else f"to {band.high * limit:.3g}")
+    return f"{ends} % of the score per mL. {RESEARCH_USE}"
 
 
 def remove_objects(out: Path) -> None:
@@ -178,17 +235,19 @@ def summary(sidecar: Sidecar, regions: Any = None) -> dict[str, str | float]:
     if row is None:
         raise InputError("the heatmap's sidecar holds no prediction; explain the scan again")
     lines: dict[str, str | float] = {
-        "Use": RESEARCH_USE,
         "Model": sidecar.bundle or "unnamed bundle",
         "Predicted class": row.predicted,
     }
     lines |= {f"Probability of {name}": value for name, value in row.probabilities.items()}
     options = ", ".join(f"{key} {value}" for key, value in (sidecar.options or {}).items())
     lines["Explained"] = f"class {sidecar.target}, by {sidecar.method}" + (f" ({options})" if options else "")
+    percent = percent_of(sidecar)
+    lines["Score"] = f"{percent.score:.6g} ({sidecar.start or 'logit'} of {sidecar.target}) is 100 % of the score"
     if regions is not None:
         for title, part in (("for", regions.nlargest(_MOST, "sum")), ("against", regions.nsmallest(_MOST, "sum"))):
             chosen = part[part["sum"] > 0] if title == "for" else part[part["sum"] < 0]
-            named = "; ".join(f"{name} {value:.3g}" for name, value in zip(chosen["name"], chosen["sum"], strict=True))
+            sums = zip(chosen["name"], percent.of_sum * chosen["sum"], strict=True)
+            named = "; ".join(f"{name} {value:.3g} % of the score" for name, value in sums)
             lines[f"Regions with most relevance {title} the class (sums)"] = named or "none"
     lines["Limits"] = (
         "A heatmap says which voxels the score of this network rests on. It does not measure disease, and says nothing "

@@ -110,6 +110,21 @@ def test_the_summary_says_what_was_found(tmp_path, trained_bundle, patient):
     assert lines["Checkpoint (SHA-256)"] == io.sha256(trained_bundle / "models" / "model.pt")
     table = io.read_tsv(next((tmp_path / "out").glob("sub-series/anat/*_regions.tsv")))
     assert table.sort_values("sum")["name"].iloc[-1] in lines["Regions with most relevance for the class (sums)"]
+    # a region's share is percent of what is explained, and the factors stand in the record of the call
+    noted = json.loads((tmp_path / "out" / "explain.json").read_text())["percent_of_score"]
+    score, top = row["probability_AD"], table.sort_values("sum").iloc[-1]
+    share = f"{top['name']} {100 * top['sum'] / score:.3g} % of the score"
+    assert lines["Regions with most relevance for the class (sums)"].startswith(share)
+    assert noted["score"] == pytest.approx(score, rel=1e-6)
+    assert noted["per_sum"] == pytest.approx(100 / score, rel=1e-6)
+    grid = json.loads((tmp_path / "out" / "explain.json").read_text())["network_space"]["affine"]
+    millilitres = abs(np.linalg.det(np.array(grid)[:3, :3])) / 1000
+    assert noted["per_voxel_and_ml"] == pytest.approx(100 / score / millilitres, rel=1e-6)
+    map_ = pydicom.dcmread(tmp_path / "dicom" / "relevance_parametric-map.dcm")
+    shared = map_.SharedFunctionalGroupsSequence[0]
+    assert 1 / shared.RealWorldValueMappingSequence[1].RealWorldValueSlope == pytest.approx(noted["per_voxel_and_ml"])
+    segment = pydicom.dcmread(tmp_path / "dicom" / "relevance_bands_seg.dcm").SegmentSequence[0]
+    assert "% of the score per mL. For research use only; not a medical device." in segment.SegmentDescription
     assert report.VerificationFlag == "UNVERIFIED"
 
 

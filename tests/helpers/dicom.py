@@ -74,6 +74,27 @@ def write_series(folder, volume, plane="axial", uid=None, rescale=None, seed=0, 
     return files
 
 
+def write_planes(folder, pixels, corner, cosines, spacing, step, seed=0, **tags):
+    """Write planes (slices, rows, columns) as a series by PS3.3 C.7.6.2.1.1, names shuffled; millimetres, LPS.
+
+    `cosines` are the directions along a row and down a column, `spacing` between rows and between columns, `step` the
+    way from one slice to the next, which may go against the normal.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    uid, study = generate_uid(), generate_uid()
+    for k, name in enumerate(np.random.default_rng(seed).permutation(len(pixels))):
+        header = _header(MR, pixels[k].T, uid, study)
+        header.InstanceNumber = k + 1
+        header.ImagePositionPatient = _decimals(np.asarray(corner) + k * np.asarray(step))
+        header.ImageOrientationPatient = _decimals(np.ravel(cosines))
+        header.PixelSpacing = _decimals(spacing)
+        header.SliceThickness = header.SpacingBetweenSlices = _decimals([np.linalg.norm(step)])[0]
+        _replace(header, tags)
+        header.save_as(folder / f"IM{name:04d}", enforce_file_format=True)
+    return folder
+
+
 def write_enhanced(file, volume, plane="axial", order=None, frame_tags=(), **tags):
     """Write one file with all slices, frames in `order`; `frame_tags` are functions that change a frame's groups."""
     stored = volume.reoriented(PLANES[plane])

@@ -111,7 +111,7 @@ def objects(folder, place):
     return [
         io.write_parametric_map(folder / "map.dcm", heatmap, origin, ABOUT),
         io.write_segmentation(folder / "seg.dcm", Volume(labels, origin.space), segments, origin, ABOUT),
-        io.write_report(folder / "sr.dcm", origin, ABOUT, {"Use": "Research use only", "Probability of AD": 0.25}),
+        io.write_report(folder / "sr.dcm", origin, ABOUT, {"Probability of AD": 0.25}),
     ]
 
 
@@ -136,6 +136,25 @@ def test_patient_study_and_place_are_the_series(tmp_path, scan):
         assert referred
         assert referred <= files | {made.SOPInstanceUID}
     assert len(seen) == 6
+
+
+def test_every_object_says_its_use_in_full(tmp_path, scan):
+    map_, segmentation, report = map(pydicom.dcmread, objects(tmp_path, write("axial", tmp_path / "series", scan)))
+    full = "For research use only; not a medical device."
+    assert map_.ContentDescription == segmentation.ContentDescription == full
+    assert report.ContentSequence[0].TextValue == full
+
+
+def test_the_report_is_a_list_of_items_of_their_own(tmp_path, scan):
+    """One that is CONTINUOUS is a sentence to viewers, in which names and units of items are not shown."""
+    path = objects(tmp_path, write("axial", tmp_path / "series", scan))[-1]
+    assert pydicom.dcmread(path).ContinuityOfContent == "SEPARATE"
+    if shutil.which("dsrdump") is None:
+        pytest.skip("dsrdump is absent: apt-get install dcmtk")
+    told = subprocess.run(["dsrdump", "--print-long", str(path)], capture_output=True, text=True, check=True).stdout
+    assert '<CONTAINER:(,,"Diagnostic Imaging Report")=SEPARATE>' in told
+    assert '<contains TEXT:(,,"Use")="For research use only; not a medical device."' in told
+    assert '<contains NUM:(,,"Probability of AD")="0.25" (1,UCUM,"no units")>' in told
 
 
 def test_the_same_input_gives_the_same_bytes_and_another_other_identifiers(tmp_path, scan):

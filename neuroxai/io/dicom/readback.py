@@ -9,6 +9,7 @@ import numpy as np
 
 from neuroxai.errors import InputError
 from neuroxai.io.dicom.opening import BROKEN
+from neuroxai.io.dicom.write import RELEVANCE, _highdicom
 from neuroxai.space import Space, Volume
 
 _TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -17,13 +18,22 @@ _TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 def read_parametric_map(path: str | os.PathLike[str]) -> Volume:
     """Read a Parametric Map as a volume, axes as columns, rows, slices.
 
+    Of ours the values are relevance, whichever unit they are stored in; of others' the first real-world value.
+
     Raises
     ------
     InputError
         If the file is no Parametric Map, or its frames make no even stack.
     """
     image = _opened(path, "Parametric Map Storage")
-    return _volume(image.get_volume(apply_real_world_transform=True), path)
+    meant = image.SharedFunctionalGroupsSequence[0].get("RealWorldValueMappingSequence") or ()
+    own = [mapping for mapping in meant if mapping.get("LUTLabel") == RELEVANCE]
+    if not own:
+        return _volume(image.get_volume(apply_real_world_transform=True), path)
+    # not by highdicom's transform, which fails for any slope but 1 of float maps (0.28.2)
+    stored = _volume(image.get_volume(apply_real_world_transform=False, apply_modality_transform=False), path)
+    slope, intercept = (float(own[0][f"RealWorldValue{name}"].value) for name in ("Slope", "Intercept"))
+    return Volume((stored.data * np.float64(slope) + intercept).astype(np.float32), stored.space)
 
 
 def read_segmentation(path: str | os.PathLike[str]) -> tuple[Volume, dict[int, str]]:
@@ -42,8 +52,6 @@ def read_segmentation(path: str | os.PathLike[str]) -> tuple[Volume, dict[int, s
 
 
 def _opened(path: str | os.PathLike[str], kind: str) -> Any:
-    from neuroxai.io.dicom.write import _highdicom
-
     highdicom = _highdicom()
     try:
         image = highdicom.imread(path)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 
 SCHEME = "99NEUROXAI"  # codes of ours: there are none for relevance
+RELEVANCE = "relevance"  # label of the real-world value that is relevance itself
 _MAKER = "neuroxai developers"
 _FIRST_SERIES = 9001  # above what scanners number
 
@@ -45,6 +46,14 @@ class Description:
         The class explained.
     seed : str
         Whatever decides the content; identifiers are derived from it and from the series.
+    density : float, optional
+        By what relevance is multiplied to give percent of the score per millilitre, in which maps are stored then:
+        relevance of single voxels is a number that viewers round to 0, and depends on the grid. Left as it is by
+        default.
+    limit : float, optional
+        Relevance that counts as 100 % in pictures; the map's largest by default.
+    use : str
+        What every object says of its use, in at most 64 letters.
     """
 
     label: str
@@ -52,15 +61,19 @@ class Description:
     options: Mapping[str, Any]
     target: str
     seed: str
+    density: float | None = None
+    limit: float | None = None
+    use: str = "For research use only; not a medical device."
 
 
 @dataclass(frozen=True)
 class Segment:
-    """One segment: its value in the label image, its name and its colour (red, green, blue, 0 to 255)."""
+    """One segment: its value in the label image, its name, its colour (red, green, blue, 0 to 255), and more of it."""
 
     value: int
     name: str
     colour: tuple[int, int, int]
+    text: str = ""
 
 
 def _refusing(write: Callable[P, Path]) -> Callable[P, Path]:
@@ -85,7 +98,10 @@ def _refusing(write: Callable[P, Path]) -> Callable[P, Path]:
 
 @_refusing
 def write_parametric_map(path: str | os.PathLike[str], heatmap: Volume, origin: Origin, about: Description) -> Path:
-    """Write a heatmap as a Parametric Map (DICOM PS3.3 A.75): float32, a frame a slice.
+    """Write a heatmap as a Parametric Map (DICOM PS3.3 A.75): float32, a frame a slice, frames along the normal.
+
+    With ``about.density`` stored values are percent of the score per millilitre, the first real-world value; the second
+    is relevance itself.
 
     Parameters
     ----------
@@ -106,36 +122,76 @@ def write_parametric_map(path: str | os.PathLike[str], heatmap: Volume, origin: 
         If it is not finite, or highdicom is absent.
     """
     highdicom = _highdicom()
+    from highdicom.sr import CodedConcept
+    from pydicom.dataset import Dataset
     from pydicom.sr.codedict import codes
 
     values = heatmap.data.astype(np.float32)
     if not np.isfinite(values).all():
         raise InputError("the heatmap holds NaN or infinite relevance; explain the scan again")
-    limit = float(np.abs(values).max()) or 1.0
-    mapping = highdicom.pm.RealWorldValueMapping(
-        lut_label="relevance",
-        lut_explanation=_short(about.label),
-        unit=codes.UCUM.NoUnits,
-        value_range=(float(values.min()), float(values.max())),
-        slope=1.0,
-        intercept=0.0,
-        quantity_definition=_code("relevance", "Relevance of a voxel for a decision"),
-    )
+    scale = about.density or 1.0
+    values = (values * np.float64(scale)).astype(np.float32)
+    limit = scale * (about.limit or float(np.abs(values).max()) / scale) or 1.0
     made = highdicom.pm.ParametricMap(
         source_images=origin.headers,
         pixel_array=origin.volume(Volume(values, heatmap.space), np.float32),
         contains_recognizable_visual_features=False,
-        real_world_value_mappings=[mapping],
+        real_world_value_mappings=_mappings(about, (float(values.min()), float(values.max()))),
         # exact: the ordinary function does not permit windows narrower than 1
         voi_lut_transformations=[
             highdicom.VOILUTTransformation(window_center=0.0, window_width=2 * limit, voi_lut_function="LINEAR_EXACT")
         ],
         content_label="RELEVANCE",
-        content_description=_short(about.label),
+        content_description=_short(about.use),
         **_made_by(origin, about, "parametric map", 0),
     )
     made.BodyPartExamined = "BRAIN"
+    # dcmqi and others of dcmtk do not read a map without it (type 1 of PS3.3 A.75)
+    region = Dataset()
+    region.FrameLaterality, region.AnatomicRegionSequence = "U", [CodedConcept.from_code(codes.SCT.Brain)]
+    made.SharedFunctionalGroupsSequence[0].FrameAnatomySequence = [region]
+    _ascending(made)
     return _written(path, made, origin, about, "relevance, float")
+
+
+def _ascending(made: Any) -> None:
+    """Put frames in the order of the normal, row x column: highdicom sorts against it, and dcmqi does not sort."""
+    cosines = np.reshape(
+        made.SharedFunctionalGroupsSequence[0].PlaneOrientationSequence[0].ImageOrientationPatient, (2, 3)
+    ).astype(float)
+    groups = list(made.PerFrameFunctionalGroupsSequence)
+    places = [np.array(group.PlanePositionSequence[0].ImagePositionPatient, float) for group in groups]
+    order = np.argsort(np.array(places) @ np.cross(*cosines))
+    frames = np.frombuffer(made.FloatPixelData, "<f4").reshape(len(groups), -1)
+    made.FloatPixelData = frames[order].tobytes()
+    made.PerFrameFunctionalGroupsSequence = [groups[place] for place in order]
+    for number, group in enumerate(made.PerFrameFunctionalGroupsSequence, start=1):
+        group.FrameContentSequence[0].DimensionIndexValues = number
+
+
+def _mappings(about: Description, ends: tuple[float, float]) -> list[Any]:
+    """Say what stored values are: percent of the score first, where they are, and relevance itself."""
+    from highdicom.pm import RealWorldValueMapping
+    from pydicom.sr.codedict import codes
+    from pydicom.sr.coding import Code
+
+    meant = [(RELEVANCE, about.label, codes.UCUM.NoUnits, 1 / (about.density or 1.0))]
+    if about.density:
+        percent = Code("%/mL", "UCUM", "percent of the score per millilitre")
+        told = f"relevance x {about.density:.6g} = percent of the score per mL"
+        meant.insert(0, ("% of score / mL", told, percent, 1.0))
+    return [
+        RealWorldValueMapping(
+            lut_label=name,
+            lut_explanation=_short(text),
+            unit=unit,
+            value_range=ends,
+            slope=slope,
+            intercept=0.0,
+            quantity_definition=_code("relevance", "Relevance of a voxel for a decision"),
+        )
+        for name, text, unit, slope in meant
+    ]
 
 
 @_refusing
@@ -205,6 +261,9 @@ def write_segmentation(
         )
         for number, segment in enumerate(chosen, start=1)
     ]
+    for made_of, segment in zip(described, chosen, strict=True):
+        if segment.text:
+            made_of.SegmentDescription = segment.text
     dtype = np.uint8 if len(chosen) < 256 else np.uint16
     made = highdicom.seg.Segmentation(
         source_images=origin.headers,
@@ -212,7 +271,7 @@ def write_segmentation(
         segmentation_type="BINARY",
         segment_descriptions=described,
         content_label=kind.upper(),
-        content_description=_short(about.label),
+        content_description=_short(about.use),
         **_made_by(origin, about, f"segmentation {kind}", 1 if kind == "bands" else 2),
     )
     return _written(path, made, origin, about, f"{kind} of relevance" if kind == "bands" else "atlas regions")
@@ -229,14 +288,15 @@ def write_report(
     path, origin, about
         As for `write_parametric_map`.
     lines : mapping of str to str or float
-        What is said, in order; floats become numbers without unit.
+        What is said, in order, after the use; floats become numbers without unit.
     """
     highdicom = _highdicom()
     from pydicom.sr.codedict import codes
 
-    root = highdicom.sr.ContainerContentItem(name=codes.LN.DiagnosticImagingReport)
+    # continuous content is one sentence to viewers, who then show neither names nor units
+    root = highdicom.sr.ContainerContentItem(name=codes.LN.DiagnosticImagingReport, is_content_continuous=False)
     items = highdicom.sr.ContentSequence()
-    for number, (name, value) in enumerate(lines.items()):
+    for number, (name, value) in enumerate([("Use", about.use), *lines.items()]):
         concept = _code(f"line-{number}", name)
         if isinstance(value, float):
             items.append(
@@ -280,6 +340,8 @@ def _uids(origin: Origin, about: Description, what: str) -> tuple[str, str]:
 
 
 def _written(path: str | os.PathLike[str], made: Dataset, origin: Origin, about: Description, what: str) -> Path:
+    if "ContentLabel" in made and "ContentCreatorName" not in made:
+        made.ContentCreatorName = ""
     made.SeriesDescription = _short(f"neuroxai {what}: {about.label} (research only)")
     settle(made, origin, f"{origin.uid} {about.seed} {what}")
     target = Path(path)
