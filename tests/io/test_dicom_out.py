@@ -151,7 +151,7 @@ def test_the_report_is_a_list_of_items_of_their_own(tmp_path, scan):
     assert pydicom.dcmread(path).ContinuityOfContent == "SEPARATE"
     if shutil.which("dsrdump") is None:
         pytest.skip("dsrdump is absent: apt-get install dcmtk")
-    told = subprocess.run(["dsrdump", "--print-long", str(path)], capture_output=True, text=True, check=True).stdout
+    told = subprocess.run(["dsrdump", "+Pl", str(path)], capture_output=True, text=True, check=True).stdout
     assert '<CONTAINER:(,,"Diagnostic Imaging Report")=SEPARATE>' in told
     assert '<contains TEXT:(,,"Use")="For research use only; not a medical device."' in told
     assert '<contains NUM:(,,"Probability of AD")="0.25" (1,UCUM,"no units")>' in told
