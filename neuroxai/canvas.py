@@ -25,21 +25,46 @@ def colour_map() -> Any:
     return LinearSegmentedColormap.from_list("relevance", _STOPS, N=511)
 
 
-def blend(relevance: NDArray[Any], grey: NDArray[Any], limit: float) -> NDArray[np.float64]:
+@cache
+def _table() -> NDArray[np.float32]:
+    """Return the colours of relevance from -limit to limit in 511 steps."""
+    return np.asarray(colour_map()(np.arange(511))[:, :3], np.float32)
+
+
+def blend(relevance: NDArray[Any], grey: NDArray[Any], limit: float) -> NDArray[np.float32]:
     """RGB picture: relevance over grey, the more opaque the larger."""
-    scaled = np.clip(np.asarray(relevance, np.float64) / limit, -1, 1) if limit > 0 else np.zeros(relevance.shape)
-    colour = colour_map()(scaled / 2 + 0.5)[..., :3]
-    alpha = np.clip(1.3 * np.abs(scaled), 0, 0.95)[..., None]
-    base = np.repeat(np.asarray(grey, np.float64)[..., None], 3, axis=-1) * 0.85
+    values = np.asarray(relevance, np.float32)
+    share = np.clip(values / limit, -1, 1) if limit > 0 else np.zeros_like(values)
+    colour = _table()[np.minimum(255.5 * share + 255.5, 510).astype(np.int16)]
+    alpha = np.clip(1.3 * np.abs(share), 0, 0.95)[..., None]
+    base = 0.85 * np.asarray(grey, np.float32)[..., None]
     return np.asarray(alpha * colour + (1 - alpha) * base)
 
 
-def grey_of(data: NDArray[Any]) -> NDArray[np.float64]:
+def grey_of(data: NDArray[Any]) -> NDArray[np.float32]:
     """Scale a scan to 0 to 1: from its minimum to the 99.5th percentile of what lies above the minimum."""
-    values = np.asarray(data, np.float64) - float(data.min())
+    values = np.asarray(data, np.float32) - np.float32(data.min())
     bright = values[values > 0]
-    top = float(np.percentile(bright, 99.5)) if bright.size else 1.0
-    return np.asarray(np.clip(values / top, 0, 1))
+    top = np.float32(np.percentile(bright, 99.5)) if bright.size else np.float32(1)
+    return np.clip(values / top, 0, 1, out=values)
+
+
+@cache
+def font(points: float, bold: bool = False) -> Any:
+    """Return a font for `PIL.ImageDraw`, of a picture with a hundred pixels an inch."""
+    import matplotlib
+    from PIL import ImageFont
+
+    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
+    return ImageFont.truetype(f"{matplotlib.get_data_path()}/fonts/ttf/{name}", points * 100 / 72)
+
+
+def png_of(picture: Any) -> bytes:
+    """Write a `PIL.Image` as PNG."""
+    buffer = io.BytesIO()
+    # pixels of scans hardly shrink more on higher levels, which take three times as long
+    picture.convert("RGB").save(buffer, "PNG", compress_level=3)
+    return buffer.getvalue()
 
 
 def plain(axes: Any) -> None:
@@ -110,12 +135,11 @@ def figure_of(width: float, height: float, dark: bool = False) -> Iterator[tuple
 
         def output(form: str = "png") -> bytes:
             _settle(figure)
-            buffer = io.BytesIO()
             if form == "png":  # savefig would draw everything twice
                 canvas.draw()
-                Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB").save(buffer, "PNG")
-            else:
-                figure.savefig(buffer, format=form, metadata={"Date": None, "Creator": None})
+                return png_of(Image.fromarray(np.asarray(canvas.buffer_rgba())))
+            buffer = io.BytesIO()
+            figure.savefig(buffer, format=form, metadata={"Date": None, "Creator": None})
             return buffer.getvalue()
 
         yield figure, output

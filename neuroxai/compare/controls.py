@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from neuroxai.cohort.table import parse_age
-from neuroxai.compare.figures import controls_figure
 from neuroxai.compare.reference import Seen, fitting_reference, notes_of, reference_measure, scores_provenance
 from neuroxai.compare.scores import Measure, region_values
 from neuroxai.derivatives.explain_folder import ExplainFolder, Item
@@ -19,6 +19,7 @@ from neuroxai.statistics import Reference, Subject
 from neuroxai.statistics.reference import MINIMUM
 
 _SHOWN = 8  # regions drawn, by size of deviation
+_MOST_DOTS = 150  # controls drawn for each, at most
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,8 @@ class AgainstControls:
         Whose controls, and how many.
     rows : sequence of mapping
         ``region``, ``z``, ``percentile``, ``q``: the most unusual regions first.
-    figure : bytes
-        PNG of the controls' distributions with this scan's place.
+    deviations : sequence of sequence of float
+        Those of the controls in the first rows' regions, in their standard deviations.
     beyond : bool
         The person is outside the controls' ages or sexes.
     patterns : bool
@@ -41,7 +42,7 @@ class AgainstControls:
 
     source: str
     rows: Sequence[Mapping[str, Any]]
-    figure: bytes
+    deviations: Sequence[Sequence[float]]
     beyond: bool
     patterns: bool
 
@@ -117,11 +118,17 @@ class Controls:
         places = [self.reference.regions.index(name) for name in shown.index]
         spread = [self.reference.ordered[:, n] / self.reference.sd[n] for n in places]
         rows: list[dict[str, Any]] = [
-            {"region": str(name), "z": float(r["z"]), "percentile": float(r["percentile"]), "q": float(r["q"])}
-            for name, r in ordered.iterrows()
+            {"region": str(name), "z": float(z), "percentile": float(percentile), "q": float(q)}
+            for name, z, percentile, q in ordered[["z", "percentile", "q"]].itertuples()
         ]
-        figure = controls_figure([r["region"] for r in rows[:_SHOWN]], spread, [r["z"] for r in rows[:_SHOWN]])
-        return AgainstControls(self.source, rows, figure, bool(np.any(table["beyond"])), self.measure == "share")
+        dots = [_thinned(values) for values in spread]
+        return AgainstControls(self.source, rows, dots, bool(np.any(table["beyond"])), self.measure == "share")
+
+
+def _thinned(values: NDArray[Any]) -> list[float]:
+    """Return values, or as many quantiles of theirs as are drawn."""
+    few = np.quantile(values, np.linspace(0, 1, _MOST_DOTS)) if len(values) > _MOST_DOTS else values
+    return [float(value) for value in few]
 
 
 def densities(item: Item, measure: Measure) -> dict[str, float]:

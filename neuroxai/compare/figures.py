@@ -1,19 +1,16 @@
-"""Figures of regions, of groups and of one person among controls; PNG bytes, same values, same bytes."""
+"""Figures of regions and of groups; PNG bytes, same values, same bytes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from neuroxai.canvas import AGAINST, CONTROLS, FOR, PATIENTS, draw_bars, figure_of, name_lines, plain
 
 if TYPE_CHECKING:
     import pandas as pd
-
-_MOST_DOTS = 150  # controls drawn in a line, at most
 
 
 def groups_figure(table: pd.DataFrame, axis_label: str, count: int = 20) -> bytes:
@@ -93,38 +90,6 @@ def calibration_figure(table: pd.DataFrame) -> bytes:
             axes.set_ylabel(up, fontsize=8.5)
             axes.legend(loc="upper left", frameon=False)
             plain(axes)
-        return output()
-
-
-def controls_figure(names: Sequence[str], controls: Sequence[NDArray[Any]], person: Sequence[float]) -> bytes:
-    """Draw controls as dots, the person as a diamond, in standard deviations of the controls; returns PNG.
-
-    Parameters
-    ----------
-    names : sequence of str
-        Regions, the first on top.
-    controls : sequence of ndarray
-        Deviations of the controls, for each region.
-    person : sequence of float
-        The person's deviation in each region; drawn at the edge where it is far out.
-    """
-    reach = 6.0
-    with figure_of(8.6, 0.75 + 0.34 * max(len(names), 1)) as (figure, output):
-        axes = figure.add_subplot()
-        for line, (values, own) in enumerate(zip(controls, person, strict=True)):
-            dots = np.asarray(values, dtype=np.float64)
-            if len(dots) > _MOST_DOTS:
-                dots = np.quantile(dots, np.linspace(0, 1, _MOST_DOTS))
-            # spread over the line by a fixed pattern, so that the same values give the same picture
-            lift = 0.24 * np.sin(np.arange(len(dots)) * 2.399963)
-            axes.plot(dots, line + lift, "o", markersize=3, color="#767676", alpha=0.6, linewidth=0)
-            far = abs(own) > reach
-            place = float(np.clip(own, -reach, reach))
-            mark = (">" if own > 0 else "<") if far else "D"
-            axes.plot([place], [line], mark, markersize=8, color=FOR if own > 0 else AGAINST, markeredgecolor="black")
-        axes.axvline(0, color="black", linewidth=0.8)
-        axes.set_xlim(-reach - 0.4, reach + 0.4)
-        name_lines(axes, names, "standard deviations of the controls")
         return output()
 
 

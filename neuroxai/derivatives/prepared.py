@@ -126,6 +126,15 @@ def record_of(scan: Path) -> PreparedRecord | None:
     return _read(sidecar_of(scan))
 
 
+def of_other_version(scan: Path) -> bool:
+    """Say whether `neuroxai prepare` wrote a scan, but a record beside it that this version cannot use."""
+    try:
+        values = io.read_json(sidecar_of(scan))
+    except InputError:
+        return False
+    return isinstance(values, dict) and "NativeSpace" in values and record_of(scan) is None
+
+
 def native_record(scan: Path) -> PreparedRecord | None:
     """Return the record beside a prepared scan as `record_of`, but refuse one that is damaged.
 

@@ -63,10 +63,12 @@ def slice_image(volume: Volume, plane: str, index: int) -> NDArray[Any]:
     ndarray, shape (rows, columns)
         Axial and coronal: the subject's left in the low columns.
     """
-    cut = PLANES[plane]
+    return _upright(volume.reoriented("RAS"), PLANES[plane], index)
+
+
+def _upright(grid: Volume, cut: Plane, index: int) -> NDArray[Any]:
     # the axes that remain keep their order, and in each plane the lower one runs across
-    section = np.take(volume.reoriented("RAS").data, index, axis=cut.normal)
-    return np.asarray(section.T[::-1])
+    return np.asarray(np.take(grid.data, index, axis=cut.normal).T[::-1])
 
 
 def coordinate(space: Space, plane: str, index: int) -> float:
@@ -109,14 +111,16 @@ def strip(
 
     With `parts`, each voxel becomes so many pixels upwards and across, interpolated linearly between voxels' centres.
     """
-    from scipy.ndimage import zoom
+    from PIL import Image
 
     grid = volume.reoriented("RAS")
     cut = PLANES[plane]
     (c0, c1), (r0, r1) = box[cut.across], box[cut.up]
     rows = grid.space.shape[cut.up]
-    tiles = [slice_image(grid, plane, i)[rows - r1 : rows - r0, c0:c1] for i in indices]
+    tiles = [_upright(grid, cut, i)[rows - r1 : rows - r0, c0:c1] for i in indices]
     if max(parts) > 1:
-        # grid_mode: the picture's edges stay where they are, and not the outermost voxels' centres
-        tiles = [zoom(tile, parts, order=1, mode="nearest", grid_mode=True) for tile in tiles]
+        size = (parts[1] * (c1 - c0), parts[0] * (r1 - r0))
+        # the picture's edges stay where they are, and not the outermost voxels' centres
+        plain = [Image.fromarray(np.ascontiguousarray(tile, np.float32)) for tile in tiles]
+        tiles = [np.asarray(tile.resize(size, Image.Resampling.BILINEAR)) for tile in plain]
     return np.concatenate(tiles, axis=1)

@@ -19,7 +19,7 @@ from neuroxai.compare.several_models import Models
 from neuroxai.derivatives.explain_folder import ExplainFolder, Item
 from neuroxai.derivatives.heatmaps import read_sidecar
 from neuroxai.derivatives.predictions import text_of
-from neuroxai.derivatives.prepared import PreparedRecord, record_of
+from neuroxai.derivatives.prepared import PreparedRecord, of_other_version, record_of
 from neuroxai.derivatives.scales import Scale, common_limit, scale_of
 from neuroxai.errors import InputError, LeakageError
 from neuroxai.evaluation.calibration import Calibration
@@ -119,6 +119,7 @@ class Context:
         values: dict[str, Any] = {
             "person": about_person(row, scan, record),
             "flags": flags_of(record),
+            "other_version": source is not None and record is None and of_other_version(source),
             "held_out": self.held_out,
             "viewer": viewer_data(heatmap, scan, shown.limit, backdrop, shown.own, leading, before),
             "neighbours": self.neighbours(item.title),

@@ -8,6 +8,7 @@ from neuroxai._version import __version__
 from neuroxai.pictures.page import rendered
 from neuroxai.pictures.text import number
 from neuroxai.report.scan.cards import cards_of
+from neuroxai.report.scan.lines import bar_lines, dot_lines, place
 from neuroxai.report.values import MOST_ROWS, CohortValues, ScanValues, StudyValues
 
 if TYPE_CHECKING:
@@ -58,7 +59,15 @@ def scan_page(values: ScanValues) -> str:
     """
     scripts = ["viewer.js"] if values.viewer else []
     return rendered(
-        "neuroxai.report", "scan.html", values, scripts, limits=limits_of(values.method), cards=cards_of(values)
+        "neuroxai.report",
+        "scan.html",
+        values,
+        scripts,
+        limits=limits_of(values.method),
+        cards=cards_of(values),
+        bars=bar_lines(values.regions),
+        dots=dot_lines(values.controls) if values.controls is not None else [],
+        ticks=[(tick, place(tick)) for tick in (-6, -4, -2, 0, 2, 4, 6)],
     )
 
 

@@ -106,8 +106,6 @@ class ScanValues:
         PNG on the scan's own scale, where the map is faint on the common one.
     regions : mapping of str to sequence of Region
         Four lists: ``sum for``, ``sum against``, ``density for``, ``density against``; empty where no scores.
-    bars : bytes or None
-        PNG of the regions with the largest absolute sums.
     provenance : sequence of (str, str)
         Label and value.
     notes : sequence of str
@@ -119,7 +117,9 @@ class ScanValues:
     person : sequence of (str, str)
         What is known of person and scan: label and value.
     flags : sequence of str or None
-        Quality flags of `neuroxai prepare`; None where it did not prepare the scan.
+        Quality flags of `neuroxai prepare`; None where it did not prepare the scan, or its record cannot be used.
+    other_version : bool
+        That record was written by another version.
     calibrated : Calibrated or None
         The probability of the class explained after calibration on other scans.
     controls : AgainstControls or None
@@ -146,7 +146,6 @@ class ScanValues:
     mosaic_space: str
     limit: float
     regions: Mapping[str, Sequence[Region]]
-    bars: bytes | None
     provenance: Sequence[tuple[str, str]]
     notes: Sequence[str] = ()
     start: str = "logit"
@@ -154,6 +153,7 @@ class ScanValues:
     method: str = ""
     person: Sequence[tuple[str, str]] = ()
     flags: Sequence[str] | None = None
+    other_version: bool = False
     calibrated: Calibrated | None = None
     controls: AgainstControls | None = None
     models: SeveralModels | None = None

@@ -105,3 +105,18 @@ def test_a_changed_or_absent_original_is_not_shown(explained):
     sidecar_of(source).unlink()
     assert unprepared(source, NETWORK, reader(item)) is None
     assert unprepared(None, NETWORK, reader(item)) is None
+
+
+def test_a_record_with_other_keys_is_known_for_one_of_another_version(explained):
+    _, source, _ = explained
+    path = sidecar_of(source)
+    assert not prepared.of_other_version(source)
+    values = json.loads(path.read_text())
+    values["Sources"] = values.pop("SourceFiles")  # as it was called before
+    path.write_text(json.dumps(values))
+    assert prepared.record_of(source) is None
+    assert prepared.of_other_version(source)
+    path.write_text(json.dumps({"Manufacturer": "x"}))  # of a converter, not ours
+    assert not prepared.of_other_version(source)
+    path.unlink()
+    assert not prepared.of_other_version(source)

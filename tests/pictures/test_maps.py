@@ -102,11 +102,11 @@ def test_a_map_lies_in_its_place_over_a_finer_anatomy_of_another_orientation(ori
 def test_a_thumbnail_is_small_and_shows_the_same_side(x, side):
     from PIL import Image
 
-    picture = maps.thumbnail(*pair((x, 6, 5)), 1.0)
+    picture = maps.HeatmapPictures(*pair((x, 6, 5))).thumbnail(1.0)
     assert len(picture) < 4000
     shown = np.asarray(Image.open(io.BytesIO(picture)), float) / 255
     assert shown.shape[1] == 96
     columns = np.argwhere(shown[..., 0] - shown[..., 2] > 0.3)[:, 1]
     assert columns.size > 20
     assert (columns < 50).all() if side == "left" else (columns > 46).all()
-    assert picture == maps.thumbnail(*pair((x, 6, 5)), 1.0)
+    assert picture == maps.HeatmapPictures(*pair((x, 6, 5))).thumbnail(1.0)

@@ -98,3 +98,13 @@ def test_a_strip_is_its_cropped_slices_side_by_side(orientation):
     assert (strip == np.hstack(cropped)).all()
     strip = slices.strip(stored, "sagittal", [2], box)
     assert (strip == data[2, 2:8, 0:4].T[::-1]).all()
+
+
+def test_voxels_become_pixels_by_linear_interpolation_between_their_centres():
+    data = np.zeros((2, 1, 2))
+    data[1, 0, 1], data[0, 0, 1] = 4, 8
+    stored = Volume(data, Space((2, 1, 2), np.diag([4.0, 4, 4, 1])))
+    strip = slices.strip(stored, "coronal", [0], [(0, 2), (0, 1), (0, 2)], (2, 2))
+    # centres of pixels at -.25, .25, .75, 1.25 of the voxels' centres; the left is 8, the right 4, below is nothing
+    upper = np.array([8, 7, 5, 4])
+    np.testing.assert_allclose(strip, np.outer([1, 0.75, 0.25, 0], upper), atol=1e-6)

@@ -33,7 +33,6 @@ SCAN = ScanValues(
         "density for": [],
         "density against": [Region("Pons", -1.0, -0.25, 4)],
     },
-    bars=None,
     provenance=[("Method", "lrp_alpha_beta")],
 )
 LINK = ScanLink("sub-0001", "sub-0001.html", "AD", "AD", 0.75, "TP", thumbnail=b"\xff\xd8")
@@ -139,7 +138,6 @@ class Tags(HTMLParser):
                 regions={k: [Region(EVIL, 1.0, 1.0, 1)] for k in SCAN.regions},
                 provenance=[(EVIL, EVIL)],
                 notes=[EVIL],
-                bars=PNG,
             )
         ),
         cohort_page(
@@ -207,6 +205,15 @@ def test_cards_say_what_matters_first():
     assert "its contrast is inverted" in cards["Fit to the training scans"].details
     assert cards["Quality of the scan"].value == "1 flag"
     assert cards["Quality of the scan"].details == ["motion", "relevance outside the brain: 25.0 %"]
+
+
+def test_a_scan_prepared_by_another_version_is_not_said_to_be_unprepared():
+    def quality(**values):
+        return next(card for card in cards_of(replace(SCAN, **values)) if card.title == "Quality of the scan")
+
+    assert quality().details == ["not prepared by neuroxai prepare"]
+    assert quality(other_version=True).value == "not known"
+    assert "another version" in quality(other_version=True).details[0]
 
 
 def test_scans_lead_to_each_other():

@@ -20,7 +20,6 @@ from neuroxai.errors import SpaceError
 from neuroxai.io import atomic, inside, read_tsv, read_volume
 from neuroxai.io.names import BidsName
 from neuroxai.pictures import slices
-from neuroxai.pictures.maps import draw_bar
 from neuroxai.space import Volume
 
 COLUMNS = 7  # columns of panels side by side
@@ -168,7 +167,7 @@ def panel_grid(columns: Sequence[Sequence[Panel]], scan: Volume, heading: str, a
                 for row, panel in enumerate(column):
                     _draw_panel(places[first + row, number], panel, grey, window)
         bar = lower.add_subplot(lower.add_gridspec(1, 10)[3:7])
-        draw_bar(bar, "-limit: lowers the filter's output", "raises it: limit of the panel")
+        _draw_bar(bar, "-limit: lowers the filter's output", "raises it: limit of the panel")
         return output()
 
 
@@ -183,3 +182,14 @@ def _draw_panel(axes: Any, panel: Panel, grey: Volume, window: tuple[slice, slic
     style = {"transform": axes.transAxes, "color": "white", "va": "top", "fontsize": 7, "fontweight": "bold"}
     axes.text(0.03, 0.97, "L", ha="left", **style)
     axes.text(0.97, 0.97, "R", ha="right", **style)
+
+
+def _draw_bar(axes: Any, low: str, high: str, limit: float = 1.0) -> None:
+    """Draw the scale of the colours on black, with what its ends stand for."""
+    ramp = np.linspace(-limit, limit, 256)[None]
+    axes.imshow(blend(ramp, np.zeros(ramp.shape), limit), aspect="auto", extent=(-1, 1, 0, 1))
+    axes.set_yticks([])
+    axes.set_xticks([-1, 0, 1], [low, "0", high])
+    axes.tick_params(colors="white", labelsize=8, length=2)
+    for spine in axes.spines.values():
+        spine.set_color("white")

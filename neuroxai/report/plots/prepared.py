@@ -13,7 +13,7 @@ from neuroxai.canvas import grey_of
 from neuroxai.errors import InputError, SpaceError
 from neuroxai.io import atomic
 from neuroxai.pictures import slices
-from neuroxai.pictures.maps import Line, Strip, draw
+from neuroxai.pictures.strips import Line, Strip, draw
 from neuroxai.preprocess.template import Template
 from neuroxai.space import Space, Volume
 

@@ -101,7 +101,10 @@ def _quality(values: ScanValues) -> Card:
     if values.outside is not None:
         details.append(f"relevance outside the brain: {percent(values.outside)}")
     if values.flags is None:
-        return Card("Quality of the scan", "not checked", [*details, "not prepared by neuroxai prepare"])
+        why = "not prepared by neuroxai prepare"
+        if values.other_version:
+            why = "prepared by another version of neuroxai; prepare the scan again to see its flags and its own space"
+        return Card("Quality of the scan", "not known" if values.other_version else "not checked", [*details, why])
     count = len(values.flags)
     word = "no flag" if not count else "1 flag" if count == 1 else f"{count} flags"
     return Card("Quality of the scan", word, details, "warn" if count else "good")

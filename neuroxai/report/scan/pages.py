@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from neuroxai.compare import figures
 from neuroxai.compare.scores import Region, read_regions
 from neuroxai.derivatives.explain_folder import Item
 from neuroxai.derivatives.explained import Failure
@@ -62,9 +61,9 @@ def scan_values(
         notes.append(f"Region scores cannot be shown: {error}")
     before = unprepared(source, heatmap.space, lambda modality: _written(item.files.heatmap(modality)))
     shown, under = drawn(item, heatmap, scan, before)
+    pictures = maps.HeatmapPictures(shown, under)
     failures.extend(Failure(item.title, note) for note in notes)
     strong = strength(heatmap.data, None if context is None else context.scale)
-    largest = sorted(regions, key=lambda r: (-abs(r.sum), r.name))[:10]
     target = sidecar.target or "the class explained"
     more: dict[str, Any] = {}
     if context is not None:
@@ -78,16 +77,13 @@ def scan_values(
         target=target,
         score=item.score,
         start=sidecar.start or "logit",
-        mosaic=maps.mosaic(shown, under, strong.limit),
-        stretched=maps.mosaic(shown, under, strong.own) if strong.faint else None,
+        mosaic=pictures.mosaic(strong.limit),
+        stretched=pictures.mosaic(strong.own) if strong.faint else None,
         strength=strong,
-        thumbnail=maps.thumbnail(shown, under, strong.limit),
+        thumbnail=pictures.thumbnail(strong.limit),
         mosaic_space=shown.space.describe(),
         limit=strong.limit,
         regions=top_regions(regions),
-        bars=figures.region_bars([r.name for r in largest], {target: [r.sum for r in largest]}, "sum of relevance")
-        if largest
-        else None,
         provenance=[*provenance(to_json(sidecar)), *(context.listed if context is not None else ())],
         notes=notes,
         outside=outside_brain(heatmap, scan),
