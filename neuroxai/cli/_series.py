@@ -121,9 +121,15 @@ def _as_it_lies(path: Path, volume: Volume, source: Path) -> Path:
 
 
 def write_objects(
-    out: Path, source: Path, series: str | None, folder: Path, atlas: str | None, labels: Path | None
+    out: Path,
+    source: Path,
+    series: str | None,
+    folder: Path,
+    atlas: str | None,
+    labels: Path | None,
+    pictures: bool = False,
 ) -> list[Path]:
-    """Write the DICOM objects of the one scan in OUT; `atlas` adds its regions.
+    """Write the DICOM objects of the one scan in OUT; `atlas` adds its regions, `pictures` the overlay in colour.
 
     Where they cannot be written, it is said what stands, and the exit code is 1.
     """
@@ -138,7 +144,7 @@ def write_objects(
         heatmap, files = only_scan(out)
         regions = None if atlas is None else atlas_of(atlas, str(labels) if labels else None)
         record = read_record(out / "explain.json")
-        written = write_dicom(heatmap, files.regions, source, folder, series, regions, record.scale)
+        written = write_dicom(heatmap, files.regions, source, folder, series, regions, record.scale, pictures)
         percent = percent_of(read_sidecar(sidecar_of(heatmap)))
         factors = {"score": percent.score, "per_sum": percent.of_sum, "per_voxel_and_ml": percent.density}
         write_record(out / "explain.json", replace(record, percent_of_score=factors))

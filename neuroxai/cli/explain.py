@@ -66,6 +66,12 @@ def explain(
     dicom_regions: Annotated[
         bool, _DICOM("--dicom-regions", help="Write the atlas's regions as a DICOM segmentation too.")
     ] = False,
+    dicom_pictures: Annotated[
+        bool,
+        typer.Option(
+            "--dicom-pictures", help="Write the overlay as colour pictures too, for archives that show nothing else."
+        ),
+    ] = False,
     datalist: opt.Datalist = None,
     part: opt.Part = None,
     participant_label: opt.Participants = None,
@@ -121,10 +127,10 @@ def explain(
     if several and neuron == "all":
         raise InputError("--neuron all takes means over all scans; run it in one process, without torchrun")
     dicom = source if datalist is None and is_series(source) else None
-    if dicom is None and (series or arm or dicom_out or dicom_regions):
+    if dicom is None and (series or arm or dicom_out or dicom_regions or dicom_pictures):
         raise InputError(
-            f"{source}: is no DICOM series, but --series, --arm, --dicom-out and --dicom-regions are about one; "
-            "leave them out, or give the folder of a series"
+            f"{source}: is no DICOM series, but --series, --arm and --dicom-* are about one; leave them out, or give "
+            "the folder of a series"
         )
     if prepare is not None and arm is not None:
         raise InputError(f"--arm {arm} and --prepare {prepare} say the same of a DICOM series; leave one out")
@@ -185,9 +191,11 @@ def explain(
         finish(out, scans, failed, as_json)
     if dicom is not None and dicom_out is not None:
         regions = (atlas or "builtin") if dicom_regions else None
-        written = write_objects(out, dicom, series, dicom_out, regions, labels)
+        written = write_objects(out, dicom, series, dicom_out, regions, labels, dicom_pictures)
         if not as_json:
-            typer.echo(f"{len(written)} DICOM objects: {dicom_out}")
+            objects = sum(path.parent == dicom_out for path in written)
+            pictures = f" and {len(written) - objects} pictures" if dicom_pictures else ""
+            typer.echo(f"{objects} DICOM objects{pictures}: {dicom_out}")
 
 
 def _neuron(text: str) -> int | tuple[int, ...] | MappingProxyType[str, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from neuroxai.derivatives.heatmaps import RESEARCH_USE, Sidecar, read_regions, r
 from neuroxai.derivatives.records import to_json
 from neuroxai.derivatives.scales import Scale, common_limit
 from neuroxai.errors import InputError
+from neuroxai.explain.overlay import overlay
 from neuroxai.io.names import sidecar_of
 from neuroxai.preprocess.mapping import native_of
 from neuroxai.space import Volume
@@ -29,6 +31,8 @@ _NAMES = {
     "regions": "atlas_regions_seg.dcm",
     "summary": "summary_sr.dcm",
 }
+PICTURES = "overlay"
+"""Folder of the colour pictures, beside the objects."""
 _FORM = 2  # of the objects: another form of the same result is another object
 _MOST = 10  # regions that the summary lists for and against
 
@@ -41,6 +45,7 @@ def write_dicom(
     choice: str | None = None,
     atlas: Any = None,
     scale: Scale | None = None,
+    pictures: bool = False,
 ) -> list[Path]:
     """Write Parametric Map, Segmentation of bands and summary of one explained scan: all of them, or none.
 
@@ -60,6 +65,8 @@ def write_dicom(
         In the network's space; its regions are then written on the series' grid as a Segmentation too.
     scale : Scale, optional
         The common one of heatmaps made so, whose limit is 100 % of the bands; the scan's own by default.
+    pictures : bool
+        Write the overlay over every slice as colour pictures too.
 
     Returns
     -------
@@ -120,13 +127,26 @@ def write_dicom(
             f"{percent.density:.6g} is % of the score per mL",
         }
         io.write_report(here / _NAMES["summary"], origin, about, lines)
+        if pictures:
+            scan, _ = io.read_series(series, choice)
+            told = (
+                about.label,
+                f"blue: against {target}, orange: for {target}",
+                f"ends: {limit * percent.density:.3g} % of the score per mL",
+                RESEARCH_USE,
+            )
+            drawn, zoom = overlay(scan, volume, limit, io.sides(origin), told)
+            io.write_captures(here / PICTURES, drawn, origin, about, zoom)
         out.mkdir(parents=True, exist_ok=True)
         made = [name for name in _NAMES.values() if (here / name).is_file()]
         for name in made:
             os.replace(here / name, out / name)
         for name in set(_NAMES.values()) - set(made):
             (out / name).unlink(missing_ok=True)
-    return [out / name for name in made]
+        shutil.rmtree(out / PICTURES, ignore_errors=True)
+        if pictures:
+            os.replace(here / PICTURES, out / PICTURES)
+    return [*(out / name for name in made), *(sorted((out / PICTURES).iterdir()) if pictures else ())]
 
 
 @dataclass(frozen=True)
@@ -178,6 +198,7 @@ def remove_objects(out: Path) -> None:
     """Remove the objects that an earlier call has written."""
     for name in _NAMES.values():
         (out / name).unlink(missing_ok=True)
+    shutil.rmtree(out / PICTURES, ignore_errors=True)
 
 
 def check_dicom(series: str | Path, out: Path, choice: str | None = None) -> list[str]:

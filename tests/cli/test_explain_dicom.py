@@ -151,6 +151,23 @@ def said(folder, name, place="dicom"):
     return next(item.TextValue for item in items if item.ConceptNameCodeSequence[0].CodeMeaning == name)
 
 
+def test_pictures_of_the_overlay_are_a_series_of_their_own(tmp_path, trained_bundle, patient):
+    files = write_series(tmp_path / "series", patient)
+    result = explain(trained_bundle, tmp_path / "series", tmp_path, "--dicom-pictures")
+    assert f"3 DICOM objects and {len(files)} pictures" in result.out, result.err
+    pictures = [pydicom.dcmread(path) for path in sorted((tmp_path / "dicom" / "overlay").iterdir())]
+    assert [float(one.ImagePositionPatient[2]) for one in pictures] == [
+        float(pydicom.dcmread(path).ImagePositionPatient[2]) for path in files
+    ]
+    map_ = pydicom.dcmread(tmp_path / "dicom" / "relevance_parametric-map.dcm")
+    assert {one.StudyInstanceUID for one in pictures} == {map_.StudyInstanceUID}
+    # weak relevance is grey, strong for the class orange: red above blue
+    colours = np.stack([one.pixel_array for one in pictures]).astype(int)
+    assert (colours[..., 0] - colours[..., 2]).max() > 100
+    assert explain(trained_bundle, tmp_path / "series", tmp_path).code == 0
+    assert not (tmp_path / "dicom" / "overlay").exists()
+
+
 def test_run_again_it_writes_the_same_bytes(tmp_path, trained_bundle, patient):
     write_series(tmp_path / "series", patient)
     explain(trained_bundle, tmp_path / "series", tmp_path)

@@ -9,7 +9,8 @@ import numpy as np
 
 from neuroxai.errors import InputError
 from neuroxai.io.dicom.opening import BROKEN
-from neuroxai.io.dicom.write import RELEVANCE, _highdicom
+from neuroxai.io.dicom.parametric_map import RELEVANCE
+from neuroxai.io.dicom.write import imported_highdicom
 from neuroxai.space import Space, Volume
 
 _TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -52,7 +53,7 @@ def read_segmentation(path: str | os.PathLike[str]) -> tuple[Volume, dict[int, s
 
 
 def _opened(path: str | os.PathLike[str], kind: str) -> Any:
-    highdicom = _highdicom()
+    highdicom = imported_highdicom()
     try:
         image = highdicom.imread(path)
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Explanations as DICOM objects beside the series: Parametric Map, Segmentation, structured report."""
+"""Explanations as DICOM objects beside the series: Segmentation, structured report, and what all have in common."""
 
 from __future__ import annotations
 
@@ -25,9 +25,8 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 
 SCHEME = "99NEUROXAI"  # codes of ours: there are none for relevance
-RELEVANCE = "relevance"  # label of the real-world value that is relevance itself
-_MAKER = "neuroxai developers"
-_FIRST_SERIES = 9001  # above what scanners number
+MAKER = "neuroxai developers"
+FIRST_SERIES = 9001  # above what scanners number
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ class Segment:
     text: str = ""
 
 
-def _refusing(write: Callable[P, Path]) -> Callable[P, Path]:
+def refusing(write: Callable[P, Path]) -> Callable[P, Path]:
     """Turn what highdicom and pydicom raise on values that are not valid into a refusal."""
 
     @wraps(write)
@@ -96,105 +95,7 @@ def _refusing(write: Callable[P, Path]) -> Callable[P, Path]:
     return writing
 
 
-@_refusing
-def write_parametric_map(path: str | os.PathLike[str], heatmap: Volume, origin: Origin, about: Description) -> Path:
-    """Write a heatmap as a Parametric Map (DICOM PS3.3 A.75): float32, a frame a slice, frames along the normal.
-
-    With ``about.density`` stored values are percent of the score per millilitre, the first real-world value; the second
-    is relevance itself.
-
-    Parameters
-    ----------
-    path : path_like
-        Written whole or not at all; the same inputs give the same bytes.
-    heatmap : Volume
-        On the series' grid.
-    origin : Origin
-        The series: patient, study and frame of reference are its own.
-    about : Description
-        What the map is.
-
-    Raises
-    ------
-    SpaceError
-        If the heatmap lies on another grid.
-    InputError
-        If it is not finite, or highdicom is absent.
-    """
-    highdicom = _highdicom()
-    from highdicom.sr import CodedConcept
-    from pydicom.dataset import Dataset
-    from pydicom.sr.codedict import codes
-
-    values = heatmap.data.astype(np.float32)
-    if not np.isfinite(values).all():
-        raise InputError("the heatmap holds NaN or infinite relevance; explain the scan again")
-    scale = about.density or 1.0
-    values = (values * np.float64(scale)).astype(np.float32)
-    limit = scale * (about.limit or float(np.abs(values).max()) / scale) or 1.0
-    made = highdicom.pm.ParametricMap(
-        source_images=origin.headers,
-        pixel_array=origin.volume(Volume(values, heatmap.space), np.float32),
-        contains_recognizable_visual_features=False,
-        real_world_value_mappings=_mappings(about, (float(values.min()), float(values.max()))),
-        # exact: the ordinary function does not permit windows narrower than 1
-        voi_lut_transformations=[
-            highdicom.VOILUTTransformation(window_center=0.0, window_width=2 * limit, voi_lut_function="LINEAR_EXACT")
-        ],
-        content_label="RELEVANCE",
-        content_description=_short(about.use),
-        **_made_by(origin, about, "parametric map", 0),
-    )
-    made.BodyPartExamined = "BRAIN"
-    # dcmqi and others of dcmtk do not read a map without it (type 1 of PS3.3 A.75)
-    region = Dataset()
-    region.FrameLaterality, region.AnatomicRegionSequence = "U", [CodedConcept.from_code(codes.SCT.Brain)]
-    made.SharedFunctionalGroupsSequence[0].FrameAnatomySequence = [region]
-    _ascending(made)
-    return _written(path, made, origin, about, "relevance, float")
-
-
-def _ascending(made: Any) -> None:
-    """Put frames in the order of the normal, row x column: highdicom sorts against it, and dcmqi does not sort."""
-    cosines = np.reshape(
-        made.SharedFunctionalGroupsSequence[0].PlaneOrientationSequence[0].ImageOrientationPatient, (2, 3)
-    ).astype(float)
-    groups = list(made.PerFrameFunctionalGroupsSequence)
-    places = [np.array(group.PlanePositionSequence[0].ImagePositionPatient, float) for group in groups]
-    order = np.argsort(np.array(places) @ np.cross(*cosines))
-    frames = np.frombuffer(made.FloatPixelData, "<f4").reshape(len(groups), -1)
-    made.FloatPixelData = frames[order].tobytes()
-    made.PerFrameFunctionalGroupsSequence = [groups[place] for place in order]
-    for number, group in enumerate(made.PerFrameFunctionalGroupsSequence, start=1):
-        group.FrameContentSequence[0].DimensionIndexValues = number
-
-
-def _mappings(about: Description, ends: tuple[float, float]) -> list[Any]:
-    """Say what stored values are: percent of the score first, where they are, and relevance itself."""
-    from highdicom.pm import RealWorldValueMapping
-    from pydicom.sr.codedict import codes
-    from pydicom.sr.coding import Code
-
-    meant = [(RELEVANCE, about.label, codes.UCUM.NoUnits, 1 / (about.density or 1.0))]
-    if about.density:
-        percent = Code("%/mL", "UCUM", "percent of the score per millilitre")
-        told = f"relevance x {about.density:.6g} = percent of the score per mL"
-        meant.insert(0, ("% of score / mL", told, percent, 1.0))
-    return [
-        RealWorldValueMapping(
-            lut_label=name,
-            lut_explanation=_short(text),
-            unit=unit,
-            value_range=ends,
-            slope=slope,
-            intercept=0.0,
-            quantity_definition=_code("relevance", "Relevance of a voxel for a decision"),
-        )
-        for name, text, unit, slope in meant
-    ]
-
-
-@_refusing
+@refusing
 def write_segmentation(
     path: str | os.PathLike[str],
     labels: Volume,
@@ -221,7 +122,7 @@ def write_segmentation(
     InputError
         If the image holds none of the segments, or a value without a name.
     """
-    highdicom = _highdicom()
+    highdicom = imported_highdicom()
     from pydicom.sr.codedict import codes
 
     values = np.asarray(labels.data)
@@ -239,7 +140,7 @@ def write_segmentation(
     numbers = table[values.astype(np.int64)]
     algorithm = highdicom.AlgorithmIdentificationSequence(
         name=about.method if kind == "bands" else "atlas registration",
-        family=_code("attribution", "Attribution of a decision to voxels")
+        family=coded("attribution", "Attribution of a decision to voxels")
         if kind == "bands"
         else codes.DCM.ArtificialIntelligence,
         version=__version__,
@@ -250,11 +151,11 @@ def write_segmentation(
     described = [
         highdicom.seg.SegmentDescription(
             segment_number=number,
-            segment_label=_short(segment.name),
+            segment_label=short(segment.name),
             segmented_property_category=codes.SCT.AnatomicalStructure
             if anatomy
             else codes.SCT.SpatialAndRelationalConcept,
-            segmented_property_type=_code(f"{kind}-{segment.value}", segment.name),
+            segmented_property_type=coded(f"{kind}-{segment.value}", segment.name),
             algorithm_type="AUTOMATIC",
             algorithm_identification=algorithm,
             display_color=highdicom.color.CIELabColor.from_rgb(*segment.colour),
@@ -271,13 +172,13 @@ def write_segmentation(
         segmentation_type="BINARY",
         segment_descriptions=described,
         content_label=kind.upper(),
-        content_description=_short(about.use),
-        **_made_by(origin, about, f"segmentation {kind}", 1 if kind == "bands" else 2),
+        content_description=short(about.use),
+        **made_by(origin, about, f"segmentation {kind}", 1 if kind == "bands" else 2),
     )
-    return _written(path, made, origin, about, f"{kind} of relevance" if kind == "bands" else "atlas regions")
+    return written(path, made, origin, about, f"{kind} of relevance" if kind == "bands" else "atlas regions")
 
 
-@_refusing
+@refusing
 def write_report(
     path: str | os.PathLike[str], origin: Origin, about: Description, lines: Mapping[str, str | float]
 ) -> Path:
@@ -290,14 +191,14 @@ def write_report(
     lines : mapping of str to str or float
         What is said, in order, after the use; floats become numbers without unit.
     """
-    highdicom = _highdicom()
+    highdicom = imported_highdicom()
     from pydicom.sr.codedict import codes
 
     # continuous content is one sentence to viewers, who then show neither names nor units
     root = highdicom.sr.ContainerContentItem(name=codes.LN.DiagnosticImagingReport, is_content_continuous=False)
     items = highdicom.sr.ContentSequence()
     for number, (name, value) in enumerate([("Use", about.use), *lines.items()]):
-        concept = _code(f"line-{number}", name)
+        concept = coded(f"line-{number}", name)
         if isinstance(value, float):
             items.append(
                 highdicom.sr.NumContentItem(
@@ -313,22 +214,23 @@ def write_report(
         content=root,
         series_instance_uid=uids[0],
         sop_instance_uid=uids[1],
-        series_number=_FIRST_SERIES + 3,
+        series_number=FIRST_SERIES + 3,
         instance_number=1,
-        manufacturer=_MAKER,
+        manufacturer=MAKER,
         is_complete=True,
     )
-    return _written(path, made, origin, about, "summary")
+    return written(path, made, origin, about, "summary")
 
 
-def _made_by(origin: Origin, about: Description, what: str, number: int) -> dict[str, Any]:
+def made_by(origin: Origin, about: Description, what: str, number: int) -> dict[str, Any]:
+    """Return identifiers, number and maker of an object, as highdicom takes them."""
     series, instance = _uids(origin, about, what)
     return {
         "series_instance_uid": series,
         "sop_instance_uid": instance,
-        "series_number": _FIRST_SERIES + number,
+        "series_number": FIRST_SERIES + number,
         "instance_number": 1,
-        "manufacturer": _MAKER,
+        "manufacturer": MAKER,
         "manufacturer_model_name": "neuroxai",
         "software_versions": __version__,
         "device_serial_number": "none",
@@ -339,30 +241,35 @@ def _uids(origin: Origin, about: Description, what: str) -> tuple[str, str]:
     return identifier(origin.uid, about.seed, what, "series"), identifier(origin.uid, about.seed, what, "instance")
 
 
-def _written(path: str | os.PathLike[str], made: Dataset, origin: Origin, about: Description, what: str) -> Path:
+def written(
+    path: str | os.PathLike[str], made: Dataset, origin: Origin, about: Description, what: str, which: str = ""
+) -> Path:
+    """Give an object its description and what is no clock's, and write it whole or not at all."""
     if "ContentLabel" in made and "ContentCreatorName" not in made:
         made.ContentCreatorName = ""
-    made.SeriesDescription = _short(f"neuroxai {what}: {about.label} (research only)")
-    settle(made, origin, f"{origin.uid} {about.seed} {what}")
+    made.SeriesDescription = short(f"neuroxai {what}: {about.label} (research only)")
+    settle(made, origin, f"{origin.uid} {about.seed} {which or what}")
     target = Path(path)
     with atomic(target) as temporary:
         made.save_as(temporary, enforce_file_format=True)
     return target
 
 
-def _code(value: str, meaning: str) -> Any:
+def coded(value: str, meaning: str) -> Any:
+    """Return a code of ours."""
     from highdicom.sr import CodedConcept
 
-    return CodedConcept(value=value[:16], scheme_designator=SCHEME, meaning=_short(meaning))
+    return CodedConcept(value=value[:16], scheme_designator=SCHEME, meaning=short(meaning))
 
 
-def _short(text: str, length: int = 64) -> str:
+def short(text: str, length: int = 64) -> str:
     """Cut to what a DICOM string may hold, and leave out what separates values."""
     plain = " ".join(text.replace("\\", "/").split())
     return plain if len(plain) <= length else plain[: length - 3] + "..."
 
 
-def _highdicom() -> Any:
+def imported_highdicom() -> Any:
+    """Import highdicom, an optional dependency."""
     try:
         import highdicom
     except ImportError:

@@ -15,6 +15,7 @@ import pytest
 
 from helpers.dicom import write_planes
 from neuroxai import io
+from neuroxai.explain.overlay import overlay
 from neuroxai.space import Volume
 
 SPACING, GAP, SHAPE = (1.3, 1.1), 2.4, (18, 21, 24)  # between rows, between columns; slices, rows, columns
@@ -54,7 +55,7 @@ def written(request, tmp_path_factory):
     corner = np.array([3.0, -7.0, 11.0]) - middle @ moves
     voxels = np.argwhere(np.ones(SHAPE, bool))
     places = corner + voxels @ moves
-    which = np.argmin(np.abs(places - [12.0, -2.0, 17.0]).sum(axis=1))  # 9 mm to the left, 5 back, 6 up: LPS
+    which = np.argmin(np.abs(places - [9.0, -15.0, 17.0]).sum(axis=1))  # 6 mm to the left, 8 ahead, 6 up: LPS
     pixels = np.random.default_rng(3).integers(0, 900, SHAPE).astype(np.float32)
     pixels[tuple(voxels[which])] = BLOB
     series = write_planes(tmp_path / "series", pixels, corner, cosines, SPACING, step, FrameOfReferenceUID="1.2.3")
@@ -66,10 +67,12 @@ def written(request, tmp_path_factory):
     # a segment that is only in two slices far apart, of which one is the blob's
     labels = np.where(blob, 1, 0).astype(np.uint8)
     labels[..., 0 if np.argwhere(blob)[0, 2] > SHAPE[0] / 2 else -1][:2] = 1
+    drawn, zoom = overlay(scan, heatmap, RELEVANCE, io.sides(origin), [ABOUT.label, ABOUT.use])
+    io.write_captures(tmp_path / "overlay", drawn, origin, ABOUT, zoom)
     segments = [io.Segment(1, "for AD", (255, 160, 0))]
     io.write_segmentation(tmp_path / "seg.dcm", Volume(labels, origin.space), segments, origin, ABOUT)
-    assert places[which][0] > 3 + 5
-    return tmp_path, places[which], labels.sum()
+    assert places[which][0] > 3 + 4
+    return tmp_path, places[which], labels.sum(), request.param
 
 
 def by_hand(path):
@@ -134,7 +137,7 @@ def by_dcm2niix(path):
 
 @pytest.mark.parametrize("read", [by_hand, by_highdicom, by_dcmqi, by_dcm2niix])
 def test_the_map_lies_where_the_scan_has_the_blob(written, read):
-    folder, place, _ = written
+    folder, place, *_ = written
     ((found, value),) = read(folder / "map.dcm")
     np.testing.assert_allclose(found, place, atol=2e-3)  # dcm2niix keeps float32
     # .5 % of the score per millilitre
@@ -143,14 +146,14 @@ def test_the_map_lies_where_the_scan_has_the_blob(written, read):
 
 @pytest.mark.parametrize("read", [by_hand, by_highdicom, by_dcmqi])
 def test_the_segment_lies_where_the_scan_has_the_blob(written, read):
-    folder, place, voxels = written
+    folder, place, voxels, _ = written
     found = read(folder / "seg.dcm")
     assert len(found) == voxels
     assert min(np.linalg.norm(one - place) for one, _ in found) < 2e-3
 
 
 def test_relevance_and_its_unit_can_be_read_back(written):
-    folder, place, _ = written
+    folder, place, *_ = written
     back = io.read_parametric_map(folder / "map.dcm")
     ((i, j, k),) = np.argwhere(back.data)
     np.testing.assert_allclose(back.space.world(np.array([i, j, k])) * [-1, -1, 1], place, atol=1e-4)
@@ -160,3 +163,48 @@ def test_relevance_and_its_unit_can_be_read_back(written):
     assert [(unit.CodingSchemeDesignator, unit.CodeValue) for unit in units] == [("UCUM", "%/mL"), ("UCUM", "1")]
     assert (percent.RealWorldValueSlope, plain.RealWorldValueSlope) == (1, 1 / DENSITY)
     assert percent.LUTExplanation == "relevance x 1e+06 = percent of the score per mL"
+
+
+EDGES = {"axial": "RLAP", "coronal": "RLHF", "sagittal": "APHF"}
+
+
+def test_the_pictures_lie_where_the_scan_has_the_blob(written):
+    """The blob's pixels are the only ones in colour above the legend; their middle is the voxel's by its tags."""
+    folder, place, _, name = written
+    files = sorted((folder / "overlay").iterdir())
+    pictures = [pydicom.dcmread(file) for file in files]
+    assert len(pictures) == SHAPE[0]
+    found, along_normal = [], []
+    for number, read in enumerate(pictures, start=1):
+        along, down = np.reshape(read.ImageOrientationPatient, (2, 3)).astype(float)
+        rows, columns = map(float, read.PixelSpacing)
+        corner = np.array(read.ImagePositionPatient, float)
+        zoom = round(SPACING[0] / rows)
+        scan = read.pixel_array[: SHAPE[1] * zoom].astype(int)
+        for row, column in np.argwhere(scan[..., 0] - scan[..., 2] > 60):
+            found.append(corner + column * columns * along + row * rows * down)
+        along_normal.append(corner @ np.cross(along, down))
+        assert (read.InstanceNumber, read.FrameOfReferenceUID, read.BurnedInAnnotation) == (number, "1.2.3", "YES")
+        assert read.ImageComments == "For research use only; not a medical device."
+        assert read.pixel_array.shape[0] > SHAPE[1] * zoom
+    np.testing.assert_allclose(np.diff(along_normal), GAP, atol=1e-6)
+    assert len(found) == zoom**2
+    np.testing.assert_allclose(np.mean(found, axis=0), place, atol=1e-6)
+    assert len({read.SeriesInstanceUID for read in pictures}) == 1
+    assert len({read.SOPInstanceUID for read in pictures}) == SHAPE[0]
+    edges = io.sides(io.read_origin(folder / "series"))
+    if name.split(",")[0] in EDGES:
+        assert "".join(edges) == EDGES[name.split(",")[0]]
+    else:
+        assert [edge[0] for edge in edges] == list(EDGES["coronal" if "coronal" in name else "axial"])
+        assert max(map(len, edges)) > 1
+
+
+@pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="dciodvfy is absent: apt-get install dicom3tools")
+def test_a_validator_of_others_finds_no_error(written):
+    folder, *_ = written
+    for path in (folder / "map.dcm", folder / "seg.dcm", folder / "overlay" / "0001.dcm"):
+        told = subprocess.run(["dciodvfy", str(path)], capture_output=True, text=True, check=False)
+        lines = (told.stdout + told.stderr).splitlines()
+        assert lines
+        assert not [line for line in lines if line.startswith(("Error", "Abort"))], lines
