@@ -16,17 +16,9 @@ app = typer.Typer(
 )
 
 
-@app.command("path")
-def path(as_json: opt.Json = False) -> None:
-    """Print the folder of the MONAI Label app, for those who start the server by themselves.
-
-    Example: `neuroxai label path`
-    """
-    import json
-
-    from neuroxai.label_app.launch import APP
-
-    typer.echo(json.dumps({"app": str(APP)}) if as_json else str(APP))
+@app.callback()
+def _label() -> None:
+    """Keep `start` a command of its own: typer makes one command alone the whole."""
 
 
 @app.command("start")
@@ -45,15 +37,19 @@ def start(
         typer.Option(help="Web page that may speak to the server, such as http://localhost:3000; repeatable."),
     ] = None,
     orientation: opt.Orientation = None,
-    work: Annotated[Path | None, typer.Option(help="Folder of the server's logs. [default: one in ~/.cache]")] = None,
+    work: Annotated[
+        Path | None, typer.Option(help="Folder for all that the server writes. [default: one in ~/.cache]")
+    ] = None,
 ) -> None:
     """Start a MONAI Label server that lists every trained bundle of a folder; stop it with Ctrl-C.
 
-    It needs an environment of its own, which `scripts/label_env.sh` makes once. There is no log-in: whoever reaches the
-    address reads the scans, so it is this machine's alone unless --host says otherwise.
+    It needs an environment of its own, which `scripts/label_env.sh` makes once. Your scans are only read; what viewers
+    send lies below --work until an hour after it was last asked for, or until the server stops. There is no log-in:
+    whoever reaches the address reads the scans, so it is this machine's alone unless --host says otherwise.
 
     Example: `bash scripts/label_env.sh neuroxai label start bundle cohort`
     """
+    import shutil
     import subprocess
 
     from neuroxai.label_app.launch import LOOPBACK, command
@@ -69,3 +65,5 @@ def start(
         raise typer.Exit(subprocess.run(words, env=environment, cwd=folder, check=False).returncode)
     except KeyboardInterrupt:
         raise typer.Exit(0) from None
+    finally:
+        shutil.rmtree(environment["TMPDIR"], ignore_errors=True)

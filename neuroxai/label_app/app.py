@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import logging
-import os
-import tempfile
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from fastapi import HTTPException
 from monailabel.interfaces.app import MONAILabelApp
 
 from neuroxai._version import __version__
 from neuroxai.errors import NeuroxaiError
 from neuroxai.explain.bundle import classifier_metadata
-from neuroxai.label_app.launch import OWN_TEMPORARY
+from neuroxai.label_app.scans import ScanStore, scans_of
 from neuroxai.label_app.task import ExplanationTask
 
 _log = logging.getLogger(__name__)
-_HOUR = 3600.0
 
 
 class NeuroxaiApp(MONAILabelApp):  # type: ignore[misc]
@@ -30,13 +25,15 @@ class NeuroxaiApp(MONAILabelApp):  # type: ignore[misc]
     Parameters
     ----------
     app_dir, studies : str
-        As MONAI Label has them: the app's folder, the folder of scans.
+        As MONAI Label has them: the app's folder, and one for what it would write of its own, which stays empty.
     conf : dict of str to str
-        ``bundles``: a bundle, or a folder of bundles. ``device``: cpu, cuda or auto.
+        ``bundles``: a bundle, or a folder of bundles. ``scans``: the user's. ``sent``: folder for what viewers send.
+        ``device``: cpu, cuda or auto.
     """
 
     def __init__(self, app_dir: str, studies: str, conf: Mapping[str, str]) -> None:
-        self.bundles = Path(conf.get("bundles", "."))
+        self.bundles = Path(conf["bundles"])
+        self.store = ScanStore(scans_of(Path(conf["scans"])), Path(conf["sent"]))
         self.device = conf.get("device", "auto")
         if self.device == "auto":
             self.device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -48,6 +45,10 @@ class NeuroxaiApp(MONAILabelApp):  # type: ignore[misc]
             description="Classification of brain MRI, explained voxel by voxel. For research use only.",
             version=__version__,
         )
+
+    def init_datastore(self) -> ScanStore:
+        """Return the store that only reads: MONAI Label's own writes where the scans lie, through links too (0.8.5)."""
+        return self.store
 
     def init_infers(self) -> dict[str, Any]:
         """Open every bundle that can be used, and say in the log why another cannot."""
@@ -64,44 +65,14 @@ class NeuroxaiApp(MONAILabelApp):  # type: ignore[misc]
             _log.error("%s holds no trained bundle of a classifier; train one, or name another folder", self.bundles)
         return tasks
 
-    def infer(self, request: Mapping[str, Any], datastore: Any = None) -> Any:
-        """Explain a scan of the data store or one that was sent along; no other file of the machine.
+    def task(self, model: str) -> ExplanationTask | None:
+        """Return the task of a bundle; None if there is no such bundle."""
+        found: ExplanationTask | None = self._infers.get(model)
+        return found
 
-        Raises
-        ------
-        HTTPException
-            404 for an unknown model or scan, and what `ExplanationTask` raises.
-        """
-        _sweep()
-        model, image = request.get("model"), str(request.get("image", ""))
-        if model not in self._infers:
-            raise HTTPException(404, f"unknown model {model!r}; choose one of: {', '.join(sorted(self._infers))}")
-        if Path(image).is_absolute() or ".." in Path(image).parts:
-            path = Path(image).resolve()
-            if Path(tempfile.gettempdir()).resolve() not in path.parents or not path.is_file():
-                raise HTTPException(404, f"{image}: is no scan of this server; name one of the data store, or send it")
-            try:
-                return super().infer(dict(request), datastore)
-            except HTTPException:
-                # MONAI Label takes what was sent away after an answer, and forgets it after a refusal (0.8.5)
-                path.unlink(missing_ok=True)
-                raise
-        if image not in (datastore or self.datastore()).list_images():
-            raise HTTPException(404, f"{image}: the data store has no such scan; GET /datastore lists them")
-        return super().infer(dict(request), datastore)
-
-
-def _sweep() -> None:
-    """Take away what no request can still want: scans of persons must not gather on the disk."""
-    own = os.environ.get(OWN_TEMPORARY)
-    if own is None:  # started by somebody else, whose folder of temporary files is not ours to tidy
-        return
-    for path in Path(own).glob("*.nii*"):
-        try:
-            if time.time() - path.stat().st_mtime > _HOUR:
-                path.unlink()
-        except FileNotFoundError:
-            continue
+    def cleanup_sessions(self) -> None:
+        """Remove what was sent and not asked for any more; MONAI Label calls this every five minutes."""
+        self.store.sweep()
 
 
 def candidates(folder: Path) -> Iterator[Path]:

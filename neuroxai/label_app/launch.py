@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
+import socket
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from neuroxai.cohort import find_scans
 from neuroxai.errors import InputError
 from neuroxai.io import write_json
+from neuroxai.label_app.scans import scans_of
 
 APP = Path(__file__).parent
-# variables through which the started process is told
-ORIGINS, HOSTS, OWN_TEMPORARY = "NEUROXAI_LABEL_ORIGINS", "NEUROXAI_LABEL_HOSTS", "NEUROXAI_LABEL_TMP"
+ORIGINS, HOSTS = "NEUROXAI_LABEL_ORIGINS", "NEUROXAI_LABEL_HOSTS"  # variables that the started process reads
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -33,7 +32,7 @@ def command(
     scans : Path
         A folder of NIfTI files, or of BIDS.
     work : Path
-        Folder of the server's logs; MONAI Label writes into the app's folder, so the app is copied there.
+        Folder for all that the server writes: its log, what viewers send, temporary files.
     host, port
         Where it listens.
     device : str
@@ -44,7 +43,7 @@ def command(
     Raises
     ------
     InputError
-        If MONAI Label is absent, or a folder is.
+        If MONAI Label or a folder is absent, `work` and `scans` lie in one another, or the port is taken.
     """
     if find_spec("monailabel") is None:
         raise InputError(
@@ -54,23 +53,36 @@ def command(
     for folder, what in ((bundles, "a trained bundle or a folder of them"), (scans, "the scans")):
         if not folder.is_dir():
             raise InputError(f"{folder}: no such folder; expected that of {what}")
+    inner, outer = work.resolve(), scans.resolve()
+    if inner == outer or outer in inner.parents or inner in outer.parents:
+        raise InputError(
+            f"--work {work} and the scans in {scans} lie in one another; nothing is written among scans: name a folder "
+            "of its own with --work"
+        )
+    scans_of(outer)  # refused here, not in the started process
+    _check_port(host, port)
     work.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(APP / "main.py", work / "main.py")
-    store = data_store(scans.resolve(), work)
-    (work / "logs").mkdir(exist_ok=True)
-    # what is sent lands in a folder that is this server's alone: from nowhere else are files taken by their path
-    temporary = work / "tmp" / str(port)
+    for part in ("logs", "studies"):
+        (work / part).mkdir(exist_ok=True)
+    # what is sent lies here, and is gone when the server is started again on this port
+    temporary = (work / "tmp" / str(port)).resolve()
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     write_json(work / "logging.json", _logging(work / "logs" / "app.log"))
     own = [f"http://{name}:{port}" for name in ("127.0.0.1", "localhost")]
+    settings = {
+        "bundles": str(bundles.resolve()),
+        "scans": str(outer),
+        "sent": str(temporary / "sent"),
+        "device": device,
+    }
     environment = {
         **os.environ,
-        "TMPDIR": str(temporary.resolve()),
-        OWN_TEMPORARY: str(temporary.resolve()),
+        "TMPDIR": str(temporary),
         "MONAI_LABEL_APP_DIR": str(work.resolve()),
-        "MONAI_LABEL_STUDIES": str(store),
-        "MONAI_LABEL_APP_CONF": json.dumps({"bundles": str(bundles.resolve()), "device": device}),
+        "MONAI_LABEL_STUDIES": str((work / "studies").resolve()),
+        "MONAI_LABEL_APP_CONF": json.dumps(settings),
         "MONAI_LABEL_SERVER_PORT": str(port),
         # without origins MONAI Label lets any web page in the user's browser read the scans
         "MONAI_LABEL_CORS_ORIGINS": json.dumps(own),
@@ -78,15 +90,16 @@ def command(
         HOSTS: json.dumps([*LOOPBACK, "[::1]"] if host in LOOPBACK else ["*"]),
         "MONAI_LABEL_TASKS_TRAIN": "false",
         "MONAI_LABEL_TASKS_SCORING": "false",
+        "MONAI_LABEL_TASKS_BATCH_INFER": "false",
+        "MONAI_LABEL_SESSIONS": "false",
         "MONAI_LABEL_TRACKING_ENABLED": "false",
-        "MONAI_LABEL_DATASTORE_FILE_EXT": json.dumps(["*.nii.gz", "*.nii"]),
-        "MONAI_LABEL_DICOMWEB_SEARCH_FILTER": json.dumps({"Modality": "MR"}),
         "HF_HUB_OFFLINE": "1",
     }
     words = [
         *(sys.executable, "-m", "uvicorn", "neuroxai.label_app.serve:app"),
         *("--host", host, "--port", str(port)),
         *("--log-config", str(work.resolve() / "logging.json")),
+        "--no-access-log",  # addresses name scans
     ]
     return words, environment
 
@@ -114,36 +127,12 @@ def _logging(file: Path) -> dict[str, object]:
     }
 
 
-def data_store(scans: Path, work: Path) -> Path:
-    """Return a flat folder of links to the scans, which is all that MONAI Label looks through.
-
-    What viewers save lands there, beside the links and never among the user's scans.
-
-    Raises
-    ------
-    InputError
-        If there is no scan, or two have one name.
-    """
-    found = sorted(path for path in scans.iterdir() if path.name.endswith((".nii", ".nii.gz")))
-    if not found and any(scans.glob("sub-*")):
-        found = [scans / scan.image for scan in find_scans(scans, run="all")[0]]
-    if not found:
-        raise InputError(
-            f"{scans}: holds no NIfTI scan (.nii, .nii.gz) and no BIDS folder (sub-*); name another folder"
-        )
-    names = [path.name for path in found]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice:
-        raise InputError(f"{scans}: two scans are named {twice}, expected names of their own; rename one")
-    store = work / "scans" / hashlib.sha256(str(scans).encode()).hexdigest()[:12]
-    store.mkdir(parents=True, exist_ok=True)
-    for link in store.iterdir():
-        if link.is_symlink() and link.name not in names:
-            link.unlink()
-    for path in found:
-        link = store / path.name
-        if link.is_symlink() and os.readlink(link) != str(path):
-            link.unlink()  # the scan of this name was moved
-        if not link.is_symlink():
-            link.symlink_to(path)
-    return store
+def _check_port(host: str, port: int) -> None:
+    """Refuse a port that another server listens at, before its files of this port are cleared away."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise InputError(f"{host}:{port} cannot be listened at ({error.strerror}); choose another --port") from None

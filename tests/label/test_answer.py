@@ -16,7 +16,7 @@ from neuroxai.derivatives.predictions import Prediction
 from neuroxai.derivatives.scales import Scale
 from neuroxai.errors import InputError
 from neuroxai.explain import Explanation
-from neuroxai.label_app.answer import answer, labels_of, options_of
+from neuroxai.label_app.answer import FileForm, answer, labels_of, options_of
 from neuroxai.space import Space, Volume
 
 CLASSES = ["CN", "AD"]
@@ -42,13 +42,15 @@ def test_bands_lie_where_the_relevance_is(explained):
     path.unlink()
     assert labels.space.matches(explained.on_scan.space)
     assert {tuple(map(int, p)) for p in np.argwhere(labels.data)} == {(2, 3, 4), (15, 16, 17)}
-    names = {value: name for name, value in told["label_names"].items()}
-    assert names[int(labels.data[2, 3, 4])].startswith("for AD, 75 % and more")
-    assert names[int(labels.data[15, 16, 17])].startswith("against AD, 25 to 50 %")
-    # the result stands in the first name that a viewer shows, and nothing but the labels present is named
-    first = min(names)
-    assert "CN 12.5 %, AD 87.5 %" in names[first]
-    assert sorted(names) == sorted(int(v) for v in np.unique(labels.data) if v)
+    names = {band["label"]: band["name"] for band in told["bands"]}
+    assert names[int(labels.data[2, 3, 4])] == "for AD, 75 % and more"
+    assert names[int(labels.data[15, 16, 17])] == "against AD, 25 to 50 %"
+    # viewers number segments by position: absent bands are named too, in the order of their labels, always alike
+    assert told["label_names"] == labels_of()
+    assert next(iter(told)) == "result"
+    assert told["result"].startswith(
+        "result: CN 12.5 %, AD 87.5 %; explained: AD; fit to the training scans: not known"
+    )
     assert told["prediction"]["probabilities"] == {"CN": 0.125, "AD": 0.875}
     assert told["regions"][0]["name"] == "Left hippocampus"
     assert told["regions"][1]["density"] is None
@@ -59,10 +61,10 @@ def test_bands_lie_where_the_relevance_is(explained):
 def test_bands_are_shares_of_the_scale_that_the_bundle_keeps(explained):
     # 2.0 is twice this map's strongest voxel: 50 % for AD, and .3 is 15 % against it
     path, told = answer(replace(explained, scale=Scale(2.0, "bundle", 30, (5.0,))), CLASSES)
-    labels, names = io.read_labels(path), {value: name for name, value in told["label_names"].items()}
+    labels, names = io.read_labels(path), {band["label"]: band["name"] for band in told["bands"]}
     path.unlink()
-    assert names[int(labels.data[2, 3, 4])].startswith("for AD, 50 to 75 %")
-    assert names[int(labels.data[15, 16, 17])].startswith("against AD, 10 to 25 %")
+    assert names[int(labels.data[2, 3, 4])] == "for AD, 50 to 75 %"
+    assert names[int(labels.data[15, 16, 17])] == "against AD, 10 to 25 %"
     assert told["scale"] == {"limit": 2.0, "source": "bundle"}
     # a stronger map than any is shown on its own; a sure control's is empty
     path, told = answer(replace(explained, scale=Scale(1e-3, "bundle", 30, (5.0,))), CLASSES)
@@ -90,9 +92,34 @@ def test_the_grid_of_the_scanner_where_the_scan_was_prepared(explained):
 
 
 def test_labels_of_all_bands_are_known_before():
-    names = labels_of(CLASSES)
-    assert sorted(names.values()) == list(range(1, 9))
-    assert names["for AD, 75 % and more"] == 8
+    names = labels_of()
+    assert list(names.values()) == list(range(9))
+    assert names["background"] == 0
+    assert names["against the class, 75 % and more"] == 1
+    assert names["for the class, 75 % and more"] == 8
+
+
+@pytest.mark.parametrize("extension", [".nii", ".nii.gz"])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+def test_endings_and_types_of_bands_are_those_asked_for(explained, extension, dtype):
+    form = FileForm.of({"result_extension": extension, "result_dtype": dtype})
+    path, _ = answer(explained, CLASSES, form=form)
+    assert path.name.removeprefix(path.name.split(".")[0]) == extension
+    assert nib.load(path).get_data_dtype() == np.dtype(dtype)
+    path.unlink()
+
+
+@pytest.mark.parametrize("wrong", [{"result_extension": ".jpg"}, {"result_dtype": "bool"}, {"result_extension": 3}])
+def test_other_endings_and_types_are_refused(wrong):
+    with pytest.raises(InputError, match=r"unknown result_.*choose one of"):
+        FileForm.of(wrong)
+
+
+def test_a_segmentation_of_raw_relevance_or_without_a_series_is_refused(explained):
+    with pytest.raises(InputError, match="raw relevance is no segmentation"):
+        answer(explained, CLASSES, "raw", form=FileForm(".seg.nrrd"))
+    with pytest.raises(InputError, match="DICOM series of its scan, and this scan is none"):
+        answer(explained, CLASSES, form=FileForm(".dcm"))
 
 
 @pytest.mark.parametrize(

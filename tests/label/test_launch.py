@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 
 import pytest
 
@@ -14,13 +15,6 @@ from neuroxai.label_app import launch
 @pytest.fixture
 def installed(monkeypatch):
     monkeypatch.setattr(launch, "find_spec", lambda name: object())
-
-
-def test_the_apps_folder_holds_what_monai_label_looks_for():
-    result = run("label", "path")
-    assert result.code == 0
-    assert (launch.APP / "main.py").is_file()
-    assert result.out.strip() == str(launch.APP)
 
 
 def test_without_monai_label_the_way_out_is_told(tmp_path, monkeypatch):
@@ -43,17 +37,6 @@ def test_it_listens_on_loopback_and_to_its_own_pages(tmp_path, installed, tiny_c
     assert (tmp_path / "work" / "main.py").is_file()
 
 
-def test_a_bids_cohort_becomes_a_flat_store_of_links(tmp_path, tiny_cohort):
-    before = sorted(tiny_cohort.rglob("*"))
-    store = launch.data_store(tiny_cohort, tmp_path)
-    links = sorted(store.iterdir())
-    assert len(links) == 20
-    assert all(link.is_symlink() and link.resolve().is_file() for link in links)
-    assert links[0].name == "sub-00_desc-brain_T1w.nii.gz"
-    assert launch.data_store(tiny_cohort, tmp_path) == store  # again, nothing in the way
-    assert sorted(tiny_cohort.rglob("*")) == before
-
-
 @pytest.mark.parametrize("missing", ["bundles", "scans"])
 def test_an_absent_folder_is_refused(tmp_path, installed, missing):
     for name in ("bundles", "scans"):
@@ -63,6 +46,26 @@ def test_an_absent_folder_is_refused(tmp_path, installed, missing):
         launch.command(tmp_path / "bundles", tmp_path / "scans", tmp_path / "work", "127.0.0.1", 8000, "cpu", [])
 
 
-def test_a_folder_without_a_scan_is_refused(tmp_path):
-    with pytest.raises(InputError, match="holds no NIfTI scan"):
-        launch.data_store(tmp_path, tmp_path / "work")
+@pytest.mark.parametrize("work", ["scans", "scans/work", ".", "link/work"])
+def test_a_working_folder_among_the_scans_or_around_them_is_refused(tmp_path, installed, trained_bundle, work):
+    scans = tmp_path / "scans"
+    scans.mkdir()
+    (scans / "one.nii.gz").write_bytes(b"x")
+    (tmp_path / "link").symlink_to(scans)
+    for given in (scans, tmp_path / "link"):
+        with pytest.raises(InputError, match=r"lie in one another.*name a folder of its own with --work"):
+            launch.command(trained_bundle, given, tmp_path / work, "127.0.0.1", 8124, "cpu", [])
+    assert [path.name for path in scans.iterdir()] == ["one.nii.gz"]
+
+
+def test_a_port_that_is_taken_is_refused_before_anything_is_cleared(tmp_path, installed, trained_bundle, tiny_cohort):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        sent = tmp_path / "work" / "tmp" / str(port) / "of-the-other-server"
+        sent.parent.mkdir(parents=True)
+        sent.write_text("scan")
+        with pytest.raises(InputError, match=rf"127.0.0.1:{port} cannot be listened at.*another --port"):
+            launch.command(trained_bundle, tiny_cohort, tmp_path / "work", "127.0.0.1", port, "cpu", [])
+        assert sent.is_file()

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
-import socket
-import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
@@ -16,7 +12,6 @@ import numpy as np
 import pytest
 
 from helpers.command import run
-from helpers.foreign import make_foreign
 from neuroxai import io
 from neuroxai.space import Space, Volume
 
@@ -32,105 +27,6 @@ pytestmark = [
 ROUNDS = 50
 
 
-class Server:
-    """What a viewer does, over HTTP."""
-
-    def __init__(self, url: str, process: subprocess.Popen, log: Path) -> None:
-        self.url, self.process, self.log = url, process, log
-
-    def info(self) -> dict:
-        import requests
-
-        return requests.get(f"{self.url}/info/", timeout=60).json()
-
-    def infer(self, model: str, image: str = "", file: Path | None = None, output: str = "all", more=None, **params):
-        import requests
-
-        files = {"file": (file.name, file.read_bytes())} if file else None
-        return requests.post(
-            f"{self.url}/infer/{model}",
-            params={"image": image, "output": output},
-            data={"params": json.dumps({**params, **(more or {})})},
-            files=files,
-            timeout=300,
-        )
-
-    def explained(self, folder: Path, *args, **params) -> tuple[Volume, dict]:
-        """Ask, and take the answer apart: image and JSON."""
-        from requests_toolbelt import MultipartDecoder
-
-        answer = self.infer(*args, **params)
-        assert answer.status_code == 200, answer.text
-        told, image = None, folder / f"{time.perf_counter_ns()}.nii.gz"
-        for part in MultipartDecoder.from_response(answer).parts:
-            if b"json" in part.headers.get(b"Content-Type", b""):
-                told = json.loads(part.text)
-            else:
-                image.write_bytes(part.content)
-        return io.read_volume(image), told
-
-    def temporary(self) -> list[Path]:
-        """Files that lie in the server's own folder of temporary files."""
-        return [path for path in (self.log.parent / "tmp").rglob("*") if path.is_file()]
-
-    def memory(self) -> float:
-        """Resident memory of the server in MiB."""
-        text = Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(text.split("VmRSS:")[1].split()[0]) / 1024
-
-
-@pytest.fixture(scope="module")
-def bundles(tmp_path_factory, trained_bundle):
-    """A folder with one of ours, one of other people's, one untrained, and something else."""
-    folder = tmp_path_factory.mktemp("bundles")
-    shutil.copytree(trained_bundle, folder / "alzheimers")
-    make_foreign(folder / "foreign")
-    shutil.copytree(trained_bundle, folder / "untrained", ignore=shutil.ignore_patterns("models"))
-    (folder / "notes").mkdir()
-    return folder
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory, bundles, tiny_cohort):
-    from neuroxai.label_app.launch import command
-
-    work = tmp_path_factory.mktemp("server")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    words, environment = command(bundles, tiny_cohort, work, "127.0.0.1", port, "cpu", ["http://localhost:3000"])
-    log = work / "server.log"
-    with log.open("w") as handle:
-        process = subprocess.Popen(words, env=environment, cwd=work, stdout=handle, stderr=subprocess.STDOUT)
-    one = Server(f"http://127.0.0.1:{port}", process, log)
-    try:
-        for _ in range(240):
-            assert process.poll() is None, log.read_text()[-3000:]
-            try:
-                one.info()
-                break
-            except OSError:
-                time.sleep(0.5)
-        else:
-            pytest.fail(f"the server did not answer within two minutes: {log.read_text()[-3000:]}")
-        yield one
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
-@pytest.fixture(scope="module")
-def scan(tiny_cohort, tmp_path_factory):
-    """A patient's scan on an oblique grid of its own."""
-    volume = io.read_volume(tiny_cohort / "sub-17" / "anat" / "sub-17_desc-brain_T1w.nii.gz")
-    affine = np.array([[-4.0, 0.3, 0, 0], [0.4, 5, 0.2, 0], [0, -0.3, 6, 0], [0, 0, 0, 1.0]])
-    shape = (50, 48, 34)
-    affine[:3, 3] = volume.space.world((np.array(volume.space.shape) - 1) / 2) - affine[:3, :3] @ (np.array(shape) / 2)
-    path = tmp_path_factory.mktemp("scan") / "sub-17_T1w.nii.gz"
-    io.write_volume(path, volume.resampled_to(Space(shape, affine)))
-    return path
-
-
 def test_info_lists_trained_bundles_as_what_viewers_show(server):
     info = server.info()
     assert sorted(info["models"]) == ["alzheimers", "foreign"]
@@ -140,7 +36,8 @@ def test_info_lists_trained_bundles_as_what_viewers_show(server):
     assert model["config"]["target"] == ["AD", "CN", "predicted"]
     assert model["config"]["method"][0] == "lrp_alpha_beta"
     assert model["config"]["heatmap"] == ["bands", "raw"]
-    assert model["labels"]["for AD, 75 % and more"] == 8
+    assert model["labels"]["for the class, 75 % and more"] == 8
+    assert info["labels"] == list(model["labels"])  # two bundles, and no name twice
     assert info["models"]["foreign"]["config"]["target"][:2] == ["ill", "healthy"]
     log = server.log.read_text()
     assert "untrained: has no models/model.pt" in log
@@ -167,10 +64,10 @@ def test_an_uploaded_scan_gets_what_the_command_gives(server, bundles, scan, tmp
     # bands of the same heatmap, on the same grid
     bands, told = server.explained(tmp_path, "alzheimers", file=scan, method=method)
     assert bands.space.matches(raw.space)
-    assert set(np.unique(bands.data)) - {0} == set(told["label_names"].values())
+    assert set(np.unique(bands.data)) - {0} == {band["label"] for band in told["bands"] if band["voxels"]}
     assert ((bands.data > 4) <= (raw.data > 0)).all()
     assert (((bands.data > 0) & (bands.data < 5)) <= (raw.data < 0)).all()
-    assert "AD " in next(iter(told["label_names"]))
+    assert told["result"].startswith("result: CN ")
 
 
 def test_the_blob_of_a_patient_is_on_the_left(server, scan, tmp_path):
@@ -189,7 +86,7 @@ def test_a_scan_of_the_data_store(server, bundles, tiny_cohort, tmp_path):
     assert bands.space.matches(io.read_space(path))
     assert told["prediction"]["target"] == "CN"
     assert told["regions"] == []
-    assert any("CN" in name for name in told["label_names"])
+    assert all("CN" in band["name"] for band in told["bands"])
 
 
 def test_a_bundle_of_other_people(server, scan, tmp_path):
