@@ -199,19 +199,14 @@ class Volume:
         Volume
             Floating data stay of their type; integers become float32 unless ``order=0``.
         """
-        from scipy import ndimage
-
         matrix = space.to_voxels_of(self.space)
         if order == 0:
             return Volume(majority(self.data, matrix, space.shape), space)
         data = self.data
         if not np.issubdtype(data.dtype, np.floating):
             data = data.astype(np.float32)
-        if antialias:
-            sigma = smoothing(matrix)
-            if sigma.any():
-                data = ndimage.gaussian_filter(data, sigma, mode="constant")
-        return Volume(sampled(data, matrix, space.shape, order), space)
+        sigma = smoothing(matrix) if antialias else None
+        return Volume(sampled(data, matrix, space.shape, order, sigma), space)
 
 
 def mni152(spacing: float = 2.0) -> Space:

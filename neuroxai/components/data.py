@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -152,7 +153,7 @@ class ScanLoader:
     batch_size : int
         Scans a batch.
     num_workers : int
-        Processes that read ahead.
+        Processes that read ahead; without any, one thread reads the next batch while this one is worked on.
     """
 
     def __init__(self, dataset: ScanDataset, batch_size: int = 1, num_workers: int = 0) -> None:
@@ -163,12 +164,22 @@ class ScanLoader:
     # no __len__: the engine must stop at the end of the data, not count on batches that fail
     def __iter__(self) -> Iterator[Any]:
         self.failures = []
-        for batch, failures in self._loader:
+        for batch, failures in read_ahead(self._loader):
             for failure in failures:
                 _log.warning("%s is left out: %s", failure.participant_id, failure.error)
             self.failures.extend(failures)
             if batch is not None:
                 yield batch
+
+
+def read_ahead(batches: Iterable[Any]) -> Iterator[Any]:
+    """Yield what `batches` holds, the next one made in a thread meanwhile; what fails there is raised here."""
+    source = iter(batches)
+    with ThreadPoolExecutor(1, "read-ahead") as pool:
+        upcoming = pool.submit(next, source, None)
+        while (found := upcoming.result()) is not None:
+            upcoming = pool.submit(next, source, None)
+            yield found
 
 
 def open_part(datalist: str, part: str, dataset_dir: str, classes: Sequence[str] | None = None) -> list[dict[str, Any]]:

@@ -18,10 +18,10 @@ class HeatmapSaver(FolderWriter):
 
     def attach(self, engine: Engine) -> None:
         """Attach to an evaluator whose inferer is an `AttributionInferer` (``decollate`` off)."""
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self._write_batch)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._take_batch)
         engine.add_event_handler(Events.COMPLETED, self._write_tables)
 
-    def _write_batch(self, engine: Engine) -> None:
+    def _take_batch(self, engine: Engine) -> None:
         output, batch = engine.state.output["pred"], engine.state.batch
         rows = prediction_rows(batch, output["logits"], self.classes, output["target"])
         scans = [Space(n.tolist(), a.numpy()) for n, a in zip(batch["scan_shape"], batch["scan_affine"], strict=True)]

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import gzip
-import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from neuroxai.errors import InputError
-from neuroxai.io.files import atomic
 from neuroxai.io.tables import read_json, write_json
 
 FILE = "heatmap_scales.json"
@@ -19,7 +16,6 @@ FEWEST = 5  # scans of which a scale is kept with the bundle
 # of what is noted of heatmaps, what they must have in common to share a scale
 _KEY = ("method", "options", "start", "explained", "checkpoint_sha256", "network_space")
 _SUMMARISED = 101  # totals kept of the patients, from the lowest to the highest
-_CAL = 124  # where a NIfTI-1 header has cal_max and cal_min
 
 
 @dataclass(frozen=True)
@@ -106,21 +102,6 @@ def store_scale(folder: Path, provenance: Mapping[str, Any], scale: Scale) -> bo
         write_json(folder / FILE, {"scales": [*others, kept]})
     except OSError:
         return False
-    return True
-
-
-def set_display(path: Path, limit: float) -> bool:
-    """Give a NIfTI-1 file that we wrote the range -limit to limit for viewers (cal_min, cal_max); say if it was new."""
-    payload = path.read_bytes()
-    packed = path.name.endswith(".gz")
-    content = bytearray(gzip.decompress(payload) if packed else payload)
-    stored = struct.pack("<ff", limit, -limit)
-    if content[_CAL : _CAL + 8] == stored:
-        return False
-    content[_CAL : _CAL + 8] = stored
-    with atomic(path) as temporary:
-        # mtime 0: same data, same bytes
-        temporary.write_bytes(gzip.compress(bytes(content), compresslevel=4, mtime=0) if packed else bytes(content))
     return True
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +36,8 @@ from neuroxai.preprocess.mapping import native_of
 from neuroxai.space import Space, Volume
 
 _log = logging.getLogger("neuroxai")
+
+WAITING = 2  # batches that may wait to be written, so that memory stays bounded
 
 
 class FolderWriter:
@@ -95,6 +99,9 @@ class FolderWriter:
         self._key = scale_key(self.run)
         hidden = self._weights is None or self.run.start_label
         self._stored = None if hidden else scales.stored_scale(Path(checkpoint).parent, self._key)
+        # one thread writes, while the network is at the next batch
+        self._writing = ThreadPoolExecutor(1, "write")
+        self._waiting: deque[Future[None]] = deque()
 
     @property
     def regions(self) -> Atlas | None:
@@ -140,6 +147,7 @@ class FolderWriter:
 
     def finish(self, failures: Sequence[Mapping[str, str]] = ()) -> None:
         """Write the folder's tables and record, once all scans asked for are done or have failed."""
+        self._wait(0)
         self.failures = gathered([dict(one) for one in failures], self.output_dir)
         if not is_main_process():
             return
@@ -226,7 +234,9 @@ class FolderWriter:
     def write(
         self, batch: Attributed, rows: Sequence[Prediction], scans: Sequence[Space], sources: Sequence[str]
     ) -> None:
-        """Write the heatmaps of a batch, with sidecars and region scores.
+        """Have the heatmaps of a batch written, with sidecars and region scores; `finish` waits for the last.
+
+        What fails is raised by one of the next calls.
 
         Parameters
         ----------
@@ -239,6 +249,16 @@ class FolderWriter:
         sources : sequence of str
             Their files.
         """
+        self._waiting.append(self._writing.submit(self._write_batch, batch, rows, scans, sources))
+        self._wait(WAITING)
+
+    def _wait(self, most: int) -> None:
+        while len(self._waiting) > most:
+            self._waiting.popleft().result()
+
+    def _write_batch(
+        self, batch: Attributed, rows: Sequence[Prediction], scans: Sequence[Space], sources: Sequence[str]
+    ) -> None:
         heatmaps = batch.heatmap.float()
         tables = self.scores(heatmaps, scans)
         for n, (row, scan, table) in enumerate(zip(rows, scans, tables, strict=True)):
@@ -331,6 +351,6 @@ def own_scale(sidecars: Iterable[Sidecar], patients: str) -> scales.Scale | None
 def display(sidecar: Sidecar, files: ScanFiles, scale: scales.Scale) -> None:
     """Give a scan's heatmaps the scale for viewers, and its sidecar their new checksums."""
     maps = [files.sidecar().parent / name for name in sidecar.files or {} if name.endswith(".nii.gz")]
-    new = [scales.set_display(path, scale.limit) for path in maps]
+    new = [io.set_display(path, scale.limit) for path in maps]
     if any(new):
         files.finish(sidecar, maps)

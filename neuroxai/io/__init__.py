@@ -19,7 +19,15 @@ from neuroxai.io.dicom import (
     write_segmentation,
 )
 from neuroxai.io.files import atomic, content_sha256, copy_file, inside, is_temporary, link_file, named_path, sha256
-from neuroxai.io.nifti import image_of, read_labels, read_orientation, read_space, read_volume, write_volume
+from neuroxai.io.nifti import (
+    image_of,
+    read_labels,
+    read_orientation,
+    read_space,
+    read_volume,
+    set_display,
+    write_volume,
+)
 from neuroxai.io.orientation import Orientation, given_orientation
 from neuroxai.io.outputs import check_file, check_folder, json_of, table_of
 from neuroxai.io.rows import delimited
@@ -74,6 +82,7 @@ __all__ = [
     "read_tsv",
     "read_volume",
     "read_warp",
+    "set_display",
     "sha256",
     "sides",
     "table_of",

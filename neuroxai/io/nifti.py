@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import gzip
 import os
+import struct
 import warnings
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
+from isal import igzip
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import DTypeLike, NDArray
 
 from neuroxai.errors import DimensionsError, HeaderWarning, InputError, NeuroxaiError, SpaceError
 from neuroxai.io.dicom.opening import is_dicom
 from neuroxai.io.files import atomic
+from neuroxai.io.gzipped import pack, replace_head, unpack
 from neuroxai.io.header import (
     MOST_HEADER,
     broken_qform,
@@ -28,6 +30,9 @@ from neuroxai.io.header import (
 )
 from neuroxai.io.orientation import VARIABLE, Orientation, affine_of, contradiction, orientation_of
 from neuroxai.space import Space, Volume
+
+HEAD = 352  # bytes of a NIfTI-1 header and of the mark that no extension follows
+_CAL = 124  # where it has cal_max and cal_min
 
 
 def read_volume(path: str | os.PathLike[str], dtype: DTypeLike = np.float32, check_content: bool = True) -> Volume:
@@ -157,11 +162,24 @@ def save_image(target: Path, image: nib.Nifti1Image) -> Path:
     """Write an image atomically; the same image gives the same bytes."""
     payload = image.to_bytes()
     if target.name.endswith(".gz"):
-        # mtime 0: same data, same bytes
-        payload = gzip.compress(payload, compresslevel=4, mtime=0)
+        payload = pack(payload, HEAD)
     with atomic(target) as temporary:
         temporary.write_bytes(payload)
     return target
+
+
+def set_display(path: Path, limit: float) -> bool:
+    """Give a NIfTI-1 file that we wrote the range -limit to limit for viewers (cal_min, cal_max); say if it was new."""
+    stored = path.read_bytes()
+    packed = path.name.endswith(".gz")
+    content = bytearray(unpack(stored) if packed else stored)
+    shown = struct.pack("<ff", limit, -limit)
+    if content[_CAL : _CAL + 8] == shown:
+        return False
+    content[_CAL : _CAL + 8] = shown
+    with atomic(path) as temporary:
+        temporary.write_bytes(replace_head(stored, bytes(content), HEAD) if packed else content)
+    return True
 
 
 def _cast(values: NDArray[Any], dtype: np.dtype[Any], target: Path) -> NDArray[Any]:
@@ -289,8 +307,8 @@ def image_data(image: Any, path: str | os.PathLike[str]) -> NDArray[Any]:
 
 def _unpacked(file: Path, needed: int) -> bytes:
     """Unpack to the end, but not much beyond what the header describes."""
-    with gzip.open(file) as handle:
-        data = handle.read(needed + MOST_HEADER)
+    with igzip.open(file) as handle:
+        data: bytes = handle.read(needed + MOST_HEADER)
         if handle.read(1):
             raise InputError(
                 f"{file}: unpacks to more than {MOST_HEADER:,} bytes beyond the {needed:,} that its header describes; "

@@ -52,7 +52,7 @@ def test_viewers_are_told_the_range_and_the_data_stay(tmp_path, ending):
     path = io.write_volume(tmp_path / f"map{ending}", Volume(data, space), description="map", display=3e-6)
     header = nib.load(path).header
     assert (header["cal_min"], header["cal_max"]) == (np.float32(-3e-6), np.float32(3e-6))
-    scales.set_display(path, 0.25)
+    io.set_display(path, 0.25)
     image = nib.load(path)
     assert (image.header["cal_min"], image.header["cal_max"]) == (-0.25, 0.25)
     assert np.asanyarray(image.dataobj).tobytes() == data.tobytes()
