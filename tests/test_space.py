@@ -13,6 +13,7 @@ from scipy.spatial.transform import Rotation
 
 from neuroxai.errors import SpaceError
 from neuroxai.io import read_labels, read_volume
+from neuroxai.sampling import smoothing
 from neuroxai.space import Space, Volume, mni152
 
 CODES = ["".join(c) for p in permutations(("LR", "PA", "IS")) for c in product(*p)]
@@ -378,3 +379,44 @@ def test_whole_voxel_shifts_copy_values(shift, shape, orientation):
         at = np.array(voxel) + shift
         inside = ((at >= 0) & (at < data.shape)).all()
         assert result[voxel] == (data[tuple(at)] if inside else 0)
+
+
+@given(
+    source=gently_turned,
+    spacing=st.tuples(*[st.floats(0.4, 5.0)] * 3),
+    dtype=st.sampled_from([np.float32, np.float64]),
+)
+def test_smoothing_and_sampling_are_those_of_one_after_the_other(source, spacing, dtype):
+    """Axis by axis (aligned grids) and in the box that is not 0 (oblique ones), as smoothed and sampled by scipy."""
+    volume = Volume(noise(dtype=dtype), Space(SHAPE, source))
+    volume.data[:2] = 0
+    for space in (
+        Space((9, 8, 7), source @ np.diag([*spacing, 1.0])),
+        Space((9, 8, 7), np.diag([*spacing, 1.0])),
+    ):
+        matrix = space.to_voxels_of(volume.space)
+        smooth = ndimage.gaussian_filter(volume.data, smoothing(matrix), mode="constant")
+        expected = ndimage.affine_transform(
+            smooth, matrix[:3, :3], matrix[:3, 3], output_shape=space.shape, order=1, mode="grid-constant"
+        )
+        found = volume.resampled_to(space).data
+        assert found.dtype == dtype
+        np.testing.assert_allclose(found, expected, atol=2e-6 if dtype == np.float32 else 1e-12)
+
+
+def test_a_voxel_that_is_no_number_stays_where_it_is():
+    volume = Volume(noise(), Space(SHAPE, np.eye(4)))
+    volume.data[1, 1, 1] = np.nan
+    found = volume.resampled_to(Space(SHAPE, np.diag([0.5, 0.5, 0.5, 1.0]))).data
+    assert np.isnan(found[2, 2, 2])
+    assert np.isfinite(found[5:]).all()
+
+
+@pytest.mark.parametrize("corner", [(0, 0, 0), (8, 0, 3), (8, 11, 9)])
+def test_a_voxel_comes_to_its_place_on_a_finer_grid(corner):
+    source = Space((9, 12, 10), np.array([[-2, 0, 0, 7], [0, 0, 2, -5], [0, 2, 0, 1], [0, 0, 0, 1.0]]))
+    data = np.zeros(source.shape, np.float32)
+    data[corner] = 1
+    target = Space((40, 40, 40), np.array([[1, 0, 0, -20], [0, 1, 0, -15], [0, 0, 1, -10], [0, 0, 0, 1.0]]))
+    found = np.unravel_index(int(Volume(data, source).resampled_to(target).data.argmax()), target.shape)
+    np.testing.assert_allclose(target.world(found), source.world(corner))

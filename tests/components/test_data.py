@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import time
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from monai.data import DataLoader
 from monai.transforms import Compose
 
 from neuroxai.components import LoadScand, ScanDataset, ScanLoader, WholeLoader, collate_whole, open_part
+from neuroxai.components.data import read_ahead
 from neuroxai.errors import InputError, LeakageError
 from neuroxai.io import read_json, write_json, write_volume
 from neuroxai.space import Space, Volume
@@ -47,6 +49,28 @@ def test_a_cohort_that_loses_a_whole_class_is_refused():
         ScanDataset(items("a", "broken"), read, cache="memory")
     with pytest.raises(InputError, match="2 of 2 scans cannot be used and none is left"):
         ScanDataset(items("broken", "broken"), read, cache="memory")
+
+
+def test_the_next_batch_is_read_meanwhile_and_one_alone():
+    read_now = []
+
+    def batches():
+        for n in range(5):
+            read_now.append(n)
+            yield n, []
+        raise InputError("the disk is full")
+
+    found = read_ahead(batches())
+    assert next(found) == (0, [])
+    for _ in range(200):
+        if len(read_now) > 1:
+            break
+        time.sleep(0.01)
+    time.sleep(0.05)
+    assert read_now == [0, 1]
+    assert [next(found)[0] for _ in range(4)] == [1, 2, 3, 4]
+    with pytest.raises(InputError, match="disk is full"):
+        next(found)
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3])
