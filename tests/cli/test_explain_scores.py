@@ -123,7 +123,7 @@ def test_two_processes_share_a_cohort_and_a_broken_scan_is_reported(scored, trai
     assert all(path.stat().st_mtime_ns == moment for path, moment in before.items())
     for name in ("regions.tsv", "predictions.tsv"):
         assert (tmp_path / "out" / name).read_bytes() == (scored / name).read_bytes()
-    assert not list((tmp_path / "out").glob(".*"))
+    assert [path.name for path in (tmp_path / "out").glob(".*")] == [".bidsignore"]
 
 
 def test_what_cannot_be_is_refused(trained_bundle, tiny_cohort, tmp_path):
