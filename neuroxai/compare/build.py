@@ -75,13 +75,18 @@ class Settings:
     seed: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """What was written, its figures (compare.json), and what could not be used."""
 
     out: Path
     record: ComparisonRecord
     failures: Sequence[Failure]
+
+    def __repr__(self) -> str:
+        one, found = self.record, self.record.findings.get("regions_false_discovery", ())
+        groups = f"{one.patients} {one.patient or 'patients'} against {one.controls} {one.control or 'controls'}"
+        return f"Comparison({groups}: {len(found)} of {one.regions} regions differ, 5 % false discoveries; {self.out})"
 
 
 def build_comparison(

@@ -146,7 +146,7 @@ def l2_distance(first: ArrayLike, second: ArrayLike, scale: Scale = "maximum") -
 
     Examples
     --------
-    >>> l2_distance([[4.0, 0.0]], [[2.0, 2.0]]), l2_distance([[4.0, 0.0]], [[2.0, 2.0]], "sum") ** 2
+    >>> l2_distance([[4.0, 0.0]], [[2.0, 2.0]]), round(l2_distance([[4.0, 0.0]], [[2.0, 2.0]], "sum") ** 2, 9)
     (1.0, 0.5)
     """
     one, two = scaled(first, scale), scaled(second, scale)

@@ -87,7 +87,7 @@ class Picture:
     draw: Callable[[], Any]
 
 
-@dataclass
+@dataclass(repr=False)
 class Findings:
     """All that an analysis found.
 
@@ -111,6 +111,10 @@ class Findings:
     pictures: list[Picture] = field(default_factory=list)
     answers: list[str] = field(default_factory=list)
     doubts: list[str] = field(default_factory=list)
+
+    def __repr__(self) -> str:
+        counts = f"{len(self.figures)} figures, {len(self.tables)} tables, {len(self.pictures)} pictures"
+        return "\n".join([f"Findings({counts})", *self.answers, *(f"but: {doubt}" for doubt in self.doubts)])
 
     def frame(self) -> pd.DataFrame:
         """``statistics.tsv``."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -48,6 +50,14 @@ class Results:
 
     def __init__(self, study: Study, out: Path, done: Sequence[FinishedRun], cohorts: Mapping[str, Path]) -> None:
         self.study, self.out, self.done, self.cohorts = study, out, list(done), dict(cohorts)
+
+    def __repr__(self) -> str:
+        counts = Counter(done.run.arm for done in self.done)
+        arms = ", ".join(f"{arm} ({number})" for arm, number in counts.items()) or "none"
+        return f"Results({self.study.name}: finished runs by arm: {arms}; in {self.out})"
+
+    def _repr_html_(self) -> str:
+        return f"<p>{html.escape(repr(self))}</p>{self.runs.to_html(index=False)}"
 
     @cached_property
     def runs(self) -> pd.DataFrame:
