@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import tempfile
@@ -14,12 +13,13 @@ from typing import Any
 import numpy as np
 
 from neuroxai import io
-from neuroxai.bands import Band, bands, limit_of
+from neuroxai.bands import bands, limit_of
 from neuroxai.derivatives.heatmaps import RESEARCH_USE
 from neuroxai.derivatives.predictions import FIT_COLUMNS
 from neuroxai.derivatives.scales import common_limit
 from neuroxai.errors import InputError, one_of
 from neuroxai.explain import Explanation
+from neuroxai.label_app.dicom_seg import write_bands
 from neuroxai.label_app.nrrd_file import write_nrrd
 from neuroxai.space import Volume
 
@@ -159,6 +159,7 @@ def answer(
         "explanation": explained.provenance,
         "research_use": RESEARCH_USE,
     }
+    named = [io.Segment(band.value, band.name(explained.target), band.colour) for band in found]
     # bands as NRRD carry names and colours for 3D Slicer, and are plain NRRD for everybody else
     ending = ".seg.nrrd" if heatmap == "bands" and form.extension == ".nrrd" else form.extension
     handle, name = tempfile.mkstemp(prefix=f"neuroxai-{heatmap}-", suffix=ending)
@@ -166,9 +167,13 @@ def answer(
     path = Path(name)
     try:
         if ending == ".dcm":
-            _write_dicom(path, Volume(labels, shown.space), found, explained, form.origin, limit)
+            if form.origin is None:
+                raise InputError(
+                    "a DICOM Segmentation lies beside the DICOM series of its scan, and this scan is none; ask for "
+                    "output image, or send the series' DICOM files as a session"
+                )
+            write_bands(path, Volume(labels, shown.space), named, form.origin, explained.run.method)
         elif heatmap == "bands" and ending == ".seg.nrrd":
-            named = [io.Segment(band.value, band.name(explained.target), band.colour) for band in found]
             named[0] = io.Segment(named[0].value, f"{named[0].name} [{said}]", named[0].colour)
             segments = [(one.name, segment) for one, segment in zip(all_bands(), named, strict=True)]
             write_nrrd(path, Volume(labels.astype(form.dtype), shown.space), segments, form.compress)
@@ -189,30 +194,6 @@ def _result(explained: Explanation, probabilities: Mapping[str, float]) -> str:
     said = ", ".join(f"{name} {share:.1%}".replace("%", " %") for name, share in probabilities.items())
     fit = explained.prediction.fit
     return f"result: {said}; explained: {explained.target}; fit to the training scans: {fit or 'not known'}"
-
-
-def _write_dicom(
-    path: Path, labels: Volume, found: Sequence[Band], explained: Explanation, origin: io.Origin | None, limit: float
-) -> None:
-    if origin is None:
-        raise InputError(
-            "a DICOM Segmentation lies beside the DICOM series of its scan, and this scan is none; ask for output "
-            "image, or send the series' DICOM files as a session"
-        )
-    if not labels.data.any():
-        raise InputError("the heatmap is too weak for the lowest band, so that no segment is left to write as DICOM")
-    run = explained.run
-    about = io.Description(
-        label=f"{run.method} for {explained.target}",
-        method=run.method,
-        options=run.options or {},
-        target=explained.target,
-        seed=json.dumps([limit, explained.provenance], sort_keys=True, default=str),
-    )
-    segments = [io.Segment(band.value, band.name(explained.target), band.colour) for band in found]
-    # NIfTI keeps the affine in float32: the series' own is meant
-    space = origin.space if labels.space.matches(origin.space) else labels.space
-    io.write_segmentation(path, Volume(labels.data, space), segments, origin, about)
 
 
 def _rows(frame: Any) -> list[dict[str, Any]]:

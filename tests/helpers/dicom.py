@@ -69,7 +69,7 @@ def write_series(folder, volume, plane="axial", uid=None, rescale=None, seed=0, 
             header.RescaleSlope, header.RescaleIntercept = map(str, rescale)
         _replace(header, tags)
         file = folder / f"IM{names[k]:04d}"
-        header.save_as(file, enforce_file_format=True)
+        _save(header, file)
         files.append(file)
     return files
 
@@ -91,7 +91,7 @@ def write_planes(folder, pixels, corner, cosines, spacing, step, seed=0, **tags)
         header.PixelSpacing = _decimals(spacing)
         header.SliceThickness = header.SpacingBetweenSlices = _decimals([np.linalg.norm(step)])[0]
         _replace(header, tags)
-        header.save_as(folder / f"IM{name:04d}", enforce_file_format=True)
+        _save(header, folder / f"IM{name:04d}")
     return folder
 
 
@@ -133,7 +133,7 @@ def write_enhanced(file, volume, plane="axial", order=None, frame_tags=(), **tag
     header.PerFrameFunctionalGroupsSequence = Sequence(frames)
     _replace(header, tags)
     Path(file).parent.mkdir(parents=True, exist_ok=True)
-    header.save_as(file, enforce_file_format=True)
+    _save(header, file)
     return Path(file)
 
 
@@ -144,6 +144,14 @@ def change(file, **tags):
     header = pydicom.dcmread(file)
     _replace(header, tags)
     header.save_as(file)
+
+
+def _save(header, file):
+    """With the preamble; pydicom 2, beside MONAI Label, has another word for it."""
+    import pydicom
+
+    whole = {"enforce_file_format": True} if int(pydicom.__version__[0]) > 2 else {"write_like_original": False}
+    header.save_as(file, **whole)
 
 
 def _header(kind, data, uid, study):
