@@ -202,7 +202,7 @@ def write_report(
         if isinstance(value, float):
             items.append(
                 highdicom.sr.NumContentItem(
-                    name=concept, value=value, unit=codes.UCUM.NoUnits, relationship_type="CONTAINS"
+                    name=concept, value=float(f"{value:.6g}"), unit=codes.UCUM.NoUnits, relationship_type="CONTAINS"
                 )
             )
         else:
