@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from neuroxai.errors import InputError, NeuroxaiError, one_of, refused_by_the_system
 
 if TYPE_CHECKING:
+    from neuroxai.io.dicom.web import Address
     from neuroxai.space import Volume
 
 AS_IS = "as-is"
@@ -21,6 +24,35 @@ def is_series(source: Path) -> bool:
     from neuroxai.io.dicom import is_series
 
     return is_series(source)
+
+
+def from_archive(archive: Address, explain: Callable[..., None], arguments: Mapping[str, Any]) -> None:
+    """Explain a series of an archive, which lies on this machine only meanwhile; send the objects back if asked.
+
+    Parameters
+    ----------
+    archive : Address
+        With the study and the series, or so that `series` of the arguments chooses one.
+    explain : callable
+        The command.
+    arguments : mapping
+        Its own.
+
+    Raises
+    ------
+    InputError
+        If the archive cannot be asked, has no such series or several, or does not take the objects.
+    """
+    from neuroxai.explain.dicom import objects_in
+    from neuroxai.io.dicom.web import fetch_one, store
+
+    with tempfile.TemporaryDirectory(prefix="neuroxai-") as folder:
+        source = fetch_one(archive, arguments["series"], Path(folder) / "series")
+        explain(**{**arguments, "source": source, "series": None, "store": False})
+    if arguments["store"]:
+        count = store(archive, objects_in(arguments["dicom_out"]))
+        if not arguments["as_json"]:
+            typer.echo(f"sent to {archive.service}: {count} objects")
 
 
 def prepared_on_the_way(source: Path, arm: str, out: Path, bundle: Path) -> Path:

@@ -68,9 +68,10 @@ def explain(
     ] = False,
     dicom_pictures: Annotated[
         bool,
-        typer.Option(
-            "--dicom-pictures", help="Write the overlay as colour pictures too, for archives that show nothing else."
-        ),
+        _DICOM("--dicom-pictures", help="Write the overlay as colour pictures too, for archives that show no others."),
+    ] = False,
+    store: Annotated[
+        bool, _DICOM("--store", help="Send the objects of --dicom-out to the archive that the series came from.")
     ] = False,
     datalist: opt.Datalist = None,
     part: opt.Part = None,
@@ -87,14 +88,16 @@ def explain(
 ) -> None:
     """Explain each scan: heatmap in the scan's and the network's space, region scores, probabilities.
 
-    A DICOM series (its folder, or one enhanced file) is prepared first, as the scanner left it; so is a NIfTI scan
-    with --prepare. A scan that is far from those that the network was trained on is refused.
+    A DICOM series (its folder, one enhanced file, or https://ARCHIVE/dicom-web/studies/UID) is prepared first, as the
+    scanner left it; so is a NIfTI scan with --prepare. A scan that is far from those that the network was trained on
+    is refused.
 
     Finished scans are not redone; run the same command again to go on. Started by `torchrun --nproc_per_node=4 -m
     neuroxai explain ...` the processes share the scans out, one GPU each; the tables are those of a single process.
 
     Example: `neuroxai explain bundle cohort --part test --method lrp_alpha_beta --option beta=0 --out explained`
     """
+    arguments = dict(locals())
     from neuroxai.cli._bundle import (
         check_results,
         device_of,
@@ -103,13 +106,20 @@ def explain(
         located,
         run_evaluator,
     )
-    from neuroxai.cli._series import is_series, prepared_on_the_way, take_series, write_objects
+    from neuroxai.cli._series import from_archive, is_series, prepared_on_the_way, take_series, write_objects
     from neuroxai.components import end_processes, is_main_process, join_shares, read_record, shard_of
     from neuroxai.errors import InputError
     from neuroxai.explain import ExplainOptions
     from neuroxai.explain.bundle import open_workflow
     from neuroxai.io import check_folder, parse_pairs
+    from neuroxai.io.dicom.web import Address
 
+    archive = Address.of(source)
+    if store and (archive is None or dicom_out is None):
+        raise InputError("--store sends the objects of --dicom-out to the archive of a source https://...; give both")
+    if archive is not None:
+        from_archive(archive, explain, arguments)
+        return
     if labels is not None and atlas is None:
         raise InputError("--labels names the regions of an atlas; give the label image with --atlas")
     given = {"method": method} if method else {}

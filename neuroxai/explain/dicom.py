@@ -138,7 +138,7 @@ def write_dicom(
             drawn, zoom = overlay(scan, volume, limit, io.sides(origin), told)
             io.write_captures(here / PICTURES, drawn, origin, about, zoom)
         out.mkdir(parents=True, exist_ok=True)
-        made = [name for name in _NAMES.values() if (here / name).is_file()]
+        made = [path.name for path in objects_in(here) if path.parent == here]
         for name in made:
             os.replace(here / name, out / name)
         for name in set(_NAMES.values()) - set(made):
@@ -146,7 +146,13 @@ def write_dicom(
         shutil.rmtree(out / PICTURES, ignore_errors=True)
         if pictures:
             os.replace(here / PICTURES, out / PICTURES)
-    return [*(out / name for name in made), *(sorted((out / PICTURES).iterdir()) if pictures else ())]
+    return objects_in(out)
+
+
+def objects_in(out: Path) -> list[Path]:
+    """Return the objects that `write_dicom` has written into a folder, pictures last."""
+    objects = [out / name for name in _NAMES.values() if (out / name).is_file()]
+    return objects + (sorted((out / PICTURES).iterdir()) if (out / PICTURES).is_dir() else [])
 
 
 @dataclass(frozen=True)

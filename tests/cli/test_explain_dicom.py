@@ -104,7 +104,7 @@ def test_the_summary_says_what_was_found(tmp_path, trained_bundle, patient):
         for item in report.ContentSequence
     }
     row = io.read_tsv(tmp_path / "out" / "predictions.tsv").iloc[0]
-    assert lines["Probability of AD"] == pytest.approx(row["probability_AD"], abs=1e-6)
+    assert lines["Probability of AD"] == pytest.approx(100 * row["probability_AD"], rel=1e-5)
     assert lines["Predicted class"] == row["predicted"]
     assert "research use" in lines["Use"].lower()
     assert lines["Checkpoint (SHA-256)"] == io.sha256(trained_bundle / "models" / "model.pt")

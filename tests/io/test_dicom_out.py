@@ -154,7 +154,7 @@ def test_the_report_is_a_list_of_items_of_their_own(tmp_path, scan):
     told = subprocess.run(["dsrdump", "+Pl", str(path)], capture_output=True, text=True, check=True).stdout
     assert '<CONTAINER:(,,"Diagnostic Imaging Report")=SEPARATE>' in told
     assert '<contains TEXT:(,,"Use")="For research use only; not a medical device."' in told
-    assert '<contains NUM:(,,"Probability of AD")="0.25" (1,UCUM,"no units")>' in told
+    assert '<contains NUM:(,,"Probability of AD")="25.0" (%,UCUM,"Percent")>' in told
 
 
 def test_the_same_input_gives_the_same_bytes_and_another_other_identifiers(tmp_path, scan):

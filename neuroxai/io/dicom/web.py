@@ -5,6 +5,7 @@ Who asks is told by the environment, never by an address or an option, which end
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -27,6 +28,7 @@ USER, PASSWORD, TOKEN, PLAIN = (
 MOST = 100
 """Series that are fetched at once; more are a choice that was not made."""
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_SECONDS = (20, 300)  # until it answers, and between parts of an answer
 _AT_ONCE = 16  # objects sent in one request
 
 
@@ -153,7 +155,7 @@ def fetch_one(address: Address, choice: str | None, folder: Path) -> Path:
     Raises
     ------
     InputError
-        As `search` and `fetch`; if there is none or several. They are listed without descriptions, which may hold names.
+        As `search` and `fetch`; if there is none or several, listed without descriptions, which may hold names.
     """
     found = search(address, choice=choice)
     if len(found) != 1:
@@ -194,8 +196,8 @@ def store(address: Address, files: Sequence[Path]) -> int:
             taken, refused = (len(answer.get(name) or ()) for name in ("ReferencedSOPSequence", "FailedSOPSequence"))
             if refused or taken < len(part):
                 raise InputError(
-                    f"{address.service}: the archive took {start + taken} of {len(files)} objects; not every archive takes "
-                    "Parametric Maps, Segmentations and reports: send those that it takes, such as --dicom-pictures"
+                    f"{address.service}: the archive took {start + taken} of {len(files)} objects; not every one takes "
+                    "Parametric Maps, Segmentations and reports: send it those of --dicom-out that it takes"
                 )
     return len(files)
 
@@ -208,14 +210,17 @@ def _asking(address: Address) -> Iterator[Any]:
         from dicomweb_client.api import DICOMwebClient
     except ImportError:
         raise InputError("DICOMweb needs dicomweb-client, which is absent; pip install 'neuroxai[dicom]'") from None
-    session = requests.Session()
+    session, retries = requests.Session(), logging.getLogger("retrying")
+    before, retries.disabled = retries.disabled, True  # it writes a traceback of every failure to the screen
     user, token = os.environ.get(USER), os.environ.get(TOKEN)
     if token:
         session.auth = lambda request: _with_token(request, token)
     elif user:
         session.auth = (user, os.environ.get(PASSWORD, ""))
     try:
-        yield DICOMwebClient(address.service, session=session)
+        client = DICOMwebClient(address.service, session=session, permissive_uid=True, timeout=_SECONDS)
+        client.set_http_retry_params(retry=False)
+        yield client
     except NeuroxaiError:
         raise
     except requests.exceptions.SSLError:
@@ -232,6 +237,7 @@ def _asking(address: Address) -> Iterator[Any]:
     else:
         return
     finally:
+        retries.disabled = before
         session.close()
     raise InputError(f"{address.service}: {reason}")
 

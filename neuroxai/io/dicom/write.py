@@ -189,7 +189,7 @@ def write_report(
     path, origin, about
         As for `write_parametric_map`.
     lines : mapping of str to str or float
-        What is said, in order, after the use; floats become numbers without unit.
+        What is said, in order, after the use; floats are shares, written as numbers in percent.
     """
     highdicom = imported_highdicom()
     from pydicom.sr.codedict import codes
@@ -202,7 +202,10 @@ def write_report(
         if isinstance(value, float):
             items.append(
                 highdicom.sr.NumContentItem(
-                    name=concept, value=float(f"{value:.6g}"), unit=codes.UCUM.NoUnits, relationship_type="CONTAINS"
+                    name=concept,
+                    value=float(f"{100 * value:.6g}"),
+                    unit=codes.UCUM.Percent,
+                    relationship_type="CONTAINS",
                 )
             )
         else:
@@ -247,7 +250,7 @@ def written(
     """Give an object its description and what is no clock's, and write it whole or not at all."""
     if "ContentLabel" in made and "ContentCreatorName" not in made:
         made.ContentCreatorName = ""
-    made.SeriesDescription = short(f"neuroxai {what}: {about.label} (research only)")
+    made.SeriesDescription = short(f"neuroxai {what}: {about.label}", 48) + " (research only)"
     settle(made, origin, f"{origin.uid} {about.seed} {which or what}")
     target = Path(path)
     with atomic(target) as temporary:
