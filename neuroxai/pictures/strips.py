@@ -17,7 +17,7 @@ WIDTH = 1100
 """Pixels of a picture."""
 ENDS = ("against", "for")
 """What the two ends of the colour scale mean."""
-_MARGIN, _NAMED = 8, 118  # pixels beside a strip; at its left where it has a name
+_MARGIN, _NAMED = 8, 132  # pixels beside a strip; at its left where it has a name
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ class Strip:
             ):
                 pencil.text((start + share * tile, first - 5), text, "white", letters, anchor=anchor)
         if self.name:
-            pencil.text((left - 8, first + height / 2), short(self.name, 14), "white", font(9), anchor="rm")
+            pencil.text((left - 8, first + height / 2), short(self.name, 16), "white", font(9), anchor="rm")
 
     def image(self, width: int, height: int) -> Any:
         """Return the slices alone as a `PIL.Image`; voxels that are enlarged much keep their edges."""

@@ -23,6 +23,7 @@ from neuroxai.space import Space, Volume
 
 MOST_VOXELS = 1_600_000
 """Of the heatmap, and of the scan cropped to the head; finer ones are made coarser, so that a page stays below 2 MB."""
+_TEMPLATE = "MNI152 template"
 _COARSE = 2.5  # mm: a scan of larger voxels is offered the template's anatomy, too
 _LABELS = 2.0  # mm: outlines of regions are drawn on voxels of at most this size
 
@@ -74,11 +75,22 @@ class Backdrop:
         data = (self.controls.data * count - heatmap.data) / (count - 1)
         return replace(self, controls=Volume(data, self.controls.space), titles=self.titles - {title})
 
+    def inside(self, name: str, space: Space) -> NDArray[np.bool_] | None:
+        """Return where a region lies on a grid; None where it is not known, or has no voxel there."""
+        kept = self._packed.setdefault("inside", {})
+        if self.atlas is None or name not in self.atlas.names.values():
+            return None
+        if name not in kept or kept[name].shape != space.shape:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # regions that a coarse grid loses are reported where they are scored
+                kept[name] = self.atlas.only([name]).resampled_to(space).labels != 0
+        return kept[name] if kept[name].any() else None
+
     def regions_over(self, space: Space, moved: NDArray[np.float64], frame: NDArray[np.float64]) -> dict[str, Any]:
         """Return label image, names by number (1 and up, in the atlas's order) and a point inside each region."""
         if self.atlas is None:
             return {"labels": None, "names": {}, "places": {}}
-        fine, kept = _refined(space), self._packed
+        fine, kept = _refined(space), self._packed.setdefault("regions", {})
         if not kept or not fine.matches(kept["space"]):
             kept |= {"space": fine} | _regions(self.atlas, fine)
         labels = kept["labels"] | {"matrix": _matrix(Space(fine.shape, moved @ fine.affine), frame)}
@@ -138,11 +150,11 @@ def viewer_data(
         "to_world": _rows(frame),
         "box": _extent(shown, frame),
         "step": round(min(shown.spacing), 6),
-        "start": _moved_points(moved, [_start(heat, leading, backdrop.atlas)])[0],
+        "start": _moved_points(moved, [_start(heat, backdrop.inside(leading, heat.space))])[0],
         "limit": fine,
         "scale": limit,
         "colours": np.rint(255 * colours[:, :3]).astype(int).ravel().tolist(),
-        "pictures": {name: _grey(one, frame) for name, one in pictures.items()},
+        "pictures": {name: _grey(name, one, frame) for name, one in pictures.items()},
         "relevance": _signed(_moved(heat, moved), fine, frame),
         "controls": None,
         **backdrop.regions_over(heat.space, moved, frame),
@@ -177,11 +189,11 @@ def _pictures(
         volumes = {"This scan": before.scan, "This scan, prepared": prepared}
     pictures = {name: _cropped(one.reoriented("RAS")) for name, one in volumes.items() if one is not None}
     if template and (not pictures or max(pictures["This scan"].space.spacing) > _COARSE):
-        pictures["MNI152 template"] = _moved(_template(), moved)
+        pictures[_TEMPLATE] = _moved(_template(), moved)
     return pictures
 
 
-def _start(heat: Volume, leading: str, atlas: Atlas | None) -> list[float]:
+def _start(heat: Volume, inside: NDArray[np.bool_] | None) -> list[float]:
     """Return the world's point of the largest relevance inside a region; of the smoothed map where there is none.
 
     A single voxel's peak is often noise.
@@ -189,12 +201,7 @@ def _start(heat: Volume, leading: str, atlas: Atlas | None) -> list[float]:
     from scipy import ndimage
 
     size = ndimage.gaussian_filter(heat.data.astype(np.float64), 1.0, mode="constant")
-    inside = np.zeros(size.shape, bool)
-    if atlas is not None and leading in atlas.names.values():
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # regions that a coarse grid loses are reported where they are scored
-            inside = atlas.only([leading]).resampled_to(heat.space).labels != 0
-    size = np.where(inside, size, -np.inf) if inside.any() else np.abs(size)
+    size = np.abs(size) if inside is None else np.where(inside, size, -np.inf)
     peak = np.unravel_index(int(size.argmax()), size.shape)
     return [float(mm) for mm in heat.space.world(peak)]
 
@@ -206,14 +213,24 @@ def _signed(volume: Volume, limit: float, frame: NDArray[np.float64]) -> dict[st
     return _array((np.rint(share * 127) + 128).astype(np.uint8)) | {"matrix": _matrix(volume.space, frame)}
 
 
-def _grey(volume: Volume, frame: NDArray[np.float64]) -> dict[str, Any]:
-    return _array(np.rint(255 * grey_of(volume.data)).astype(np.uint8)) | {"matrix": _matrix(volume.space, frame)}
+def _grey(name: str, volume: Volume, frame: NDArray[np.float64]) -> dict[str, Any]:
+    packed = _packed_template() if name == _TEMPLATE else _bytes_of(volume)
+    return packed | {"matrix": _matrix(volume.space, frame)}
+
+
+def _bytes_of(volume: Volume) -> dict[str, Any]:
+    return _array(np.rint(255 * grey_of(volume.data)).astype(np.uint8))
 
 
 @cache
 def _template() -> Volume:
     """Return nilearn's template at 2 mm."""
     return load_template(spacing=2).t1.reoriented("RAS")
+
+
+@cache
+def _packed_template() -> dict[str, Any]:
+    return _bytes_of(_template())
 
 
 def _regions(atlas: Atlas, space: Space) -> dict[str, Any]:

@@ -228,7 +228,8 @@ class CohortValues:
     anatomy : str
         What mean heatmaps are drawn over, in words; empty for nothing.
     comparison : bytes or None
-        PNG of the means of patients and controls, their difference and its t; None where a group is too small.
+        PNG of the means of patients and controls, their difference and its t; None where a group is too small. Where it
+        is there, these two are not among the `groups`.
     forest : bytes or None
         PNG of the regions in which patients and controls differ most.
     """

@@ -96,7 +96,10 @@ def cohort_values(
     shown = [g for g in GROUP_NAMES if g != "all"] if labelled else ["all"]
     twins = averages.heatmaps_shown_before(shown)
     anatomy, over = _anatomy(averages, in_mni)
-    groups, limit = _group_maps(averages, shown, twins, anatomy)
+    limit = max((limit_of(mean) for g in shown if (mean := averages.heatmaps.mean(g)) is not None), default=0.0)
+    comparison = _comparison(averages, limit, anatomy) if anatomy is not None else None
+    compared = () if comparison is None else ("patients", "controls")
+    groups = _group_maps(averages, [g for g in shown if g not in compared], limit, twins, anatomy)
     region_groups = ["patients", "controls", "TP", "FN", "TN", "FP"] if labelled else ["all"]
     region_groups = [g for g in region_groups if averages.heatmaps.count(g) and g not in twins] or ["all"]
     regions = averages.region_means(region_groups)
@@ -125,7 +128,7 @@ def cohort_values(
         groups=groups,
         limit=limit,
         anatomy=over,
-        comparison=_comparison(averages, limit, anatomy) if anatomy is not None else None,
+        comparison=comparison,
         forest=_forest(gathered.fingerprints, list(links.values())),
         regions=regions,
         region_groups=region_groups,
@@ -166,20 +169,18 @@ def _anatomy(averages: Averages, in_mni: bool) -> tuple[Volume | None, str]:
 
 
 def _group_maps(
-    averages: Averages, shown: Sequence[str], twins: Mapping[str, str], anatomy: Volume | None
-) -> tuple[list[GroupMap], float]:
-    """Draw the groups' mean heatmaps on one scale, and return the scale's limit with them."""
-    means = {g: averages.heatmaps.mean(g) for g in shown}
-    limit = max((limit_of(mean) for mean in means.values() if mean is not None), default=0.0)
+    averages: Averages, shown: Sequence[str], limit: float, twins: Mapping[str, str], anatomy: Volume | None
+) -> list[GroupMap]:
+    """Draw the groups' mean heatmaps on one scale."""
     groups = []
-    for name, mean in means.items():
-        figure = None
+    for name in shown:
+        figure, mean = None, averages.heatmaps.mean(name)
         if mean is not None and name not in twins:
             volume = Volume(mean, averages.space)
             figure = maps.over_anatomy({"": (volume, limit)}, anatomy or Volume(np.zeros_like(mean), averages.space))
         same_as = GROUP_NAMES[twins[name]] if name in twins else ""
         groups.append(GroupMap(GROUP_NAMES[name], averages.heatmaps.count(name), figure, same_as))
-    return groups, limit
+    return groups
 
 
 def _comparison(averages: Averages, limit: float, anatomy: Volume) -> bytes | None:
@@ -189,13 +190,13 @@ def _comparison(averages: Averages, limit: float, anatomy: Volume) -> bytes | No
         return None
     patients, controls = (np.asarray(averages.heatmaps.mean(group)) for group in ("patients", "controls"))
     rows = {
-        "patients": (patients, limit),
-        "controls": (controls, limit),
+        f"patients, {averages.heatmaps.count('patients')}": (patients, limit),
+        f"controls, {averages.heatmaps.count('controls')}": (controls, limit),
         "difference": (patients - controls, limit),
         "pattern, t": (found, max(_SURE, limit_of(found))),
     }
     volumes = {name: (Volume(data, averages.space), end) for name, (data, end) in rows.items()}
-    return maps.over_anatomy(volumes, anatomy, planes=("axial",))
+    return maps.over_anatomy(volumes, anatomy)
 
 
 def _forest(fingerprints: Fingerprints, links: Sequence[ScanLink]) -> bytes | None:
