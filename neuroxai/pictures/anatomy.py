@@ -53,4 +53,4 @@ def unprepared(source: Path | None, network: Space, relevance: Callable[[str], V
     box = scan.space.box_around(Space(network.shape, affine @ network.affine).corners())
     space = scan.space.cut(box)
     head, drawn = (Volume(np.ascontiguousarray(one.data[box]), space) for one in (scan, heatmap))
-    return Unprepared(head, drawn, affine if native.mapping.warp is None else None)
+    return Unprepared(head, drawn, native.mapping)

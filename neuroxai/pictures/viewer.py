@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from neuroxai.atlas import Atlas
 from neuroxai.canvas import colour_map, grey_of
 from neuroxai.pictures.slices import bounding_box
+from neuroxai.preprocess.mapping import Mapping
 from neuroxai.preprocess.template import load_template
 from neuroxai.space import Space, Volume
 
@@ -38,13 +39,13 @@ class Unprepared:
         As the scanner gave it, cut to what the network's grid covers.
     heatmap : Volume
         On the same grid, as `neuroxai explain` wrote it.
-    affine : ndarray, shape (4, 4), or None
-        Takes the network's world to the scan's; None where the map between them is warped.
+    mapping : Mapping
+        Between the network's world and the scan's.
     """
 
     scan: Volume
     heatmap: Volume
-    affine: NDArray[np.float64] | None
+    mapping: Mapping
 
 
 @dataclass
@@ -86,16 +87,42 @@ class Backdrop:
                 kept[name] = self.atlas.only([name]).resampled_to(space).labels != 0
         return kept[name] if kept[name].any() else None
 
-    def regions_over(self, space: Space, moved: NDArray[np.float64], frame: NDArray[np.float64]) -> dict[str, Any]:
+    def regions_over(self, space: Space, route: _Route, frame: NDArray[np.float64]) -> dict[str, Any]:
         """Return label image, names by number (1 and up, in the atlas's order) and a point inside each region."""
         if self.atlas is None:
             return {"labels": None, "names": {}, "places": {}}
         fine, kept = _refined(space), self._packed.setdefault("regions", {})
         if not kept or not fine.matches(kept["space"]):
             kept |= {"space": fine} | _regions(self.atlas, fine)
-        labels = kept["labels"] | {"matrix": _matrix(Space(fine.shape, moved @ fine.affine), frame)}
-        places = dict(zip(kept["places"], _moved_points(moved, list(kept["places"].values())), strict=True))
+        moved = route.volume(kept["volume"], order=0)
+        labels = kept["labels"] if moved.data is kept["volume"].data else _array(moved.data)
+        labels = labels | {"matrix": _matrix(moved.space, frame)}
+        places = dict(zip(kept["places"], route.points(list(kept["places"].values())), strict=True))
         return {"labels": labels, "names": kept["names"], "places": places}
+
+
+@dataclass(frozen=True)
+class _Route:
+    """The way from the network's world to the one shown, onto `grid` where it is warped; None: they are one world."""
+
+    mapping: Mapping | None
+    grid: Space
+
+    @property
+    def warped(self) -> bool:
+        return self.mapping is not None and self.mapping.warp is not None
+
+    def volume(self, volume: Volume, order: int = 1) -> Volume:
+        if self.mapping is None:
+            return volume
+        if self.warped:
+            return self.mapping.carry_back(volume, self.grid, order, antialias=False)
+        return Volume(volume.data, Space(volume.space.shape, self.mapping.affine @ volume.space.affine))
+
+    def points(self, points: Sequence[Sequence[float]]) -> list[list[float]]:
+        found = np.reshape(points, (-1, 3)).T
+        moved = found if self.mapping is None else self.mapping.to_native(found)
+        return [[round(float(mm), 3) for mm in point] for point in moved.T]
 
 
 def viewer_data(
@@ -110,7 +137,7 @@ def viewer_data(
     """Pack one scan for ``viewer.js``; the same inputs give the same text.
 
     Planes run along the axes of the scan (of the heatmap where there is none), made upright. Where the scan is known as
-    it was before it was prepared, and an affine map leads to it, all is shown in that scan's world. Coordinates of the
+    it was before it was prepared, all is shown in that scan's world. Coordinates of the
     planes are mm along these axes; ``to_world`` takes them to the world, each volume's ``matrix`` to its voxels.
 
     Parameters
@@ -137,10 +164,12 @@ def viewer_data(
     """
     backdrop = backdrop or Backdrop()
     heat = _thinned(heatmap.reoriented("RAS"))
-    # takes the network's world to the one that is shown
-    moved = np.eye(4) if before is None or before.affine is None else before.affine
-    pictures = _pictures(scan, before, moved, backdrop.atlas is not None)
+    route = _Route(None, heat.space) if before is None else _Route(before.mapping, _coarser(before.scan.space))
+    pictures = _pictures(scan, before, route, backdrop.atlas is not None)
     shown = pictures["This scan"].space if "This scan" in pictures else heat.space
+    # what explain wrote for the scan's own grid is right where the way there is warped, too
+    written = before.heatmap.reoriented("RAS") if before is not None and route.warped else None
+    relevance = route.volume(heat) if written is None else _thinned(written)
     frame = np.eye(4)
     frame[:3, :3] = shown.affine[:3, :3] / shown.spacing
     # packed on the smaller scale, so that a faint map keeps its steps; the page draws it on the larger one
@@ -150,18 +179,18 @@ def viewer_data(
         "to_world": _rows(frame),
         "box": _extent(shown, frame),
         "step": round(min(shown.spacing), 6),
-        "start": _moved_points(moved, [_start(heat, backdrop.inside(leading, heat.space))])[0],
+        "start": route.points([_start(heat, backdrop.inside(leading, heat.space))])[0],
         "limit": fine,
         "scale": limit,
         "colours": np.rint(255 * colours[:, :3]).astype(int).ravel().tolist(),
         "pictures": {name: _grey(name, one, frame) for name, one in pictures.items()},
-        "relevance": _signed(_moved(heat, moved), fine, frame),
+        "relevance": _signed(relevance, fine, frame),
         "controls": None,
-        **backdrop.regions_over(heat.space, moved, frame),
+        **backdrop.regions_over(heat.space, route, frame),
     }
     if backdrop.controls is not None:
         mean = _thinned(backdrop.controls.reoriented("RAS"))
-        record["controls"] = _signed(_moved(mean, moved), fine, frame)
+        record["controls"] = _signed(route.volume(mean), fine, frame)
         record["controls"]["n"] = len(backdrop.titles)
     return json.dumps(record, separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c")
 
@@ -179,17 +208,16 @@ def leading_region(regions: Iterable[tuple[str, float, float]]) -> str:
     return name if density > 0 else ""
 
 
-def _pictures(
-    scan: Volume | None, before: Unprepared | None, moved: NDArray[np.float64], template: bool
-) -> dict[str, Volume]:
+def _pictures(scan: Volume | None, before: Unprepared | None, route: _Route, template: bool) -> dict[str, Volume]:
     """Return what the heatmap can be laid over, upright and in the world shown, the first by default."""
     volumes = {"This scan": scan}
-    if before is not None and before.affine is not None:
-        prepared = None if scan is None else _moved(scan, moved)
-        volumes = {"This scan": before.scan, "This scan, prepared": prepared}
+    if before is not None:
+        volumes = {"This scan": before.scan}
+        if not route.warped:
+            volumes["This scan, prepared"] = None if scan is None else route.volume(scan)
     pictures = {name: _cropped(one.reoriented("RAS")) for name, one in volumes.items() if one is not None}
-    if template and (not pictures or max(pictures["This scan"].space.spacing) > _COARSE):
-        pictures[_TEMPLATE] = _moved(_template(), moved)
+    if template and not route.warped and (not pictures or max(pictures["This scan"].space.spacing) > _COARSE):
+        pictures[_TEMPLATE] = route.volume(_template())
     return pictures
 
 
@@ -247,15 +275,28 @@ def _regions(atlas: Atlas, space: Space) -> dict[str, Any]:
         middle = inside[np.abs(inside - inside.mean(axis=0)).sum(axis=1).argmin()]
         places[on_grid.names[value]] = space.world(middle).tolist()
     names = {str(number): on_grid.names[value] for number, value in enumerate(values, start=1)}
-    return {"labels": _array(numbers), "names": names, "places": places}
+    return {"volume": Volume(numbers, space), "labels": _array(numbers), "names": names, "places": places}
 
 
 def _refined(space: Space) -> Space:
     """Return the grid in whole parts of its voxels, of at most `_LABELS` mm, over the same field of view."""
     parts = [max(1, math.ceil(size / _LABELS - 1e-9)) for size in space.spacing]
-    change = np.diag([*(1 / n for n in parts), 1.0])
-    change[:3, 3] = [(1 / n - 1) / 2 for n in parts]
-    return Space([count * n for count, n in zip(space.shape, parts, strict=True)], space.affine @ change)
+    return _covering(space, [count * n for count, n in zip(space.shape, parts, strict=True)])
+
+
+def _coarser(space: Space) -> Space:
+    """Return an upright grid over the same field of view, of voxels of `_LABELS` mm."""
+    upright = space.reoriented("RAS")
+    shape = [max(1, round(n * mm / _LABELS)) for n, mm in zip(upright.shape, upright.spacing, strict=True)]
+    return _covering(upright, shape)
+
+
+def _covering(space: Space, shape: Sequence[int]) -> Space:
+    """Return the grid of another shape over the same field of view."""
+    scale = [count / other for count, other in zip(space.shape, shape, strict=True)]
+    change = np.diag([*scale, 1.0])
+    change[:3, 3] = [(n - 1) / 2 for n in scale]
+    return Space(shape, space.affine @ change)
 
 
 def _cropped(volume: Volume) -> Volume:
@@ -267,10 +308,7 @@ def _cropped(volume: Volume) -> Volume:
     if factor <= 1:
         return cut
     shape = [max(1, math.floor(count / factor)) for count in cut.space.shape]
-    scale = [count / less for count, less in zip(cut.space.shape, shape, strict=True)]
-    change = np.diag([*scale, 1.0])
-    change[:3, 3] = [(n - 1) / 2 for n in scale]
-    return cut.resampled_to(Space(shape, cut.space.affine @ change))
+    return cut.resampled_to(_covering(cut.space, shape))
 
 
 def _thinned(volume: Volume) -> Volume:
@@ -279,16 +317,6 @@ def _thinned(volume: Volume) -> Volume:
     affine[:3, :3] *= step
     data = np.ascontiguousarray(volume.data[::step, ::step, ::step])
     return Volume(data, Space(data.shape, affine))
-
-
-def _moved(volume: Volume, matrix: NDArray[np.float64]) -> Volume:
-    """Put a volume where an affine map of its world leads."""
-    return Volume(volume.data, Space(volume.space.shape, matrix @ volume.space.affine))
-
-
-def _moved_points(matrix: NDArray[np.float64], points: Sequence[Sequence[float]]) -> list[list[float]]:
-    found = np.reshape(points, (-1, 3)) @ matrix[:3, :3].T + matrix[:3, 3]
-    return [[round(float(mm), 3) for mm in point] for point in found]
 
 
 def _matrix(space: Space, frame: NDArray[np.float64]) -> list[list[float]]:

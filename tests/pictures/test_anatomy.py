@@ -11,6 +11,7 @@ from helpers.explain_folder import NETWORK, write_explain_folder
 from helpers.packed import value_at
 from helpers.prepared import prepared_record
 from neuroxai.atlas import Atlas
+from neuroxai.deformation import Displacement
 from neuroxai.derivatives import prepared
 from neuroxai.derivatives.explain_folder import read_folder
 from neuroxai.io import read_volume, sha256, write_volume
@@ -40,7 +41,7 @@ def test_relevance_regions_and_scan_meet_in_the_scanners_world():
     head = np.full(RAW.shape, 9, np.float32)
     dark = tuple(RAW.voxels(through(LEFT)).round().astype(int))
     head[0, 0, 0], head[dark] = 0, 2
-    before = Unprepared(Volume(head, RAW), Volume(np.zeros_like(head), RAW), TURN)
+    before = Unprepared(Volume(head, RAW), Volume(np.zeros_like(head), RAW), Mapping(TURN))
     backdrop = Backdrop(Atlas(labels, {1: "Left place"}, NETWORK), Volume(data, NETWORK), frozenset("ab"))
     told = json.loads(viewer_data(Volume(data, NETWORK), Volume(data, NETWORK), 1.0, backdrop, before=before))
     np.testing.assert_allclose(told["start"], through(LEFT), atol=0.01)
@@ -54,6 +55,33 @@ def test_relevance_regions_and_scan_meet_in_the_scanners_world():
     assert value_at(told, told["pictures"]["This scan, prepared"], through(LEFT)) == 255
     # upright in the scanner's world
     np.testing.assert_allclose(told["to_world"], np.eye(4)[:3], atol=1e-9)
+
+
+def test_after_a_warp_they_meet_in_the_scanners_world_too():
+    """The warp moves by 12, -8 and 4 mm everywhere, so that places can be told by hand."""
+    shift = np.array([12.0, -8, 4])
+    field = np.broadcast_to(shift[:, None, None, None], (3, *NETWORK.shape)).astype(np.float32)
+    mapping = Mapping(TURN, Displacement(field, NETWORK), Displacement(-field, NETWORK))
+    place = through(LEFT + shift)
+    data, labels = np.zeros(NETWORK.shape, np.float32), np.zeros(NETWORK.shape, np.int32)
+    blob = tuple(NETWORK.voxels(LEFT).round().astype(int))
+    data[blob], labels[blob] = 1, 1
+    head, relevance = np.full(RAW.shape, 9, np.float32), np.zeros(RAW.shape, np.float32)
+    at = RAW.voxels(place).round().astype(int)
+    head[0, 0, 0] = 0
+    relevance[tuple(slice(n - 1, n + 2) for n in at)] = 1
+    backdrop = Backdrop(Atlas(labels, {1: "Left place"}, NETWORK), Volume(data, NETWORK), frozenset("ab"))
+    before = Unprepared(Volume(head, RAW), Volume(relevance, RAW), mapping)
+    told = json.loads(viewer_data(Volume(data, NETWORK), Volume(data, NETWORK), 1.0, backdrop, before=before))
+    np.testing.assert_allclose(told["start"], place, atol=0.01)
+    np.testing.assert_allclose(told["places"]["Left place"], place, atol=2.5)
+    assert value_at(told, told["relevance"], place) == 255
+    assert value_at(told, told["controls"], place) > 200
+    assert value_at(told, told["labels"], place) == 1
+    elsewhere = through(LEFT)
+    for part in ("relevance", "controls", "labels"):
+        assert value_at(told, told[part], elsewhere) in (128, 0)
+    assert list(told["pictures"]) == ["This scan"]
 
 
 @pytest.fixture
@@ -86,7 +114,7 @@ def reader(item):
 def test_the_original_is_found_and_cut_to_what_the_network_saw(explained):
     item, source, original = explained
     found = unprepared(source, NETWORK, reader(item))
-    np.testing.assert_allclose(found.affine, TURN)
+    np.testing.assert_allclose(found.mapping.affine, TURN)
     assert found.scan.space.matches(found.heatmap.space)
     assert found.scan.data.size < read_volume(original).data.size
     np.testing.assert_array_equal(found.scan.data, found.heatmap.data)
