@@ -16,7 +16,7 @@ author = "neuroxai developers"
 copyright = "2026, neuroxai developers"
 release = version = __version__
 extensions = [
-    "myst_parser",
+    "myst_nb",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
@@ -24,17 +24,27 @@ extensions = [
     "sphinx_design",
     "outside_pages",
     "command_reference",
+    "mathml",
+    "notebook_runs",
 ]
 exclude_patterns = ["_build", "_ext"]
-source_suffix = {".md": "markdown"}
+source_suffix = {".md": "myst-nb"}
+# notebooks run when the site is built; a cell that fails stops the build
+nb_execution_mode = "cache"
+nb_execution_timeout = 300
+nb_execution_raise_on_error = True
+nb_merge_streams = True
+nb_output_stderr = "remove"  # progress, and what libraries say of themselves
+html_math_renderer = "mathml"
 html_theme = "furo"
 html_title = "neuroxai"
-html_static_path: list[str] = []
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 html_theme_options = {"source_repository": "", "footer_icons": []}
 html_show_sphinx = False
 # links between pages are checked by -W; anchors are made for three levels of headings
 myst_heading_anchors = 3
-myst_enable_extensions = ["colon_fence"]
+myst_enable_extensions = ["colon_fence", "dollarmath"]
 copybutton_exclude = ".linenos, .gp, .go"
 # words of types in docstrings, such as regions in "shape (regions,)", are looked up as names; there may be several
 suppress_warnings = ["ref.python"]

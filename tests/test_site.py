@@ -20,8 +20,10 @@ def test_the_site_builds_and_no_link_is_broken(tmp_path):
     # source pages of all modules take half the time and have no links to check
     words += [
         "-D",
-        "extensions=myst_parser,sphinx.ext.autodoc,sphinx.ext.napoleon,sphinx_design,outside_pages,command_reference",
+        "extensions=myst_nb,sphinx.ext.autodoc,sphinx.ext.napoleon,sphinx_design,outside_pages,command_reference,mathml",
     ]
+    # tests/e2e/test_notebooks.py runs them; their language is not known before
+    words += ["-D", "nb_execution_mode=off", "-D", "suppress_warnings=ref.python,myst-nb.lexer"]
     done = subprocess.run(
         [*words, "docs", str(tmp_path / "html")], cwd=REPOSITORY, capture_output=True, text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False,
@@ -34,7 +36,8 @@ def test_the_site_builds_and_no_link_is_broken(tmp_path):
     assert "relevance_parametric-map.dcm" in (site / "how-to" / "dicom.html").read_text()
     assert "PatchIndividualFilter" in (site / "reference" / "layers.html").read_text()
     assert list(site.glob("generated/model-card-*.html"))
+    assert "<mfrac>" in (site / "concepts" / "relevance.html").read_text()
     for page in site.rglob("*.html"):
         text = page.read_text()
-        assert 'src="http' not in text, page.name  # nothing is fetched when a page is read
+        assert 'src="http' not in text, page.name  # nothing is fetched when a page is read, no MathJax either
         assert '<link rel="stylesheet" type="text/css" href="http' not in text, page.name

@@ -35,7 +35,8 @@ def progress_bar(label: str, quiet: bool = False, transient: bool = False) -> It
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
-    if not quiet and not console.is_terminal:
+    # not what rich takes for a terminal: FORCE_COLOR, which notebooks set, makes no terminal of a pipe
+    if not quiet and not sys.stderr.isatty():
         with _Lines(label) as lines:
             yield lines.tell
         return

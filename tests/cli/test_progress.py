@@ -26,6 +26,13 @@ def test_begin_change_and_end_are_told(capsys):
     assert lines(capsys) == ["simulating: 0 of 3", "simulating: 3 of 3", "training: 0 of 2", "training: 2 of 2"]
 
 
+def test_a_notebook_that_forces_colours_gets_lines_too(capsys, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with progress_bar("scans") as progress:
+        progress(1, 1)
+    assert lines(capsys) == ["scans: 1 of 1"]
+
+
 def test_now_and_then_what_is_under_way(capsys, monkeypatch):
     monkeypatch.setattr(_progress, "OFTEN", 0.0)
     with progress_bar("scans") as progress:

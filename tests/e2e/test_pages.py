@@ -28,15 +28,16 @@ from neuroxai.studies.reading import load, read_study
 
 PAGES = {name: page for name, page in pages().items() if snippets(page)}
 ENVIRONMENT = "makes the environment, in which this test runs already: the quickstart does it in a fresh clone"
+WHEEL = "from a clone, into an environment of its own: test_wheel.py"
 STUDY = "minutes; made smaller: test_tutorials.py"
 CLUSTER = "needs several machines; two processes on one: tests/cli/test_prepare.py, tests/studies/test_engine.py"
 GPUS = "needs GPUs and days; --dry-run of the same study runs here, a small one in tests/studies/test_engine.py"
 RANKS = "processes that wait for each other: tests/bundles/test_processes.py, tests/cli/test_explain_scores.py"
 LABEL = "another environment: scripts/label_test.sh"
 ELSEWHERE = {
-    "git clone <this repository> neuroxai && cd neuroxai": "what every user does first",
-    "pip install torch==2.13.0 -c constraints.txt "
-    "&& pip install -c constraints.txt '.[train,prepare,brain]'": ENVIRONMENT,
+    "pip wheel --no-deps . --wheel-dir dist": WHEEL,
+    'pip install torch==2.13.0 "$(ls dist/neuroxai-*.whl)[train,prepare]"': WHEEL,
+    "neuroxai quickstart": "minutes; made smaller: test_quickstart.py",
     "bash scripts/quickstart.sh": "minutes; made smaller: test_quickstart.py",
     "bash scripts/quickstart.sh --spacing 2": "hours; on a coarse grid: test_quickstart.py",
     "bash scripts/test.sh": "this test is part of it",
@@ -165,7 +166,7 @@ STAGE = {
     "docs/how-to/your-network.md": {"COHORT": stage.phantoms},
     "docs/tutorials/boehle2019.md": {"COHORT": stage.phantoms, **COARSE},
     "docs/tutorials/klingenberg2021.md": {"BIDS": stage.heads, "klingenberg2021": stage.study},
-    "docs/tutorials/your-own-scans.md": {"BIDS": stage.heads, "prepared": stage.prepared, "SERIES": stage.series},
+    "docs/tutorials/your-own-scans.md": {"prepared": stage.prepared, "SERIES": stage.series},
 }
 # calibration wants ten scans of each class, more than there are
 FULLER = """python - <<'EOF'
@@ -224,7 +225,6 @@ CHANGES = {
     ],
     "docs/tutorials/your-own-scans.md": [
         UNKNOWN,
-        ("neuroxai report explained", f"{FULLER}neuroxai report explained"),
         ("res-2", "res-5"),
     ],
 }

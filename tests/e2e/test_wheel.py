@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import sysconfig
 import venv
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import yaml
 
-from helpers.snippets import REPOSITORY
+from helpers.snippets import REPOSITORY, snippets
 from helpers.studies import SMALL
 
 pytestmark = pytest.mark.integration
@@ -108,6 +110,70 @@ def test_its_main_work_needs_no_checkout(shell, tmp_path):
     assert (tmp_path / "explained" / "report" / "index.html").is_file()
     (tmp_path / "small.yaml").write_text(yaml.safe_dump({**SMALL, "arms": {"plain": {}}}))
     shell("study", "run", "small.yaml", "--cohort", "cohort", "--out", "study")
+
+
+NOTEBOOK = """
+import json, sys
+import nbclient, nbformat
+cells = [nbformat.v4.new_code_cell(text) for text in json.load(sys.stdin)]
+notebook = nbformat.v4.new_notebook(cells=cells)
+nbclient.NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
+shown = [output.data for cell in cells for output in cell.outputs if "data" in output]
+print(json.dumps([data.get("text/html", "") for data in shown]))
+"""
+
+
+def seen_in_a_notebook(python, folder, scan, bundle):
+    """What the README's lines show in a notebook that this Python runs in a folder, with this scan and bundle."""
+    (lines,) = [one.text for one in snippets(REPOSITORY / "README.md") if one.language == "python"]
+    lines = lines.replace('"OUT/bundle"', repr(str(bundle))).replace('"sub-0001_T1w.nii.gz"', repr(str(scan)))
+    cells = [lines.replace("view.html", str(folder / "view.html")), "explanation", "explanation.view()"]
+    done = subprocess.run(
+        [python, "-c", NOTEBOOK], cwd=folder, env=VARIABLES, input=json.dumps(cells), capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.skipif(find_spec("nbclient") is None, reason="nbclient is not installed")
+def test_a_scan_is_explained_and_looked_at_in_a_notebook(installed, shell, trained_bundle, tiny_cohort, tmp_path):
+    scan = sorted(Path(tiny_cohort).glob("sub-*/anat/*_desc-brain_T1w.nii.gz"))[-1]
+    shell("explain", trained_bundle, scan, "--out", "one")
+    assert list((tmp_path / "one").rglob("*_heatmap.nii.gz"))
+    summary, viewer = seen_in_a_notebook(installed.with_name("python"), tmp_path, scan, trained_bundle)
+    assert "data:image/png" in summary
+    assert "<iframe srcdoc=" in viewer
+    assert (tmp_path / "view.html").is_file()
+
+
+@pytest.mark.full(0)
+def test_the_lines_of_the_readme_install_it_for_real(tmp_path, trained_bundle, tiny_cohort):
+    """All dependencies anew, as pip finds them: some 3 GB, minutes."""
+    clone = sources(tmp_path / "clone")
+    venv.create(tmp_path / "new", with_pip=True)
+    lines = next(one.text for one in snippets(REPOSITORY / "README.md") if "pip wheel" in one.text)
+    wanted = [line for line in lines.splitlines() if line.startswith("pip ")]
+    assert len(wanted) == 2
+    variables = {
+        **VARIABLES,
+        "PATH": f"{tmp_path / 'new' / 'bin'}:{os.environ['PATH']}",
+        "VIRTUAL_ENV": str(tmp_path / "new"),
+    }
+    install = "\n".join([*wanted, "pip install nbclient ipykernel"])
+    subprocess.run(["bash", "-ec", install], cwd=clone, env=variables, check=True, capture_output=True, timeout=1500)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    scan = sorted(Path(tiny_cohort).glob("sub-*/anat/*_desc-brain_T1w.nii.gz"))[-1]
+    for line in (
+        "neuroxai bundle copy brain_t1w_alzheimers_classification bundle",
+        f"neuroxai explain {trained_bundle} {scan} --out one",
+        "neuroxai train bundle COHORT --dry-run",
+        "neuroxai doctor",
+    ):
+        done = subprocess.run(shlex.split(line), cwd=empty, env=variables, capture_output=True, text=True)
+        assert done.returncode == 0, f"{line}\n{done.stderr[-2000:]}"
+    shown = seen_in_a_notebook(tmp_path / "new" / "bin" / "python", empty, scan, trained_bundle)
+    assert "<iframe srcdoc=" in shown[-1]
 
 
 def test_what_extras_bring_is_not_needed_to_explain(trained_bundle, tiny_cohort, tmp_path):
