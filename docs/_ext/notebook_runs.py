@@ -39,6 +39,7 @@ def run_folder() -> Path:
             subprocess.run([sys.executable, "-m", "neuroxai", *words.split()], cwd=root, check=True, stdout=2)
     (startup / "folder.py").write_text(STARTUP.format(root=str(root)))
     os.environ["IPYTHONDIR"] = str(root / "ipython")
+    os.environ.pop("MPLBACKEND", None)  # pictures come into the notebook
     return root
 
 

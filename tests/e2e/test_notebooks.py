@@ -23,7 +23,8 @@ def run_folder(monkeypatch_module):
 @pytest.fixture(scope="module")
 def monkeypatch_module():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("IPYTHONDIR", "")  # put back afterwards
+        for name in ("IPYTHONDIR", "MPLBACKEND"):  # put back afterwards
+            patch.setenv(name, "")
         yield patch
 
 
