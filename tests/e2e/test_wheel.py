@@ -140,7 +140,7 @@ def test_a_scan_is_explained_and_looked_at_in_a_notebook(installed, shell, train
     scan = sorted(Path(tiny_cohort).glob("sub-*/anat/*_desc-brain_T1w.nii.gz"))[-1]
     shell("explain", trained_bundle, scan, "--out", "one")
     assert list((tmp_path / "one").rglob("*_heatmap.nii.gz"))
-    summary, viewer = seen_in_a_notebook(installed.with_name("python"), tmp_path, scan, trained_bundle)
+    *_, summary, viewer = seen_in_a_notebook(installed.with_name("python"), tmp_path, scan, trained_bundle)
     assert "data:image/png" in summary
     assert "<iframe srcdoc=" in viewer
     assert (tmp_path / "view.html").is_file()
