@@ -31,7 +31,7 @@ exclude_patterns = ["_build", "_ext"]
 source_suffix = {".md": "myst-nb"}
 # notebooks run when the site is built; a cell that fails stops the build
 nb_execution_mode = "cache"
-nb_execution_timeout = 300
+nb_execution_timeout = 900
 nb_execution_raise_on_error = True
 nb_merge_streams = True
 nb_output_stderr = "remove"  # progress, and what libraries say of themselves
