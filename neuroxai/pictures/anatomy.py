@@ -1,8 +1,9 @@
-"""The head as it was scanned, of a scan that `neuroxai prepare` made, with its heatmap in that space."""
+"""What maps are drawn over: the head as it was scanned, with its heatmap in that space; the template beneath means."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,33 @@ from neuroxai.errors import InputError
 from neuroxai.io import read_volume, sha256
 from neuroxai.pictures.viewer import Unprepared
 from neuroxai.preprocess.mapping import native_of
+from neuroxai.preprocess.template import load_template
 from neuroxai.space import Space, Volume
+
+_ALIKE = 0.5  # correlation of mean scan and template above which one may stand for the other
+
+
+def beneath_means(scan: Volume, in_mni: bool) -> tuple[Volume, str]:
+    """Return what mean maps are drawn over, and its name: the template at 1 mm, or the mean scan.
+
+    Parameters
+    ----------
+    scan : Volume
+        The mean scan.
+    in_mni : bool
+        Whether it is known to lie in MNI152 space; the template is taken if the mean scan looks like it, too.
+    """
+    if in_mni:
+        template = _template()
+        there = template.resampled_to(scan.space, antialias=False).data
+        if np.corrcoef(there.ravel(), scan.data.ravel())[0, 1] > _ALIKE:
+            return template, "the MNI152 template at 1 mm"
+    return scan, "the mean scan"
+
+
+@cache
+def _template() -> Volume:
+    return load_template(spacing=1).t1
 
 
 def unprepared(source: Path | None, network: Space, relevance: Callable[[str], Volume | None]) -> Unprepared | None:

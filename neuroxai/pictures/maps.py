@@ -159,13 +159,15 @@ def over_anatomy(
 
 
 def maps(heatmap: Volume, scan: Volume | None, limit: float, count: int = 7, ends: tuple[str, str] = ENDS) -> Drawing:
-    """Heatmap over a scan in axial and coronal slices, `mosaic`; the SVG holds the picture as it is.
+    """Heatmap over a scan in axial and coronal slices, `mosaic`; the SVG holds the picture as it is."""
+    scan = None if scan is None else dark_background(scan)
+    return wrapped(mosaic(heatmap, scan, limit, planes=("axial", "coronal"), count=count, ends=ends))
 
-    The scan may be as a network takes it, standardised with a background of 0, which is then shown black.
-    """
-    if scan is not None and scan.data.min() < 0:
-        scan = Volume(np.where(scan.data == 0, scan.data.min(), scan.data), scan.space)
-    return _wrapped(mosaic(heatmap, scan, limit, planes=("axial", "coronal"), count=count, ends=ends))
+
+def dark_background(scan: Volume) -> Volume:
+    """Return a scan whose background is its darkest, also one as a network takes it, standardised: there it is 0."""
+    low = scan.data.min()
+    return Volume(np.where(scan.data == 0, low, scan.data), scan.space) if low < 0 else scan
 
 
 def map_rows(found: Mapping[str, Volume], scan: Volume | None, count: int = 7) -> Drawing:
@@ -178,10 +180,10 @@ def map_rows(found: Mapping[str, Volume], scan: Volume | None, count: int = 7) -
     for name, heatmap in found.items():
         limit = float(np.abs(heatmap.data).max()) / 2 or 1.0
         rows += [*HeatmapPictures(heatmap, scan, like).strips(limit, ("axial",), count, name), Bar(limit)]
-    return _wrapped(draw(rows))
+    return wrapped(draw(rows))
 
 
-def _wrapped(png: bytes) -> Drawing:
+def wrapped(png: bytes) -> Drawing:
     """Add an SVG that holds a picture."""
     width, height = (int.from_bytes(png[start : start + 4], "big") for start in (16, 20))
     data = base64.b64encode(png).decode("ascii")

@@ -77,7 +77,7 @@ class Strip:
     outlines : sequence of (str, ndarray)
         Colours and masks of the picture's shape.
     name : str
-        At the left of the strip.
+        At the left of the strip, in one line or several.
     parts : sequence of int
         Pixels of a voxel, upwards and across.
     """
@@ -137,7 +137,8 @@ class Strip:
             ):
                 pencil.text((start + share * tile, first - 5), text, "white", letters, anchor=anchor)
         if self.name:
-            pencil.text((left - 8, first + height / 2), short(self.name, 16), "white", font(9), anchor="rm")
+            name = "\n".join(short(line, 16) for line in self.name.split("\n"))
+            pencil.text((left - 8, first + height / 2), name, "white", font(9), anchor="rm", align="right")
 
     def image(self, width: int, height: int) -> Any:
         """Return the slices alone as a `PIL.Image`; voxels that are enlarged much keep their edges."""

@@ -13,6 +13,7 @@ from neuroxai.report.page import study_page
 from neuroxai.report.values import Figure, StudyValues, Table
 from neuroxai.studies import analyses
 from neuroxai.studies.findings import Findings
+from neuroxai.studies.mean_maps import mean_map_pictures
 from neuroxai.studies.results import Results, open_results
 from neuroxai.studies.spec import Study
 
@@ -42,7 +43,7 @@ def write_report(out: str | os.PathLike[str]) -> Path:
     findings: Findings = analyses.get(results.study.analysis).analyse(results)
     findings.write(folder)
     figures = []
-    for picture in findings.pictures:
+    for picture in [*findings.pictures, *mean_map_pictures(results)]:
         drawn = picture.draw()
         for kind, content in sorted(drawn.items()):
             with io.atomic(folder / "figures" / f"{picture.name}.{kind}") as temporary:

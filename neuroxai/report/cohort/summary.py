@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -18,15 +17,14 @@ from neuroxai.derivatives.records import to_json
 from neuroxai.evaluation import Estimate, classification_metrics, roc_points
 from neuroxai.evaluation.calibration import brier, reliability
 from neuroxai.pictures import maps
+from neuroxai.pictures.anatomy import beneath_means
 from neuroxai.pictures.text import number
-from neuroxai.preprocess.template import load_template
 from neuroxai.report.cohort.averages import GROUP_NAMES, Averages, Fingerprints
 from neuroxai.report.plots import charts
 from neuroxai.report.scan.pages import Shown, provenance
 from neuroxai.report.values import CohortValues, GroupMap, RegionMeans, ScanLink
 from neuroxai.space import Volume
 
-_ALIKE = 0.5  # correlation of mean scan and template above which one may stand for the other
 _SURE = 5.0  # t that has the end colours, unless it goes further
 _DRAWN = 16  # regions of the forest plot
 
@@ -149,23 +147,12 @@ def cohort_values(
     )
 
 
-@cache
-def _template() -> Volume:
-    return load_template(spacing=1).t1
-
-
 def _anatomy(averages: Averages, in_mni: bool) -> tuple[Volume | None, str]:
     """Return what mean maps are drawn over, and its name."""
     mean = averages.scans.mean("all")
     if mean is None:
         return None, ""
-    scan = Volume(mean, averages.space)
-    if in_mni:
-        template = _template()
-        alike = np.corrcoef(template.resampled_to(scan.space, antialias=False).data.ravel(), mean.ravel())[0, 1]
-        if alike > _ALIKE:
-            return template, "the MNI152 template at 1 mm"
-    return scan, "the mean scan"
+    return beneath_means(Volume(mean, averages.space), in_mni)
 
 
 def _group_maps(
