@@ -94,6 +94,10 @@ def command(
         "MONAI_LABEL_SESSIONS": "false",
         "MONAI_LABEL_TRACKING_ENABLED": "false",
         "HF_HUB_OFFLINE": "1",
+        # what others would write in the user's home
+        "MPLCONFIGDIR": str((work / "matplotlib").resolve()),
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "DO_NOT_TRACK": "true",
     }
     words = [
         *(sys.executable, "-m", "uvicorn", "neuroxai.label_app.serve:app"),

@@ -114,11 +114,12 @@ def next_sample(strategy: str, params: Annotated[dict[str, Any] | None, Body()] 
     """Draw a scan of the data store at random; it is fetched by its name, never by a path."""
     if strategy not in (known := _app().info()["strategies"]):
         raise HTTPException(404, str(one_of("strategy", strategy[:100], known)))
-    names = _app().store.list_images()
+    store = _app().store
+    names = [name for name in store.list_images() if store.path(name).is_file()]  # not those sent as DICOM
     if not names:
         return {}
     name = random.choice(names)  # noqa: S311
-    return {"id": name, "name": f"{name}.nii.gz"}
+    return {"id": name, "name": store.file_name(name)}
 
 
 @router.get("/datastore/", summary="List the scans")
@@ -129,7 +130,7 @@ def datastore(output: Listing = Listing.STATS) -> Any:
         return store.status()
     if output is Listing.TRAIN:
         return []
-    objects = {name: {"image": {"ext": ".nii.gz", "info": {}}, "labels": {}} for name in store.list_images()}
+    objects = {name: {"image": {"info": {"name": store.file_name(name)}}, "labels": {}} for name in store.list_images()}
     return {"name": "neuroxai", "description": "scans, which are only read", "objects": objects}
 
 
@@ -153,8 +154,7 @@ def check_image(image: str, check_sum: Annotated[str, Query(pattern="^(SHA256:)?
 @router.get("/datastore/image/info", summary="What is known of a scan")
 def image_info(image: str) -> dict[str, Any]:
     """Return nothing but the name: what a scan is, its file says."""
-    _app().store.path(image)
-    return {"name": image}
+    return {"name": _app().store.file_name(image)}
 
 
 @router.put("/datastore/image", summary="Send a scan")

@@ -113,6 +113,10 @@ class ScanStore:
             sent.used = time.time()
             return sent.path
 
+    def file_name(self, name: str) -> str:
+        """Return the name of a scan's file; viewers choose how they read it by its ending."""
+        return f"{name}{'.nii' if self.path(name).suffix == '.nii' else '.nii.gz'}"
+
     def receive(self, files: Sending) -> Path:
         """Write what was sent into a folder of its own; the caller removes it (`remove`), or has it kept.
 

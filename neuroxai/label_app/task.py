@@ -171,7 +171,7 @@ class ExplanationTask(InferTask):  # type: ignore[misc]
     def _spoken(self, message: object, scan: Path) -> str:
         bundle = self.explainer.bundle
         known = {str(scan): "the scan", f"{scan.parent}/": "", str(bundle): bundle.name}
-        return spoken(message, known)
+        return re.sub(r"sub-scan_\S+?\.nii\.gz", "the prepared scan", spoken(message, known))
 
     def _one(self, key: str, value: Any) -> str:
         """Return the value asked for, if it is one that is offered; viewers may send the whole list back."""
