@@ -33,7 +33,8 @@ SOURCE = {
     "configuration": {
         "friendlyName": "Orthanc",
         "name": "orthanc",
-        **dict.fromkeys(("qidoRoot", "wadoRoot", "wadoUriRoot"), "/dicom-web"),
+        **dict.fromkeys(("qidoRoot", "wadoRoot"), "/dicom-web"),
+        "wadoUriRoot": "/wado",
         **dict.fromkeys(("imageRendering", "thumbnailRendering"), "wadors"),
         "enableStudyLazyLoad": True,
         "supportsFuzzyMatching": False,
@@ -81,7 +82,7 @@ def viewer(dist: Path, archive: str) -> type[SimpleHTTPRequestHandler]:
 
         def do_GET(self) -> None:
             name = self.path.split("?")[0]
-            if name.startswith("/dicom-web"):
+            if name.startswith(("/dicom-web", "/wado")):
                 # Orthanc names itself in its answers by the host that it was asked as
                 headers = {"Accept": self.headers.get("Accept", "*/*"), "Host": self.headers["Host"]}
                 try:
@@ -115,7 +116,7 @@ def pictures(address: str, slices: int, out: Path) -> None:
             page.on("pageerror", lambda error: print(f"the page says: {str(error)[:300]}", file=sys.stderr))
             page.goto(address)
             page.get_by_text("Skip all").first.click(timeout=90_000)
-            page.wait_for_timeout(3000)
+            page.wait_for_timeout(12_000)  # a map that is opened before the scan is there stays hidden (3.13.2)
             page.get_by_text(title).first.dblclick()
             page.wait_for_timeout(8000)
             if (asked := page.get_by_text("Yes", exact=True)).count():  # whether to open the segmentation
@@ -123,7 +124,7 @@ def pictures(address: str, slices: int, out: Path) -> None:
                 page.wait_for_timeout(8000)
             if name != "report":
                 scroll(page, slices // 2)
-            page.wait_for_timeout(20_000 if name == "map" else 4000)
+            page.wait_for_timeout(4000)
             page.screenshot(path=str(out / f"ohif-{name}.png"))
             browser.close()
 

@@ -13,6 +13,7 @@ from monailabel.interfaces.app import MONAILabelApp
 from neuroxai._version import __version__
 from neuroxai.errors import NeuroxaiError
 from neuroxai.explain.bundle import classifier_metadata
+from neuroxai.io.dicom.web import Address
 from neuroxai.label_app.scans import ScanStore, scans_of
 from neuroxai.label_app.task import ExplanationTask
 
@@ -28,12 +29,13 @@ class NeuroxaiApp(MONAILabelApp):  # type: ignore[misc]
         As MONAI Label has them: the app's folder, and one for what it would write of its own, which stays empty.
     conf : dict of str to str
         ``bundles``: a bundle, or a folder of bundles. ``scans``: the user's. ``sent``: folder for what viewers send.
-        ``device``: cpu, cuda or auto.
+        ``device``: cpu, cuda or auto. ``archive``: where Segmentations are sent.
     """
 
     def __init__(self, app_dir: str, studies: str, conf: Mapping[str, str]) -> None:
         self.bundles = Path(conf["bundles"])
         self.store = ScanStore(scans_of(Path(conf["scans"])), Path(conf["sent"]))
+        self.archive = Address.of(conf.get("archive", ""))
         self.device = conf.get("device", "auto")
         if self.device == "auto":
             self.device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -7,12 +7,14 @@ import os
 import shutil
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
 from neuroxai.errors import InputError
 from neuroxai.io import write_json
+from neuroxai.io.dicom.web import Address, fetch_all
 from neuroxai.label_app.scans import scans_of
 
 APP = Path(__file__).parent
@@ -21,7 +23,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def command(
-    bundles: Path, scans: Path, work: Path, host: str, port: int, device: str, origins: Sequence[str]
+    bundles: Path, scans: Path, work: Path, host: str, port: int, device: str, origins: Sequence[str], archive: str = ""
 ) -> tuple[list[str], dict[str, str]]:
     """Return the command that starts the server, and its environment; make the working folder.
 
@@ -30,7 +32,7 @@ def command(
     bundles : Path
         A trained bundle, or a folder of bundles.
     scans : Path
-        A folder of NIfTI files, or of BIDS.
+        A folder of NIfTI files, of BIDS, or of DICOM series.
     work : Path
         Folder for all that the server writes: its log, what viewers send, temporary files.
     host, port
@@ -39,6 +41,8 @@ def command(
         cpu, cuda or auto.
     origins : sequence of str
         Web pages that may speak to it, such as an OHIF on another port.
+    archive : str
+        DICOMweb service that DICOM Segmentations are sent to.
 
     Raises
     ------
@@ -60,7 +64,7 @@ def command(
             "of its own with --work"
         )
     scans_of(outer)  # refused here, not in the started process
-    _check_port(host, port)
+    check_port(host, port)
     work.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(APP / "main.py", work / "main.py")
     for part in ("logs", "studies"):
@@ -76,6 +80,7 @@ def command(
         "scans": str(outer),
         "sent": str(temporary / "sent"),
         "device": device,
+        "archive": archive,
     }
     environment = {
         **os.environ,
@@ -131,7 +136,27 @@ def _logging(file: Path) -> dict[str, object]:
     }
 
 
-def _check_port(host: str, port: int) -> None:
+@contextmanager
+def fetched_scans(archive: Address, description: str | None, work: Path, host: str, port: int) -> Iterator[Path]:
+    """Fetch the MR series of an archive into a folder beside `work`, which only the user can read, and remove it after.
+
+    Raises
+    ------
+    InputError
+        If the port is taken, or the archive has no such series.
+    """
+    check_port(host, port)
+    folder = work.with_name(f"{work.name}-archive-{port}")
+    shutil.rmtree(folder, ignore_errors=True)  # of a server that was killed
+    folder.mkdir(parents=True, mode=0o700)
+    try:
+        fetch_all(archive, description, folder)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def check_port(host: str, port: int) -> None:
     """Refuse a port that another server listens at, before its files of this port are cleared away."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:

@@ -18,6 +18,7 @@ from monailabel.interfaces.utils.app import app_instance
 from requests_toolbelt import MultipartEncoder
 
 from neuroxai.errors import InputError, one_of
+from neuroxai.io.dicom import web
 from neuroxai.label_app.answer import all_bands
 from neuroxai.label_app.app import NeuroxaiApp
 from neuroxai.label_app.nrrd_file import colour_table
@@ -80,6 +81,8 @@ def infer(
         if sent is not None:
             app.store.remove(sent)
     try:
+        if app.archive is not None and output is Output.DICOM_SEG:
+            web.store(app.archive, [Path(path)])
         content = Path(path).read_bytes()
     finally:
         Path(path).unlink()

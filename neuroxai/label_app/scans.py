@@ -37,7 +37,9 @@ class UnreadableScanError(InputError):
 
 
 def scans_of(folder: Path) -> dict[str, Path]:
-    """Return the scans of a folder of NIfTI files, or of a BIDS cohort, by the name of the file without its ending.
+    """Return the scans of a folder by the name of the file without its ending.
+
+    They are NIfTI files, those of a BIDS cohort, or folders with one DICOM series each.
 
     Raises
     ------
@@ -47,6 +49,8 @@ def scans_of(folder: Path) -> dict[str, Path]:
     found = sorted(path for path in folder.iterdir() if path.name.endswith(NIFTI))
     if not found and any(folder.glob("sub-*")):
         found = [folder / scan.image for scan in find_scans(folder, run="all")[0]]
+    if not found:
+        found = sorted(path for path in folder.iterdir() if path.is_dir() and is_dicom(path))
     if not found:
         raise InputError(
             f"{folder}: holds no NIfTI scan (.nii, .nii.gz) and no BIDS folder (sub-*); name another folder"

@@ -210,7 +210,13 @@ def _asking(address: Address) -> Iterator[Any]:
         from dicomweb_client.api import DICOMwebClient
     except ImportError:
         raise InputError("DICOMweb needs dicomweb-client, which is absent; pip install 'neuroxai[dicom]'") from None
-    session, retries = requests.Session(), logging.getLogger("retrying")
+
+    class Session(requests.Session):
+        def request(self, *words: Any, **named: Any) -> Any:
+            # some versions of the client wait for ever, others for too short a time
+            return super().request(*words, **{**named, "timeout": _SECONDS})
+
+    session, retries = Session(), logging.getLogger("retrying")
     before, retries.disabled = retries.disabled, True  # it writes a traceback of every failure to the screen
     user, token = os.environ.get(USER), os.environ.get(TOKEN)
     if token:
@@ -218,7 +224,7 @@ def _asking(address: Address) -> Iterator[Any]:
     elif user:
         session.auth = (user, os.environ.get(PASSWORD, ""))
     try:
-        client = DICOMwebClient(address.service, session=session, permissive_uid=True, timeout=_SECONDS)
+        client = DICOMwebClient(address.service, session=session, permissive_uid=True)
         client.set_http_retry_params(retry=False)
         yield client
     except NeuroxaiError:
