@@ -11,6 +11,7 @@ import time
 import numpy as np
 import pytest
 
+from helpers.command import run
 from helpers.dicom import write_series
 from helpers.label_server import Server, free_port
 from helpers.orthanc import PASSWORD, USER, orthanc
@@ -38,6 +39,12 @@ class Started(Server):
             except OSError:
                 time.sleep(0.5)
         raise AssertionError(self.log.read_text()[-3000:])
+
+
+@pytest.mark.parametrize("words", [["--store"], ["--description", "mprage"]])
+def test_options_of_an_archive_go_with_one(tmp_path, words):
+    result = run("label", "start", tmp_path, tmp_path, *words)
+    assert (result.code, "is no archive" in result.err) == (2, True), result.err
 
 
 @pytest.mark.label
