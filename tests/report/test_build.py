@@ -355,9 +355,20 @@ def test_the_same_scans_are_not_shown_twice(explained):
     built = build_report(explained(people=people))
     page = built.index.read_text()
     # nobody is missed: the true positives are the patients
-    assert "<h3>True positives (n = 2)</h3>\n<p>The same scans as all patients, whose map stands above.</p>" in page
+    assert "<strong>True positives (n = 2)</strong> The same scans as all patients, whose map stands above." in page
     assert page.count('alt="Mean relevance for AD') == 4  # patients, controls, TN, FP
     assert {tuple(sorted(row["sum"])) for row in built.metrics["regions"]} == {("FP", "TN", "controls", "patients")}
+
+
+def test_patients_and_controls_stand_in_the_comparison_alone(explained):
+    page = build_report(explained()).index.read_text()
+    assert 'alt="Axial and coronal slices of the mean relevance for AD of patients and of controls' in page
+    assert re.findall(r'alt="Mean relevance for AD, ([A-Za-z ]+), (\d)', page) == [
+        ("True positives", "2"),
+        ("False negatives", "1"),
+        ("True negatives", "2"),
+        ("False positives", "1"),
+    ]
 
 
 def test_classes_written_as_numbers(explained):
