@@ -40,6 +40,7 @@ class RegionContrast:
         self.voxels = np.bincount(self._own, minlength=count or int(labels.max()))
         self.total = int(inside.sum())
         self._lags = self._drawn()
+        self._pairs: dict[tuple[int, int], int] = {}
 
     def _drawn(self) -> NDArray[np.int16]:
         """Lags of pairs (2, regions + 1, pairs, axes): within each region and from it to all; last, of all."""
@@ -112,8 +113,12 @@ class RegionContrast:
                 tuple(cut if a == axis else slice(None) for a in range(values.ndim))
                 for cut in (slice(lag, None), slice(None, -lag))
             )
-            pairs = int((self._inside[ahead] & self._inside[behind]).sum())
-            own = float((values[ahead] * values[behind]).sum()) / pairs / variance if pairs else 0.0
+            if (axis, lag) not in self._pairs:
+                self._pairs[axis, lag] = int(np.count_nonzero(self._inside[ahead] & self._inside[behind]))
+            pairs = self._pairs[axis, lag]
+            axes = "xyzt"[: values.ndim]
+            product = float(np.einsum(f"{axes},{axes}->", values[ahead], values[behind]))
+            own = product / pairs / variance if pairs else 0.0
             if own < least:
                 break
             found.append(min(own, 1.0))

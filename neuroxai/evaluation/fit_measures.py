@@ -206,11 +206,11 @@ def summarise(
 def plateaus_of(data: NDArray[Any]) -> float:
     """Return the share of neighbouring voxels, both not 0, that hold exactly the same value: near 1 in label images."""
     equal, count = 0, 0
+    filled = data != 0
     for axis in range(3):
-        low, high = _neighbours(data, axis)
-        both = (low != 0) & (high != 0)
-        equal += int(((low == high) & both).sum())
-        count += int(both.sum())
+        same, (first, second) = np.equal(*_neighbours(data, axis)), _neighbours(filled, axis)
+        equal += int(np.count_nonzero(same & first))
+        count += int(np.count_nonzero(first & second))
     return equal / count if count else 0.0
 
 

@@ -10,6 +10,7 @@ from isal import igzip, isal_zlib
 _MEMBER = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"
 _BLOCK = struct.Struct("<BHH")
 _MOST_HEAD = 0xFFFF
+_END = struct.Struct("<II")  # checksum and length
 
 
 def pack(payload: bytes, head: int) -> bytes:
@@ -18,36 +19,46 @@ def pack(payload: bytes, head: int) -> bytes:
     Parameters
     ----------
     payload : bytes
-        What is packed.
+        What is packed; less than 4 GiB.
     head : int
         How many bytes of it, at most 65535, may be replaced later.
     """
-    block = _BLOCK.pack(0, head, _MOST_HEAD - head) + payload[:head]
     packer = isal_zlib.compressobj(2, wbits=-15)
     rest = packer.compress(memoryview(payload)[head:]) + packer.flush()
-    return _MEMBER + block + rest + struct.pack("<II", isal_zlib.crc32(payload), len(payload) & 0xFFFFFFFF)
+    return _begin(head) + payload[:head] + rest + _END.pack(isal_zlib.crc32(payload), len(payload))
 
 
-def unpack(packed: bytes) -> bytes:
-    """Unpack gzip of whatever origin, checksum included."""
-    payload: bytes = igzip.decompress(packed)
-    return payload
+def head_of(packed: bytes, head: int) -> bytes:
+    """Return the first `head` bytes of what is packed, by `pack` or by another program."""
+    begin = _begin(head)
+    if packed.startswith(begin):
+        return packed[len(begin) : len(begin) + head]
+    unpacked: bytes = igzip.decompress(packed)
+    return unpacked[:head]
 
 
-def replace_head(packed: bytes, payload: bytes, head: int) -> bytes:
-    """Return a packed file whose first `head` bytes are others; what follows them is not packed anew if `pack` did it.
+def replace_head(packed: bytes, head: bytes) -> bytes:
+    """Return a packed file whose first bytes are `head`; what follows is not packed anew if `pack` did it.
 
     Parameters
     ----------
     packed : bytes
         The file as it is.
-    payload : bytes
-        What it shall unpack to: as it does now, but for the head.
-    head : int
-        As given to `pack`.
+    head : bytes
+        As many as were given to `pack`.
     """
-    begin = _MEMBER + _BLOCK.pack(0, head, _MOST_HEAD - head)
+    begin = _begin(len(head))
     if not packed.startswith(begin):
-        return pack(payload, head)
-    checksum = struct.pack("<I", isal_zlib.crc32(payload))
-    return begin + payload[:head] + packed[len(begin) + head : -8] + checksum + packed[-4:]
+        unpacked: bytes = igzip.decompress(packed)
+        return pack(head + unpacked[len(head) :], len(head))
+    first = len(begin) + len(head)
+    checksum, length = _END.unpack(packed[-_END.size :])
+    # a checksum is linear: the bytes that stay count as zeros in what a change of the others makes of it
+    rest = memoryview(bytes(length - len(head)))
+    for one in (packed[len(begin) : first], head):
+        checksum ^= isal_zlib.crc32(rest, isal_zlib.crc32(one))
+    return begin + head + packed[first : -_END.size] + _END.pack(checksum, length)
+
+
+def _begin(head: int) -> bytes:
+    return _MEMBER + _BLOCK.pack(0, head, _MOST_HEAD - head)

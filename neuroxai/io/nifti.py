@@ -17,7 +17,7 @@ from numpy.typing import DTypeLike, NDArray
 from neuroxai.errors import DimensionsError, HeaderWarning, InputError, NeuroxaiError, SpaceError
 from neuroxai.io.dicom.opening import is_dicom
 from neuroxai.io.files import atomic
-from neuroxai.io.gzipped import pack, replace_head, unpack
+from neuroxai.io.gzipped import head_of, pack, replace_head
 from neuroxai.io.header import (
     MOST_HEADER,
     broken_qform,
@@ -64,10 +64,11 @@ def read_volume(path: str | os.PathLike[str], dtype: DTypeLike = np.float32, che
     with np.errstate(invalid="ignore", over="ignore"):
         data = np.asarray(image_data(image, path), dtype=dtype).reshape(space.shape)
     if check_content:
-        bad = int(data.size - np.isfinite(data).sum())
-        if bad:
+        low, high = data.min(), data.max()  # what is no number, or infinite, is one of them
+        if not (np.isfinite(low) and np.isfinite(high)):
+            bad = int(data.size - np.isfinite(data).sum())
             raise InputError(f"{path}: {bad} of {data.size} voxels are NaN or infinite; mask or repair them first")
-        if data.min() == data.max():
+        if low == high:
             raise InputError(
                 f"{path}: every voxel has the value {data.flat[0]:g}; the scan is empty, export or prepare it again"
             )
@@ -172,21 +173,23 @@ def set_display(path: Path, limit: float) -> bool:
     """Give a NIfTI-1 file that we wrote the range -limit to limit for viewers (cal_min, cal_max); say if it was new."""
     stored = path.read_bytes()
     packed = path.name.endswith(".gz")
-    content = bytearray(unpack(stored) if packed else stored)
+    head = bytearray(head_of(stored, HEAD) if packed else stored[:HEAD])
     shown = struct.pack("<ff", limit, -limit)
-    if content[_CAL : _CAL + 8] == shown:
+    if head[_CAL : _CAL + 8] == shown:
         return False
-    content[_CAL : _CAL + 8] = shown
+    head[_CAL : _CAL + 8] = shown
     with atomic(path) as temporary:
-        temporary.write_bytes(replace_head(stored, bytes(content), HEAD) if packed else content)
+        temporary.write_bytes(replace_head(stored, bytes(head)) if packed else head + stored[HEAD:])
     return True
 
 
 def _cast(values: NDArray[Any], dtype: np.dtype[Any], target: Path) -> NDArray[Any]:
     if dtype.kind not in "iuf" or dtype.itemsize > (8 if dtype.kind == "f" else 4) or dtype == np.float16:
         raise InputError(f"{target.name}: type {dtype} is not written; choose uint8, int16, int32, float32 or float64")
+    if values.dtype == dtype:
+        return values
     with np.errstate(invalid="ignore", over="ignore"):
-        data: NDArray[Any] = np.ascontiguousarray(values).astype(dtype)
+        data: NDArray[Any] = values.astype(dtype)
     if dtype.kind == "f":
         lost = np.isfinite(values) & ~np.isfinite(data)
         limits = f"{dtype} (up to {np.finfo(dtype).max:.3g})"

@@ -87,10 +87,10 @@ def timed(spent: dict[str, float]) -> Iterator[None]:
         yield
 
 
-def trained(folder: Path, spacing: float) -> Path:
+def trained(folder: Path, spacing: float, source: Path = BUNDLE) -> Path:
     """Make a bundle with random weights for a grid."""
     bundle = folder / "bundle"
-    shutil.copytree(BUNDLE, bundle, ignore=shutil.ignore_patterns("models", "eval"))
+    shutil.copytree(source, bundle, ignore=shutil.ignore_patterns("models", "eval"))
     space = mni152(spacing)
     (bundle / "models").mkdir()
     torch.save(network(space.shape).state_dict(), bundle / "models" / "model.pt")
