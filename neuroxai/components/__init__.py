@@ -27,7 +27,7 @@ from neuroxai.components.metrics import (
 )
 from neuroxai.components.optimisation import InverseTimeDecay, parameter_groups
 from neuroxai.components.predictions import MetricSaver, PredictionSaver
-from neuroxai.components.sampler import ScanSampler
+from neuroxai.components.sampler import ScanSampler, pair_column
 from neuroxai.components.training_options import check_options, flag
 from neuroxai.components.transfer import load_pretrained, pretrained_sha256
 from neuroxai.components.transforms import LoadScand, NormaliseScand, RandShiftd, ResampleToSpaced
@@ -71,6 +71,7 @@ __all__ = [
     "load_weights",
     "local_device",
     "open_part",
+    "pair_column",
     "parameter_groups",
     "plain_errors",
     "prepare_scan",

@@ -182,7 +182,9 @@ def read_ahead(batches: Iterable[Any]) -> Iterator[Any]:
             yield found
 
 
-def open_part(datalist: str, part: str, dataset_dir: str, classes: Sequence[str] | None = None) -> list[dict[str, Any]]:
+def open_part(
+    datalist: str, part: str, dataset_dir: str, classes: Sequence[str] | None = None, keep: str | None = None
+) -> list[dict[str, Any]]:
     """Read one part of a datalist for a bundle; refuses leakage between parts (`cohort.load_datalist`).
 
     Items of all subjects get a ``session_id`` (empty where there is none), because batches need equal keys.
@@ -193,6 +195,8 @@ def open_part(datalist: str, part: str, dataset_dir: str, classes: Sequence[str]
         The file, the part, and the cohort's folder.
     classes : sequence of str, optional
         The classes a network was trained on; labels in another order would be taken for each other.
+    keep : str, optional
+        A further field that items bring along, empty where an item lacks it.
 
     Raises
     ------
@@ -207,7 +211,7 @@ def open_part(datalist: str, part: str, dataset_dir: str, classes: Sequence[str]
                 f"--classes {','.join(classes)}"
             )
     items = load_datalist(datalist, part, dataset_dir)
-    keys = ("image", "label", "participant_id", "session_id")
+    keys = ("image", "label", "participant_id", "session_id", *([keep] if keep else ()))
     return [{key: item.get(key, "") for key in keys if key != "label" or "label" in item} for item in items]
 
 

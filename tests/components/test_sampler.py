@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections import Counter
 
 import pytest
@@ -8,7 +9,8 @@ from hypothesis import strategies as st
 from monai.data import DataLoader
 from monai.transforms import Compose, RandomizableTransform
 
-from neuroxai.components import ScanDataset, ScanSampler
+from neuroxai.components import ScanDataset, ScanSampler, pair_column
+from neuroxai.errors import InputError
 
 
 def dataset(labels):
@@ -88,3 +90,53 @@ def test_workers_do_not_change_what_is_drawn(workers):
     sampler.set_epoch(1)
     loader = DataLoader(data, sampler=sampler, batch_size=2, num_workers=workers)
     assert [name for batch in loader for name in batch["image"]] == [str(draw.scan) for draw in sampler]
+
+
+def paired(values):
+    items = [
+        {"image": str(n), "participant_id": f"sub-{n}", "label": n % 2, "twin": value} for n, value in enumerate(values)
+    ]
+    return ScanDataset(items, dict)
+
+
+@given(
+    pairs=st.integers(1, 9),
+    singles=st.integers(0, 5),
+    batch=st.integers(1, 3),
+    processes=st.integers(1, 2),
+    seed=st.integers(0, 2**31),
+)
+def test_twins_come_in_one_batch_and_each_scan_once(pairs, singles, batch, processes, seed):
+    values = [f"anatomy{n}" for n in range(pairs)] * 2 + [""] * singles  # who has no value is no twin of others
+    data, room = paired(values), 2 * batch * processes
+    options = {"seed": seed, "pair_by": "twin"}
+    draws = order(data, batch_size=2 * batch, num_replicas=processes, even_divisible=False, **options, rank=0)
+    alone = [draw.scan for draw in order(data, batch_size=room, **options)]
+    assert [draw.scan for draw in draws] == alone[::processes]
+    assert sorted(alone) == list(range(len(values)))
+    places = [{alone.index(n) // room for n in (first, first + pairs)} for first in range(pairs)]
+    # one pair is cut where a single scan, for which there is no other, leaves a gap of one
+    assert sum(len(place) > 1 for place in places) <= singles % 2
+
+
+def test_which_column_pairs(tmp_path):
+    def listed(**columns):
+        rows = [{"image": f"{n}.nii", **{k: v[n] for k, v in columns.items()}} for n in range(4)]
+        path = tmp_path / "datalist.json"
+        path.write_text(json.dumps({"training": rows}))
+        return str(path)
+
+    twins = listed(twin=["a", "b", "a", "b"], pair=[1, 1, 2, 3])
+    assert pair_column(twins) == "twin"
+    assert pair_column(twins, "pair") == "pair"
+    assert pair_column(twins, "none") is None is pair_column(twins, None)
+    assert pair_column(listed(twin=["a", "b", "c", ""])) is None  # twins of whom one is in another part
+    with pytest.raises(InputError, match=r"pair_by 'age'.*twin.*--group"):
+        pair_column(twins, "age")
+    with pytest.raises(InputError, match=r"--pair_by pair: no two"):
+        pair_column(listed(pair=[1, 2, 3, 4]), "pair")
+
+
+def test_pairs_cannot_be_drawn_with_replacement():
+    with pytest.raises(InputError, match=r"--pair_by twin.*--class_balance"):
+        ScanSampler(paired(["a", "a"]), balanced=True, pair_by="twin")
