@@ -6,7 +6,6 @@ running statistics never move, and one instance serves many threads.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -26,7 +25,6 @@ from neuroxai.graph.output_activation import scores_of
 from neuroxai.graph.record import Record, record
 from neuroxai.lrp.given import Given, Records, class_scores
 
-Baselines = float | Tensor | tuple[float | Tensor, ...]
 MOST = 100_000  # passes of a network for one scan: days
 _LINEAR = {"reshape", "permute", "pick", "pieces", "cat", "pad", "same", "cast", "resize", "average", "sum"}
 _MEMORY = {"as_memory", "as_strided_scatter"}
@@ -95,32 +93,6 @@ def check_option(name: str, value: object, check: Check) -> None:
     fits, expected = check
     if not fits(value):
         raise InputError(f"{name} is {value!r}; {expected} is expected")
-
-
-def check_baselines(baselines: object) -> None:
-    """Refuse baselines that are neither finite numbers nor finite images."""
-    expected = "a finite number or one image as a torch.Tensor (channels, *spatial) is expected"
-    for one in baselines if isinstance(baselines, tuple) else (baselines,):
-        if isinstance(one, Tensor):
-            if not bool(torch.isfinite(one).all()):
-                raise InputError(f"baselines of shape {tuple(one.shape)} hold NaN or infinite values; {expected}")
-        elif not isinstance(one, int | float) or isinstance(one, bool) or not math.isfinite(one):
-            raise InputError(f"baselines are {one!r}; {expected}")
-
-
-def baselines_for(inputs: Sequence[Tensor], baselines: Baselines) -> tuple[Tensor, ...]:
-    """Return the baseline of each input of a batch, shaped like it; images must have its channels and grid."""
-    each = baselines if isinstance(baselines, tuple) else (baselines,) * len(inputs)
-    if len(each) != len(inputs):
-        raise InputError(f"baselines are {len(each)} for {len(inputs)} inputs; one per input is expected")
-    found = []
-    for x, one in zip(inputs, each, strict=True):
-        if isinstance(one, Tensor) and one.shape != x.shape[1:]:
-            grid = f"the inputs' channels and grid {tuple(x.shape[1:])}"
-            raise InputError(f"baselines have shape {tuple(one.shape)}; {grid} are expected")
-        image = one.detach().to(x) if isinstance(one, Tensor) else x.new_tensor(float(one))
-        found.append(image.expand_as(x).clone())
-    return tuple(found)
 
 
 @dataclass

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from neuroxai.attribution.base import Baselines, Method, Recorded, baselines_for, check_baselines
-from neuroxai.attribution.gradient.gradients import Found, GradientMethod
+from neuroxai.attribution.base import Method, Recorded
+from neuroxai.attribution.baselines import Baselines, baselines_for, check_baselines
+from neuroxai.attribution.gradient.gradients import Found, GradientMethod, averaged
 from neuroxai.errors import UnsupportedLayerError
 from neuroxai.graph.checks import check_scores
 from neuroxai.graph.execute import call_of
@@ -40,9 +41,8 @@ def deep_lift(model: nn.Module, *, baselines: Baselines = 0.0) -> GradientMethod
     ----------
     model : torch.nn.Module
         The network.
-    baselines : float, torch.Tensor or tuple of these
-        A constant image, or one image, shape (channels, *spatial), for all samples; a tuple of one per input for
-        several inputs.
+    baselines : float, str, torch.Tensor, list, callable or tuple of these
+        As `neuroxai.attribution.gradient.gradients.integrated_gradients` takes them.
 
     Raises
     ------
@@ -54,9 +54,11 @@ def deep_lift(model: nn.Module, *, baselines: Baselines = 0.0) -> GradientMethod
     check_baselines(baselines)
 
     def run(method: Method, copy: nn.Module, given: Given) -> Found:
+        return averaged([lifted(method, copy, given, start) for start in baselines_for(given.inputs, baselines)])
+
+    def lifted(method: Method, copy: nn.Module, given: Given, start: tuple[Tensor, ...]) -> Found:
         network = method.recorded(given)
         rules = {node: rule for node in network.calls if (rule := _rule(network, node)) is not None}
-        start = baselines_for(given.inputs, baselines)
         with torch.no_grad():
             others = given.tensors[len(start) :]
             read = {source for node in rules for source in node.all_input_nodes}
@@ -70,14 +72,14 @@ def deep_lift(model: nn.Module, *, baselines: Baselines = 0.0) -> GradientMethod
         gradients = given.gradients(after)
         found = tuple(g * (x - x0) for g, x, x0 in zip(gradients, given.inputs, start, strict=True))
         ends = [scores.gather(1, given.indices[:, None])[:, 0].detach() for scores in (after, before)]
-        lifted = Found(found, *ends)
-        worst = lifted.missed()
+        total = Found(found, *ends)
+        worst = total.missed()
         if worst:
             raise UnsupportedLayerError(
                 f"deep_lift's contributions {worst}: a call of the network mixes samples, or breaks the rule of the "
                 "sum otherwise. Use integrated_gradients for this network"
             )
-        return lifted
+        return total
 
     return GradientMethod(model, run, complete=True)
 

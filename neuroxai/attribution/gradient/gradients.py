@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,14 +13,12 @@ from torch import Tensor, fx, nn
 
 from neuroxai.attribution.base import (
     MOST,
-    Baselines,
     Method,
     Recorded,
     Scores,
-    baselines_for,
-    check_baselines,
     check_option,
 )
+from neuroxai.attribution.baselines import Baselines, baselines_for, check_baselines
 from neuroxai.checks import number, whole
 from neuroxai.errors import InputError
 from neuroxai.graph.checks import out_of_memory
@@ -61,6 +59,14 @@ class Found:
             return ""
         total, due = float(delta[worst] + difference[worst]), float(difference[worst])
         return f"of sample {worst} add up to {total:.4g}, but the score differs from the baseline's by {due:.4g}"
+
+
+def averaged(each: Sequence[Found]) -> Found:
+    """Return the mean of attributions from several baselines; the start is their mean score."""
+    if len(each) == 1:
+        return each[0]
+    total = [torch.stack(parts).mean(0) for parts in zip(*(one.attributions for one in each), strict=True)]
+    return Found(tuple(total), each[0].score, torch.stack([one.start for one in each if one.start is not None]).mean(0))
 
 
 Run = Callable[[Method, nn.Module, Given], Found]
@@ -227,9 +233,10 @@ def integrated_gradients(model: nn.Module, *, n_steps: int = 50, baselines: Base
         The network.
     n_steps : int
         Points of the path at which the gradient is taken, one pass of the batch each.
-    baselines : float, torch.Tensor or tuple of these
-        Where the path starts: a constant image, or one image, shape (channels, *spatial), for all samples; a tuple of
-        one per input for several inputs.
+    baselines : float, str, torch.Tensor, list, callable or tuple of these
+        Where the path starts: a constant image, or one image, shape (channels, *spatial), for all samples; of a list
+        of images, or what `neuroxai.attribution.ControlReference.baselines` makes, the mean of the attributions from
+        each; a tuple of one per input for several inputs.
 
     Raises
     ------
@@ -240,7 +247,10 @@ def integrated_gradients(model: nn.Module, *, n_steps: int = 50, baselines: Base
     check_baselines(baselines)
 
     def run(method: Method, copy: nn.Module, given: Given) -> Found:
-        scores, start = Scores(copy, given), baselines_for(given.inputs, baselines)
+        return averaged([along(copy, method, given, start) for start in baselines_for(given.inputs, baselines)])
+
+    def along(copy: nn.Module, method: Method, given: Given, start: tuple[Tensor, ...]) -> Found:
+        scores = Scores(copy, given)
         with torch.no_grad():
             ends = [scores(*x, *given.more).gather(1, given.indices[:, None])[:, 0] for x in (given.inputs, start)]
 

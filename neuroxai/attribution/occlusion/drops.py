@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from neuroxai.attribution.base import Method, Recorded, Scores, check_option
+from neuroxai.attribution.baselines import Baseline, check_baselines, references_of
 from neuroxai.attribution.occlusion.boxes import Boxes, Parts, windows
 from neuroxai.attribution.occlusion.incremental import Incremental, Places
 from neuroxai.checks import FLAG, whole
@@ -132,9 +133,13 @@ class OcclusionMethod(Method):
 
     def __init__(
         self, model: nn.Module, value: float | str, score: str, positive: bool, perturbations_per_eval: int | None,
-        recompute: str,
+        recompute: str, baselines: Baseline | None = None,
     ) -> None:  # fmt: skip
         super().__init__(model)
+        if baselines is not None:
+            check_baselines(baselines)
+            if value != 0.0:
+                raise InputError(f"value is {value!r} and baselines say what replaces voxels, too; leave out value")
         number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
         if not number and value != "mean":
             raise InputError(f"value is {value!r}; a finite number or 'mean' (of each scan) is expected")
@@ -145,6 +150,7 @@ class OcclusionMethod(Method):
             check_option("perturbations_per_eval", perturbations_per_eval, whole(1))
         if recompute not in get_args(Recompute):
             raise one_of("recompute", recompute, get_args(Recompute))
+        self._baselines = baselines
         self._value, self._score, self._positive = value, score, positive
         self._many, self._recompute = perturbations_per_eval, recompute
 
@@ -205,21 +211,30 @@ class OcclusionMethod(Method):
         Zero without a run for parts that hold the replacing value already.
         """
         x, index = one.inputs[place], int(one.indices)
-        mean = x.mean(tuple(range(2, x.ndim)), keepdim=True)[0]
-        fill = mean if self._value == "mean" else torch.full_like(mean[:1], float(self._value))
         scores, incremental = network.unchanged(one, place)
         score = self._scored(one.scores(scores), network.link)[:, index]
-        drops = x.new_zeros(len(parts.low))
-        changing = parts.holding((x[0] != fill).any(0).cpu()).nonzero().flatten()
-        for which, boxes, places in self._passes(x, parts, changing, incremental):
-            mask = parts.mask(which, boxes.start, boxes.size).to(x.device)
-            values = torch.where(mask, fill, windows(x[0], boxes.start, boxes.size))
-            if incremental is None or places is None:
-                scores = network.run(one, place, values)
-            else:
-                scores = class_scores(incremental.changed(places, values))
-            drops[which.to(x.device)] = score - self._scored(scores, network.link)[:, index]
+        fills = self._fills(x)
+        total = x.new_zeros(len(parts.low))
+        for fill in fills:
+            changing = parts.holding((x[0] != fill).any(0).cpu()).nonzero().flatten()
+            for which, boxes, places in self._passes(x, parts, changing, incremental):
+                mask = parts.mask(which, boxes.start, boxes.size).to(x.device)
+                values = torch.where(mask, *(windows(image, boxes.start, boxes.size) for image in (fill, x[0])))
+                if incremental is None or places is None:
+                    scores = network.run(one, place, values)
+                else:
+                    scores = class_scores(incremental.changed(places, values))
+                total[which.to(x.device)] += score - self._scored(scores, network.link)[:, index]
+        drops = total / len(fills)
         return drops.clamp(min=0) if self._positive else drops
+
+    def _fills(self, x: Tensor) -> list[Tensor]:
+        """Return what replaces the voxels of one sample: images (channels, *grid), over which drops are averaged."""
+        if self._baselines is not None:
+            return [image[0] for image in references_of(x, self._baselines)]
+        if self._value == "mean":
+            return [x.mean(tuple(range(2, x.ndim)), keepdim=True)[0].expand_as(x[0])]
+        return [x.new_tensor(float(self._value)).expand_as(x[0])]
 
     def _scored(self, scores: Tensor, link: str | None) -> Tensor:
         return probabilities(scores, link) if self._score == "probability" else scores

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from neuroxai.atlas import Atlas
 from neuroxai.attribution.base import check_option
+from neuroxai.attribution.baselines import Baseline
 from neuroxai.attribution.occlusion.boxes import Parts
 from neuroxai.attribution.occlusion.drops import OcclusionMethod, Recompute
 from neuroxai.checks import FLAG, whole
@@ -92,6 +93,9 @@ class Occlusion(OcclusionMethod):
     recompute : {"auto", "receptive_field", "all"}
         What is run for each patch: the voxels of each layer that it reaches, the whole network, or whichever is less.
         The results are the same.
+    baselines : float, str, torch.Tensor, list or callable, optional
+        What replaces the voxels, in place of `value`: as
+        `neuroxai.attribution.gradient.gradients.integrated_gradients` takes them; drops are averaged over several.
 
     Raises
     ------
@@ -104,9 +108,9 @@ class Occlusion(OcclusionMethod):
     def __init__(
         self, model: nn.Module, *, patch: Sizes = 12, stride: Sizes | None = None, value: float | Literal["mean"] = 0.0,
         score: Literal["logit", "probability"] = "logit", positive: bool = False,
-        perturbations_per_eval: int | None = None, recompute: Recompute = "auto",
+        perturbations_per_eval: int | None = None, recompute: Recompute = "auto", baselines: Baseline | None = None,
     ) -> None:  # fmt: skip
-        super().__init__(model, value, score, positive, perturbations_per_eval, recompute)
+        super().__init__(model, value, score, positive, perturbations_per_eval, recompute, baselines)
         self._patch, self._stride = patch, patch if stride is None else stride
         for name, size in (("patch", patch), ("stride", self._stride)):
             several = isinstance(size, list | tuple)
@@ -135,7 +139,7 @@ class RegionOcclusion(OcclusionMethod):
         The network.
     labels : Atlas, torch.Tensor or numpy.ndarray
         The regions on the network's grid, one integer a voxel, 0 for background; for all samples. Must be given.
-    value, score, positive, perturbations_per_eval, recompute
+    value, score, positive, perturbations_per_eval, recompute, baselines
         As `Occlusion` takes them, of regions in place of patches.
     density : bool
         Divide the drop that is painted over a region by its number of voxels.
@@ -151,9 +155,9 @@ class RegionOcclusion(OcclusionMethod):
     def __init__(
         self, model: nn.Module, *, labels: Labels | None = None, value: float | Literal["mean"] = 0.0,
         score: Literal["logit", "probability"] = "logit", positive: bool = False, density: bool = False,
-        perturbations_per_eval: int | None = None, recompute: Recompute = "auto",
+        perturbations_per_eval: int | None = None, recompute: Recompute = "auto", baselines: Baseline | None = None,
     ) -> None:  # fmt: skip
-        super().__init__(model, value, score, positive, perturbations_per_eval, recompute)
+        super().__init__(model, value, score, positive, perturbations_per_eval, recompute, baselines)
         check_option("density", density, FLAG)
         self._regions, self._labels = _regions(labels, density)
 
