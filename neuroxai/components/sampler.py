@@ -43,8 +43,8 @@ class ScanSampler(DistributedSampler):
     even_divisible : bool
         Fill up the order from its start so that all processes have equally many scans, as several processes need.
     pair_by : str, optional
-        Field of the items, such as ``twin``: scans of one value come in one batch, as far as it holds them. What twins
-        share then leaves no trace in the batch's gradient, and what differs between them does.
+        Field of the items, such as ``twin``: scans of one value come in one batch, as far as it holds them, and are
+        augmented alike. What twins share then leaves no trace in the batch's gradient, what differs between them does.
     batch_size : int
         Of each process; needed to know where a batch ends.
 
@@ -76,6 +76,7 @@ class ScanSampler(DistributedSampler):
         self.balanced = balanced
         self.room = batch_size * num_replicas
         self.groups = None if pair_by is None else _groups(dataset.data, pair_by)
+        self._first = {n: group[0] for group in self.groups or () for n in group}
         if self.groups is not None and balanced:
             raise InputError(
                 f"--pair_by {pair_by} keeps each scan once an epoch, and --class_balance sampling draws with "
@@ -84,9 +85,12 @@ class ScanSampler(DistributedSampler):
 
     def __iter__(self) -> Iterator[Any]:
         """Yield this process's share of the epoch set by ``set_epoch``, as `Draw`."""
-        order = self._balanced() if self.balanced else self._paired(self.groups) if self.groups else list(super().__iter__())
+        if self.groups:
+            order = self._paired(self.groups)
+        else:
+            order = self._balanced() if self.balanced else list(super().__iter__())
         for step, index in enumerate(order):
-            place = self.rank + step * self.num_replicas
+            place = self._first.get(index, self.rank + step * self.num_replicas)
             yield Draw(index, int(np.random.SeedSequence((self.seed, self.epoch, place)).generate_state(1)[0]))
 
     def _balanced(self) -> list[int]:

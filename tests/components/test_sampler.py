@@ -114,6 +114,9 @@ def test_twins_come_in_one_batch_and_each_scan_once(pairs, singles, batch, proce
     alone = [draw.scan for draw in order(data, batch_size=room, **options)]
     assert [draw.scan for draw in draws] == alone[::processes]
     assert sorted(alone) == list(range(len(values)))
+    seeds = {draw.scan: draw.seed for draw in order(data, batch_size=room, **options)}
+    assert [seeds[n] for n in range(pairs)] == [seeds[n] for n in range(pairs, 2 * pairs)]  # augmented alike
+    assert len(set(seeds.values())) == pairs + singles
     places = [{alone.index(n) // room for n in (first, first + pairs)} for first in range(pairs)]
     # one pair is cut where a single scan, for which there is no other, leaves a gap of one
     assert sum(len(place) > 1 for place in places) <= singles % 2

@@ -1,0 +1,229 @@
+"""A reference of healthy controls, and from it what each scan is held against: their mean, the nearest, a fitted one.
+
+The fitted control answers: what would this region look like, had it the rest of this brain and the controls'
+variation? Controls vary about their mean m along principal components, x = m + B w + noise, w standard normal. The
+weights w are those that explain best, by ridge regression, the voxels *around* a region, near ones more; the region
+itself and a margin take no part in its fit. What is wrong with a region can therefore not be reproduced from it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from neuroxai.attribution.baselines import FROM_CONTROLS, Baseline
+from neuroxai.errors import InputError, SpaceError, one_of
+
+NEAREST = 5  # controls that stand for the nearest ones
+LEAST = 3  # controls
+REACH = 8.0  # mm: how far from a region its fit looks, as the standard deviation of a Gaussian weight
+_CUT = 3  # of them, beyond which voxels have no weight
+_FOLDS = 5
+_STRENGTHS = (0.1, 1.0, 10.0, 100.0)  # of the ridge, in variances of what the components leave unexplained
+
+
+@dataclass(frozen=True, eq=False)
+class ControlReference:
+    """What healthy controls look like on a network's grid, after its preparation.
+
+    Parameters
+    ----------
+    mean : torch.Tensor, shape (1, x, y, z)
+        Mean of the controls.
+    components : torch.Tensor, shape (components, 1, x, y, z)
+        Principal components, each times the standard deviation of the controls along it.
+    noise : float
+        Variance per voxel that the fit takes for noise: the strength of its ridge, chosen on held-out controls.
+    controls : int
+        How many they are.
+    spacing : tuple of float
+        Voxel size in mm.
+    scans : torch.Tensor, optional, shape (controls, 1, x, y, z)
+        The controls themselves, which "nearest_controls" needs.
+    """
+
+    mean: Tensor
+    components: Tensor
+    noise: float
+    controls: int
+    spacing: tuple[float, ...]
+    scans: Tensor | None = None
+    _fits: dict[bytes, list[_RegionFit]] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def of(cls, scans: Tensor, spacing: tuple[float, ...], keep_scans: bool = False) -> ControlReference:
+        """Describe controls.
+
+        Parameters
+        ----------
+        scans : torch.Tensor, shape (controls, 1, x, y, z)
+            As the network takes them.
+        spacing : tuple of float
+            Voxel size in mm.
+        keep_scans : bool
+            Keep the scans too.
+
+        Raises
+        ------
+        InputError
+            If there are fewer than `LEAST`, or they are all alike.
+        """
+        if scans.ndim != 5 or scans.shape[1] != 1 or len(scans) < LEAST:
+            raise InputError(
+                f"controls have shape {tuple(scans.shape)}; (controls, 1, x, y, z) with {LEAST} controls or more is "
+                "expected"
+            )
+        scans = scans.detach().float().cpu()
+        mean, components = _principal(scans)
+        if not len(components):
+            raise InputError(f"all {len(scans)} controls are alike; different scans are expected")
+        kept = scans.clone() if keep_scans else None
+        return cls(mean, components, _noise(scans, spacing), len(scans), tuple(spacing), kept)
+
+    def baselines(self, name: str, regions: NDArray[np.integer] | None = None) -> Baseline:
+        """Return what a method takes as `baselines`.
+
+        Parameters
+        ----------
+        name : {"mean_control", "nearest_controls", "fitted_control"}
+            The controls' mean, the `NEAREST` controls nearest to each scan, or the control fitted to it.
+        regions : ndarray of int, shape (x, y, z), optional
+            Regions 1 to n, each fitted from what is around it (`neuroxai.atlas.Atlas.positions`); None: one fit for
+            the whole brain, which sees what it is to replace.
+
+        Raises
+        ------
+        InputError
+            If the name is unknown, or nearest controls are asked for without scans.
+        """
+        if name == "mean_control":
+            return self.mean
+        if name == "nearest_controls":
+            if self.scans is None:
+                raise InputError(
+                    "baselines are 'nearest_controls', but the reference keeps no scans; make it with them "
+                    "(`neuroxai bundle controls --scans`), or take fitted_control"
+                )
+            return lambda x: self.nearest(x)
+        if name == "fitted_control":
+            return lambda x: self.fitted(x, regions)[None]
+        raise one_of("baselines from controls", name, FROM_CONTROLS)
+
+    def nearest(self, x: Tensor, count: int = NEAREST) -> Tensor:
+        """Return the nearest controls of each scan (batch, 1, x, y, z), by squared differences, nearest first."""
+        self._check(x)
+        if self.scans is None:
+            raise InputError("the reference keeps no scans; make it with them")
+        scans = self.scans.to(x)
+        found = [scans[(scans - one).square().flatten(1).sum(1).argsort(stable=True)[:count]] for one in x]
+        return torch.stack(found, 1)
+
+    def fitted(self, x: Tensor, regions: NDArray[np.integer] | None = None) -> Tensor:
+        """Return the control fitted to each scan (batch, 1, x, y, z); see the module.
+
+        Voxels outside all regions come from one fit to the whole brain.
+        """
+        self._check(x)
+        mean, parts = self.mean.to(x), self.components.to(x).flatten(1)
+        away = (x - mean).flatten(1)
+        made: Tensor = mean.flatten() + _weights(parts @ parts.T, away @ parts.T, self.noise) @ parts
+        made = made.view(x.shape).clone()
+        for one in self._local(regions):
+            around = self.components.to(x)[:, 0][(slice(None), *one.box)].flatten(1)
+            near = (x - mean)[:, 0][(slice(None), *one.box)].flatten(1) * one.weight.to(x)
+            weights = _weights(one.gram.to(x), near @ around.T, self.noise)
+            inside = one.inside.to(x.device)
+            values = made[:, 0][(slice(None), *one.box)]
+            filled = weights @ around[:, inside.flatten()]
+            values[:, inside] = mean[0][one.box][inside] + filled
+        return made
+
+    def _check(self, x: Tensor) -> None:
+        if x.shape[1:] != self.mean.shape:
+            raise SpaceError(
+                f"the scan has channels and grid {tuple(x.shape[1:])}, the controls {tuple(self.mean.shape)}; make "
+                "the reference with this network"
+            )
+
+    def _local(self, regions: NDArray[np.integer] | None) -> list[_RegionFit]:
+        if regions is None:
+            return []
+        if regions.shape != tuple(self.mean.shape[1:]):
+            raise SpaceError(f"regions have the grid {regions.shape}, the controls {tuple(self.mean.shape[1:])}")
+        key = regions.tobytes()
+        if key not in self._fits:
+            self._fits[key] = _region_fits(regions, self.components[:, 0], self.spacing)
+        return self._fits[key]
+
+
+@dataclass(frozen=True)
+class _RegionFit:
+    """What the fit of one region needs, whatever the scan."""
+
+    box: tuple[slice, ...]  # holds the region and what is near
+    weight: Tensor  # (voxels of the box,): of each voxel around the region
+    inside: Tensor  # (*box): the region
+    gram: Tensor  # (components, components): the components' products over these voxels
+
+
+def _region_fits(regions: NDArray[np.integer], parts: Tensor, spacing: tuple[float, ...]) -> list[_RegionFit]:
+    from scipy.ndimage import distance_transform_edt, find_objects
+
+    brain = (parts != 0).any(0).numpy()
+    found = []
+    for number, box in enumerate(find_objects(regions), start=1):
+        if box is None:
+            continue
+        reach = [int(np.ceil(_CUT * REACH / mm)) for mm in spacing]
+        wide = tuple(slice(max(s.start - n, 0), s.stop + n) for s, n in zip(box, reach, strict=True))
+        inside = regions[wide] == number
+        far: NDArray[Any] = distance_transform_edt(~inside, sampling=spacing)
+        margin = far > max(spacing) * 1.01  # a scan's voxels are blurred into their neighbours
+        weight = np.where(margin & brain[wide] & (far < _CUT * REACH), np.exp(-0.5 * (far / REACH) ** 2), 0)
+        flat = torch.from_numpy(weight.astype(np.float32)).flatten()
+        around = parts[(slice(None), *wide)].flatten(1)
+        found.append(_RegionFit(wide, flat, torch.from_numpy(inside), (around * flat) @ around.T))
+    return found
+
+
+def _principal(scans: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and components (at most one fewer than scans), each times its standard deviation."""
+    mean = scans.mean(0)
+    away = (scans - mean).flatten(1).double()
+    values, vectors = torch.linalg.eigh(away @ away.T)
+    kept = values > 1e-9 * values[-1].clamp(min=1e-30)
+    parts = (vectors[:, kept].T.flip(0) @ away) / (len(scans) - 1) ** 0.5
+    return mean, parts.float().view(-1, *mean.shape)
+
+
+def _weights(gram: Tensor, products: Tensor, noise: float) -> Tensor:
+    """Return ridge weights (batch, components): the most probable ones where noise has this variance per voxel."""
+    ridge = noise * torch.eye(len(gram), dtype=torch.float64, device=gram.device)
+    return torch.linalg.solve(gram.double() + ridge, products.double().T).T.to(products)
+
+
+def _noise(scans: Tensor, spacing: tuple[float, ...]) -> float:
+    """Choose the ridge: boxes of held-out controls are predicted from the boxes between them, as regions will be."""
+    edge = [max(int(round(2 * REACH / mm)), 1) for mm in spacing]
+    axes = torch.meshgrid(*(torch.arange(n) // e for n, e in zip(scans.shape[2:], edge, strict=True)), indexing="ij")
+    known = (sum(axes) % 2 == 0).flatten()  # type: ignore[arg-type]
+    folds = min(_FOLDS, len(scans) - 1)
+    errors, least = torch.zeros(len(_STRENGTHS), dtype=torch.float64), 0.0
+    for fold in range(folds):
+        held = torch.arange(len(scans)) % folds == fold
+        mean, parts = _principal(scans[~held])
+        flat, away = parts.flatten(1), (scans[held] - mean).flatten(1)
+        brain = (flat != 0).any(0)
+        own, others = flat[:, known & brain], flat[:, ~known & brain]
+        left = away[:, known & brain]
+        variance = float((left - _weights(own @ own.T, left @ own.T, 1e-6) @ own).square().mean())
+        least += variance / folds
+        for number, strength in enumerate(_STRENGTHS):
+            guess = _weights(own @ own.T, left @ own.T, strength * variance) @ others
+            errors[number] += float((away[:, ~known & brain] - guess).square().sum())
+    return float(_STRENGTHS[int(errors.argmin())] * max(least, 1e-12))
