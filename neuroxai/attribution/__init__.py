@@ -1,7 +1,39 @@
-"""Attribution methods by name: `complete`, `create`, `names`, `describe`, `start_of`, `takes_start`."""
+"""Attribution methods by name (`create`, `names`, `describe`, ...), and controls to hold a scan against."""
 
 from __future__ import annotations
 
-from neuroxai.attribution.registry import complete, create, describe, names, start_of, takes_start
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["complete", "create", "describe", "names", "start_of", "takes_start"]
+from neuroxai.attribution.registry import (
+    complete,
+    create,
+    describe,
+    names,
+    start_of,
+    takes_baselines,
+    takes_regions,
+    takes_start,
+)
+
+if TYPE_CHECKING:
+    from neuroxai.attribution.controls import ControlReference
+
+__all__ = [
+    "ControlReference",
+    "complete",
+    "create",
+    "describe",
+    "names",
+    "start_of",
+    "takes_baselines",
+    "takes_regions",
+    "takes_start",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "ControlReference":  # torch is slow to import, and the names of methods need none
+        from neuroxai.attribution.controls import ControlReference
+
+        return ControlReference
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

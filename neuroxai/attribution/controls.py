@@ -8,7 +8,7 @@ itself and a margin take no part in its fit. What is wrong with a region can the
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ LEAST = 3  # controls
 REACH = 8.0  # mm: how far from a region its fit looks, as the standard deviation of a Gaussian weight
 _CUT = 3  # of them, beyond which voxels have no weight
 _FOLDS = 5
-_STRENGTHS = (0.1, 1.0, 10.0, 100.0)  # of the ridge, in variances of what the components leave unexplained
+_STRENGTHS = (0.1, 1.0, 10.0, 100.0, 1000.0)  # of the ridge, in the controls' mean variance per voxel
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +53,7 @@ class ControlReference:
     controls: int
     spacing: tuple[float, ...]
     scans: Tensor | None = None
-    _fits: dict[bytes, list[_RegionFit]] = field(default_factory=dict, repr=False)
+    _fits: dict[bytes, list[_RegionFit]] = field(default_factory=dict, repr=False, init=False)
 
     @classmethod
     def of(cls, scans: Tensor, spacing: tuple[float, ...], keep_scans: bool = False) -> ControlReference:
@@ -208,22 +208,29 @@ def _weights(gram: Tensor, products: Tensor, noise: float) -> Tensor:
 
 
 def _noise(scans: Tensor, spacing: tuple[float, ...]) -> float:
-    """Choose the ridge: boxes of held-out controls are predicted from the boxes between them, as regions will be."""
-    edge = [max(int(round(2 * REACH / mm)), 1) for mm in spacing]
-    axes = torch.meshgrid(*(torch.arange(n) // e for n, e in zip(scans.shape[2:], edge, strict=True)), indexing="ij")
-    known = (sum(axes) % 2 == 0).flatten()  # type: ignore[arg-type]
+    """Choose the ridge as it is used: cubes in held-out controls are predicted from what is around them."""
+    cubes = _cubes((scans != 0).float().mean(0)[0].numpy() > 0.5, spacing)
     folds = min(_FOLDS, len(scans) - 1)
-    errors, least = torch.zeros(len(_STRENGTHS), dtype=torch.float64), 0.0
+    unit = float(scans.var(0).mean()) or 1.0
+    errors = np.zeros(len(_STRENGTHS))
     for fold in range(folds):
         held = torch.arange(len(scans)) % folds == fold
         mean, parts = _principal(scans[~held])
-        flat, away = parts.flatten(1), (scans[held] - mean).flatten(1)
-        brain = (flat != 0).any(0)
-        own, others = flat[:, known & brain], flat[:, ~known & brain]
-        left = away[:, known & brain]
-        variance = float((left - _weights(own @ own.T, left @ own.T, 1e-6) @ own).square().mean())
-        least += variance / folds
+        own = ControlReference(mean, parts, unit, int((~held).sum()), spacing)
         for number, strength in enumerate(_STRENGTHS):
-            guess = _weights(own @ own.T, left @ own.T, strength * variance) @ others
-            errors[number] += float((away[:, ~known & brain] - guess).square().sum())
-    return float(_STRENGTHS[int(errors.argmin())] * max(least, 1e-12))
+            guess = replace(own, noise=strength * unit).fitted(scans[held], cubes)
+            errors[number] += float((guess - scans[held])[..., torch.from_numpy(cubes > 0)].square().sum())
+    return float(_STRENGTHS[int(errors.argmin())] * unit)
+
+
+def _cubes(brain: NDArray[np.bool_], spacing: tuple[float, ...]) -> NDArray[np.int32]:
+    """Number cubes in the brain, of twice the fit's reach along an edge, every third one; else one in the middle."""
+    cubes = np.zeros(brain.shape, np.int32)
+    edges = [max(round(2 * REACH / mm), 1) for mm in spacing]
+    for corner in np.ndindex(*(max(n // (3 * edge), 1) for n, edge in zip(brain.shape, edges, strict=True))):
+        box = tuple(slice((3 * c + 1) * edge, (3 * c + 2) * edge) for c, edge in zip(corner, edges, strict=True))
+        if brain[box].mean() > 0.5 if brain[box].size else False:
+            cubes[box] = cubes.max() + 1
+    if not cubes.any():
+        cubes[tuple(slice(n // 3, max(2 * n // 3, n // 3 + 1)) for n in brain.shape)] = 1
+    return cubes

@@ -29,6 +29,11 @@ class Method:
         """Whether it is a relevance propagation."""
         return self.factory.startswith(_COMPOSITES)
 
+    @property
+    def regional(self) -> bool:
+        """Whether it is about the regions of an atlas, which its option ``labels`` gives."""
+        return self.factory.endswith(("RegionOcclusion", "region_swap", "RegionShapley"))
+
     def load(self) -> Callable[..., Any]:
         """Import the factory."""
         return pkgutil.resolve_name(self.factory)  # type: ignore[no-any-return]
@@ -73,6 +78,11 @@ METHODS: dict[str, Method] = {
     "region_occlusion": Method("Drop of the class score when a region of an atlas is replaced; needs labels.",
         "Rieke et al. 2018, MLCN/DLF/iMIMIC, LNCS 11038: 24-31",
         "neuroxai.attribution.occlusion.occlusion:RegionOcclusion"),
+    "region_swap": Method("Drop of the class score when a region is replaced by a healthy control's; needs labels.",
+        "after Chang et al. 2019, ICLR, arXiv:1807.08024", "neuroxai.attribution.occlusion.occlusion:region_swap"),
+    "region_shapley": Method("Fair shares of the class score over the regions of an atlas; needs labels.",
+        "Shapley 1953; Castro et al. 2009, Computers & Operations Research 36: 1726-1730",
+        "neuroxai.attribution.shapley.regions:RegionShapley"),
     "lrp_zero": Method("Relevance shared in proportion to all contributions.", f"{_BACH}, eq. 56",
         f"{_COMPOSITES}:zero"),
     "lrp_epsilon": Method("Relevance shared in proportion to all contributions; a larger epsilon absorbs weak ones.",
@@ -114,6 +124,16 @@ def describe(name: str) -> str:
 def takes_start(name: str) -> bool:
     """Whether a method is a relevance propagation, whose ``attribute`` takes ``start="logit"`` or ``"probability"``."""
     return _method(name).relevance
+
+
+def takes_regions(name: str) -> bool:
+    """Whether a method is about regions of an atlas, its option ``labels``."""
+    return _method(name).regional
+
+
+def takes_baselines(name: str) -> bool:
+    """Whether a method measures from a baseline, its option ``baselines``."""
+    return "baselines" in _method(name).options()
 
 
 def start_of(name: str, start: str | None = None) -> str | None:

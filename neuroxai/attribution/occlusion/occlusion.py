@@ -196,3 +196,32 @@ class RegionOcclusion(OcclusionMethod):
                 "bring the atlas to the network's grid with atlas.resampled_to(space)"
             )
         return self._regions
+
+
+def region_swap(
+    model: nn.Module, *, labels: Labels | None = None, baselines: Baseline = "fitted_control",
+    score: Literal["logit", "probability"] = "logit", positive: bool = False, density: bool = True,
+    perturbations_per_eval: int | None = None, recompute: Recompute = "auto",
+) -> RegionOcclusion:  # fmt: skip
+    """Region occlusion by what healthy controls have there (after Chang 2019): what a region's abnormality adds.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        The network.
+    labels, score, positive, perturbations_per_eval, recompute
+        As `RegionOcclusion` takes them.
+    baselines : str, float, torch.Tensor, list or callable
+        What a region gets: what `neuroxai.attribution.ControlReference.baselines` makes, other scans, a constant.
+    density : bool
+        Spread a region's drop over its voxels, so that the map's sum over a region is the region's drop.
+
+    Raises
+    ------
+    InputError
+        If an option does not fit.
+    """
+    return RegionOcclusion(
+        model, labels=labels, baselines=baselines, score=score, positive=positive, density=density,
+        perturbations_per_eval=perturbations_per_eval, recompute=recompute,
+    )  # fmt: skip

@@ -1,0 +1,1 @@
+"""How regions share a class score out among themselves."""
