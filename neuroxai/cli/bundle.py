@@ -100,6 +100,40 @@ def verify(
 
 
 @app.command()
+def controls(
+    bundle: _options.Bundle,
+    cohort: Annotated[Path, typer.Argument(help="The cohort that the bundle was trained on.")],
+    datalist: Annotated[
+        Path | None, typer.Option(help="As it was trained with. [default: datalist.json in the cohort]")
+    ] = None,
+    healthy: Annotated[str | None, typer.Option(help="The controls' class. [default: the first]")] = None,
+    scans: Annotated[
+        bool,
+        typer.Option("--scans", help="Keep the controls' scans too, for nearest_controls. Ask these people first."),
+    ] = False,
+    as_json: _options.Json = False,
+) -> None:
+    """Make the bundle's reference of controls, for `neuroxai explain --against controls`.
+
+    It holds mean and principal components of the training part's controls, on the network's grid, and travels with
+    the bundle: models/controls.pt. Principal components of few scans show something of these scans.
+
+    Example: `neuroxai bundle controls bundle cohort`
+    """
+    import json
+
+    from neuroxai.explain.controls import make_controls
+
+    path, made = make_controls(bundle, cohort, datalist, healthy, scans)
+    size = path.stat().st_size
+    if as_json:
+        typer.echo(json.dumps({"reference": str(path), "controls": made.controls, "bytes": size, "scans": scans}))
+        return
+    kept = "with their scans" if scans else f"{len(made.components)} components, no scans"
+    typer.echo(f"{path}: {made.controls} training controls, {kept}, {size / 2**20:.1f} MiB")
+
+
+@app.command()
 def pack(
     bundle: Annotated[Path, typer.Argument(help="Folder of a trained bundle.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The zip file to write.")],

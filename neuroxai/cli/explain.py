@@ -28,6 +28,14 @@ def explain(
         ),
     ] = None,
     option: Annotated[list[str] | None, _METHOD(help="Option of the method, such as beta=1; repeatable.")] = None,
+    against: Annotated[
+        str | None,
+        _METHOD(
+            help="`controls`: hold each scan against a healthy control fitted to it from the bundle's reference "
+            "(`neuroxai bundle controls`), by integrated gradients or the --method given; about a second per scan at "
+            "4 mm."
+        ),
+    ] = None,
     start: Annotated[
         str | None, _METHOD(help="Where relevance starts: logit or probability. [default: probability]")
     ] = None,
@@ -111,6 +119,7 @@ def explain(
     from neuroxai.errors import InputError
     from neuroxai.explain import ExplainOptions
     from neuroxai.explain.bundle import open_workflow
+    from neuroxai.explain.controls import against_controls
     from neuroxai.io import check_folder, parse_pairs
     from neuroxai.io.dicom.web import Address
 
@@ -122,6 +131,10 @@ def explain(
         return
     if labels is not None and atlas is None:
         raise InputError("--labels names the regions of an atlas; give the label image with --atlas")
+    options = parse_pairs(option or [], "option")
+    if against is not None:
+        held = against_controls(against, options, method)
+        method, options = held["method"], held["options"]
     given = {"method": method} if method else {}
     asked = ExplainOptions.of({**given, "start": start, "target": target, "score_space": score_space})
     if scores_only and neuron == "all":
@@ -159,9 +172,11 @@ def explain(
         source = prepared_on_the_way(source, prepare, out, bundle)
     pattern = {"suffix": suffix, "desc": desc, "run": run}
     scans = find_scans(source, datalist, part, pattern, bundle, participant_label)
-    options = MappingProxyType(parse_pairs(option or [], "option"))
+    given_options = MappingProxyType(options)
     # the bundle's method comes with options of its own, which the user's replace
-    choice = {"method": method, "method_options": options} if method else {"method_options": options} if option else {}
+    choice = {"method": method, "method_options": given_options} if method else {}
+    if option and not method:
+        choice = {"method_options": given_options}
     classes = read_record(str(bundle / "models" / "model.pt")).get("classes", ["0", "1"])
     begin: dict[str, object] = {"layer": layer} if layer else {}
     if neuron != "all":

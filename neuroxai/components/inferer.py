@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from monai.inferers import Inferer
 
 from neuroxai.atlas import Atlas
+from neuroxai.attribution import ControlReference
 from neuroxai.errors import InputError
 from neuroxai.explain.attribute import Attributor
 from neuroxai.explain.options import ExplainOptions
@@ -25,13 +26,20 @@ class AttributionInferer(Inferer):
     options : ExplainOptions
         Method, class or neurons.
     regions : Atlas, optional
-        Regions on the network's grid, for ``region_occlusion``; its option `labels` goes before.
+        Regions on the network's grid, for methods about regions; their option `labels` goes before.
+    controls : callable, optional
+        Returns the reference of controls, where baselines are to come from it.
     """
 
-    def __init__(self, options: ExplainOptions, regions: Atlas | None = None) -> None:
+    def __init__(
+        self,
+        options: ExplainOptions,
+        regions: Atlas | None = None,
+        controls: Callable[[], ControlReference] | None = None,
+    ) -> None:
         super().__init__()
         self.options = options
-        self.attributor = Attributor(self.options, regions)
+        self.attributor = Attributor(self.options, regions, controls)
 
     def __call__(
         self, inputs: torch.Tensor, network: torch.nn.Module, *args: Any, **kwargs: Any

@@ -27,6 +27,7 @@ from neuroxai.evaluation.heatmaps.localisation import (
 from neuroxai.evaluation.heatmaps.randomisation import MapComparison, RandomisationStep, randomisation_test
 from neuroxai.evaluation.heatmaps.robustness import Agreement, Ensemble, Sensitivity, agreement, max_sensitivity
 from neuroxai.evaluation.heatmaps.trust import Trust, measure_trust
+from neuroxai.evaluation.heatmaps.twin_swap import swap_agreement, swap_effects
 from neuroxai.masks import mask_in_space
 from neuroxai.statistics import Estimate, GroupMeans, TableMeans, delong, wilson
 
@@ -69,6 +70,8 @@ __all__ = [
     "roc_points",
     "svm_baseline",
     "svm_holdout",
+    "swap_agreement",
+    "swap_effects",
     "top_intersection",
     "voxel_areas",
     "voxel_order",

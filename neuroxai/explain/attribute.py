@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from neuroxai import attribution
 from neuroxai.atlas import Atlas
+from neuroxai.attribution.baselines import FROM_CONTROLS
 from neuroxai.errors import InputError
 from neuroxai.explain.options import ExplainOptions
 from neuroxai.explain.predict import probabilities
@@ -48,14 +49,23 @@ class Attributor:
     options : ExplainOptions
         With the target as an index, or ``"predicted"``.
     regions : Atlas, optional
-        On the network's grid, for ``region_occlusion``; its own option ``labels`` goes before.
+        On the network's grid, for methods about regions, whose own option ``labels`` goes before, and for controls
+        fitted to a scan.
+    controls : callable, optional
+        Returns the reference of controls; called where the method's baselines are to come from it.
     """
 
-    def __init__(self, options: ExplainOptions, regions: Atlas | None = None) -> None:
+    def __init__(
+        self,
+        options: ExplainOptions,
+        regions: Atlas | None = None,
+        controls: Callable[[], attribution.ControlReference] | None = None,
+    ) -> None:
         self.options = options
         self._settings = dict(options.options)
-        if options.method == "region_occlusion" and regions is not None:
+        if attribution.takes_regions(options.method) and regions is not None:
             self._settings.setdefault("labels", regions)
+        self._regions, self._controls = regions, controls
         self._call: dict[str, Any] = {"conditions": options.conditions} if options.conditions else {}
         self._network: nn.Module | None = None
         self._method: Any = None
@@ -95,10 +105,23 @@ class Attributor:
 
     def _ready(self, scans: Tensor, network: nn.Module) -> Tensor:
         if self._network is not network:
-            self._method = attribution.create(self.options.method, network, **self._settings)
+            self._method = attribution.create(self.options.method, network, **{**self._settings, **self._baselines()})
             self._network, self._once = network, None
         # a plain tensor: MONAI's MetaTensor would follow through every operation
         return scans.as_tensor() if hasattr(scans, "as_tensor") else scans
+
+    def _baselines(self) -> dict[str, Any]:
+        """Make the baselines that are to come from controls; none where others are asked for."""
+        asked = attribution.complete(self.options.method, self._settings).get("baselines")
+        if not isinstance(asked, str) or asked not in FROM_CONTROLS:
+            return {}
+        if self._controls is None:
+            raise InputError(
+                f"baselines are {asked!r}, but the bundle's explain.json names no 'controls'; take the configs/ of "
+                "this version"
+            )
+        labels = None if self._regions is None else self._regions.positions()
+        return {"baselines": self._controls().baselines(asked, labels)}
 
     def _hidden(self, scans: Tensor, neurons: Sequence[Any] | None) -> Iterator[Any]:
         found: Iterator[Any] = self._method.attribute_neurons(

@@ -6,17 +6,20 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from neuroxai import attribution
 from neuroxai.atlas.named import find, is_name
 from neuroxai.derivatives.predictions import Prediction
 from neuroxai.derivatives.scales import stored_scale
 from neuroxai.errors import InputError, ours
 from neuroxai.explain.attribute import Attributor
 from neuroxai.explain.bundle import Batch, Model, open_model
+from neuroxai.explain.controls import against_controls, load_controls
 from neuroxai.explain.explanation import Explanation, GivenScan, Making
 from neuroxai.explain.options import ExplainOptions
 from neuroxai.explain.predict import prediction_rows, single_item
@@ -101,6 +104,7 @@ class OpenBundle:
         target: int | str | None = None,
         atlas: str | None = "builtin",
         accept_unfit: bool = False,
+        against: str | None = None,
         **more: Any,
     ) -> Explanation:
         """Explain one scan.
@@ -117,6 +121,9 @@ class OpenBundle:
             Name or path of an atlas for region scores; None for none.
         accept_unfit : bool
             Answer for a scan that is far from the training scans too; its prediction says so.
+        against : {"controls"}, optional
+            Hold the scan against the bundle's reference of controls (`neuroxai bundle controls`), by integrated
+            gradients from a control fitted to it if no method is named.
         **more
             Further options of an explanation (`neuroxai.explain.ExplainOptions`): start, labels, score_space, ...
 
@@ -130,7 +137,10 @@ class OpenBundle:
         with self._lock, GivenScan(scan) as given:
             model, default = self.model, self.model.defaults
             settings = dict(options or {})
-            if method is None:
+            if against is not None:
+                chosen_against = against_controls(against, settings, method)
+                method, settings = chosen_against["method"], chosen_against["options"]
+            elif method is None:
                 settings = {**default.options, **settings}
             elif method == default.method:
                 settings = settings or dict(default.options)
@@ -189,9 +199,10 @@ class OpenBundle:
         if key not in self._kept:
             scores = None if atlas is None else Scores(atlas, options.labels, space, options.score_space)
             regions = None
-            if options.method == "region_occlusion":
+            if attribution.takes_regions(options.method) or attribution.takes_baselines(options.method):
                 regions = (scores or Scores("builtin", None, space)).scorers.atlas.resampled_to(space)  # type: ignore[union-attr]
-            self._kept[key] = Attributor(options, regions), scores
+            controls = partial(load_controls, self.model.checkpoint, space)
+            self._kept[key] = Attributor(options, regions, controls), scores
             if len(self._kept) > KEPT:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(key)

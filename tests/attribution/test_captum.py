@@ -18,6 +18,8 @@ OPTIONS = {
     "smooth_grad": {"nt_samples": 3},
     "occlusion": {"patch": 4},
     "region_occlusion": {"labels": (torch.arange(6 * 7 * 8) % 3).reshape(GRID)},
+    "region_shapley": {"labels": (torch.arange(6 * 7 * 8) % 3).reshape(GRID)},
+    "region_swap": {"labels": (torch.arange(6 * 7 * 8) % 3).reshape(GRID), "baselines": 0.2},
     "integrated_gradients": {"n_steps": 20},
     "lrp_epsilon_gamma_box": {"low": -2.0, "high": 3.0},
 }

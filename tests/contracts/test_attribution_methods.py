@@ -23,6 +23,7 @@ OPTIONS = {
     "smooth_grad": {"nt_samples": 4},
     "occlusion": {"patch": 4},
     "integrated_gradients": {"n_steps": 8},
+    "region_swap": {"baselines": 0.0},
     "lrp_boehle2019": {"beta": 0.5},  # with beta 0, a score whose contributions are all negative passes nothing on
     "lrp_alpha_beta": {"beta": 0.5},
     "lrp_epsilon_gamma_box": {"low": -10.0, "high": 10.0},
@@ -32,7 +33,7 @@ GRIDS = {1: (30,), 2: (9, 10), 3: (8, 9, 10)}
 
 def create(name, model):
     options = dict(OPTIONS.get(name, {}))
-    if name == "region_occlusion":
+    if attribution.takes_regions(name):
         grid = GRIDS[3 if model is None else next(model.parameters()).ndim - 2]
         options["labels"] = (torch.arange(math.prod(grid)) % 5).reshape(grid)
     return attribution.create(name, model, **options)

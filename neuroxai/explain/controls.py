@@ -1,0 +1,203 @@
+"""The reference of controls that lies beside a bundle's weights: made of its own training controls, and read back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from neuroxai import attribution
+from neuroxai.attribution import ControlReference
+from neuroxai.attribution.controls import LEAST
+from neuroxai.cohort import load_datalist
+from neuroxai.errors import InputError, LeakageError, SpaceError, one_of
+from neuroxai.explain.bundle import open_workflow
+from neuroxai.explain.weights import load_checkpoint, read_record, save
+from neuroxai.io import sha256
+from neuroxai.space import Space
+
+FILE = "controls.pt"
+MOST = 100  # controls read; more would hardly change mean and components
+_FORMAT = 1
+METHOD, BASELINES = "integrated_gradients", "fitted_control"
+"""What `--against controls` means where nothing else is said: the best by the twin swap (docs/concepts/trust.md)."""
+STEPS = 20  # of the path, which is short
+
+
+def beside(checkpoint: str | Path) -> Path:
+    """Return where the reference of a checkpoint lies."""
+    return Path(checkpoint).with_name(FILE)
+
+
+def against_controls(against: str, options: Mapping[str, Any], method: str | None) -> dict[str, Any]:
+    """Return method and options of an explanation against controls.
+
+    Parameters
+    ----------
+    against : {"controls"}
+        What the scan is held against.
+    options : mapping
+        Of the method, as given.
+    method : str, optional
+        As given; `METHOD` by default.
+
+    Raises
+    ------
+    InputError
+        If the method has no baselines, or something else is to be held against.
+    """
+    if against != "controls":
+        raise one_of("what to explain against", against, ["controls"])
+    chosen = method or METHOD
+    if not attribution.takes_baselines(chosen):
+        able = ", ".join(name for name in attribution.names() if attribution.takes_baselines(name))
+        raise InputError(f"method {chosen!r} has no baselines to be held against controls; use one of: {able}")
+    steps = {"n_steps": STEPS} if chosen == METHOD else {}
+    return {"method": chosen, "options": {"baselines": BASELINES, **steps, **options}}
+
+
+def save_controls(
+    checkpoint: Path, reference: ControlReference, space: Space, record: Mapping[str, Any], people: Sequence[str]
+) -> Path:
+    """Write a reference beside a checkpoint.
+
+    Parameters
+    ----------
+    checkpoint : Path
+        The weights it belongs to.
+    reference : ControlReference
+        On the network's grid.
+    space : Space
+        That grid.
+    record : mapping
+        Of the training (`neuroxai.explain.weights.read_record`).
+    people : sequence of str
+        The controls.
+
+    Raises
+    ------
+    LeakageError
+        If one of them is not in the training part.
+    """
+    known = {str(who) for who in record.get("training_participants") or ()}
+    others = sorted(set(people) - known)
+    if others:
+        raise LeakageError(
+            f"{others[0]} was not in the training of {checkpoint}, expected training controls alone: a reference that "
+            "holds scans which are explained later would find nothing in them"
+        )
+    path = beside(checkpoint)
+    content: dict[str, Any] = {
+        "format": _FORMAT,
+        "checkpoint_sha256": sha256(checkpoint),
+        "space": space.to_dict(),
+        "normalisation": (record.get("settings") or {}).get("normalisation"),
+        "mean": reference.mean.half(),  # half the size, and as exact as the scans themselves
+        "components": reference.components.half(),
+        "noise": reference.noise,
+        "controls": reference.controls,
+        "spacing": list(reference.spacing),
+        "scans": None if reference.scans is None else reference.scans.half(),
+    }
+    save(path, content)
+    return path
+
+
+def load_controls(checkpoint: str | Path, space: Space, normalisation: str | None = None) -> ControlReference:
+    """Read the reference beside a checkpoint.
+
+    Parameters
+    ----------
+    checkpoint : path_like
+        The weights.
+    space : Space
+        The network's grid.
+    normalisation : str, optional
+        How scans are prepared; as in the training by default.
+
+    Raises
+    ------
+    InputError
+        If there is none, it is damaged, or was made with other weights or another preparation.
+    SpaceError
+        If it lies on another grid.
+    """
+    path = beside(checkpoint)
+    again = "make it with `neuroxai bundle controls BUNDLE COHORT`"
+    if not path.is_file():
+        raise InputError(f"{path}: no such reference of controls; {again}")
+    found = load_checkpoint(path)
+    if not isinstance(found, dict) or found.get("format") != _FORMAT:
+        raise InputError(f"{path}: is no reference of controls of format {_FORMAT}; {again}")
+    if found["checkpoint_sha256"] != sha256(checkpoint):
+        raise InputError(f"{path}: was made with other weights than {Path(checkpoint).name}; {again}")
+    if normalisation is not None and found["normalisation"] != normalisation:
+        raise InputError(
+            f"{path}: its scans were prepared by {found['normalisation']!r}, the network's are by {normalisation!r}; "
+            f"{again}"
+        )
+    own = Space.from_dict(found["space"])
+    if not own.matches(space):
+        raise SpaceError(f"{path}: lies on {own.describe()}, the network on {space.describe()}; {again}")
+    scans = found["scans"]
+    return ControlReference(
+        found["mean"].float(),
+        found["components"].float(),
+        float(found["noise"]),
+        int(found["controls"]),
+        tuple(found["spacing"]),
+        None if scans is None else scans.float(),
+    )
+
+
+def make_controls(
+    bundle: Path, cohort: Path, datalist: Path | None = None, healthy: str | None = None, keep_scans: bool = False
+) -> tuple[Path, ControlReference]:
+    """Make the reference of a trained bundle of its training part's controls, and write it beside the weights.
+
+    Of more than `MOST` controls every so many is taken.
+
+    Parameters
+    ----------
+    bundle, cohort : Path
+        The trained bundle, and the folder of the cohort that it was trained on.
+    datalist : Path, optional
+        As it was trained with; ``datalist.json`` in the cohort by default.
+    healthy : str, optional
+        The controls' class; the first one by default.
+    keep_scans : bool
+        Keep the scans themselves too, which "nearest_controls" needs. They are people's scans: ask them.
+
+    Returns
+    -------
+    path : Path
+        The file written.
+    reference : ControlReference
+
+    Raises
+    ------
+    InputError
+        If the bundle is not trained or has no record, the class is unknown, or fewer than three controls can be read.
+    """
+    checkpoint = bundle / "models" / "model.pt"
+    record = read_record(str(checkpoint))
+    if not record:
+        raise InputError(f"{bundle}: has no models/model.json, which says who was in the training; train it again")
+    classes = list(record["classes"])
+    if healthy is not None and healthy not in classes:
+        raise one_of("class of controls", healthy, classes)
+    label = 0 if healthy is None else classes.index(healthy)
+    items = load_datalist(datalist or cohort / "datalist.json", "training", cohort)
+    items = [{"session_id": "", **item, "accept_unfit": True} for item in items if item.get("label") == label]
+    items = items[:: -(-len(items) // MOST) or 1]
+    flow = open_workflow(bundle, ["inference.json"], scans=tuple(items))
+    read = [found["image"] for found in flow.dataset if isinstance(found, Mapping)]
+    if len(read) < LEAST or len(read) < len(items):
+        raise InputError(f"{len(read)} of {len(items)} controls can be read, expected all, and {LEAST} or more")
+    stacked = torch.stack([image.as_tensor() if hasattr(image, "as_tensor") else image for image in read])
+    space: Space = flow.parser.get_parsed_content("space")
+    made = ControlReference.of(stacked, space.spacing, keep_scans)
+    people = [str(item["participant_id"]) for item in items]
+    return save_controls(checkpoint, made, space, record, people), made

@@ -1,0 +1,213 @@
+"""Which method, held against which reference, finds the regions that a network uses? By the twin swap, on real scans.
+
+    neuroxai simulate cohort --effect atrophy --from prepared/participants.tsv --seed 1
+    neuroxai split cohort folds --folds 5 --seed 1
+    for k in 0 1 2 3 4; do
+        cp -r bundles/brain_t1w_alzheimers_classification run$k
+        neuroxai train run$k cohort --datalist folds/datalist_fold-$k.json --spacing 4 --seed $k --learning_rate .001 \
+            --dropout 0 --normalisation zscore --max_shift 1 --min_epochs 25 --max_epochs 32 --tensorboard false
+    done
+    python scripts/experiments/against_controls.py run0 run1 run2 run3 run4 --cohort cohort --folds folds --out against
+
+Twins come in one batch (``--pair_by``, the default for such cohorts). Each held-out patient and each sham is explained
+by each method and reference; the truth is the change of the logit (class 1 less class 0) when a region's voxels are
+replaced by the own twin's (`neuroxai.evaluation.swap_effects`). References are made of each fold's training controls.
+A scan's scores are written once (``fold-K/SUBJECT.tsv``), so that the same command goes on after an interruption.
+Printed and written: ``patients.tsv``, ``shams.tsv`` and ``groups.tsv``, with 95 % bootstrap intervals by subject, and
+seconds per scan. ``own twin`` is the bound. ``other patients`` looks at no scan: the mean fitted-control map of the
+fold's other patients less that of their shams; a method that does no better says nothing about the single patient.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from neuroxai import atlas, attribution
+from neuroxai.attribution import ControlReference
+from neuroxai.cohort import load_datalist
+from neuroxai.cohort.groups import TWIN
+from neuroxai.evaluation.heatmaps.twin_swap import groups, single_scans, swap_effects
+from neuroxai.explain.bundle import open_workflow
+from neuroxai.io import read_tsv, write_tsv
+
+EFFECTS, SECONDS = "own twin's swap", "seconds"
+STEPS = 20
+FITTED = "integrated_gradients, fitted_control"
+LESS, OTHERS = f"{FITTED}, less other controls'", "other patients"
+NAMED = ("mean_control", "nearest_controls", "fitted_control")
+METHODS = [
+    "lrp_epsilon", "lrp_epsilon, less the controls' mean map", "noise", "scan",
+    *(f"integrated_gradients, {name}" for name in ("zero", *NAMED, "own twin")),
+    *(f"region_swap, {name}" for name in ("zero", *NAMED, "fitted and nearest_controls")),
+    *(f"deep_lift, {name}" for name in ("zero", "fitted_control")),
+]  # fmt: skip
+
+
+class LogOdds(nn.Module):
+    """A network of two classes as one score: the second one's logit less the first one's."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, scans: Tensor) -> Tensor:
+        """Return (batch, 1)."""
+        logits = self.network(scans)
+        return logits if logits.shape[1] == 1 else logits[:, 1:] - logits[:, :1]
+
+
+class Fold:
+    """One network, its held-out twins and its training controls."""
+
+    def __init__(self, bundle: Path, datalist: Path, cohort: Path) -> None:
+        self.test = load_datalist(datalist, "test", cohort)
+        training = load_datalist(datalist, "training", cohort)
+        healthy = [item for item in training if item["label"] == 0]
+        items = [{"session_id": "", **item} for item in (*self.test, *healthy)]
+        flow = open_workflow(bundle, ["inference.json"], scans=tuple(items), accept_unfit=True)
+        scans = torch.stack([found["image"].as_tensor() if hasattr(found["image"], "as_tensor") else found["image"]
+                             for found in flow.dataset])  # fmt: skip
+        self.scans, self.controls = scans[: len(self.test)], scans[len(self.test) :]
+        space = flow.parser.get_parsed_content("space")
+        self.regions = atlas.builtin(space)
+        self.network = LogOdds(flow.parser.get_parsed_content("network")).eval()
+        self.reference = ControlReference.of(self.controls, space.spacing, keep_scans=True)
+        self._mean_map: Tensor | None = None
+
+    def pairs(self) -> Iterator[tuple[str, int, int]]:
+        """Give each held-out scan's name, its number and its twin's."""
+        for number, item in enumerate(self.test):
+            twin = next(n for n, other in enumerate(self.test) if n != number and other[TWIN] == item[TWIN])
+            yield str(item["participant_id"]), number, twin
+
+    def scores(self, method: str, x: Tensor, twin: Tensor) -> NDArrayF:
+        """Return a method's scores of the regions for one scan (1, 1, x, y, z)."""
+        labels, (name, *given) = self.regions.positions(), method.split(", ", 1)
+        if name in ("noise", "scan"):
+            drawn = torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
+            return summed(drawn if name == "noise" else x, labels)
+        options: dict[str, Any] = {"n_steps": STEPS} if name == "integrated_gradients" else {}
+        if name == "lrp_epsilon":
+            made = attribution.create(name, self.network)
+            found = made.attribute(x, target=0, start="logit")
+            if given:
+                if self._mean_map is None:
+                    self._mean_map = made.attribute(self.controls, target=0, start="logit").mean(0, keepdim=True)
+                found = found - self._mean_map
+            return summed(found, labels)
+        source: Any = given[0]
+        if source == "fitted and nearest_controls":
+            source = lambda scan: torch.cat([self.reference.fitted(scan, labels)[None], self.reference.nearest(scan)])  # noqa: E731
+        elif source == "own twin":
+            source = twin[0]
+        elif source != "zero":
+            source = self.reference.baselines(source, labels)
+        if name == "region_swap":
+            return (
+                attribution.create(name, self.network, labels=self.regions, baselines=source)
+                .scores(x, 0)[0][0]
+                .double()
+                .numpy()
+            )  # type: ignore[attr-defined]
+        return summed(
+            attribution.create(name, self.network, baselines=source, **options).attribute(x, target=0), labels
+        )
+
+
+NDArrayF = np.ndarray[Any, np.dtype[np.float64]]
+
+
+def summed(heatmap: Tensor, labels: NDArrayF) -> NDArrayF:
+    """Return a map's sum over each region."""
+    values = heatmap.detach().double().numpy().ravel()
+    return np.bincount(labels.ravel(), weights=values, minlength=int(labels.max()) + 1)[1:]
+
+
+def measured(fold: Fold, folder: Path, methods: Sequence[str], say: Callable[[str], None]) -> None:
+    """Write each held-out scan's scores by the methods that are not there yet."""
+    labels = fold.regions.positions()
+    for who, number, twin in fold.pairs():
+        path = folder / f"{who}.tsv"
+        table = read_tsv(path).set_index("region").astype(float) if path.is_file() else pd.DataFrame(
+            index=pd.Index([*fold.regions.names.values(), SECONDS], name="region"))  # fmt: skip
+        left = [name for name in (EFFECTS, *methods) if name not in table.columns]
+        x, other = fold.scans[number : number + 1], fold.scans[twin : twin + 1]
+        for name in left:
+            begun = time.process_time()
+            if name == EFFECTS:
+                found = swap_effects(lambda scans: fold.network(scans)[:, 0], x[0], other[0], labels)
+            else:
+                found = fold.scores(name, x, other)
+            table[name] = [*found, time.process_time() - begun]
+        if left:
+            write_tsv(path, table.reset_index())
+            say(f"{folder.name} {who}: {len(left)} methods")
+
+
+def gathered(out: Path, cohort: Path, folds: Sequence[Path]) -> dict[str, pd.DataFrame]:
+    """Return the three tables of all scans that are written."""
+    kinds: dict[int, list[tuple[int, str, pd.DataFrame]]] = {0: [], 1: []}
+    for number, datalist in enumerate(folds):
+        items = load_datalist(datalist, "test", cohort)
+        files = {i["participant_id"]: out / f"fold-{number}" / f"{i['participant_id']}.tsv" for i in items}
+        whole = {TWIN_ for TWIN_ in {i[TWIN] for i in items}
+                 if all(files[i["participant_id"]].is_file() for i in items if i[TWIN] == TWIN_)}  # fmt: skip
+        for item in sorted(items, key=lambda i: str(i[TWIN])):
+            if item[TWIN] in whole:
+                table = read_tsv(files[item["participant_id"]]).set_index("region").astype(float)
+                kinds[item["label"]].append((number, str(item[TWIN]), table))
+    number = [fold for fold, _, _ in kinds[1]]
+    methods = [name for name in kinds[1][0][2].columns if all(name in t for k in kinds.values() for _, _, t in k)]
+    values = {label: {name: np.stack([t[name].drop(SECONDS) for _, _, t in rows]) for name in methods}
+              for label, rows in kinds.items()}  # fmt: skip
+    seconds = {name: np.mean([t.loc[SECONDS, name] for _, _, t in kinds[1]]) for name in methods}
+    effects = {label: found.pop(EFFECTS) for label, found in values.items()}
+    if FITTED in values[1]:
+        for k, fold in enumerate(number):
+            same = [n for n, other in enumerate(number) if other == fold and n != k]
+            for label, found in values.items():
+                lesser = found[FITTED][k] - values[0][FITTED][same].mean(0)
+                found.setdefault(LESS, np.zeros_like(found[FITTED]))[k] = lesser
+                away = values[1][FITTED][same].mean(0) - values[0][FITTED][same].mean(0)
+                found.setdefault(OTHERS, np.zeros_like(found[FITTED]))[k] = away
+        seconds |= {LESS: seconds[FITTED], OTHERS: 0.0}
+    tables = {
+        "patients": single_scans(values[1], effects[1]),
+        "shams": single_scans(values[0], effects[0]),
+        "groups": groups({n: v for n, v in values[1].items() if n != OTHERS}, values[0], effects[1], number),
+    }
+    for table in tables.values():
+        table["seconds"] = [seconds[str(name)] for name in table.index]
+        table["scans"] = len(number)
+    return tables
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, write and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("bundles", nargs="+", type=Path, help="trained bundles, one a fold, in the folds' order")
+    parser.add_argument("--cohort", type=Path, required=True, help="of `neuroxai simulate --from`")
+    parser.add_argument("--folds", type=Path, required=True, help="folder of `neuroxai split --folds`")
+    parser.add_argument("--out", type=Path, default=Path("against"))
+    parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS, metavar="METHOD")
+    given = parser.parse_args(arguments)
+    folds = sorted(given.folds.glob("datalist_fold-*.json"))[: len(given.bundles)]
+    for number, (bundle, datalist) in enumerate(zip(given.bundles, folds, strict=True)):
+        fold = Fold(bundle, datalist, given.cohort)
+        measured(fold, given.out / f"fold-{number}", given.methods, lambda line: print(line, flush=True))
+    for name, table in gathered(given.out, given.cohort, folds).items():
+        write_tsv(given.out / f"{name}.tsv", table.reset_index())
+        print(f"\n{name}\n{table.round(2).to_string()}")
+
+
+if __name__ == "__main__":
+    main()

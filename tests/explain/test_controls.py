@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+import torch
+from helpers.command import run
+
+import neuroxai
+from neuroxai.cohort import load_datalist
+from neuroxai.errors import InputError, LeakageError, SpaceError
+from neuroxai.explain.bundle import open_model
+from neuroxai.explain.controls import against_controls, beside, load_controls, make_controls, save_controls
+from neuroxai.explain.weights import read_record
+from neuroxai.space import Space
+
+
+@pytest.fixture(scope="module")
+def bundle(trained_bundle, tiny_cohort, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("controls") / "bundle"
+    shutil.copytree(trained_bundle, folder)
+    make_controls(folder, tiny_cohort, keep_scans=True)
+    return folder
+
+
+def controls_of(bundle, cohort):
+    model = open_model(bundle)
+    items = load_datalist(cohort / "datalist.json", "training", cohort)
+    return torch.cat([
+        model.prepared({"session_id": "", **item}).tensor for item in items if item["label"] == 0
+    ])  # fmt: skip
+
+
+def space_of(bundle):
+    return Space.from_dict(read_record(str(bundle / "models" / "model.pt"))["space"])
+
+
+def test_it_is_made_of_training_controls_alone(bundle, tiny_cohort):
+    own = controls_of(bundle, tiny_cohort)
+    found = load_controls(bundle / "models" / "model.pt", space_of(bundle))
+    assert found.controls == len(own)
+    torch.testing.assert_close(found.mean, own.mean(0), rtol=0, atol=2e-3)  # kept in half precision
+    torch.testing.assert_close(found.scans, own, rtol=0, atol=2e-3)
+
+
+def test_others_than_training_controls_are_refused(bundle, tiny_cohort):
+    checkpoint = bundle / "models" / "model.pt"
+    record, reference = read_record(str(checkpoint)), load_controls(checkpoint, space_of(bundle))
+    tested = load_datalist(tiny_cohort / "datalist.json", "test", tiny_cohort)[0]["participant_id"]
+    with pytest.raises(LeakageError, match=rf"{tested} was not in the training"):
+        save_controls(checkpoint, reference, space_of(bundle), record, [tested])
+
+
+def test_what_does_not_belong_to_the_network_is_refused(bundle, tmp_path):
+    checkpoint, space = bundle / "models" / "model.pt", space_of(bundle)
+    with pytest.raises(InputError, match="prepared by 'minmax', the network's are by 'zscore'"):
+        load_controls(checkpoint, space, "zscore")
+    with pytest.raises(SpaceError, match="controls.pt: lies on"):
+        load_controls(checkpoint, Space((4, 4, 4), space.affine))
+    other = tmp_path / "model.pt"
+    torch.save({"weight": torch.zeros(1)}, other)
+    shutil.copy(beside(checkpoint), beside(other))
+    with pytest.raises(InputError, match="made with other weights than model.pt"):
+        load_controls(other, space)
+    with pytest.raises(InputError, match="no such reference of controls.*neuroxai bundle controls"):
+        load_controls(tmp_path / "elsewhere" / "model.pt", space)
+
+
+def test_the_command_line_and_python_explain_against_controls_alike(bundle, tiny_cohort, tmp_path):
+    scan = load_datalist(tiny_cohort / "datalist.json", "test", tiny_cohort)[0]["image"]
+    found = neuroxai.open_bundle(bundle).explain(scan, against="controls")
+    assert (found.run.method, found.run.options["baselines"]) == ("integrated_gradients", "fitted_control")
+    assert not run("explain", bundle, scan, "--out", tmp_path / "out", "--against", "controls").code
+    noted = json.loads((tmp_path / "out" / "explain.json").read_text())
+    assert (noted["method"], noted["options"]) == (found.run.method, dict(found.run.options))
+    swapped = neuroxai.open_bundle(bundle).explain(scan, method="region_swap", against="controls")
+    assert swapped.run.options == {"baselines": "fitted_control"}
+    mean = neuroxai.open_bundle(bundle).explain(scan, method="occlusion", options={"baselines": "mean_control"})
+    assert mean.heatmap.get_fdata().any()
+
+
+def test_only_methods_with_baselines_are_held_against_controls():
+    with pytest.raises(InputError, match=r"'saliency' has no baselines.*deep_lift.*region_swap"):
+        against_controls("controls", {}, "saliency")
+    with pytest.raises(InputError, match=r"'patients'.*controls"):
+        against_controls("patients", {}, None)
+    assert against_controls("controls", {"n_steps": 5}, None)["options"] == {
+        "baselines": "fitted_control",
+        "n_steps": 5,
+    }
