@@ -34,9 +34,12 @@ def check_baselines(baselines: object) -> None:
                 f"baselines are {one!r}, which needs a reference of controls; give "
                 f"neuroxai.attribution.ControlReference.baselines({one!r}), or explain a bundle that has a reference"
             )
-        elif one != "zero" and not callable(one):
-            if not isinstance(one, int | float) or isinstance(one, bool) or not math.isfinite(one):
-                raise InputError(f"baselines are {one!r}; {_EXPECTED}")
+        elif one != "zero" and not callable(one) and not _finite(one):
+            raise InputError(f"baselines are {one!r}; {_EXPECTED}")
+
+
+def _finite(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def baselines_for(inputs: Sequence[Tensor], baselines: Baselines) -> list[tuple[Tensor, ...]]:
@@ -72,6 +75,6 @@ def references_of(x: Tensor, baseline: Baseline) -> list[Tensor]:
             grid = f"the inputs' channels and grid {tuple(x.shape[1:])}"
             raise InputError(f"baselines have shape {tuple(one.shape)}; {grid} are expected")
         value = 0.0 if one == "zero" else one
-        image = value.detach().to(x) if isinstance(value, Tensor) else x.new_tensor(float(value))  # type: ignore[arg-type]
+        image = value.detach().to(x) if isinstance(value, Tensor) else x.new_tensor(float(value))
         found.append(image.expand_as(x))
     return found

@@ -204,7 +204,8 @@ def _principal(scans: Tensor) -> tuple[Tensor, Tensor]:
 def _weights(gram: Tensor, products: Tensor, noise: float) -> Tensor:
     """Return ridge weights (batch, components): the most probable ones where noise has this variance per voxel."""
     ridge = noise * torch.eye(len(gram), dtype=torch.float64, device=gram.device)
-    return torch.linalg.solve(gram.double() + ridge, products.double().T).T.to(products)
+    solved: Tensor = torch.linalg.solve(gram.double() + ridge, products.double().T).T.to(products)
+    return solved
 
 
 def _noise(scans: Tensor, spacing: tuple[float, ...]) -> float:
@@ -224,7 +225,7 @@ def _noise(scans: Tensor, spacing: tuple[float, ...]) -> float:
 
 
 def _cubes(brain: NDArray[np.bool_], spacing: tuple[float, ...]) -> NDArray[np.int32]:
-    """Number cubes in the brain, of twice the fit's reach along an edge, every third one; else one in the middle."""
+    """Give every third cube in the brain, of twice the fit's reach along an edge, a number; else one in the middle."""
     cubes = np.zeros(brain.shape, np.int32)
     edges = [max(round(2 * REACH / mm), 1) for mm in spacing]
     for corner in np.ndindex(*(max(n // (3 * edge), 1) for n, edge in zip(brain.shape, edges, strict=True))):

@@ -112,7 +112,8 @@ class ScanSampler(DistributedSampler):
             found += group
         order = [n for batch in sorted(batches, key=lambda batch: len(batch) != self.room) for n in batch]
         order = (order + order * (self.total_size // len(order)))[: self.total_size]
-        return order[self.rank :: self.num_replicas]
+        mine: list[int] = order[self.rank :: self.num_replicas]
+        return mine
 
 
 def pair_column(datalist: str, asked: str | None = "auto") -> str | None:

@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from neuroxai import atlas, attribution
@@ -62,7 +63,8 @@ class LogOdds(nn.Module):
     def forward(self, scans: Tensor) -> Tensor:
         """Return (batch, 1)."""
         logits = self.network(scans)
-        return logits if logits.shape[1] == 1 else logits[:, 1:] - logits[:, :1]
+        score: Tensor = logits if logits.shape[1] == 1 else logits[:, 1:] - logits[:, :1]
+        return score
 
 
 class Fold:
@@ -89,7 +91,7 @@ class Fold:
             twin = next(n for n, other in enumerate(self.test) if n != number and other[TWIN] == item[TWIN])
             yield str(item["participant_id"]), number, twin
 
-    def scores(self, method: str, x: Tensor, twin: Tensor) -> NDArrayF:
+    def scores(self, method: str, x: Tensor, twin: Tensor) -> NDArray[Any]:
         """Return a method's scores of the regions for one scan (1, 1, x, y, z)."""
         labels, (name, *given) = self.regions.positions(), method.split(", ", 1)
         if name in ("noise", "scan"):
@@ -112,24 +114,19 @@ class Fold:
         elif source != "zero":
             source = self.reference.baselines(source, labels)
         if name == "region_swap":
-            return (
-                attribution.create(name, self.network, labels=self.regions, baselines=source)
-                .scores(x, 0)[0][0]
-                .double()
-                .numpy()
-            )  # type: ignore[attr-defined]
+            made = attribution.create(name, self.network, labels=self.regions, baselines=source)
+            drops: NDArray[Any] = made.scores(x, 0)[0][0].double().numpy()
+            return drops
         return summed(
             attribution.create(name, self.network, baselines=source, **options).attribute(x, target=0), labels
         )
 
 
-NDArrayF = np.ndarray[Any, np.dtype[np.float64]]
-
-
-def summed(heatmap: Tensor, labels: NDArrayF) -> NDArrayF:
+def summed(heatmap: Tensor, labels: NDArray[Any]) -> NDArray[Any]:
     """Return a map's sum over each region."""
     values = heatmap.detach().double().numpy().ravel()
-    return np.bincount(labels.ravel(), weights=values, minlength=int(labels.max()) + 1)[1:]
+    sums: NDArray[Any] = np.bincount(labels.ravel(), weights=values, minlength=int(labels.max()) + 1)[1:]
+    return sums
 
 
 def measured(fold: Fold, folder: Path, methods: Sequence[str], say: Callable[[str], None]) -> None:
@@ -165,16 +162,16 @@ def gathered(out: Path, cohort: Path, folds: Sequence[Path]) -> dict[str, pd.Dat
             if item[TWIN] in whole:
                 table = read_tsv(files[item["participant_id"]]).set_index("region").astype(float)
                 kinds[item["label"]].append((number, str(item[TWIN]), table))
-    number = [fold for fold, _, _ in kinds[1]]
+    networks = [fold for fold, _, _ in kinds[1]]
     methods = [name for name in kinds[1][0][2].columns if all(name in t for k in kinds.values() for _, _, t in k)]
     values = {label: {name: np.stack([t[name].drop(SECONDS) for _, _, t in rows]) for name in methods}
               for label, rows in kinds.items()}  # fmt: skip
-    seconds = {name: np.mean([t.loc[SECONDS, name] for _, _, t in kinds[1]]) for name in methods}
+    seconds = {name: float(np.mean([t.loc[SECONDS, name] for _, _, t in kinds[1]])) for name in methods}
     effects = {label: found.pop(EFFECTS) for label, found in values.items()}
     if FITTED in values[1]:
-        for k, fold in enumerate(number):
-            same = [n for n, other in enumerate(number) if other == fold and n != k]
-            for label, found in values.items():
+        for k, fold in enumerate(networks):
+            same = [n for n, other in enumerate(networks) if other == fold and n != k]
+            for found in values.values():
                 lesser = found[FITTED][k] - values[0][FITTED][same].mean(0)
                 found.setdefault(LESS, np.zeros_like(found[FITTED]))[k] = lesser
                 away = values[1][FITTED][same].mean(0) - values[0][FITTED][same].mean(0)
@@ -183,11 +180,11 @@ def gathered(out: Path, cohort: Path, folds: Sequence[Path]) -> dict[str, pd.Dat
     tables = {
         "patients": single_scans(values[1], effects[1]),
         "shams": single_scans(values[0], effects[0]),
-        "groups": groups({n: v for n, v in values[1].items() if n != OTHERS}, values[0], effects[1], number),
+        "groups": groups({n: v for n, v in values[1].items() if n != OTHERS}, values[0], effects[1], networks),
     }
     for table in tables.values():
         table["seconds"] = [seconds[str(name)] for name in table.index]
-        table["scans"] = len(number)
+        table["scans"] = len(networks)
     return tables
 
 

@@ -81,7 +81,8 @@ def test_nearest_controls_come_in_order():
     reference = ControlReference.of(scans, MM, keep_scans=True)
     found = reference.nearest(scans[4:5])
     distances = [float((one - scans[4]).square().sum()) for one in found[:, 0]]
-    assert len(found) == NEAREST and distances[0] == 0 and distances == sorted(distances)
+    assert (len(found), distances[0]) == (NEAREST, 0)
+    assert distances == sorted(distances)
     with pytest.raises(InputError, match=r"keeps no scans.*--scans"):
         ControlReference.of(scans, MM).baselines("nearest_controls")
 
@@ -117,9 +118,9 @@ def test_refusals_name_the_way_out():
         ControlReference.of(scans[:1].expand(4, -1, -1, -1, -1), MM)
     with pytest.raises(SpaceError, match=r"\(1, 9, 14, 12\).*\(1, 20, 14, 12\)"):
         reference.fitted(torch.zeros(1, 1, 9, 14, 12))
-    with pytest.raises(InputError, match="'zero_control'.*fitted_control"):
+    with pytest.raises(InputError, match=r"'zero_control'.*fitted_control"):
         reference.baselines("zero_control")
-    with pytest.raises(InputError, match=r"'mean_control', which needs a reference.*ControlReference.baselines"):
+    with pytest.raises(InputError, match=r"'mean_control', which needs a reference.*ControlReference\.baselines"):
         attribution.create("integrated_gradients", nn.Flatten(), baselines="mean_control")
     with pytest.raises(InputError, match=r"value is 'mean' and baselines"):
         attribution.create("occlusion", nn.Flatten(), value="mean", baselines=0.1)

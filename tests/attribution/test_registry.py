@@ -14,8 +14,9 @@ from neuroxai.errors import InputError
 
 METHODS = {
     "saliency", "gradient_x_input", "guided_backprop", "integrated_gradients", "deep_lift", "smooth_grad", "grad_cam",
-    "guided_grad_cam", "occlusion", "region_occlusion", "region_shapley", "region_swap", "lrp_zero", "lrp_epsilon", "lrp_gamma",
-    "lrp_alpha_beta", "lrp_z_plus", "deep_taylor", "lrp_boehle2019", "lrp_eitel2019", "lrp_epsilon_plus_flat", "lrp_epsilon_gamma_box",
+    "guided_grad_cam", "occlusion", "region_occlusion", "region_shapley", "region_swap", "lrp_zero", "lrp_epsilon",
+    "lrp_gamma", "lrp_alpha_beta", "lrp_z_plus", "deep_taylor", "lrp_boehle2019", "lrp_eitel2019",
+    "lrp_epsilon_plus_flat", "lrp_epsilon_gamma_box",
 }  # fmt: skip
 
 

@@ -22,7 +22,7 @@ class Game(nn.Module):
     """A score that is no sum over regions: a product of sums, and a maximum."""
 
     def forward(self, x):
-        sums = torch.stack([(x[:, 0] * (LABELS == r)).flatten(1).sum(1) for r in range(1, 5)], 1)
+        sums = torch.stack([(x[:, 0] * (r == LABELS)).flatten(1).sum(1) for r in range(1, 5)], 1)
         one = sums[:, 0] * sums[:, 1] + torch.maximum(sums[:, 2], sums[:, 3]) * 0.7 + sums[:, 0] ** 2
         return torch.stack([one, -one * sums[:, 3]], 1)
 
@@ -48,7 +48,8 @@ def test_a_small_game_is_exact(target, fill):
     x, model = scan(), Game().eval()
     values, errors, labels = RegionShapley(model, labels=LABELS, baselines=fill).shares(x, target)
     torch.testing.assert_close(values, by_all_orders(model, x, fill, target), rtol=0, atol=1e-9)
-    assert labels == (1, 2, 3, 4) and not errors.any()
+    assert labels == (1, 2, 3, 4)
+    assert not errors.any()
 
 
 def test_drawn_orders_come_near_and_add_up():

@@ -5,9 +5,9 @@ import shutil
 
 import pytest
 import torch
-from helpers.command import run
 
 import neuroxai
+from helpers.command import run
 from neuroxai.cohort import load_datalist
 from neuroxai.errors import InputError, LeakageError, SpaceError
 from neuroxai.explain.bundle import open_model
@@ -56,14 +56,14 @@ def test_what_does_not_belong_to_the_network_is_refused(bundle, tmp_path):
     checkpoint, space = bundle / "models" / "model.pt", space_of(bundle)
     with pytest.raises(InputError, match="prepared by 'minmax', the network's are by 'zscore'"):
         load_controls(checkpoint, space, "zscore")
-    with pytest.raises(SpaceError, match="controls.pt: lies on"):
+    with pytest.raises(SpaceError, match=r"controls\.pt: lies on"):
         load_controls(checkpoint, Space((4, 4, 4), space.affine))
     other = tmp_path / "model.pt"
     torch.save({"weight": torch.zeros(1)}, other)
     shutil.copy(beside(checkpoint), beside(other))
-    with pytest.raises(InputError, match="made with other weights than model.pt"):
+    with pytest.raises(InputError, match=r"made with other weights than model\.pt"):
         load_controls(other, space)
-    with pytest.raises(InputError, match="no such reference of controls.*neuroxai bundle controls"):
+    with pytest.raises(InputError, match=r"no such reference of controls.*neuroxai bundle controls"):
         load_controls(tmp_path / "elsewhere" / "model.pt", space)
 
 

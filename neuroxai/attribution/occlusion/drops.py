@@ -219,7 +219,8 @@ class OcclusionMethod(Method):
             changing = parts.holding((x[0] != fill).any(0).cpu()).nonzero().flatten()
             for which, boxes, places in self._passes(x, parts, changing, incremental):
                 mask = parts.mask(which, boxes.start, boxes.size).to(x.device)
-                values = torch.where(mask, *(windows(image, boxes.start, boxes.size) for image in (fill, x[0])))
+                there, stays = (windows(image, boxes.start, boxes.size) for image in (fill, x[0]))
+                values = torch.where(mask, there, stays)
                 if incremental is None or places is None:
                     scores = network.run(one, place, values)
                 else:

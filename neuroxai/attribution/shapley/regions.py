@@ -88,12 +88,12 @@ class RegionShapley(RegionOcclusion):
             For inputs or targets that do not fit the network (`SpaceError` for another grid than the labels').
         """
         _, ((both, _),) = super()._drops(inputs, target, additional_forward_args)
-        values, errors = both.unflatten(1, (2, -1)).unbind(1)
+        values, errors = both.chunk(2, 1)
         return values, errors, self._labels
 
     def _drops(self, inputs: Any, target: Target, more: Any) -> tuple[Given, list[tuple[Tensor, Parts]]]:
         given, found = super()._drops(inputs, target, more)
-        return given, [(both.unflatten(1, (2, -1))[:, 0], parts) for both, parts in found]
+        return given, [(both.chunk(2, 1)[0], parts) for both, parts in found]
 
     def _sample(self, network: _Network, one: Given, place: int, parts: Parts) -> Tensor:
         """Return one sample's values and their standard errors, (2 * parts,)."""

@@ -1,4 +1,4 @@
-"""The twin swap: does a method rank the regions that the network uses for this patient, and not those it might use?
+"""The twin swap: whether a method finds the regions that a network uses for this patient.
 
 Of twins made of one scan (`neuroxai simulate --from`) one has a planted effect. What a region does for the score is
 then known: the change when its voxels are replaced by the own twin's. It is the network's own use, not where the effect
@@ -60,7 +60,7 @@ def swap_effects(
     with torch.no_grad():
         own = network(scan[None])[0]
         swapped = [
-            network(torch.where(where == some.view(-1, 1, 1, 1, 1), twin, scan)) for some in numbers.split(batch)
+            network(torch.where(where == some.view(-1, 1, 1, 1, 1), twin, scan)) for some in torch.split(numbers, batch)
         ]
     return (own - torch.cat(swapped)).double().cpu().numpy()
 
