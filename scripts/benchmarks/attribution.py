@@ -72,7 +72,9 @@ def of_captum(model: nn.Module, x: Tensor) -> dict[str, Callable[[], Any]]:
 def runners(shape: Shape, batch: int, methods: list[str], patch: int, loop: int) -> Runners:
     """Return what is compared, by name."""
     model, x, found = network(shape), scans(shape, batch), plain_runners(shape, batch)
-    needed: dict[str, dict[str, Any]] = {"occlusion": {"patch": patch}, "region_occlusion": {"labels": regions(shape)}}
+    needed: dict[str, dict[str, Any]] = {"occlusion": {"patch": patch}, "region_swap": {"baselines": 0.0}}
+    for name in filter(attribution.takes_regions, methods):
+        needed.setdefault(name, {})["labels"] = regions(shape)
     theirs = of_captum(model, x)
     for name in methods:
         method = attribution.create(name, model, **needed.get(name, {}))

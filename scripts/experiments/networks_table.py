@@ -37,9 +37,9 @@ from neuroxai.errors import NeuroxaiError
 from oracles.lrp_rules import lrp_rules
 from oracles.lrp_zero import lrp_zero
 
-# region occlusion needs labels; the others are the rules of further columns, one epsilon or several by depth
-_LEFT_OUT = ("region_occlusion", "lrp_eitel2019", "lrp_epsilon_plus_flat", "lrp_epsilon_gamma_box")
-METHODS = [name for name in names() if name not in _LEFT_OUT]
+# methods about regions need labels; the others are the rules of further columns, one epsilon or several by depth
+_LEFT_OUT = ("lrp_eitel2019", "lrp_epsilon_plus_flat", "lrp_epsilon_gamma_box")
+METHODS = [name for name in names() if name not in _LEFT_OUT and not takes_regions(name)]
 LIMITS = {"deep_lift": 1e-6}
 LIMIT, CONSERVED = 1e-7, 1e-3  # the stabiliser of the rules takes up to a thousandth
 STEPS = 4
