@@ -11,7 +11,7 @@
 
 Twins come in one batch (``--pair_by``, the default for such cohorts). Each held-out patient and each sham is explained
 by each method and reference; the truth is the change of the logit (class 1 less class 0) when a region's voxels are
-replaced by the own twin's (`neuroxai.evaluation.swap_effects`). References are made of each fold's training controls.
+replaced by the own twin's: what `neuroxai.evaluation.swap_effects` gives, by the faster `region_swap`. References are made of each fold's training controls.
 A scan's scores are written once (``fold-K/SUBJECT.tsv``), so that the same command goes on after an interruption.
 Printed and written: ``patients.tsv``, ``shams.tsv`` and ``groups.tsv``, with 95 % bootstrap intervals by subject, and
 seconds per scan. ``own twin`` is the bound. ``other patients`` looks at no scan: the mean fitted-control map of the
@@ -36,12 +36,12 @@ from neuroxai import atlas, attribution
 from neuroxai.attribution import ControlReference
 from neuroxai.cohort import load_datalist
 from neuroxai.cohort.groups import TWIN
-from neuroxai.evaluation.heatmaps.twin_swap import groups, single_scans, swap_effects
+from neuroxai.evaluation.heatmaps.twin_swap import groups, single_scans
 from neuroxai.explain.bundle import open_workflow
 from neuroxai.io import read_tsv, write_tsv
 
 EFFECTS, SECONDS = "own twin's swap", "seconds"
-STEPS = 20
+STEPS = 10
 FITTED = "integrated_gradients, fitted_control"
 LESS, OTHERS = f"{FITTED}, less other controls'", "other patients"
 NAMED = ("mean_control", "nearest_controls", "fitted_control")
@@ -131,7 +131,6 @@ def summed(heatmap: Tensor, labels: NDArray[Any]) -> NDArray[Any]:
 
 def measured(fold: Fold, folder: Path, methods: Sequence[str], say: Callable[[str], None]) -> None:
     """Write each held-out scan's scores by the methods that are not there yet."""
-    labels = fold.regions.positions()
     for who, number, twin in fold.pairs():
         path = folder / f"{who}.tsv"
         table = read_tsv(path).set_index("region").astype(float) if path.is_file() else pd.DataFrame(
@@ -141,7 +140,7 @@ def measured(fold: Fold, folder: Path, methods: Sequence[str], say: Callable[[st
         for name in left:
             begun = time.process_time()
             if name == EFFECTS:
-                found = swap_effects(lambda scans: fold.network(scans)[:, 0], x[0], other[0], labels)
+                found = fold.scores("region_swap, own twin", x, other)
             else:
                 found = fold.scores(name, x, other)
             table[name] = [*found, time.process_time() - begun]

@@ -32,7 +32,7 @@ from torch.overrides import TorchFunctionMode
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "tests"))
 from networks import NETWORKS, Network
-from neuroxai.attribution import create, names
+from neuroxai.attribution import create, names, takes_regions
 from neuroxai.errors import NeuroxaiError
 from oracles.lrp_rules import lrp_rules
 from oracles.lrp_zero import lrp_zero

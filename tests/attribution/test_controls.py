@@ -9,6 +9,7 @@ from torch import nn
 from neuroxai import attribution
 from neuroxai.attribution.controls import NEAREST, REACH, ControlReference
 from neuroxai.errors import InputError, SpaceError
+from neuroxai.evaluation import swap_effects
 
 GRID, MM = (20, 14, 12), (4.0, 4.0, 4.0)
 LEFT = (slice(3, 6), slice(4, 9), slice(3, 8))
@@ -107,6 +108,17 @@ def test_gradients_and_swaps_take_them_and_add_up():
             for place in (LEFT, RIGHT):  # a region's sum is its drop, on its own side
                 assert float(heatmap[place].sum()) == pytest.approx(float(expected[place].sum()), abs=1e-3)
             assert float(heatmap.sum()) == pytest.approx(float(expected[regions() > 0].sum()), abs=1e-3)
+
+
+def test_a_swap_by_the_own_twin_is_the_effect_that_evaluation_measures():
+    scans, _, _ = controls()
+    torch.manual_seed(1)
+    network = nn.Sequential(nn.Conv3d(1, 3, 3), nn.ReLU(), nn.MaxPool3d(2), nn.Flatten(), nn.LazyLinear(2))
+    network(scans[:1])
+    network.eval()
+    effects = swap_effects(lambda x: network(x)[:, 1], scans[0], scans[1], regions())
+    method = attribution.create("region_swap", network, labels=torch.from_numpy(regions()), baselines=scans[1])
+    np.testing.assert_allclose(method.scores(scans[:1], 1)[0][0].numpy(), effects, atol=1e-5)
 
 
 def test_refusals_name_the_way_out():

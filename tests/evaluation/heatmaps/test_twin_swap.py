@@ -19,7 +19,7 @@ def test_effects_of_a_network_with_a_known_formula():
     own = float((scan * weight).sum())
     for region in range(1, 13):  # voxel by voxel, without torch
         sums = own
-        for place in zip(*np.nonzero(LABELS == region), strict=True):
+        for place in zip(*np.nonzero(region == LABELS), strict=True):
             sums += float(weight[(0, *place)]) * (float(twin[(0, *place)]) - float(scan[(0, *place)]))
         assert effects[region - 1] == pytest.approx(own**2 - sums**2, abs=1e-9)
     with pytest.raises(SpaceError, match="one grid is expected"):
