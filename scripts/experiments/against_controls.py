@@ -11,11 +11,12 @@
 
 Twins come in one batch (``--pair_by``, the default for such cohorts). Each held-out patient and each sham is explained
 by each method and reference; the truth is the change of the logit (class 1 less class 0) when a region's voxels are
-replaced by the own twin's: what `neuroxai.evaluation.swap_effects` gives, by the faster `region_swap`. References are made of each fold's training controls.
-A scan's scores are written once (``fold-K/SUBJECT.tsv``), so that the same command goes on after an interruption.
-Printed and written: ``patients.tsv``, ``shams.tsv`` and ``groups.tsv``, with 95 % bootstrap intervals by subject, and
-seconds per scan. ``own twin`` is the bound. ``other patients`` looks at no scan: the mean fitted-control map of the
-fold's other patients less that of their shams; a method that does no better says nothing about the single patient.
+replaced by the own twin's: what `neuroxai.evaluation.swap_effects` gives, by the faster ``region_swap``. References are
+made of each fold's training controls. A scan's scores are written once (``fold-K/SUBJECT.tsv``), so that the same
+command goes on after an interruption. Printed and written: ``patients.tsv``, ``shams.tsv`` and ``groups.tsv``, with
+95 % bootstrap intervals by subject, and seconds of one core per scan. ``own twin`` is the bound. ``other patients``
+looks at no scan: the mean fitted-control map of the fold's other patients less that of their shams; a method that does
+no better says nothing about the single patient.
 """
 
 from __future__ import annotations
