@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from neuroxai._version import __version__
 from neuroxai.errors import InputError
 from neuroxai.io.dicom.origin import Origin, identifier
 from neuroxai.io.dicom.write import FIRST_SERIES, MAKER, Description, imported_highdicom, refusing, written
@@ -17,6 +18,12 @@ from neuroxai.io.dicom.write import FIRST_SERIES, MAKER, Description, imported_h
 _TO_LPS = np.array([-1.0, -1.0, 1.0])
 _TOWARDS = (("L", "R"), ("P", "A"), ("H", "F"))  # along the axes of LPS, and against them
 _OBLIQUE = 0.2  # a direction's part along another axis that is named too
+# of the series, beside what highdicom takes over
+_ALSO_TAKEN = (
+    *("StudyDescription", "IssuerOfPatientID", "PatientAge", "PatientSize", "PatientWeight"),
+    *("PatientIdentityRemoved", "DeidentificationMethod"),
+    *("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod"),
+)
 _OPPOSITE = str.maketrans("LRPAHF", "RLAPFH")
 
 
@@ -63,6 +70,7 @@ def write_captures(
 
 
 def _captures(pictures: NDArray[np.uint8], origin: Origin, about: Description, zoom: int) -> Iterator[Any]:
+    from pydicom.dataset import Dataset
     from pydicom.valuerep import DS
 
     affine = _TO_LPS[:, None] * origin.space.affine[:3]
@@ -98,6 +106,13 @@ def _captures(pictures: NDArray[np.uint8], origin: Origin, about: Description, z
         made.SliceThickness = made.SpacingBetweenSlices = DS(float(np.linalg.norm(step)), auto_format=True)
         made.BurnedInAnnotation, made.RecognizableVisualFeatures = "YES", "YES"
         made.BodyPartExamined, made.ImageComments = "BRAIN", about.use
+        made.ManufacturerModelName, made.SoftwareVersions = "neuroxai", __version__
+        reference = Dataset()
+        reference.ReferencedSOPClassUID, reference.ReferencedSOPInstanceUID = source.SOPClassUID, source.SOPInstanceUID
+        made.SourceImageSequence = [reference]
+        for keyword in _ALSO_TAKEN:
+            if keyword in source and keyword not in made:
+                made[keyword] = source[keyword]
         for keyword in ("DateOfSecondaryCapture", "TimeOfSecondaryCapture"):  # a clock's
             del made[keyword]
         yield made

@@ -54,10 +54,13 @@ def objects(folder, origin):
     labels[1, 2, 3] = 1
     heatmap = Volume(labels.astype(np.float32) / 3, origin.space)
     segments = [io.Segment(1, "Région gauche", (255, 0, 0))]
+    columns, rows, slices = origin.space.shape
+    pictures = np.zeros((slices, rows + 2, columns, 3), np.uint8)
     return [
         io.write_parametric_map(folder / "map.dcm", heatmap, origin, ABOUT),
         io.write_segmentation(folder / "seg.dcm", Volume(labels, origin.space), segments, origin, ABOUT),
         io.write_report(folder / "sr.dcm", origin, ABOUT, {"Use": "research", "Probability": 0.25}),
+        io.write_captures(folder / "overlay", pictures, origin, ABOUT) / "0001.dcm",
     ]
 
 

@@ -174,6 +174,8 @@ def test_the_pictures_lie_where_the_scan_has_the_blob(written):
     files = sorted((folder / "overlay").iterdir())
     pictures = [pydicom.dcmread(file) for file in files]
     assert len(pictures) == SHAPE[0]
+    headers = [pydicom.dcmread(file, stop_before_pixels=True) for file in (folder / "series").iterdir()]
+    sources = {header.SOPInstanceUID: (header.StudyInstanceUID, header.StudyDescription) for header in headers}
     found, along_normal = [], []
     for number, read in enumerate(pictures, start=1):
         along, down = np.reshape(read.ImageOrientationPatient, (2, 3)).astype(float)
@@ -185,6 +187,8 @@ def test_the_pictures_lie_where_the_scan_has_the_blob(written):
             found.append(corner + column * columns * along + row * rows * down)
         along_normal.append(corner @ np.cross(along, down))
         assert (read.InstanceNumber, read.FrameOfReferenceUID, read.BurnedInAnnotation) == (number, "1.2.3", "YES")
+        assert read.SourceImageSequence[0].ReferencedSOPInstanceUID in sources
+        assert (read.StudyInstanceUID, read.StudyDescription) == next(iter(sources.values()))
         assert read.ImageComments == "For research use only; not a medical device."
         assert read.pixel_array.shape[0] > SHAPE[1] * zoom
     np.testing.assert_allclose(np.diff(along_normal), GAP, atol=1e-6)
