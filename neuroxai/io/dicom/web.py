@@ -214,7 +214,13 @@ def _asking(address: Address) -> Iterator[Any]:
     class Session(requests.Session):
         def request(self, *words: Any, **named: Any) -> Any:
             # some versions of the client wait for ever, others for too short a time
-            return super().request(*words, **{**named, "timeout": _SECONDS})
+            named |= {"timeout": _SECONDS, "allow_redirects": False}
+            if urlsplit(address.service).hostname in _LOOPBACK:
+                named["proxies"] = {"http": "", "https": ""}  # a proxy of the environment is another machine
+            answer = super().request(*words, **named)
+            if answer.is_redirect:  # scans would go where nobody said, encrypted or not
+                raise InputError(f"{address.service}: redirects elsewhere; give the address of the service itself")
+            return answer
 
     session, retries = Session(), logging.getLogger("retrying")
     before, retries.disabled = retries.disabled, True  # it writes a traceback of every failure to the screen
@@ -236,8 +242,10 @@ def _asking(address: Address) -> Iterator[Any]:
         reason = f"the archive answered {status}" + (
             f"; say who asks in {USER} and {PASSWORD}, {TOKEN}, or ~/.netrc" if status in (401, 403) else ""
         )
-    except (requests.exceptions.RequestException, OSError) as error:
+    except requests.exceptions.RequestException as error:
         reason = f"cannot be reached ({type(error).__name__}); check the address, and that the archive runs"
+    except OSError:  # of this machine's disk
+        raise
     except BROKEN as error:
         reason = f"what the archive answered cannot be understood ({type(error).__name__}); is it a DICOMweb service?"
     else:

@@ -159,6 +159,21 @@ def test_who_asks_is_told_by_environment_or_netrc_and_never_logged(stocked, tmp_
     assert PASSWORD not in caplog.text + str(refused.value)
 
 
+def test_this_machine_is_not_asked_by_a_proxy(stocked, known, monkeypatch):
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    archive, _ = stocked
+    assert len(web.search(archive)) == 2
+
+
+def test_a_redirect_is_not_followed():
+    with ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(InputError, match="redirects elsewhere"):
+            web.search(Address(f"http://127.0.0.1:{server.server_port}/x"))
+        server.shutdown()
+
+
 def test_an_archive_that_is_not_there(caplog):
     with pytest.raises(InputError, match=r"http://127.0.0.1:9/x: cannot be reached"):
         web.search(Address("http://127.0.0.1:9/x"))
@@ -177,6 +192,14 @@ class Empty(BaseHTTPRequestHandler):
 
     def log_message(self, *_):
         pass
+
+
+class Elsewhere(Empty):
+    def do_GET(self):
+        self.send_response(302)
+        self.send_header("Location", "http://archive.example/login")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
 
 
 def test_certificates_are_checked(tmp_path, monkeypatch):
