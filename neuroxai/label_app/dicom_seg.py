@@ -67,7 +67,7 @@ def write_bands(path: Path, labels: Volume, segments: Sequence[Segment], origin:
     reference = str(origin.headers[0].FrameOfReferenceUID)  # pydicom-seg puts another in its place (0.4.1)
     made = writer.write(_image(numbered, space), origin.headers)
     made.SegmentSequence = sorted(made.SegmentSequence, key=lambda one: int(one.SegmentNumber))
-    made.FrameOfReferenceUID = reference
+    made.FrameOfReferenceUID, made.PositionReferenceIndicator = reference, ""
     made.Manufacturer = "neuroxai"
     made.save_as(path)
 
