@@ -84,16 +84,16 @@ def fastest_plain(times: dict[str, float]) -> str:
     return min(("plain", "plain, channels last"), key=times.__getitem__)
 
 
-def seconds(found: Runners, repeats: int) -> dict[str, float]:
+def seconds(found: Runners, repeats: int, clock: Callable[[], float] = time.perf_counter) -> dict[str, float]:
     """Median seconds of each, interleaved, after one call of each."""
     taken: dict[str, list[float]] = {name: [] for name in found}
     for call in found.values():
         call()
     for _ in range(repeats):
         for name, call in found.items():
-            start = time.perf_counter()
+            start = clock()
             call()
-            taken[name].append(time.perf_counter() - start)
+            taken[name].append(clock() - start)
     return {name: statistics.median(t) for name, t in taken.items()}
 
 
