@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io as streams
 import itertools
 import json
@@ -169,6 +170,29 @@ def test_names_of_scans_stand_in_no_log(own, cohort, tmp_path):
     assert "Mustermann" not in text
     assert NAME not in own.ask("GET", "/logs/").text
     assert NAME not in " ".join(map(str, own.temporary()))
+
+
+def test_of_an_unexpected_error_the_log_says_where_and_not_what(monkeypatch, caplog):
+    from neuroxai.label_app import launch
+
+    for variable in (launch.ORIGINS, launch.HOSTS):
+        monkeypatch.setenv(variable, "[]")
+    from neuroxai.label_app.serve import Discreet
+
+    async def failing(scope, receive, send):
+        raise ZeroDivisionError(f"/scans/{NAME}.nii.gz")
+
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    asyncio.run(Discreet(failing)({"type": "http"}, None, send))
+    assert sent[0]["status"] == 500
+    assert NAME not in str(sent)
+    assert "unexpected ZeroDivisionError at" in caplog.text
+    assert "in failing" in caplog.text
+    assert NAME not in caplog.text
 
 
 def test_a_server_that_was_killed_starts_again_on_the_same_folders(tmp_path, bundles, cohort):
