@@ -116,7 +116,8 @@ def controls(
     """Make the bundle's reference of controls, for `neuroxai explain --against controls`.
 
     It holds mean and principal components of the training part's controls, on the network's grid, and travels with
-    the bundle: models/controls.pt. Principal components of few scans show something of these scans.
+    the bundle: models/controls.pt. A bundle that has one explains against controls unless another method is asked for,
+    or a hidden layer. Principal components of few scans show something of these scans.
 
     Example: `neuroxai bundle controls bundle cohort`
     """

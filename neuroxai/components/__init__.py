@@ -31,7 +31,7 @@ from neuroxai.components.sampler import ScanSampler, pair_column
 from neuroxai.components.training_options import check_options, flag
 from neuroxai.components.transfer import load_pretrained, pretrained_sha256
 from neuroxai.components.transforms import LoadScand, NormaliseScand, RandShiftd, ResampleToSpaced
-from neuroxai.explain.controls import load_controls
+from neuroxai.explain.controls import bundle_method, bundle_options, load_controls
 from neuroxai.explain.sharding import is_main_process, join_shares, shard_of
 from neuroxai.explain.weights import load_weights, read_record, recorded_space
 
@@ -59,6 +59,8 @@ __all__ = [
     "SharedBuffers",
     "WholeLoader",
     "balanced_accuracy",
+    "bundle_method",
+    "bundle_options",
     "check_options",
     "class_weights",
     "collate_whole",

@@ -58,6 +58,21 @@ def against_controls(against: str, options: Mapping[str, Any], method: str | Non
     return {"method": chosen, "options": {"baselines": BASELINES, **steps, **options}}
 
 
+def bundle_method(checkpoint: str, hidden: Any, otherwise: str) -> str:
+    """Return a bundle's method: `METHOD` where a reference of controls lies beside the weights.
+
+    `otherwise` is that of a bundle without one, and where relevance starts at, or goes through, hidden layers.
+    """
+    return METHOD if not hidden and beside(checkpoint).is_file() else otherwise
+
+
+def bundle_options(checkpoint: str, method: str, otherwise: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of `bundle_method`."""
+    if method == METHOD and beside(checkpoint).is_file():
+        return {**against_controls("controls", {}, METHOD)["options"]}
+    return dict(otherwise)
+
+
 def save_controls(
     checkpoint: Path, reference: ControlReference, space: Space, record: Mapping[str, Any], people: Sequence[str]
 ) -> Path:

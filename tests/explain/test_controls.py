@@ -11,7 +11,15 @@ from helpers.command import run
 from neuroxai.cohort import load_datalist
 from neuroxai.errors import InputError, LeakageError, SpaceError
 from neuroxai.explain.bundle import open_model
-from neuroxai.explain.controls import against_controls, beside, load_controls, make_controls, save_controls
+from neuroxai.explain.controls import (
+    STEPS,
+    against_controls,
+    beside,
+    bundle_method,
+    load_controls,
+    make_controls,
+    save_controls,
+)
 from neuroxai.explain.weights import read_record
 from neuroxai.space import Space
 
@@ -78,6 +86,13 @@ def test_the_command_line_and_python_explain_against_controls_alike(bundle, tiny
     assert swapped.run.options == {"baselines": "fitted_control"}
     mean = neuroxai.open_bundle(bundle).explain(scan, method="occlusion", options={"baselines": "mean_control"})
     assert mean.heatmap.get_fdata().any()
+
+
+def test_a_bundle_with_a_reference_explains_against_it(bundle, trained_bundle):
+    own, plain = open_model(bundle).defaults, open_model(trained_bundle).defaults
+    assert (own.method, own.options) == ("integrated_gradients", {"baselines": "fitted_control", "n_steps": STEPS})
+    assert (plain.method, plain.options) == ("lrp_alpha_beta", {})
+    assert bundle_method(str(bundle / "models" / "model.pt"), "features.conv4", "lrp_epsilon") == "lrp_epsilon"
 
 
 def test_only_methods_with_baselines_are_held_against_controls():
