@@ -47,7 +47,8 @@ def command(
     Raises
     ------
     InputError
-        If MONAI Label or a folder is absent, `work` and `scans` lie in one another, or the port is taken.
+        If MONAI Label or a folder is absent, `work` and `scans` lie in one another, `work` is
+            somebody else's, or the port is taken.
     """
     if find_spec("monailabel") is None:
         raise InputError(
@@ -65,6 +66,13 @@ def command(
         )
     scans_of(outer)  # refused here, not in the started process
     check_port(host, port)
+    main = work / "main.py"
+    ours = main.is_file() and b"neuroxai.label_app" in main.read_bytes()
+    if not ours and (found := [name for name in ("main.py", "logging.json", "tmp") if (work / name).exists()]):
+        raise InputError(
+            f"--work {work} holds {', '.join(found)}, which this server would overwrite and has not written; name an "
+            "empty folder, or a new one"
+        )
     work.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(APP / "main.py", work / "main.py")
     for part in ("logs", "studies"):

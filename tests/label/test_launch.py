@@ -58,6 +58,18 @@ def test_a_working_folder_among_the_scans_or_around_them_is_refused(tmp_path, in
     assert [path.name for path in scans.iterdir()] == ["one.nii.gz"]
 
 
+@pytest.mark.parametrize("name", ["main.py", "logging.json", "tmp/8125"])
+def test_a_working_folder_with_files_of_others_is_refused(tmp_path, installed, trained_bundle, tiny_cohort, name):
+    path = tmp_path / "project" / name
+    path.parent.mkdir(parents=True)
+    path.write_text("of the user")
+    with pytest.raises(InputError, match=r"would overwrite and has not written; name an empty folder"):
+        launch.command(trained_bundle, tiny_cohort, tmp_path / "project", "127.0.0.1", 8125, "cpu", [])
+    assert path.read_text() == "of the user"
+    for _ in range(2):  # a folder of its own is taken again
+        launch.command(trained_bundle, tiny_cohort, tmp_path / "own", "127.0.0.1", 8125, "cpu", [])
+
+
 def test_a_port_that_is_taken_is_refused_before_anything_is_cleared(tmp_path, installed, trained_bundle, tiny_cohort):
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
