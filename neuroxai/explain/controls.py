@@ -22,7 +22,7 @@ FILE = "controls.pt"
 MOST = 100  # controls read; more would hardly change mean and components
 _FORMAT = 1
 METHOD, BASELINES = "integrated_gradients", "fitted_control"
-"""What `--against controls` means where nothing else is said: the best by the twin swap (docs/concepts/trust.md)."""
+"""What `--against controls` means by default: the best for groups by the twin swap (docs/concepts/trust.md)."""
 STEPS = 20  # of the path, which is short
 
 

@@ -96,7 +96,7 @@ class Fold:
         """Return a method's scores of the regions for one scan (1, 1, x, y, z)."""
         labels, (name, *given) = self.regions.positions(), method.split(", ", 1)
         if name in ("noise", "scan"):
-            drawn = torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
+            drawn = torch.randn(x.shape, generator=torch.Generator().manual_seed(int(x.double().abs().sum())))
             return summed(drawn if name == "noise" else x, labels)
         options: dict[str, Any] = {"n_steps": STEPS} if name == "integrated_gradients" else {}
         if name == "lrp_epsilon":
