@@ -17,9 +17,12 @@ from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 from neuroxai import attribution, io
 from neuroxai.atlas import NAMES
 from neuroxai.atlas.named import find
+from neuroxai.attribution.baselines import FROM_CONTROLS
+from neuroxai.attribution.registry import METHODS
 from neuroxai.derivatives.prepared import native_record
 from neuroxai.errors import HeaderWarning, InputError, NeuroxaiError, UnfitError, one_of
 from neuroxai.explain import OpenBundle
+from neuroxai.explain.controls import beside
 from neuroxai.explain.preparation import preparation
 from neuroxai.explain.weights import read_record
 from neuroxai.label_app.answer import HEATMAPS, FileForm, answer, labels_of, options_of
@@ -53,7 +56,7 @@ class ExplanationTask(InferTask):  # type: ignore[misc]
         self.classes = model.classes
         self.on_template = "space" in read_record(str(model.checkpoint))
         own = model.defaults.method
-        methods = [own, *(name for name in attribution.names() if name != own)]
+        methods = [own, *(name for name in _methods(model.checkpoint) if name != own)]
         super().__init__(
             type=InferType.SEGMENTATION,
             labels=labels_of(),
@@ -189,6 +192,13 @@ def spoken(message: object, known: Mapping[str, str] | None = None) -> str:
     for path, name in (known or {}).items():
         text = text.replace(path, name)
     return _PATH.sub("", text).encode("utf-8", "replace").decode()[:2000]
+
+
+def _methods(checkpoint: Path) -> list[str]:
+    """Names of methods that can be run: some need the bundle's reference of controls."""
+    if beside(checkpoint).is_file():
+        return list(attribution.names())
+    return [name for name in attribution.names() if METHODS[name].options().get("baselines") not in FROM_CONTROLS]
 
 
 def _at_hand() -> list[str]:

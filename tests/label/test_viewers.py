@@ -87,6 +87,9 @@ def test_slicer_shows_each_band_under_its_name_at_its_place(server, tmp_path, me
     scene = Slicer(server.url, tmp_path)
     names = list(scene.segments)
     assert names[0] == "background"
+    if method not in scene.info["models"]["alzheimers"]["config"]["method"]:
+        assert method == "region_swap"  # this bundle has no reference of controls
+        return
     told = scene.run("alzheimers", SCAN, method=method)
     assert list(scene.segments) == names  # no segment more for a run
     raw, _ = server.explained(tmp_path, "alzheimers", SCAN, method=method, heatmap="raw")
