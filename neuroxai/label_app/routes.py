@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import random
 from collections import deque
@@ -18,6 +17,7 @@ from monailabel.interfaces.utils.app import app_instance
 from requests_toolbelt import MultipartEncoder
 
 from neuroxai.errors import InputError, one_of
+from neuroxai.io import sha256
 from neuroxai.io.dicom import web
 from neuroxai.label_app.answer import all_bands
 from neuroxai.label_app.app import NeuroxaiApp
@@ -147,10 +147,8 @@ def image(image: str) -> FileResponse:
 def check_image(image: str, check_sum: Annotated[str, Query(pattern="^(SHA256:)?[0-9a-f]{64}$")] = "") -> Response:
     """Say whether a scan is there and, where a checksum is given, is the same; its content is not sent."""
     file = _file(image)
-    if check_sum:
-        with open(file.path, "rb") as handle:
-            if hashlib.file_digest(handle, "sha256").hexdigest() != check_sum.removeprefix("SHA256:"):
-                raise HTTPException(404, "the scan of this name is another one (its checksum differs)")
+    if check_sum and sha256(file.path) != check_sum.removeprefix("SHA256:"):
+        raise HTTPException(404, "the scan of this name is another one (its checksum differs)")
     return Response()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import captum.attr
 import pytest
@@ -283,3 +284,16 @@ def test_a_branch_that_the_baseline_does_not_take_is_refused():
     adds_up(Branching().double().eval(), x, 0.5)
     with pytest.raises(UnsupportedLayerError, match="differs from the model's"):
         lift(Branching().double(), x, baselines=-0.5)
+
+
+def test_pooling_in_many_threads():
+    """Forward-mode derivatives are one for all threads of a process: half of these calls failed with them."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv3d(1, 2, 3), nn.ReLU(), nn.MaxPool3d(2), nn.Flatten(), nn.Linear(54, 2))
+    model.double().eval()
+    x = torch.rand(2, 1, 8, 8, 8, dtype=torch.float64)
+    method = attribution.create("deep_lift", model)
+    expected = method.attribute(x, target=1)
+    with ThreadPoolExecutor(6) as pool:
+        for found in pool.map(lambda _: method.attribute(x, target=1), range(100)):
+            assert torch.equal(found, expected)

@@ -131,8 +131,16 @@ def _pooled(call: Any, many: bool, values: list[Any], start: Any, x: Tensor) -> 
         out = _pooled(lambda v: call(v)[0], False, values, start[0], x)
         return (out, *call(x.detach())[1:])
 
-    def at_winners(x: Tensor, values: Tensor) -> Tensor:  # a maximum's derivative, which is linear
-        read: Tensor = torch.func.jvp(call, (x,), (values,))[1]
+    def at_winners(x: Tensor, values: Tensor) -> Tensor:
+        """Return `values` where `x` has its maxima: the derivative of a maximum, by its transpose's transpose.
+
+        PyTorch's forward-mode derivatives are one for all threads of a process, which would take each other's levels.
+        """
+        with torch.enable_grad():
+            out = call(leaf := x.detach().requires_grad_(True))
+            weights = torch.zeros_like(out, requires_grad=True)
+            (back,) = torch.autograd.grad(out, leaf, weights, create_graph=True)
+            (read,) = torch.autograd.grad(back, weights, values, create_graph=True)
         return read
 
     winner, x0 = call(x), values[0]
