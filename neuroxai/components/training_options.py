@@ -33,6 +33,10 @@ def flag(value: Any) -> bool:
     return value
 
 
+def _column(value: Any) -> bool:
+    return isinstance(value, str) and bool(value)
+
+
 def _axes(value: Any) -> bool:
     axes = value if isinstance(value, list | tuple) else [value]
     return bool(axes) and all(type(a) is int and a in (0, 1, 2) for a in axes) and len(set(axes)) == len(axes)
@@ -78,6 +82,7 @@ CHECKS: dict[str, Check] = {
     "patch_shape": (_patch, "a whole number of voxels, or three, such as 5 or [5,5,5]"),
     "l2": (_factors, "a mapping of layers to numbers from 0 up, such as {'conv3': 0.01}"),
     "class_balance": among(BALANCES),
+    "pair_by": (_column, "auto, none, or a column of the datalist"),
     "normalisation": among(NORMALISATIONS),
     "cache": among(CACHES),
     "model": among(names()),

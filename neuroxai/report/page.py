@@ -46,6 +46,11 @@ _FAMILIES: tuple[tuple[tuple[str, ...], str], ...] = (
         "Hiding a part shows what the score loses with it alone: parts that stand in for each other seem unimportant, "
         "and a scan with a hole is like none that the network was trained on.",
     ),
+    (
+        ("region_swap", "region_shapley"),
+        "Each region is replaced by what healthy controls would have there, as far as they tell; within a region "
+        "nothing is told apart.",
+    ),
 )
 
 

@@ -114,6 +114,7 @@ def test_a_run_s_settings_hold_every_option_that_changes_its_result(bundle):
         "trained_network",
         "classes",
         "of_patches",
+        "pairs",
         "amp",
         "training",
     }

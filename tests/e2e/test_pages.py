@@ -60,7 +60,7 @@ ELSEWHERE = {
     "neuroxai atlas show harvard-oxford-subcortical --download": "needs the network: tests/atlas/test_named.py",
     "neuroxai explain OUT/bundle sub-0001_T1w.nii.gz --atlas jhu-22 --out OUT/one": "needs FSL's copy of that atlas; "
     "stand-ins for it: tests/atlas/test_named.py",
-    "dcmsend -aec ARCHIVE archive.example 104 objects/*.dcm": "needs DCMTK and an archive",
+    "dcmsend -aec ARCHIVE +r archive.example 104 objects": "needs DCMTK and an archive",
     "python scripts/check_pages.py explained/report/index.html explained/report/sub-0012.html --axe axe.min.js "
     "--shots shots": "needs a browser: tests/report/test_in_a_browser.py",
     "neuroxai study run klingenberg2021 --quick --out study4 --jobs 2": STUDY,

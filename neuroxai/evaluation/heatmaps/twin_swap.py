@@ -8,16 +8,18 @@ was planted: a network may use a small part of an effect, and what lies beside i
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 from scipy.stats import rankdata
-from torch import Tensor
 
 from neuroxai.errors import InputError, SpaceError
 from neuroxai.statistics import mean_interval
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 MEASURES = ("rho", "top", "overlap")
 MOST = 10
@@ -50,6 +52,8 @@ def swap_effects(
     SpaceError
         If the shapes differ.
     """
+    import torch
+
     if scan.shape != twin.shape or tuple(scan.shape[1:]) != regions.shape:
         raise SpaceError(
             f"scan, twin and regions have shapes {tuple(scan.shape)}, {tuple(twin.shape)} and {regions.shape}; one "
