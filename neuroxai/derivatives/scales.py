@@ -7,7 +7,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from neuroxai.derivatives.heatmaps import ScanFiles, Sidecar
 from neuroxai.errors import InputError
+from neuroxai.io.nifti import set_display
 from neuroxai.io.tables import read_json, write_json
 
 FILE = "heatmap_scales.json"
@@ -54,6 +56,23 @@ def scale_of(maps: Iterable[tuple[float, float, bool]], source: str = "cohort") 
     if len(totals) > _SUMMARISED:
         totals = [totals[round(n * (len(totals) - 1) / (_SUMMARISED - 1))] for n in range(_SUMMARISED)]
     return Scale(limit, source, len(rows), tuple(totals))
+
+
+def own_scale(sidecars: Iterable[Sidecar], patients: str) -> Scale | None:
+    """Return the scale of the heatmaps that sidecars tell of, `patients` being the class of these; None of none."""
+    return scale_of(
+        (one.relevance_limit, one.relevance_absolute or 0.0, (one.true or one.predicted) == patients)
+        for one in sidecars
+        if one.relevance_limit is not None
+    )
+
+
+def display(sidecar: Sidecar, files: ScanFiles, scale: Scale) -> None:
+    """Give a scan's heatmaps the scale for viewers, and its sidecar their new checksums."""
+    maps = [files.sidecar().parent / name for name in sidecar.files or {} if name.endswith(".nii.gz")]
+    new = [set_display(path, scale.limit) for path in maps]
+    if any(new):
+        files.finish(sidecar, maps)
 
 
 def wider(own: Scale | None, stored: Scale | None) -> Scale | None:

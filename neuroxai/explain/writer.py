@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -221,12 +221,12 @@ class FolderWriter:
         """Settle one scale for all heatmaps of the folder."""
         found = [(files, one) for files in scans if (one := self._standing(files, content=False)) is not None]
         sidecars, patients = [one for _, one in found], class_groups(self.classes)[1]
-        scale = scales.wider(own_scale(sidecars, patients), self._stored)
+        scale = scales.wider(scales.own_scale(sidecars, patients), self._stored)
         if scale is not None and self.run.maps:
             for files, one in found:
-                display(one, files, scale)
+                scales.display(one, files, scale)
         # as with the AUC, what comes with the bundle is of scans that the network has not learned by heart
-        unseen = own_scale([one for one in sidecars if one.seen != "training"], patients)
+        unseen = scales.own_scale([one for one in sidecars if one.seen != "training"], patients)
         if unseen is not None and self._weights is not None:
             scales.store_scale(self._weights, self._key, unseen)
         return scale
@@ -337,20 +337,3 @@ def _who(item: Mapping[str, Any]) -> tuple[str, str]:
 def _row(sidecar: Sidecar) -> Prediction:
     assert sidecar.prediction is not None  # of what stands
     return replace(sidecar.prediction, seen=sidecar.seen or "unknown")
-
-
-def own_scale(sidecars: Iterable[Sidecar], patients: str) -> scales.Scale | None:
-    """Return the scale of the heatmaps that sidecars tell of; None of none."""
-    return scales.scale_of(
-        (one.relevance_limit, one.relevance_absolute or 0.0, (one.true or one.predicted) == patients)
-        for one in sidecars
-        if one.relevance_limit is not None
-    )
-
-
-def display(sidecar: Sidecar, files: ScanFiles, scale: scales.Scale) -> None:
-    """Give a scan's heatmaps the scale for viewers, and its sidecar their new checksums."""
-    maps = [files.sidecar().parent / name for name in sidecar.files or {} if name.endswith(".nii.gz")]
-    new = [io.set_display(path, scale.limit) for path in maps]
-    if any(new):
-        files.finish(sidecar, maps)
