@@ -9,10 +9,22 @@ import signal
 import socket
 import subprocess
 import time
+from importlib.util import find_spec
 from pathlib import Path
+
+import pytest
 
 from neuroxai import io
 from neuroxai.space import Volume
+
+MARKS = [
+    pytest.mark.label,
+    pytest.mark.skipif(
+        find_spec("monailabel") is None,
+        reason="monailabel is absent; run bash scripts/label_test.sh, which installs it",
+    ),
+    pytest.mark.xdist_group("label-server"),
+]
 
 
 def free_port() -> int:

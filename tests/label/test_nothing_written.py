@@ -10,24 +10,16 @@ import signal
 import tarfile
 import time
 from concurrent.futures import ThreadPoolExecutor
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from helpers.label_server import Server, snapshot
+from helpers.label_server import MARKS, Server, snapshot
 from neuroxai import io
 from neuroxai.space import Volume
 
-pytestmark = [
-    pytest.mark.label,
-    pytest.mark.skipif(
-        find_spec("monailabel") is None,
-        reason="monailabel is absent; run bash scripts/label_test.sh, which installs it",
-    ),
-    pytest.mark.xdist_group("label-server"),
-]
+pytestmark = MARKS
 WRITING = ("post", "put", "delete", "patch")
 NAME = "Mustermann_Erika_19630808_T1w"
 

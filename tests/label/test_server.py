@@ -5,24 +5,17 @@ from __future__ import annotations
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from helpers.command import run
+from helpers.label_server import MARKS
 from neuroxai import io
 from neuroxai.space import Space, Volume
 
-pytestmark = [
-    pytest.mark.label,
-    pytest.mark.skipif(
-        find_spec("monailabel") is None,
-        reason="monailabel is absent; run bash scripts/label_test.sh, which installs it",
-    ),
-    pytest.mark.xdist_group("label-server"),
-]
+pytestmark = MARKS
 
 ROUNDS = 200
 

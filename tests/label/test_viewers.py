@@ -9,25 +9,18 @@ the model's labels, and an answer is taken apart as text.
 from __future__ import annotations
 
 import json
-from importlib.util import find_spec
 
 import numpy as np
 import pytest
 
 from helpers.dicom import write_series
+from helpers.label_server import MARKS
 from neuroxai import io
 from neuroxai.attribution import names as methods
 from neuroxai.bands import LEVELS
 from neuroxai.space import Volume
 
-pytestmark = [
-    pytest.mark.label,
-    pytest.mark.skipif(
-        find_spec("monailabel") is None,
-        reason="monailabel is absent; run bash scripts/label_test.sh, which installs it",
-    ),
-    pytest.mark.xdist_group("label-server"),
-]
+pytestmark = MARKS
 SCAN = "sub-17_desc-brain_T1w"
 
 
