@@ -63,6 +63,10 @@ class Server:
             self.process = subprocess.Popen(
                 words, env=environment, cwd=self.work, stdout=handle, stderr=subprocess.STDOUT
             )
+        self.wait()
+
+    def wait(self) -> None:
+        """Return once it answers."""
         for _ in range(240):
             assert self.process.poll() is None, self.log.read_text()[-3000:]
             try:

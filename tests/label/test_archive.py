@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -31,14 +30,7 @@ class Started(Server):
             self.process = subprocess.Popen(
                 [sys.executable, *map(str, words)], stdout=handle, stderr=subprocess.STDOUT, start_new_session=True
             )
-        for _ in range(240):
-            assert self.process.poll() is None, self.log.read_text()[-3000:]
-            try:
-                self.info()
-                return
-            except OSError:
-                time.sleep(0.5)
-        raise AssertionError(self.log.read_text()[-3000:])
+        self.wait()
 
 
 @pytest.mark.parametrize("words", [["--store"], ["--description", "mprage"]])
