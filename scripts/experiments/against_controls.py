@@ -24,6 +24,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,9 @@ class Fold:
             twin = next(n for n, other in enumerate(self.test) if n != number and other[TWIN] == item[TWIN])
             yield str(item["participant_id"]), number, twin
 
+    def _fitted_and_nearest(self, scan: Tensor, labels: NDArray[Any]) -> Tensor:
+        return torch.cat([self.reference.fitted(scan, labels)[None], self.reference.nearest(scan)])
+
     def scores(self, method: str, x: Tensor, twin: Tensor) -> NDArray[Any]:
         """Return a method's scores of the regions for one scan (1, 1, x, y, z)."""
         labels, (name, *given) = self.regions.positions(), method.split(", ", 1)
@@ -109,7 +113,7 @@ class Fold:
             return summed(found, labels)
         source: Any = given[0]
         if source == "fitted and nearest_controls":
-            source = lambda scan: torch.cat([self.reference.fitted(scan, labels)[None], self.reference.nearest(scan)])  # noqa: E731
+            source = partial(self._fitted_and_nearest, labels=labels)
         elif source == "own twin":
             source = twin[0]
         elif source != "zero":
