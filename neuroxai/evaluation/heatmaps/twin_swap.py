@@ -139,9 +139,14 @@ def _intervals(values: Array) -> dict[str, float]:
 
 
 def groups(
-    scores: Mapping[str, Array], shams: Mapping[str, Array], effects: Array, folds: Sequence[int],
-    replicates: int = 500, seed: int = 0, most: int = MOST,
-) -> pd.DataFrame:  # fmt: skip
+    scores: Mapping[str, Array],
+    shams: Mapping[str, Array],
+    effects: Array,
+    folds: Sequence[int],
+    replicates: int = 500,
+    seed: int = 0,
+    most: int = MOST,
+) -> pd.DataFrame:
     """Compare methods on group maps: patients' mean minus their shams', fold by fold (each has its own network).
 
     Parameters
