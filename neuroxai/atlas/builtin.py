@@ -1,10 +1,15 @@
-"""A parcellation that needs no download: nilearn's packaged tissue maps divided by published coordinates."""
+"""A parcellation that needs no download: nilearn's packaged tissue maps divided by published coordinates.
+
+It lies beside this module as labels of 2 mm, since to build it takes longer than to explain a scan;
+``python -m neuroxai.atlas.builtin`` builds it anew.
+"""
 
 from __future__ import annotations
 
 import warnings
 from functools import lru_cache
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,12 +17,15 @@ from numpy.typing import NDArray
 from neuroxai.atlas._anatomy import CEREBELLUM_ROWS, CHAINS, CORTEX, Chain
 from neuroxai.atlas.atlas import Atlas
 from neuroxai.errors import SpaceError
+from neuroxai.io import read_volume, write_volume
 from neuroxai.space import Space, Volume, mni152
 
 ORIGIN = "built-in parcellation of the ICBM152 2009a tissue maps by the coordinates of Seitzman 2018 (approximate)"
 
 # No voxel farther from every coordinate of its kind is named (mm).
 _REACH = {"grey": 25.0, "white": 35.0}
+#: What `build` gives; unsigned bytes.
+STORED = Path(__file__).with_name("builtin_2mm.nii.gz")
 _LOBES = ("frontal", "parietal", "temporal", "occipital", "deep")
 
 
@@ -83,16 +91,21 @@ def builtin(space: Space | None = None) -> Atlas:
 
 @lru_cache(maxsize=4)
 def _on(shape: tuple[int, int, int], affine: bytes) -> Atlas:
-    space, own = Space(shape, np.frombuffer(affine).reshape(4, 4)), mni152(2.0)
-    atlas = _built(own.shape, own.affine.tobytes())
+    space, atlas = Space(shape, np.frombuffer(affine).reshape(4, 4)), _stored()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # `builtin` reports absent regions at every call
         return atlas.resampled_to(space)
 
 
 @lru_cache(maxsize=1)
-def _built(shape: tuple[int, int, int], affine: bytes) -> Atlas:
-    space = Space(shape, np.frombuffer(affine).reshape(4, 4))
+def _stored() -> Atlas:
+    labels = read_volume(STORED).data.astype(np.int32)
+    return Atlas(labels, _numbering()[0], mni152(2.0), ORIGIN)
+
+
+def build() -> Atlas:
+    """Build the parcellation on the grid of 2 mm from nilearn's maps and coordinates."""
+    space = mni152(2.0)
     grey, white = (np.clip(volume.resampled_to(space).data, 0.0, 1.0) for volume in _tissue())
     names, numbers = _numbering()
     labels = np.zeros(space.shape, dtype=np.int32)
@@ -221,3 +234,7 @@ def _nearest(points: NDArray[np.float64], seeds: NDArray[np.float64]) -> tuple[N
 
     distance, index = cKDTree(seeds).query(points)
     return np.asarray(index, dtype=np.intp), np.asarray(distance, dtype=np.float64)
+
+
+if __name__ == "__main__":
+    write_volume(STORED, Volume(build().labels, mni152(2.0)), np.uint8)

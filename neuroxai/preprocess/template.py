@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -85,16 +86,27 @@ def load_template(
 
 
 def _nilearn(spacing: float) -> Template:
-    from nilearn.datasets import load_mni152_brain_mask, load_mni152_template
-
     # at 1 mm, as it is stored: nilearn's own resampling leaves traces of splines all over the background
-    image, marked = load_mni152_template(1), load_mni152_brain_mask(1)
-    stored = Space(image.shape, image.affine)
-    inside = np.asarray(marked.dataobj) > 0.5
+    stored = _packaged()
+    inside = stored.data > 0.2  # as its load_mni152_brain_mask has it
     grid = mni152(spacing)
-    t1 = Volume(np.asarray(image.dataobj, dtype=np.float32) * inside, stored).resampled_to(grid)
-    brain = Volume(inside.astype(np.float32), stored).resampled_to(grid)
+    t1 = Volume(stored.data * inside, stored.space).resampled_to(grid)
+    brain = Volume(inside.astype(np.float32), stored.space).resampled_to(grid)
     return _cut("MNI152 (nilearn)", t1, brain.data >= 0.5)
+
+
+def _packaged() -> Volume:
+    """Read what nilearn's load_mni152_template returns; to import it takes longer than a page of a report."""
+    found = find_spec("nilearn")
+    folder = Path(found.submodule_search_locations[0] if found and found.submodule_search_locations else "")
+    file = folder / "datasets" / "data" / "mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
+    if file.is_file():
+        volume = read_volume(file)
+        return Volume(volume.data / volume.data.max(), volume.space)
+    from nilearn.datasets import load_mni152_template
+
+    image = load_mni152_template(1)
+    return Volume(np.asarray(image.dataobj, dtype=np.float32), Space(image.shape, image.affine))
 
 
 def _cut(name: str, t1: Volume, brain: np.ndarray) -> Template:
