@@ -106,6 +106,10 @@ def explain(
     Example: `neuroxai explain bundle cohort --part test --method lrp_alpha_beta --option beta=0 --out explained`
     """
     arguments = dict(locals())
+    from neuroxai.cli._start import import_libraries
+
+    configs = ["inference.json", "explain_filters.json" if neuron == "all" else "explain.json"]
+    import_libraries(bundle, configs, explaining=True)
     from neuroxai.cli._bundle import (
         check_results,
         device_of,
@@ -191,7 +195,7 @@ def explain(
         )
     workflow = open_workflow(
         bundle,
-        ["inference.json", "explain_filters.json" if neuron == "all" else "explain.json"],
+        configs,
         dataset_dir=str(scans.folder),
         output_dir=str(out.resolve()),
         scans=tuple(scans.items),

@@ -26,6 +26,9 @@ def predict(
 
     Example: `neuroxai predict bundle cohort --part test --out predictions`
     """
+    from neuroxai.cli._start import import_libraries
+
+    import_libraries(bundle, ["inference.json"])
     from neuroxai.cli._bundle import check_results, device_of, find_scans, finish, run_evaluator
     from neuroxai.cli._series import prepared_on_the_way
     from neuroxai.derivatives.dataset import PREDICT, describe

@@ -12,8 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.bundle import ConfigParser, ConfigWorkflow
-from monai.transforms import Compose
 
 from neuroxai.derivatives.predictions import FIT_COLUMNS
 from neuroxai.errors import InputError, SpaceError, ours, root_cause
@@ -162,6 +160,8 @@ def classifier_metadata(bundle: Path) -> dict[str, Any]:
 
 
 def _ours(bundle: Path, metadata: dict[str, Any], device: str) -> Model:
+    from monai.transforms import Compose
+
     workflow = open_workflow(bundle, ["inference.json", "explain.json"], device=torch.device(device))
     content = workflow.parser.get_parsed_content
     return Model(
@@ -180,6 +180,8 @@ def _ours(bundle: Path, metadata: dict[str, Any], device: str) -> Model:
 
 
 def _foreign(bundle: Path, metadata: dict[str, Any], device: str) -> Model:
+    from monai.bundle import ConfigParser
+
     inference = bundle / "configs" / "inference.json"
     config = ConfigParser(read_object(inference, "configuration of a bundle"))
     config["bundle_root"] = literal(str(bundle))
@@ -250,6 +252,8 @@ def open_workflow(bundle: Path, configs: Sequence[str], **overrides: Any) -> Any
     monai.bundle.ConfigWorkflow
         Initialised.
     """
+    from monai.bundle import ConfigWorkflow  # slow to import, and scores of heatmaps need no bundle
+
     files = [bundle / "configs" / name for name in configs]
     known: set[str] = set()
     for file in files:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from neuroxai.errors import InputError, SpaceError
 from neuroxai.statistics import mean_interval
@@ -95,6 +94,8 @@ def swap_agreement(scores: Array, effects: Array, most: int = MOST) -> dict[str,
             f"scores and effects have shapes {scores.shape} and {effects.shape}; one for each of {most} or more "
             "regions is expected"
         )
+    from scipy.stats import rankdata
+
     ranks = [rankdata(values) for values in (scores, effects)]
     varied = all(np.ptp(values) > 0 for values in ranks)
     used = set(np.argsort(-effects, kind="stable")[:most].tolist())

@@ -115,5 +115,20 @@ class MoveStep(CallStep):
             ]
             values = dict(zip(self.inputs, (x.requires_grad_(True) for x in stand_ins), strict=True))
             moved = self.call({**others, **values})
-            relevance = relevance.reshape(moved.shape).to(moved.dtype)
-            return torch.autograd.grad(moved, stand_ins, relevance, materialize_grads=True)
+            seeded = _Seed.apply(moved, relevance.reshape(moved.shape).to(moved.dtype))  # type: ignore[no-untyped-call]
+            return torch.autograd.grad(seeded, stand_ins, materialize_grads=True)
+
+
+class _Seed(torch.autograd.Function):
+    """A number whose gradient is what is given: torch imports sympy, half a second, where gradients are handed in."""
+
+    @staticmethod
+    def forward(ctx: Any, moved: Tensor, gradient: Tensor) -> Tensor:
+        """Keep the gradient."""
+        ctx.save_for_backward(gradient)
+        return moved.new_zeros(())
+
+    @staticmethod
+    def backward(ctx: Any, *_: Any) -> Any:
+        """Return it."""
+        return ctx.saved_tensors[0], None
