@@ -163,7 +163,7 @@ def image_info(image: str) -> dict[str, Any]:
 def add_image(file: Annotated[UploadFile, File()], image: str = "", params: Annotated[str, Form()] = "{}") -> Any:
     """Keep a scan for a while, in the server's own folder."""
     _parameters(params)
-    name = image or (file.filename or "").removesuffix(".gz").removesuffix(".nii")
+    name = image or (file.filename or "").removesuffix(".gz").removesuffix(".nii").removesuffix(".nrrd")
     _app().store.add(name, [(file.filename or "scan.nii.gz", file.file)])
     return {"image": name, "kept_seconds": KEPT_FOR}
 
@@ -172,7 +172,7 @@ def add_image(file: Annotated[UploadFile, File()], image: str = "", params: Anno
 def create_session(
     files: Annotated[list[UploadFile], File()], uncompress: bool = False, expiry: int = 0
 ) -> dict[str, Any]:
-    """Keep a scan for a while: one NIfTI file, or the DICOM files of a series."""
+    """Keep a scan for a while: one NIfTI or NRRD file, or the DICOM files of a series."""
     if uncompress:
         raise InputError("archives are not unpacked here; send the files themselves, without uncompress")
     identifier = _app().store.open_session([(one.filename or "scan.nii.gz", one.file) for one in files])

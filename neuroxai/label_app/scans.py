@@ -15,11 +15,13 @@ from typing import IO, Literal
 import numpy as np
 
 from neuroxai.cohort import find_scans
-from neuroxai.errors import InputError
-from neuroxai.io import is_dicom, read_volume
+from neuroxai.errors import InputError, NeuroxaiError
+from neuroxai.io import is_dicom, read_volume, write_volume
+from neuroxai.label_app.nrrd_file import read_nrrd
 
 KEPT_FOR = 3600.0  # seconds after the last request that took it
 NIFTI = (".nii.gz", ".nii")
+NRRD = ".nrrd"
 Sending = Sequence[tuple[str, IO[bytes]]]
 Kind = Literal["image", "session"]
 
@@ -127,7 +129,7 @@ class ScanStore:
         Parameters
         ----------
         files : sequence of (str, file)
-            Names and contents: one NIfTI file, or the DICOM files of a series.
+            Names and contents: one NIfTI or NRRD file (which becomes NIfTI), or the DICOM files of a series.
 
         Raises
         ------
@@ -137,8 +139,11 @@ class ScanStore:
         self._folder.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix="sent-", dir=self._folder))
         try:
-            ending = next((one for one in NIFTI if files[0][0].lower().endswith(one)), "") if len(files) == 1 else ""
+            endings = (*NIFTI, NRRD) if len(files) == 1 else ()
+            ending = next((one for one in endings if files[0][0].lower().endswith(one)), "")
             series = folder / "series"
+            if ending == NRRD:
+                return _to_nifti(_write(folder / f"scan{NRRD}", files[0][1]))
             if ending:
                 _write(folder / f"scan{ending}", files[0][1])
                 return folder / f"scan{ending}"
@@ -147,7 +152,7 @@ class ScanStore:
                 one = _write(series / f"{number:05d}.dcm", content)
                 if not is_dicom(one):
                     raise UnreadableScanError(
-                        "what was sent is neither a file named .nii or .nii.gz nor DICOM; send one NIfTI file, or the "
+                        "what was sent is neither a file named .nii, .nii.gz or .nrrd nor DICOM; send one file, or the "
                         "DICOM files of one series (in 3D Slicer, MONAI Label's setting File Extension: .nii.gz)"
                     )
             return series
@@ -222,6 +227,15 @@ def _write(path: Path, content: IO[bytes]) -> Path:
     if not path.stat().st_size:
         raise UnreadableScanError("what was sent is empty (0 bytes), expected a scan; send it again")
     return path
+
+
+def _to_nifti(sent: Path) -> Path:
+    try:
+        volume = read_nrrd(sent)
+    except NeuroxaiError as error:
+        raise UnreadableScanError(str(error)) from None
+    sent.unlink()
+    return write_volume(sent.with_suffix(".nii.gz"), volume)
 
 
 def _same(sent: Path, known: Path) -> bool:

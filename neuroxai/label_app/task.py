@@ -149,8 +149,7 @@ class ExplanationTask(InferTask):  # type: ignore[misc]
         )
         path, reply = answer(explained, self.classes, chosen["heatmap"], way != AS_IS, form)
         reply["result"] = f"{reply['result']} Scan: {way} ({why})."
-        # stability: of one training nothing is known; `neuroxai report --also` compares several
-        return path, reply | {"prepare": way, "prepare_reason": why, "quality_flags": flags, "stability": None}
+        return path, reply | {"prepare": way, "prepare_reason": why, "quality_flags": flags}
 
     def _way(self, scan: Path, prepared: bool, asked: str) -> tuple[str, str]:
         """Return how a scan is taken, and why so."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io as streams
 
 import numpy as np
@@ -117,7 +118,7 @@ def test_names_are_no_paths(store, tmp_path, name):
     ("data", "name", "reason"),
     [
         (b"", "scan.nii.gz", "is empty"),
-        (b"brain", "scan.mgz", "neither a file named .nii or .nii.gz nor DICOM"),
+        (b"brain", "scan.mgz", "neither a file named .nii, .nii.gz or .nrrd nor DICOM"),
         (b"brain", "..", "neither"),
         (b"", "x.dcm", "is empty"),
     ],
@@ -125,4 +126,62 @@ def test_names_are_no_paths(store, tmp_path, name):
 def test_what_is_no_scan_is_refused_and_removed(store, tmp_path, data, name, reason):
     with pytest.raises(UnreadableScanError, match=reason):
         store.open_session(sending(data, name))
+    assert lying(tmp_path) == []
+
+
+HEADER = {
+    "type": "int16",
+    "dimension": 3,
+    "space": "left-posterior-superior",
+    "sizes": "4 5 6",
+    "space directions": "(2,0.5,0) (0,-3,0) (0.2,0,4)",
+    "kinds": "domain domain domain",
+    "endian": "little",
+    "encoding": "gzip",
+    "space origin": "(10,20,-30)",
+}
+VOXELS = np.arange(120, dtype="<i2").tobytes()
+
+
+def nrrd(changes=None, voxels=VOXELS) -> bytes:
+    """As 3D Slicer writes a scan; fields that are None are left out."""
+    header = {key: value for key, value in {**HEADER, **(changes or {})}.items() if value is not None}
+    lines = "".join(f"{key}: {value}\n" for key, value in header.items())
+    return f"NRRD0004\n{lines}\n".encode() + (gzip.compress(voxels) if header["encoding"] == "gzip" else voxels)
+
+
+@pytest.mark.label
+@pytest.mark.parametrize("encoding", ["gzip", "raw"])
+def test_a_scan_sent_as_nrrd_becomes_nifti_at_the_same_place(store, tmp_path, encoding):
+    """By hand: LPS axes change sign in x and y; voxel (1, 2, 3) lies at 10 + 2 + 0.6, 20 + 0.5 - 6, -30 + 12 there."""
+    store.add("mine", sending(nrrd({"encoding": encoding}), "Smith_John.NRRD"))
+    path = store.path("mine")
+    assert path.name == "scan.nii.gz"
+    volume = io.read_volume(path)
+    np.testing.assert_allclose(volume.space.world(np.array([[1, 2, 3]])), [[-12.6, -14.5, -18]], atol=1e-5)
+    assert volume.data[1, 2, 3] == 1 + 4 * 2 + 20 * 3  # the first axis runs fastest
+    assert lying(tmp_path) == [path]
+
+
+@pytest.mark.label
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"brain", "no NRRD scan that can be read"),
+        (nrrd({"data file": "/etc/passwd"}), "in one file"),
+        (nrrd({"line skip": 10**18}), "in one file"),
+        (nrrd({"encoding": "ascii"}), "encoding is 'ascii'"),
+        (nrrd({"sizes": "4 5 7"}), "can be read"),
+        (nrrd({"sizes": "4 5 99999999999"}), "can be read"),
+        (nrrd({"sizes": "120", "dimension": 1}), "1 axes"),
+        (nrrd({"space directions": None}), "can be read"),
+        (nrrd({"space directions": "(0,0,0) (0,0,0) (0,0,0)"}), "cannot be inverted"),
+        (nrrd({"space": "scanner-xyz"}), "space is 'scanner-xyz'"),
+        (nrrd({"space units": '"m" "m" "m"'}), "expected mm"),
+        (nrrd()[:-40], "can be read"),
+    ],
+)
+def test_what_is_no_nrrd_scan_is_refused_and_removed(store, tmp_path, data, reason):
+    with pytest.raises(UnreadableScanError, match=reason):
+        store.open_session(sending(data, "scan.nrrd"))
     assert lying(tmp_path) == []
