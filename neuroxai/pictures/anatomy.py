@@ -12,11 +12,12 @@ from neuroxai.derivatives.prepared import record_of
 from neuroxai.errors import InputError
 from neuroxai.io import read_volume, sha256
 from neuroxai.pictures.viewer import Unprepared
-from neuroxai.preprocess.mapping import native_of
+from neuroxai.preprocess.mapping import Mapping, native_of
 from neuroxai.preprocess.template import load_template
 from neuroxai.space import Space, Volume
 
 _ALIKE = 0.5  # correlation of mean scan and template above which one may stand for the other
+_BRIGHTEST = 99.5  # percentile of the brain's intensities that is white
 
 
 def beneath_means(scan: Volume, in_mni: bool) -> tuple[Volume, str]:
@@ -80,4 +81,23 @@ def unprepared(source: Path | None, network: Space, relevance: Callable[[str], V
     box = scan.space.box_around(Space(network.shape, affine @ network.affine).corners())
     space = scan.space.cut(box)
     head, drawn = (Volume(np.ascontiguousarray(one.data[box]), space) for one in (scan, heatmap))
-    return Unprepared(head, drawn, native.mapping)
+    return Unprepared(windowed(head, read_volume(source), native.mapping), drawn, native.mapping)
+
+
+def windowed(head: Volume, brain: Volume, mapping: Mapping) -> Volume:
+    """Cut a head's intensities at the brightest of its brain, beside which fat of the scalp would darken the brain.
+
+    Parameters
+    ----------
+    head : Volume
+        In the scanner's world.
+    brain : Volume
+        The same scan, prepared: 0 outside the brain.
+    mapping : Mapping
+        Between the two.
+    """
+    mask = Volume((brain.data != 0).astype(np.uint8), brain.space)
+    inside = head.data[mapping.carry_back(mask, head.space, order=0).data != 0]
+    if not inside.size:
+        return head
+    return Volume(np.minimum(head.data, np.percentile(inside, _BRIGHTEST).astype(head.data.dtype)), head.space)

@@ -1,10 +1,11 @@
-"""Strips of slices with left and right marked on each, lines of text and the scale of the colours, as one PNG."""
+"""Strips of slices with left and right marked on each, lines of text and the scale of the colours, as one picture."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -149,8 +150,8 @@ class Strip:
         return plain.resize((width, height), how)
 
 
-def draw(rows: Sequence[Line | Strip | Bar]) -> bytes:
-    """Draw lines of text, strips and colour bars below each other on black; the result is a PNG."""
+def draw(rows: Sequence[Line | Strip | Bar], form: Literal["png", "jpeg"] = "png") -> bytes:
+    """Draw lines of text, strips and colour bars below each other on black."""
     from PIL import Image, ImageDraw
 
     canvas = Image.new("RGB", (WIDTH, sum(row.height for row in rows) + 8))
@@ -158,7 +159,11 @@ def draw(rows: Sequence[Line | Strip | Bar]) -> bytes:
     for row in rows:
         row.draw(canvas, pencil, top)
         top += row.height
-    return png_of(canvas)
+    if form == "png":
+        return png_of(canvas)
+    buffer = io.BytesIO()
+    canvas.save(buffer, "JPEG", quality=92, subsampling=0)
+    return buffer.getvalue()
 
 
 def _bytes(picture: NDArray[Any]) -> NDArray[np.uint8]:

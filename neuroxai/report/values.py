@@ -95,7 +95,7 @@ class ScanValues:
     start : str
         Where the method starts to share out, as the sidecar says: the logit, or the probability.
     mosaic : bytes
-        PNG of heatmap over scan.
+        JPEG of heatmap over scan.
     mosaic_space : str
         Grid that is drawn.
     limit : float
@@ -103,7 +103,7 @@ class ScanValues:
     strength : Strength or None
         How strong the heatmap is beside others; None says that the scale is the scan's own.
     stretched : bytes or None
-        PNG on the scan's own scale, where the map is faint on the common one.
+        JPEG on the scan's own scale, where the map is faint on the common one.
     regions : mapping of str to sequence of Region
         Four lists: ``sum for``, ``sum against``, ``density for``, ``density against``; empty where no scores.
     provenance : sequence of (str, str)

@@ -16,7 +16,7 @@ from neuroxai.derivatives import prepared
 from neuroxai.derivatives.explain_folder import read_folder
 from neuroxai.io import read_volume, sha256, write_volume
 from neuroxai.io.names import sidecar_of
-from neuroxai.pictures.anatomy import unprepared
+from neuroxai.pictures.anatomy import unprepared, windowed
 from neuroxai.pictures.viewer import Backdrop, Unprepared, viewer_data
 from neuroxai.preprocess.mapping import Mapping
 from neuroxai.report.build import source_of
@@ -117,7 +117,8 @@ def test_the_original_is_found_and_cut_to_what_the_network_saw(explained):
     np.testing.assert_allclose(found.mapping.affine, TURN)
     assert found.scan.space.matches(found.heatmap.space)
     assert found.scan.data.size < read_volume(original).data.size
-    np.testing.assert_array_equal(found.scan.data, found.heatmap.data)
+    # the same values but for those brighter than the brain
+    np.testing.assert_array_equal(found.scan.data, np.minimum(found.heatmap.data, found.scan.data.max()))
     # whole where the network's grid lies
     inside = found.scan.space.voxels([through(corner) for corner in NETWORK.corners()])
     assert (inside > -1).all()
@@ -148,3 +149,16 @@ def test_a_record_with_other_keys_is_known_for_one_of_another_version(explained)
     assert not prepared.of_other_version(source)
     path.unlink()
     assert not prepared.of_other_version(source)
+
+
+def test_a_bright_scalp_does_not_darken_the_brain():
+    """A brain of 0 to 99 in a head whose rim is 1,000: white is the brain's 99.5th percentile, at its place alone."""
+    inside = np.linalg.norm(RAW.world(np.argwhere(np.ones(RAW.shape))) - through(LEFT), axis=1) < 20
+    data = np.full(RAW.shape, 1000, np.float32)
+    data.ravel()[inside] = np.linspace(0, 99, inside.sum())
+    prepared_brain = Mapping(TURN).carry(Volume(np.where(data < 999, data + 1, 0), RAW), NETWORK, order=0)
+    shown = windowed(Volume(data, RAW), prepared_brain, Mapping(TURN))
+    assert 80 < shown.data.max() < 99.6  # the coarse grid's mask has only some of the brain's voxels
+    np.testing.assert_array_equal(shown.data[data < 80], data[data < 80])
+    nothing = Volume(np.zeros(NETWORK.shape, np.float32), NETWORK)
+    assert windowed(Volume(data, RAW), nothing, Mapping(TURN)).data.max() == 1000

@@ -18,7 +18,7 @@
   const whole = (mm) => mm.toFixed(0).replace(/^-0$/, "0").replace("-", "\u2212");
 
   // what the reader chose; `at` in millimetres along the planes' axes
-  const view = { at: frameOf(info.start), zoom: 1, opacity: 1, threshold: 0.05, smooth: true, contour: false, regions: false,
+  const view = { at: frameOf(info.start), zoom: 1, opacity: 1, threshold: 0.05, dark: 0, bright: 1, smooth: true, contour: false, regions: false,
     positive: true, negative: true, stretch: false, picture: Object.keys(info.pictures)[0] };
   const canvases = [];
 
@@ -75,7 +75,8 @@
     const { canvas, w, h } = plane, context = canvas.getContext("2d"), image = new ImageData(w, h), data = image.data;
     aim(plane);
     const picture = info.pictures[view.picture];
-    const grey = picture ? sample(picture, plane, view.smooth, 0) : new Float32Array(w * h);
+    const span = 255 * Math.max(0.01, view.bright - view.dark); // of the window of greys
+    const grey = picture ? sample(picture, plane, view.smooth, 0).map((code) => 255 * Math.max(0, Math.min(1, (code - 255 * view.dark) / span))) : new Float32Array(w * h);
     const label = view.regions && info.labels ? sample(info.labels, plane, false, 0) : null;
     const shares = sample(plane.volume, plane, view.smooth, 128).map((code) => shown(((code - 128) / 127) * factor()));
     // the pixels beside n that are of the picture; a pixel is an edge where one of them differs
