@@ -32,7 +32,7 @@ class Method:
     @property
     def regional(self) -> bool:
         """Whether it is about the regions of an atlas, which its option ``labels`` gives."""
-        return self.factory.endswith(("RegionOcclusion", "region_swap", "RegionShapley"))
+        return "labels" in self.options()
 
     def load(self) -> Callable[..., Any]:
         """Import the factory."""
@@ -48,6 +48,7 @@ class Method:
 _COMPOSITES = "neuroxai.lrp.composites"
 _GRADIENTS = "neuroxai.attribution.gradient.gradients"
 _GRAD_CAM = "neuroxai.attribution.cam.grad_cam"
+_CAM = "neuroxai.attribution.cam.variants"
 # names that options had before they took captum's
 _RENAMED = {"steps": "n_steps", "baseline": "baselines", "noise": "stdevs", "samples": "nt_samples",
             "per_pass": "perturbations_per_eval"}  # fmt: skip
@@ -71,6 +72,14 @@ METHODS: dict[str, Method] = {
         f"{_GRADIENTS}:smooth_grad"),
     "grad_cam": Method("The last feature maps with a grid, weighted by their mean gradient; coarse.",
         "Selvaraju et al. 2017, ICCV, arXiv:1610.02391", f"{_GRAD_CAM}:GradCam"),
+    "grad_cam_plus_plus": Method("As grad_cam, weighted so that each place that matters counts, however few; coarse.",
+        "Chattopadhay et al. 2018, WACV, arXiv:1710.11063", f"{_CAM}:GradCamPlusPlus"),
+    "layer_cam": Method("As grad_cam, each cell weighted by its own positive gradient; coarse.",
+        "Jiang et al. 2021, IEEE Trans. Image Process. 30: 5875-5888", f"{_CAM}:LayerCam"),
+    "hires_cam": Method("Gradient times feature in each cell of the last feature maps with a grid; coarse.",
+        "Draelos & Carin 2020, arXiv:2011.08891", f"{_CAM}:HiResCam"),
+    "score_cam": Method("As grad_cam, weighted by the class score of the scan that each feature map lets through.",
+        "Wang et al. 2020, CVPR workshops, arXiv:1910.01279", f"{_CAM}:ScoreCam"),
     "guided_grad_cam": Method("Guided back-propagation times Grad-CAM.",
         "Selvaraju et al. 2017, ICCV, arXiv:1610.02391", f"{_GRAD_CAM}:GuidedGradCam"),
     "occlusion": Method("Drop of the class score when a patch of the scan is replaced.",
@@ -83,6 +92,8 @@ METHODS: dict[str, Method] = {
     "region_shapley": Method("Fair shares of the class score over the regions of an atlas; needs labels.",
         "Shapley 1953; Castro et al. 2009, Computers & Operations Research 36: 1726-1730",
         "neuroxai.attribution.shapley.regions:RegionShapley"),
+    "region_lime": Method("A linear model of the class score by which regions of an atlas are kept; needs labels.",
+        "Ribeiro et al. 2016, KDD, arXiv:1602.04938", "neuroxai.attribution.shapley.lime:RegionLime"),
     "lrp_zero": Method("Relevance shared in proportion to all contributions.", f"{_BACH}, eq. 56",
         f"{_COMPOSITES}:zero"),
     "lrp_epsilon": Method("Relevance shared in proportion to all contributions; a larger epsilon absorbs weak ones.",

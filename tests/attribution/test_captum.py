@@ -18,6 +18,7 @@ OPTIONS = {
     "smooth_grad": {"nt_samples": 3},
     "occlusion": {"patch": 4},
     "region_occlusion": {"labels": (torch.arange(6 * 7 * 8) % 3).reshape(GRID)},
+    "region_lime": {"labels": (torch.arange(6 * 7 * 8) % 3).reshape(GRID), "n_samples": 20},
     "region_shapley": {"labels": (torch.arange(6 * 7 * 8) % 3).reshape(GRID)},
     "region_swap": {"labels": (torch.arange(6 * 7 * 8) % 3).reshape(GRID), "baselines": 0.2},
     "integrated_gradients": {"n_steps": 20},

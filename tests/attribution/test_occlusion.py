@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from neuroxai import io
-from neuroxai.attribution.occlusion import drops
+from neuroxai.attribution import perturbed
 from neuroxai.attribution.occlusion.occlusion import Occlusion as occlusion
 from neuroxai.errors import InputError, UnsupportedLayerError
 from neuroxai.space import Volume, mni152
@@ -110,8 +110,8 @@ def test_a_patch_that_holds_the_value_already_is_exactly_zero_and_not_run(monkey
     runs = []
     method = occlusion(model, patch=(11, 8, 5), recompute="all", perturbations_per_eval=1)
     method.attribute(x, 1)
-    plain = drops._Network.run
-    monkeypatch.setattr(drops._Network, "run", lambda *a: runs.append(1) or plain(*a))
+    plain = perturbed.PerturbedModel.run
+    monkeypatch.setattr(perturbed.PerturbedModel, "run", lambda *a: runs.append(1) or plain(*a))
     got = method.attribute(x, 1)
     assert len(runs) == 2  # the whole input, and the one patch that is not empty
     assert not got[..., :5].any()

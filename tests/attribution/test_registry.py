@@ -13,10 +13,11 @@ from neuroxai import attribution
 from neuroxai.errors import InputError
 
 METHODS = {
-    "saliency", "gradient_x_input", "guided_backprop", "integrated_gradients", "deep_lift", "smooth_grad", "grad_cam",
-    "guided_grad_cam", "occlusion", "region_occlusion", "region_shapley", "region_swap", "lrp_zero", "lrp_epsilon",
-    "lrp_gamma", "lrp_alpha_beta", "lrp_z_plus", "deep_taylor", "lrp_boehle2019", "lrp_eitel2019",
-    "lrp_epsilon_plus_flat", "lrp_epsilon_gamma_box",
+    "saliency", "gradient_x_input", "guided_backprop", "integrated_gradients", "gradient_shap", "deep_lift",
+    "smooth_grad", "smooth_grad_squared", "var_grad", "grad_cam", "grad_cam_plus_plus", "layer_cam", "hires_cam",
+    "score_cam", "guided_grad_cam", "occlusion", "region_occlusion", "region_lime", "region_shapley", "region_swap",
+    "lrp_zero", "lrp_epsilon", "lrp_gamma", "lrp_alpha_beta", "lrp_z_plus", "deep_taylor", "lrp_boehle2019",
+    "lrp_eitel2019", "lrp_epsilon_plus_flat", "lrp_epsilon_gamma_box",
 }  # fmt: skip
 
 

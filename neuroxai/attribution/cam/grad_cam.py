@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal, get_args
 
 import torch
@@ -18,6 +19,7 @@ from neuroxai.graph.receptive_field import field_centres, placed
 from neuroxai.lrp.given import Given, Inputs, Target, captum_call, with_gradients
 
 Placement = Literal["receptive_fields", "stretch"]
+OntoScan = Callable[[Tensor], Tensor]  # brings maps (batch, channels, *cells) to the scan's grid
 _MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 
@@ -108,34 +110,29 @@ class GradCam(Method):
         layer = cam_layer(network, x, self.layer)
         if layer.cells is not source and layer.cells not in network.calls:
             return torch.zeros_like(x), torch.zeros_like(x[:, :1])
-        coarse = self._coarse(network, layer, given)
-        if len(coarse) != len(x):
+        shape, count = x.shape[2:], (layer.node.meta.get("shape") or (len(x),))[0]
+        if count != len(x):
             raise UnsupportedLayerError(
-                f"layer {layer.name!r} puts out {len(coarse)} feature maps of {len(x)} samples: which cells belong to "
+                f"layer {layer.name!r} puts out {count} feature maps of {len(x)} samples: which cells belong to "
                 "which sample is not known; name another layer with layer=, or use another method"
             )
-        shape = x.shape[2:]
-        if self.placement == "stretch":
-            fine = F.interpolate(coarse, shape, mode=_MODES[len(shape)], align_corners=False)
-        else:
+
+        def onto_scan(coarse: Tensor) -> Tensor:
+            if self.placement == "stretch":
+                return F.interpolate(coarse, shape, mode=_MODES[len(shape)], align_corners=False)
             try:
-                fine = placed(coarse, field_centres(network.record, layer.cells, source), shape)
+                return placed(coarse, field_centres(network.record, layer.cells, source), shape)
             except UnsupportedLayerError as error:
                 why = f'layer {layer.name!r}: {error}; use another layer, or placement="stretch"'
                 raise UnsupportedLayerError(why) from error
-        return fine.expand(x.shape).contiguous(), coarse
 
-    def _coarse(self, network: Recorded, layer: CamLayer, given: Given) -> Tensor:
-        """Selvaraju 2017, equations 1 and 2."""
+        coarse = self._coarse(network, layer, given, network.record.inputs.index(source), onto_scan)
+        coarse = coarse.relu() if self.relu else coarse
+        return onto_scan(coarse).expand(x.shape).contiguous(), coarse
 
-        def leaf(node: fx.Node) -> Any:
-            call = call_of(network.record, node)
-            return lambda *values: call(*values).detach().requires_grad_(True)
-
-        ends = {layer.node, layer.cells} - set(network.record.inputs)
-        keep = ends if layer.embedding is None else {*ends, layer.cells, layer.embedding}
-        inputs = [x.detach().requires_grad_(layer.embedding is not None) for x in given.tensors]
-        _, kept = network.run(*inputs, replaced={n: leaf(n) for n in ends}, keep=keep, check=True)
+    def _coarse(self, network: Recorded, layer: CamLayer, given: Given, place: int, onto_scan: OntoScan) -> Tensor:
+        """Return the map of the input at a place on the layer's grid, (batch, 1, *grid), before the ReLU."""
+        kept, tokens = self._run(network, layer, given)
         chosen = given.chosen(kept[network.record.result])
         (gradient,) = torch.autograd.grad(chosen, kept[layer.node], allow_unused=True, retain_graph=True)
         behind = network.of_input(layer.node)
@@ -150,11 +147,26 @@ class GradCam(Method):
                 behind.check_gradient(copy, given)
         features = kept[layer.node].detach()
         gradient = torch.zeros_like(features) if gradient is None else gradient
-        tokens = None if layer.embedding is None else layer.token_of(kept[layer.cells], kept[layer.embedding])
         features, gradient = layer.on_grid(features, tokens), layer.on_grid(gradient, tokens)
-        weights = gradient.mean(tuple(range(2, gradient.ndim)), keepdim=True)
-        found = (weights * features).sum(1, keepdim=True)
-        return found.relu() if self.relu else found
+        return (self._weights(features, gradient) * features).sum(1, keepdim=True)
+
+    def _weights(self, features: Tensor, gradient: Tensor) -> Tensor:
+        """Return what feature maps (batch, channels, *grid) are weighted by: Selvaraju 2017, equation 1."""
+        return gradient.mean(tuple(range(2, gradient.ndim)), keepdim=True)
+
+    def _run(self, network: Recorded, layer: CamLayer, given: Given) -> tuple[dict[fx.Node, Any], Tensor | None]:
+        """Return what layer and result put out, as leaves of what follows, and which token each cell went into."""
+
+        def leaf(node: fx.Node) -> Any:
+            call = call_of(network.record, node)
+            return lambda *values: call(*values).detach().requires_grad_(True)
+
+        ends = {layer.node, layer.cells} - set(network.record.inputs)
+        keep = ends if layer.embedding is None else {*ends, layer.cells, layer.embedding}
+        inputs = [x.detach().requires_grad_(layer.embedding is not None) for x in given.tensors]
+        _, kept = network.run(*inputs, replaced={n: leaf(n) for n in ends}, keep=keep, check=True)
+        tokens = None if layer.embedding is None else layer.token_of(kept[layer.cells], kept[layer.embedding])
+        return kept, tokens
 
 
 def _own_gradient(copy: nn.Module, name: str, given: Given) -> Tensor | None:

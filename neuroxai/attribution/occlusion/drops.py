@@ -9,123 +9,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
-from neuroxai.attribution.base import Method, Recorded, Scores, check_option
+from neuroxai.attribution.base import Method, check_option
 from neuroxai.attribution.baselines import Baseline, check_baselines, references_of
 from neuroxai.attribution.occlusion.boxes import Boxes, Parts, windows
 from neuroxai.attribution.occlusion.incremental import Incremental, Places
+from neuroxai.attribution.perturbed import AT_ONCE, PerturbedModel
 from neuroxai.checks import FLAG, whole
-from neuroxai.errors import InputError, UnsupportedLayerError, one_of
-from neuroxai.graph.eval_copy import eval_copy, own_buffers
+from neuroxai.errors import InputError, one_of
 from neuroxai.lrp.given import Given, Inputs, Target, captum_call, class_scores, probabilities, without_gradients
 from neuroxai.lrp.starts import STARTS
 
 Recompute = Literal["auto", "receptive_field", "all"]
 _SLACK = 1.5  # how much larger than needed a box may be so that it is computed together with others
-_WORTH_IT = 0.6  # share of the network's operations above which whole inputs are run
-_NUMBERS = 2**22  # held at once by default, about: 16 MiB in float32
-
-
-class _Network:
-    """A model as one call of ``attribute`` runs it: recorded on one sample where that can be, and as it is.
-
-    A network that takes no single sample (a program exported for a larger batch) runs in batches of the size given.
-    """
-
-    def __init__(self, method: Method, given: Given, recompute: str) -> None:
-        self._method, self._recompute = method, recompute
-        copy = eval_copy(method.model)
-        own_buffers(copy)
-        self._scores, self._size = Scores(copy, given), 1
-        self._recorded: Recorded | None = None
-        self._independent: bool | None = None
-        self.link: str | None = None
-        self._of_one_scan, why = "", ""
-        first = given.sample(0)
-        try:
-            try:
-                self._recorded = method.recorded(first)
-            except InputError:
-                self._size = len(given.indices)
-                if self._size == 1:
-                    raise
-                why = f"the network takes batches such as the {self._size} scans given alone"
-                self._recorded = method.recorded(_repeated(first, self._size))
-            self.link, self._of_one_scan = self._recorded.link, self._recorded.record.of_one_scan
-        except UnsupportedLayerError:
-            runs = (self._run(first, 0, first.inputs[0]) for _ in range(2))
-            if recompute == "receptive_field" or not torch.equal(*runs):
-                raise  # whole runs serve where the network draws no random numbers
-        if self._of_one_scan:
-            depends = "what the network computes depends on values taken out of the scan"
-            why = f"{self._of_one_scan}: {depends}, so that an occluded scan may take another branch"
-        if why and recompute == "receptive_field":
-            raise UnsupportedLayerError(f"{why}; use recompute='auto'")
-
-    def unchanged(self, one: Given, place: int) -> tuple[Tensor, Incremental | None]:
-        """Return one sample's scores, and what runs the network where one of its inputs changes, or None."""
-        found = self._recorded
-        if found is not None and self._size == 1 and not self._of_one_scan and self._recompute != "all":
-            made = Incremental(found, one.tensors, place)
-            try:
-                found.verify(made.whole_output)
-                return class_scores(made.scores), made
-            except UnsupportedLayerError:
-                if self._recompute == "receptive_field" or self.link is not None:  # only a record gives the logits
-                    raise
-                self._recorded = None
-        return self.run(one, place, one.inputs[place]), None
-
-    def run(self, one: Given, place: int, items: Tensor) -> Tensor:
-        """Return the scores of whole inputs, (items, classes), of which one is replaced by each of several."""
-        together = len(items) == self._size == 1
-        if not together and (self._size > 1 or self.link is None):
-            together = self._batches(one, place)
-        if self._size > 1 and not together:
-            raise UnsupportedLayerError(
-                f"the network takes batches such as the {self._size} scans given alone, and the scores of one scan "
-                "depend on the others; use a gradient method"
-            )
-        many = len(items) if together and self._size == 1 else self._size
-        return torch.cat([self._run(one, place, each) for each in torch.split(items, many)])
-
-    def _run(self, one: Given, place: int, items: Tensor) -> Tensor:
-        count, filled = len(items), max(len(items), self._size)
-        items = torch.cat([items, items[-1:].expand(filled - count, *items.shape[1:])])  # the network may write into it
-        many = _repeated(one, filled)
-        many = replace(many, inputs=(*many.inputs[:place], items, *many.inputs[place + 1 :]))
-        if self.link is None or self._recorded is None:
-            scores: Tensor = self._scores(*many.arguments)
-        else:  # of one scan: each item may take another branch
-            recorded = self._method.recorded(many) if self._of_one_scan else self._recorded
-            scores, _ = recorded.run(*many.tensors, check=True)
-        return scores[:count]
-
-    def _batches(self, one: Given, place: int) -> bool:
-        """Whether a sample's scores do not depend on its company or place: held against one of opposite contrast."""
-        if self._of_one_scan:
-            return False  # it decides for a whole batch at once
-        if self._independent is None:
-            x = one.inputs[place]
-            alone = self._run(one, place, x)
-            try:
-                both = self._run(one, place, torch.cat([x, 1 - x]))
-                both[1:] = self._run(one, place, torch.cat([1 - x, x]))[1:]
-            except (InputError, UnsupportedLayerError):
-                both = alone + math.inf
-            limit = 1e-5 * float(alone.abs().max()) + 1e-12
-            self._independent = bool(((both - alone).abs() <= limit).all())
-        return self._independent
-
-
-def _repeated(one: Given, times: int) -> Given:
-    """Return a batch that holds one sample several times."""
-    return one.each(lambda v: v.expand(times, *v.shape[1:]) if v.ndim and len(v) == 1 else v)
+WORTH_IT = 0.6  # share of the network's operations above which whole inputs are run
 
 
 class OcclusionMethod(Method):
@@ -199,13 +100,13 @@ class OcclusionMethod(Method):
         with without_gradients(given.device):
             given = given.own(gradients=False)
             what = [self._parts(x) for x in given.inputs]
-            network = _Network(self, given, self._recompute)
+            network = PerturbedModel(self, given, self._recompute)
             samples = range(len(given.indices))
             rows = [[self._sample(network, given.sample(n), place, parts) for n in samples]
                     for place, parts in enumerate(what)]  # fmt: skip
         return given, [(torch.stack(found), one) for found, one in zip(rows, what, strict=True)]
 
-    def _sample(self, network: _Network, one: Given, place: int, parts: Parts) -> Tensor:
+    def _sample(self, network: PerturbedModel, one: Given, place: int, parts: Parts) -> Tensor:
         """Return by how much the score of one sample falls when each part of one input is replaced, (parts,).
 
         Zero without a run for parts that hold the replacing value already.
@@ -254,9 +155,9 @@ class OcclusionMethod(Method):
             if local is not None:
                 places = local.places(boxes)
                 numbers = local.numbers(places)
-                if self._recompute == "auto" and local.share(places) > _WORTH_IT:
+                if self._recompute == "auto" and local.share(places) > WORTH_IT:
                     local, numbers = None, x.numel()
-            for some in torch.split(group, self._many or max(_NUMBERS // numbers, 1)):
+            for some in torch.split(group, self._many or max(AT_ONCE // numbers, 1)):
                 low, high = parts.low[some], parts.high[some]
                 if local is None:
                     low, high = torch.zeros_like(low), grid.expand_as(high)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -62,6 +62,12 @@ class _Local:
                 paste(value, origin, changed[source], places[source])
             inputs.append(value)
         return self.call(*inputs)
+
+    def keep(self, places: Places, changed: dict[fx.Node, Tensor]) -> None:
+        """Let what is read hold from now on what one item's boxes hold."""
+        for source, map_ in self.whole.items():
+            before = (0,) * (map_.ndim - 1) if self.window is None else self.window.padding
+            paste(map_[None], -torch.tensor([before]), changed[source], places[source])
 
 
 @dataclass(frozen=True)
@@ -140,12 +146,17 @@ class Incremental(Executor):
 
     # the scores of changed inputs
 
-    def changed(self, places: Places, values: Tensor) -> Tensor:
-        """Return the scores, (items, ...), where the input's boxes hold `values`, (items, channels, *size)."""
-        changed, whole = {self.source: values}, self._whole(self.source, values, places)
+    def changed(self, places: Places, values: Tensor, keep: bool = False) -> Tensor:
+        """Return the scores, (items, ...), where the input's boxes hold `values`, (items, channels, *size).
+
+        `keep`: the change, of one item, stays, and what is changed next comes on top of it.
+        """
+        changed, whole = {self.source: values}, self._whole(self.source, values, places, keep)
         for index, step in enumerate(self._local):
             changed[step.node] = step.run(places, changed)
-            whole |= self._whole(step.node, changed[step.node], places)
+            if keep:
+                step.keep(places, changed)
+            whole |= self._whole(step.node, changed[step.node], places, keep)
             for node in [n for n in changed if self._last.get(n, -1) <= index]:
                 del changed[node]
         if not self._rest:
@@ -158,12 +169,17 @@ class Incremental(Executor):
             scores.append(known[self._result])
         return torch.cat(scores)
 
-    def _whole(self, node: fx.Node, values: Tensor, places: Places) -> dict[fx.Node, Tensor]:
+    def _whole(self, node: fx.Node, values: Tensor, places: Places, keep: bool) -> dict[fx.Node, Tensor]:
         """Return what the rest reads of a local value, if anything."""
-        if node in self._heads:
-            head = self._heads[node]
-            return {head.node: head.run(self._maps[node], values, places[node])}
-        return {node: _put_together(self._maps[node], values, places[node])} if node in self._maps else {}
+        if node not in self._maps:
+            return {}
+        map_, head = self._maps[node], self._heads.get(node)
+        found = _put_together(map_, values, places[node]) if head is None else head.run(map_, values, places[node])
+        if keep:
+            paste(map_[None], torch.zeros_like(places[node].start), values, places[node])
+            if head is not None:
+                self._heads[node] = replace(head, output=found)
+        return {node if head is None else head.node: found}
 
     # what is local
 
