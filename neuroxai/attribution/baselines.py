@@ -15,9 +15,14 @@ Source = Callable[[Tensor], Tensor]
 Baseline = float | str | Tensor | list[Tensor] | Source
 Baselines = Baseline | tuple[Baseline, ...]
 """A constant ("zero" is 0), an image (channels, *spatial) for all samples, a list of such images, over which
-attributions are averaged, or a `Source`; a tuple of one per input for several inputs."""
+attributions are averaged, or a `Source` ("blur" is `blurred`); a tuple of one per input for several inputs."""
 FROM_CONTROLS = ("mean_control", "nearest_controls", "fitted_control")
-_EXPECTED = "a finite number or one image as a torch.Tensor (channels, *spatial) is expected"
+BLUR = 0.05  # standard deviation of a blurred scan's Gaussian, in lengths of each axis
+_NAMES = ("zero", "blur")
+_EXPECTED = (
+    "a finite number or one image as a torch.Tensor (channels, *spatial) is expected, or one of: "
+    f"{', '.join((*_NAMES, *FROM_CONTROLS))}"
+)
 
 
 def check_baselines(baselines: object) -> None:
@@ -34,7 +39,7 @@ def check_baselines(baselines: object) -> None:
                 f"baselines are {one!r}, which needs a reference of controls; give "
                 f"neuroxai.attribution.ControlReference.baselines({one!r}), or explain a bundle that has a reference"
             )
-        elif one != "zero" and not callable(one) and not _finite(one):
+        elif one not in _NAMES and not callable(one) and not _finite(one):
             raise InputError(f"baselines are {one!r}; {_EXPECTED}")
 
 
@@ -60,8 +65,19 @@ def baselines_for(inputs: Sequence[Tensor], baselines: Baselines) -> list[tuple[
     return [tuple(images[min(n, len(images) - 1)].clone() for images in found) for n in range(most)]
 
 
+def blurred(x: Tensor) -> Tensor:
+    """Return scans (batch, channels, *spatial) without their details, (1, *x.shape) (after Fong & Vedaldi 2017)."""
+    from scipy.ndimage import gaussian_filter
+
+    if x.ndim < 3:
+        raise InputError(f"baselines are 'blur', which needs a grid; inputs have shape {tuple(x.shape)}")
+    widths = (0, 0, *(BLUR * length for length in x.shape[2:]))
+    return torch.from_numpy(gaussian_filter(x.cpu().numpy(), widths, mode="nearest")).to(x)[None]
+
+
 def references_of(x: Tensor, baseline: Baseline) -> list[Tensor]:
     """Return the references of one input, each shaped like it, without copying what is constant."""
+    baseline = blurred if isinstance(baseline, str) and baseline == "blur" else baseline
     if callable(baseline) and not isinstance(baseline, Tensor):
         made = baseline(x.detach())
         if made.ndim != x.ndim + 1 or made.shape[1:] != x.shape:

@@ -47,6 +47,7 @@ class Method:
 
 _COMPOSITES = "neuroxai.lrp.composites"
 _GRADIENTS = "neuroxai.attribution.gradient.gradients"
+_NOISE = "neuroxai.attribution.gradient.noise"
 _GRAD_CAM = "neuroxai.attribution.cam.grad_cam"
 _CAM = "neuroxai.attribution.cam.variants"
 # names that options had before they took captum's
@@ -68,8 +69,14 @@ METHODS: dict[str, Method] = {
     "deep_lift": Method(
         "Differences from a baseline's activations, passed back by the rescale rule; they add up to the score's.",
         "Shrikumar et al. 2017, ICML, arXiv:1704.02685", "neuroxai.attribution.gradient.deep_lift:deep_lift"),
+    "gradient_shap": Method("Gradients at random between a baseline and the input, times their difference.",
+        "Lundberg & Lee 2017, NeurIPS, arXiv:1705.07874", f"{_NOISE}:gradient_shap"),
     "smooth_grad": Method("Mean gradient over noisy copies of the scan.", "Smilkov et al. 2017, arXiv:1706.03825",
-        f"{_GRADIENTS}:smooth_grad"),
+        f"{_NOISE}:smooth_grad"),
+    "smooth_grad_squared": Method("Mean squared gradient over noisy copies of the scan.",
+        "Hooker et al. 2019, NeurIPS, arXiv:1806.10758", f"{_NOISE}:smooth_grad_squared"),
+    "var_grad": Method("Variance of the gradient over noisy copies of the scan.",
+        "Adebayo et al. 2018, NeurIPS, arXiv:1810.03292; Seo et al. 2018, arXiv:1806.03000", f"{_NOISE}:var_grad"),
     "grad_cam": Method("The last feature maps with a grid, weighted by their mean gradient; coarse.",
         "Selvaraju et al. 2017, ICCV, arXiv:1610.02391", f"{_GRAD_CAM}:GradCam"),
     "grad_cam_plus_plus": Method("As grad_cam, weighted so that each place that matters counts, however few; coarse.",

@@ -24,11 +24,11 @@ _FAMILIES: tuple[tuple[tuple[str, ...], str], ...] = (
         "(Sixt 2020): what is common to all scans says little.",
     ),
     (
-        ("saliency", "smooth_grad"),
+        ("saliency", "smooth_grad", "smooth_grad_squared", "var_grad"),
         "A gradient says where a small change would move the score, not which voxels made it; it shares nothing out.",
     ),
     (
-        ("gradient_x_input", "integrated_gradients", "deep_lift"),
+        ("gradient_x_input", "integrated_gradients", "deep_lift", "gradient_shap"),
         "The map adds up to the score's difference from a baseline (an empty image, unless the options say otherwise); "
         "another baseline gives another map.",
     ),
@@ -38,7 +38,7 @@ _FAMILIES: tuple[tuple[tuple[str, ...], str], ...] = (
         "it is no evidence of what the decision rests on.",
     ),
     (
-        ("grad_cam",),
+        ("grad_cam", "grad_cam_plus_plus", "layer_cam", "hires_cam", "score_cam"),
         "The map is as coarse as the layer it is taken from, and interpolated: it names neighbourhoods, not voxels.",
     ),
     (
@@ -47,9 +47,14 @@ _FAMILIES: tuple[tuple[tuple[str, ...], str], ...] = (
         "and a scan with a hole is like none that the network was trained on.",
     ),
     (
-        ("region_swap", "region_shapley"),
+        ("region_swap",),
         "Each region is replaced by what healthy controls would have there, as far as they tell; within a region "
         "nothing is told apart.",
+    ),
+    (
+        ("region_shapley", "region_lime"),
+        "The score is shared out among regions that are there or replaced (by zero, unless the options say otherwise); "
+        "another replacement gives other shares, they are estimates, and within a region nothing is told apart.",
     ),
 )
 

@@ -37,8 +37,12 @@ from neuroxai.errors import NeuroxaiError
 from oracles.lrp_rules import lrp_rules
 from oracles.lrp_zero import lrp_zero
 
-# methods about regions need labels; the others are the rules of further columns, one epsilon or several by depth
-_LEFT_OUT = ("lrp_eitel2019", "lrp_epsilon_plus_flat", "lrp_epsilon_gamma_box")
+# methods about regions need labels; the others are the rules of further columns, one epsilon or several by depth, or
+# read what Grad-CAM or the gradient reads
+_LEFT_OUT = (
+    "lrp_eitel2019", "lrp_epsilon_plus_flat", "lrp_epsilon_gamma_box", "grad_cam_plus_plus", "layer_cam", "hires_cam",
+    "score_cam", "smooth_grad_squared", "var_grad", "gradient_shap",
+)  # fmt: skip
 METHODS = [name for name in names() if name not in _LEFT_OUT and not takes_regions(name)]
 LIMITS = {"deep_lift": 1e-6}
 LIMIT, CONSERVED = 1e-7, 1e-3  # the stabiliser of the rules takes up to a thousandth
@@ -319,7 +323,8 @@ A number is the largest difference from a reference, over the reference's larges
 
 "-": no grid, so the method does not apply. Refusals have numbers, with the reasons below. `region_occlusion`,
 which needs an atlas, does as occlusion; `lrp_eitel2019`, `lrp_epsilon_plus_flat` and `lrp_epsilon_gamma_box` are
-the rules of other columns, by depth.
+the rules of other columns, by depth. Not tried here: `grad_cam_plus_plus`, `layer_cam`, `hires_cam` and `score_cam`,
+which read Grad-CAM's layer, and `smooth_grad_squared`, `var_grad` and `gradient_shap`, which read plain gradients.
 
 """
 

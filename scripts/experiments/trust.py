@@ -34,7 +34,7 @@ from neuroxai.space import Space
 
 MAGNITUDE = "_magnitude"
 MAGNITUDES = ("guided_backprop_magnitude", "smooth_grad_magnitude")  # Boehle 2019 looks at sizes of gradients alone
-REFERENCED = {"region_swap", "region_shapley"}  # the twin swap looks at these (against_controls.py)
+REFERENCED = {"region_swap", "region_shapley", "region_lime"}  # for the twin swap (against_controls.py)
 METHODS = sorted({*attribution.names(), *MAGNITUDES} - REFERENCED)
 PATIENT = 1  # the class that the effect speaks for
 LOCALISATION = [

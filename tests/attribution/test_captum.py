@@ -16,6 +16,8 @@ from neuroxai.errors import InputError
 GRID = (6, 7, 8)
 OPTIONS = {
     "smooth_grad": {"nt_samples": 3},
+    "smooth_grad_squared": {"nt_samples": 3},
+    "var_grad": {"nt_samples": 3},
     "occlusion": {"patch": 4},
     "region_occlusion": {"labels": (torch.arange(6 * 7 * 8) % 3).reshape(GRID)},
     "region_lime": {"labels": (torch.arange(6 * 7 * 8) % 3).reshape(GRID), "n_samples": 20},
@@ -25,7 +27,7 @@ OPTIONS = {
     "lrp_epsilon_gamma_box": {"low": -2.0, "high": 3.0},
 }
 OURS = attribution.names()
-COMPLETE = ("integrated_gradients", "deep_lift")
+COMPLETE = ("integrated_gradients", "deep_lift", "gradient_shap")
 
 
 def network():

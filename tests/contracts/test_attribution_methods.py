@@ -17,10 +17,15 @@ from neuroxai.lrp.conservation import ConservationWarning
 
 METHODS = attribution.names()
 RELEVANCE = tuple(name for name in METHODS if name.startswith("lrp_") or name == "deep_taylor")
-TRACED = (*RELEVANCE, "guided_backprop", "grad_cam", "guided_grad_cam", "deep_lift")
-RECTIFIED = ("grad_cam", "guided_grad_cam")  # zero where nothing speaks for the class
+CAMS = tuple(name for name in METHODS if "cam" in name)
+TRACED = (*RELEVANCE, *CAMS, "guided_backprop", "deep_lift")
+RECTIFIED = tuple(name for name in CAMS if name != "hires_cam")  # zero where nothing speaks for the class
 OPTIONS = {
     "smooth_grad": {"nt_samples": 4},
+    "smooth_grad_squared": {"nt_samples": 4},
+    "var_grad": {"nt_samples": 4},
+    "gradient_shap": {"n_samples": 8},
+    "region_lime": {"n_samples": 12},
     "occlusion": {"patch": 4},
     "integrated_gradients": {"n_steps": 8},
     "region_swap": {"baselines": 0.0},

@@ -19,7 +19,7 @@ from neuroxai.attribution.base import (
     check_option,
 )
 from neuroxai.attribution.baselines import Baselines, baselines_for, check_baselines
-from neuroxai.checks import number, whole
+from neuroxai.checks import whole
 from neuroxai.errors import InputError
 from neuroxai.graph.checks import out_of_memory
 from neuroxai.graph.eval_copy import eval_copy, own_buffers
@@ -81,7 +81,7 @@ class GradientMethod(Method):
 
     def __init__(self, model: nn.Module, run: Run, complete: bool = False, absolute: bool = False) -> None:
         super().__init__(model)
-        self._run, self._complete, self._absolute = run, complete, absolute
+        self.run, self._complete, self._absolute = run, complete, absolute
 
     @captum_call
     def attribute(
@@ -125,7 +125,7 @@ class GradientMethod(Method):
         with with_gradients(given.device):
             copy = eval_copy(self.model)
             own_buffers(copy)
-            found = self._run(self, copy, given.own())
+            found = self.run(self, copy, given.own())
         formatted = given.formatted([one.abs() for one in found.attributions] if self._absolute else found.attributions)
         worst = found.missed()
         if worst:
@@ -175,53 +175,6 @@ def gradient_x_input(model: nn.Module) -> GradientMethod:
         return Found(tuple(g * x for g, x in zip(plain_gradients(method, copy, given), given.inputs, strict=True)))
 
     return GradientMethod(model, run)
-
-
-def smooth_grad(
-    model: nn.Module, *, nt_samples: int = 25, stdevs: float = 0.15, seed: int = 0, absolute: bool = False
-) -> GradientMethod:
-    """Mean gradient over noisy copies of the scan (Smilkov 2017).
-
-    Noise comes from a generator of its own, drawn on the CPU in float32, so that torch's random stream stays where it
-    is and a seed means the same noise on every device. All scans of a batch see the same noise, each at its own level;
-    so do a cohort's scans, and a scan's map does not depend on its company. One noisy copy of the batch is in memory
-    at a time.
-
-    Parameters
-    ----------
-    model : torch.nn.Module
-        The network.
-    nt_samples : int
-        Noisy copies.
-    stdevs : float
-        Standard deviation of the noise, as a part of each scan's range (largest minus smallest value); Smilkov 2017
-        takes .1 to .2.
-    seed : int
-        Seed of the noise.
-    absolute : bool
-        Return the size of the mean gradient only.
-
-    Raises
-    ------
-    InputError
-        If an option's value does not fit.
-    """
-    check_option("nt_samples", nt_samples, whole(1, MOST))
-    check_option("stdevs", stdevs, number(0))
-    check_option("seed", seed, whole(0))
-
-    def run(method: Method, copy: nn.Module, given: Given) -> Found:
-        generator = torch.Generator().manual_seed(seed)
-        levels = [stdevs * (x.flatten(1).amax(1) - x.flatten(1).amin(1)).detach() for x in given.inputs]
-
-        def noisy(x: Tensor, level: Tensor) -> Tensor:
-            noise = torch.randn(x.shape[1:], generator=generator, dtype=torch.float32).to(x)
-            return x.detach() + level.view(-1, *[1] * (x.ndim - 1)) * noise
-
-        points = ((1.0, map(noisy, given.inputs, levels)) for _ in range(nt_samples))
-        return Found(tuple(one / nt_samples for one in summed_gradients(method, copy, given, points)))
-
-    return GradientMethod(model, run, absolute=absolute)
 
 
 def integrated_gradients(model: nn.Module, *, n_steps: int = 50, baselines: Baselines = 0.0) -> GradientMethod:
