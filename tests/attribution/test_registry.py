@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -29,6 +30,12 @@ def model():
 def test_names_are_all_there_and_sorted():
     assert set(attribution.names()) == METHODS
     assert list(attribution.names()) == sorted(METHODS)
+
+
+def test_all_are_on_the_page_that_helps_to_choose():
+    page = (Path(__file__).resolve().parents[2] / "docs" / "how-to" / "choose-a-method.md").read_text()
+    table = page[page.index("## All methods") :].partition("\n\n`--method")[0]
+    assert [name for name in attribution.names() if f"`{name}`" not in table] == []
 
 
 def test_unknown_names_options_and_values():
