@@ -16,7 +16,7 @@ Baseline = float | str | Tensor | list[Tensor] | Source
 Baselines = Baseline | tuple[Baseline, ...]
 """A constant ("zero" is 0), an image (channels, *spatial) for all samples, a list of such images, over which
 attributions are averaged, or a `Source` ("blur" is `blurred`); a tuple of one per input for several inputs."""
-FROM_CONTROLS = ("mean_control", "nearest_controls", "fitted_control")
+FROM_CONTROLS = ("mean_control", "nearest_controls", "fitted_control", "healthy_twin")
 BLUR = 0.05  # standard deviation of a blurred scan's Gaussian, in lengths of each axis
 _NAMES = ("zero", "blur")
 _EXPECTED = (

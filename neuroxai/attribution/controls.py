@@ -1,9 +1,15 @@
-"""A reference of healthy controls, and from it what each scan is held against: their mean, the nearest, a fitted one.
+"""A reference of healthy controls, and what scans are held against: their mean, the nearest, a fitted one, a twin.
 
 The fitted control answers: what would this region look like, had it the rest of this brain and the controls'
 variation? Controls vary about their mean m along principal components, x = m + B w + noise, w standard normal. The
 weights w are those that explain best, by ridge regression, the voxels *around* a region, near ones more; the region
 itself and a margin take no part in its fit. What is wrong with a region can therefore not be reproduced from it.
+
+What a scan departs by from its fitted control is mostly not disease, but what its surroundings do not tell of a healthy
+brain, of variance s^2. A healthy twin is therefore the scan less the change *expected* of a patient. Patients' changes
+vary about their mean D with variance t^2. D is known from n patients and m controls, as the difference of their mean
+departures, with variance s^2 (1/n + 1/m); the scan's own departure is one more measurement, of variance s^2. The
+expected change is K (own departure) + (1 - K) D, K = v / (v + s^2), v = t^2 + s^2 (1/n + 1/m): empirical Bayes.
 """
 
 from __future__ import annotations
@@ -21,6 +27,7 @@ from neuroxai.errors import InputError, SpaceError, one_of
 
 NEAREST = 5  # controls that stand for the nearest ones
 LEAST = 3  # controls
+VARIETY = 0.25  # t^2 / s^2: how far patients' changes differ; by the twin swap, on two of five folds
 REACH = 8.0  # mm: how far from a region its fit looks, as the standard deviation of a Gaussian weight
 _CUT = 3  # of them, beyond which voxels have no weight
 _FOLDS = 5
@@ -45,6 +52,10 @@ class ControlReference:
         Voxel size in mm.
     scans : torch.Tensor, optional, shape (controls, 1, x, y, z)
         The controls themselves, which "nearest_controls" needs.
+    change : torch.Tensor, optional, shape (1, x, y, z)
+        Mean of patients less mean of the controls, which "healthy_twin" needs.
+    patients : int
+        How many they are.
     """
 
     mean: Tensor
@@ -53,10 +64,14 @@ class ControlReference:
     controls: int
     spacing: tuple[float, ...]
     scans: Tensor | None = None
+    change: Tensor | None = None
+    patients: int = 0
     _fits: dict[bytes, list[_RegionFit]] = field(default_factory=dict, repr=False, init=False)
 
     @classmethod
-    def of(cls, scans: Tensor, spacing: tuple[float, ...], keep_scans: bool = False) -> ControlReference:
+    def of(
+        cls, scans: Tensor, spacing: tuple[float, ...], keep_scans: bool = False, patients: Tensor | None = None
+    ) -> ControlReference:
         """Describe controls.
 
         Parameters
@@ -67,11 +82,13 @@ class ControlReference:
             Voxel size in mm.
         keep_scans : bool
             Keep the scans too.
+        patients : torch.Tensor, optional, shape (patients, 1, x, y, z)
+            For "healthy_twin": of the training part too; those made of the controls' own scans tell most.
 
         Raises
         ------
         InputError
-            If there are fewer than `LEAST`, or they are all alike.
+            If there are fewer than `LEAST` controls, they are all alike, or patients have another shape.
         """
         if scans.ndim != 5 or scans.shape[1] != 1 or len(scans) < LEAST:
             raise InputError(
@@ -82,16 +99,22 @@ class ControlReference:
         mean, components = _principal(scans)
         if not len(components):
             raise InputError(f"all {len(scans)} controls are alike; different scans are expected")
-        kept = scans.clone() if keep_scans else None
-        return cls(mean, components, _noise(scans, spacing), len(scans), tuple(spacing), kept)
+        made = cls(mean, components, _noise(scans, spacing), len(scans), tuple(spacing))
+        if keep_scans:
+            made = replace(made, scans=scans.clone())
+        if patients is not None:
+            made._check(patients)
+            made = replace(made, change=patients.detach().float().cpu().mean(0) - mean, patients=len(patients))
+        return made
 
     def baselines(self, name: str, regions: NDArray[np.integer] | None = None) -> Baseline:
         """Return what a method takes as `baselines`.
 
         Parameters
         ----------
-        name : {"mean_control", "nearest_controls", "fitted_control"}
-            The controls' mean, the `NEAREST` controls nearest to each scan, or the control fitted to it.
+        name : {"mean_control", "nearest_controls", "fitted_control", "healthy_twin"}
+            The controls' mean, the `NEAREST` controls nearest to each scan, the control fitted to it, or the scan less
+            the change expected of a patient.
         regions : ndarray of int, shape (x, y, z), optional
             Regions 1 to n, each fitted from what is around it (`neuroxai.atlas.Atlas.positions`); None: one fit for
             the whole brain, which sees what it is to replace.
@@ -99,7 +122,7 @@ class ControlReference:
         Raises
         ------
         InputError
-            If the name is unknown, or nearest controls are asked for without scans.
+            If the name is unknown, nearest controls are asked for without scans, or a twin without patients.
         """
         if name == "mean_control":
             return self.mean
@@ -112,6 +135,10 @@ class ControlReference:
             return lambda x: self.nearest(x)
         if name == "fitted_control":
             return lambda x: self.fitted(x, regions)[None]
+        if name == "healthy_twin":
+            if self.change is None:
+                raise InputError("the reference knows no patients; make it with them, or take fitted_control")
+            return lambda x: self.healthy_twin(x, regions)[None]
         raise one_of("baselines from controls", name, FROM_CONTROLS)
 
     def nearest(self, x: Tensor, count: int = NEAREST) -> Tensor:
@@ -142,6 +169,16 @@ class ControlReference:
             filled = weights @ around[:, inside.flatten()]
             values[:, inside] = mean[0][one.box][inside] + filled
         return made
+
+    def healthy_twin(self, x: Tensor, regions: NDArray[np.integer] | None = None) -> Tensor:
+        """Return each scan (batch, 1, x, y, z) less the change expected of a patient; see the module."""
+        if self.change is None:
+            raise InputError("the reference knows no patients; make it with them")
+        typical = (self.mean + self.change).to(x)[None]
+        departures = torch.cat([x, typical]) - self.fitted(torch.cat([x, typical]), regions)
+        spread = VARIETY + 1 / self.controls + 1 / self.patients
+        own = spread / (spread + 1)
+        return x - own * departures[:-1] - (1 - own) * departures[-1:]
 
     def _check(self, x: Tensor) -> None:
         if x.shape[1:] != self.mean.shape:

@@ -115,9 +115,9 @@ def controls(
 ) -> None:
     """Make the bundle's reference of controls, for `neuroxai explain --against controls`.
 
-    It holds mean and principal components of the training part's controls, on the network's grid, and travels with
-    the bundle: models/controls.pt. A bundle that has one explains against controls unless another method is asked for,
-    or a hidden layer. Principal components of few scans show something of these scans.
+    It holds mean and principal components of the training part's controls, and the patients' mean change, on the
+    network's grid, and travels with the bundle: models/controls.pt. A bundle that has one explains against controls
+    unless another method is asked for, or a hidden layer. Principal components of few scans show something of them.
 
     Example: `neuroxai bundle controls bundle cohort`
     """
@@ -128,10 +128,13 @@ def controls(
     path, made = make_controls(bundle, cohort, datalist, healthy, scans)
     size = path.stat().st_size
     if as_json:
-        typer.echo(json.dumps({"reference": str(path), "controls": made.controls, "bytes": size, "scans": scans}))
+        counts = {"controls": made.controls, "patients": made.patients}
+        typer.echo(json.dumps({"reference": str(path), **counts, "bytes": size, "scans": scans}))
         return
     kept = "with their scans" if scans else f"{len(made.components)} components, no scans"
-    typer.echo(f"{path}: {made.controls} training controls, {kept}, {size / 2**20:.1f} MiB")
+    typer.echo(
+        f"{path}: {made.controls} training controls and {made.patients} patients, {kept}, {size / 2**20:.1f} MiB"
+    )
 
 
 @app.command()

@@ -68,7 +68,8 @@ class CheckpointHandler:
     settings : dict
         Plain values that define the run. A last state of other settings is refused.
     key_metric : str
-        Validation figure to maximise.
+        Validation figure that chooses the weights: the largest, or the smallest "val_loss". "balanced_accuracy" is that
+        at one half, which a few scans move much where a network's scores are shifted; "roc_auc" asks for the order.
     resume : bool
         Go on from ``last.pt`` where there is one; False begins anew.
     accept_unfit : bool
@@ -105,6 +106,7 @@ class CheckpointHandler:
         self.classes = list(classes)
         self.settings = json.loads(json.dumps(settings))
         self.key_metric = key_metric
+        self._sign = -1 if key_metric == "val_loss" else 1
         self.resume = resume
         self.best, self.best_epoch = -math.inf, 0
         self.history: list[dict[str, float]] = []
@@ -197,7 +199,7 @@ class CheckpointHandler:
         self._losses.append(float(torch.as_tensor(item["loss"]).detach()))
 
     def _keep_best(self, evaluator: Engine, trainer: Engine) -> None:
-        value = float(evaluator.state.metrics[self.key_metric])
+        value = self._sign * float(evaluator.state.metrics[self.key_metric])
         if not value >= self.best:  # also not for NaN
             return
         if not all(torch.isfinite(t).all() for t in self.network.state_dict().values() if t.is_floating_point()):
@@ -282,7 +284,8 @@ class CheckpointHandler:
     def _kept(self) -> str:
         if self.best_epoch == 0:
             return f"no weights are kept: no epoch had a {self.key_metric}"
-        return f"best {self.key_metric} {self.best:.4g} at epoch {self.best_epoch}: {self.folder / 'model.pt'}"
+        best = self._sign * self.best
+        return f"best {self.key_metric} {best:.4g} at epoch {self.best_epoch}: {self.folder / 'model.pt'}"
 
 
 def _take(folder: Path) -> int:

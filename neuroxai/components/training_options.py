@@ -15,6 +15,7 @@ from neuroxai.errors import InputError
 from neuroxai.networks import names
 from neuroxai.space import mni152
 
+KEY_METRICS = ("balanced_accuracy", "roc_auc", "val_loss")
 _TRUE_OR_FALSE = {"true": True, "false": False}
 
 
@@ -70,6 +71,7 @@ CHECKS: dict[str, Check] = {
     "ignored_epochs": whole(0),
     "patience": whole(1),
     "val_interval": whole(1),
+    "key_metric": among(KEY_METRICS),
     "batch_size": whole(1),
     "num_workers": whole(0, 256),
     "learning_rate": number(0, 10),

@@ -1,4 +1,4 @@
-"""The reference of controls that lies beside a bundle's weights: made of its own training controls, and read back."""
+"""The reference of controls that lies beside a bundle's weights: made of its own training part, and read back."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import torch
 from neuroxai import attribution
 from neuroxai.attribution import ControlReference
 from neuroxai.attribution.controls import LEAST
-from neuroxai.cohort import load_datalist
+from neuroxai.cohort import UNKNOWN, load_datalist
+from neuroxai.cohort.groups import TWIN
 from neuroxai.errors import InputError, LeakageError, SpaceError, one_of
 from neuroxai.explain.bundle import open_workflow
 from neuroxai.explain.weights import load_checkpoint, read_record, save
@@ -19,10 +20,10 @@ from neuroxai.io import sha256
 from neuroxai.space import Space
 
 FILE = "controls.pt"
-MOST = 100  # controls read; more would hardly change mean and components
-_FORMAT = 1
-METHOD, BASELINES = "integrated_gradients", "fitted_control"
-"""What `--against controls` means by default: the best for groups by the twin swap (docs/concepts/trust.md)."""
+MOST = 100  # scans of a class read; more would hardly change mean and components
+_FORMAT = 2
+METHOD, BASELINES = "integrated_gradients", "healthy_twin"
+"""What `--against controls` means by default: the best by the twin swap (docs/concepts/trust.md)."""
 STEPS = 20  # of the path, which is short
 
 
@@ -89,7 +90,7 @@ def save_controls(
     record : mapping
         Of the training (`neuroxai.explain.weights.read_record`).
     people : sequence of str
-        The controls.
+        The controls and the patients.
 
     Raises
     ------
@@ -100,7 +101,7 @@ def save_controls(
     others = sorted(set(people) - known)
     if others:
         raise LeakageError(
-            f"{others[0]} was not in the training of {checkpoint}, expected training controls alone: a reference that "
+            f"{others[0]} was not in the training of {checkpoint}, expected the training part alone: a reference that "
             "holds scans which are explained later would find nothing in them"
         )
     path = beside(checkpoint)
@@ -115,6 +116,8 @@ def save_controls(
         "controls": reference.controls,
         "spacing": list(reference.spacing),
         "scans": None if reference.scans is None else reference.scans.half(),
+        "change": None if reference.change is None else reference.change.half(),
+        "patients": reference.patients,
     }
     save(path, content)
     return path
@@ -156,7 +159,7 @@ def load_controls(checkpoint: str | Path, space: Space, normalisation: str | Non
     own = Space.from_dict(found["space"])
     if not own.matches(space):
         raise SpaceError(f"{path}: lies on {own.describe()}, the network on {space.describe()}; {again}")
-    scans = found["scans"]
+    scans, change = found["scans"], found["change"]
     return ControlReference(
         found["mean"].float(),
         found["components"].float(),
@@ -164,15 +167,18 @@ def load_controls(checkpoint: str | Path, space: Space, normalisation: str | Non
         int(found["controls"]),
         tuple(found["spacing"]),
         None if scans is None else scans.float(),
+        None if change is None else change.float(),
+        int(found["patients"]),
     )
 
 
 def make_controls(
     bundle: Path, cohort: Path, datalist: Path | None = None, healthy: str | None = None, keep_scans: bool = False
 ) -> tuple[Path, ControlReference]:
-    """Make the reference of a trained bundle of its training part's controls, and write it beside the weights.
+    """Make the reference of a trained bundle of its training part, and write it beside the weights.
 
-    Of more than `MOST` controls every so many is taken.
+    It describes the controls, and the mean change of the patients: all other classes. Of more than `MOST` scans of
+    either every so many is taken.
 
     Parameters
     ----------
@@ -194,7 +200,8 @@ def make_controls(
     Raises
     ------
     InputError
-        If the bundle is not trained or has no record, the class is unknown, or fewer than three controls can be read.
+        If the bundle is not trained or has no record, the class is unknown, or fewer than three controls or
+        patients can be read.
     """
     checkpoint = bundle / "models" / "model.pt"
     record = read_record(str(checkpoint))
@@ -204,15 +211,27 @@ def make_controls(
     if healthy is not None and healthy not in classes:
         raise one_of("class of controls", healthy, classes)
     label = 0 if healthy is None else classes.index(healthy)
-    items = load_datalist(datalist or cohort / "datalist.json", "training", cohort)
-    items = [{"session_id": "", **item, "accept_unfit": True} for item in items if item.get("label") == label]
-    items = items[:: -(-len(items) // MOST) or 1]
+    training = load_datalist(datalist or cohort / "datalist.json", "training", cohort)
+    parts = [_taken([item for item in training if item.get("label") == label])]
+    parts.append(_taken([item for item in training if item.get("label") not in (None, UNKNOWN, label)]))
+    items = [{"session_id": "", **item, "accept_unfit": True} for part in parts for item in part]
     flow = open_workflow(bundle, ["inference.json"], scans=tuple(items))
     read = [found["image"] for found in flow.dataset if isinstance(found, Mapping)]
-    if len(read) < LEAST or len(read) < len(items):
-        raise InputError(f"{len(read)} of {len(items)} controls can be read, expected all, and {LEAST} or more")
+    if min(map(len, parts)) < LEAST or len(read) < len(items):
+        raise InputError(
+            f"{len(read)} of {len(parts[0])} controls and {len(parts[1])} patients can be read, expected all, and "
+            f"{LEAST} or more of each"
+        )
     stacked = torch.stack([image.as_tensor() if hasattr(image, "as_tensor") else image for image in read])
     space: Space = flow.parser.get_parsed_content("space")
-    made = ControlReference.of(stacked, space.spacing, keep_scans)
+    count = len(parts[0])
+    made = ControlReference.of(stacked[:count], space.spacing, keep_scans, stacked[count:])
     people = [str(item["participant_id"]) for item in items]
     return save_controls(checkpoint, made, space, record, people), made
+
+
+def _taken(items: list[Any]) -> list[Any]:
+    """Take at most `MOST` scans, evenly, twins of both classes alike."""
+    if any(TWIN in item for item in items):
+        items = sorted(items, key=lambda item: str(item.get(TWIN)))
+    return items[:: -(-len(items) // MOST) or 1]

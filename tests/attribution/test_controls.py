@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from scipy.ndimage import distance_transform_edt
 from torch import nn
 
 from neuroxai import attribution
+from neuroxai.attribution.baselines import FROM_CONTROLS
 from neuroxai.attribution.controls import NEAREST, REACH, ControlReference
 from neuroxai.errors import InputError, SpaceError
 from neuroxai.evaluation import swap_effects
@@ -50,6 +53,29 @@ def test_what_is_wrong_with_a_region_is_not_reproduced_and_stays_on_its_side():
     assert float((whole - healthy)[(..., *LEFT)].abs().mean()) > 0.01  # a fit to the whole brain takes part of it
 
 
+def test_a_healthy_twin_lacks_the_change_that_is_expected():
+    scans, ways, mean = controls(count=12)
+    patients = scans[:8].clone()
+    patients[(..., *LEFT)] -= 1.0
+    reference = ControlReference.of(scans, MM, patients=patients)
+    reference = replace(reference, noise=1e-6)
+    healthy = (mean + 0.7 * ways[0] - 1.1 * ways[1])[None]
+    patient = healthy.clone()
+    patient[(..., *LEFT)] -= 1.5
+    twin = reference.healthy_twin(torch.cat([patient, healthy]), regions())
+    # v = 1/4 + 1/12 + 1/8 = 11/24, K = 11/35: of its own 1.5 that much, of the patients' 1.0 the rest
+    change = {"patient": (11 * 1.5 + 24 * 1.0) / 35, "healthy": 24 * 1.0 / 35}
+    for number, expected in enumerate(change.values()):
+        found = twin[number, 0][LEFT] - torch.cat([patient, healthy])[number, 0][LEFT]
+        assert float(found.mean()) == pytest.approx(expected, abs=0.01)
+    assert float((twin[0, 0] - patient[0, 0])[RIGHT].abs().max()) < 0.1
+    assert torch.equal(
+        reference.baselines("healthy_twin", regions())(patient)[0], reference.healthy_twin(patient, regions())
+    )
+    with pytest.raises(InputError, match=r"knows no patients.*fitted_control"):
+        ControlReference.of(scans, MM).baselines("healthy_twin")
+
+
 def test_a_region_is_fitted_by_the_ridge_that_is_written_down():
     scans, _, _ = controls(rank=5)
     reference = ControlReference.of(scans, MM)
@@ -90,12 +116,12 @@ def test_nearest_controls_come_in_order():
 
 def test_gradients_and_swaps_take_them_and_add_up():
     scans, _, _ = controls()
-    reference = ControlReference.of(scans, MM, keep_scans=True)
+    reference = ControlReference.of(scans, MM, keep_scans=True, patients=scans + 0.1)
     torch.manual_seed(0)
     linear = nn.Sequential(nn.Flatten(), nn.Linear(int(np.prod(GRID)), 2)).eval()
     x = scans[:1] + torch.randn(1, 1, *GRID, generator=torch.Generator().manual_seed(3))
     weight = linear[1].weight[1].view(GRID).detach()
-    for name in ("mean_control", "nearest_controls", "fitted_control"):
+    for name in FROM_CONTROLS:
         chosen = reference.baselines(name, regions())
         other = reference.mean if name == "mean_control" else chosen(x).mean(0)[0]
         expected = (weight * (x[0, 0] - other[0])).detach()

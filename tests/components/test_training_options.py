@@ -28,6 +28,7 @@ from neuroxai.errors import InputError
         ("patch_shape", [0, [5, 5], 2.5], [5, [5, 4, 3], None]),
         ("l2", [{"conv3": -1}, 0.01, {3: 0.1}], [{}, {"conv3": 0.01}]),
         ("class_balance", ["weights", None], ["none", "loss", "sampling"]),
+        ("key_metric", ["sensitivity", None], ["roc_auc", "val_loss"]),
         ("pair_by", ["", None, 3], ["auto", "none", "twin"]),
         ("normalisation", ["z", 1], ["zscore"]),
         ("model", ["model_c", 5], ["model_a_pif"]),

@@ -32,11 +32,11 @@ def bundle(trained_bundle, tiny_cohort, tmp_path_factory):
     return folder
 
 
-def controls_of(bundle, cohort):
+def training_of(bundle, cohort, label):
     model = open_model(bundle)
     items = load_datalist(cohort / "datalist.json", "training", cohort)
     return torch.cat([
-        model.prepared({"session_id": "", **item}).tensor for item in items if item["label"] == 0
+        model.prepared({"session_id": "", **item}).tensor for item in items if item["label"] == label
     ])  # fmt: skip
 
 
@@ -44,15 +44,16 @@ def space_of(bundle):
     return Space.from_dict(read_record(str(bundle / "models" / "model.pt"))["space"])
 
 
-def test_it_is_made_of_training_controls_alone(bundle, tiny_cohort):
-    own = controls_of(bundle, tiny_cohort)
+def test_it_is_made_of_the_training_part_alone(bundle, tiny_cohort):
+    own, patients = (training_of(bundle, tiny_cohort, label) for label in (0, 1))
     found = load_controls(bundle / "models" / "model.pt", space_of(bundle))
-    assert found.controls == len(own)
+    assert (found.controls, found.patients) == (len(own), len(patients))
+    torch.testing.assert_close(found.change, patients.mean(0) - own.mean(0), rtol=0, atol=2e-3)
     torch.testing.assert_close(found.mean, own.mean(0), rtol=0, atol=2e-3)  # kept in half precision
     torch.testing.assert_close(found.scans, own, rtol=0, atol=2e-3)
 
 
-def test_others_than_training_controls_are_refused(bundle, tiny_cohort):
+def test_others_than_the_training_part_are_refused(bundle, tiny_cohort):
     checkpoint = bundle / "models" / "model.pt"
     record, reference = read_record(str(checkpoint)), load_controls(checkpoint, space_of(bundle))
     tested = load_datalist(tiny_cohort / "datalist.json", "test", tiny_cohort)[0]["participant_id"]
@@ -78,19 +79,19 @@ def test_what_does_not_belong_to_the_network_is_refused(bundle, tmp_path):
 def test_the_command_line_and_python_explain_against_controls_alike(bundle, tiny_cohort, tmp_path):
     scan = load_datalist(tiny_cohort / "datalist.json", "test", tiny_cohort)[0]["image"]
     found = neuroxai.open_bundle(bundle).explain(scan, against="controls")
-    assert (found.run.method, found.run.options["baselines"]) == ("integrated_gradients", "fitted_control")
+    assert (found.run.method, found.run.options["baselines"]) == ("integrated_gradients", "healthy_twin")
     assert not run("explain", bundle, scan, "--out", tmp_path / "out", "--against", "controls").code
     noted = json.loads((tmp_path / "out" / "explain.json").read_text())
     assert (noted["method"], noted["options"]) == (found.run.method, dict(found.run.options))
     swapped = neuroxai.open_bundle(bundle).explain(scan, method="region_swap", against="controls")
-    assert swapped.run.options == {"baselines": "fitted_control"}
+    assert swapped.run.options == {"baselines": "healthy_twin"}
     mean = neuroxai.open_bundle(bundle).explain(scan, method="occlusion", options={"baselines": "mean_control"})
     assert mean.heatmap.get_fdata().any()
 
 
 def test_a_bundle_with_a_reference_explains_against_it(bundle, trained_bundle):
     own, plain = open_model(bundle).defaults, open_model(trained_bundle).defaults
-    assert (own.method, own.options) == ("integrated_gradients", {"baselines": "fitted_control", "n_steps": STEPS})
+    assert (own.method, own.options) == ("integrated_gradients", {"baselines": "healthy_twin", "n_steps": STEPS})
     assert (plain.method, plain.options) == ("lrp_alpha_beta", {})
     assert bundle_method(str(bundle / "models" / "model.pt"), "features.conv4", "lrp_epsilon") == "lrp_epsilon"
 
@@ -101,6 +102,6 @@ def test_only_methods_with_baselines_are_held_against_controls():
     with pytest.raises(InputError, match=r"'patients'.*controls"):
         against_controls("patients", {}, None)
     assert against_controls("controls", {"n_steps": 5}, None)["options"] == {
-        "baselines": "fitted_control",
+        "baselines": "healthy_twin",
         "n_steps": 5,
     }
