@@ -21,6 +21,8 @@ from neuroxai.cohort.seen import seen_record
 from neuroxai.components.data import ScanDataset
 from neuroxai.components.distributed import mean_over_processes, process_count, process_number
 from neuroxai.components.handlers import EarlyStopHandler
+from neuroxai.components.metrics import EpochMetric
+from neuroxai.components.operating_point import at_operating_point
 from neuroxai.components.training_scans import look_at
 from neuroxai.errors import InputError
 from neuroxai.explain.sharding import is_main_process
@@ -72,6 +74,9 @@ class CheckpointHandler:
         at one half, which a few scans move much where a network's scores are shifted; "roc_auc" asks for the order.
     resume : bool
         Go on from ``last.pt`` where there is one; False begins anew.
+    validated : EpochMetric, optional
+        Holds the validation's logits, on which the operating point is chosen (`at_operating_point`); none: it stays at
+        one half.
     accept_unfit : bool
         Train even if most scans are no brains in MNI152 space.
 
@@ -94,6 +99,7 @@ class CheckpointHandler:
         settings: dict[str, Any],
         key_metric: str = "balanced_accuracy",
         resume: bool = True,
+        validated: EpochMetric | None = None,
         accept_unfit: bool = False,
     ) -> None:
         self.folder = Path(folder)
@@ -108,6 +114,7 @@ class CheckpointHandler:
         self.key_metric = key_metric
         self._sign = -1 if key_metric == "val_loss" else 1
         self.resume = resume
+        self.validated = validated
         self.best, self.best_epoch = -math.inf, 0
         self.history: list[dict[str, float]] = []
         self.times: list[dict[str, float]] = []
@@ -116,6 +123,7 @@ class CheckpointHandler:
         self._begun = False
         self._clock = 0.0
         self._looks: dict[str, Any] = {}
+        self._point: dict[str, Any] | None = None
         self.accept_unfit = accept_unfit
         self._lock: int | None = None
 
@@ -205,10 +213,15 @@ class CheckpointHandler:
         if not all(torch.isfinite(t).all() for t in self.network.state_dict().values() if t.is_floating_point()):
             return  # their decisions are all of one class, which may look better than none
         self.best, self.best_epoch = value, trainer.state.epoch
+        state, point = dict(self.network.state_dict()), None
+        if self.validated is not None:
+            logits, labels = self.validated.gathered()
+            state, point = at_operating_point(self.network, logits, labels, evaluator.state.batch["image"][:1])
         if not is_main_process():
             return
+        self._point = point
         weights = self.folder / "model.pt"
-        save_weights(weights, self.network)
+        save_weights(weights, state)
         write_json(
             self.folder / "model.json",
             {
@@ -217,6 +230,7 @@ class CheckpointHandler:
                 "classes": self.classes,
                 "epoch": self.best_epoch,
                 "validation": {k: _plain(v) for k, v in evaluator.state.metrics.items()},
+                **({} if point is None else {"operating_point": point}),
                 "settings": self.settings,
                 **self._seen_scans(evaluator),
                 **self._looks,
@@ -285,7 +299,12 @@ class CheckpointHandler:
         if self.best_epoch == 0:
             return f"no weights are kept: no epoch had a {self.key_metric}"
         best = self._sign * self.best
-        return f"best {self.key_metric} {best:.4g} at epoch {self.best_epoch}: {self.folder / 'model.pt'}"
+        kept = f"best {self.key_metric} {best:.4g} at epoch {self.best_epoch}: {self.folder / 'model.pt'}"
+        if self._point is None:
+            return kept
+        if not self._point["moved"]:
+            return f"{kept}; the operating point stays at one half: {self._point['reason']}"
+        return f"{kept}; its operating point was chosen on {self._point['scans']} validation scans"
 
 
 def _take(folder: Path) -> int:

@@ -31,11 +31,16 @@ class EpochMetric(metrics.EpochMetric):
         self._predictions.append(output[0].detach().cpu().float().clone())
         self._targets.append(output[1].detach().cpu().clone())
 
-    def compute(self) -> float:
-        """Return the figure of the epoch."""
+    def gathered(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return logits and labels of all processes; all must call it."""
         logits, labels = torch.cat(self._predictions), torch.cat(self._targets)
         if idist.get_world_size() > 1:
             logits, labels = (evenly_divisible_all_gather(part, concat=True) for part in (logits, labels))
+        return logits, labels
+
+    def compute(self) -> float:
+        """Return the figure of the epoch."""
+        logits, labels = self.gathered()
         # the first process's figure for all: they must come to the same decisions, to the last bit
         figure = torch.tensor(self.compute_fn(logits, labels), dtype=torch.float64)
         return float(idist.broadcast(figure, src=0))

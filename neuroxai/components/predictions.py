@@ -42,7 +42,8 @@ class PredictionSaver:
         self.classes = list(classes)
         self.target = target
         folder = Path(dataset_dir).resolve() if dataset_dir else None
-        self.seen = SeenScans(read_record(checkpoint), folder) if checkpoint else None
+        self.record = read_record(checkpoint) if checkpoint else {}
+        self.seen = SeenScans(self.record, folder) if checkpoint else None
         self.rows: list[Prediction] = []
 
     def attach(self, engine: Engine) -> None:
@@ -62,7 +63,7 @@ class PredictionSaver:
         self.rows.extend(rows)
 
     def _write(self, engine: Engine) -> None:
-        write_predictions(self.path, self.rows, self.classes)
+        write_predictions(self.path, self.rows, self.classes, self.record)
 
 
 class MetricSaver:

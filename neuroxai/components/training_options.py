@@ -9,6 +9,7 @@ from typing import Any
 from neuroxai.checks import FLAG, Check, among, number, whole
 from neuroxai.components.data import CACHES
 from neuroxai.components.loss import BALANCES
+from neuroxai.components.operating_point import POINTS
 from neuroxai.components.transfer import HEADS
 from neuroxai.components.transforms import NORMALISATIONS
 from neuroxai.errors import InputError
@@ -72,6 +73,7 @@ CHECKS: dict[str, Check] = {
     "patience": whole(1),
     "val_interval": whole(1),
     "key_metric": among(KEY_METRICS),
+    "operating_point": among(POINTS),
     "batch_size": whole(1),
     "num_workers": whole(0, 256),
     "learning_rate": number(0, 10),

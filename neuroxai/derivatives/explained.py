@@ -45,6 +45,8 @@ class ExplainRecord(Run):
         The common colour scale.
     failed : sequence of mapping
         participant_id, session_id, error.
+    operating_point : mapping or None
+        How that of the network was chosen, where its training did (`neuroxai.components.operating_point`).
     percent_of_score : mapping or None
         Where DICOM objects were written: ``score`` is 100 %, times ``per_sum`` a sum of relevance is percent of it,
         times ``per_voxel_and_ml`` a voxel's relevance is percent of it per millilitre.
@@ -58,6 +60,7 @@ class ExplainRecord(Run):
     held_out: Mapping[str, Any] | None = None
     scale: Scale | None = field(default=None, metadata=codec(write=scale_record, read=scale_of_record))
     failed: Sequence[Mapping[str, str]] = ()
+    operating_point: Mapping[str, Any] | None = field(default=None, metadata=codec(absent=True))
     percent_of_score: Mapping[str, float] | None = field(default=None, metadata=codec(absent=True))
 
 

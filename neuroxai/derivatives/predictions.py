@@ -114,8 +114,13 @@ class Prediction:
         )
 
 
-def write_predictions(path: Path, rows: Sequence[Prediction], classes: Sequence[str]) -> None:
-    """Write the table, sorted by participant and session, and its column descriptions; no row, no table."""
+def write_predictions(
+    path: Path, rows: Sequence[Prediction], classes: Sequence[str], record: Mapping[str, Any] | None = None
+) -> None:
+    """Write the table, sorted by participant and session, and its column descriptions; no row, no table.
+
+    `record` is that of the training (`neuroxai.explain.weights.read_record`), whose operating point is described.
+    """
     if not rows:
         for stale in (path, path.with_suffix(".json")):
             stale.unlink(missing_ok=True)
@@ -130,9 +135,17 @@ def write_predictions(path: Path, rows: Sequence[Prediction], classes: Sequence[
     write_tsv(path, frame.sort_values(["participant_id", "session_id"], kind="stable"))
     descriptions = {
         **_DESCRIPTIONS,
-        **{f"{_PROBABILITY}{c}": {"Description": f"Probability of {c}"} for c in classes},
+        **{f"{_PROBABILITY}{c}": {"Description": f"Probability of {c}{calibrated_on(record)}"} for c in classes},
     }
     write_json(path.with_suffix(".json"), {name: descriptions[name] for name in columns})
+
+
+def calibrated_on(record: Mapping[str, Any] | None) -> str:
+    """Say on what a network's operating point was chosen (`neuroxai.components.operating_point`); empty if nowhere."""
+    point = (record or {}).get("operating_point") or {}
+    if not point.get("moved"):
+        return ""
+    return f", calibrated on {point['scans']} validation scans for equally frequent classes"
 
 
 def read_rows(path: Path, *required: str) -> list[Prediction]:

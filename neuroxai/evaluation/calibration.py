@@ -151,6 +151,43 @@ class Calibration:
         return float(_sigmoid(np.array(self.slope * value + self.intercept))), float(low), float(high)
 
 
+def operating_point(true: ArrayLike, logits: ArrayLike) -> tuple[float, float]:
+    """Choose slope and intercept after which equally frequent classes are best told apart at a probability of one half.
+
+    Platt scaling with both classes weighted alike, so that the intercept is the operating point of balanced accuracy
+    whatever the frequencies are. Smoother than the best threshold of the curve, which a few scans move.
+
+    Parameters
+    ----------
+    true : array_like of bool, shape (scans,)
+        Of scans that the network was not trained on.
+    logits : array_like, shape (scans,)
+        Log odds of the positive class.
+
+    Returns
+    -------
+    slope, intercept : float
+        Of the calibrated log odds, ``slope * logit + intercept``.
+
+    Raises
+    ------
+    InputError
+        If a class has fewer than `FEWEST` scans, or positive scans do not score higher.
+    """
+    truth, values = np.asarray(true, dtype=bool), np.asarray(logits, dtype=np.float64)
+    positives, negatives = int(truth.sum()), int((~truth).sum())
+    if min(positives, negatives) < FEWEST:
+        raise InputError(f"{positives} and {negatives} scans of the two classes, expected {FEWEST} of each or more")
+    if not np.isfinite(values).all():
+        raise InputError("scores are not all finite, expected finite ones")
+    slope, intercept = _platt(values, truth, np.where(truth, 0.5 / positives, 0.5 / negatives) * len(truth))
+    if slope <= 0:
+        raise InputError(
+            f"scans of the second class do not score higher (slope {slope:.2g}), expected a positive slope"
+        )
+    return slope, intercept
+
+
 def logit(probability: NDArray[np.float64]) -> NDArray[np.float64]:
     """Log odds; probabilities of 0 and 1 count as 1e-7 from them."""
     share = np.clip(probability, 1e-7, 1 - 1e-7)

@@ -119,9 +119,10 @@ def save(path: Path, value: Any) -> None:
         os.fsync(handle.fileno())
 
 
-def save_weights(path: Path, network: torch.nn.Module) -> None:
+def save_weights(path: Path, network: torch.nn.Module | Mapping[str, torch.Tensor]) -> None:
     """Write a network's plain state dict.
 
     On the CPU and contiguous: a zoo's weights should not carry the memory format of the machine they were trained on.
     """
-    save(path, {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()})
+    state = network.state_dict() if isinstance(network, torch.nn.Module) else network
+    save(path, {name: value.detach().cpu().contiguous() for name, value in state.items()})

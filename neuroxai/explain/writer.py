@@ -91,7 +91,8 @@ class FolderWriter:
             "datalist": self._relative(datalist) if datalist else None,
             "part": split if datalist else None,
         }
-        self.seen = SeenScans(read_record(checkpoint) if checkpoint else {}, self.dataset_dir)
+        self.training = read_record(checkpoint) if checkpoint else {}
+        self.seen = SeenScans(self.training, self.dataset_dir)
         self.scores = Scores(options.atlas, options.labels, space, options.score_space)
         self._names = None if self.scores.scorers is None else dict(self.scores.scorers.atlas.names)
         self.run = options.run(checkpoint, bundle, space)
@@ -170,7 +171,7 @@ class FolderWriter:
             scans.append(files)
         label = self.run.start_label
         if not label:  # the folder's tables belong to the explanation of a class
-            write_predictions(self.output_dir / "predictions.tsv", rows, self.classes)
+            write_predictions(self.output_dir / "predictions.tsv", rows, self.classes, self.training)
             if self.scores.scorers is not None:
                 write_regions(self.output_dir / "regions.tsv", scans)
         if self.scores.scorers is not None:
@@ -188,6 +189,7 @@ class FolderWriter:
             held_out=None if held_out is None else held_out.to_dict(),
             scale=None if label else self._common_scale(scans),
             failed=self.failures,
+            operating_point=self.training.get("operating_point"),
         )
         write_record(self.output_dir / (f"explain_{self.run.description}.json" if label else "explain.json"), record)
 

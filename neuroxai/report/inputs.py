@@ -18,7 +18,7 @@ from neuroxai.compare.scores import Region
 from neuroxai.compare.several_models import Models
 from neuroxai.derivatives.explain_folder import ExplainFolder, Item
 from neuroxai.derivatives.heatmaps import read_sidecar
-from neuroxai.derivatives.predictions import text_of
+from neuroxai.derivatives.predictions import calibrated_on, text_of
 from neuroxai.derivatives.prepared import PreparedRecord, of_other_version, record_of
 from neuroxai.derivatives.scales import Scale, common_limit, scale_of
 from neuroxai.errors import InputError, LeakageError
@@ -63,6 +63,7 @@ class Context:
     people: People | None = None
     scale: Scale | None = None
     held_out: str = ""
+    calibrated_on: str = ""
     controls: Controls | None = None
     no_controls: Sequence[str] = ()
     calibration: Calibration | None = None
@@ -88,6 +89,7 @@ class Context:
             positive=folder.positive,
             scale=common_scale(folder, broken or {}),
             held_out=sentence(read_held_out(folder.record.held_out) or held_out_of(folder.items, folder.groups)),
+            calibrated_on=calibrated_on(vars(folder.record)),
             listed=[
                 (label, str(value))
                 for key, label in (("datalist", "Datalist"), ("part", "Part of the datalist"))
@@ -123,6 +125,7 @@ class Context:
             "held_out": self.held_out,
             "viewer": viewer_data(heatmap, scan, shown.limit, backdrop, shown.own, leading, before),
             "neighbours": self.neighbours(item.title),
+            "calibrated_on": self.calibrated_on,
         }
         if self.calibration is not None:
             value, low, high = self.calibration.probability(item.probabilities[self.positive])

@@ -122,6 +122,8 @@ class ScanValues:
         That record was written by another version.
     calibrated : Calibrated or None
         The probability of the class explained after calibration on other scans.
+    calibrated_on : str
+        On what the training calibrated the network's probabilities; empty if it did not.
     controls : AgainstControls or None
         The regions' places among healthy controls.
     models : SeveralModels or None
@@ -155,6 +157,7 @@ class ScanValues:
     flags: Sequence[str] | None = None
     other_version: bool = False
     calibrated: Calibrated | None = None
+    calibrated_on: str = ""
     controls: AgainstControls | None = None
     models: SeveralModels | None = None
     viewer: str = ""

@@ -243,6 +243,7 @@ def _overrides(bundle: Path, run: RunRecord) -> dict[str, Any]:
         "dataset_dir": literal(run.cohort),
         "datalist": literal(run.datalist),
         "tensorboard": False,
+        "operating_point": "half",  # as the studies decided
         **run.settings,
     }
     return values | ({"pretrained": literal(run.pretrained)} if run.pretrained else {})

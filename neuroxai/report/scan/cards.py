@@ -64,7 +64,7 @@ def _decision(values: ScanValues) -> Card:
             f"calibrated, {values.target}: {percent(c.value)}, 95 % interval {percent(c.low)} to {percent(c.high)}"
         )
     else:
-        details.append("the network's own output, not calibrated")
+        details.append(f"the network's own output{values.calibrated_on or ', not calibrated'}")
     if values.true:
         right = values.true == values.predicted
         tone = "good" if right else "bad"
