@@ -13,6 +13,7 @@ import numpy as np
 from neuroxai.derivatives.explain_folder import ExplainFolder, Item, common_space, read_folder
 from neuroxai.derivatives.explained import Failure
 from neuroxai.derivatives.heatmaps import read_sidecar
+from neuroxai.derivatives.prepared import record_of
 from neuroxai.errors import InputError, one_of
 from neuroxai.io import atomic, check_folder, json_of, write_json, write_text
 from neuroxai.processes import check_jobs
@@ -126,7 +127,8 @@ def build_report(
     table = _participants(folder, dataset_dir)
     dose = planted_dose(table, patients) if known.masks and table is not None else []
     found = known.figures(gathered.averages, dose) if known.masks else {}
-    values = cohort_values(folder, gathered, found, context.held_out, context.backdrop.atlas is not None)
+    prepared = [None if source is None else record_of(source) for source in sources.values()]
+    values = cohort_values(folder, gathered, found, context.held_out, context.backdrop.atlas is not None, prepared)
     record = metrics_record(values, gathered.averages)
     if slides:
         _write_slides(target / "slides", gathered.averages, values.limit)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from neuroxai._version import __version__
 from neuroxai.pictures.page import rendered
 from neuroxai.pictures.text import number
+from neuroxai.report.lines import bar_lines, dot_lines, effect_lines, group_lines, place
 from neuroxai.report.scan.cards import cards_of
-from neuroxai.report.scan.lines import bar_lines, dot_lines, place
 from neuroxai.report.values import MOST_ROWS, CohortValues, ScanValues, StudyValues
 
 if TYPE_CHECKING:
@@ -83,7 +83,9 @@ def scan_page(values: ScanValues) -> str:
 
 def cohort_page(values: CohortValues) -> str:
     """Return the self-contained HTML page of a cohort."""
-    return rendered("neuroxai.report", "cohort.html", values, ["table.js"])
+    forest, ticks = effect_lines(values.effects)
+    bars = group_lines(values.regions, values.region_groups)
+    return rendered("neuroxai.report", "cohort.html", values, ["table.js"], forest=forest, ticks=ticks, bars=bars)
 
 
 def study_page(values: StudyValues) -> str:

@@ -12,6 +12,7 @@ from neuroxai.compare.several_models import SeveralModels
 from neuroxai.derivatives.explained import RESEARCH_USE, Failure
 from neuroxai.evaluation import Estimate
 from neuroxai.evaluation.calibration import Bin
+from neuroxai.statistics.effects import Effect
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -233,8 +234,10 @@ class CohortValues:
     comparison : bytes or None
         PNG of the means of patients and controls, their difference and its t; None where a group is too small. Where it
         is there, these two are not among the `groups`.
-    forest : bytes or None
-        PNG of the regions in which patients and controls differ most.
+    methods, references : sequence of str
+        What was done, in paragraphs for a paper, and what they cite.
+    effects : mapping of str to Effect
+        The regions in which patients and controls differ most, the largest differences first.
     """
 
     classes: Sequence[str]
@@ -249,7 +252,6 @@ class CohortValues:
     limit: float
     regions: Sequence[RegionMeans]
     region_groups: Sequence[str]
-    bars: bytes | None
     truth: Mapping[str, Any]
     links: Sequence[ScanLink]
     failures: Sequence[Failure]
@@ -268,7 +270,9 @@ class CohortValues:
     flagged: Sequence[tuple[ScanLink, str]] = ()
     anatomy: str = ""
     comparison: bytes | None = None
-    forest: bytes | None = None
+    effects: Mapping[str, Effect] = field(default_factory=dict)
+    methods: Sequence[str] = ()
+    references: Sequence[str] = ()
     research_use: str = RESEARCH_USE
 
 

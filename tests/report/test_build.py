@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from helpers.pages import without_own_scripts
-from neuroxai.compare import figures
 from neuroxai.errors import InputError, SpaceError
 from neuroxai.evaluation import classification_metrics
 from neuroxai.io import read_volume, write_volume
@@ -30,7 +29,6 @@ def pictures(request, monkeypatch):
     """Draw only where a test asks for it: pictures have tests of their own."""
     if "drawn" not in request.fixturenames:
         monkeypatch.setattr(maps, "mosaic", lambda *_, **__: b"mosaic")
-        monkeypatch.setattr(figures, "region_bars", lambda *_, **__: b"bars")
         monkeypatch.setattr(charts, "roc_figure", lambda *_, **__: b"roc")
 
 

@@ -52,7 +52,6 @@ COHORT = CohortValues(
     limit=0.5,
     regions=[],
     region_groups=["patients"],
-    bars=None,
     truth={},
     links=[LINK],
     failures=[],

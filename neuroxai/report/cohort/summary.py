@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import numpy as np
 
 from neuroxai.bands import limit_of
-from neuroxai.compare import figures
 from neuroxai.derivatives.explain_folder import ExplainFolder, Item
 from neuroxai.derivatives.explained import Failure
 from neuroxai.derivatives.predictions import FAR
+from neuroxai.derivatives.prepared import PreparedRecord
 from neuroxai.derivatives.records import to_json
 from neuroxai.evaluation import Estimate, classification_metrics, roc_points
 from neuroxai.evaluation.calibration import brier, reliability
@@ -20,9 +21,10 @@ from neuroxai.pictures import maps
 from neuroxai.pictures.anatomy import beneath_means
 from neuroxai.pictures.text import number
 from neuroxai.report.cohort.averages import GROUP_NAMES, Averages, Fingerprints
+from neuroxai.report.cohort.methods import methods_text
 from neuroxai.report.plots import charts
 from neuroxai.report.scan.pages import Shown, provenance
-from neuroxai.report.values import CohortValues, GroupMap, RegionMeans, ScanLink
+from neuroxai.report.values import CohortValues, GroupMap, ScanLink
 from neuroxai.space import Volume
 
 _SURE = 5.0  # t that has the end colours, unless it goes further
@@ -69,9 +71,14 @@ class Gathered:
 
 
 def cohort_values(
-    folder: ExplainFolder, gathered: Gathered, truth: Mapping[str, Any], held_out: str = "", in_mni: bool = False
+    folder: ExplainFolder,
+    gathered: Gathered,
+    truth: Mapping[str, Any],
+    held_out: str = "",
+    in_mni: bool = False,
+    prepared: Iterable[PreparedRecord | None] = (),
 ) -> CohortValues:
-    """Fill the cohort's page from what was gathered; draws the group maps, the ROC curve and the bars.
+    """Fill the cohort's page from what was gathered; draws the group maps and the ROC curve.
 
     Parameters
     ----------
@@ -84,6 +91,8 @@ def cohort_values(
     in_mni : bool
         Whether the network's grid is known to lie in MNI152 space: means are then drawn over the template, if the mean
         scan looks like it.
+    prepared : iterable of PreparedRecord or None
+        How each scan was prepared, where that is recorded.
     """
     averages, links = gathered.averages, gathered.links
     cells: dict[str, list[ScanLink]] = {cell: [] for cell in ("TP", "FP", "TN", "FN")}
@@ -110,6 +119,8 @@ def cohort_values(
     curve = reliability(true, probability) if known else []
     points = sum(one.n >= charts.FEWEST_DRAWN for one in curve)
     prints, shown_regions = gathered.fingerprints.figure(list(links.values()))
+    effects = dict(islice(gathered.fingerprints.effects(list(links.values())).items(), _DRAWN))
+    text = methods_text(folder, prepared, metrics, len(regions), bool(effects))
     before = [Failure(scan, f"not explained: {error}") for scan, error in folder.failed]
     return CohortValues(
         classes=folder.classes,
@@ -127,10 +138,11 @@ def cohort_values(
         limit=limit,
         anatomy=over,
         comparison=comparison,
-        forest=_forest(gathered.fingerprints, list(links.values())),
+        effects=effects,
+        methods=text.paragraphs,
+        references=text.references,
         regions=regions,
         region_groups=region_groups,
-        bars=_bars(regions, region_groups),
         truth=truth,
         links=list(links.values()),
         outside=outside_brain(list(links.values())),
@@ -186,11 +198,6 @@ def _comparison(averages: Averages, limit: float, anatomy: Volume) -> bytes | No
     return maps.over_anatomy(volumes, anatomy)
 
 
-def _forest(fingerprints: Fingerprints, links: Sequence[ScanLink]) -> bytes | None:
-    effects = list(fingerprints.effects(links).items())[:_DRAWN]
-    return charts.forest([name for name, _ in effects], [tuple(one) for _, one in effects]) if effects else None
-
-
 def _notes(folder: ExplainFolder, averages: Averages) -> list[str]:
     """Say what a reader must know of the cohort."""
     notes = [f"{why[0].upper()}{why[1:]}."] if (why := averages.no_gains()) else []
@@ -208,15 +215,6 @@ def _notes(folder: ExplainFolder, averages: Averages) -> list[str]:
 def _roc(true: Sequence[bool], probability: Sequence[float], metrics: Mapping[str, Estimate]) -> bytes | None:
     curve, area = roc_points(true, probability), metrics["roc_auc"].value
     return None if curve is None else charts.roc_figure(curve, "ROC" if area is None else f"area {number(area)}")
-
-
-def _bars(regions: Sequence[RegionMeans], groups: Sequence[str]) -> bytes | None:
-    if not regions:
-        return None
-    drawn = [g for g in groups if g in ("patients", "controls", "all")]
-    # the measure that the table is in the order of
-    lengths = {g: [r.sums[g] for r in regions[:10]] for g in drawn}
-    return figures.region_bars([r.name for r in regions[:10]], lengths, "mean sum of relevance")
 
 
 def outside_brain(links: Sequence[ScanLink]) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""Charts of cohorts (PNG) and of studies (PNG and SVG); same values, same bytes."""
+"""Charts of cohorts (PNG or SVG) and of studies (both); same values, same bytes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroxai.canvas import AGAINST, CONTROLS, FOR, PATIENTS, colour_map, draw_bars, figure_of, name_lines, plain, short
+from neuroxai.canvas import CONTROLS, PATIENTS, colour_map, draw_bars, figure_of, name_lines, plain, short
 from neuroxai.evaluation import RocCurve
 from neuroxai.evaluation.calibration import Bin
 from neuroxai.pictures.maps import Drawing
@@ -159,7 +159,7 @@ def interval_panels(panels: Sequence[Panel], reference: float | None = None) -> 
 
 @contextmanager
 def _square(across: str, up: str, diagonal: str, legend: str) -> Iterator[tuple[Any, Callable[[], bytes]]]:
-    """Open a chart of shares against shares, with its diagonal."""
+    """Open a chart of shares against shares, with its diagonal; SVG."""
     with figure_of(4.4, 4.2) as (figure, output):
         axes = figure.add_subplot()
         axes.plot([0, 1], [0, 1], color="#767676", linestyle="--", linewidth=1, label=diagonal)
@@ -168,7 +168,7 @@ def _square(across: str, up: str, diagonal: str, legend: str) -> Iterator[tuple[
 
         def finished() -> bytes:
             axes.legend(loc=legend, frameon=False)
-            return output()
+            return output("svg")
 
         yield axes, finished
 
@@ -195,19 +195,6 @@ def reliability_figure(curve: Sequence[Bin], probability: Sequence[float], true:
         for positive, place, colour in ((True, 1.0, PATIENTS), (False, 0.0, CONTROLS)):
             own = [value for value, is_true in zip(probability, true, strict=True) if bool(is_true) == positive]
             axes.plot(own, [place] * len(own), "|", color=colour, markersize=9, alpha=0.6)
-        return output()
-
-
-def forest(names: Sequence[str], effects: Sequence[Sequence[float]]) -> bytes:
-    """Effects with their intervals, (value, low, high), one line per name; PNG."""
-    with figure_of(8.6, 1.0 + 0.3 * len(names)) as (figure, output):
-        axes = figure.add_subplot()
-        for line, (value, low, high) in enumerate(effects):
-            colour = FOR if value > 0 else AGAINST
-            axes.hlines(line, low, high, color=colour, linewidth=2)
-            axes.plot(value, line, "s", color=colour, markersize=6)
-        axes.axvline(0, color="black", linewidth=0.8)
-        name_lines(axes, names, "patients minus controls: Hedges' g of the share of relevance, 95 % interval")
         return output()
 
 

@@ -1,7 +1,8 @@
-"""Charts of a scan's page that are HTML: one line per region, readable at any width."""
+"""Charts of pages that are HTML: one line per region, readable at any width."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,10 +11,13 @@ import numpy as np
 
 from neuroxai.compare.controls import AgainstControls
 from neuroxai.compare.scores import Region
+from neuroxai.report.values import RegionMeans
+from neuroxai.statistics.effects import Effect
 
 REACH = 6.0
 """Standard deviations of the controls at the ends of the axis."""
 _BARS, _BEYOND = 10, 0.4
+_TICKS = 6  # of an axis, at most one more
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,60 @@ def bar_lines(regions: Mapping[str, Sequence[Region]]) -> list[BarLine]:
     scale = 100 / ((high - low) or 1.0)
     zero = -low * scale
     return [BarLine(one.name, one.sum, zero + min(one.sum, 0.0) * scale, abs(one.sum) * scale, zero) for one in largest]
+
+
+@dataclass(frozen=True)
+class GroupLine:
+    """Bars of several groups below each other: group, value, start and length of each, in percent of the axis."""
+
+    name: str
+    bars: Sequence[tuple[str, float | None, float, float]]
+    zero: float
+
+
+def group_lines(regions: Sequence[RegionMeans], groups: Sequence[str]) -> list[GroupLine]:
+    """Return bars of the mean sums of the first regions, of all patients and all controls."""
+    drawn = [group for group in groups if group in ("patients", "controls", "all")]
+    sums = [[region.sums[group] for group in drawn] for region in regions[:_BARS]]
+    known = [value or 0.0 for values in sums for value in values]
+    low, high = min([0.0, *known]), max([0.0, *known])
+    scale = 100 / ((high - low) or 1.0)
+    lines = []
+    for region, values in zip(regions, sums, strict=False):
+        ends = [(value, -low * scale + min(value or 0.0, 0.0) * scale, abs(value or 0.0) * scale) for value in values]
+        lines.append(GroupLine(region.name, [(g, *end) for g, end in zip(drawn, ends, strict=True)], -low * scale))
+    return lines
+
+
+@dataclass(frozen=True)
+class EffectLine:
+    """An effect with its interval: where the interval starts, how long it is, where the effect and zero lie."""
+
+    name: str
+    effect: Effect
+    start: float
+    length: float
+    place: float
+    zero: float
+
+
+def effect_lines(effects: Mapping[str, Effect]) -> tuple[list[EffectLine], list[tuple[float, float]]]:
+    """Return a line for each effect, on one axis that has zero, and the axis's ticks: value and place."""
+    low = min([0.0, *(one.low for one in effects.values())])
+    high = max([0.0, *(one.high for one in effects.values())])
+    span = (high - low) or 1.0
+
+    def at(value: float) -> float:
+        return 100 * (value - low) / span
+
+    lines = [
+        EffectLine(name, one, at(one.low), at(one.high) - at(one.low), at(one.g), at(0.0))
+        for name, one in effects.items()
+    ]
+    power = 10.0 ** math.floor(math.log10(span / _TICKS))
+    step = next(power * times for times in (1, 2, 5, 10) if span / (power * times) <= _TICKS)
+    ticks = [n * step for n in range(math.ceil(low / step), math.floor(high / step) + 1)]
+    return lines, [(tick, at(tick)) for tick in ticks]
 
 
 def dot_lines(found: AgainstControls) -> list[DotLine]:
