@@ -18,6 +18,7 @@ REFERENCE = "models/reference.json"  # of healthy controls, if there is one (`ne
 KEPT = (
     "models/heatmap_scales.json",
     "models/held_out.json",
+    "models/trust.json",
 )  # of earlier explanations: counts and figures, nobody's name
 EXPORTS = ("models/model.pt2", "models/model.ts")
 NEEDED = ("configs/metadata.json", "configs/inference.json", "docs/README.md", "LICENSE", WEIGHTS, RECORD)

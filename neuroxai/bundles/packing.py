@@ -18,9 +18,12 @@ from neuroxai.bundles.contents import (
     PART,
     RECORD,
     SUFFIXES,
+    WEIGHTS,
     check_name,
     check_weights,
 )
+from neuroxai.derivatives.trust import FILE as TRUST
+from neuroxai.derivatives.trust import card_of
 from neuroxai.errors import InputError
 from neuroxai.explain.bundle import classifier_metadata
 from neuroxai.io import atomic, check_file
@@ -64,6 +67,12 @@ def pack(bundle: Path, out: Path, exports: bool = False) -> list[str]:
             raise InputError(f"{bundle}: no {name}, which a packed bundle needs; {way_out}")
     contents = _found(bundle)
     record = check_weights(bundle)
+    card = bundle / "models" / TRUST
+    if card.is_file() and card_of(bundle / WEIGHTS, str(record.get("checkpoint_sha256"))) is None:
+        raise InputError(
+            f"{card}: is no trust card of these weights; make it again with `neuroxai trust --attach`, or delete "
+            "it and its section of docs/README.md"
+        )
     contents["configs/metadata.json"] = _pinned(bundle, record)
     if exports:
         contents |= _exported(bundle)

@@ -29,6 +29,7 @@ from neuroxai.cli import (
     split,
     study,
     train,
+    trust,
 )
 from neuroxai.errors import check_arguments, ours, refused_by_the_system
 
@@ -50,6 +51,7 @@ app.command("explain")(explain.explain)
 app.command("score")(score.score)
 app.command("compare")(compare.compare)
 app.command("report")(report.report)
+app.command("trust")(trust.trust)
 app.command("doctor")(doctor.doctor)
 app.add_typer(label.app, name="label")
 app.add_typer(cohort.app, name="cohort")

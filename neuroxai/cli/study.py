@@ -72,6 +72,14 @@ def run(
         str | None,
         opt.WHICH("--run", help="Which of several runs of a scan in your cohorts: first, last or all."),
     ] = None,
+    method: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Of `heatmaps`: one more method, a name or package.module:Class of your own (a captum Attribution; "
+            "importing it executes its code); repeatable.",
+            autocompletion=opt.methods,
+        ),
+    ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="The small version that runs in minutes.")] = False,
     jobs: Annotated[int, opt.WORK(help="Runs at a time; -1 for one per core.")] = 1,
     gpus: Annotated[str, opt.WORK(help="GPUs to share out, one a run: auto, none, or numbers such as 0,1.")] = "auto",
@@ -90,12 +98,15 @@ def run(
 
     Example: `neuroxai study run klingenberg2021 --quick --out study4 --jobs 2`
 
+    Example: `neuroxai study run heatmaps --quick --out heatmaps --method mypackage.module:Class`
+
     Example: `neuroxai study run boehle2019 --cohort ADNI --out study1 --gpus 0,1`
     """
     import json
     from dataclasses import replace
 
     from neuroxai.cli._progress import progress_bar
+    from neuroxai.errors import InputError
     from neuroxai.io import check_folder
     from neuroxai.studies import RunOptions, read_study, run_study
     from neuroxai.studies.runner import gpus_of
@@ -103,6 +114,11 @@ def run(
     study = read_study(source, quick)
     if which is not None:
         study = replace(study, cohorts={name: replace(one, run=which) for name, one in study.cohorts.items()})
+    if method:
+        if "methods" not in study.options:
+            raise InputError(f"--method goes with study heatmaps, got {source!r}; declare its explanations in a file")
+        more = {name.rpartition(":")[2]: {"method": name} for name in method}
+        study = replace(study, options={**study.options, "methods": {**study.options["methods"], **more}})
     folders = _cohorts(cohort)
     if dry_run:
         from neuroxai.studies.estimate import estimate

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from neuroxai.canvas import AGAINST, CONTROLS, FOR, PATIENTS, draw_bars, figure_of, name_lines, plain
+from neuroxai.canvas import AGAINST, CONTROLS, FOR, PATIENTS, draw_bars, figure_of, name_lines
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,40 +57,6 @@ def fingerprint_figure(densities: pd.DataFrame, count: int = 12) -> bytes:
     order = (unit.iloc[0] - unit.iloc[1]).abs().sort_values(ascending=False, kind="stable").index[:count]
     groups = {str(name): [float(v) for v in row[order]] for name, row in unit.iterrows()}
     return region_bars([str(name) for name in order], groups, "density of relevance, each scan scaled to length 1")
-
-
-def calibration_figure(table: pd.DataFrame) -> bytes:
-    """Observed against nominal rates of false alarms in controls: of single regions, and of people.
-
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        Columns scale, level; regions_rate, regions_low, regions_high; people_rate, people_low, people_high.
-    """
-    panels = (
-        ("regions", "level of p", "share of controls' regions with p at most the level"),
-        ("people", "level of q", "share of controls with a region of q at most the level"),
-    )
-    with figure_of(8.6, 4.2) as (figure, output):
-        for axes, (name, across, up) in zip(figure.subplots(1, len(panels)), panels, strict=True):
-            top = max(float(table["level"].max()), float(table[f"{name}_high"].max())) * 1.05
-            right = float(table["level"].max()) * 1.08
-            axes.plot([0, right], [0, right], color="#767676", linestyle="--", linewidth=1, label="nominal")
-            for index, (scale, own) in enumerate(table.groupby("scale", sort=False)):
-                level, rate = own["level"].to_numpy(), own[f"{name}_rate"].to_numpy()
-                # apart by a hair, so that intervals do not hide each other
-                place = level + 0.002 * index
-                low, high = (own[f"{name}_{end}"].to_numpy() for end in ("low", "high"))
-                colour = (CONTROLS, FOR)[index % 2]
-                axes.vlines(place, low, high, colors=colour, linewidth=1.4)
-                axes.plot(
-                    place, rate, color=colour, marker="os"[index % 2], markersize=5, linewidth=1, label=str(scale)
-                )
-            axes.set(xlim=(0, right), ylim=(0, top), xlabel=across)
-            axes.set_ylabel(up, fontsize=8.5)
-            axes.legend(loc="upper left", frameon=False)
-            plain(axes)
-        return output()
 
 
 def region_bars(names: Sequence[str], groups: Mapping[str, Sequence[float | None]], axis_label: str) -> bytes:

@@ -50,6 +50,8 @@ class ExplainRecord(Run):
     percent_of_score : mapping or None
         Where DICOM objects were written: ``score`` is 100 %, times ``per_sum`` a sum of relevance is percent of it,
         times ``per_voxel_and_ml`` a voxel's relevance is percent of it per millilitre.
+    trust : str or None
+        How far the method can be believed, where the bundle has a trust card (`neuroxai.derivatives.trust`).
     """
 
     classes: Sequence[str] = ()
@@ -62,6 +64,7 @@ class ExplainRecord(Run):
     failed: Sequence[Mapping[str, str]] = ()
     operating_point: Mapping[str, Any] | None = field(default=None, metadata=codec(absent=True))
     percent_of_score: Mapping[str, float] | None = field(default=None, metadata=codec(absent=True))
+    trust: str | None = field(default=None, metadata=codec(absent=True))
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from neuroxai import attribution, io
 from neuroxai.derivatives.heatmaps import Run
 from neuroxai.derivatives.prepared import record_of
 from neuroxai.derivatives.records import to_json
+from neuroxai.derivatives.trust import card_of, sentence
 
 
 def relative_source(source: str, dataset_dir: Path | None) -> str:
@@ -37,6 +38,18 @@ def prepared_provenance(scan: str) -> dict[str, Any] | None:
 def scale_key(run: Run) -> dict[str, Any]:
     """Return what is noted of a run with all options of its method, so that defaults left out are no other choice."""
     return {**to_json(run), "options": attribution.complete(run.method, run.options or {})}
+
+
+def trust_in(weights: Path, run: Run) -> str | None:
+    """Return what the trust card beside the weights says of a run's method and options; None where it says nothing."""
+    card = card_of(weights / "model.pt", run.checkpoint_sha256)
+    if card is None:
+        return None
+    own = attribution.complete(run.method, run.options or {})
+    for name, one in card.methods.items():
+        if one.method == run.method and dict(one.options) == own:
+            return sentence(name, one.repeats, card.chance, card.methods["scan"].repeats, card.scans) or None
+    return None
 
 
 def atlas_noted(atlas: str | None) -> Any:

@@ -28,7 +28,7 @@ from neuroxai.evaluation.held_out import held_out_of, keep_held_out
 from neuroxai.explain.attribute import Attributed
 from neuroxai.explain.options import ExplainOptions
 from neuroxai.explain.predict import class_of
-from neuroxai.explain.provenance import prepared_provenance, relative_source, scale_key
+from neuroxai.explain.provenance import prepared_provenance, relative_source, scale_key, trust_in
 from neuroxai.explain.scores import Scores
 from neuroxai.explain.sharding import gathered, is_main_process, shard_of
 from neuroxai.explain.weights import read_record
@@ -190,6 +190,7 @@ class FolderWriter:
             scale=None if label else self._common_scale(scans),
             failed=self.failures,
             operating_point=self.training.get("operating_point"),
+            trust=None if label or self._weights is None else trust_in(self._weights, self.run),
         )
         write_record(self.output_dir / (f"explain_{self.run.description}.json" if label else "explain.json"), record)
 

@@ -64,6 +64,7 @@ class Context:
     scale: Scale | None = None
     held_out: str = ""
     calibrated_on: str = ""
+    trust: str = ""
     controls: Controls | None = None
     no_controls: Sequence[str] = ()
     calibration: Calibration | None = None
@@ -90,6 +91,7 @@ class Context:
             scale=common_scale(folder, broken or {}),
             held_out=sentence(read_held_out(folder.record.held_out) or held_out_of(folder.items, folder.groups)),
             calibrated_on=calibrated_on(vars(folder.record)),
+            trust=folder.record.trust or "",
             listed=[
                 (label, str(value))
                 for key, label in (("datalist", "Datalist"), ("part", "Part of the datalist"))
@@ -123,6 +125,7 @@ class Context:
             "flags": flags_of(record),
             "other_version": source is not None and record is None and of_other_version(source),
             "held_out": self.held_out,
+            "trust": self.trust,
             "viewer": viewer_data(heatmap, scan, shown.limit, backdrop, shown.own, leading, before),
             "neighbours": self.neighbours(item.title),
             "calibrated_on": self.calibrated_on,

@@ -135,6 +135,8 @@ class ScanValues:
         ``"previous"`` or ``"next"``, title and page of the scans beside this one.
     thumbnail : bytes
         Small JPEG for the cohort's page.
+    trust : str
+        How far the method can be believed, by planted effects; empty where that was not measured.
     fit, unlike : str
         Whether the scan looks like the training scans, and what does not; empty where it is not known.
     """
@@ -168,6 +170,7 @@ class ScanValues:
     unlike: str = ""
     strength: Strength | None = None
     held_out: str = ""
+    trust: str = ""
     stretched: bytes | None = None
     research_use: str = RESEARCH_USE
 
@@ -238,6 +241,8 @@ class CohortValues:
         What was done, in paragraphs for a paper, and what they cite.
     effects : mapping of str to Effect
         The regions in which patients and controls differ most, the largest differences first.
+    trust : str
+        How far the method can be believed, by planted effects; empty where that was not measured.
     """
 
     classes: Sequence[str]
@@ -273,6 +278,7 @@ class CohortValues:
     effects: Mapping[str, Effect] = field(default_factory=dict)
     methods: Sequence[str] = ()
     references: Sequence[str] = ()
+    trust: str = ""
     research_use: str = RESEARCH_USE
 
 

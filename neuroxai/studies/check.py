@@ -125,7 +125,7 @@ def _check_arm(study: Study, name: str, arm: Arm, faults: _Faults) -> None:
     with faults:
         bundle = arm.bundle or study.bundle
         defaults = io.read_object(bundle_folder(bundle) / "configs" / "train.json", "configuration of a bundle")
-        keys = _settable(defaults)
+        keys = settable(defaults)
         _check_settings("settings", study.settings, keys)
         _check_settings(f"{where}: settings", arm.settings, keys)
         # beside the bundle's defaults: a shift is too large for a grid, not by itself
@@ -186,7 +186,7 @@ def order(study: Study) -> list[list[str]]:
     return levels
 
 
-def _settable(defaults: Mapping[str, Any]) -> set[str]:
+def settable(defaults: Mapping[str, Any]) -> set[str]:
     """Return what may be set of a bundle's training: values, not what they are made into."""
     plain = {
         key for key, value in defaults.items() if not isinstance(value, dict | list) or key in ("l2", "shift_axis")

@@ -18,7 +18,7 @@ from neuroxai.studies import data
 from neuroxai.studies.check import check, order, search_space
 from neuroxai.studies.cohort_folder import CohortFolder
 from neuroxai.studies.data import Progress
-from neuroxai.studies.results import FinishedRun, write_tables
+from neuroxai.studies.results import FinishedRun, Results, write_tables
 from neuroxai.studies.runner import run_all
 from neuroxai.studies.runs import Run, digest, make_run
 from neuroxai.studies.search import draw, settings_of
@@ -122,7 +122,14 @@ class _Engine:
         done = self._done()
         write_tables(self.study, self.out, done, self.sources)
         if done:
+            from neuroxai.studies import analyses
             from neuroxai.studies.page import write_report
+
+            # what takes long and is kept; the page is made of what is written
+            measure = getattr(analyses.get(self.study.analysis), "measure", None)
+            if measure is not None:
+                results = Results(self.study, self.out, done, self.sources)
+                self.summary.scans_failed += measure(results, self.options.jobs, self.options.progress)
 
             self._report("writing the report", 0, 1)
             self.summary.report = str(write_report(self.out))

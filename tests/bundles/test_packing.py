@@ -25,6 +25,8 @@ from neuroxai.bundles.opening import open_packed
 from neuroxai.bundles.packing import pack
 from neuroxai.components import load_weights
 from neuroxai.derivatives import scales
+from neuroxai.derivatives.trust import FILE as TRUST
+from neuroxai.derivatives.trust import TrustCard, write_card
 from neuroxai.errors import InputError
 from neuroxai.evaluation import held_out
 from neuroxai.io import read_json, sha256, write_json
@@ -61,6 +63,16 @@ def with_weights(folder):
 @pytest.fixture
 def bundle(tmp_path):
     return with_weights(tmp_path)
+
+
+def test_a_trust_card_travels_with_its_weights_alone(bundle, tmp_path):
+    write_card(bundle / "models" / TRUST, TrustCard(checkpoint_sha256=sha256(bundle / WEIGHTS)))
+    pack(bundle, tmp_path / "with.zip")
+    assert f"{bundle.name}/models/{TRUST}" in zipfile.ZipFile(tmp_path / "with.zip").namelist()
+    write_card(bundle / "models" / TRUST, TrustCard(checkpoint_sha256="of weights before"))
+    with pytest.raises(InputError, match="no trust card of these weights"):
+        pack(bundle, tmp_path / "without.zip")
+    assert not (tmp_path / "without.zip").exists()
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from neuroxai.compare.figures import calibration_figure, fingerprint_figure, groups_figure
+from neuroxai.compare.figures import fingerprint_figure, groups_figure
 
 
 @pytest.fixture
@@ -56,19 +56,3 @@ def test_the_fingerprint_shows_patterns_not_strengths(rng):
     assert fingerprint_figure(stronger) == fingerprint_figure(densities)
     assert fingerprint_figure(densities.assign(f=np.nan)) == fingerprint_figure(densities)
     assert fingerprint_figure(densities, count=2) != fingerprint_figure(densities)
-
-
-def test_calibration_shows_each_scale_and_where_it_lies():
-    level = np.array([0.01, 0.05, 0.3])
-    rates = {
-        f"{name}_{end}": level * by
-        for name in ("regions", "people")
-        for end, by in (("low", 0.5), ("rate", 1), ("high", 2))
-    }
-    table = pd.concat([pd.DataFrame({"scale": scale, "level": level, **rates}) for scale in ("linear", "log")])
-    assert calibration_figure(table) == calibration_figure(table.copy())
-    assert calibration_figure(table) != calibration_figure(table[table["scale"] == "log"])
-    assert calibration_figure(table) != calibration_figure(table.assign(people_rate=0.2))
-    # an interval that is not known is not drawn
-    holes = table.assign(regions_low=np.nan, regions_high=np.nan)
-    assert calibration_figure(holes) != calibration_figure(table)

@@ -98,6 +98,7 @@ def test_predictions(tmp_path_factory, rows):
             held_out={"auc": 0.5},
             scale=Scale(2.0, "cohort", 3, (1.0, 2.0)),
             failed=[{"participant_id": "sub-2", "session_id": "", "error": "no"}],
+            trust="Of 24 planted effects",
         ),
     ],
 )

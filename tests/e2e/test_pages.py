@@ -63,6 +63,10 @@ ELSEWHERE = {
     "dcmsend -aec ARCHIVE +r archive.example 104 objects": "needs DCMTK and an archive",
     "python scripts/check_pages.py explained/report/index.html explained/report/sub-0012.html --axe axe.min.js "
     "--shots shots": "needs a browser: tests/report/test_in_a_browser.py",
+    "neuroxai trust quickstart/bundle quickstart/cohort --out card --attach": "minutes: tests/studies/test_trust.py",
+    "neuroxai study run heatmaps --quick --out heatmaps --method captum.attr:Saliency": "minutes; made smaller: "
+    "tests/studies/analyses/test_heatmaps.py",
+    "neuroxai study run heatmaps --cohort main=TWINS --out on_mine --gpus 0,1": GPUS,
     "neuroxai study run klingenberg2021 --quick --out study4 --jobs 2": STUDY,
     "neuroxai study run boehle2019 --quick --out study1 --jobs 2": STUDY,
     "neuroxai study run eitel2019 --quick --out study2": STUDY,
@@ -199,11 +203,6 @@ CHANGES = {
     SEX_PAGE: [("fold-k", "fold-1"), ("OUT/k/", "OUT/1/"), ("[1, 1, 96, 114, 96]", "[1, 1, 39, 46, 39]")],
     MS_PAGE: [("for seed in 0 1 2 3 4;", "for seed in 0;")],
     "docs/concepts/statistics.md": [("--subjects 280", "--subjects  80")],
-    "docs/concepts/trust.md": [
-        ("seed in 1 2 3 4 5", "seed in 1 2"),
-        ("run1 run2 run3 run4 run5", "run1 run2"),
-        ("--scans 8", "--scans 2"),
-    ],
     "docs/how-to/prepare.md": [
         ("prepare BIDS filled", "prepare ONE filled"),
         ("prepare BIDS study1 --preset boehle2019", "prepare ONE study1 --preset boehle2019 --spacing 5"),

@@ -219,3 +219,10 @@ def test_scans_lead_to_each_other():
     page = scan_page(replace(SCAN, neighbours=[("previous", "sub-0000", "sub-0000.html"), ("next", "s 2", "s 2.html")]))
     assert '<a rel="prev" href="sub-0000.html">Previous: sub-0000</a>' in page
     assert '<a rel="next" href="s%202.html">Next: s 2</a>' in page
+
+
+def test_a_trust_cards_sentence_stands_on_every_page_and_nothing_where_there_is_none():
+    said = "Of 24 planted effects, lrp ranked an affected region first in 92 % (chance 5 %)."
+    for page, values in ((scan_page, SCAN), (cohort_page, COHORT)):
+        assert f"can be believed: {said}" in page(replace(values, trust=said))
+        assert "can be believed" not in page(values)

@@ -13,11 +13,17 @@ from neuroxai.atlas.contrast import RegionContrast
 from neuroxai.errors import SpaceError
 from neuroxai.evaluation.heatmaps.faithfulness import Order, perturbation_curve, random_areas, region_order, voxel_order
 from neuroxai.evaluation.heatmaps.localisation import chance_level, localisation_metrics, outside_share
+from neuroxai.evaluation.heatmaps.twin_swap import MOST
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from neuroxai.atlas import Atlas
+
+PLANTED = 0.5
+"""Share of a region that an effect fills where it counts as planted there."""
+LEVEL = 0.05
+"""Of the flags of regions: false discovery rate within a scan, and p of single regions."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,11 +52,15 @@ class KnownTruth:
         Steps of a curve, random orders, draws of noise.
     seed : int
         Of all that is random.
+    twins : torch.Tensor, shape (scans, 1, *grid), optional
+        Each scan without the effect (`neuroxai simulate --from`): for the twin swap.
+    controls : torch.Tensor, shape (controls, 1, *grid), optional
+        Healthy scans that no network was trained on, the twins first: for the flags of regions.
 
     Raises
     ------
     SpaceError
-        If scans, truths and atlas have different grids.
+        If scans, truths, twins and atlas have different grids.
     """
 
     scans: Tensor
@@ -65,6 +75,8 @@ class KnownTruth:
     repeats: int = 5
     draws: int = 3
     seed: int = 0
+    twins: Tensor | None = None
+    controls: Tensor | None = None
 
     def __post_init__(self) -> None:
         grid = np.shape(self.truths)[1:]
@@ -72,6 +84,11 @@ class KnownTruth:
             raise SpaceError(
                 f"scans of shape {tuple(self.scans.shape)} do not fit truths of shape {np.shape(self.truths)}, "
                 "expected (scans, 1, *grid) and (scans, *grid)"
+            )
+        if self.twins is not None and self.twins.shape != self.scans.shape:
+            raise SpaceError(
+                f"twins have the shape {tuple(self.twins.shape)}, the scans {tuple(self.scans.shape)}; one twin a scan "
+                "on its grid is expected"
             )
         if self.atlas is not None and self.atlas.space.shape != grid:
             raise SpaceError(
@@ -116,6 +133,19 @@ class KnownTruth:
         # in a map of one value no region stands out
         return np.where(np.isnan(found) & (contrast.voxels > 0), 0.0, found)
 
+    def planted(self, n: int) -> NDArray[np.bool_]:
+        """Regions of the atlas that a scan's effect lies in, shape (regions,).
+
+        Those of which it fills at least half; where there is none, as with lesions, the one that it fills most.
+        """
+        assert self.atlas is not None
+        labels = self.atlas.positions()
+        count = len(self.atlas.names) + 1
+        size = np.maximum(np.bincount(labels.ravel(), minlength=count), 1)
+        share = (np.bincount(labels.ravel(), self.truths[n].ravel(), minlength=count) / size)[1:]
+        found: NDArray[np.bool_] = share >= PLANTED
+        return found if found.any() else (share > 0) & (share == share.max())
+
     def chance(self) -> dict[str, float]:
         """Mean over the scans of what an uninformative map gets."""
         ones, rows = np.ones(self.truths[0].shape), []
@@ -127,6 +157,10 @@ class KnownTruth:
         result |= dict.fromkeys(zero, 0.0)
         if self.atlas is not None:
             result["top_overlap"] = self.top / len(self.atlas.names)
+            result["region_first"] = float(np.mean([self.planted(n).mean() for n in range(len(self.truths))]))
+            swap = {"rho": 0.0, "top": MOST / len(self.atlas.names), "overlap": MOST / len(self.atlas.names)}
+            result |= {f"{who}swap_{name}": value for name, value in swap.items() for who in ("", "sham_", "others_")}
+            result |= dict.fromkeys(("sham_flagged", "sham_alarms"), LEVEL)
         return result
 
     def _orders(self, n: int, heatmap: NDArray[Any]) -> dict[str, tuple[Order, Any]]:

@@ -128,6 +128,7 @@ def cohort_values(
         controls=folder.groups[0],
         explained=folder.positive,
         held_out=held_out,
+        trust=folder.record.trust or "",
         scans=len(folder.items),
         participants=len({item.participant_id for item in folder.items}),
         labelled=labelled,

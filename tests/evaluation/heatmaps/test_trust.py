@@ -5,13 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from scipy.stats import wilcoxon
+from scipy.stats import false_discovery_control, wilcoxon
+from scipy.stats import t as student
 from torch import nn
 
 from neuroxai.atlas import Atlas
 from neuroxai.errors import InputError, SpaceError
 from neuroxai.evaluation import KnownTruth, localisation_metrics, measure_trust
-from neuroxai.evaluation.heatmaps.trust import Noise, controls
+from neuroxai.evaluation.heatmaps.region_flags import flag_rates
+from neuroxai.evaluation.heatmaps.trust import Noise, common_of, controls, log_odds
 from neuroxai.space import Space
 
 SHAPE = (9, 8, 7)
@@ -70,7 +72,7 @@ def test_rows_and_columns(found):
     assert set(table.columns) == {
         "relevance_mass", "density_ratio", "roc_auc", "pr_auc", "pointing", "top_intersection", "outside_brain",
         "deletion", "insertion", "region_deletion", "between_trainings", "top_overlap", "noise_sensitivity",
-        "randomised_top", "randomised_all",
+        "randomised_top", "randomised_all", "region_first",
     }  # fmt: skip
     assert (found.values.groupby("method").size() == 8).all()
 
@@ -81,6 +83,8 @@ def test_the_exact_explanation_is_told_from_what_knows_nothing(found):
     assert worse["constant"] == ["roc_auc", "relevance_mass", "deletion", "insertion", "region_deletion"]
     assert table.loc["contributions", "roc_auc"] > 0.99
     assert table.loc["contributions", "top_overlap"] == 1
+    assert table.loc["contributions", "region_first"] == 1
+    assert table.loc["constant", "region_first"] == pytest.approx(1 / 5)  # tied: the five regions that have voxels
     assert table.loc["contributions", "between_trainings"] > 0.9
     assert table.loc["contributions", "outside_brain"] == 0
     assert table.loc["contributions", ["deletion", "insertion", "region_deletion"]].min() > 2
@@ -92,7 +96,7 @@ def test_maps_that_know_nothing_are_at_chance(found):
     table = found.table()
     chance = table.loc["chance"]
     assert chance["relevance_mass"] == pytest.approx(18 / (8 * 7 * 7))
-    assert chance["top_overlap"] == pytest.approx(1 / 6)
+    assert chance["top_overlap"] == chance["region_first"] == pytest.approx(1 / 6)
     assert table.loc["constant", "relevance_mass"] == pytest.approx(chance["relevance_mass"])
     assert table.loc["constant", "outside_brain"] == pytest.approx(chance["outside_brain"])
     for noise in ("noise", "smooth noise"):
@@ -135,6 +139,83 @@ def test_the_seed_decides_and_methods_do_not_touch_each_other(found, truth):
     for name in ("contributions", "noise", "scan"):
         one, two = (f.values[f.values["method"] == name].reset_index(drop=True) for f in (alone, found))
         assert one.equals(two)
+
+
+@pytest.fixture(scope="module")
+def twins():
+    """Twelve slabs as regions; healthy twins have 1 more in slabs 2 and 3 (from 0), which the network reads as less."""
+    generator = torch.Generator().manual_seed(2)
+    shape = (12, 3, 3)
+    healthy = 1 + torch.rand(12, 1, *shape, generator=generator)
+    scans = healthy[:4].clone()
+    scans[:, :, 2:4] -= 0.9
+    masks = np.zeros((4, *shape), dtype=bool)
+    masks[:, 2:4] = True
+    labels = np.broadcast_to(np.arange(12)[:, None, None] + 1, shape)
+    atlas = Atlas(labels, {n + 1: f"slab {n}" for n in range(12)}, Space(shape, np.eye(4)))
+    model = nn.Sequential(nn.Flatten(), nn.Linear(108, 2)).eval()
+    weights = torch.zeros(shape)
+    weights[2:4] = -1
+    with torch.no_grad():
+        model[1].weight.copy_(torch.stack([-weights.flatten(), weights.flatten()]))
+        model[1].bias.zero_()
+    test = KnownTruth(scans, masks, 1, atlas=atlas, steps=4, repeats=2, twins=healthy[:4], controls=healthy)
+    return test, model
+
+
+class Less:
+    """How much less than 2 there is in the slabs that the network reads; it claims to add up to that."""
+
+    def __init__(self, model):
+        self.weights = model[1].weight
+
+    def attribute(self, inputs, target=None):
+        return self.weights[target].reshape(inputs[:1].shape).detach() * (inputs - 2)
+
+    def explained(self, inputs, target=None):
+        return 2 * self.attribute(inputs, target).flatten(1).sum(1)
+
+
+def test_what_twins_and_healthy_scans_add(twins):
+    test, model = twins
+    found = measure_trust([model], {"less": Less}, test)
+    effects = common_of([model], test).effects
+    lost = (test.twins - test.scans)[:, 0].sum((2, 3)).numpy()
+    # log odds are the difference of two opposite logits
+    np.testing.assert_allclose(effects[0, 0][:, 2:4], 2 * lost[:, 2:4], rtol=1e-5)
+    np.testing.assert_allclose(effects[0, 0], -effects[1, 0], atol=1e-5)
+    assert np.abs(np.delete(effects[0, 0], [2, 3], axis=1)).max() < 1e-5
+    table = found.table()
+    assert table.loc["less", ["region_first", "swap_top"]].tolist() == [1, 1]
+    assert table.loc["less", "conservation"] == pytest.approx(0.5)
+    assert table.loc["chance", ["region_first", "swap_overlap"]].tolist() == pytest.approx([2 / 12, 10 / 12])
+    # 96 p-values of controls that are exchangeable: .05 of them by chance, in slabs that are read
+    assert table.loc["noise", "sham_alarms"] < 0.2
+
+
+def test_flags_are_those_of_a_reference_of_the_other_controls():
+    rng = np.random.default_rng(3)
+    controls, patients = rng.normal(size=(14, 5)), rng.normal(size=(2, 5))
+    patients[0, 1] += 9
+    planted = np.zeros((2, 5), bool)
+    planted[:, 1] = True
+    found = flag_rates(patients, controls, planted)
+    assert found["planted_flagged"].tolist() == [1, 0]
+    others = np.delete(controls, 1, axis=0)
+    # Crawford and Howell 1998
+    t = (controls[1] - others.mean(0)) / (others.std(0, ddof=1) * np.sqrt(1 + 1 / 13))
+    p = 2 * student.sf(np.abs(t), 12)
+    assert found["sham_alarms"][1] == pytest.approx(np.mean(p <= 0.05))
+    assert found["sham_flagged"][1] == (false_discovery_control(p) <= 0.05).any()
+    assert all(np.isnan(values).all() for values in flag_rates(patients, controls[:10], planted).values())
+
+
+def test_log_odds_of_one_logit_two_and_more():
+    logits = torch.tensor([[1.0, 3.0, 2.0]])
+    assert log_odds(logits[:, :1], 0).item() == 1
+    assert log_odds(logits[:, :2], 1).item() == pytest.approx(2)
+    shares = torch.softmax(logits, 1)[0, 1]
+    assert log_odds(logits, 1).item() == pytest.approx(float(torch.log(shares / (1 - shares))), abs=1e-6)
 
 
 def test_controls_are_drawn_anew_for_each_call_and_model():

@@ -1,0 +1,295 @@
+"""A trust card for a bundle: effects planted in the user's healthy scans, small repeats of its training, a study."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import neuroxai.attribution as methods_known
+from neuroxai import io
+from neuroxai._version import __version__
+from neuroxai.bundles.catalogue import bundle_folder
+from neuroxai.cohort.groups import TWIN
+from neuroxai.cohort.people import class_groups
+from neuroxai.cohort.seen import SeenScans
+from neuroxai.derivatives.trust import FILE, TrustCard, TrustedMethod, is_card, sentence, value, write_card
+from neuroxai.errors import InputError
+from neuroxai.explain.bundle import open_model
+from neuroxai.explain.controls import against_controls
+from neuroxai.explain.weights import read_record
+from neuroxai.simulate import Planting, Regions, find_sources, simulate_from
+from neuroxai.studies.analyses.heatmaps.findings import WORDS, Card, cards
+from neuroxai.studies.analyses.heatmaps.networks import GIVEN
+from neuroxai.studies.check import settable
+from neuroxai.studies.engine import RunOptions, Summary, run_study
+from neuroxai.studies.results import open_results
+from neuroxai.studies.spec import Arm, CohortSource, Split, Study
+
+METHODS = ("lrp_epsilon", "lrp_alpha_beta", "integrated_gradients", "guided_backprop", "grad_cam", "region_swap")
+"""Measured by default, beside the bundle's own and integrated gradients against controls."""
+TWINS, STUDY, PAGE = "twins", "study", "index.html"
+_BEGIN, _END = "<!-- trust card: made by neuroxai trust -->", "<!-- end of the trust card -->"
+
+
+@dataclass(frozen=True)
+class TrustOptions:
+    """How a card is made.
+
+    Parameters
+    ----------
+    effect, loss, regions : str, float, sequence of str
+        What is planted (`neuroxai.simulate.Planting`).
+    healthy, target, suffix, desc, run
+        Which scans of the cohort (`neuroxai.simulate.find_sources`).
+    anatomies : int
+        Healthy people at most; those that the bundle was not trained on first.
+    trainings, epochs : int
+        Repeats, and their epochs.
+    scans : int
+        Planted effects explained at most.
+    methods : sequence of str
+        Names, or import paths of one's own; ``all`` for all; empty for `METHODS`.
+    seed : int
+        Of planting, split and first training.
+    """
+
+    effect: str = "atrophy"
+    loss: float = 25.0
+    regions: Sequence[str] = ()
+    healthy: Sequence[str] = ()
+    target: str | None = None
+    suffix: str | None = None
+    desc: str | None = None
+    run: str | None = None
+    anatomies: int = 24
+    trainings: int = 3
+    epochs: int = 30
+    scans: int = 8
+    methods: Sequence[str] = ()
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class _Planted:
+    """The twins: their folder, classes, what was planted, and the healthy scan of each twin's name."""
+
+    folder: Path
+    classes: list[str]
+    effect: Mapping[str, Any]
+    sources: Mapping[str, Path | None]
+    failed: Sequence[str] = ()
+
+
+def make_card(
+    bundle: Path, cohort: Path, out: Path, options: TrustOptions, run: RunOptions
+) -> tuple[Summary, TrustCard | None]:
+    """Plant, train, measure, and write ``trust.json`` and ``index.html``; what is finished is kept.
+
+    Parameters
+    ----------
+    bundle : Path
+        A trained bundle of ours.
+    cohort : Path
+        Prepared scans with participants.tsv; a cohort that has twins is taken as it is.
+    out : Path
+        New, or of an earlier call.
+    options : TrustOptions
+        What is planted, trained and measured.
+    run : RunOptions
+        Parallel work.
+
+    Returns
+    -------
+    summary : Summary
+        Runs, failures and the study's report.
+    card : TrustCard or None
+        None where nothing could be measured.
+
+    Raises
+    ------
+    InputError
+        If bundle or cohort cannot be used.
+    """
+    bundle = bundle_folder(str(bundle))
+    checkpoint = bundle / "models" / "model.pt"
+    record = read_record(str(checkpoint))
+    if not record or not checkpoint.is_file():
+        raise InputError(f"{bundle}: has no models/model.pt with its record model.json; train the bundle first")
+    seen = SeenScans(record, cohort)
+    planted = _planted(cohort, out / TWINS, options, run, seen)
+    study = Study(
+        name="trust", title=f"Trust card of {bundle.name}", analysis="heatmaps", bundle=str(bundle),
+        about=_about(planted, options),
+        cohorts={"main": CohortSource(path=str(planted.folder), target="diagnosis", classes=planted.classes)},
+        arms={"repeats": Arm()}, split=Split([0.5, 0.2, 0.3], seed=options.seed),
+        repetitions=options.trainings, seed=options.seed, settings=_settings(bundle, record, options),
+        options={"methods": _methods(bundle, options.methods), "scans": options.scans, "bundle": str(bundle)},
+    )  # fmt: skip
+    summary = run_study(study, out / STUDY, None, run)
+    summary.scans_failed[:0] = planted.failed
+    if not summary.report:
+        return summary, None
+    results = open_results(out / STUDY)
+    found = {card.arm: card for card in cards(results)}
+    if "repeats" not in found:
+        return summary, None
+    people = [name for name in planted.sources if _trained(seen, name, planted.sources[name])]
+    card = _card(bundle, record, planted, options, found, study, len(people))
+    write_card(out / FILE, card)
+    io.write_text(out / PAGE, Path(summary.report).read_text(encoding="utf-8"))
+    summary.report = str(out / PAGE)
+    return summary, card
+
+
+def _planted(cohort: Path, out: Path, options: TrustOptions, run: RunOptions, seen: SeenScans) -> _Planted:
+    table = cohort / "participants.tsv"
+    if table.is_file() and TWIN in (people := io.read_tsv(table, text=True)).columns:
+        classes = list(class_groups(sorted(people["diagnosis"].unique())))
+        # a file of ours or none: what was planted is said where it is known
+        described = (
+            io.read_json(cohort / "dataset_description.json") if (cohort / "dataset_description.json").is_file() else {}
+        )
+        made = (described.get("GeneratedBy") or [{}])[0].get("Parameters", {})
+        effect = {key: made[key] for key in ("effect", "loss", "regions") if key in made}
+        # one of each two twins, by the name that a bundle trained on this cohort knows
+        names = dict(zip(people[TWIN], people["participant_id"], strict=True)).values()
+        return _Planted(cohort.resolve(), classes, effect, dict.fromkeys(map(str, names)))
+    found = find_sources(
+        table, None, options.healthy, options.target, options.suffix or "T1w", options.desc, run=options.run
+    )
+    ordered = sorted(found.scans, key=lambda one: _trained(seen, one.participant_id, one.scan))
+    chosen = replace(found, scans=ordered[: options.anatomies])
+    planting = Planting(options.effect, options.loss, Regions(tuple(options.regions)))
+    told = run.progress
+    summary = simulate_from(
+        out, chosen, planting, None, options.seed, run.jobs,
+        None if told is None else lambda done, total: told("planting effects", done, total),
+    )  # fmt: skip
+    failed = [f"{one.participant_id}: {one.reason}" for one in found.left_out if one.participant_id]
+    failed += [f"{one['participant_id']}: {one['error']}" for one in summary.failed]
+    effect = {"effect": options.effect, "loss": options.loss, "regions": list(options.regions)}
+    if options.effect != "atrophy":
+        effect = {"effect": options.effect}
+    sources: dict[str, Path | None] = {one.participant_id: one.scan for one in chosen.scans}
+    return _Planted(out.resolve(), [planting.kind.control, planting.kind.patient], effect, sources, failed)
+
+
+def _trained(seen: SeenScans, participant: str, scan: Path | None) -> bool:
+    """Whether a bundle's network was trained on somebody's scan."""
+    return seen.part(participant, None if scan is None else io.sha256(scan)) == "training"
+
+
+def _settings(bundle: Path, record: Mapping[str, Any], options: TrustOptions) -> dict[str, Any]:
+    """Return the settings of the bundle's training, as far as they are known, for a short one."""
+    defaults = io.read_object(bundle / "configs" / "train.json", "configuration of a bundle")
+    allowed = settable(defaults) - {"classes", "pair_by", "amp"}
+    known = {key: v for key, v in (record.get("settings") or {}).items() if key in allowed and v is not None}
+    return {**known, "max_epochs": options.epochs, "min_epochs": max(options.epochs - 5, 1)}
+
+
+def _methods(bundle: Path, asked: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return the methods to measure by name."""
+    names = methods_known.names() if "all" in asked else tuple(asked) or METHODS
+    found: dict[str, dict[str, Any]] = {name.rpartition(":")[2]: {"method": name} for name in names}
+    if not asked or "all" in asked:
+        own = open_model(bundle).defaults
+        plain = {key: v for key, v in own.options.items() if v is None or isinstance(v, bool | int | float | str)}
+        if own.layer is None and not _same(own.method, plain, found.get(own.method)):
+            found = {f"{own.method} (the bundle's)": {"method": own.method, "options": plain}, **found}
+        against = against_controls("controls", {}, None)
+        if not any(_same(against["method"], against["options"], one) for one in found.values()):
+            found["against controls"] = against
+    return found
+
+
+def _same(method: str, options: Mapping[str, Any], spec: Mapping[str, Any] | None) -> bool:
+    return (
+        spec is not None
+        and spec["method"] == method
+        and methods_known.complete(method, spec.get("options") or {}) == methods_known.complete(method, options)
+    )
+
+
+def _about(planted: _Planted, options: TrustOptions) -> str:
+    lost = ", ".join(planted.effect.get("regions") or ["hippocampus"])
+    what = (
+        f"{planted.effect.get('loss', 25):g} % smaller {lost}"
+        if planted.effect.get("effect") == "atrophy"
+        else "lesions"
+    )
+    return (
+        f"In {len(planted.sources)} healthy scans an effect was planted ({what}); of each there is a twin without it. "
+        f"{options.trainings} small repeats of this bundle's training learnt to tell them apart, on its grid and by "
+        f"its preparation; held-out twins were explained by them ('repeats') and by the bundle's own network "
+        f"('{GIVEN}'), which was trained on something else: there, look at what needs no planted effect (twin swap, "
+        "deletion, randomisation, conservation, shams)."
+    )
+
+
+def _card(
+    bundle: Path, record: Mapping[str, Any], planted: _Planted, options: TrustOptions, found: Mapping[str, Card],
+    study: Study, seen: int,
+) -> TrustCard:  # fmt: skip
+    repeats, given = found["repeats"], found.get(GIVEN)
+    methods = {}
+    for name in repeats.trust.values["method"].unique():
+        spec = study.options["methods"].get(name, {})
+        method, chosen = spec.get("method", ""), spec.get("options") or {}
+        complete = methods_known.complete(method, chosen) if method in methods_known.names() else dict(chosen)
+        methods[str(name)] = TrustedMethod(
+            method, complete, repeats.figures(name), {} if given is None else given.figures(name)
+        )
+    return TrustCard(
+        bundle=bundle.name, checkpoint_sha256=str(record["checkpoint_sha256"]), effect=planted.effect,
+        space=record.get("space") or {}, settings=study.settings, anatomies=len(planted.sources), seen=seen,
+        networks=repeats.networks, scans=repeats.scans, controls=repeats.controls, regions=repeats.regions,
+        methods=methods, chance=repeats.chance, version=__version__,
+    )  # fmt: skip
+
+
+def attach(bundle: Path, card: TrustCard) -> list[Path]:
+    """Write a card beside the weights and into the model card, `docs/README.md`, as a section of its own.
+
+    Raises
+    ------
+    InputError
+        If the card is of other weights, or a file of somebody else bears its name; nothing is written then.
+    """
+    bundle = bundle_folder(str(bundle))
+    checkpoint, readme = bundle / "models" / "model.pt", bundle / "docs" / "README.md"
+    path = checkpoint.with_name(FILE)
+    if card.checkpoint_sha256 != io.sha256(checkpoint):
+        raise InputError(f"the card is of other weights than {checkpoint}; make it again with `neuroxai trust`")
+    if path.is_file() and not is_card(path):
+        raise InputError(f"{path}: is no trust card, and would be overwritten; move it away")
+    text = readme.read_text(encoding="utf-8") if readme.is_file() else f"# {bundle.name}\n"
+    before, begin, rest = text.partition(_BEGIN)
+    after = rest.partition(_END)[2] if begin else ""
+    block = f"{_BEGIN}\n{section(card)}{_END}"
+    new = f"{before}{block}{after}" if begin else f"{text.rstrip()}\n\n{block}\n"
+    return [write_card(path, card), io.write_text(readme, new)]
+
+
+def section(card: TrustCard) -> str:
+    """Return a card as a section in Markdown."""
+    scan = card.methods["scan"].repeats
+    shown = [key for key in WORDS if any(value(one.repeats, key) is not None for one in card.methods.values())]
+    lines = [
+        "## Trust card", "",
+        f"Measured by `neuroxai trust` on effects planted in {card.anatomies} healthy scans ({card.seen} of them of "
+        f"people that this network was trained on), with {card.networks} small repeats of the training; {card.scans} "
+        "planted effects were held out and explained. Weights "
+        f"`{card.checkpoint_sha256[:12]}`. Planted effects are simpler than disease.", "",
+    ]  # fmt: skip
+    for name, one in card.methods.items():
+        if one.method and (text := sentence(name, one.repeats, card.chance, scan, card.scans)):
+            lines.append(f"- {text}")
+    lines += ["", f"| method | {' | '.join(WORDS[key] for key in shown)} |", "|---" * (1 + len(shown)) + "|"]
+    for name, one in card.methods.items():
+        cells = [value(one.repeats, key) for key in shown]
+        lines.append(f"| {name} | {' | '.join('-' if v is None else f'{v:.2f}' for v in cells)} |")
+    cells = [card.chance.get(key) for key in shown]
+    lines.append(f"| chance | {' | '.join('-' if v is None else f'{v:.2f}' for v in cells)} |")
+    return "\n".join([*lines, ""])

@@ -1,0 +1,69 @@
+"""The trust card is read as it was written, belongs to its weights, and says what its figures say."""
+
+from __future__ import annotations
+
+import pytest
+
+from neuroxai.derivatives.trust import TrustCard, TrustedMethod, card_of, is_card, read_card, sentence, write_card
+from neuroxai.errors import InputError
+from neuroxai.io import read_json, sha256, write_json
+
+FIGURES = {"region_first": {"value": 11 / 12, "low": 0.6, "high": 0.99, "n": 12}}
+SCAN = {"region_first": {"value": 0.25, "low": None, "high": None, "n": 12}}
+CARD = TrustCard(
+    bundle="b",
+    checkpoint_sha256="ab",
+    effect={"effect": "atrophy", "loss": 25.0, "regions": []},
+    scans=12,
+    methods={
+        "lrp": TrustedMethod("lrp_alpha_beta", {"beta": 0.0}, FIGURES, {}),
+        "scan": TrustedMethod("", {}, SCAN, SCAN),
+    },
+    chance={"region_first": 0.05},
+)
+
+
+def test_round_trip(tmp_path):
+    path = write_card(tmp_path / "trust.json", CARD)
+    assert read_card(path) == CARD
+    assert is_card(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [({"format": "other"}, "no trust card"), ({"methods": []}, "methods"), ({"methods": {"lrp": 3}}, "damaged")],
+)
+def test_what_is_no_card_is_refused(tmp_path, change, words):
+    path = write_card(tmp_path / "trust.json", CARD)
+    write_json(path, {**read_json(path), **change})
+    with pytest.raises(InputError, match=words):
+        read_card(path)
+
+
+def test_a_card_of_other_weights_is_none(tmp_path):
+    weights = tmp_path / "model.pt"
+    weights.write_bytes(b"weights")
+    assert card_of(weights) is None
+    write_card(tmp_path / "trust.json", CARD)
+    assert card_of(weights) is None
+    assert card_of(weights, "ab") == CARD
+    write_json(tmp_path / "trust.json", {**read_json(tmp_path / "trust.json"), "checkpoint_sha256": sha256(weights)})
+    assert card_of(weights).scans == 12
+    (tmp_path / "trust.json").write_text("[]")
+    assert card_of(weights) is None
+
+
+def test_sentences():
+    assert sentence("lrp", FIGURES, CARD.chance, SCAN, 12) == (
+        "Of 12 planted effects, lrp ranked an affected region first in 92 % (chance 5 %, the scan itself 25 %)."
+    )
+    more = {
+        **FIGURES,
+        **{name: {"value": v} for name, v in
+           (("swap_overlap", 0.424), ("others_swap_overlap", 0.74), ("group_overlap", 0.85), ("sham_flagged", 0.0))},
+    }  # fmt: skip
+    assert sentence("lrp", more, {**CARD.chance, "swap_overlap": 0.104}, SCAN, 12).endswith(
+        "; of the 10 regions that the network used most, 42 % were among its 10 highest (chance 10 %, other patients' "
+        "maps 74 %), of groups 85 %; of healthy scans 0 % had a region flagged (5 % expected)."
+    )
+    assert sentence("lrp", {}, {}, {}, 0) == ""

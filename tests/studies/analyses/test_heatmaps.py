@@ -1,0 +1,132 @@
+"""Heatmaps as a study: what a declaration may say, one's own method, and figures of several splits."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from helpers.command import run
+from helpers.studies import cohort_of, declared, sooner
+from neuroxai.errors import InputError
+from neuroxai.io import read_tsv
+from neuroxai.statistics import wilson
+from neuroxai.studies import check, read_study, run_study
+from neuroxai.studies.analyses.heatmaps.findings import GROUP, _card
+from neuroxai.studies.analyses.heatmaps.networks import Claiming, own_method
+from neuroxai.studies.spec import Statistics
+
+SIMULATED = {"main": {"simulate": {"effect": "atrophy", "subjects": 12, "spacing": 5}}}
+METHODS = {"lrp": {"method": "lrp_epsilon"}}
+
+
+@pytest.mark.parametrize("quick", [False, True])
+def test_the_declaration_can_be_run(quick):
+    check(read_study("heatmaps", quick))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({}, "methods: there is none"),
+        ({"methods": METHODS, "draws": 3}, "'draws'"),
+        ({"methods": METHODS, "scans": 0}, "1 or more"),
+        ({"methods": METHODS, "fill": "noise"}, "fill in options"),
+        ({"methods": {"scan": {"method": "lrp_epsilon"}}}, "a name of its own"),
+        ({"methods": {"lrp": {"method": "lrp_epsilo"}}}, "Did you mean 'lrp_epsilon'"),
+        ({"methods": {"lrp": {"method": "lrp_epsilon", "options": {"beta": 1}}}}, "no option 'beta'"),
+        ({"methods": {"mine": {"method": "no.such:Thing"}}}, "cannot be imported"),
+        ({"methods": {"mine": {"method": "pathlib:Path"}}}, "no attribute"),
+    ],
+)
+def test_what_is_wrong_is_told_before_any_training(tmp_path, options, words):
+    study = read_study(
+        declared(tmp_path / "mine.yaml", analysis="heatmaps", cohorts=SIMULATED, options=options, explain={})
+    )
+    with pytest.raises(InputError, match=words):
+        check(study)
+
+
+def test_a_method_goes_with_this_study_alone(tmp_path):
+    found = run("study", "run", "rieke2018", "--quick", "--out", str(tmp_path / "o"), "--method", "lrp_zero")
+    assert found.code == 2
+    assert "--method goes with study heatmaps" in found.err
+
+
+def test_what_maps_claim_to_add_up_to():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(8, 2)).eval()
+    scans = torch.rand(3, 1, 2, 2, 2, generator=torch.Generator().manual_seed(0))
+    logits = model(scans).detach()
+    lrp = Claiming("lrp_zero", {}, model).explained(scans, 1)
+    assert torch.allclose(lrp, torch.softmax(logits, 1)[:, 1])
+    gradients = Claiming("integrated_gradients", {}, model)
+    difference = gradients.explained(scans, 1)
+    assert torch.allclose(difference, (logits - model(torch.zeros(1, 1, 2, 2, 2)).detach())[:, 1], atol=1e-6)
+    # of a linear model they do
+    assert torch.allclose(gradients.attribute(scans, target=1).flatten(1).sum(1), difference, atol=1e-5)
+    assert not hasattr(Claiming("saliency", {}, model), "explained")
+    assert own_method("captum.attr:Saliency")(model).attribute(scans, target=1).shape == scans.shape
+
+
+def test_splits_are_taken_together(tmp_path):
+    """Two splits of two scans, twelve regions: shares of four scans, groups of two networks."""
+    rng = np.random.default_rng(0)
+    found = []
+    for split in range(2):
+        place = tmp_path / f"split-{split}"
+        place.mkdir()
+        kinds = pd.MultiIndex.from_product(
+            [[0], range(2), ["patient", "sham"], range(12)], names=["model", "scan", "kind", "region"]
+        ).to_frame(index=False)
+        effects = kinds.assign(effect=rng.normal(size=len(kinds)))
+        effects.to_csv(place / "effects.tsv", sep="\t", index=False)
+        kinds[["scan", "region"]].to_csv(place / "people.tsv", sep="\t", index=False)
+        # a method that knows: the effects themselves, in patients alone
+        scores = kinds.assign(sum=effects["effect"].where(kinds["kind"] == "patient", 0.0))
+        scores.to_csv(place / "knows_regions.tsv", sep="\t", index=False)
+        values = pd.DataFrame({"scan": [0, 1], "region_first": [1.0, float(split)], "swap_overlap": [0.5, 0.7]})
+        unit = type("Unit", (), {"name": f"a_split-{split}", "arm": "a"})()
+        common = {
+            "scans": 2,
+            "networks": 1,
+            "controls": 0,
+            "chance": {"region_first": 0.1 + split / 10, "swap_overlap": 10 / 12},
+        }
+        found.append((unit, common, {"knows": (values, place / "knows_regions.tsv")}))
+    card = _card(Statistics(replicates=50), "a", found)
+    figures = card.figures("knows")
+    assert (card.scans, card.networks, card.regions) == (4, 2, 12)
+    assert (figures["region_first"]["low"], figures["region_first"]["high"]) == wilson(3, 4)
+    assert figures["swap_overlap"]["value"] == pytest.approx(0.6)
+    assert figures[GROUP]["value"] == 1
+    assert card.chance["region_first"] == pytest.approx(0.15)
+
+
+@pytest.mark.full(1)
+def test_methods_on_phantoms_without_twins(tiny_cohort, tmp_path, terminal):
+    cohort = cohort_of(tiny_cohort, tmp_path / "cohort")
+    from neuroxai import io
+    from neuroxai.space import Volume
+
+    for n in range(1, 20, 2):
+        scan = next((cohort / f"sub-{n:02d}" / "anat").glob("*_T1w.nii.gz"))
+        volume = io.read_volume(scan)
+        blob = (volume.data > 0.8).astype(np.uint8)
+        io.write_volume(scan.with_name(f"sub-{n:02d}_desc-effect_mask.nii.gz"), Volume(blob, volume.space))
+    options = {"scans": 2, "methods": {**METHODS, "own": {"method": "captum.attr:Saliency"}}}
+    common = {"arms": {"plain": {}}, "cohorts": {"main": {}}, "explain": {}, "repetitions": 2}
+    study = read_study(declared(tmp_path / "s.yaml", analysis="heatmaps", options=options, **common))
+    with sooner(terminal):
+        summary = run_study(study, tmp_path / "out", {"main": cohort})
+    assert (summary.failed, summary.scans_failed) == ([], [])
+    table = read_tsv(tmp_path / "out" / "methods_plain.tsv").set_index("method")
+    assert table.index.tolist() == ["lrp", "own", "noise", "smooth noise", "scan", "chance"]
+    assert "between_trainings" in table
+    assert "swap_overlap" not in table
+    page = (tmp_path / "out" / "report.html").read_bytes()
+    with sooner(terminal):
+        again = run_study(study, tmp_path / "out", {"main": cohort})
+    assert again.kept == 2
+    assert (tmp_path / "out" / "report.html").read_bytes() == page

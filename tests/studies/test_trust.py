@@ -1,0 +1,149 @@
+"""Trust cards: what is trained and measured for a bundle, and how a card gets into it without harm."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+
+import numpy as np
+import pytest
+
+from helpers.bundles import AD, copy_of
+from helpers.command import run
+from helpers.studies import cohort_of, sooner
+from neuroxai import io
+from neuroxai.derivatives.trust import FILE, TrustCard, TrustedMethod, read_card
+from neuroxai.errors import InputError
+from neuroxai.evaluation import swap_agreement
+from neuroxai.io import read_tsv, sha256
+from neuroxai.space import Volume
+from neuroxai.studies.trust import TrustOptions, _settings, attach, section
+
+FIGURES = {"region_first": {"value": 0.75, "low": 0.4, "high": 0.9, "n": 8}}
+
+
+class Broken:
+    """A method that fails on every network."""
+
+    def __init__(self, model):
+        raise ValueError("no such network")
+
+    def attribute(self, inputs, target=None):
+        """Never reached."""
+
+
+@pytest.fixture
+def bundle(tmp_path):
+    folder = copy_of(AD, tmp_path / "bundle")
+    (folder / "models").mkdir()
+    (folder / "models" / "model.pt").write_bytes(b"weights")
+    return folder
+
+
+def card_for(bundle):
+    return TrustCard(
+        bundle=bundle.name,
+        checkpoint_sha256=sha256(bundle / "models" / "model.pt"),
+        anatomies=24,
+        networks=3,
+        scans=8,
+        methods={"lrp": TrustedMethod("lrp_zero", {}, FIGURES), "scan": TrustedMethod("", {}, FIGURES)},
+        chance={"region_first": 0.02},
+    )
+
+
+def test_a_card_is_a_section_of_its_own_in_the_model_card(bundle):
+    readme = bundle / "docs" / "README.md"
+    before = readme.read_text()
+    card = card_for(bundle)
+    attach(bundle, card)
+    once = readme.read_text()
+    assert once.startswith(before.rstrip())
+    assert "ranked an affected region first in 75 % (chance 2 %" in once
+    assert read_card(bundle / "models" / FILE) == card
+    # again, with words of the user's below: the section alone is another
+    readme.write_text(once + "\nMine.\n")
+    attach(bundle, dataclasses.replace(card, scans=9))
+    again = readme.read_text()
+    assert again == once.replace("Of 8 planted", "Of 9 planted").replace("training; 8", "training; 9") + "\nMine.\n"
+    assert section(card) in once
+
+
+def test_nothing_of_the_users_is_overwritten(bundle):
+    before = (bundle / "docs" / "README.md").read_bytes()
+    with pytest.raises(InputError, match="other weights"):
+        attach(bundle, dataclasses.replace(card_for(bundle), checkpoint_sha256="ab"))
+    (bundle / "models" / FILE).write_text('{"mine": 1}')
+    with pytest.raises(InputError, match="is no trust card"):
+        attach(bundle, card_for(bundle))
+    assert (bundle / "models" / FILE).read_text() == '{"mine": 1}'
+    assert (bundle / "docs" / "README.md").read_bytes() == before
+
+
+def test_repeats_are_trained_as_the_bundle_was_and_shorter(bundle):
+    record = {
+        "settings": {"spacing": 4, "normalisation": "zscore", "seed": 7, "grid": [1], "pair_by": None, "dropout": 0}
+    }
+    found = _settings(bundle, record, TrustOptions(epochs=20))
+    assert found == {"spacing": 4, "normalisation": "zscore", "dropout": 0, "max_epochs": 20, "min_epochs": 15}
+
+
+@pytest.fixture(scope="module")
+def twins(tiny_cohort, tmp_path_factory):
+    """The phantoms as if each two were twins, with the blob's mask beside the patients' scans."""
+    folder = cohort_of(tiny_cohort, tmp_path_factory.mktemp("twins") / "cohort")
+    table = read_tsv(folder / "participants.tsv", text=True)
+    table["twin"] = [f"sub-{n // 2:02d}x" for n in range(20)]
+    table["diagnosis"] = ["sham", "atrophy"] * 10
+    io.write_tsv(folder / "participants.tsv", table)
+    for n in range(1, 20, 2):
+        scan = next((folder / f"sub-{n:02d}" / "anat").glob("*_T1w.nii.gz"))
+        volume = io.read_volume(scan)
+        world = volume.space.world(np.stack(np.indices(volume.space.shape), axis=-1))
+        blob = (((world - (-30, -20, 0)) / 18) ** 2).sum(axis=-1) < 0.7
+        io.write_volume(
+            scan.with_name(f"sub-{n:02d}_desc-effect_mask.nii.gz"), Volume(blob.astype(np.uint8), volume.space)
+        )
+    return folder
+
+
+@pytest.mark.full(2)
+def test_a_card_of_a_small_bundle(trained_bundle, twins, tmp_path, terminal, monkeypatch):
+    own = tmp_path / "bundle"
+    shutil.copytree(trained_bundle, own)
+    monkeypatch.setenv("PYTHONPATH", "tests", prepend=":")
+    words = ["trust", str(own), str(twins), "--out", str(tmp_path / "card"), "--trainings", "1", "--epochs", "8"]
+    words += ["--scans", "2", "--jobs", "1", "--method", "lrp_epsilon", "--method", "studies.test_trust:Broken"]
+    with sooner(terminal):
+        first = run(*words)
+    assert first.code == 1  # one method failed; the other is on the card
+    assert "Broken: ValueError: no such network" in first.err
+    card = read_card(tmp_path / "card" / FILE)
+    assert set(card.methods) == {"lrp_epsilon", "noise", "smooth noise", "scan"}
+    assert (tmp_path / "card" / "index.html").is_file()
+    assert not (own / "models" / FILE).exists()
+    # the figures are those of the written tables
+    place = tmp_path / "card" / "study" / "measured" / "repeats_split-0"
+    effects, scores = read_tsv(place / "effects.tsv"), read_tsv(place / "lrp_epsilon_regions.tsv")
+    both = effects.merge(scores, on=["model", "scan", "kind", "region"])
+    each = [
+        swap_agreement(own["sum"].to_numpy(), own["effect"].to_numpy())["overlap"]
+        for _, own in both[both["kind"] == "patient"].groupby("scan")
+    ]
+    assert card.methods["lrp_epsilon"].repeats["swap_overlap"]["value"] == pytest.approx(np.mean(each))
+    # killed half way: what is there is kept
+    kept = {path: path.stat().st_mtime_ns for path in place.iterdir() if path.name != "scan.json"}
+    (place / "scan.json").unlink()
+    with sooner(terminal):
+        second = run(*words[:-2], "--attach")
+    assert second.code == 0, second.err
+    assert {p: p.stat().st_mtime_ns for p in kept if not p.name.startswith("scan")} == {
+        p: t for p, t in kept.items() if not p.name.startswith("scan")
+    }
+    assert read_card(own / "models" / FILE) == read_card(tmp_path / "card" / FILE)
+    asked = ["--method", "lrp_epsilon", "--scores-only", "--participant-label", "16"]
+    explained = run("explain", str(own), str(twins), "--out", str(tmp_path / "ex"), *asked)
+    assert explained.code == 0, explained.err
+    assert io.read_json(tmp_path / "ex" / "explain.json")["trust"].startswith(
+        "Of 2 planted effects, lrp_epsilon ranked"
+    )
