@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from neuroxai.evaluation.heatmaps.region_flags import flag_rates, shares_of
 from neuroxai.evaluation.heatmaps.robustness import agreement, max_sensitivity
 from neuroxai.evaluation.heatmaps.twin_swap import MEASURES as SWAP
 from neuroxai.evaluation.heatmaps.twin_swap import swap_agreement, swap_effects
+from neuroxai.evaluation.heatmaps.uninformative import CONTROLS, controls
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -316,58 +317,3 @@ def _shares(test: KnownTruth, maps: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _maps(maker: Explanation, test: KnownTruth, scans: Tensor) -> NDArray[np.float64]:
     return np.asarray(maker.attribute(scans, target=test.target).detach().double().cpu().numpy())
-
-
-class Noise:
-    """White noise, or noise smoothed by a Gaussian of `sigma` voxels; drawn anew at each call.
-
-    Parameters
-    ----------
-    sigma : float
-        0 for white noise.
-    seed : int
-        Of the first draw.
-    """
-
-    def __init__(self, sigma: float = 0.0, seed: int = 0) -> None:
-        import torch
-
-        self._sigma, self._generator = sigma, torch.Generator().manual_seed(seed)
-
-    def attribute(self, inputs: Tensor, target: Any = None) -> Tensor:
-        """Draw maps shaped like the inputs."""
-        import torch
-        from monai.networks.layers import GaussianFilter
-
-        drawn = torch.randn(inputs.shape, generator=self._generator).to(inputs)
-        if self._sigma == 0:
-            return drawn
-        smooth: Tensor = GaussianFilter(inputs.ndim - 2, self._sigma, approx="sampled").to(inputs)(drawn)
-        return smooth.detach()
-
-
-class Intensity:
-    """The scan's own magnitude: an anatomical picture that every network shares."""
-
-    def attribute(self, inputs: Tensor, target: Any = None) -> Tensor:
-        """Return the inputs' magnitude."""
-        return inputs.detach().abs()
-
-
-class _Seeds:
-    """A seed of its own for each model that a control is made for."""
-
-    def __init__(self, sigma: float, first: int) -> None:
-        self._sigma, self._next = sigma, first
-
-    def __call__(self, model: nn.Module) -> Explanation:
-        self._next += 1
-        return Noise(self._sigma, self._next)
-
-
-def controls(seed: int = 0) -> dict[str, Callable[[nn.Module], Explanation]]:
-    """Return the controls by name: white noise, smooth noise, and the scan itself."""
-    return {"noise": _Seeds(0.0, seed), "smooth noise": _Seeds(3.0, seed + 10**6), "scan": lambda model: Intensity()}
-
-
-CONTROLS = tuple(controls())

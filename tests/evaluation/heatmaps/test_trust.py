@@ -13,7 +13,8 @@ from neuroxai.atlas import Atlas
 from neuroxai.errors import InputError, SpaceError
 from neuroxai.evaluation import KnownTruth, localisation_metrics, measure_trust
 from neuroxai.evaluation.heatmaps.region_flags import flag_rates
-from neuroxai.evaluation.heatmaps.trust import Noise, common_of, controls, log_odds
+from neuroxai.evaluation.heatmaps.trust import common_of, log_odds
+from neuroxai.evaluation.heatmaps.uninformative import Noise, controls
 from neuroxai.space import Space
 
 SHAPE = (9, 8, 7)

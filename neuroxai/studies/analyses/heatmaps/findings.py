@@ -13,8 +13,8 @@ from neuroxai import io
 from neuroxai.derivatives.trust import sentence as said
 from neuroxai.derivatives.trust import value
 from neuroxai.evaluation import Trust, wilson
-from neuroxai.evaluation.heatmaps.trust import CONTROLS
 from neuroxai.evaluation.heatmaps.twin_swap import MOST, groups
+from neuroxai.evaluation.heatmaps.uninformative import CONTROLS
 from neuroxai.report.plots.charts import interval_panels
 from neuroxai.studies.analyses.heatmaps.measure import effects_of, measured
 from neuroxai.studies.analyses.shared import limits, metric_findings, number, runs_doubt

@@ -15,7 +15,8 @@ from neuroxai import attribution, io
 from neuroxai._version import __version__
 from neuroxai.attribution.baselines import FROM_CONTROLS
 from neuroxai.errors import InputError, one_of, ours
-from neuroxai.evaluation.heatmaps.trust import CONTROLS, Common, common_of, controls, measure_method
+from neuroxai.evaluation.heatmaps.trust import Common, common_of, measure_method
+from neuroxai.evaluation.heatmaps.uninformative import CONTROLS, controls
 from neuroxai.processes import Bound, settled_jobs
 from neuroxai.studies.analyses.heatmaps.networks import GIVEN, Unit, digest_values, opened, own_method
 from neuroxai.studies.analyses.shared import known_options
