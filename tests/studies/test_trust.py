@@ -8,13 +8,13 @@ import shutil
 import numpy as np
 import pytest
 
+from experiments import trust_check
 from helpers.bundles import AD, copy_of
 from helpers.command import run
 from helpers.studies import cohort_of, sooner
 from neuroxai import io
 from neuroxai.derivatives.trust import FILE, TrustCard, TrustedMethod, read_card
 from neuroxai.errors import InputError
-from neuroxai.evaluation import swap_agreement
 from neuroxai.io import read_tsv, sha256
 from neuroxai.space import Volume
 from neuroxai.studies.trust import TrustOptions, _settings, attach, section
@@ -123,14 +123,11 @@ def test_a_card_of_a_small_bundle(trained_bundle, twins, tmp_path, terminal, mon
     assert (tmp_path / "card" / "index.html").is_file()
     assert not (own / "models" / FILE).exists()
     # the figures are those of the written tables
+    found = list(trust_check.recomputed(tmp_path / "card"))
+    assert [measure for _, measure, *_ in found] == ["region_first", "swap_overlap"] * 4
+    for name, measure, ours, theirs in found:
+        assert ours == pytest.approx(theirs), (name, measure)
     place = tmp_path / "card" / "study" / "measured" / "repeats_split-0"
-    effects, scores = read_tsv(place / "effects.tsv"), read_tsv(place / "lrp_epsilon_regions.tsv")
-    both = effects.merge(scores, on=["model", "scan", "kind", "region"])
-    each = [
-        swap_agreement(own["sum"].to_numpy(), own["effect"].to_numpy())["overlap"]
-        for _, own in both[both["kind"] == "patient"].groupby("scan")
-    ]
-    assert card.methods["lrp_epsilon"].repeats["swap_overlap"]["value"] == pytest.approx(np.mean(each))
     # killed half way: what is there is kept
     kept = {path: path.stat().st_mtime_ns for path in place.iterdir() if path.name != "scan.json"}
     (place / "scan.json").unlink()
