@@ -65,6 +65,8 @@ class TrustCard:
         Healthy people whose scans were used, and how many of them the bundle's network was trained on.
     networks, scans, controls, regions : int
         Repeats; planted effects explained; healthy scans that flags are judged by; regions of the atlas.
+    roc_auc : float or None
+        How well the repeats told held-out twins apart, on average.
     methods : mapping of str to TrustedMethod
         By name; also what knows nothing: noise, smooth noise and scan.
     chance : mapping of str to float
@@ -84,6 +86,7 @@ class TrustCard:
     scans: int = 0
     controls: int = 0
     regions: int = 0
+    roc_auc: float | None = None
     methods: Mapping[str, TrustedMethod] = field(default_factory=dict, metadata={"write": _plain, "read": _methods})
     chance: Mapping[str, float] = field(default_factory=dict)
     version: str = ""

@@ -15,12 +15,12 @@ from neuroxai.cohort.groups import TWIN
 from neuroxai.cohort.people import class_groups
 from neuroxai.cohort.seen import SeenScans
 from neuroxai.derivatives.trust import FILE, TrustCard, TrustedMethod, is_card, sentence, value, write_card
-from neuroxai.errors import InputError
+from neuroxai.errors import InputError, one_of
 from neuroxai.explain.bundle import open_model
 from neuroxai.explain.controls import against_controls
 from neuroxai.explain.weights import read_record
 from neuroxai.simulate import Planting, Regions, find_sources, simulate_from
-from neuroxai.studies.analyses.heatmaps.findings import WORDS, Card, cards
+from neuroxai.studies.analyses.heatmaps.findings import WORDS, Card, cards, told_apart
 from neuroxai.studies.analyses.heatmaps.networks import GIVEN
 from neuroxai.studies.check import settable
 from neuroxai.studies.engine import RunOptions, Summary, run_study
@@ -30,6 +30,8 @@ from neuroxai.studies.spec import Arm, CohortSource, Split, Study
 METHODS = ("lrp_epsilon", "lrp_alpha_beta", "integrated_gradients", "guided_backprop", "grad_cam", "region_swap")
 """Measured by default, beside the bundle's own and integrated gradients against controls."""
 TWINS, STUDY, PAGE = "twins", "study", "index.html"
+TARGET = "diagnosis"
+"""Column in which `neuroxai simulate` writes the class."""
 _BEGIN, _END = "<!-- trust card: made by neuroxai trust -->", "<!-- end of the trust card -->"
 
 
@@ -122,7 +124,7 @@ def make_card(
     study = Study(
         name="trust", title=f"Trust card of {bundle.name}", analysis="heatmaps", bundle=str(bundle),
         about=_about(planted, options),
-        cohorts={"main": CohortSource(path=str(planted.folder), target="diagnosis", classes=planted.classes)},
+        cohorts={"main": CohortSource(path=str(planted.folder), target=TARGET, classes=planted.classes)},
         arms={"repeats": Arm()}, split=Split([0.5, 0.2, 0.3], seed=options.seed),
         repetitions=options.trainings, seed=options.seed, settings=_settings(bundle, record, options),
         options={"methods": _methods(bundle, options.methods), "scans": options.scans, "bundle": str(bundle)},
@@ -136,7 +138,7 @@ def make_card(
     if "repeats" not in found:
         return summary, None
     people = [name for name in planted.sources if _trained(seen, name, planted.sources[name])]
-    card = _card(bundle, record, planted, options, found, study, len(people))
+    card = _card(bundle, record, planted, found, study, len(people), told_apart(results, "repeats"))
     write_card(out / FILE, card)
     io.write_text(out / PAGE, Path(summary.report).read_text(encoding="utf-8"))
     summary.report = str(out / PAGE)
@@ -146,7 +148,9 @@ def make_card(
 def _planted(cohort: Path, out: Path, options: TrustOptions, run: RunOptions, seen: SeenScans) -> _Planted:
     table = cohort / "participants.tsv"
     if table.is_file() and TWIN in (people := io.read_tsv(table, text=True)).columns:
-        classes = list(class_groups(sorted(people["diagnosis"].unique())))
+        if TARGET not in people.columns:
+            raise one_of("column with the class of the twins", TARGET, people.columns)
+        classes = list(class_groups(sorted(people[TARGET].unique())))
         # a file of ours or none: what was planted is said where it is known
         described = (
             io.read_json(cohort / "dataset_description.json") if (cohort / "dataset_description.json").is_file() else {}
@@ -229,8 +233,8 @@ def _about(planted: _Planted, options: TrustOptions) -> str:
 
 
 def _card(
-    bundle: Path, record: Mapping[str, Any], planted: _Planted, options: TrustOptions, found: Mapping[str, Card],
-    study: Study, seen: int,
+    bundle: Path, record: Mapping[str, Any], planted: _Planted, found: Mapping[str, Card], study: Study, seen: int,
+    area: float | None,
 ) -> TrustCard:  # fmt: skip
     repeats, given = found["repeats"], found.get(GIVEN)
     methods = {}
@@ -245,7 +249,7 @@ def _card(
         bundle=bundle.name, checkpoint_sha256=str(record["checkpoint_sha256"]), effect=planted.effect,
         space=record.get("space") or {}, settings=study.settings, anatomies=len(planted.sources), seen=seen,
         networks=repeats.networks, scans=repeats.scans, controls=repeats.controls, regions=repeats.regions,
-        methods=methods, chance=repeats.chance, version=__version__,
+        roc_auc=area, methods=methods, chance=repeats.chance, version=__version__,
     )  # fmt: skip
 
 
@@ -280,7 +284,8 @@ def section(card: TrustCard) -> str:
         "## Trust card", "",
         f"Measured by `neuroxai trust` on effects planted in {card.anatomies} healthy scans ({card.seen} of them of "
         f"people that this network was trained on), with {card.networks} small repeats of the training; {card.scans} "
-        "planted effects were held out and explained. Weights "
+        "planted effects were held out and explained. The repeats told them "
+        f"from their twins with a ROC area of {'n/a' if card.roc_auc is None else f'{card.roc_auc:.2f}'}. Weights "
         f"`{card.checkpoint_sha256[:12]}`. Planted effects are simpler than disease.", "",
     ]  # fmt: skip
     for name, one in card.methods.items():

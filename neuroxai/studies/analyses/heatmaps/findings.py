@@ -42,6 +42,8 @@ WORDS = {
     "sham_alarms": "regions of shams with p at most .05",
 }
 """The measures that pages and cards show, in words; the table of methods has all."""
+TESTED = ("region_first", "swap_overlap", GROUP, "deletion", "sham_flagged")
+"""The measures among a study's statistics; the table of intervals has all of `WORDS`."""
 SHARES = ("region_first", "planted_flagged", "sham_flagged")
 """Shares of scans, whose interval is Wilson's."""
 
@@ -166,9 +168,15 @@ def analyse(results: Results) -> Findings:
         return findings
     for card in found:
         where = f"{card.arm}: " if len(found) > 1 else ""
+        area = told_apart(results, card.arm)
+        if area is not None:
+            findings.answers.append(
+                f"{where}the networks told held-out patients from controls with a ROC area of {area:.2f} on average "
+                "(chance 0.50); where that is poor, maps explain guesses."
+            )
         findings.answers += [where + text for text in sentences(card)]
         for row in card.table.to_dict("records"):
-            if row["method"] != "chance":
+            if row["method"] != "chance" and row["measure"] in TESTED:
                 findings.figures.append(
                     Finding(WORDS[row["measure"]], f"{card.arm}, {row['method']}", number(row["value"]),
                             number(row["low"]), number(row["high"]), int(row["n"]),
@@ -195,6 +203,12 @@ def analyse(results: Results) -> Findings:
         "succeeds here may.",
     ]
     return findings
+
+
+def told_apart(results: Results, arm: str) -> float | None:
+    """Return the mean area under the ROC curve of an arm's networks on held-out scans."""
+    runs = results.runs
+    return number(runs[(runs["arm"] == arm) & runs["chosen"]]["roc_auc"].mean())
 
 
 def _note(card: Card, measure: str) -> str:
