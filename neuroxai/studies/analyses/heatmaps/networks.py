@@ -30,7 +30,7 @@ from neuroxai.report.cohort.truth import mask_beside
 from neuroxai.studies.cohort_folder import truth_file
 from neuroxai.studies.trained import TrainedRun
 
-MOST_CONTROLS = 40
+MOST = 40
 """Healthy scans of each kind that are taken at most: for the fill, as a reference, for flags."""
 _ADD_UP = ("integrated_gradients", "deep_lift")
 
@@ -110,10 +110,10 @@ class Opened:
         target = first.classes.index(class_groups(first.classes)[1]) if outputs > 1 else 0
         own = _twins(patients, healthy, run)
         others = [scan for name, (_, scan) in healthy.items() if name not in own]
-        controls = [*(healthy[name][1] for name in own), *others][: max(MOST_CONTROLS, len(own))]
+        controls = [*(healthy[name][1] for name in own), *others][: max(MOST, len(own))]
         self.test = KnownTruth(
             scans, np.stack(truths), target, first.space.spacing, atlas=self.atlas,
-            fill=self.training_controls().mean(0) if unit.fill == "controls" else unit.fill,
+            fill=self.training(0).mean(0) if unit.fill == "controls" else unit.fill,
             repeats=3, twins=torch.cat(controls[: len(own)]) if own else None,
             controls=torch.cat(controls) if controls else None,
         )  # fmt: skip
@@ -129,16 +129,16 @@ class Opened:
                     groups[0 if patient else 1].setdefault(item["participant_id"], (item, scan))
         return groups
 
-    def training_controls(self) -> Tensor:
-        """Healthy scans of the training part, (controls, 1, *grid)."""
+    def training(self, label: int) -> Tensor:
+        """Scans of a class of the training part, (scans, 1, *grid)."""
         found: list[Tensor] = []
         for item, scan in self._first.scans("training"):
-            if item["label"] == 0:
+            if item["label"] == label:
                 found.append(scan)
-            if len(found) == MOST_CONTROLS:
+            if len(found) == MOST:
                 break
         if not found:
-            raise InputError(f"{self._first.run.cohort}: no healthy training scan can be read")
+            raise InputError(f"{self._first.run.cohort}: no training scan of class {label} can be read")
         return torch.cat(found)
 
     def maker(self, spec: Mapping[str, Any]) -> Callable[[nn.Module], Any]:
@@ -152,7 +152,7 @@ class Opened:
         if isinstance(asked, str) and asked in FROM_CONTROLS:
             if self._reference is None:
                 self._reference = ControlReference.of(
-                    self.training_controls().cpu(), self._first.space.spacing, keep_scans=True
+                    self.training(0), self._first.space.spacing, keep_scans=True, patients=self.training(1)
                 )
             options["baselines"] = self._reference.baselines(asked, self.atlas.positions())
         return partial(Claiming, name, options)
