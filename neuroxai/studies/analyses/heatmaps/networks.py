@@ -130,7 +130,7 @@ class Opened:
         return groups
 
     def training(self, label: int) -> Tensor:
-        """Scans of a class of the training part, (scans, 1, *grid)."""
+        """Return a class's scans of the training part, (scans, 1, *grid)."""
         found: list[Tensor] = []
         for item, scan in self._first.scans("training"):
             if item["label"] == label:
