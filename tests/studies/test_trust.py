@@ -88,6 +88,17 @@ def test_repeats_are_trained_as_the_bundle_was_and_shorter(bundle):
     assert found == {"spacing": 4, "normalisation": "zscore", "dropout": 0, "max_epochs": 20, "min_epochs": 15}
 
 
+def test_what_cannot_be_used_is_refused_before_anything_is_planted(bundle, tmp_path):
+    (tmp_path / "cohort").mkdir()
+    words = ["trust", str(bundle), str(tmp_path / "cohort"), "--out", str(tmp_path / "card")]
+    untrained = run(*words)
+    assert untrained.code == 2
+    assert "train the bundle first" in untrained.err
+    inside = run(*words[:-1], str(bundle / "card"))
+    assert inside.code == 2
+    assert not (tmp_path / "card").exists()
+
+
 @pytest.fixture(scope="module")
 def twins(tiny_cohort, tmp_path_factory):
     """The phantoms as if each two were twins, with the blob's mask beside the patients' scans."""
