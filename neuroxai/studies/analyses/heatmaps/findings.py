@@ -235,7 +235,11 @@ def sentences(card: Card) -> list[str]:
         return -(value(own, "swap_overlap") or value(own, "region_first") or 0.0)
 
     found = [text for name in sorted(methods, key=rank) if (text := sentence(card, name))]
-    worse = {name: measures for name, measures in card.trust.no_better().items() if measures} if card.scans > 5 else {}
+    worse = (
+        {name: measures for name, measures in card.trust.no_better().items() if measures}
+        if methods and card.scans > 5
+        else {}
+    )
     for name, measures in worse.items():
         found.append(f"Not shown to be better than maps that know nothing: {name}, in {', '.join(measures)}.")
     return found
