@@ -27,7 +27,7 @@ from neuroxai.errors import InputError, SpaceError, one_of
 
 NEAREST = 5  # controls that stand for the nearest ones
 LEAST = 3  # controls
-VARIETY = 0.25  # t^2 / s^2: how far patients' changes differ; by the twin swap, on two of five folds
+VARIETY = 0.15  # t^2 / s^2: how far patients' changes differ; chosen by the twin swap on two of five folds
 REACH = 8.0  # mm: how far from a region its fit looks, as the standard deviation of a Gaussian weight
 _CUT = 3  # of them, beyond which voxels have no weight
 _FOLDS = 5

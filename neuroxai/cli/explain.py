@@ -31,8 +31,8 @@ def explain(
     against: Annotated[
         str | None,
         _METHOD(
-            help="`controls`: hold each scan against a healthy control fitted to it from the bundle's reference "
-            "(`neuroxai bundle controls`), by integrated gradients or the --method given; about two seconds of a core "
+            help="`controls`: hold each scan against its healthy twin by the bundle's reference "
+            "(`neuroxai bundle controls`), by integrated gradients or the --method given; about a second of a core "
             "per scan at 4 mm. The default of a bundle that has a reference."
         ),
     ] = None,

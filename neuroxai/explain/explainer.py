@@ -123,7 +123,7 @@ class OpenBundle:
             Answer for a scan that is far from the training scans too; its prediction says so.
         against : {"controls"}, optional
             Hold the scan against the bundle's reference of controls (`neuroxai bundle controls`), by integrated
-            gradients from a control fitted to it if no method is named.
+            gradients from its healthy twin if no method is named.
         **more
             Further options of an explanation (`neuroxai.explain.ExplainOptions`): start, labels, score_space, ...
 

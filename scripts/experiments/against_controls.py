@@ -5,26 +5,29 @@
     for k in 0 1 2 3 4; do
         cp -r bundles/brain_t1w_alzheimers_classification run$k
         neuroxai train run$k cohort --datalist folds/datalist_fold-$k.json --spacing 4 --seed $k --learning_rate .001 \
-            --dropout 0 --normalisation zscore --max_shift 1 --min_epochs 25 --max_epochs 32 --tensorboard false
+            --dropout 0 --normalisation zscore --max_shift 1 --min_epochs 25 --max_epochs 32 --key_metric roc_auc \
+            --tensorboard false
     done
     python scripts/experiments/against_controls.py run0 run1 run2 run3 run4 --cohort cohort --folds folds --out against
 
 Twins come in one batch (``--pair_by``, the default for such cohorts). Each held-out patient and each sham is explained
 by each method and reference; the truth is the change of the logit (class 1 less class 0) when a region's voxels are
 replaced by the own twin's: what `neuroxai.evaluation.swap_effects` gives, by the faster ``region_swap``. References are
-made of each fold's training controls. A scan's scores are written once (``fold-K/SUBJECT.tsv``), so that the same
+made of each fold's training part. A scan's scores are written once (``fold-K/SUBJECT.tsv``), so that the same
 command goes on after an interruption. Printed and written: ``patients.tsv``, ``shams.tsv`` and ``groups.tsv``, with
-95 % bootstrap intervals by subject, and seconds of one core per scan. ``own twin`` is the bound. ``other patients``
-looks at no scan: the mean fitted-control map of the fold's other patients less that of their shams; a method that does
-no better says nothing about the single patient.
+95 % bootstrap intervals by subject, and seconds of one core per scan. ``own twin`` is the bound. ``healthy_twin`` knows
+the change of the training's patients from their own twins, as no study does; for ``healthy_twin of others`` controls
+and patients are different people, half as many of each. ``other patients`` looks at no scan: the mean fitted-control
+map of the fold's other patients less that of their shams. ``specific`` is what is left for the single patient: the
+overlap of the own map with what the network uses in the own scan, less that of the other patients' maps.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import time
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,22 +39,24 @@ from torch import Tensor, nn
 
 from neuroxai import atlas, attribution
 from neuroxai.attribution import ControlReference
+from neuroxai.attribution.baselines import FROM_CONTROLS
 from neuroxai.cohort import load_datalist
 from neuroxai.cohort.groups import TWIN
-from neuroxai.evaluation.heatmaps.twin_swap import groups, single_scans
+from neuroxai.evaluation.heatmaps.twin_swap import groups, single_scans, swap_agreement
 from neuroxai.explain.bundle import open_workflow
 from neuroxai.io import read_tsv, write_tsv
+from neuroxai.statistics import mean_interval
 
 EFFECTS, SECONDS = "own twin's swap", "seconds"
 STEPS = 10
 FITTED = "integrated_gradients, fitted_control"
-LESS, OTHERS = f"{FITTED}, less other controls'", "other patients"
-NAMED = ("mean_control", "nearest_controls", "fitted_control")
+OTHERS = "other patients"
+UNPAIRED = "healthy_twin of others"
 METHODS = [
     "lrp_epsilon", "lrp_epsilon, less the controls' mean map", "noise", "scan",
-    *(f"integrated_gradients, {name}" for name in ("zero", *NAMED, "own twin")),
-    *(f"region_swap, {name}" for name in ("zero", *NAMED, "fitted and nearest_controls")),
-    *(f"deep_lift, {name}" for name in ("zero", "fitted_control")),
+    *(f"integrated_gradients, {name}" for name in ("zero", *FROM_CONTROLS, UNPAIRED, "own twin")),
+    *(f"region_swap, {name}" for name in ("zero", *FROM_CONTROLS)),
+    *(f"deep_lift, {name}" for name in ("zero", "fitted_control", "healthy_twin")),
 ]  # fmt: skip
 
 
@@ -70,21 +75,24 @@ class LogOdds(nn.Module):
 
 
 class Fold:
-    """One network, its held-out twins and its training controls."""
+    """One network, its held-out twins and its training part."""
 
     def __init__(self, bundle: Path, datalist: Path, cohort: Path) -> None:
         self.test = load_datalist(datalist, "test", cohort)
         training = load_datalist(datalist, "training", cohort)
-        healthy = [item for item in training if item["label"] == 0]
-        items = [{"session_id": "", **item} for item in (*self.test, *healthy)]
+        items = [{"session_id": "", **item} for item in (*self.test, *training)]
         flow = open_workflow(bundle, ["inference.json"], scans=tuple(items), accept_unfit=True)
         scans = torch.stack([found["image"].as_tensor() if hasattr(found["image"], "as_tensor") else found["image"]
                              for found in flow.dataset])  # fmt: skip
-        self.scans, self.controls = scans[: len(self.test)], scans[len(self.test) :]
+        self.scans, learnt = scans[: len(self.test)], scans[len(self.test) :]
         space = flow.parser.get_parsed_content("space")
         self.regions = atlas.builtin(space)
         self.network = LogOdds(flow.parser.get_parsed_content("network")).eval()
-        self.reference = ControlReference.of(self.controls, space.spacing, keep_scans=True)
+        ill, twins = np.array([i["label"] for i in training]) == 1, np.array([str(i[TWIN]) for i in training])
+        half = np.isin(twins, sorted(set(twins))[::2])
+        self.controls = learnt[~ill]
+        self.reference = ControlReference.of(self.controls, space.spacing, keep_scans=True, patients=learnt[ill])
+        self.unpaired = ControlReference.of(learnt[~ill & half], space.spacing, patients=learnt[ill & ~half])
         self._mean_map: Tensor | None = None
 
     def pairs(self) -> Iterator[tuple[str, int, int]]:
@@ -92,9 +100,6 @@ class Fold:
         for number, item in enumerate(self.test):
             twin = next(n for n, other in enumerate(self.test) if n != number and other[TWIN] == item[TWIN])
             yield str(item["participant_id"]), number, twin
-
-    def _fitted_and_nearest(self, scan: Tensor, labels: NDArray[Any]) -> Tensor:
-        return torch.cat([self.reference.fitted(scan, labels)[None], self.reference.nearest(scan)])
 
     def scores(self, method: str, x: Tensor, twin: Tensor) -> NDArray[Any]:
         """Return a method's scores of the regions for one scan (1, 1, x, y, z)."""
@@ -104,16 +109,18 @@ class Fold:
             return summed(drawn if name == "noise" else x, labels)
         options: dict[str, Any] = {"n_steps": STEPS} if name == "integrated_gradients" else {}
         if name == "lrp_epsilon":
-            made = attribution.create(name, self.network)
-            found = made.attribute(x, target=0, start="logit")
+            # in double precision: a score near 0 is a difference of logits too inexact for the check of the record
+            made = attribution.create(name, copy.deepcopy(self.network).double())
+            found = made.attribute(x.double(), target=0, start="logit")
             if given:
                 if self._mean_map is None:
-                    self._mean_map = made.attribute(self.controls, target=0, start="logit").mean(0, keepdim=True)
+                    maps = [made.attribute(one[None].double(), target=0, start="logit") for one in self.controls]
+                    self._mean_map = torch.cat(maps).mean(0, keepdim=True)
                 found = found - self._mean_map
             return summed(found, labels)
         source: Any = given[0]
-        if source == "fitted and nearest_controls":
-            source = partial(self._fitted_and_nearest, labels=labels)
+        if source == UNPAIRED:
+            source = self.unpaired.baselines("healthy_twin", labels)
         elif source == "own twin":
             source = twin[0]
         elif source != "zero":
@@ -134,24 +141,34 @@ def summed(heatmap: Tensor, labels: NDArray[Any]) -> NDArray[Any]:
     return sums
 
 
-def measured(fold: Fold, folder: Path, methods: Sequence[str], say: Callable[[str], None]) -> None:
+def measured(
+    bundle: Path, datalist: Path, cohort: Path, folder: Path, methods: Sequence[str], say: Callable[[str], None]
+) -> None:
     """Write each held-out scan's scores by the methods that are not there yet."""
+    whose = [str(item["participant_id"]) for item in load_datalist(datalist, "test", cohort)]
+    if all(not missing(folder / f"{who}.tsv", methods) for who in whose):
+        return
+    fold = Fold(bundle, datalist, cohort)
     for who, number, twin in fold.pairs():
         path = folder / f"{who}.tsv"
+        left = missing(path, methods)
+        if not left:
+            continue
         table = read_tsv(path).set_index("region").astype(float) if path.is_file() else pd.DataFrame(
             index=pd.Index([*fold.regions.names.values(), SECONDS], name="region"))  # fmt: skip
-        left = [name for name in (EFFECTS, *methods) if name not in table.columns]
         x, other = fold.scans[number : number + 1], fold.scans[twin : twin + 1]
         for name in left:
             begun = time.process_time()
-            if name == EFFECTS:
-                found = fold.scores("region_swap, own twin", x, other)
-            else:
-                found = fold.scores(name, x, other)
+            found = fold.scores("region_swap, own twin" if name == EFFECTS else name, x, other)
             table[name] = [*found, time.process_time() - begun]
-        if left:
-            write_tsv(path, table.reset_index())
-            say(f"{folder.name} {who}: {len(left)} methods")
+        write_tsv(path, table.reset_index())
+        say(f"{folder.name} {who}: {len(left)} methods")
+
+
+def missing(path: Path, methods: Sequence[str]) -> list[str]:
+    """Return the methods that a scan's file lacks."""
+    there = set(read_tsv(path).columns) if path.is_file() else set()
+    return [name for name in (EFFECTS, *methods) if name not in there]
 
 
 def gathered(out: Path, cohort: Path, folds: Sequence[Path]) -> dict[str, pd.DataFrame]:
@@ -176,20 +193,30 @@ def gathered(out: Path, cohort: Path, folds: Sequence[Path]) -> dict[str, pd.Dat
         for k, fold in enumerate(networks):
             same = [n for n, other in enumerate(networks) if other == fold and n != k]
             for found in values.values():
-                lesser = found[FITTED][k] - values[0][FITTED][same].mean(0)
-                found.setdefault(LESS, np.zeros_like(found[FITTED]))[k] = lesser
                 away = values[1][FITTED][same].mean(0) - values[0][FITTED][same].mean(0)
                 found.setdefault(OTHERS, np.zeros_like(found[FITTED]))[k] = away
-        seconds |= {LESS: seconds[FITTED], OTHERS: 0.0}
+        seconds[OTHERS] = 0.0
     tables = {
         "patients": single_scans(values[1], effects[1]),
         "shams": single_scans(values[0], effects[0]),
         "groups": groups({n: v for n, v in values[1].items() if n != OTHERS}, values[0], effects[1], networks),
     }
+    tables["patients"] = tables["patients"].join(specific(values[1], effects[1], networks))
     for table in tables.values():
         table["seconds"] = [seconds[str(name)] for name in table.index]
         table["scans"] = len(networks)
     return tables
+
+
+def specific(scores: dict[str, NDArray[Any]], effects: NDArray[Any], folds: Sequence[int]) -> pd.DataFrame:
+    """Return by method how much more the own map overlaps with what is used in a scan than other patients' maps do."""
+    rows = {}
+    for name, own in scores.items():
+        overlaps = np.array([[swap_agreement(map_, effect)["overlap"] for map_ in own] for effect in effects])
+        beside = np.equal.outer(folds, folds) & ~np.eye(len(folds), dtype=bool)
+        found = mean_interval(overlaps.diagonal() - (overlaps * beside).sum(1) / beside.sum(1))
+        rows[name] = {"specific": found.value, "specific_low": found.low, "specific_high": found.high}
+    return pd.DataFrame.from_dict(rows, orient="index", dtype=float)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -203,8 +230,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     folds = sorted(given.folds.glob("datalist_fold-*.json"))[: len(given.bundles)]
     for number, (bundle, datalist) in enumerate(zip(given.bundles, folds, strict=True)):
-        fold = Fold(bundle, datalist, given.cohort)
-        measured(fold, given.out / f"fold-{number}", given.methods, lambda line: print(line, flush=True))
+        folder = given.out / f"fold-{number}"
+        measured(bundle, datalist, given.cohort, folder, given.methods, lambda line: print(line, flush=True))
     for name, table in gathered(given.out, given.cohort, folds).items():
         write_tsv(given.out / f"{name}.tsv", table.reset_index())
         print(f"\n{name}\n{table.round(2).to_string()}")

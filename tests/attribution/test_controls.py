@@ -63,8 +63,8 @@ def test_a_healthy_twin_lacks_the_change_that_is_expected():
     patient = healthy.clone()
     patient[(..., *LEFT)] -= 1.5
     twin = reference.healthy_twin(torch.cat([patient, healthy]), regions())
-    # v = 1/4 + 1/12 + 1/8 = 11/24, K = 11/35: of its own 1.5 that much, of the patients' 1.0 the rest
-    change = {"patient": (11 * 1.5 + 24 * 1.0) / 35, "healthy": 24 * 1.0 / 35}
+    # v = .15 + 1/12 + 1/8 = 43/120, K = 43/163: of its own 1.5 that much, of the patients' 1.0 the rest
+    change = {"patient": (43 * 1.5 + 120 * 1.0) / 163, "healthy": 120 * 1.0 / 163}
     for number, expected in enumerate(change.values()):
         found = twin[number, 0][LEFT] - torch.cat([patient, healthy])[number, 0][LEFT]
         assert float(found.mean()) == pytest.approx(expected, abs=0.01)
