@@ -211,10 +211,11 @@ def is_skull_stripped(scan: Volume) -> bool:
     """
     from scipy import ndimage
 
-    inside = foreground(scan)
-    if 1 - _faces(inside).mean() < UNIFORM:
+    background, trace = _background(scan)
+    # of a head, which is told by its faces, nothing else is looked at
+    if 1 - (np.abs(_faces(scan.data) - background) > trace).mean() < UNIFORM:
         return False
-    labels, _ = ndimage.label(inside)
+    labels, _ = ndimage.label(foreground(scan))
     sizes = np.bincount(labels.ravel())[1:]
     volume = float(sizes.max(initial=0)) * scan.space.voxel_volume / 1000
     return SMALLEST <= volume <= LARGEST
@@ -222,12 +223,17 @@ def is_skull_stripped(scan: Volume) -> bool:
 
 def foreground(scan: Volume) -> NDArray[np.bool_]:
     """Where a scan differs from its background, the commonest value on the faces of its field of view."""
-    values, counts = np.unique(_faces(scan.data), return_counts=True)
-    background = float(values[counts.argmax()])
-    # splines leave traces around a brain when it is resampled
-    trace = TRACE * float(scan.data.max() - scan.data.min())
+    background, trace = _background(scan)
     return np.asarray(np.abs(scan.data - background) > trace)
 
 
+def _background(scan: Volume) -> tuple[float, float]:
+    """Return the background's value, and how far from it a voxel may be and still belong to it."""
+    values, counts = np.unique(_faces(scan.data), return_counts=True)
+    # splines leave traces around a brain when it is resampled
+    return float(values[counts.argmax()]), TRACE * float(scan.data.max() - scan.data.min())
+
+
 def _faces(data: NDArray[Any]) -> NDArray[Any]:
-    return np.concatenate([np.take(data, (0, -1), axis).ravel() for axis in range(3)])
+    # not by np.take, which is a hundred times slower where the array is not in C order
+    return np.concatenate([np.moveaxis(data, axis, 0)[end].ravel() for axis in range(3) for end in (0, -1)])

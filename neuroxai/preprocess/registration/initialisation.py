@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,7 +72,7 @@ def pair(
     """
     # a linear map of a brain gains nothing from voxels below 2 mm, nor from voxels finer than the pictures'
     spacing = max(FINEST, min(*fixed.space.spacing, *moving.space.spacing))
-    one, stripped_one = _picture(fixed, fixed_mask, spacing, "fixed")
+    one, stripped_one = _fixed(fixed, fixed_mask, spacing)
     two, stripped_two = _picture(moving, moving_mask, spacing, "moving")
     # a brain against a head: what lies far from the brain has no counterpart and would only mislead
     where_one = _around(one) if stripped_one and not stripped_two else None
@@ -112,6 +113,20 @@ def scaled(values: NDArray[np.float32]) -> NDArray[np.float32]:
 def isotropic(scan: Volume, spacing: float) -> Volume:
     """Resample to an isotropic RAS grid over the same field of view."""
     return scan.resampled_to(field_space(scan.space, spacing))
+
+
+# the template's, which all scans of a process are registered to; gone with it
+_KEPT: WeakKeyDictionary[Volume, dict[float, tuple[Volume, bool]]] = WeakKeyDictionary()
+
+
+def _fixed(scan: Volume, mask: Volume | None, spacing: float) -> tuple[Volume, bool]:
+    """Return `_picture`, made once for each fixed picture without a mask."""
+    if mask is not None:
+        return _picture(scan, mask, spacing, "fixed")
+    kept = _KEPT.setdefault(scan, {})
+    if spacing not in kept:
+        kept[spacing] = _picture(scan, None, spacing, "fixed")
+    return kept[spacing]
 
 
 def _picture(scan: Volume, mask: Volume | None, spacing: float, name: str) -> tuple[Volume, bool]:
