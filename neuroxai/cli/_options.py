@@ -122,5 +122,11 @@ Labels = Annotated[Path | None, REGIONS(help="Names of the label image (TSV, CSV
 Batch = Annotated[int, WORK(min=1, max=4096, help="Scans at a time.")]
 Device = Annotated[str, WORK(help="auto, cpu or cuda.")]
 Jobs = Annotated[int, WORK(help="Processes, one thread each; -1 for one per core.")]
-Scheduler = Annotated[str | None, WORK(help="Address of a Dask scheduler whose workers see the same folders.")]
+Scheduler = Annotated[
+    str | None,
+    WORK(
+        help="Workers that see the same folders: address of a Dask scheduler, "
+        "slurm://QUEUE?jobs=16&cores=4&memory=16GB (or pbs, lsf, sge), or a YAML file that says so."
+    ),
+]
 Seed = Annotated[int, WORK(min=0, help="Same seed, same result.")]

@@ -1,0 +1,98 @@
+"""Workers as jobs of a queueing system: what is asked for, refused, and what becomes of a job that is killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from neuroxai.errors import InputError
+from neuroxai.processes import cluster, queue_settings, submitted
+
+SBATCH = """#!/bin/bash
+bash "$1" >> "$QUEUE/log" 2>&1 &
+echo "$1" >> "$QUEUE/jobs"
+cp "$1" "$QUEUE/script"
+echo "Submitted batch job $!"
+"""
+
+
+def test_an_address_says_what_a_job_is_given():
+    found = queue_settings("slurm://long?jobs=16&cores=4&memory=16GB&walltime=04:00:00")
+    assert found == {
+        **{"system": "slurm", "queue": "long", "jobs": 16, "cores": 4},
+        **{"memory": "16GB", "walltime": "04:00:00"},
+    }
+    assert queue_settings("pbs://") == {"system": "pbs", "jobs": 1}
+    assert queue_settings("tcp://127.0.0.1:8786") is None
+
+
+def test_a_yaml_file_says_the_same(tmp_path):
+    file = tmp_path / "queue.yaml"
+    file.write_text("system: lsf\njobs: 3\nqueue: short\njob_extra_directives: ['-P brain']\n")
+    wanted = {"system": "lsf", "jobs": 3, "queue": "short", "job_extra_directives": ["-P brain"]}
+    assert queue_settings(str(file)) == wanted
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("- slurm", "holds list"), ("jobs: 2", "unknown queueing system None"), ("system: slurm\njobs: none", "'none'")],
+)
+def test_other_files_are_refused(tmp_path, text, words):
+    file = tmp_path / "queue.yaml"
+    file.write_text(text)
+    with pytest.raises(InputError, match=words):
+        queue_settings(str(file))
+    with pytest.raises(InputError, match="cannot be read"):
+        queue_settings(str(tmp_path / "none.yml"))
+
+
+def test_what_is_absent_is_named(monkeypatch):
+    pytest.importorskip("distributed")
+    monkeypatch.setitem(sys.modules, "dask_jobqueue", None)
+    with pytest.raises(InputError, match="dask-jobqueue is not installed"), cluster("slurm://"):
+        pass
+    monkeypatch.undo()
+    pytest.importorskip("dask_jobqueue")
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(InputError, match="there is no 'sbatch' here"), cluster("slurm://"):
+        pass
+
+
+@pytest.mark.integration
+def test_a_killed_job_is_replaced_and_no_work_is_lost(tmp_path, monkeypatch):
+    pytest.importorskip("dask_jobqueue")
+    for name, script in (("sbatch", SBATCH), ("scancel", '#!/bin/bash\nkill "$1"\n')):
+        program = tmp_path / name
+        program.write_text(script)
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("QUEUE", str(tmp_path))
+    # the jobs find this module as the caller does
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), *sys.path]))
+    with pytest.raises(InputError, match="SLURMCluster refuses it"), cluster("slurm://?colour=red"):
+        pass
+    with cluster("slurm://short?jobs=1&memory=1GB&walltime=00:10:00") as client:
+        found = {
+            item: result for item, result, _ in submitted(client, killed_once, [(n, str(tmp_path)) for n in range(6)])
+        }
+    assert sorted(found.values()) == [0, 1, 2, 3, 4, 5]
+    assert (tmp_path / "killed").exists()
+    script = (tmp_path / "script").read_text()
+    assert "#SBATCH -p short" in script
+    assert "#SBATCH -t 00:10:00" in script
+    assert len((tmp_path / "jobs").read_text().split()) == 2
+
+
+def killed_once(item):
+    """Return the number; at the third, end the job that works on it, once."""
+    number, folder = item
+    marker = Path(folder) / "killed"
+    if number == 2 and not marker.exists():
+        marker.touch()
+        os.kill(os.getppid(), signal.SIGKILL)
+        os._exit(1)
+    return number
