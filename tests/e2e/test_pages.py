@@ -86,6 +86,9 @@ ELSEWHERE = {
     "dask worker tcp://HOST:8786 --nthreads 1 --nworkers 16": CLUSTER,
     "CUDA_VISIBLE_DEVICES=0 dask worker tcp://HOST:8786 --nthreads 1 --nworkers 1": CLUSTER,
     "neuroxai prepare BIDS prepared --scheduler tcp://HOST:8786": CLUSTER,
+    'neuroxai prepare BIDS prepared --scheduler "slurm://QUEUE?jobs=16&cores=4&memory=16GB&walltime=04:00:00"': (
+        "with a stand-in for sbatch: tests/test_queues.py"
+    ),
     "neuroxai study run eitel2021 --cohort COHORT --out /shared/study5 --scheduler tcp://HOST:8786": CLUSTER,
     "neuroxai study run boehle2019 --cohort COHORT --out study1 --scheduler tcp://HOST:8786": CLUSTER,
     "torchrun --standalone --nproc_per_node=2 -m monai.bundle run training --config_file "
