@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,9 +62,6 @@ class Attributor:
         controls: Callable[[], attribution.ControlReference] | None = None,
     ) -> None:
         self.options = options
-        self._settings = dict(options.options)
-        if attribution.takes_regions(options.method) and regions is not None:
-            self._settings.setdefault("labels", regions)
         self._regions, self._controls = regions, controls
         self._call: dict[str, Any] = {"conditions": options.conditions} if options.conditions else {}
         self._network: nn.Module | None = None
@@ -105,23 +102,11 @@ class Attributor:
 
     def _ready(self, scans: Tensor, network: nn.Module) -> Tensor:
         if self._network is not network:
-            self._method = attribution.create(self.options.method, network, **{**self._settings, **self._baselines()})
+            asked = completed_options(self.options.method, self.options.options, self._regions, self._controls)
+            self._method = attribution.create(self.options.method, network, **asked)
             self._network, self._once = network, None
         # a plain tensor: MONAI's MetaTensor would follow through every operation
         return scans.as_tensor() if hasattr(scans, "as_tensor") else scans
-
-    def _baselines(self) -> dict[str, Any]:
-        """Make the baselines that are to come from controls; none where others are asked for."""
-        asked = attribution.complete(self.options.method, self._settings).get("baselines")
-        if not isinstance(asked, str) or asked not in FROM_CONTROLS:
-            return {}
-        if self._controls is None:
-            raise InputError(
-                f"baselines are {asked!r}, but the bundle's explain.json names no 'controls'; take the configs/ of "
-                "this version"
-            )
-        labels = None if self._regions is None else self._regions.positions()
-        return {"baselines": self._controls().baselines(asked, labels)}
 
     def _hidden(self, scans: Tensor, neurons: Sequence[Any] | None) -> Iterator[Any]:
         found: Iterator[Any] = self._method.attribute_neurons(
@@ -161,6 +146,42 @@ class Attributor:
         if logits.shape[1] == 1 and target != 1:
             raise InputError(f"a network with one logit explains class 1 alone; got target {target}")
         return torch.full((len(logits),), target, device=logits.device)
+
+
+def completed_options(
+    method: str,
+    options: Mapping[str, Any],
+    regions: Atlas | None = None,
+    controls: Callable[[], attribution.ControlReference] | None = None,
+) -> dict[str, Any]:
+    """Return a method's options with the labels that regions give and the baselines that controls give.
+
+    Parameters
+    ----------
+    method, options
+        As `neuroxai.attribution.create` takes them; baselines may be named.
+    regions : Atlas, optional
+        On the network's grid; an option ``labels`` goes before.
+    controls : callable, optional
+        Returns the reference of controls; called where the baselines are to come from it.
+
+    Raises
+    ------
+    InputError
+        If baselines are to come from controls, and there are none.
+    """
+    found = dict(options)
+    if attribution.takes_regions(method) and regions is not None:
+        found.setdefault("labels", regions)
+    asked = attribution.complete(method, found).get("baselines")
+    if not isinstance(asked, str) or asked not in FROM_CONTROLS:
+        return found
+    if controls is None:
+        raise InputError(
+            f"baselines are {asked!r}, but the bundle's explain.json names no 'controls'; take the configs/ of "
+            "this version"
+        )
+    return {**found, "baselines": controls().baselines(asked, None if regions is None else regions.positions())}
 
 
 def _output(target: Tensor, logits: Tensor) -> Tensor:

@@ -6,13 +6,14 @@ import logging
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from neuroxai.attribution import takes_start
 from neuroxai.derivatives.predictions import FIT_COLUMNS
 from neuroxai.errors import InputError, SpaceError, ours, root_cause
 from neuroxai.explain.options import ExplainOptions
@@ -61,6 +62,8 @@ class Model:
         In the order of logits; of a network with one logit, the second is its.
     defaults : ExplainOptions
         How the bundle explains if nothing else is asked for.
+    hidden_defaults : ExplainOptions
+        The same where relevance starts at, or goes through, hidden layers, which `defaults` may not be able to do.
     transform : callable
         From an item of a datalist to what the network takes, under ``key``.
     key : str
@@ -77,6 +80,7 @@ class Model:
     network: torch.nn.Module
     classes: list[str]
     defaults: ExplainOptions
+    hidden_defaults: ExplainOptions
     transform: Callable[[dict[str, Any]], Any]
     key: str
     space: Space | None
@@ -164,19 +168,25 @@ def _ours(bundle: Path, metadata: dict[str, Any], device: str) -> Model:
 
     workflow = open_workflow(bundle, ["inference.json", "explain.json"], device=torch.device(device))
     content = workflow.parser.get_parsed_content
-    return Model(
+    model = Model(
         name=str(metadata.get("name", bundle.name)),
         description=str(metadata.get("description", "")),
         checkpoint=bundle / "models" / "model.pt",
         network=content("network"),
         classes=list(content("classes")),
         defaults=content("options"),
+        hidden_defaults=content("options"),
         # bundles of earlier versions have no check of what they are given
         transform=Compose([content(name) for name in ("preprocessing", "fit_check") if name in workflow.parser]),
         key="image",
         space=content("space"),
         device=device,
     )
+    if takes_start(model.defaults.method):
+        return model
+    workflow.parser["conditions"] = {"any": [0]}  # the bundle's JSON says which method it takes then
+    workflow.parser.parse(True)
+    return replace(model, hidden_defaults=replace(content("options"), conditions=None))
 
 
 def _foreign(bundle: Path, metadata: dict[str, Any], device: str) -> Model:
@@ -211,6 +221,7 @@ def _foreign(bundle: Path, metadata: dict[str, Any], device: str) -> Model:
         network=network.to(device).eval(),
         classes=list(record.get("classes") or _classes(_first(outputs))),
         defaults=ExplainOptions(_METHOD),
+        hidden_defaults=ExplainOptions(_METHOD),
         transform=transform,
         key=next(iter(inputs)),
         space=None,

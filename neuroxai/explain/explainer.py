@@ -114,7 +114,7 @@ class OpenBundle:
         scan : path_like, nibabel image or MetaTensor
             The scan.
         method, options : optional
-            As for `neuroxai.attribution.create`; the bundle's own by default.
+            As for `neuroxai.attribution.create`; the bundle's own by default (of hidden layers, its own for these).
         target : int or str, optional
             A class's name or index, or ``"predicted"``; the second class by default.
         atlas : str or None
@@ -135,7 +135,9 @@ class OpenBundle:
             If it is far from the training scans.
         """
         with self._lock, GivenScan(scan) as given:
-            model, default = self.model, self.model.defaults
+            hidden = more.get("layer") is not None or more.get("conditions")
+            model = self.model
+            default = model.hidden_defaults if hidden else model.defaults
             settings = dict(options or {})
             if against is not None:
                 chosen_against = against_controls(against, settings, method)

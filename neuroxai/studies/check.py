@@ -226,6 +226,7 @@ def _check_explanation(study: Study, where: str, spec: Explanation) -> None:
     import torch
 
     from neuroxai import attribution
+    from neuroxai.attribution.baselines import FROM_CONTROLS
     from neuroxai.explain import ExplainOptions
 
     classes = {name for source in study.cohorts.values() for name in source.classes}
@@ -237,10 +238,14 @@ def _check_explanation(study: Study, where: str, spec: Explanation) -> None:
         raise InputError(f"{where}: neurons need the layer that they are in; name it")
     try:
         ExplainOptions(spec.method, spec.options, start=spec.start, layer=spec.layer)
-        if spec.method != "region_occlusion":
-            attribution.create(
-                spec.method, torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(8, 2)).eval(), **spec.options
-            )
+        options = dict(spec.options)
+        if attribution.takes_regions(spec.method):  # regions and controls are each run's own
+            options["labels"] = torch.ones(2, 2, 2, dtype=torch.long)
+        if attribution.complete(spec.method, options).get("baselines") in FROM_CONTROLS:
+            options["baselines"] = "zero"
+        attribution.create(
+            spec.method, torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(8, 2)).eval(), **options
+        )
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
 

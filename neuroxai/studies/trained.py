@@ -10,6 +10,8 @@ import glob
 import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,8 @@ from numpy.typing import NDArray
 from neuroxai import io
 from neuroxai._version import __version__
 from neuroxai.atlas import Atlas, RegionScorer
+from neuroxai.attribution import ControlReference
+from neuroxai.attribution.controls import LEAST
 from neuroxai.cohort import class_groups
 from neuroxai.components import ScanDataset, open_part
 from neuroxai.components.data import Failure
@@ -37,6 +41,7 @@ from neuroxai.errors import InputError
 from neuroxai.evaluation import GroupMeans, classification_metrics, localisation_metrics, mask_in_space
 from neuroxai.explain import Attributor, ExplainOptions
 from neuroxai.explain.bundle import open_workflow
+from neuroxai.explain.controls import MOST
 from neuroxai.explain.predict import prediction_rows
 from neuroxai.report.cohort.averages import cell
 from neuroxai.space import Space, Volume
@@ -76,12 +81,12 @@ class TrainedRun:
         """Return the items of a part of the split."""
         return open_part(self.run.datalist, part, self.run.cohort, self.classes)
 
-    def scans(self, part: str) -> Iterator[tuple[dict[str, Any], torch.Tensor]]:
-        """Yield each item with its scan, shape (1, 1, x, y, z), on the network's device.
+    def scans(self, part: str, group: str | None = None) -> Iterator[tuple[dict[str, Any], torch.Tensor]]:
+        """Yield each item with its scan, shape (1, 1, x, y, z), on the network's device; of one class, if it is named.
 
         A scan that cannot be read is left out and added to `failures`.
         """
-        items = self.items(part)
+        items = [item for item in self.items(part) if group is None or self.classes[item["label"]] == group]
         dataset = ScanDataset(items, self._prepare, check=self._check)
         for number, item in enumerate(items):
             loaded = dataset[number]
@@ -91,6 +96,18 @@ class TrainedRun:
             image = loaded["image"]
             plain = image.as_tensor() if hasattr(image, "as_tensor") else image
             yield {**item, **{name: loaded.get(name, "") for name in FIT_COLUMNS}}, plain[None].to(self.device)
+
+    @cached_property
+    def controls(self) -> ControlReference:
+        """The controls of the run's training part, at most `MOST`, as a reference for explanations against them."""
+        group = class_groups(self.classes)[0]
+        found = [scan[0].cpu() for _, scan in islice(self.scans("training", group), MOST)]
+        if len(found) < LEAST:
+            raise InputError(
+                f"{len(found)} scans of class {group!r} can be read in the training part, {LEAST} or more are expected "
+                "for an explanation against controls; leave it out, or set its option baselines to 'zero'"
+            )
+        return ControlReference.of(torch.stack(found), self.space.spacing, keep_scans=True)
 
     def row(self, item: dict[str, Any], logits: torch.Tensor) -> Prediction:
         """Return an item's row of ``predictions.tsv``."""
@@ -244,7 +261,8 @@ class _Gatherer:
             spec.get("layer"),
         )
         self.neurons = spec.get("neurons")
-        self.attributor = Attributor(asked.for_classes(opened.classes), next(iter(atlases.values())))
+        first = next(iter(atlases.values()))
+        self.attributor = Attributor(asked.for_classes(opened.classes), first, lambda: opened.controls)
         self.scorers = {key: RegionScorer(atlas).to(opened.device) for key, atlas in atlases.items()}
         self.tables: dict[str, list[pd.DataFrame]] = {key: [] for key in atlases}
         self.scans: list[dict[str, Any]] = []

@@ -96,6 +96,25 @@ def test_a_bundle_with_a_reference_explains_against_it(bundle, trained_bundle):
     assert bundle_method(str(bundle / "models" / "model.pt"), "features.conv4", "lrp_epsilon") == "lrp_epsilon"
 
 
+def test_hidden_layers_of_a_bundle_with_a_reference_are_explained_as_the_command_line_does(
+    bundle, tiny_cohort, tmp_path
+):
+    scan = load_datalist(tiny_cohort / "datalist.json", "test", tiny_cohort)[0]["image"]
+    opened = neuroxai.open_bundle(bundle)
+    layer = next(name for name, part in opened.model.network.named_modules() if isinstance(part, torch.nn.Conv3d))
+    found = opened.explain(scan, layer=layer)
+    assert (found.run.method, found.run.options, found.run.layer) == ("lrp_alpha_beta", {}, layer)
+    through = opened.explain(scan, conditions={layer: [0]})
+    assert (through.run.method, through.run.start) == ("lrp_alpha_beta", "probability")
+    assert not run("explain", bundle, scan, "--out", tmp_path / "out", "--layer", layer, "--no-native").code
+    (record,) = (tmp_path / "out").glob("explain_*.json")
+    noted = json.loads(record.read_text())
+    assert (noted["method"], noted["options"]) == (found.run.method, dict(found.run.options))
+    assert opened.explain(scan).run.method == "integrated_gradients"
+    with pytest.raises(InputError, match="'integrated_gradients' cannot start at layer"):
+        opened.explain(scan, layer=layer, against="controls")
+
+
 def test_only_methods_with_baselines_are_held_against_controls():
     with pytest.raises(InputError, match=r"'saliency' has no baselines.*deep_lift.*region_swap"):
         against_controls("controls", {}, "saliency")

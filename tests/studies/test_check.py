@@ -36,6 +36,11 @@ SIMULATED = {"main": {"simulate": {"effect": "atrophy", "subjects": 12, "spacing
         ),
         ({"explain": {"a": {"method": "saliency", "target": "MS"}}}, ["target in explain: a", "AD", "CN"]),
         ({"explain": {"a": {"method": "saliency", "layer": "x"}}}, ["cannot start at layer"]),
+        ({"explain": {"a": {"method": "region_shapley", "options": {"n_samples": 1}}}}, ["explain: a: n_samples is 1"]),
+        (
+            {"explain": {"a": {"method": "occlusion", "options": {"baselines": "fitted_control", "patch": 0}}}},
+            ["explain: a: patch is 0"],
+        ),
         ({"explain": {"a": {"method": "lrp_zero", "neurons": "all"}}}, ["neurons need the layer"]),
         ({"atlases": ["absent.nii.gz"]}, ["atlases: absent.nii.gz", "no such file"]),
         ({"atlases": ["aal"]}, ["aal"]),

@@ -130,7 +130,8 @@ class GradientMethod(Method):
         worst = found.missed()
         if worst:
             warnings.warn(
-                f"the attributions {worst}: read them with care, and take more n_steps or another baseline or method",
+                f"the attributions {worst}: read them with care, and take more n_steps (or n_samples), or another "
+                "baseline or method",
                 UserWarning,
                 stacklevel=3,
             )

@@ -85,7 +85,7 @@ def var_grad(
 
 
 def gradient_shap(
-    model: nn.Module, *, n_samples: int = 20, baselines: Baselines = 0.0, stdevs: float = 0.0, seed: int = 0
+    model: nn.Module, *, n_samples: int = 50, baselines: Baselines = 0.0, stdevs: float = 0.0, seed: int = 0
 ) -> GradientMethod:
     """Gradient times difference from a baseline, at random places between them (GradientShap, Lundberg 2017).
 

@@ -9,10 +9,12 @@ import pandas as pd
 import torch
 
 from neuroxai import attribution
+from neuroxai.atlas import builtin
 from neuroxai.cohort import class_groups
 from neuroxai.derivatives.study_runs import read_run
 from neuroxai.errors import InputError
 from neuroxai.evaluation import MapComparison, randomisation_test
+from neuroxai.explain.attribute import completed_options
 from neuroxai.report.plots.charts import curves
 from neuroxai.studies.analyses.shared import known_options, limits, metric_findings, runs_doubt
 from neuroxai.studies.findings import Finding, Findings, Picture
@@ -99,11 +101,9 @@ def _of_run(results: Results, done: FinishedRun) -> pd.DataFrame:
     target = 0 if _outputs(opened, scans) == 1 else opened.classes.index(class_groups(opened.classes)[1])
     rows: list[dict[str, Any]] = []
     for name, spec in results.study.explain.items():
-        options = dict(spec.options)
-        if spec.method == "region_occlusion":
-            from neuroxai.atlas import builtin
-
-            options.setdefault("labels", builtin(opened.space))
+        regional = attribution.takes_regions(spec.method) or attribution.takes_baselines(spec.method)
+        regions = builtin(opened.space) if regional else None
+        options = completed_options(spec.method, spec.options, regions, lambda: opened.controls)
         steps = randomisation_test(
             opened.network,
             lambda m, method=spec.method, chosen=options: attribution.create(method, m, **chosen),  # type: ignore[misc]
