@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import math
 import platform
+import time
 from collections.abc import Callable
 from itertools import islice, product
 from typing import Any
@@ -22,13 +23,18 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from neuroxai import attribution
+from neuroxai.space import mni152
 
 BLOCKS = 4  # regions of region_occlusion along each axis
 LOOP, FEW = "occlusion, one by one", "captum: occlusion, 8 patches"
 
 
-def regions(shape: Shape) -> Tensor:
-    """Return a label image of blocks, 1 to BLOCKS ** 3."""
+def regions(shape: Shape, count: int) -> Tensor:
+    """Return a label image of blocks, 1 to BLOCKS ** 3; if a count is given, of so many parts of a brain at 2 mm."""
+    if count:
+        from atlas import parcellation
+
+        return torch.tensor(parcellation(mni152(2), count).labels)
     axes = [torch.arange(n) * BLOCKS // n for n in shape]
     return (axes[0][:, None, None] * BLOCKS + axes[1][:, None]) * BLOCKS + axes[2] + 1
 
@@ -69,12 +75,12 @@ def of_captum(model: nn.Module, x: Tensor) -> dict[str, Callable[[], Any]]:
     }
 
 
-def runners(shape: Shape, batch: int, methods: list[str], patch: int, loop: int) -> Runners:
+def runners(shape: Shape, batch: int, methods: list[str], patch: int, loop: int, count: int = 0) -> Runners:
     """Return what is compared, by name."""
     model, x, found = network(shape), scans(shape, batch), plain_runners(shape, batch)
     needed: dict[str, dict[str, Any]] = {"occlusion": {"patch": patch}, "region_swap": {"baselines": 0.0}}
     for name in filter(attribution.takes_regions, methods):
-        needed.setdefault(name, {})["labels"] = regions(shape)
+        needed.setdefault(name, {})["labels"] = regions(shape, count)
     theirs = of_captum(model, x)
     for name in methods:
         method = attribution.create(name, model, **needed.get(name, {}))
@@ -95,7 +101,9 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--methods", nargs="+", default=list(attribution.names()), choices=attribution.names())
     parser.add_argument("--patch", type=int, default=12, help="edge of the occluded patches")
+    parser.add_argument("--regions", type=int, default=0, help="irregular regions at 2 mm, in place of blocks")
     parser.add_argument("--loop", type=int, default=32, help="patches of the one-by-one loop that are run")
+    parser.add_argument("--processor", action="store_true", help="take the time of the processor")
     parser.add_argument("--no-memory", action="store_true", help="times only")
     parser.add_argument("--peak", default="", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -109,7 +117,8 @@ def main() -> None:
         )
         print(peak(small, large))
         return
-    times = seconds(runners(shape, batch, options.methods, patch, loop), options.repeats)
+    times = seconds(runners(shape, batch, options.methods, patch, loop, options.regions), options.repeats,
+                    time.process_time if options.processor else time.perf_counter)  # fmt: skip
     best = fastest_plain(times)
     # what is run for some patches only is scaled to all of them
     times["captum: occlusion"] = times.pop(FEW, math.nan) * (patches + 1) / 9
@@ -138,7 +147,7 @@ def main() -> None:
             f"forward pass a patch ({whole:.1f} s, scaled from {loop} patches). Captum's time is scaled from 8 patches."
         )
     if "region_occlusion" in times:
-        print(f"\nRegion occlusion: {BLOCKS**3} blocks.")
+        print(f"\nRegion occlusion: {options.regions or BLOCKS**3} regions.")
 
 
 if __name__ == "__main__":
