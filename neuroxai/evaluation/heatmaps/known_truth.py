@@ -50,6 +50,8 @@ class KnownTruth:
         What voxels are replaced by.
     steps, repeats, draws : int
         Steps of a curve, random orders, draws of noise.
+    region_steps : int, optional
+        Steps in which regions are deleted, several at a time; one region a step by default.
     seed : int
         Of all that is random.
     twins : torch.Tensor, shape (scans, 1, *grid), optional
@@ -77,6 +79,7 @@ class KnownTruth:
     seed: int = 0
     twins: Tensor | None = None
     controls: Tensor | None = None
+    region_steps: int | None = None
 
     def __post_init__(self) -> None:
         grid = np.shape(self.truths)[1:]
@@ -168,5 +171,5 @@ class KnownTruth:
         orders: dict[str, tuple[Order, Any]] = {"deletion": (voxels, "deletion"), "insertion": (voxels, "insertion")}
         if self.atlas is not None:
             regions = region_order(heatmap, self.atlas.positions(), self.seed + n)
-            orders["region_deletion"] = (regions, "deletion")
+            orders["region_deletion"] = (regions.coarser(self.region_steps or regions.steps), "deletion")
         return orders

@@ -149,3 +149,16 @@ def test_what_does_not_fit_is_refused(linear):
         faithfulness_test(model, scan, order, target=1, repeats=0)
     with pytest.raises(InputError, match="batch_size is 0"):
         perturbation_curve(model, scan, order, target=1, batch_size=0)
+
+
+def test_a_coarser_order_is_the_same_curve_at_fewer_points():
+    rng = np.random.default_rng(0)
+    labels = rng.permutation(np.repeat(np.arange(14), 5)).reshape(7, 10)  # 0 is background
+    order = region_order(rng.normal(size=labels.shape), labels)
+    found = order.coarser(4)
+    assert (order.steps, found.steps) == (13, 4)
+    # 13 regions of equal size in steps that end after 3, 6 (.5 to even), 10 and 13 regions
+    np.testing.assert_allclose(found.shares, np.array([0, 3, 6, 10, 13]) / 13)
+    for step, last in enumerate((3, 6, 10, 13), 1):
+        assert ((found.turn > 0) & (found.turn <= step)).tolist() == ((order.turn > 0) & (order.turn <= last)).tolist()
+    assert order.coarser(13) is order

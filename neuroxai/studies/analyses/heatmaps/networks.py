@@ -114,7 +114,7 @@ class Opened:
         self.test = KnownTruth(
             scans, np.stack(truths), target, first.space.spacing, atlas=self.atlas,
             fill=self.training(0).mean(0) if unit.fill == "controls" else unit.fill,
-            repeats=3, twins=torch.cat(controls[: len(own)]) if own else None,
+            repeats=3, region_steps=20, twins=torch.cat(controls[: len(own)]) if own else None,
             controls=torch.cat(controls) if controls else None,
         )  # fmt: skip
         self.people = list(patients)
