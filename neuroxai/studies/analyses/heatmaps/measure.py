@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -101,31 +101,34 @@ def measure(results: Results, jobs: int = 1, progress: Progress | None = None) -
     from joblib import Parallel, delayed
 
     specs = {**results.study.options["methods"], **dict.fromkeys(CONTROLS)}
-    chosen, failed = units(results), []
-    tasks: list[tuple[Unit, Path, str, Any]] = []
-    for unit, folder in chosen:
-        left = [(unit, folder, name, spec) for name, spec in specs.items() if not is_finished(unit, folder, name, spec)]
-        tasks += [(unit, folder, "", None), *left] if left else []
-    total = len(chosen) * len(specs)
-    done = total - sum(bool(name) for _, _, name, _ in tasks)
-    if progress is not None:
-        progress("measuring heatmaps", done, total)
-    run = Parallel(n_jobs=settled_jobs(jobs, len(tasks) or 1), return_as="generator_unordered", batch_size=1)
-    # what all methods of a unit share comes first
-    for stage in (False, True):
-        batch = [task for task in tasks if bool(task[2]) == stage]
-        for error in run(delayed(Bound(_one))(*task) for task in batch):
-            done += stage
-            failed += [error] if error else []
+    left = [
+        (unit, folder, name, spec)
+        for unit, folder in units(results)
+        for name, spec in specs.items()
+        if not is_finished(unit, folder, name, spec)
+    ]
+    shared = {unit.name: (unit, folder, "", None) for unit, folder, *_ in left}
+    run = Parallel(n_jobs=settled_jobs(jobs, len(left) or 1), return_as="generator_unordered", batch_size=1)
+    failed: dict[str, str] = {}
+
+    def work(what: str, tasks: Sequence[tuple[Unit, Path, str, Any]]) -> None:
+        for done, (where, error) in enumerate(run(delayed(Bound(_one))(*task) for task in tasks), start=1):
+            if error:
+                failed[where] = error
             if progress is not None:
-                progress("measuring heatmaps", done, total)
-        if failed and not stage:
-            break
-    return failed
+                progress(what, done, len(tasks))
+
+    if progress is not None:
+        progress("finding what networks use", 0, len(shared))
+    # what all methods of a unit share comes first; without it there are no methods
+    work("finding what networks use", list(shared.values()))
+    work("measuring heatmaps", [task for task in left if task[0].name not in failed])
+    return list(failed.values())
 
 
-def _one(unit: Unit, folder: Path, name: str, spec: Any) -> str:
-    """Measure one method of a unit, or without a name what all share; return what went wrong."""
+def _one(unit: Unit, folder: Path, name: str, spec: Any) -> tuple[str, str]:
+    """Measure one method of a unit, or without a name what all share; return its name and what went wrong."""
+    where = f"{unit.name}: {name}" if name else unit.name
     try:
         with warnings.catch_warnings():
             # how far maps fail to add up is measured
@@ -135,8 +138,8 @@ def _one(unit: Unit, folder: Path, name: str, spec: Any) -> str:
             else:
                 _common(unit, folder)
     except Exception as error:  # one method must not end the others; it is named at the end
-        return f"{unit.name}: {name or 'scans'}: {ours(error) or f'{type(error).__name__}: {error}'}"
-    return ""
+        return where, f"{where}: {ours(error) or f'{type(error).__name__}: {error}'}"
+    return where, ""
 
 
 def unit_digest(unit: Unit) -> str:
