@@ -20,7 +20,7 @@ from neuroxai.explain.bundle import open_model
 from neuroxai.explain.controls import against_controls
 from neuroxai.explain.weights import read_record
 from neuroxai.simulate import Planting, Regions, find_sources, simulate_from
-from neuroxai.studies.analyses.heatmaps.findings import WORDS, Card, cards, told_apart
+from neuroxai.studies.analyses.heatmaps.cards import WORDS, Card, cards, told_apart
 from neuroxai.studies.analyses.heatmaps.networks import GIVEN
 from neuroxai.studies.check import settable
 from neuroxai.studies.engine import RunOptions, Summary, run_study

@@ -43,14 +43,6 @@ class Order:
         """Steps after the start."""
         return len(self.shares) - 1
 
-    def coarser(self, steps: int) -> Order:
-        """Return the same order in at most so many steps, each of several of these: a curve of fewer points."""
-        if self.steps <= steps:
-            return self
-        ends = np.rint(np.linspace(0, self.steps, steps + 1)).astype(np.int64)
-        turn = np.where(self.turn > 0, np.searchsorted(ends, self.turn, side="left"), 0)
-        return Order(turn, self.shares[ends], self.whole)
-
     def shuffled(self, seed: int) -> Order:
         """Return the same voxels, or the same regions, in a random order: the baseline."""
         rng = np.random.default_rng(seed)

@@ -171,5 +171,14 @@ class KnownTruth:
         orders: dict[str, tuple[Order, Any]] = {"deletion": (voxels, "deletion"), "insertion": (voxels, "insertion")}
         if self.atlas is not None:
             regions = region_order(heatmap, self.atlas.positions(), self.seed + n)
-            orders["region_deletion"] = (regions.coarser(self.region_steps or regions.steps), "deletion")
+            orders["region_deletion"] = (coarser(regions, self.region_steps or regions.steps), "deletion")
         return orders
+
+
+def coarser(order: Order, steps: int) -> Order:
+    """Return an order in at most so many steps, each of several of its own: a curve of fewer points."""
+    if order.steps <= steps:
+        return order
+    ends = np.rint(np.linspace(0, order.steps, steps + 1)).astype(np.int64)
+    turn = np.where(order.turn > 0, np.searchsorted(ends, order.turn, side="left"), 0)
+    return Order(turn, order.shares[ends], order.whole)

@@ -11,6 +11,7 @@ from torch import nn
 
 from neuroxai.errors import InputError, SpaceError
 from neuroxai.evaluation import faithfulness_test, perturbation_curve, region_order, voxel_order
+from neuroxai.evaluation.heatmaps.known_truth import coarser
 
 SHAPE = (5, 4, 6)
 
@@ -155,10 +156,10 @@ def test_a_coarser_order_is_the_same_curve_at_fewer_points():
     rng = np.random.default_rng(0)
     labels = rng.permutation(np.repeat(np.arange(14), 5)).reshape(7, 10)  # 0 is background
     order = region_order(rng.normal(size=labels.shape), labels)
-    found = order.coarser(4)
+    found = coarser(order, 4)
     assert (order.steps, found.steps) == (13, 4)
     # 13 regions of equal size in steps that end after 3, 6 (.5 to even), 10 and 13 regions
     np.testing.assert_allclose(found.shares, np.array([0, 3, 6, 10, 13]) / 13)
     for step, last in enumerate((3, 6, 10, 13), 1):
         assert ((found.turn > 0) & (found.turn <= step)).tolist() == ((order.turn > 0) & (order.turn <= last)).tolist()
-    assert order.coarser(13) is order
+    assert coarser(order, 13) is order

@@ -14,7 +14,7 @@ from neuroxai.errors import InputError
 from neuroxai.io import read_tsv
 from neuroxai.statistics import wilson
 from neuroxai.studies import check, read_study, run_study
-from neuroxai.studies.analyses.heatmaps.findings import GROUP, _card
+from neuroxai.studies.analyses.heatmaps.cards import GROUP, _card
 from neuroxai.studies.analyses.heatmaps.networks import Claiming, own_method
 from neuroxai.studies.spec import Statistics
 

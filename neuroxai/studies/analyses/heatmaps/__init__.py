@@ -6,7 +6,7 @@ that work that is interrupted goes on; `analyse` makes figures of what is writte
 
 from __future__ import annotations
 
-from neuroxai.studies.analyses.heatmaps.findings import analyse
+from neuroxai.studies.analyses.heatmaps.cards import analyse
 from neuroxai.studies.analyses.heatmaps.measure import check, measure
 
 __all__ = ["analyse", "check", "measure"]
