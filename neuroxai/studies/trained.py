@@ -99,15 +99,18 @@ class TrainedRun:
 
     @cached_property
     def controls(self) -> ControlReference:
-        """The controls of the run's training part, at most `MOST`, as a reference for explanations against them."""
-        group = class_groups(self.classes)[0]
-        found = [scan[0].cpu() for _, scan in islice(self.scans("training", group), MOST)]
+        """The controls and patients of the run's training part, `MOST` of each, as a reference of controls."""
+        controls, patients = class_groups(self.classes)
+        found, others = (
+            [scan[0].cpu() for _, scan in islice(self.scans("training", group), MOST)] for group in (controls, patients)
+        )
         if len(found) < LEAST:
             raise InputError(
-                f"{len(found)} scans of class {group!r} can be read in the training part, {LEAST} or more are expected "
-                "for an explanation against controls; leave it out, or set its option baselines to 'zero'"
+                f"{len(found)} scans of class {controls!r} can be read in the training part, {LEAST} or more are "
+                "expected for an explanation against controls; leave it out, or set its option baselines to 'zero'"
             )
-        return ControlReference.of(torch.stack(found), self.space.spacing, keep_scans=True)
+        changed = torch.stack(others) if others else None
+        return ControlReference.of(torch.stack(found), self.space.spacing, keep_scans=True, patients=changed)
 
     def row(self, item: dict[str, Any], logits: torch.Tensor) -> Prediction:
         """Return an item's row of ``predictions.tsv``."""

@@ -32,6 +32,8 @@ def test_scans_are_held_against_the_controls_of_the_training_part(trained_bundle
     own = torch.cat([scan for item, scan in opened.scans("training") if item["label"] == 0])
     assert opened.controls.controls == len(own) == 6
     torch.testing.assert_close(opened.controls.mean, own.mean(0))
+    theirs = torch.cat([scan for item, scan in opened.scans("training") if item["label"] == 1])
+    torch.testing.assert_close(opened.controls.change, theirs.mean(0) - own.mean(0))
     explain_run(tmp_path, trained_bundle, run)
     swap, mean = (io.read_tsv(tmp_path / "explained" / "test" / name / "scans.tsv") for name in AGAINST)
     (item, scan), *_ = opened.scans("test")
