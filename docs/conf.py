@@ -66,6 +66,23 @@ def _stars(app: Any, what: str, name: str, thing: Any, options: Any, lines: list
         lines[number] = "``".join(parts)
 
 
+# what axe-core finds in pages of furo and myst-nb: a heading without a level, a label that hides the text, a table that
+# scrolls and that the keyboard does not reach
+_ACCESSIBLE = {
+    'role="heading">': 'role="heading" aria-level="2">',
+    '<summary aria-label="Toggle hidden content">': "<summary>",
+    '<table class="docutils align-default">': '<table class="docutils align-default" tabindex="0">',
+}
+
+
+def _accessible(app: Any, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
+    for part in ("body", "furo_navigation_tree"):
+        for found, better in _ACCESSIBLE.items():
+            if context.get(part):
+                context[part] = context[part].replace(found, better)
+
+
 def setup(app: Any) -> None:
-    """Register with Sphinx; before napoleon, which turns sections into fields."""
+    """Register with Sphinx; before napoleon, which turns sections into fields, and after the theme."""
     app.connect("autodoc-process-docstring", _stars, priority=400)
+    app.connect("html-page-context", _accessible, priority=900)

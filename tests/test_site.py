@@ -39,5 +39,6 @@ def test_the_site_builds_and_no_link_is_broken(tmp_path):
     assert "<mfrac" in (site / "concepts" / "relevance.html").read_text()
     for page in site.rglob("*.html"):
         text = page.read_text()
+        assert 'role="heading">' not in text, page.name  # without a level, of which axe-core complains
         assert 'src="http' not in text, page.name  # nothing is fetched when a page is read, no MathJax either
         assert '<link rel="stylesheet" type="text/css" href="http' not in text, page.name

@@ -72,7 +72,9 @@ def read_tsv(
         [columns, *([unguarded(cell) for cell in row] for row in rows)]
     )
     canonical.seek(0)
-    frame = pd.read_csv(
+    # pandas 2, that of Python 3.10, may else be wrong in the last digit
+    exact: dict[str, Any] = {} if int(pd.__version__.split(".")[0]) > 2 else {"float_precision": "round_trip"}
+    frame: pd.DataFrame = pd.read_csv(
         canonical,
         sep="\t",
         na_values=_MISSING,
@@ -80,6 +82,7 @@ def read_tsv(
         dtype="str" if text else dict.fromkeys(_NAMES, "str"),
         index_col=False,
         skip_blank_lines=False,
+        **exact,
     )
     for name in numbers:
         values = pd.to_numeric(frame[name], errors="coerce")

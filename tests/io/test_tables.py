@@ -91,7 +91,7 @@ def test_a_quote_that_is_not_closed_on_its_line_is_refused_with_the_line(text, l
     ("cells", "words"),
     [
         (["1", "x"], "column 'sum' holds 'x' in row 2, expected a finite number"),
-        (["1e999", "2"], "holds 'inf' in row 1"),
+        (["1e999", "2"], "holds '(inf|1e999)' in row 1"),  # pandas 3, pandas 2
         (["1", "-inf"], "holds '-inf' in row 2"),
         (["1,5", "2"], "holds '1,5' in row 1"),
         (["nane-08", "2"], "holds 'nane-08'"),
