@@ -190,8 +190,8 @@ def run_evaluator(evaluator: Any, total: int, quiet: bool, scans: Scans | None =
             progress(done, total)
 
         progress(done, total)
-        evaluator.add_event_handler(Events.ITERATION_COMPLETED, report)
-        evaluator.run()
+        with evaluator.add_event_handler(Events.ITERATION_COMPLETED, report):
+            evaluator.run()
     return [failure.__dict__ for failure in evaluator.data_loader.failures]
 
 

@@ -89,6 +89,7 @@ def explain(
     run: opt.Run = None,
     batch_size: opt.Batch = 1,
     device: opt.Device = "auto",
+    scheduler: opt.Scheduler = None,
     orientation: opt.Orientation = None,
     prepare: opt.Prepare = None,
     accept_unfit: opt.Accept = False,
@@ -151,8 +152,12 @@ def explain(
         raise InputError("--start is about a class; relevance that starts at --layer starts from the layer's values")
     where = None if atlas is None and neuron == "all" else located(atlas)  # an absent copy is reported at once
     several, first = join_shares(), is_main_process()
-    if several and neuron == "all":
-        raise InputError("--neuron all takes means over all scans; run it in one process, without torchrun")
+    if (several or scheduler) and neuron == "all":
+        raise InputError(
+            "--neuron all takes means over all scans; run it in one process, without torchrun or a cluster"
+        )
+    if several and scheduler:
+        raise InputError(f"torchrun and --scheduler {scheduler} both share the scans out; leave one out")
     dicom = source if datalist is None and is_series(source) else None
     if dicom is None and (series or arm or dicom_out or dicom_regions or dicom_pictures):
         raise InputError(
@@ -193,26 +198,32 @@ def explain(
             **({"neuron": _neuron(neuron)} if neuron else {}),
             **({"initial_relevance": start} if start else {}),
         )
-    workflow = open_workflow(
-        bundle,
-        configs,
-        dataset_dir=str(scans.folder),
-        output_dir=str(out.resolve()),
-        scans=tuple(scans.items),
-        batch_size=batch_size,
-        device=device_of(device),
-        target=asked.for_classes(classes).target,
-        atlas=where,
-        accept_unfit=accept_unfit,
-        labels=str(labels.resolve()) if labels else None,
+    settings = {
+        "dataset_dir": str(scans.folder),
+        "output_dir": str(out.resolve()),
+        "batch_size": batch_size,
+        "target": asked.for_classes(classes).target,
+        "atlas": where,
+        "accept_unfit": accept_unfit,
+        "labels": str(labels.resolve()) if labels else None,
         **choice,
         **begin,
-    )
-    evaluator = workflow.evaluator
-    left, own = len(workflow.parser.get_parsed_content("items")), len(shard_of(scans.items))
+    }
+    workflow = open_workflow(bundle, configs, scans=tuple(scans.items), device=device_of(device), **settings)
+    pending = workflow.parser.get_parsed_content("items")
+    left, own = len(pending), len(shard_of(scans.items))
     if left < own and not as_json:
         typer.echo(f"{own - left} of {own} scans were finished before", err=True)
-    failed = run_evaluator(evaluator, left, as_json or not first, scans)
+    if scheduler is None:
+        failed = run_evaluator(workflow.evaluator, left, as_json or not first, scans)
+    else:
+        from neuroxai.cli._cluster import Request, explain_on_cluster
+        from neuroxai.cli._progress import progress_bar
+
+        with progress_bar("scans", as_json, transient=True) as progress:
+            request = Request(bundle, configs, device, settings)
+            failed = explain_on_cluster(scheduler, request, pending, scans, progress)
+        workflow.parser.get_parsed_content("heatmaps").finish(failed)
     if several:
         failed = workflow.parser.get_parsed_content("heatmaps").failures
         end_processes()

@@ -68,6 +68,8 @@ class FolderWriter:
         The cohort's folder; sources are named relative to it.
     datalist, split : str, optional
         Where the scans asked for are listed, and in which part of it; None for scans that no datalist lists.
+    tables : bool
+        False: another process writes the folder's tables, once all scans are done.
     """
 
     def __init__(
@@ -81,8 +83,10 @@ class FolderWriter:
         dataset_dir: str = "",
         datalist: str | None = None,
         split: str | None = None,
+        tables: bool = True,
     ) -> None:
         self.output_dir, self.options, self.space, self.classes = Path(output_dir), options, space, list(classes)
+        self.tables = tables
         self.failures: list[dict[str, str]] = []
         self._asked: list[dict[str, Any]] = []
         self.dataset_dir = Path(dataset_dir).resolve() if dataset_dir else None
@@ -149,6 +153,8 @@ class FolderWriter:
     def finish(self, failures: Sequence[Mapping[str, str]] = ()) -> None:
         """Write the folder's tables and record, once all scans asked for are done or have failed."""
         self._wait(0)
+        if not self.tables:
+            return
         self.failures = gathered([dict(one) for one in failures], self.output_dir)
         if not is_main_process():
             return
