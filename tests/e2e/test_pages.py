@@ -86,6 +86,9 @@ ELSEWHERE = {
     "dask worker tcp://HOST:8786 --nthreads 1 --nworkers 16": CLUSTER,
     "CUDA_VISIBLE_DEVICES=0 dask worker tcp://HOST:8786 --nthreads 1 --nworkers 1": CLUSTER,
     "neuroxai prepare BIDS prepared --scheduler tcp://HOST:8786": CLUSTER,
+    "neuroxai explain bundle COHORT --part test --out explained --scheduler tcp://HOST:8786": (
+        "tests/cli/test_explain_cluster.py"
+    ),
     'neuroxai prepare BIDS prepared --scheduler "slurm://QUEUE?jobs=16&cores=4&memory=16GB&walltime=04:00:00"': (
         "with a stand-in for sbatch: tests/test_queues.py"
     ),
