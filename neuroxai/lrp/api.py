@@ -6,17 +6,18 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
+import torch
 from captum.attr import Attribution
 from torch import Tensor, nn
 
-from neuroxai.errors import InputError, NeuroxaiError, one_of
+from neuroxai.errors import InputError, NeuroxaiError, UnsupportedLayerError, one_of
 from neuroxai.graph.checks import check_scores
 from neuroxai.graph.eval_copy import eval_copy, in_single, unwrapped
 from neuroxai.graph.record import Record, record
 from neuroxai.lrp.composites import Composite, named_composite
 from neuroxai.lrp.concepts import ORDERS, Conditions, Ranking, arrivals, conditioned, masked, probe, ranked
 from neuroxai.lrp.conservation import Conservation, ConservationRecorder, ConservationWarning, total
-from neuroxai.lrp.given import Given, Inputs, Records, Target, captum_call, without_gradients
+from neuroxai.lrp.given import Given, Inputs, Records, Target, captum_call, with_gradients, without_gradients
 from neuroxai.lrp.plan import Plan, Watch, backward, forward, make_plan, own_output, serves_any_batch
 from neuroxai.lrp.starts import Neuron, Start, all_neurons, reached
 
@@ -119,6 +120,7 @@ class LRP(Attribution):  # type: ignore[misc]  # captum is untyped
         conditions: Conditions = None,
         return_layers: bool = False,
         return_convergence_delta: bool = False,
+        create_graph: bool = False,
     ) -> Any:
         """Compute the relevance of each input value for one class, or for neurons of a hidden layer.
 
@@ -149,6 +151,10 @@ class LRP(Attribution):  # type: ignore[misc]  # captum is untyped
             Also return the relevance of each layer's output, by the layer's qualified name, and of the ``"input"``.
         return_convergence_delta : bool
             Also return what was lost, as captum names it: (batch,), initial relevance minus that of the inputs.
+        create_graph : bool
+            Keep the graph, so that gradients of the relevance by the model's parameters can be taken, for training
+            that is guided by relevance. The inputs are constants. What is explained is the model in evaluation mode,
+            whatever mode it is in: running statistics of batch normalisation are constants, and are not updated.
 
         Returns
         -------
@@ -162,19 +168,25 @@ class LRP(Attribution):  # type: ignore[misc]  # captum is untyped
         Raises
         ------
         InputError
-            For inputs, targets, layers, neurons or channels that do not fit the network.
+            For inputs, targets, layers, neurons or channels that do not fit the network; for half precision with
+            `create_graph`.
+        UnsupportedLayerError
+            With `create_graph`, naming a call whose gradient is not that of what it computes (detached values, autograd
+            functions of the user's).
 
         Warns
         -----
         UserWarning
             If the model is in training mode; it is explained as in evaluation mode. If less than a tenth or more than
             ten times the initial relevance arrives at the inputs
-            (`neuroxai.lrp.conservation.ConservationWarning`), once for each `LRP`.
+            (`neuroxai.lrp.conservation.ConservationWarning`), once for each `LRP`. Neither with `create_graph`.
         """
         begin = Start(target, start, layer, neuron)
         layers: dict[str, Tensor] = {}
         watch = arrivals(layers) if return_layers else None
-        relevance, delta = self._run(inputs, begin, conditions, watch, more=additional_forward_args)
+        relevance, delta = self._run(
+            inputs, begin, conditions, watch, more=additional_forward_args, create_graph=create_graph
+        )
         found: list[Any] = [relevance]
         if return_layers:
             found.append({"input": relevance, **dict(reversed(layers.items()))})
@@ -256,18 +268,18 @@ class LRP(Attribution):  # type: ignore[misc]  # captum is untyped
 
     def _run(
         self, inputs: Inputs, begin: Start, conditions: Conditions, watch: Watch | None = None,
-        probe: str | None = None, more: Any = None,
+        probe: str | None = None, more: Any = None, create_graph: bool = False,
     ) -> tuple[Any, Tensor]:  # fmt: skip
         """Explain; `watch` sees the backward pass step by step, or behind the layer `probe` with all else fused."""
-        given = Given.of(self.model, inputs, more, begin.target, half=True)
-        with without_gradients(given.device):
+        given = Given.of(self.model, inputs, more, begin.target, half=not create_graph, training=create_graph)
+        with (with_gradients if create_graph else without_gradients)(given.device):
             plan, given, output, saved = self._forward(given, begin, conditions, watch, probe)
             seed = begin.seed(output, given, plan.activation, unwrapped(self.model))
             relevance = backward(plan, saved, seed, given.tensors, watch)[: len(given.inputs)]
             delta = total(seed.reshape(len(given.inputs[0]), -1)) - sum(map(total, relevance))
-        if probe is None:
+        if probe is None and not create_graph:
             self._note_conserved(float(total(seed).sum()), float(delta.sum()))
-        return given.formatted(relevance), delta
+        return given.formatted(relevance, create_graph), delta
 
     def _note_conserved(self, start: float, lost: float) -> None:
         if start == 0:
@@ -289,6 +301,12 @@ class LRP(Attribution):  # type: ignore[misc]  # captum is untyped
         if whole is None:
             found, any_batch = self._recorded(single, given.half)
             whole = make_plan(found, self.composite)
+        if torch.is_grad_enabled() and whole.own_gradient:
+            raise UnsupportedLayerError(
+                f"{whole.own_gradient}: it detaches a value, or an autograd function of the user's runs there, so that "
+                "the gradient of the relevance would not be that of what the network computes; write it with "
+                "functions of torch that have a gradient, or train without relevance guidance"
+            )
         plan = conditioned(begin.cut(whole), conditions)
         plan = plan if probe is None else masked(plan, probe, None)
         if watch is None or probe is not None:
@@ -296,7 +314,7 @@ class LRP(Attribution):  # type: ignore[misc]  # captum is untyped
         output, saved = forward(plan, single.tensors)
         if found is not None:  # it is kept once its output was held against the model's
             scores = output if begin.layer is None else forward(whole.fused, single.tensors)[0]
-            own = own_output(whole, scores, single.tensors)
+            own = own_output(whole, scores, single.tensors).detach()
             check_scores(own[: len(found.output)] if any_batch else own, found.output)
             self._records.keep(given, found, whole, any_batch)
             self._last = whole

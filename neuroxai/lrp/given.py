@@ -114,9 +114,13 @@ class Given:
     single: bool  # whether one tensor was given, not a tuple
 
     @classmethod
-    def of(cls, model: nn.Module, inputs: Inputs, more: Any = None, target: Target = None, half: bool = False) -> Given:
-        """Check what captum's ``attribute`` was given, and warn where the model is in training mode."""
-        warn_if_training(model)
+    def of(
+        cls, model: nn.Module, inputs: Inputs, more: Any = None, target: Target = None, half: bool = False,
+        training: bool = False,
+    ) -> Given:  # fmt: skip
+        """Check what captum's ``attribute`` was given, and warn where the model is in training mode unexpectedly."""
+        if not training:
+            warn_if_training(model)
         single = not isinstance(inputs, tuple)
         checked = tuple(checked_input(x, model, half) for x in (inputs if isinstance(inputs, tuple) else (inputs,)))
         if not checked:
@@ -212,9 +216,9 @@ class Given:
         found = torch.autograd.grad(self.chosen(outputs), self.inputs, allow_unused=True)
         return tuple(torch.zeros_like(x) if g is None else g for x, g in zip(self.inputs, found, strict=True))
 
-    def formatted(self, found: Sequence[Tensor]) -> Inputs:
-        """Return attributions as the inputs were given."""
-        made = tuple(one.detach() for one in found)
+    def formatted(self, found: Sequence[Tensor], graph: bool = False) -> Inputs:
+        """Return attributions as the inputs were given; without their graph unless asked for."""
+        made = tuple(one if graph else one.detach() for one in found)
         return made[0] if self.single else made
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, fx
 
 from neuroxai.errors import InputError, UnsupportedLayerError
-from neuroxai.graph.operations import arguments, kind_of, label
+from neuroxai.graph.operations import arguments, at_line, kind_of, label
 from neuroxai.graph.output_activation import scores_of
 from neuroxai.graph.record import Record
 from neuroxai.lrp.composites import Composite
@@ -41,6 +41,7 @@ class Plan:
     # from the scores to the network's own output: the output activation and what follows it
     tail: tuple[Step, ...] = ()
     end: str = ""  # name of the output's value
+    own_gradient: str = ""  # the first call whose gradient may not be that of what it computes, for messages
 
     @cached_property
     def fused(self) -> Plan:
@@ -73,7 +74,8 @@ def make_plan(record: Record, composite: Composite) -> Plan:
     made = {*sources, *(step.name for step in steps)}
     calls = [node for node in record.graph.nodes if node.op not in ("placeholder", "output") and node.name not in made]
     tail = () if activation is None else tuple(_free(context, node) for node in calls)
-    return _numbered(Plan(tuple(_fold_norms(steps)), sources, scores.name, activation, tail, end.name))
+    own = next((at_line(node) for node in record.graph.nodes if node.meta.get("own_gradient")), "")
+    return _numbered(Plan(tuple(_fold_norms(steps)), sources, scores.name, activation, tail, end.name, own))
 
 
 def _free(context: Context, node: fx.Node) -> FreeStep:

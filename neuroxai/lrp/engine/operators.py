@@ -115,11 +115,12 @@ class Product(Operator):
 
     def transpose(self, signal: Tensor, weight: Tensor, shape: torch.Size) -> Tensor:
         """Take the vector-Jacobian product of each, and add up."""
+        graph = torch.is_grad_enabled()
         with torch.enable_grad():
             x = signal.new_zeros(shape[1:]).requires_grad_(True)
             outputs = [self.run(x, one)[None] for one in weight]
-            found: Tensor = sum(torch.autograd.grad(outputs, [x], list(signal)), torch.zeros_like(x))
-        return found.detach()[None]
+            (found,) = torch.autograd.grad(outputs, [x], list(signal), create_graph=graph)
+        return found[None]
 
 
 @dataclass(frozen=True)

@@ -133,9 +133,11 @@ def signals(
     """
     parts, found = rule.parts, []
     for index, (part, denominator) in enumerate(zip(parts, denominators, strict=True)):
-        signal = relevance / stabilised(denominator, rule.epsilon)
         if rule.epsilon == 0:  # a neuron without contributions passes nothing on
-            signal = torch.where(denominator == 0, 0, signal)
+            nothing = denominator == 0
+            signal = torch.where(nothing, 0, relevance / torch.where(nothing, 1, denominator))
+        else:
+            signal = relevance / stabilised(denominator, rule.epsilon)
         if part.alone is not None and len(parts) > 1:
             others = [other == 0 for i, other in enumerate(denominators) if i != index]
             alone = torch.stack(others).all(0)

@@ -86,6 +86,8 @@ class PooledConv:
         plain = conv.stride == conv.dilation == (1, 1, 1) and conv.groups == 1
         if not plain or weight.ndim != 5 or weight.shape[1] > MOST_CHANNELS or max(window) > 6:
             return None
+        if torch.is_grad_enabled():  # it writes into tensors of its own, of which autograd sees nothing
+            return None
         constant = any(isinstance(term.input, float) for part in rule.parts for term in part.terms)
         if constant and (conv.uneven or any(conv.padding)):
             return None  # the padding, filled in beforehand, would take part

@@ -86,7 +86,8 @@ class PassStep(CallStep):
         shape, of_zero = saved
         if of_zero is not None:
             output, zero = of_zero
-            relevance = torch.where(output == 0, 0, relevance * (output - zero) / output)
+            nothing = output == 0
+            relevance = torch.where(nothing, 0, relevance * (output - zero) / torch.where(nothing, 1, output))
         return (relevance.sum_to_size(shape),)  # undoes broadcasting
 
 
@@ -108,7 +109,7 @@ class MoveStep(CallStep):
 
     def backward(self, saved: Any, relevance: Tensor) -> Sequence[Tensor]:
         """Add up what comes back to each place."""
-        inputs, others = saved
+        (inputs, others), graph = saved, torch.is_grad_enabled()
         with torch.enable_grad():
             stand_ins = [
                 x.detach() if self.chosen else torch.empty_strided(x[0], x[1], dtype=x[2], device=x[3]) for x in inputs
@@ -116,7 +117,7 @@ class MoveStep(CallStep):
             values = dict(zip(self.inputs, (x.requires_grad_(True) for x in stand_ins), strict=True))
             moved = self.call({**others, **values})
             seeded = _Seed.apply(moved, relevance.reshape(moved.shape).to(moved.dtype))  # type: ignore[no-untyped-call]
-            return torch.autograd.grad(seeded, stand_ins, materialize_grads=True)
+            return torch.autograd.grad(seeded, stand_ins, materialize_grads=True, create_graph=graph)
 
 
 class _Seed(torch.autograd.Function):

@@ -115,8 +115,9 @@ class SoftMaximumStep(CallStep):
     def backward(self, saved: Any, relevance: Tensor) -> Sequence[Tensor]:
         """Share out by the weights; what is masked out takes nothing."""
         y = saved.logsumexp(self.dims, keepdim=True)
-        weighted = torch.where(torch.isneginf(saved), 0, saved * torch.exp(saved - y))
-        passed_on = torch.where(y == 0, 0, relevance.reshape(y.shape) * (1 - math.log(saved.numel() / y.numel()) / y))
+        masked, nothing, of_zeros = torch.isneginf(saved), y == 0, math.log(saved.numel() / y.numel())
+        weighted = torch.where(masked, 0, torch.where(masked, 0, saved) * torch.exp(saved - y))
+        passed_on = torch.where(nothing, 0, relevance.reshape(y.shape) * (1 - of_zeros / torch.where(nothing, 1, y)))
         (signal,) = signals(self.rule, [weighted.sum(self.dims, keepdim=True)], passed_on)
         return (weighted * signal,)
 

@@ -41,14 +41,16 @@ class HeldStep(CallStep):
 
     def backward(self, saved: Any, relevance: Tensor) -> Sequence[Tensor]:
         """Return ``x_i (dz/dx_i)^T (R / z) / n`` for each input of n factors; what is masked out takes nothing."""
-        values, z = saved
+        (values, z), graph = saved, torch.is_grad_enabled()
         (signal,) = signals(self.rule, [z], relevance)
         shares = []
         for name in self.inputs:
             with torch.enable_grad():
-                x = values[name].detach().requires_grad_(True)
-                (back,) = torch.autograd.grad(self.call({**values, name: x}), x, signal)
-            shares.append(torch.where(torch.isneginf(x), 0, x.detach()) * back / self.factors)
+                # another tensor than the value, which what is held constant may be made of
+                x = values[name].view_as(values[name]) if graph else values[name].detach()
+                x = x if x.requires_grad else x.detach().requires_grad_(True)
+                (back,) = torch.autograd.grad(self.call({**values, name: x}), x, signal, create_graph=graph)
+            shares.append(torch.where(torch.isneginf(x), 0, x) * back / self.factors)
         return shares
 
 
