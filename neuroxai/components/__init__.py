@@ -13,6 +13,7 @@ from neuroxai.components.distributed import (
 )
 from neuroxai.components.filters import FilterHeatmapSaver
 from neuroxai.components.fit import FitCheckd
+from neuroxai.components.guidance import RelevanceGuidance, RelevanceMaskd
 from neuroxai.components.handlers import EarlyStopHandler, SeedHandler
 from neuroxai.components.heatmaps import HeatmapSaver
 from neuroxai.components.inferer import AttributionInferer, FilterInferer
@@ -51,6 +52,8 @@ __all__ = [
     "NormaliseScand",
     "PredictionSaver",
     "RandShiftd",
+    "RelevanceGuidance",
+    "RelevanceMaskd",
     "ResampleToSpaced",
     "ScanDataset",
     "ScanLoader",

@@ -250,6 +250,7 @@ class CheckpointHandler:
     def _keep_last(self, trainer: Engine) -> None:
         loss = mean_over_processes(sum(self._losses), len(self._losses))
         figures = {"epoch": trainer.state.epoch, "train_loss": loss}
+        figures.update({k: float(v) for k, v in trainer.state.metrics.items() if k == "relevance_outside"})
         figures.update({k: float(v) for k, v in self.evaluator.state.metrics.items()})
         self._losses = []
         if not math.isfinite(loss):

@@ -8,6 +8,7 @@ from typing import Any
 
 from neuroxai.checks import FLAG, Check, among, number, whole
 from neuroxai.components.data import CACHES
+from neuroxai.components.guidance import RULES
 from neuroxai.components.loss import BALANCES
 from neuroxai.components.operating_point import POINTS
 from neuroxai.components.transfer import HEADS
@@ -37,6 +38,11 @@ def flag(value: Any) -> bool:
 
 def _column(value: Any) -> bool:
     return isinstance(value, str) and bool(value)
+
+
+def _masks(value: Any) -> bool:
+    several = value if isinstance(value, list | tuple) else [value]
+    return bool(several) and all(map(_column, several))
 
 
 def _axes(value: Any) -> bool:
@@ -88,6 +94,10 @@ CHECKS: dict[str, Check] = {
     "class_balance": among(BALANCES),
     "pair_by": (_column, "auto, none, or a column of the datalist"),
     "normalisation": among(NORMALISATIONS),
+    "relevance_guidance": number(0),
+    "relevance_mask": (_masks, "brain, a mask's file, a column of the cohort, or a region of an atlas or several"),
+    "relevance_rule": among(RULES),
+    "relevance_every": whole(1),
     "cache": among(CACHES),
     "model": among(names()),
     "pretrained": (_weights, "a bundle's folder or a file of weights that is there"),
