@@ -7,6 +7,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from ignite.engine import Engine, Events
 from monai.config import KeysCollection
@@ -28,23 +29,24 @@ from neuroxai.space import Space
 
 _log = logging.getLogger("neuroxai")
 
-RULES = ("z_plus", "epsilon")
+RULES = ("epsilon", "z_plus")
 BRAIN = "brain"
 MASK = "relevance_mask"
 
 
 class RelevanceGuidance:
-    """Add to a trainer's loss the share of relevance that lies outside a mask (after Tinauer 2022).
+    """Add to a trainer's loss the relevance that lies outside a mask (after Tinauer 2022).
 
-    ``loss + weight * mean over scans of (sum of |R| outside) / (sum of |R|)``, R the relevance of a scan's voxels by
-    `neuroxai.lrp.LRP`, begun at all outputs by their probabilities. Tinauer's term is minus the sum of R inside. Here
-    it is a share, because batch normalisation and biases keep part of the relevance, which the network could raise or
-    lower as a whole; of absolute values, so that evidence against a class counts as well; and probabilities are
-    constants in it, so that it cannot be made smaller by predicting another class.
+    ``loss + weight * mean over scans of (sum of |R| outside)``, R the relevance of a scan's voxels by
+    `neuroxai.lrp.LRP` for the labelled class's logit less the mean of the others' (for the logit, where there is one):
+    how many logits the voxels outside the mask contribute. Tinauer's term is minus the sum of R inside, by z+ from the
+    probabilities, in networks that conserve relevance: the share outside, less 1. Here it is no share, for a network
+    can lower that by evidence inside the mask that is the same for all scans; the difference of logits leaves such
+    evidence out. And it is of absolute values by the epsilon rule, for z+ does not see a mark that speaks against the
+    other class. The how-to on relevance guidance has the comparison.
 
     What is explained is the network as it predicts: running statistics of batch normalisation, no dropout. Attach it to
-    the trainer in front of `neuroxai.components.CheckpointHandler`, which writes each epoch's mean share to
-    ``history.tsv``.
+    the trainer in front of `neuroxai.components.CheckpointHandler`, which writes each epoch's mean to ``history.tsv``.
 
     Parameters
     ----------
@@ -52,11 +54,10 @@ class RelevanceGuidance:
         The network in training, without what wraps it.
     weight : float
         Of the term, 0 or more.
-    rule : {"z_plus", "epsilon"}
-        LRP rule of all layers: z+ looks at what contributes to a class alone, as in Tinauer 2022, epsilon also at what
-        contributes against it.
+    rule : {"epsilon", "z_plus"}
+        LRP rule of all layers.
     every : int
-        Every so many scans of a batch are guided, by turns: each costs as much as a few plain ones.
+        Every so many scans of a batch are guided, by turns: each costs as much as two or three plain ones.
 
     References
     ----------
@@ -64,60 +65,63 @@ class RelevanceGuidance:
     Reports 12, 20254.
     """
 
-    def __init__(self, network: nn.Module, weight: float, rule: str = "z_plus", every: int = 2) -> None:
+    def __init__(self, network: nn.Module, weight: float, rule: str = "epsilon", every: int = 2) -> None:
         self.weight = weight
         self.every = every
         self.lrp = LRP(network, rule)
-        self._shares: list[float] = []
+        self._found: list[float] = []
 
     def attach(self, engine: Engine) -> None:
         """Attach to the trainer."""
         engine.add_event_handler(IterationEvents.LOSS_COMPLETED, self._guide)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._tell)
 
-    def shares(self, scans: Tensor, masks: Tensor) -> Tensor:
-        """Return the share of relevance outside the masks, with its graph.
+    def outside(self, scans: Tensor, labels: Tensor, masks: Tensor) -> Tensor:
+        """Return the sum of absolute relevance outside the masks, with its graph.
 
         Parameters
         ----------
         scans : torch.Tensor
             (batch, channels, x, y, z).
+        labels : torch.Tensor
+            (batch,).
         masks : torch.Tensor
             (batch, 1, x, y, z), 0 outside.
 
         Returns
         -------
         torch.Tensor
-            (batch,), 0 to 1; 0 where no relevance arrives.
+            (batch,), in logits.
         """
-        size: Tensor = self.lrp.attribute(scans, start=_probabilities, create_graph=True).abs()
-        outside = (size * (masks == 0)).flatten(1).sum(1)
-        whole = size.flatten(1).sum(1)
-        return outside / torch.where(whole > 0, whole, 1)
+
+        def start(logits: Tensor) -> Tensor:
+            count = logits.shape[1]
+            if count == 1:
+                return logits
+            labelled = nn.functional.one_hot(labels.long(), count)
+            return logits * (labelled * count - 1).to(logits) / (count - 1)
+
+        relevance: Tensor = self.lrp.attribute(scans, start=start, create_graph=True)
+        return (relevance.abs() * (masks == 0)).flatten(1).sum(1)
 
     def _guide(self, engine: Engine) -> None:
         first, output, batch = engine.state.iteration % self.every, engine.state.output, engine.state.batch
-        scans: Tensor = output["image"][first :: self.every]
+        scans, labels = (output[key][first :: self.every] for key in ("image", "label"))
         if len(scans) == 0:
             return
         masks = batch[MASK][first :: self.every].to(scans.device)
-        share = self.shares(scans, masks).mean()
-        self._shares.append(float(share.detach()))
-        output["loss"] = output["loss"] + self.weight * share
+        term = self.outside(scans, labels, masks).mean()
+        self._found.append(float(term.detach()))
+        output["loss"] = output["loss"] + self.weight * term
 
     def _tell(self, engine: Engine) -> None:
-        share = mean_over_processes(sum(self._shares), len(self._shares))
-        self._shares = []
-        engine.state.metrics["relevance_outside"] = share
-        if share == 0:
+        mean = mean_over_processes(sum(self._found), len(self._found))
+        self._found = []
+        engine.state.metrics["relevance_outside"] = mean
+        if mean == 0:
             _log.warning(
                 "no relevance lies outside --relevance_mask, so that guidance changes nothing; voxels of 0 get none"
             )
-
-
-def _probabilities(logits: Tensor) -> Tensor:
-    """Return what relevance starts from; of one output anything does, for the term is a share."""
-    return logits.detach().softmax(1) if logits.shape[1] > 1 else torch.ones_like(logits)
 
 
 class RelevanceMaskd(MapTransform):
@@ -130,10 +134,10 @@ class RelevanceMaskd(MapTransform):
     keys : str
         Where the mask is put.
     mask : str or sequence of str
-        "brain" (of the MNI152 template); a mask's file, in the network's grid or in the template's space; a column of
-        the datalist or of participants.tsv with a mask's file for each training scan, relative to the cohort's folder;
-        or regions of an atlas by name, with or without their side: ``hippocampus`` of the built-in atlas,
-        ``ATLAS:REGION`` of another.
+        "brain": that of the MNI152 template and a voxel more, since brains fill the voxels at its border in part; a
+        mask's file, in the network's grid or in the template's space; a column of the datalist or of participants.tsv
+        with a mask's file for each training scan, relative to the cohort's folder; or regions of an atlas by name, with
+        or without their side: ``hippocampus`` of the built-in atlas, ``ATLAS:REGION`` of another.
     space : Space
         The network's grid.
     datalist, dataset_dir : str
@@ -190,8 +194,11 @@ def _masks_of_scans(column: str, datalist: str, dataset_dir: str) -> dict[Path, 
 
 def _common_mask(asked: str | Sequence[str], space: Space) -> Any:
     """Return one mask for all scans, (x, y, z)."""
+    from scipy import ndimage
+
     if asked == BRAIN:
-        return _filled(mask_in_space(load_template(spacing=space.spacing[0]).brain, space), BRAIN)
+        brain = mask_in_space(load_template(spacing=space.spacing[0]).brain, space)
+        return _filled(ndimage.binary_dilation(brain, np.ones((3, 3, 3))), BRAIN)
     if isinstance(asked, str) and Path(asked).is_file():
         return _filled(mask_in_space(read_labels(asked), space), asked)
     regions = [_region(name, space) for name in ([asked] if isinstance(asked, str) else asked)]
