@@ -63,6 +63,17 @@ def test_same_seed_same_weights_other_seed_other_weights(tmp_path, tiny_cohort):
     assert not same(results[0], results[2])
 
 
+def test_guided_by_relevance_a_run_is_recorded_so_and_resumed_as_such_alone(bundle, tiny_cohort):
+    guided = {"relevance_guidance": 0.5, "relevance_mask": "hippocampus"}
+    train(bundle, tiny_cohort, max_epochs=1, **guided)
+    record = read_record(str(bundle / "models" / "model.pt"))
+    assert record["settings"]["relevance"] == {"guidance": 0.5, "mask": "hippocampus", "rule": "epsilon", "every": 2}
+    history = pd.read_csv(bundle / "models" / "history.tsv", sep="\t")
+    assert history.loc[0, "train_loss"] > 0.5 * history.loc[0, "relevance_outside"] > 0
+    with pytest.raises(Exception, match="relevance was"):
+        train(bundle, tiny_cohort, max_epochs=2)
+
+
 def test_a_resumed_run_ends_where_an_uninterrupted_one_does(tmp_path, tiny_cohort):
     whole, parts = copy_of(AD, tmp_path / "whole"), copy_of(AD, tmp_path / "parts")
     train(whole, tiny_cohort, max_epochs=4)

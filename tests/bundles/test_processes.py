@@ -80,6 +80,16 @@ def test_two_processes_train_as_one_does(tmp_path, cohort, plain, alone):
     assert len(pd.read_csv(tmp_path / "history.tsv", sep="\t")) == 4
 
 
+def test_two_processes_are_guided_by_relevance_as_one_is(tmp_path, cohort, plain):
+    folders, guided = (tmp_path / "one", tmp_path / "two"), {"relevance_guidance": 1, "relevance_every": 1}
+    for folder, size, launcher in zip(folders, (6, 3), ((), TWO), strict=True):
+        options = {"batch_size": size, "max_epochs": 2, **guided}
+        output = finish(process := start(command(AD, cohort, folder, plain, launcher=launcher, **options)))
+        assert process.returncode == 0, output
+    assert (pd.read_csv(folders[0] / "history.tsv", sep="\t")["relevance_outside"] > 0).all()
+    same(*folders)
+
+
 def two_machines(*arguments, **options):
     """Start two agents that meet at a port of this machine, as on two nodes."""
     port = free_port()
