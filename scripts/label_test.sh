@@ -7,7 +7,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 tests=(tests/label tests/explain/test_explainer.py tests/lrp/test_networks.py
     tests/evaluation/heatmaps/test_with_quantus.py)
-packages=(pytest hypothesis pytest-xdist einops quantus zennit)
+packages=(pytest hypothesis pytest-xdist einops quantus zennit slicer-core)
 if [ "${1:-}" = --fuzz ]; then
     export NEUROXAI_FUZZ_SECONDS=${2:?--fuzz takes seconds, such as: bash scripts/label_test.sh --fuzz 300}
     shift 2
