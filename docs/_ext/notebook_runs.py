@@ -17,9 +17,16 @@ COMMANDS = (
     "quickstart --out quickstart --subjects 80 --spacing 5 --jobs 2",
     "report quickstart/explained --dataset-dir quickstart/cohort --out site/report --slides",
 )
-# read by every notebook's kernel before its first cell
+# read by every notebook's kernel before its first cell; IPython's own %%bash prints in pieces of 100 characters
 STARTUP = """
-import os, tempfile
+import os, subprocess, tempfile
+
+def bash(line, cell):
+    done = subprocess.run(["bash", "-e"], input=cell, stdout=subprocess.PIPE, text=True)
+    print(done.stdout, end="")
+    done.check_returncode()
+
+get_ipython().register_magic_function(bash, "cell")
 os.chdir(tempfile.mkdtemp(dir={root!r}))
 os.symlink({root!r} + "/quickstart", "quickstart")
 os.symlink({root!r} + "/site/report", "report")
