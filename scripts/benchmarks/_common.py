@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from neuroxai import networks
 
 Shape = tuple[int, int, int]
 Runners = dict[str, Callable[[], object]]
+#: Where networks and scans lie; `gpu.sh` sets it.
+DEVICE = torch.device(os.environ.get("NEUROXAI_BENCHMARK_DEVICE", "cpu"))
 SMALLEST = (78, 78, 78)  # grid that the published networks take
 
 
@@ -57,12 +60,12 @@ def network(shape: Shape, name: str = "ad_cnn") -> nn.Module:
         if isinstance(module, nn.BatchNorm3d):
             nn.init.normal_(module.running_mean, std=0.3)  # type: ignore[arg-type]
             nn.init.uniform_(module.running_var, 0.5, 2.0)  # type: ignore[arg-type]
-    return model.eval().requires_grad_(False)
+    return model.eval().requires_grad_(False).to(DEVICE)
 
 
 def scans(shape: Shape, batch: int) -> Tensor:
     """Return random scans without any zero, (batch, 1, *shape)."""
-    return torch.rand(batch, 1, *shape, generator=torch.Generator().manual_seed(1))
+    return torch.rand(batch, 1, *shape, generator=torch.Generator().manual_seed(1)).to(DEVICE)
 
 
 def plain(model: nn.Module, x: Tensor) -> Tensor:
@@ -91,10 +94,18 @@ def seconds(found: Runners, repeats: int, clock: Callable[[], float] = time.perf
         call()
     for _ in range(repeats):
         for name, call in found.items():
+            finish()
             start = clock()
             call()
+            finish()
             taken[name].append(clock() - start)
     return {name: statistics.median(t) for name, t in taken.items()}
+
+
+def finish() -> None:
+    """Wait until a GPU has done what it was given."""
+    if DEVICE.type == "cuda":
+        torch.cuda.synchronize(DEVICE)
 
 
 def measured(script: str, arguments: Sequence[object]) -> float:
@@ -104,8 +115,13 @@ def measured(script: str, arguments: Sequence[object]) -> float:
 
 
 def peak(warm_up: Callable[[], object], call: Callable[[], object]) -> float:
-    """Return the peak resident memory that one call adds in this process, in MiB, after a warm-up call."""
+    """Return the peak memory that one call adds, in MiB, after a warm-up call: of the process, or on its GPU."""
     warm_up()
+    if DEVICE.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(DEVICE)
+        there = torch.cuda.memory_allocated(DEVICE)
+        call()
+        return (torch.cuda.max_memory_allocated(DEVICE) - there) / 2**20
     try:
         with open("/proc/self/clear_refs", "w") as file:  # resets the peak to the present size
             file.write("5")

@@ -18,7 +18,19 @@ from typing import Any
 
 import captum.attr
 import torch
-from _common import SMALLEST, Runners, Shape, fastest_plain, measured, network, peak, plain_runners, scans, seconds
+from _common import (
+    DEVICE,
+    SMALLEST,
+    Runners,
+    Shape,
+    fastest_plain,
+    measured,
+    network,
+    peak,
+    plain_runners,
+    scans,
+    seconds,
+)
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
@@ -80,7 +92,7 @@ def runners(shape: Shape, batch: int, methods: list[str], patch: int, loop: int,
     model, x, found = network(shape), scans(shape, batch), plain_runners(shape, batch)
     needed: dict[str, dict[str, Any]] = {"occlusion": {"patch": patch}, "region_swap": {"baselines": 0.0}}
     for name in filter(attribution.takes_regions, methods):
-        needed.setdefault(name, {})["labels"] = regions(shape, count)
+        needed.setdefault(name, {})["labels"] = regions(shape, count).to(DEVICE)
     theirs = of_captum(model, x)
     for name in methods:
         method = attribution.create(name, model, **needed.get(name, {}))

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import copy
 import itertools
+import math
 import platform
 from importlib.util import find_spec
 from typing import Any
@@ -69,7 +70,9 @@ def of_zennit(model: nn.Module, x: Tensor) -> Runners:
     def run(rule: Any) -> Tensor:
         layers = [((nn.ReLU, nn.ELU), Pass()), ((nn.Conv3d, nn.Linear), rule)]
         with Gradient(model=merged, composite=LayerMapComposite(layers)) as attributor:
-            found: Tensor = attributor(x.clone(), lambda out: out * (torch.arange(out.shape[1]) == target))[1]
+            found: Tensor = attributor(
+                x.clone(), lambda out: out * (torch.arange(out.shape[1], device=out.device) == target)
+            )[1]
             return found
 
     return {name: lambda rule=rule: run(rule) for name, rule in rules.items()}  # type: ignore[misc]
@@ -93,6 +96,7 @@ def main() -> None:
     parser.add_argument("--shape", type=int, nargs=3, default=(96, 114, 96))
     parser.add_argument("--batch", type=int, nargs="+", default=(1, 4))
     parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--no-memory", action="store_true", help="times only")
     parser.add_argument("--peak", default="", help=argparse.SUPPRESS)
     options = parser.parse_args()
     shape = tuple(options.shape)
@@ -108,7 +112,7 @@ def main() -> None:
         found = runners(shape, batch, options.network)
         times = seconds(found, options.repeats)
         given = ("--network", options.network, "--shape", *shape, "--batch", batch, "--peak")
-        memory = {name: measured(__file__, (*given, name)) for name in times}
+        memory = {name: math.nan if options.no_memory else measured(__file__, (*given, name)) for name in times}
         best = fastest_plain(times)
         for name in times:
             row = (f"{times[name]:.3f}", f"{times[name] / times[best]:.2f}")

@@ -23,6 +23,7 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
+from _common import DEVICE, finish
 from torch import Tensor, nn
 
 from neuroxai.layers import PatchIndividualFilter
@@ -64,13 +65,13 @@ def runners(
     shape: tuple[int, int, int], channels: int, filters: int, batch: int, backward: bool
 ) -> dict[str, Callable[[], object]]:
     """Return what is compared, by name."""
-    layer = PatchIndividualFilter(3, channels, filters, shape, 5, reassemble=False)
+    layer = PatchIndividualFilter(3, channels, filters, shape, 5, reassemble=False).to(DEVICE)
     found: dict[str, Callable[[], object]] = {}
     for name, form in FORMATS.items():
         generator = torch.Generator().manual_seed(1)
-        x = torch.randn(batch, channels, *shape, generator=generator).contiguous(memory_format=form)
+        x = torch.randn(batch, channels, *shape, generator=generator).to(DEVICE).contiguous(memory_format=form)
         cut = torch.cat([s.inputs.split(x) for s in layer.strains], 1).flatten(0, 1).contiguous(memory_format=form)
-        ordinary = nn.Conv3d(channels, filters, 3).to(memory_format=form)  # type: ignore[call-overload]
+        ordinary = nn.Conv3d(channels, filters, 3).to(DEVICE, memory_format=form)  # type: ignore[call-overload]
         x.requires_grad_(backward)
         cut.requires_grad_(backward)
         calls: dict[str, Callable[[], Tensor]] = {
@@ -92,8 +93,10 @@ def seconds(
     with torch.set_grad_enabled(backward):
         for turn in range(repeats + 1):  # the first does not count
             for name, call in found.items():
+                finish()
                 start = clock()
                 call()
+                finish()
                 if turn:
                     taken[name].append(clock() - start)
     return {name: statistics.median(t) for name, t in taken.items()}
