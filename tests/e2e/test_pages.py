@@ -22,6 +22,7 @@ from helpers.snippets import REPOSITORY, bare, lines, pages, snippets
 from helpers.studies import cohort_of
 from helpers.thirds import spread
 from neuroxai.cohort.public import oasis_entries, write_cohort
+from neuroxai.processes import queue_settings
 from neuroxai.studies import names, text_of
 from neuroxai.studies.check import check
 from neuroxai.studies.reading import load, read_study
@@ -298,11 +299,15 @@ def yaml_snippets():
 def test_a_declaration_is_taken(name, text, tmp_path, tiny_cohort, monkeypatch):
     """A whole one as it stands, keys in the study that their page runs on a cohort; all that they name is looked up."""
     monkeypatch.chdir(tmp_path)
+    values = load(text, name)
+    if "system" in values:  # of a queueing system
+        Path("queue.yaml").write_text(text)
+        assert queue_settings("queue.yaml") == values
+        return
     monkeypatch.setenv("SPM_HOME", str(tmp_path / "spm"))
     stand_in(tmp_path / "spm", "tpm/labels_Neuromorphometrics.nii", "tpm/labels_Neuromorphometrics.xml")
     cohort_of(tiny_cohort, tmp_path / "COHORT")
     write_cohort(tmp_path / "oasis", *oasis_entries(8, oasis_folder(tmp_path / "DATA")), [], {}, {})
-    values = load(text, name)
     if "title" not in values:
         (study,) = [n for n in names() if f"study run {n} --cohort" in PAGES[name].read_text()]
         values = {**load(text_of(study), study), **values}
