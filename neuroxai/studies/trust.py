@@ -27,7 +27,7 @@ from neuroxai.studies.engine import RunOptions, Summary, run_study
 from neuroxai.studies.results import open_results
 from neuroxai.studies.spec import Arm, CohortSource, Split, Study
 
-METHODS = ("lrp_epsilon", "lrp_alpha_beta", "integrated_gradients", "guided_backprop", "grad_cam", "region_swap")
+METHODS = ("lrp_epsilon", "lrp_alpha_beta", "gradient_x_input", "guided_backprop", "grad_cam", "region_swap")
 """Measured by default, beside the bundle's own and integrated gradients against controls."""
 TWINS, STUDY, PAGE = "twins", "study", "index.html"
 TARGET = "diagnosis"
@@ -218,11 +218,8 @@ def _same(method: str, options: Mapping[str, Any], spec: Mapping[str, Any] | Non
 
 def _about(planted: _Planted, options: TrustOptions) -> str:
     lost = ", ".join(planted.effect.get("regions") or ["hippocampus"])
-    what = (
-        f"{planted.effect.get('loss', 25):g} % smaller {lost}"
-        if planted.effect.get("effect") == "atrophy"
-        else "lesions"
-    )
+    known = {"atrophy": f"{planted.effect.get('loss', 25):g} % smaller {lost}", "lesions": "lesions"}
+    what = known.get(str(planted.effect.get("effect")), "of a cohort whose record does not say what it is")
     return (
         f"In {len(planted.sources)} healthy scans an effect was planted ({what}); of each there is a twin without it. "
         f"{options.trainings} small repeats of this bundle's training learnt to tell them apart, on its grid and by "
