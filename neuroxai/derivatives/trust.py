@@ -133,7 +133,15 @@ def card_of(checkpoint: str | os.PathLike[str], sha256: str | None = None) -> Tr
     return card if card.checkpoint_sha256 == (sha256 or io.sha256(checkpoint)) else None
 
 
-def sentence(name: str, own: Figures, chance: Mapping[str, float], scan: Figures, scans: int, most: int = 10) -> str:
+def sentence(
+    name: str,
+    own: Figures,
+    chance: Mapping[str, float],
+    scan: Figures,
+    scans: int,
+    roc_auc: float | None = None,
+    most: int = 10,
+) -> str:
     """Say how far one method can be believed; empty where no region was ranked.
 
     Parameters
@@ -146,14 +154,17 @@ def sentence(name: str, own: Figures, chance: Mapping[str, float], scan: Figures
         By measure.
     scans : int
         Planted effects.
+    roc_auc : float, optional
+        How well the networks told these from their twins.
     most : int
         Regions that count as the most used.
     """
     first = value(own, "region_first")
     if first is None:
         return ""
+    told = "" if roc_auc is None else f" (told from healthy twins with a ROC area of {roc_auc:.2f}, by chance 0.50)"
     said = (
-        f"Of {scans} planted effects, {name} ranked an affected region first in {percent(first)} "
+        f"Of {scans} planted effects{told}, {name} ranked an affected region first in {percent(first)} "
         f"(chance {percent(chance.get('region_first'))}, the scan itself {percent(value(scan, 'region_first'))})"
     )
     overlap = value(own, "swap_overlap")

@@ -48,7 +48,9 @@ def trust_in(weights: Path, run: Run) -> str | None:
     own = attribution.complete(run.method, run.options or {})
     for name, one in card.methods.items():
         if one.method == run.method and dict(one.options) == own:
-            return sentence(name, one.repeats, card.chance, card.methods["scan"].repeats, card.scans) or None
+            return (
+                sentence(name, one.repeats, card.chance, card.methods["scan"].repeats, card.scans, card.roc_auc) or None
+            )
     return None
 
 

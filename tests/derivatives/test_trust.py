@@ -57,6 +57,9 @@ def test_sentences():
     assert sentence("lrp", FIGURES, CARD.chance, SCAN, 12) == (
         "Of 12 planted effects, lrp ranked an affected region first in 92 % (chance 5 %, the scan itself 25 %)."
     )
+    assert sentence("lrp", FIGURES, CARD.chance, SCAN, 12, 0.58).startswith(
+        "Of 12 planted effects (told from healthy twins with a ROC area of 0.58, by chance 0.50), lrp ranked"
+    )
     more = {
         **FIGURES,
         **{name: {"value": v} for name, v in

@@ -171,8 +171,8 @@ def analyse(results: Results) -> Findings:
         area = told_apart(results, card.arm)
         if area is not None:
             findings.answers.append(
-                f"{where}the networks told held-out patients from controls with a ROC area of {area:.2f} on average "
-                "(chance 0.50); where that is poor, maps explain guesses."
+                f"{where}the networks told held-out patients from controls with a ROC area of {area:.2f} on "
+                "average (chance 0.50); where that is poor, maps explain guesses."
             )
         findings.answers += [where + text for text in sentences(card)]
         for row in card.table.to_dict("records"):
@@ -247,4 +247,4 @@ def sentences(card: Card) -> list[str]:
 
 def sentence(card: Card, method: str) -> str:
     """Say how far one method can be believed; empty where nothing was measured."""
-    return said(method, card.figures(method), card.chance, card.figures("scan"), card.scans, MOST)
+    return said(method, card.figures(method), card.chance, card.figures("scan"), card.scans, most=MOST)
