@@ -188,6 +188,11 @@ def differences(ours: Path, theirs: Path) -> dict[str, tuple[float, int]]:
         pairs = _values(file, other)
         for kind, one, two in pairs:
             most, count = found.get(kind, (0.0, 0))
+            if one.shape != two.shape:
+                found[kind] = float("inf"), count
+                continue
+            if not one.size:
+                continue
             scale = np.abs(two).max(initial=0.0) or 1.0
             found[kind] = max(most, float(np.abs(one - two).max(initial=0.0) / scale)), count + one.size
     return found
