@@ -70,8 +70,7 @@ class CheckpointHandler:
     settings : dict
         Plain values that define the run. A last state of other settings is refused.
     key_metric : str
-        Validation figure that chooses the weights: the largest, or the smallest "val_loss". "balanced_accuracy" is that
-        at one half, which a few scans move much where a network's scores are shifted; "roc_auc" asks for the order.
+        Validation figure that chooses the weights, the smallest "val_loss" or the largest; "roc_auc" asks for the order.
     resume : bool
         Go on from ``last.pt`` where there is one; False begins anew.
     validated : EpochMetric, optional
@@ -301,11 +300,10 @@ class CheckpointHandler:
             return f"no weights are kept: no epoch had a {self.key_metric}"
         best = self._sign * self.best
         kept = f"best {self.key_metric} {best:.4g} at epoch {self.best_epoch}: {self.folder / 'model.pt'}"
-        if self._point is None:
-            return kept
-        if not self._point["moved"]:
-            return f"{kept}; the operating point stays at one half: {self._point['reason']}"
-        return f"{kept}; its operating point was chosen on {self._point['scans']} validation scans"
+        point = self._point or {"moved": None}
+        if point["moved"]:
+            return f"{kept}; its operating point was chosen on {point['scans']} validation scans"
+        return kept if self._point is None else f"{kept}; the operating point stays at one half: {point['reason']}"
 
 
 def _take(folder: Path) -> int:
