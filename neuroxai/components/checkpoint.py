@@ -70,7 +70,7 @@ class CheckpointHandler:
     settings : dict
         Plain values that define the run. A last state of other settings is refused.
     key_metric : str
-        Validation figure that chooses the weights, the smallest "val_loss" or the largest; "roc_auc" asks for the order.
+        Validation figure that chooses the weights: the smallest "val_loss", else the largest; "roc_auc" asks for order.
     resume : bool
         Go on from ``last.pt`` where there is one; False begins anew.
     validated : EpochMetric, optional
