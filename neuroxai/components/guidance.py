@@ -43,7 +43,7 @@ class RelevanceGuidance:
     probabilities, in networks that conserve relevance: the share outside, less 1. Here it is no share, for a network
     can lower that by evidence inside the mask that is the same for all scans; the difference of logits leaves such
     evidence out. And it is of absolute values by the epsilon rule, for z+ does not see a mark that speaks against the
-    other class. The how-to on relevance guidance has the comparison.
+    other class. The page on trust has the comparison.
 
     What is explained is the network as it predicts: running statistics of batch normalisation, no dropout. Attach it to
     the trainer in front of `neuroxai.components.CheckpointHandler`, which writes each epoch's mean to ``history.tsv``.

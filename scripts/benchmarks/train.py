@@ -30,10 +30,12 @@ from neuroxai.components import (
     LoadScand,
     NormaliseScand,
     RandShiftd,
+    RelevanceGuidance,
     ResampleToSpaced,
     ScanDataset,
     ScanSampler,
 )
+from neuroxai.components.guidance import RULES
 from neuroxai.space import Space, Volume, mni152
 
 
@@ -46,6 +48,7 @@ class Way:
     amp: bool = False
     compiled: bool = False
     workers: int = 0
+    rule: str = ""  # of relevance guidance
 
 
 class Trainer:
@@ -61,7 +64,10 @@ class Trainer:
         self.way, self.device, self.format = way, device, memory_format
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=1e-4)
         self.scaler = torch.amp.GradScaler(device.type, enabled=way.amp)
-        self.loss = ClassificationLoss()
+        self.loss, self.steps = ClassificationLoss(), 0
+        self.guidance = RelevanceGuidance(self.network, 1.0, way.rule) if way.rule else None
+        self.mask = torch.zeros(1, 1, *space.shape, device=device, dtype=torch.bool)
+        self.clock = time.process_time if options.processor else time.perf_counter
         prepare = Compose([LoadScand("image"), ResampleToSpaced("image", space), NormaliseScand("image"), plain()])
         augment = Compose([RandFlipd("image", prob=0.5, spatial_axis=0), RandShiftd("image"), plain()])
         folder = tempfile.mkdtemp(dir=options.folder) if way.cache == "disk" else None
@@ -79,12 +85,12 @@ class Trainer:
     def epoch(self, number: int) -> tuple[float, float]:
         """Train one epoch; return its seconds, and those spent waiting for data."""
         self.sampler.set_epoch(number)
-        begin, waited = time.perf_counter(), 0.0
+        begin, waited = self.clock(), 0.0
         batches = iter(self.loader)
         while True:
-            asked = time.perf_counter()
+            asked = self.clock()
             batch = next(batches, None)
-            waited += time.perf_counter() - asked
+            waited += self.clock() - asked
             if batch is None:
                 break
             x = batch["image"].to(self.device, memory_format=self.format, non_blocking=True)
@@ -92,12 +98,16 @@ class Trainer:
             self.optimizer.zero_grad(set_to_none=True)
             with torch.autocast(self.device.type, enabled=self.way.amp):
                 loss = self.loss(self.run(x), labels)
+            if self.guidance is not None:
+                self.steps += 1
+                chosen = slice(self.steps % self.guidance.every, None, self.guidance.every)
+                loss = loss + self.guidance.outside(x[chosen], labels[chosen], self.mask).mean()
             self.scaler.scale(loss).backward()
             self.scaler.step(self.optimizer)
             self.scaler.update()
         if self.device.type == "cuda":
             torch.cuda.synchronize()
-        return time.perf_counter() - begin, waited
+        return self.clock() - begin, waited
 
 
 def plain() -> EnsureTyped:
@@ -119,6 +129,9 @@ def ways(options: argparse.Namespace) -> dict[str, Way]:
         found[f"kept on disk, channels last, {options.workers} workers"] = Way("disk", True, workers=options.workers)
     if amp:
         found["kept in memory, channels last, mixed precision"] = Way("memory", True, amp)
+    if options.guided:
+        for rule in RULES:
+            found[f"kept in memory, channels last, guided by relevance ({rule})"] = Way("memory", True, rule=rule)
     if options.compile:
         found["kept in memory, channels last, compiled"] = Way("memory", True, amp, compiled=True)
     return found
@@ -144,6 +157,8 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--repeats", type=int, default=3, help="epochs of each after one to warm up")
     parser.add_argument("--workers", type=int, default=0, help="also measure with so many worker processes")
+    parser.add_argument("--guided", action="store_true", help="also measure with relevance guidance")
+    parser.add_argument("--processor", action="store_true", help="time of the processor, for busy machines")
     parser.add_argument("--compile", action="store_true", help="also measure with torch.compile")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options = parser.parse_args()
