@@ -117,13 +117,16 @@ def test_a_run_s_settings_hold_every_option_that_changes_its_result(bundle):
         "pairs",
         "amp",
         "training",
+        "augmented",
     }
     options = [key for key, value in train.items() if not isinstance(value, dict) and key not in derived]
     harmless = {"imports", "initialize", "run", "bundle_root", "dataset_dir", "datalist", "output_dir", "ckpt_dir"}
     harmless |= {"resume", "pretrained", "max_epochs", "patience", "min_epochs", "ignored_epochs", "batch_size"}
     harmless |= {"checkpointing", "compile", "cache", "cache_dir", "num_workers", "tensorboard", "val_interval"}
     harmless |= {"device_name", "accept_unfit"}
-    assert [key for key in options if key not in train["settings"] and key not in harmless] == []
+    settings = train["settings"] | train["settings"]["relevance"]
+    recorded = {*settings, *(str(value).removeprefix("@") for value in settings.values())}
+    assert [key for key in options if key not in recorded and key not in harmless] == []
     assert "total_batch_size" in train["settings"]
 
 
