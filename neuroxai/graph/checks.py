@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from neuroxai.errors import UnsupportedLayerError
+from neuroxai.errors import NeuroxaiError, UnsupportedLayerError
 
 
 def out_of_memory(error: Exception) -> bool:
@@ -54,18 +54,40 @@ def misfit(operation: str, args: Any, kwargs: Any) -> str:
     return f"{operation} cannot take a tensor of shape {shape}"
 
 
-def check_scores(scores: Tensor, reference: Tensor) -> None:
+def check_scores(scores: Tensor, reference: Tensor, elsewhere: Callable[[], Tensor] | None = None) -> None:
     """Hold a record's output against the model's own, relative to the spread of the model's.
+
+    Parameters
+    ----------
+    scores, reference : torch.Tensor, shape (batch, classes)
+        The record's and the model's.
+    elsewhere : callable, optional
+        Gives the model's output for other inputs. It is asked where the two differ: a network that cannot decide
+        about a scan has scores near 0, all alike, so that rounding is large beside them; how much its scores change
+        with its input says how large they are.
 
     Raises
     ------
     UnsupportedLayerError
         If they differ: the model does something that recording does not see.
     """
+
+    def centred(values: Tensor) -> Tensor:
+        return values - values.mean(-1, keepdim=True) if values.shape[-1] > 1 else values
+
+    def limit() -> float:
+        return 1e-3 * spread + 1e-5 * size + 1e-12
+
     size = float(reference.abs().max())
-    spread = float((reference - reference.mean(-1, keepdim=True)).abs().max()) if reference.shape[-1] > 1 else size
+    spread = float(centred(reference).abs().max())
     off = float((scores.reshape(reference.shape) - reference).abs().max())
-    if off > 1e-3 * spread + 1e-5 * size + 1e-12:
+    if off > limit() and elsewhere is not None:
+        try:
+            changes = float(centred(elsewhere() - reference).abs().max())
+        except NeuroxaiError:  # it cannot be followed there
+            changes = 0.0
+        spread = max(spread, changes)
+    if off > limit():
         raise UnsupportedLayerError(
             f"the recorded network's output differs from the model's by {off:.3g} (its outputs spread over "
             f"{spread:.3g}): its forward depends on something that recording does not see; rewrite it with functions "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -315,7 +316,12 @@ class LRP(Attribution):  # type: ignore[misc]  # captum is untyped
         if found is not None:  # it is kept once its output was held against the model's
             scores = output if begin.layer is None else forward(whole.fused, single.tensors)[0]
             own = own_output(whole, scores, single.tensors).detach()
-            check_scores(own[: len(found.output)] if any_batch else own, found.output)
+            blank = replace(single, inputs=tuple(map(torch.zeros_like, single.inputs)))
+            check_scores(
+                own[: len(found.output)] if any_batch else own,
+                found.output,
+                lambda: self._recorded(blank, given.half)[0].output,
+            )
             self._records.keep(given, found, whole, any_batch)
             self._last = whole
         return plan, single, output, saved

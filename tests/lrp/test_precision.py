@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from neuroxai import attribution
-from neuroxai.errors import InputError
+from neuroxai.errors import InputError, UnsupportedLayerError
+from neuroxai.graph.checks import check_scores
 from neuroxai.lrp import LRP, composites
 from neuroxai.lrp.conservation import ConservationWarning
 
@@ -139,3 +140,29 @@ def test_gradient_modes_and_autocast(dtype):
     got = LRP(model, composites.alpha_beta(1.0)).attribute(inside, 1, start="logit")
     assert torch.equal(got, wanted)
     assert not got.requires_grad
+
+
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_a_network_that_cannot_decide_is_explained(outputs):
+    """Its scores are all near 0, where rounding is large beside them."""
+    model, x = network(), scans(1)
+    model[-1] = nn.Linear(6, outputs)
+    with torch.no_grad():
+        model[-1].weight.mul_(1000)
+        model[-1].bias -= model(x)[0]
+        model[-1].bias += 2e-5 * torch.arange(1, outputs + 1)
+    exact = LRP(copy.deepcopy(model).double(), "zero").attribute(x.double(), 0, start="logit")
+    score = float(model.double()(x.double()).detach()[0, 0])
+    got = LRP(model.float(), "zero").attribute(x, 0, start="logit")
+    # compared as shares: what each voxel contributes over the score, whose rounding they have in common
+    assert (got / got.sum() - (exact / exact.sum()).float()).abs().max() < 1e-2 * (exact / exact.sum()).abs().max()
+    assert abs(score) < 1e-4
+
+
+def test_what_a_record_misses_is_refused_however_small_the_scores_are():
+    near, away = torch.tensor([[1e-6]]), torch.tensor([[5.0]])
+    check_scores(near + 3e-7, near, lambda: away)
+    with pytest.raises(UnsupportedLayerError):
+        check_scores(near + 1e-2, near, lambda: away)
+    with pytest.raises(UnsupportedLayerError):
+        check_scores(near + 3e-7, near)
