@@ -70,8 +70,10 @@ def test_guided_by_relevance_a_run_is_recorded_so_and_resumed_as_such_alone(bund
     assert record["settings"]["relevance"] == {"guidance": 0.5, "mask": "hippocampus", "rule": "epsilon", "every": 2}
     history = pd.read_csv(bundle / "models" / "history.tsv", sep="\t")
     assert history.loc[0, "train_loss"] > 0.5 * history.loc[0, "relevance_outside"] > 0
-    with pytest.raises(Exception, match="relevance was"):
+    with pytest.raises(Exception) as caught:
         train(bundle, tiny_cohort, max_epochs=2)
+    assert isinstance(raised(caught.value), InputError)
+    assert "relevance was" in str(raised(caught.value))
 
 
 def test_a_resumed_run_ends_where_an_uninterrupted_one_does(tmp_path, tiny_cohort):
