@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from monai.networks import eval_mode
 from torch import Tensor, nn
 
 from neuroxai.errors import InputError
@@ -76,6 +77,6 @@ def _odds(logits: Tensor) -> Tensor:
 
 def _run(network: nn.Module, state: dict[str, Tensor], scans: Tensor) -> Tensor:
     where = next(network.parameters()).device
-    with torch.no_grad():
+    with eval_mode(network):  # its handlers may have it in training mode between validations; without gradients
         found: Tensor = torch.func.functional_call(network, state, (scans.to(where),))
     return found

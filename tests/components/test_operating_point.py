@@ -122,3 +122,16 @@ class _Dataset:
 class _Space:
     def to_dict(self):
         return {}
+
+
+def test_a_network_in_training_mode_is_judged_as_it_predicts():
+    """Between validations it is in training: dropout would draw, and batch normalisation would forget."""
+    truth, odds = scans_of(12)
+    network = nn.Sequential(nn.BatchNorm3d(1), nn.Dropout(0.5), *network_of(2)).eval()
+    x = torch.tensor(odds, dtype=torch.float32).view(-1, 1, 1, 1, 1)
+    logits = network(x).detach()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    _, record = at_operating_point(network.train(), logits, torch.tensor(truth).long(), x[:2])
+    assert record["moved"]
+    assert network.training
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
