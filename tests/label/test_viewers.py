@@ -122,12 +122,15 @@ def test_slicer_sends_a_scan_of_its_own_as_a_session(server, scan, tmp_path):
 
 
 def test_slicer_sends_a_scan_as_nrrd(server, scan, tmp_path):
-    """Its setting File Extension: SimpleITK writes the scan as Slicer's own writer does."""
-    import SimpleITK
+    """Its setting File Extension: a scan in LPS, as Slicer's own writer writes it."""
+    import nrrd
 
     scene = Slicer(server.url, tmp_path)
     sent = tmp_path / "own.nrrd"
-    SimpleITK.WriteImage(SimpleITK.ReadImage(str(scan)), str(sent), True)
+    volume = io.read_volume(scan)
+    lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ volume.space.affine
+    header = {"space": "left-posterior-superior", "space directions": lps[:3, :3].T, "space origin": lps[:3, 3]}
+    nrrd.write(str(sent), volume.data, {**header, "encoding": "gzip"})
     assert scene.client.upload_image(str(sent), "sent as nrrd")["image"] == "sent as nrrd"
     told = scene.run("alzheimers", "sent as nrrd", method="saliency", prepare="as it is")
     raw, _ = server.explained(tmp_path, "alzheimers", file=scan, method="saliency", heatmap="raw")
