@@ -224,7 +224,7 @@ def _about(planted: _Planted, options: TrustOptions) -> str:
         f"In {len(planted.sources)} healthy scans an effect was planted ({what}); of each there is a twin without it. "
         f"{options.trainings} small repeats of this bundle's training learnt to tell them apart, on its grid and by "
         f"its preparation; held-out twins were explained by them ('repeats') and by the bundle's own network "
-        f"('{GIVEN}'), which was trained on something else: there, look at what needs no planted effect (twin swap, "
+        f"('{GIVEN}'), whose training was another one: there, look at what needs no planted effect (twin swap, "
         "deletion, randomisation, conservation, shams)."
     )
 
