@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
@@ -21,7 +22,7 @@ from neuroxai.checks import whole
 from neuroxai.lrp.given import Given, Target, class_scores
 
 
-class RegionCoalitions(RegionOcclusion):
+class RegionCoalitions(RegionOcclusion, ABC):
     """A method that tells what each region is worth from the scores of coalitions.
 
     Takes `labels`, `score` and `perturbations_per_eval` as `RegionOcclusion` does, and what replaces regions.
@@ -81,9 +82,9 @@ class RegionCoalitions(RegionOcclusion):
         errors = estimates.std(0) / math.sqrt(len(estimates))
         return torch.cat([estimates.mean(0), errors]).to(x.dtype)
 
+    @abstractmethod
     def _played(self, game: Game) -> Tensor:
         """Return the players' values as a mean over independent estimates, (estimates, players), 2 or more."""
-        raise NotImplementedError
 
     def score_of(self, scores: Tensor, network: PerturbedModel, one: Given) -> Tensor:
         """Return the class's score of each item, (items,), in double precision."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from itertools import islice
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
@@ -131,14 +132,10 @@ class Opened:
 
     def training(self, label: int) -> Tensor:
         """Return a class's scans of the training part, (scans, 1, *grid)."""
-        found: list[Tensor] = []
-        for item, scan in self._first.scans("training"):
-            if item["label"] == label:
-                found.append(scan)
-            if len(found) == MOST:
-                break
+        first = self._first
+        found = [scan for _, scan in islice(first.scans("training", first.classes[label]), MOST)]
         if not found:
-            raise InputError(f"{self._first.run.cohort}: no training scan of class {label} can be read")
+            raise InputError(f"{first.run.cohort}: no training scan of class {label} can be read")
         return torch.cat(found)
 
     def maker(self, spec: Mapping[str, Any]) -> Callable[[nn.Module], Any]:
