@@ -59,6 +59,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--half", type=int, choices=(0, 1), help="of these one half, by the checksum of a test's group")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep the order given below, where pytest-xdist would begin with the groups of the most tests, the quickest."""
+    config.option.loadscopereorder = False
+
+
 def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:
     """Cut long texts, which workers would send to and fro with each test's name."""
     return f"{val[:40]!r}..." if isinstance(val, (str, bytes)) and len(val) > 80 else None

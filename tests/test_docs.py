@@ -6,6 +6,7 @@ import doctest
 import json
 import re
 import shlex
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -24,11 +25,16 @@ def shell_lines(page):
             yield shlex.split(line, comments=True)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(REPOSITORY)))
-def test_commands_and_options_exist(page):
+@cache
+def known_commands():
     from neuroxai.cli.main import app
 
-    commands = typer.main.get_command(app).commands
+    return typer.main.get_command(app).commands
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(REPOSITORY)))
+def test_commands_and_options_exist(page):
+    commands = known_commands()
     for words in shell_lines(page):
         if words[:1] == ["neuroxai"] and words[1].startswith("-"):
             assert words[1] in {"--help", "--version", "-V", "--install-completion", "--show-completion"}, words

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import socket
+from functools import cache
 
 import numpy as np
 import pytest
@@ -118,6 +119,11 @@ def test_names_and_paths_are_told_apart(tmp_path, monkeypatch):
     assert len(set(NAMES)) == len(NAMES)
 
 
+@cache
+def real_copy(real_data, name):
+    return get(name, folders=[real_data / "atlases"])
+
+
 @pytest.mark.real
 @pytest.mark.parametrize(
     ("name", "regions", "inside", "point"),
@@ -139,7 +145,7 @@ def test_names_and_paths_are_told_apart(tmp_path, monkeypatch):
     ],
 )
 def test_real_copies_name_the_region_at_an_mni_coordinate(real_data, name, regions, inside, point):
-    atlas = get(name, folders=[real_data / "atlases"])
+    atlas = real_copy(real_data, name)
     assert len(atlas.names) == regions
     voxel = tuple(np.rint(atlas.space.voxels(point)).astype(int))
     assert atlas.names[int(atlas.labels[voxel])] == inside

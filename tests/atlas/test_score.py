@@ -129,7 +129,7 @@ def scan_space(turn):
     return Space(shape.tolist(), affine)
 
 
-@pytest.mark.parametrize("turn", [(0, 0, 0), (12, -9, 17)])
+@pytest.mark.parametrize("turn", [pytest.param((0, 0, 0), marks=pytest.mark.full(0)), (12, -9, 17)])
 def test_native_scores_of_an_oblique_flipped_scan(turn):
     atlas, scan = halves(), scan_space(turn)
     assert scan.orientation == "PIR"

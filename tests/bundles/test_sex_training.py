@@ -10,6 +10,7 @@ import torch
 from monai.bundle import ConfigParser
 
 from helpers.bundles import REPOSITORY, copy_of, train
+from helpers.thirds import sampled
 from neuroxai import networks
 from neuroxai.components import load_weights, read_record
 from neuroxai.errors import SpaceError, ours
@@ -26,7 +27,7 @@ def parser(file="train.json", **overrides):
     return found
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", sampled(MODELS, 3))
 def test_each_network_trains_and_records_how_to_build_it_again(tmp_path, tiny_cohort, model):
     bundle = copy_of(SEX, tmp_path / "bundle")
     workflow = train(bundle, tiny_cohort, max_epochs=1, model=model)

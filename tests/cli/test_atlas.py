@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from helpers.command import run
+from helpers.thirds import sampled
 from neuroxai.io import write_volume
 from neuroxai.space import Space, Volume
 
@@ -198,7 +199,9 @@ def test_help_shows_an_example(command):
 
 
 @pytest.mark.real
-@pytest.mark.parametrize("name", ["neuromorphometrics", "jhu", "jhu-tracts", "harvard-oxford-subcortical", "mni-lobes"])
+@pytest.mark.parametrize(
+    "name", sampled(["neuromorphometrics", "jhu", "mni-lobes", "jhu-tracts", "harvard-oxford-subcortical"], 3)
+)
 def test_real_atlases_pass_the_check(real_data, monkeypatch, name):
     monkeypatch.setenv("NEUROXAI_ATLASES", str(real_data / "atlases"))
     result = run("atlas", "check", name)

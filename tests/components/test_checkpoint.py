@@ -5,10 +5,9 @@ from __future__ import annotations
 import errno
 import fcntl
 import functools
+import multiprocessing
 import os
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
@@ -23,16 +22,20 @@ from neuroxai.explain.weights import save
 
 
 def test_a_folder_in_which_another_process_trains_is_refused(tmp_path):
-    code = (
-        "import sys, pathlib\nfrom neuroxai.components.checkpoint import _take\n"
-        "_take(pathlib.Path(sys.argv[1]))\nprint('taken', flush=True)\nsys.stdin.read()\n"
-    )
-    command = [sys.executable, "-c", code, str(tmp_path)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
-        assert other.stdout.readline() == "taken\n"
-        with pytest.raises(InputError, match=r"another training is at work in this folder.*--ckpt_dir"):
-            _take(tmp_path)
-        other.kill()
+    taken = multiprocessing.get_context("fork").Event()  # a new interpreter would take seconds to import PyTorch
+
+    def train():
+        _take(tmp_path)
+        taken.set()
+        time.sleep(600)
+
+    other = multiprocessing.get_context("fork").Process(target=train, daemon=True)
+    other.start()
+    assert taken.wait(60)
+    with pytest.raises(InputError, match=r"another training is at work in this folder.*--ckpt_dir"):
+        _take(tmp_path)
+    other.kill()
+    other.join()
     # the system frees what a killed process held
     lock = _take(tmp_path)
     with pytest.raises(InputError, match="another training is at work"):

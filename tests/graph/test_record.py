@@ -425,6 +425,7 @@ def test_an_exported_program_which_has_no_modes_is_no_model_in_training():
         warn_if_training(nn.Sequential(nn.Linear(4, 2)))
 
 
+@pytest.mark.full(1)
 def test_a_refused_compiled_function_leaves_nothing_behind_when_python_ends():
     program = """
 import torch

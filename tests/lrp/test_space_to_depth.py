@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
 import torch
 from torch import nn
 
+from helpers.thirds import sampled
 from neuroxai.lrp import LRP, AlphaBeta, Epsilon, Flat, Gamma, WSquare, ZBox, ZPlus, composites
 from neuroxai.lrp.engine import space_to_depth
 
@@ -45,12 +48,15 @@ def used(monkeypatch):
     return calls
 
 
-@pytest.mark.parametrize("slab", [1, 3000, space_to_depth.SLAB_VALUES])
-@pytest.mark.parametrize("pool", [1, 2, 3, (2, 3, 2), (4, 1, 2)])
-@pytest.mark.parametrize(
-    ("channels", "kernel", "padding"), [(1, 3, 0), (2, (2, 3, 1), "same"), (1, (3, 2, 4), (1, 0, 2)), (4, 1, 0)]
-)
-def test_equals_the_steps_one_by_one(channels, kernel, padding, pool, slab, used, monkeypatch, rng):
+SLABS = [1, 3000, space_to_depth.SLAB_VALUES]
+POOLS = [1, 2, 3, (2, 3, 2), (4, 1, 2)]
+CONVOLUTIONS = [(1, 3, 0), (2, (2, 3, 1), "same"), (1, (3, 2, 4), (1, 0, 2)), (4, 1, 0)]
+
+
+# of 60 combinations every seventh, among which each slab, pool and convolution is
+@pytest.mark.parametrize(("convolution", "pool", "slab"), sampled(product(CONVOLUTIONS, POOLS, SLABS), 7))
+def test_equals_the_steps_one_by_one(convolution, pool, slab, used, monkeypatch, rng):
+    channels, kernel, padding = convolution
     monkeypatch.setattr(space_to_depth, "SLAB_VALUES", slab)
     activation = nn.ELU() if slab == 3000 else nn.ReLU()
     net, x = network(channels, kernel, padding, pool, activation, rng)

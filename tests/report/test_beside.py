@@ -12,6 +12,7 @@ import pytest
 
 from helpers.command import run
 from helpers.packed import value_at
+from helpers.thirds import sampled
 from neuroxai import io
 from neuroxai.atlas import Atlas, builtin
 from neuroxai.errors import InputError, LeakageError
@@ -319,7 +320,7 @@ def test_controls_that_the_network_was_trained_on_are_not_compared_with(explaine
     assert "6 of the reference&#39;s 10 controls are scans that the network was trained on" in page
 
 
-@pytest.mark.parametrize("measure", ["share", "sum", "absolute"])
+@pytest.mark.parametrize("measure", sampled(["share", "sum", "absolute"], 3))
 def test_a_stored_reference_of_any_measure_is_taken(explained, tmp_path, measure):
     stored = tmp_path / "reference.json"
     words = ("--control", "CN", "--adjust", "none", "--permutations", "199", "--replicates", "199")

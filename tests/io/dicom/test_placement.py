@@ -14,6 +14,7 @@ import pydicom
 import pytest
 
 from helpers.dicom import write_planes
+from helpers.thirds import sampled
 from neuroxai import io
 from neuroxai.explain.overlay import overlay
 from neuroxai.space import Volume
@@ -43,7 +44,7 @@ SERIES = {
 }
 
 
-@pytest.fixture(scope="module", params=SERIES)
+@pytest.fixture(scope="module", params=sampled(SERIES, 3))
 def written(request, tmp_path_factory):
     """A series with one bright voxel left of its middle, that voxel's place, and the objects beside it."""
     tmp_path = tmp_path_factory.mktemp("placed")
