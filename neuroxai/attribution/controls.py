@@ -1,15 +1,17 @@
 """A reference of healthy controls, and what scans are held against: their mean, the nearest, a fitted one, a twin.
 
-The fitted control answers: what would this region look like, had it the rest of this brain and the controls'
-variation? Controls vary about their mean m along principal components, x = m + B w + noise, w standard normal. The
-weights w are those that explain best, by ridge regression, the voxels *around* a region, near ones more; the region
-itself and a margin take no part in its fit. What is wrong with a region can therefore not be reproduced from it.
+The fitted control answers: what would this region look like, had it the rest of this brain and people's variation?
+People vary about their class's mean m along principal components, x = m + B w + noise, w standard normal; patients tell
+of this variation as controls do, and so do mirror images. The weights w are those that explain best, by ridge
+regression, the voxels *around* a region, near ones more; the region itself and a margin take no part in its fit. What
+is wrong with a region can therefore not be reproduced from it.
 
 What a scan departs by from its fitted control is mostly not disease, but what its surroundings do not tell of a healthy
 brain, of variance s^2. A healthy twin is therefore the scan less the change *expected* of a patient. Patients' changes
-vary about their mean D with variance t^2. D is known from n patients and m controls, as the difference of their mean
-departures, with variance s^2 (1/n + 1/m); the scan's own departure is one more measurement, of variance s^2. The
-expected change is K (own departure) + (1 - K) D, K = v / (v + s^2), v = t^2 + s^2 (1/n + 1/m): empirical Bayes.
+vary about their mean D with variance t^2, by which patients vary more than controls. D is known from n patients and m
+controls, as the difference of their mean departures, with variance s^2 (1/n + 1/m); the scan's own departure is one
+more measurement, of variance s^2. The expected change is K (own departure) + (1 - K) D, K = v / (v + s^2),
+v = t^2 + s^2 (1/n + 1/m): empirical Bayes.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from neuroxai.errors import InputError, SpaceError, one_of
 
 NEAREST = 5  # controls that stand for the nearest ones
 LEAST = 3  # controls
-VARIETY = 0.15  # t^2 / s^2: how far patients' changes differ; chosen by the twin swap on two of five folds
+COMPONENTS = 100  # kept at most: those along which people vary most
 REACH = 8.0  # mm: how far from a region its fit looks, as the standard deviation of a Gaussian weight
 _CUT = 3  # of them, beyond which voxels have no weight
 _FOLDS = 5
@@ -43,7 +45,7 @@ class ControlReference:
     mean : torch.Tensor, shape (1, x, y, z)
         Mean of the controls.
     components : torch.Tensor, shape (components, 1, x, y, z)
-        Principal components, each times the standard deviation of the controls along it.
+        Principal components, each times the standard deviation of people of one class along it.
     noise : float
         Variance per voxel that the fit takes for noise: the strength of its ridge, chosen on held-out controls.
     controls : int
@@ -56,6 +58,8 @@ class ControlReference:
         Mean of patients less mean of the controls, which "healthy_twin" needs.
     patients : int
         How many they are.
+    variety : float
+        How far patients' changes differ: by which part of the controls' variance patients vary more.
     """
 
     mean: Tensor
@@ -66,11 +70,17 @@ class ControlReference:
     scans: Tensor | None = None
     change: Tensor | None = None
     patients: int = 0
+    variety: float = 0.0
     _fits: dict[bytes, list[_RegionFit]] = field(default_factory=dict, repr=False, init=False)
 
     @classmethod
     def of(
-        cls, scans: Tensor, spacing: tuple[float, ...], keep_scans: bool = False, patients: Tensor | None = None
+        cls,
+        scans: Tensor,
+        spacing: tuple[float, ...],
+        keep_scans: bool = False,
+        patients: Tensor | None = None,
+        mirror: int | None = None,
     ) -> ControlReference:
         """Describe controls.
 
@@ -84,11 +94,15 @@ class ControlReference:
             Keep the scans too.
         patients : torch.Tensor, optional, shape (patients, 1, x, y, z)
             For "healthy_twin": of the training part too; those made of the controls' own scans tell most.
+        mirror : {0, 1, 2}, optional
+            The axis from left to right, of a grid whose middle is the brain's: people vary as their mirror images do.
 
         Raises
         ------
         InputError
-            If there are fewer than `LEAST` controls, they are all alike, or patients have another shape.
+            If there are fewer than `LEAST` controls, or they are all alike.
+        SpaceError
+            If patients have another grid.
         """
         if scans.ndim != 5 or scans.shape[1] != 1 or len(scans) < LEAST:
             raise InputError(
@@ -100,12 +114,17 @@ class ControlReference:
         if not len(components):
             raise InputError(f"all {len(scans)} controls are alike; different scans are expected")
         made = cls(mean, components, _noise(scans, spacing), len(scans), tuple(spacing))
-        if keep_scans:
-            made = replace(made, scans=scans.clone())
+        away, classes = scans - mean, 1
         if patients is not None:
             made._check(patients)
-            made = replace(made, change=patients.detach().float().cpu().mean(0) - mean, patients=len(patients))
-        return made
+            ill = patients.detach().float().cpu()
+            made = replace(made, change=ill.mean(0) - mean, patients=len(ill), variety=_more_varied(ill, scans))
+            away, classes = torch.cat([away, ill - ill.mean(0)]), 2
+        if mirror is not None:
+            away = torch.cat([away, away.flip(2 + mirror)])
+        if len(away) > len(scans):
+            made = replace(made, components=_components(away, len(away) - classes))
+        return replace(made, scans=scans.clone()) if keep_scans else made
 
     def baselines(self, name: str, regions: NDArray[np.integer] | None = None) -> Baseline:
         """Return what a method takes as `baselines`.
@@ -176,7 +195,7 @@ class ControlReference:
             raise InputError("the reference knows no patients; make it with them")
         typical = (self.mean + self.change).to(x)[None]
         departures = torch.cat([x, typical]) - self.fitted(torch.cat([x, typical]), regions)
-        spread = VARIETY + 1 / self.controls + 1 / self.patients
+        spread = self.variety + 1 / self.controls + 1 / self.patients
         own = spread / (spread + 1)
         return x - own * departures[:-1] - (1 - own) * departures[-1:]
 
@@ -231,11 +250,23 @@ def _region_fits(regions: NDArray[np.integer], parts: Tensor, spacing: tuple[flo
 def _principal(scans: Tensor) -> tuple[Tensor, Tensor]:
     """Return mean and components (at most one fewer than scans), each times its standard deviation."""
     mean = scans.mean(0)
-    away = (scans - mean).flatten(1).double()
-    values, vectors = torch.linalg.eigh(away @ away.T)
+    return mean, _components(scans - mean, len(scans) - 1)
+
+
+def _components(away: Tensor, freedom: int) -> Tensor:
+    """Return the principal components of departures from the mean, by their degrees of freedom."""
+    flat = away.flatten(1).double()
+    values, vectors = torch.linalg.eigh(flat @ flat.T)
     kept = values > 1e-9 * values[-1].clamp(min=1e-30)
-    parts = (vectors[:, kept].T.flip(0) @ away) / (len(scans) - 1) ** 0.5
-    return mean, parts.float().view(-1, *mean.shape)
+    parts = (vectors[:, kept].T.flip(0)[:COMPONENTS] @ flat) / freedom**0.5
+    return parts.float().view(-1, *away.shape[1:])
+
+
+def _more_varied(patients: Tensor, controls: Tensor) -> float:
+    """Return by which part of the controls' variance patients vary more: t^2 / s^2."""
+    if len(patients) < 2:
+        return 0.0
+    return max(float(patients.var(0).sum() / controls.var(0).sum()) - 1, 0.0)
 
 
 def _weights(gram: Tensor, products: Tensor, noise: float) -> Tensor:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from neuroxai import attribution
@@ -21,7 +22,7 @@ from neuroxai.space import Space
 
 FILE = "controls.pt"
 MOST = 100  # scans of a class read; more would hardly change mean and components
-_FORMAT = 2
+_FORMAT = 3
 METHOD, BASELINES = "integrated_gradients", "healthy_twin"
 """What `--against controls` means by default: the best by the twin swap (docs/concepts/trust.md)."""
 STEPS = 20  # of the path, which is short
@@ -118,6 +119,7 @@ def save_controls(
         "scans": None if reference.scans is None else reference.scans.half(),
         "change": None if reference.change is None else reference.change.half(),
         "patients": reference.patients,
+        "variety": reference.variety,
     }
     save(path, content)
     return path
@@ -169,6 +171,7 @@ def load_controls(checkpoint: str | Path, space: Space, normalisation: str | Non
         None if scans is None else scans.float(),
         None if change is None else change.float(),
         int(found["patients"]),
+        float(found["variety"]),
     )
 
 
@@ -225,9 +228,16 @@ def make_controls(
     stacked = torch.stack([image.as_tensor() if hasattr(image, "as_tensor") else image for image in read])
     space: Space = flow.parser.get_parsed_content("space")
     count = len(parts[0])
-    made = ControlReference.of(stacked[:count], space.spacing, keep_scans, stacked[count:])
+    made = ControlReference.of(stacked[:count], space.spacing, keep_scans, stacked[count:], left_right(space))
     people = [str(item["participant_id"]) for item in items]
     return save_controls(checkpoint, made, space, record, people), made
+
+
+def left_right(space: Space) -> int | None:
+    """Return a grid's axis from left to right; None where the brain's middle (x = 0) is not that of the grid."""
+    axis = int(np.abs(space.affine[0, :3]).argmax())
+    middle = space.affine[0] @ [*(np.array(space.shape) - 1) / 2, 1]
+    return axis if abs(middle) <= space.spacing[axis] else None
 
 
 def _taken(items: list[Any]) -> list[Any]:

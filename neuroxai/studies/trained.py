@@ -41,7 +41,7 @@ from neuroxai.errors import InputError
 from neuroxai.evaluation import GroupMeans, classification_metrics, localisation_metrics, mask_in_space
 from neuroxai.explain import Attributor, ExplainOptions
 from neuroxai.explain.bundle import open_workflow
-from neuroxai.explain.controls import MOST
+from neuroxai.explain.controls import MOST, left_right
 from neuroxai.explain.predict import prediction_rows
 from neuroxai.report.cohort.averages import cell
 from neuroxai.space import Space, Volume
@@ -110,7 +110,9 @@ class TrainedRun:
                 "expected for an explanation against controls; leave it out, or set its option baselines to 'zero'"
             )
         changed = torch.stack(others) if others else None
-        return ControlReference.of(torch.stack(found), self.space.spacing, keep_scans=True, patients=changed)
+        return ControlReference.of(
+            torch.stack(found), self.space.spacing, keep_scans=True, patients=changed, mirror=left_right(self.space)
+        )
 
     def row(self, item: dict[str, Any], logits: torch.Tensor) -> Prediction:
         """Return an item's row of ``predictions.tsv``."""

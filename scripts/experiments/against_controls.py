@@ -17,9 +17,11 @@ made of each fold's training part. A scan's scores are written once (``fold-K/SU
 command goes on after an interruption. Printed and written: ``patients.tsv``, ``shams.tsv`` and ``groups.tsv``, with
 95 % bootstrap intervals by subject, and seconds of one core per scan. ``own twin`` is the bound. ``healthy_twin`` knows
 the change of the training's patients from their own twins, as no study does; for ``healthy_twin of others`` controls
-and patients are different people, half as many of each. ``other patients`` looks at no scan: the mean fitted-control
-map of the fold's other patients less that of their shams. ``specific`` is what is left for the single patient: the
-overlap of the own map with what the network uses in the own scan, less that of the other patients' maps.
+and patients are different people, half as many of each. ``several controls`` are ten of the training part. ``other
+patients`` looks at no scan: the mean fitted-control map of the fold's other patients less that of their shams.
+``specific`` is what is left for the single patient: the overlap of the own map with what the network uses in the own
+scan, less that of the other patients' maps. ``auc`` is the area under the curve of the voxels by which the twins differ
+by a tenth of the largest difference or more, in the brain.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
 from neuroxai import atlas, attribution
@@ -44,19 +47,26 @@ from neuroxai.cohort import load_datalist
 from neuroxai.cohort.groups import TWIN
 from neuroxai.evaluation.heatmaps.twin_swap import groups, single_scans, swap_agreement
 from neuroxai.explain.bundle import open_workflow
+from neuroxai.explain.controls import left_right
 from neuroxai.io import read_tsv, write_tsv
 from neuroxai.statistics import mean_interval
 
-EFFECTS, SECONDS = "own twin's swap", "seconds"
-STEPS = 10
+EFFECTS, SECONDS, AUC = "own twin's swap", "seconds", "auc"
+STEPS, FEW = 5, 3  # of a path; of each of several
+SEVERAL = 10
+DIFFERENT = 0.1  # of the largest difference between twins
 FITTED = "integrated_gradients, fitted_control"
 OTHERS = "other patients"
 UNPAIRED = "healthy_twin of others"
 METHODS = [
     "lrp_epsilon", "lrp_epsilon, less the controls' mean map", "noise", "scan",
-    *(f"integrated_gradients, {name}" for name in ("zero", *FROM_CONTROLS, UNPAIRED, "own twin")),
-    *(f"region_swap, {name}" for name in ("zero", *FROM_CONTROLS)),
-    *(f"deep_lift, {name}" for name in ("zero", "fitted_control", "healthy_twin")),
+    *(f"integrated_gradients, {name}" for name in ("zero", "mean_control", "fitted_control", "healthy_twin", UNPAIRED)),
+    "integrated_gradients, own twin",
+    *(f"region_swap, {name}" for name in ("zero", "mean_control", "fitted_control", "healthy_twin", UNPAIRED)),
+    *(f"deep_lift, {name}" for name in ("zero", "mean_control", "fitted_control", "healthy_twin", UNPAIRED)),
+    *(f"{name}, nearest_controls" for name in ("integrated_gradients", "deep_lift", "region_swap")),
+    "integrated_gradients, several controls", "gradient_shap, several controls", "region_occlusion, zero",
+    *(f"region_shapley, {name}" for name in ("fitted_control", "healthy_twin")),
 ]  # fmt: skip
 
 
@@ -91,9 +101,11 @@ class Fold:
         ill, twins = np.array([i["label"] for i in training]) == 1, np.array([str(i[TWIN]) for i in training])
         half = np.isin(twins, sorted(set(twins))[::2])
         self.controls = learnt[~ill]
-        self.reference = ControlReference.of(self.controls, space.spacing, keep_scans=True, patients=learnt[ill])
-        self.unpaired = ControlReference.of(learnt[~ill & half], space.spacing, patients=learnt[ill & ~half])
+        side = left_right(space)
+        self.reference = ControlReference.of(self.controls, space.spacing, True, learnt[ill], side)
+        self.unpaired = ControlReference.of(learnt[~ill & half], space.spacing, False, learnt[ill & ~half], side)
         self._mean_map: Tensor | None = None
+        self._made: dict[str, tuple[Tensor, Tensor, float]] = {}
 
     def pairs(self) -> Iterator[tuple[str, int, int]]:
         """Give each held-out scan's name, its number and its twin's."""
@@ -101,37 +113,55 @@ class Fold:
             twin = next(n for n, other in enumerate(self.test) if n != number and other[TWIN] == item[TWIN])
             yield str(item["participant_id"]), number, twin
 
-    def scores(self, method: str, x: Tensor, twin: Tensor) -> NDArray[Any]:
-        """Return a method's scores of the regions for one scan (1, 1, x, y, z)."""
-        labels, (name, *given) = self.regions.positions(), method.split(", ", 1)
+    def heatmap(self, method: str, x: Tensor, twin: Tensor) -> tuple[Tensor, float]:
+        """Return a method's map of one scan (1, 1, x, y, z), whose sum over a region is its score; and seconds."""
+        name, *given = method.split(", ", 1)
+        reference, made = self._baselines(given[0], x, twin) if given else (None, 0.0)
+        begun = time.process_time()
+        found = self._map(name, given, reference, x)
+        return found, time.process_time() - begun + made
+
+    def _map(self, name: str, given: list[str], reference: Any, x: Tensor) -> Tensor:
         if name in ("noise", "scan"):
             drawn = torch.randn(x.shape, generator=torch.Generator().manual_seed(int(x.double().abs().sum())))
-            return summed(drawn if name == "noise" else x, labels)
-        options: dict[str, Any] = {"n_steps": STEPS} if name == "integrated_gradients" else {}
+            return drawn if name == "noise" else x
         if name == "lrp_epsilon":
             # in double precision: a score near 0 is a difference of logits too inexact for the check of the record
             made = attribution.create(name, copy.deepcopy(self.network).double())
-            found = made.attribute(x.double(), target=0, start="logit")
+            found: Tensor = made.attribute(x.double(), target=0, start="logit")
             if given:
                 if self._mean_map is None:
                     maps = [made.attribute(one[None].double(), target=0, start="logit") for one in self.controls]
                     self._mean_map = torch.cat(maps).mean(0, keepdim=True)
                 found = found - self._mean_map
-            return summed(found, labels)
-        source: Any = given[0]
-        if source == UNPAIRED:
-            source = self.unpaired.baselines("healthy_twin", labels)
-        elif source == "own twin":
-            source = twin[0]
-        elif source != "zero":
-            source = self.reference.baselines(source, labels)
-        if name == "region_swap":
-            made = attribution.create(name, self.network, labels=self.regions, baselines=source)
-            drops: NDArray[Any] = made.scores(x, 0)[0][0].double().numpy()
-            return drops
-        return summed(
-            attribution.create(name, self.network, baselines=source, **options).attribute(x, target=0), labels
-        )
+            return found
+        options: dict[str, Any] = {"baselines": reference}
+        if name == "integrated_gradients":
+            options["n_steps"] = FEW if given[0] in ("nearest_controls", "several controls") else STEPS
+        if name == "region_shapley":
+            options["n_samples"] = 2
+        if attribution.takes_regions(name):
+            options["labels"] = self.regions
+        if name in ("region_swap", "region_occlusion"):
+            options["density"] = True
+        shown: Tensor = attribution.create(name, self.network, **options).attribute(x, target=0)
+        return shown
+
+    def _baselines(self, name: str, x: Tensor, twin: Tensor) -> tuple[Any, float]:
+        """Return what a name stands for, and the seconds that it took for this scan, made once for all methods."""
+        if name == "several controls":
+            return list(self.controls[:: -(-len(self.controls) // SEVERAL)]), 0.0
+        if name == "own twin":
+            return twin[0], 0.0
+        if name not in (UNPAIRED, *FROM_CONTROLS) or name == "mean_control":
+            return (self.reference.mean if name == "mean_control" else name), 0.0
+        if name not in self._made or self._made[name][0] is not x:
+            whose = self.unpaired if name == UNPAIRED else self.reference
+            source: Any = whose.baselines("healthy_twin" if name == UNPAIRED else name, self.regions.positions())
+            begun = time.process_time()
+            self._made[name] = (x, source(x), time.process_time() - begun)
+        _, images, seconds = self._made[name]
+        return list(images[:, 0]), seconds
 
 
 def summed(heatmap: Tensor, labels: NDArray[Any]) -> NDArray[Any]:
@@ -139,6 +169,13 @@ def summed(heatmap: Tensor, labels: NDArray[Any]) -> NDArray[Any]:
     values = heatmap.detach().double().numpy().ravel()
     sums: NDArray[Any] = np.bincount(labels.ravel(), weights=values, minlength=int(labels.max()) + 1)[1:]
     return sums
+
+
+def area(heatmap: Tensor, x: Tensor, twin: Tensor) -> float:
+    """Return the area under the curve of the voxels by which twins differ."""
+    away = (x - twin).abs()
+    brain = (x != 0) | (twin != 0)
+    return float(roc_auc_score((away > DIFFERENT * away.max())[brain], heatmap.detach()[brain]))
 
 
 def measured(
@@ -155,12 +192,11 @@ def measured(
         if not left:
             continue
         table = read_tsv(path).set_index("region").astype(float) if path.is_file() else pd.DataFrame(
-            index=pd.Index([*fold.regions.names.values(), SECONDS], name="region"))  # fmt: skip
+            index=pd.Index([*fold.regions.names.values(), SECONDS, AUC], name="region"))  # fmt: skip
         x, other = fold.scans[number : number + 1], fold.scans[twin : twin + 1]
         for name in left:
-            begun = time.process_time()
-            found = fold.scores("region_swap, own twin" if name == EFFECTS else name, x, other)
-            table[name] = [*found, time.process_time() - begun]
+            found, spent = fold.heatmap("region_swap, own twin" if name == EFFECTS else name, x, other)
+            table[name] = [*summed(found, fold.regions.positions()), spent, area(found, x, other)]
         write_tsv(path, table.reset_index())
         say(f"{folder.name} {who}: {len(left)} methods")
 
@@ -185,9 +221,10 @@ def gathered(out: Path, cohort: Path, folds: Sequence[Path]) -> dict[str, pd.Dat
                 kinds[item["label"]].append((number, str(item[TWIN]), table))
     networks = [fold for fold, _, _ in kinds[1]]
     methods = [name for name in kinds[1][0][2].columns if all(name in t for k in kinds.values() for _, _, t in k)]
-    values = {label: {name: np.stack([t[name].drop(SECONDS) for _, _, t in rows]) for name in methods}
+    values = {label: {name: np.stack([t[name].drop([SECONDS, AUC]) for _, _, t in rows]) for name in methods}
               for label, rows in kinds.items()}  # fmt: skip
     seconds = {name: float(np.mean([t.loc[SECONDS, name] for _, _, t in kinds[1]])) for name in methods}
+    areas = {name: mean_interval(np.array([t.loc[AUC, name] for _, _, t in kinds[1]])) for name in methods}
     effects = {label: found.pop(EFFECTS) for label, found in values.items()}
     if FITTED in values[1]:
         for k, fold in enumerate(networks):
@@ -202,6 +239,9 @@ def gathered(out: Path, cohort: Path, folds: Sequence[Path]) -> dict[str, pd.Dat
         "groups": groups({n: v for n, v in values[1].items() if n != OTHERS}, values[0], effects[1], networks),
     }
     tables["patients"] = tables["patients"].join(specific(values[1], effects[1], networks))
+    for part, key in (("value", AUC), ("low", f"{AUC}_low"), ("high", f"{AUC}_high")):
+        found_areas = {name: getattr(interval, part) for name, interval in areas.items()}
+        tables["patients"][key] = [found_areas.get(str(name), np.nan) for name in tables["patients"].index]
     for table in tables.values():
         table["seconds"] = [seconds[str(name)] for name in table.index]
         table["scans"] = len(networks)

@@ -58,13 +58,15 @@ def test_a_healthy_twin_lacks_the_change_that_is_expected():
     patients = scans[:8].clone()
     patients[(..., *LEFT)] -= 1.0
     reference = ControlReference.of(scans, MM, patients=patients)
-    reference = replace(reference, noise=1e-6)
+    variety = float(np.var(scans[:8].numpy(), 0, ddof=1).sum() / np.var(scans.numpy(), 0, ddof=1).sum()) - 1
+    assert reference.variety == pytest.approx(variety, abs=1e-5)  # the patients' change is all alike: of eight people
+    reference = replace(reference, noise=1e-6, variety=0.0)
     healthy = (mean + 0.7 * ways[0] - 1.1 * ways[1])[None]
     patient = healthy.clone()
     patient[(..., *LEFT)] -= 1.5
     twin = reference.healthy_twin(torch.cat([patient, healthy]), regions())
-    # v = .15 + 1/12 + 1/8 = 43/120, K = 43/163: of its own 1.5 that much, of the patients' 1.0 the rest
-    change = {"patient": (43 * 1.5 + 120 * 1.0) / 163, "healthy": 120 * 1.0 / 163}
+    # v = 0 + 1/12 + 1/8 = 5/24, K = 5/29: of its own 1.5 that much, of the patients' 1.0 the rest
+    change = {"patient": (5 * 1.5 + 24 * 1.0) / 29, "healthy": 24 * 1.0 / 29}
     for number, expected in enumerate(change.values()):
         found = twin[number, 0][LEFT] - torch.cat([patient, healthy])[number, 0][LEFT]
         assert float(found.mean()) == pytest.approx(expected, abs=0.01)
@@ -74,6 +76,25 @@ def test_a_healthy_twin_lacks_the_change_that_is_expected():
     )
     with pytest.raises(InputError, match=r"knows no patients.*fitted_control"):
         ControlReference.of(scans, MM).baselines("healthy_twin")
+
+
+def test_patients_and_mirror_images_tell_how_people_vary_and_more_varied_patients_weigh_more():
+    scans, _, _ = controls(count=12, rank=5)
+    change = torch.zeros(1, *GRID)
+    change[(..., *LEFT)] = -1.0
+    dose = torch.arange(12.0).view(-1, 1, 1, 1, 1)
+    reference = ControlReference.of(scans[:4], MM, patients=scans[4:] + change, mirror=0)
+    away = torch.cat([scans[:4] - scans[:4].mean(0), scans[4:] - scans[4:].mean(0)])
+    away = torch.cat([away, away.flip(2)]).flatten(1).double().numpy()
+    parts = reference.components.flatten(1).double().numpy()
+    np.testing.assert_allclose(parts.T @ parts, away.T @ away / (2 * 12 - 2), atol=1e-4)
+    # twins whose change differs: by hand, the part of the variance that the dose adds
+    varied = ControlReference.of(scans, MM, patients=scans + dose * change)
+    cross = 2 * float((dose - dose.mean()).mul(scans - scans.mean(0)).sum(0).mul(change).sum()) / 11
+    own = float((scans - scans.mean(0)).square().sum()) / 11
+    voxels = int((change != 0).sum())
+    assert varied.variety == pytest.approx((13 * voxels + cross) / own, rel=1e-4)  # the variance of 0 to 11 is 13
+    assert ControlReference.of(scans, MM, patients=scans + change).variety == pytest.approx(0, abs=1e-4)
 
 
 def test_a_region_is_fitted_by_the_ridge_that_is_written_down():

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import shutil
 
+import numpy as np
 import pytest
 import torch
 
@@ -16,12 +17,13 @@ from neuroxai.explain.controls import (
     against_controls,
     beside,
     bundle_method,
+    left_right,
     load_controls,
     make_controls,
     save_controls,
 )
 from neuroxai.explain.weights import read_record
-from neuroxai.space import Space
+from neuroxai.space import Space, mni152
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +53,13 @@ def test_it_is_made_of_the_training_part_alone(bundle, tiny_cohort):
     torch.testing.assert_close(found.change, patients.mean(0) - own.mean(0), rtol=0, atol=2e-3)
     torch.testing.assert_close(found.mean, own.mean(0), rtol=0, atol=2e-3)  # kept in half precision
     torch.testing.assert_close(found.scans, own, rtol=0, atol=2e-3)
+
+
+def test_only_a_grid_about_the_middle_of_the_brain_is_mirrored():
+    turned = np.array([[0, -4.0, 0, 94], [4, 0, 0, -129], [0, 0, 4, -75], [0, 0, 0, 1]])
+    assert left_right(Space((57, 48, 48), turned)) == 1
+    assert left_right(mni152(4.0)) == 0
+    assert left_right(Space((20, 57, 48), mni152(4.0).affine)) is None  # the left half
 
 
 def test_others_than_the_training_part_are_refused(bundle, tiny_cohort):

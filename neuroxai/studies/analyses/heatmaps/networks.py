@@ -25,6 +25,7 @@ from neuroxai.components import open_part
 from neuroxai.derivatives.study_runs import RunRecord, read_run
 from neuroxai.errors import InputError
 from neuroxai.evaluation import KnownTruth, mask_in_space
+from neuroxai.explain.controls import left_right
 from neuroxai.explain.predict import probabilities
 from neuroxai.preprocess.mapping import native_of
 from neuroxai.report.cohort.truth import mask_beside
@@ -148,8 +149,9 @@ class Opened:
         asked = attribution.complete(name, options).get("baselines")
         if isinstance(asked, str) and asked in FROM_CONTROLS:
             if self._reference is None:
+                space = self._first.space
                 self._reference = ControlReference.of(
-                    self.training(0), self._first.space.spacing, keep_scans=True, patients=self.training(1)
+                    self.training(0), space.spacing, True, self.training(1), left_right(space)
                 )
             options["baselines"] = self._reference.baselines(asked, self.atlas.positions())
         return partial(Claiming, name, options)
