@@ -258,7 +258,7 @@ def _components(away: Tensor, freedom: int) -> Tensor:
     flat = away.flatten(1).double()
     values, vectors = torch.linalg.eigh(flat @ flat.T)
     kept = values > 1e-9 * values[-1].clamp(min=1e-30)
-    parts = (vectors[:, kept].T.flip(0)[:COMPONENTS] @ flat) / freedom**0.5
+    parts: Tensor = (vectors[:, kept].T.flip(0)[:COMPONENTS] @ flat) / freedom**0.5
     return parts.float().view(-1, *away.shape[1:])
 
 
