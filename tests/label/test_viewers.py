@@ -3,11 +3,13 @@
 3D Slicer (MONAILabel.py, vtkSlicerSegmentationsModuleLogic): segments are made from ``/info``'s labels and known by
 name; an answer's label n goes to the n-th of its names, the background left out, and names without a segment are passed
 over. OHIF (MonaiLabelPanel.tsx): the first of ``/info``'s labels is dropped as the background, segments are named by
-the model's labels, and an answer is taken apart as text.
+the model's labels, and an answer is taken apart as text; since 0.8.5 all labels are segments, in the order of the
+alphabet, the answer is the NRRD file alone, and its voxels are put into the series' as they come.
 """
 
 from __future__ import annotations
 
+import io as streams
 import json
 
 import numpy as np
@@ -217,6 +219,32 @@ def test_ohif_takes_the_answer_apart_as_text(server, tmp_path):
     counts = np.bincount(voxels, minlength=9)
     assert counts[1:].tolist() == [band["voxels"] for band in values["bands"]]
     assert voxels.size == np.prod([int(n) for n in header.split("sizes: ")[1].split("\n")[0].split()])
+
+
+def test_ohif_of_monailabel_085_numbers_segments_by_their_names(server):
+    """`updateView` of its panel; scripts/ohif.py --plugin runs the real one."""
+    import nrrd
+
+    info = server.info()
+    model = info["models"]["alzheimers"]
+    names = sorted({*info["labels"], *model["labels"]})
+    segments = {name: number for number, name in enumerate(names, start=1)}
+    remap = {0: 0}
+    for passed, name in enumerate(sorted(model["labels"]), start=1):
+        remap[model["labels"][name] or passed] = segments[name]
+    params = {"result_extension": ".nrrd", "result_dtype": "uint8", "result_compress": False, "method": "saliency"}
+    answer = server.infer("alzheimers", SCAN, output="image", **params, restore_label_idx=False)
+    header = nrrd.read_header(stream := streams.BytesIO(answer.content))
+    assert header["encoding"] == "raw"  # nrrd-js reads no other
+    voxels = np.frombuffer(stream.read(), np.uint8)
+    shown = np.array([remap.get(n, 0) for n in range(9)], np.uint8)[voxels]
+    told = server.infer("alzheimers", SCAN, output="json", method="saliency").json()
+    assert shown.any()
+    for band, name in zip(told["bands"], list(model["labels"])[1:], strict=True):
+        assert (shown == segments[name]).sum() == band["voxels"], name
+    assert not (shown == segments["background"]).any()
+    running = server.ask("GET", "/train/?check_if_running=true")  # asked by the panel; it goes on without an answer
+    assert running.status_code == 404
 
 
 @pytest.mark.parametrize(("output", "kind"), [("image", "octet-stream"), ("json", "json"), ("all", "multipart")])
