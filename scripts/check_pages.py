@@ -114,7 +114,10 @@ class Tab:
         )
 
     async def shot(self, path: Path) -> None:
-        """Write a picture of the whole page."""
+        """Write a picture of the whole page, in a window as tall as it: what is not in view need not be drawn."""
+        width, height = await self.evaluate("[window.innerWidth, document.documentElement.scrollHeight]")
+        await self.size(width, height)
+        await self.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
         told = await self.call("Page.captureScreenshot", captureBeyondViewport=True)
         path.write_bytes(base64.b64decode(told["data"]))
 
@@ -178,7 +181,7 @@ async def look(tab: Tab, page: Path, axe: Path | None = None, shots: Path | None
     await tab.open(page)
     found.seconds = await tab.evaluate("(performance.timing.loadEventEnd - performance.timing.navigationStart) / 1000")
     if shots is not None:
-        await tab.shot(shots / f"{page.stem}_desktop.png")
+        await tab.shot(shots / f"{page.parent.name}_{page.stem}_desktop.png")
     if axe is not None:
         await tab.evaluate(axe.read_text(encoding="utf-8") + "; true")
         told = await tab.evaluate("axe.run(document, {resultTypes: ['violations']}).then((r) => r.violations)")
@@ -191,7 +194,7 @@ async def look(tab: Tab, page: Path, axe: Path | None = None, shots: Path | None
     await tab.size(*PHONE)
     found.overflow = int(await tab.evaluate("document.documentElement.scrollWidth")) - PHONE[0]
     if shots is not None:
-        await tab.shot(shots / f"{page.stem}_phone.png")
+        await tab.shot(shots / f"{page.parent.name}_{page.stem}_phone.png")
     for event in tab.events:
         method, params = event.get("method"), event.get("params", {})
         if method == "Network.requestWillBeSent" and not params["request"]["url"].startswith(_LOCAL):

@@ -68,11 +68,14 @@ def scan_page(values: ScanValues) -> str:
         Everything shown; text in it is escaped.
     """
     scripts = ["viewer.js"] if values.viewer else []
+    ways = {"previous": "prev", "next": "next"}
+    others = [(ways[way], address, f"{way.capitalize()}: {title}") for way, title, address in values.neighbours]
     return rendered(
         "neuroxai.report",
         "scan.html",
         values,
         scripts,
+        others=[("", "index.html", "All scans"), *others],
         limits=limits_of(values.method),
         cards=cards_of(values),
         bars=bar_lines(values.regions),

@@ -221,6 +221,14 @@ def test_scans_lead_to_each_other():
     assert '<a rel="next" href="s%202.html">Next: s 2</a>' in page
 
 
+def test_contents_name_the_sections_that_are_there():
+    page = scan_page(replace(SCAN, regions={}))
+    for name in re.findall(r'<li><a href="#([^"]+)">', page):
+        assert f'id="{name}"' in page
+    assert '<a href="#decision">Decision</a>' in page
+    assert "#regions" not in page
+
+
 def test_a_trust_cards_sentence_stands_on_every_page_and_nothing_where_there_is_none():
     said = "Of 24 planted effects, lrp ranked an affected region first in 92 % (chance 5 %)."
     for page, values in ((scan_page, SCAN), (cohort_page, COHORT)):

@@ -157,6 +157,10 @@ class Fingerprints:
             self._densities[title] = {region.name: region.density for region in regions}
             self._totals[title] = sum(abs(region.sum) for region in regions) or 1.0
 
+    def _shares(self, title: str) -> dict[str, float]:
+        """Return one scan's densities as shares of its absolute relevance in all regions."""
+        return {name: value / self._totals[title] for name, value in self._densities[title].items()}
+
     def highest(self) -> dict[str, str]:
         """Return for each region the scan in which its density is highest; the first of equal ones."""
         found: dict[str, tuple[float, str]] = {}
@@ -172,11 +176,7 @@ class Fingerprints:
         Compared are densities as shares of a scan's absolute relevance in all regions.
         """
         patients, controls = (
-            [
-                {name: value / self._totals[link.title] for name, value in self._densities[link.title].items()}
-                for link in links
-                if link.cell in cells and link.title in self._densities
-            ]
+            [self._shares(link.title) for link in links if link.cell in cells and link.title in self._densities]
             for cells in (("TP", "FN"), ("TN", "FP"))
         )
         names = list(patients[0]) if patients else []
@@ -191,6 +191,7 @@ class Fingerprints:
     def figure(self, links: Sequence[ScanLink]) -> tuple[bytes | None, int]:
         """Draw scans (rows: controls, patients, unknown, each by probability) by regions; PNG and number of regions.
 
+        As in `effects`, densities are shares of a scan's relevance: else the score alone would colour whole rows.
         Regions are those that all scans have, the most varied if there are more than `MOST_REGIONS`, in the order of
         the atlas. None for fewer than three scans.
         """
@@ -199,7 +200,7 @@ class Fingerprints:
             return None, 0
         group = {"TN": 0, "FP": 0, "TP": 1, "FN": 1}
         rows.sort(key=lambda link: (group.get(link.cell, 2), link.probability, link.title))
-        tables = [self._densities[link.title] for link in rows]
+        tables = [self._shares(link.title) for link in rows]
         names = [name for name in tables[0] if all(name in table for table in tables)]
         values = np.array([[table[name] for name in names] for table in tables])
         controls = np.array([group.get(link.cell) == 0 for link in rows])

@@ -113,7 +113,9 @@ def bars(names: Sequence[str], groups: Mapping[str, Sequence[float]], axis_label
     height = 0.9 + max(0.3, 0.14 * len(groups)) * max(len(names), 1)
     with figure_of(8.6, height) as (figure, output):
         axes = figure.add_subplot()
-        draw_bars(axes, names, groups, COLOURS)
+        # patients and controls have one colour each, whatever their order, here and on other pages
+        known = {"patients": PATIENTS, "controls": CONTROLS}
+        draw_bars(axes, names, groups, [known[group] for group in groups] if {*groups} <= {*known} else COLOURS)
         name_lines(axes, names, axis_label)
         if len(groups) > 1:
             figure.legend(frameon=False, loc="outside right upper")

@@ -147,3 +147,18 @@ def test_effects_are_of_shares_and_the_largest_first(rng):
     values = [abs(effect.g) for effect in effects.values()]
     assert values == sorted(values, reverse=True)
     assert prints.effects(links[:4]) == {}
+
+
+def test_fingerprints_colour_patterns_and_not_the_score(monkeypatch, rng):
+    """Scans of one pattern have one row, however strong: by hand, (share - controls' mean) / their deviation."""
+    drawn = []
+    monkeypatch.setattr("neuroxai.report.cohort.averages.fingerprints", lambda scores, *_: drawn.append(scores) or b"")
+    prints, links = Fingerprints(), []
+    # share of region a: controls .2, .4, .6 (mean .4, deviation .2), the patient .8 on a million times the scale
+    for n, share in enumerate((0.2, 0.4, 0.6, 0.8)):
+        strength = 1e6 if n == 3 else 1.0
+        sums = {"a": strength * share, "b": strength * (1 - share)}
+        prints.add(f"s{n}", [Region(name, value, value / 10, 10) for name, value in sums.items()])
+        links.append(ScanLink(f"s{n}", "", "", "", 0.1 * n, "TP" if n == 3 else "TN"))
+    assert prints.figure(links) == (b"", 2)
+    np.testing.assert_allclose(drawn[0], [[-1, 1], [0, 0], [1, -1], [2, -2]], atol=1e-9)
