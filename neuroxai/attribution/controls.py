@@ -100,7 +100,8 @@ class ControlReference:
         Raises
         ------
         InputError
-            If there are fewer than `LEAST` controls, or they are all alike.
+            If there are fewer than `LEAST` controls, no patients where some are given, a scan holds values that are not
+            finite, or all controls are alike.
         SpaceError
             If patients have another grid.
         """
@@ -109,6 +110,9 @@ class ControlReference:
                 f"controls have shape {tuple(scans.shape)}; (controls, 1, x, y, z) with {LEAST} controls or more is "
                 "expected"
             )
+        for given in (scans, *(() if patients is None else (patients,))):
+            if not len(given) or not bool(torch.isfinite(given).all()):
+                raise InputError(f"of {len(given)} scans some are expected, and finite values; leave out damaged scans")
         scans = scans.detach().float().cpu()
         mean, components = _principal(scans)
         if not len(components):
@@ -193,6 +197,7 @@ class ControlReference:
         """Return each scan (batch, 1, x, y, z) less the change expected of a patient; see the module."""
         if self.change is None:
             raise InputError("the reference knows no patients; make it with them")
+        self._check(x)
         typical = (self.mean + self.change).to(x)[None]
         departures = torch.cat([x, typical]) - self.fitted(torch.cat([x, typical]), regions)
         spread = self.variety + 1 / self.controls + 1 / self.patients

@@ -177,6 +177,12 @@ def test_refusals_name_the_way_out():
         ControlReference.of(scans[:1].expand(4, -1, -1, -1, -1), MM)
     with pytest.raises(SpaceError, match=r"\(1, 9, 14, 12\).*\(1, 20, 14, 12\)"):
         reference.fitted(torch.zeros(1, 1, 9, 14, 12))
+    with pytest.raises(InputError, match="of 0 scans some are expected"):
+        ControlReference.of(scans, MM, patients=scans[:0])
+    with pytest.raises(InputError, match="finite values; leave out damaged scans"):
+        ControlReference.of(scans.clone().index_fill_(0, torch.tensor([2]), float("nan")), MM)
+    with pytest.raises(SpaceError, match=r"\(1, 9, 14, 12\).*\(1, 20, 14, 12\)"):
+        ControlReference.of(scans, MM, patients=scans).healthy_twin(torch.zeros(1, 1, 9, 14, 12))
     with pytest.raises(InputError, match=r"'zero_control'.*fitted_control"):
         reference.baselines("zero_control")
     with pytest.raises(InputError, match=r"'mean_control', which needs a reference.*ControlReference\.baselines"):
