@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from helpers.bundles import AD, MS, SEX, copy_of, train
+from helpers.thirds import sampled
 from neuroxai import io
 from neuroxai.explain import OpenBundle
 from neuroxai.explain.bundle import open_workflow
@@ -63,7 +64,7 @@ def test_the_options_tried_are_all_that_reach_the_network(bundle):
         assert "recorded_space" in values["space"]
 
 
-@pytest.mark.parametrize("bundle", OPTIONS, ids=lambda bundle: bundle.name)
+@pytest.mark.parametrize("bundle", sampled(OPTIONS, 3), ids=lambda bundle: bundle.name)
 def test_a_bundle_trained_with_every_option_is_opened_and_explains(bundle, few, tiny_cohort, tmp_path):
     trained = copy_of(bundle, tmp_path / "bundle")
     datalist = io.write_json(tmp_path / "datalist.json", few)

@@ -57,6 +57,8 @@ def test_a_bundle_of_former_names_is_refused_with_the_new_one(tmp_path, change, 
         open_workflow(copy_of(AD, tmp_path / "other"), ["inference.json"], part="test")
 
 
+# what stops a training in one line is tried in tests/e2e/test_kill_training.py, the paths refused above
+@pytest.mark.full(0)
 def test_a_training_into_such_a_folder_makes_nothing(tmp_path, tiny_cohort):
     bundle = copy_of(AD, tmp_path / "bundle")
     paths = {"bundle_root": bundle, "dataset_dir": tiny_cohort, "ckpt_dir": tmp_path / "a#1"}

@@ -174,6 +174,8 @@ def test_a_killed_run_goes_on(whole, bids, tmp_path):
     assert tree(out) == tree(whole)
 
 
+# by the command and without registration: tests/cli/test_prepare.py
+@pytest.mark.full(1)
 def test_flagged_scans_are_listed_and_dropped_only_if_asked(bids, tmp_path):
     sources, _ = find_sources(bids)
     volume = io.read_volume(sources[0].scan)

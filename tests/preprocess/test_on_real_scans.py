@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
 from scipy import stats
 
+from helpers.thirds import sampled
 from neuroxai import io
 from neuroxai.preprocess.lesions import fill_lesions, lesion_mask, white_matter
 from neuroxai.preprocess.mapping import Mapping
@@ -88,8 +90,7 @@ def test_made_up_faults_are_flagged(real_data, template):
     assert "mirrored" in flagged(real_data, template, "sub-01", lambda scan, brain: mirror)
 
 
-@pytest.mark.parametrize("variant", ["valverde", "eitel2019"])
-@pytest.mark.parametrize("patient", ["01", "12", "20"])
+@pytest.mark.parametrize(("patient", "variant"), sampled(product(["01", "12", "20"], ["valverde", "eitel2019"]), 3))
 def test_real_lesions_filled_in_real_scans(real_data, template, patient, variant):
     """Masks of patients (1 mm, left to right reversed) in a healthy scan at 2 mm, made dark as lesions are in T1w."""
     scan, brain, _ = registered(real_data, "sub-02")
