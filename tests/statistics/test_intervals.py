@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import FrozenInstanceError
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from neuroxai.errors import InputError
-from neuroxai.statistics.intervals import mean_of_proportions, subject_weights, wilson
+from neuroxai.statistics.intervals import Estimate, critical_value, mean_of_proportions, subject_weights, wilson
 
 
 @pytest.mark.parametrize(
@@ -73,3 +75,15 @@ def test_subjects_are_drawn_whole_and_within_their_class():
     assert (weights[:, 0] + weights[:, 2] == 2).all()
     assert (weights[:, 3] + weights[:, 5] == 2).all()
     assert {0.0, 1.0, 2.0} == set(weights[:, 0])
+
+
+def test_the_normal_quantile_and_an_estimates_plain_values():
+    # tables of the standard normal distribution
+    assert critical_value(0.95) == pytest.approx(1.959963984540054, rel=1e-12)
+    assert critical_value(0.9) == pytest.approx(1.6448536269514722, rel=1e-12)
+    told = Estimate(0.5, 0.4, 0.6, "by hand", 10)
+    assert told.to_dict() == {
+        "value": 0.5, "low": 0.4, "high": 0.6, "method": "by hand", "n": 10, "level": 0.95, "reason": "",
+    }  # fmt: skip
+    with pytest.raises(FrozenInstanceError):
+        told.value = 0.7
