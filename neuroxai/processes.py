@@ -58,16 +58,15 @@ class Bound(Generic[P, R]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the function."""
         if os.getpid() != self.maker:
-            _end_with_parent()
+            _end_with(self.maker)
         return self.function(*args, **kwargs)
 
 
 @cache
-def _end_with_parent() -> None:
-    parent = os.getppid()
-
+def _end_with(maker: int) -> None:
     def watch() -> None:
-        while os.getppid() == parent:
+        # the maker's number, not today's parent: it may have been killed before this worker had a first task
+        while os.getppid() == maker:
             time.sleep(_PAUSE)
         os._exit(1)  # files are written whole or not at all
 

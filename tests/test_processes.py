@@ -62,6 +62,24 @@ def test_workers_of_a_killed_process_end(tmp_path):
         time.sleep(0.1)
 
 
+def test_a_worker_whose_maker_was_killed_before_its_first_task_ends(tmp_path):
+    """It has another parent by then, one that stays."""
+    code = (
+        "import os, sys, time\nfrom neuroxai.processes import Bound\nwork = Bound(time.sleep)\n"
+        "if os.fork() == 0:\n    while os.getppid() == work.maker: time.sleep(.01)\n"
+        "    open(sys.argv[1], 'w').write(str(os.getpid())); work(120)\nos._exit(0)\n"
+    )
+    record = tmp_path / "worker"
+    subprocess.run([sys.executable, "-c", code, str(record)], check=True)
+    deadline = time.monotonic() + 30
+    while not record.is_file() or not record.read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    while _lives(int(record.read_text())):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
 def _lives(process):
     try:
         with open(f"/proc/{process}/stat") as handle:

@@ -78,6 +78,7 @@ def trust(
     import json
 
     from neuroxai.cli._progress import progress_bar
+    from neuroxai.derivatives.trust import hardly, learnt
     from neuroxai.io import check_folder
     from neuroxai.studies import RunOptions
     from neuroxai.studies.runner import gpus_of
@@ -103,6 +104,8 @@ def trust(
     else:
         for path in written:
             typer.echo(f"attached: {path}")
+        if card is not None and not learnt(card.roc_auc):
+            typer.echo(f"nothing is claimed: {hardly(card.roc_auc)}")
         typer.echo(f"trust card: {summary.report or 'none: nothing could be measured'}")
     if summary.failed or summary.scans_failed or card is None:
         raise typer.Exit(1)

@@ -15,6 +15,8 @@ from neuroxai.errors import InputError
 FILE = "trust.json"
 """Beside the weights that it is of."""
 FORMAT, VERSION = "neuroxai trust card", 1
+LEARNT = 0.7
+"""ROC area from which networks count as having learnt an effect: "acceptable" in Hosmer & Lemeshow (2013)."""
 Figures = Mapping[str, Mapping[str, Any]]
 """By measure: value, low, high and n."""
 
@@ -133,6 +135,32 @@ def card_of(checkpoint: str | os.PathLike[str], sha256: str | None = None) -> Tr
     return card if card.checkpoint_sha256 == (sha256 or io.sha256(checkpoint)) else None
 
 
+def learnt(roc_auc: float | None) -> bool:
+    """Whether networks told an effect apart well enough for maps of theirs to be judged by it; so, where not known."""
+    return roc_auc is None or roc_auc >= LEARNT
+
+
+def hardly(roc_auc: float | None) -> str:
+    """Say that networks learnt too little for a claim."""
+    return (
+        f"the networks hardly told the planted effects from healthy twins (ROC area {roc_auc:.2f}, by chance 0.50, "
+        f"at least {LEARNT:.2f} expected), and maps of guesses show little of a method; train on more people, for more "
+        "epochs, or plant a larger effect"
+    )
+
+
+def claim(card: TrustCard, name: str) -> str:
+    """Say how far a card's method can be believed, and how many of its people the network was trained on."""
+    said = sentence(
+        name, card.methods[name].repeats, card.chance, card.methods["scan"].repeats, card.scans, card.roc_auc
+    )  # fmt: skip
+    if not said or not card.seen:
+        return said
+    return (
+        f"{said} Of the {card.anatomies} people that they were planted in, {card.seen} were in the network's training."
+    )
+
+
 def sentence(
     name: str,
     own: Figures,
@@ -155,13 +183,15 @@ def sentence(
     scans : int
         Planted effects.
     roc_auc : float, optional
-        How well the networks told these from their twins.
+        How well the networks told these from their twins; where that is below `LEARNT`, nothing is claimed.
     most : int
         Regions that count as the most used.
     """
     first = value(own, "region_first")
     if first is None:
         return ""
+    if not learnt(roc_auc):
+        return f"Nothing is claimed of {name}: {hardly(roc_auc)}."
     told = "" if roc_auc is None else f" (told from healthy twins with a ROC area of {roc_auc:.2f}, by chance 0.50)"
     said = (
         f"Of {scans} planted effects{told}, {name} ranked an affected region first in {percent(first)} "

@@ -10,7 +10,7 @@ from neuroxai import attribution, io
 from neuroxai.derivatives.heatmaps import Run
 from neuroxai.derivatives.prepared import record_of
 from neuroxai.derivatives.records import to_json
-from neuroxai.derivatives.trust import card_of, sentence
+from neuroxai.derivatives.trust import card_of, claim
 
 
 def relative_source(source: str, dataset_dir: Path | None) -> str:
@@ -48,9 +48,7 @@ def trust_in(weights: Path, run: Run) -> str | None:
     own = attribution.complete(run.method, run.options or {})
     for name, one in card.methods.items():
         if one.method == run.method and dict(one.options) == own:
-            return (
-                sentence(name, one.repeats, card.chance, card.methods["scan"].repeats, card.scans, card.roc_auc) or None
-            )
+            return claim(card, name) or None
     return None
 
 

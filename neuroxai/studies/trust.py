@@ -14,7 +14,17 @@ from neuroxai.bundles.catalogue import bundle_folder
 from neuroxai.cohort.groups import TWIN
 from neuroxai.cohort.people import class_groups
 from neuroxai.cohort.seen import SeenScans
-from neuroxai.derivatives.trust import FILE, TrustCard, TrustedMethod, is_card, sentence, value, write_card
+from neuroxai.derivatives.trust import (
+    FILE,
+    TrustCard,
+    TrustedMethod,
+    hardly,
+    is_card,
+    learnt,
+    sentence,
+    value,
+    write_card,
+)
 from neuroxai.errors import InputError, one_of
 from neuroxai.explain.bundle import open_model
 from neuroxai.explain.controls import against_controls
@@ -121,9 +131,10 @@ def make_card(
         raise InputError(f"{bundle}: has no models/model.pt with its record model.json; train the bundle first")
     seen = SeenScans(record, cohort)
     planted = _planted(cohort, out / TWINS, options, run, seen)
+    people = sum(_trained(seen, name, scan) for name, scan in planted.sources.items())
     study = Study(
         name="trust", title=f"Trust card of {bundle.name}", analysis="heatmaps", bundle=str(bundle),
-        about=_about(planted, options),
+        about=_about(planted, options, people),
         cohorts={"main": CohortSource(path=str(planted.folder), target=TARGET, classes=planted.classes)},
         arms={"repeats": Arm()}, split=Split([0.5, 0.2, 0.3], seed=options.seed),
         repetitions=options.trainings, seed=options.seed, settings=_settings(bundle, record, options),
@@ -137,8 +148,7 @@ def make_card(
     found = {card.arm: card for card in cards(results)}
     if "repeats" not in found:
         return summary, None
-    people = [name for name in planted.sources if _trained(seen, name, planted.sources[name])]
-    card = _card(bundle, record, planted, found, study, len(people), told_apart(results, "repeats"))
+    card = _card(bundle, record, planted, found, study, people, told_apart(results, "repeats"))
     write_card(out / FILE, card)
     io.write_text(out / PAGE, Path(summary.report).read_text(encoding="utf-8"))
     summary.report = str(out / PAGE)
@@ -216,12 +226,13 @@ def _same(method: str, options: Mapping[str, Any], spec: Mapping[str, Any] | Non
     )
 
 
-def _about(planted: _Planted, options: TrustOptions) -> str:
+def _about(planted: _Planted, options: TrustOptions, seen: int) -> str:
     lost = ", ".join(planted.effect.get("regions") or ["hippocampus"])
     known = {"atrophy": f"{planted.effect.get('loss', 25):g} % smaller {lost}", "lesions": "lesions"}
     what = known.get(str(planted.effect.get("effect")), "of a cohort whose record does not say what it is")
     return (
-        f"In {len(planted.sources)} healthy scans an effect was planted ({what}); of each there is a twin without it. "
+        f"In {len(planted.sources)} healthy scans an effect was planted ({what}); of each there is a twin without it; "
+        f"{seen} of these people were in the bundle's own training. "
         f"{options.trainings} small repeats of this bundle's training learnt to tell them apart, on its grid and by "
         f"its preparation; held-out twins were explained by them ('repeats') and by the bundle's own network "
         f"('{GIVEN}'), whose training was another one: there, look at what needs no planted effect (twin swap, "
@@ -285,8 +296,10 @@ def section(card: TrustCard) -> str:
         f"from their twins with a ROC area of {'n/a' if card.roc_auc is None else f'{card.roc_auc:.2f}'}. Weights "
         f"`{card.checkpoint_sha256[:12]}`. Planted effects are simpler than disease.", "",
     ]  # fmt: skip
+    if not learnt(card.roc_auc):
+        lines.append(f"**Nothing is claimed**: {hardly(card.roc_auc)}.")
     for name, one in card.methods.items():
-        if one.method and (text := sentence(name, one.repeats, card.chance, scan, card.scans)):
+        if one.method and learnt(card.roc_auc) and (text := sentence(name, one.repeats, card.chance, scan, card.scans)):
             lines.append(f"- {text}")
     lines += ["", f"| method | {' | '.join(WORDS[key] for key in shown)} |", "|---" * (1 + len(shown)) + "|"]
     for name, one in card.methods.items():

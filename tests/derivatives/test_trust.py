@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from neuroxai.derivatives.trust import TrustCard, TrustedMethod, card_of, is_card, read_card, sentence, write_card
+from neuroxai.derivatives.trust import (
+    TrustCard,
+    TrustedMethod,
+    card_of,
+    claim,
+    is_card,
+    read_card,
+    sentence,
+    write_card,
+)
 from neuroxai.errors import InputError
 from neuroxai.io import read_json, sha256, write_json
 
@@ -57,8 +68,8 @@ def test_sentences():
     assert sentence("lrp", FIGURES, CARD.chance, SCAN, 12) == (
         "Of 12 planted effects, lrp ranked an affected region first in 92 % (chance 5 %, the scan itself 25 %)."
     )
-    assert sentence("lrp", FIGURES, CARD.chance, SCAN, 12, 0.58).startswith(
-        "Of 12 planted effects (told from healthy twins with a ROC area of 0.58, by chance 0.50), lrp ranked"
+    assert sentence("lrp", FIGURES, CARD.chance, SCAN, 12, 0.8).startswith(
+        "Of 12 planted effects (told from healthy twins with a ROC area of 0.80, by chance 0.50), lrp ranked"
     )
     more = {
         **FIGURES,
@@ -70,3 +81,18 @@ def test_sentences():
         "maps 74 %), of groups 85 %; of healthy scans 0 % had a region flagged (5 % expected)."
     )
     assert sentence("lrp", {}, {}, {}, 0) == ""
+
+
+def test_nothing_is_claimed_by_networks_that_guess():
+    said = sentence("lrp", FIGURES, CARD.chance, SCAN, 12, 0.58)
+    assert said.startswith("Nothing is claimed of lrp: the networks hardly told")
+    assert "ROC area 0.58, by chance 0.50, at least 0.70 expected" in said
+    assert "92 %" not in said
+    assert sentence("lrp", FIGURES, CARD.chance, SCAN, 12, 0.7).startswith("Of 12 planted")
+
+
+def test_a_claim_says_how_many_people_the_network_was_trained_on():
+    assert claim(CARD, "lrp").endswith("the scan itself 25 %).")
+    assert claim(replace(CARD, anatomies=49, seen=29), "lrp").endswith(
+        "Of the 49 people that they were planted in, 29 were in the network's training."
+    )

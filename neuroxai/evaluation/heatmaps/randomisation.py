@@ -83,6 +83,7 @@ def randomisation_test(
     *,
     layers: Sequence[str] | None = None,
     cascade: bool = True,
+    ends: bool = False,
     compare: MapComparison = _DEFAULT,
     seed: int = 0,
 ) -> list[RandomisationStep]:
@@ -108,6 +109,8 @@ def randomisation_test(
         first.
     cascade : bool
         True: layer by layer, those above stay random. False: each layer alone.
+    ends : bool
+        Make maps after the first and the last layer only, which costs the same however deep the network is.
     compare : MapComparison
         What of the maps is compared.
     seed : int
@@ -116,7 +119,7 @@ def randomisation_test(
     Returns
     -------
     list of RandomisationStep
-        One a layer, in the order of randomisation; ``pandas.DataFrame(steps)`` makes a table.
+        One a layer (or end), in the order of randomisation; ``pandas.DataFrame(steps)`` makes a table.
 
     Raises
     ------
@@ -151,7 +154,8 @@ def randomisation_test(
                 generator.manual_seed(seed + number)
             layer: Any = modules[name]
             layer.reset_parameters()
-            steps.append(_compare(name, before, maps(), kept, compare.similarity))
+            if not ends or number in (0, len(chosen) - 1):
+                steps.append(_compare(name, before, maps(), kept, compare.similarity))
             if not cascade:
                 modules[name].load_state_dict(original)
     return steps

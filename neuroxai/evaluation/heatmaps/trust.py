@@ -206,8 +206,9 @@ def measure_method(
     makers = [explain(model) for model in models]
     maps = np.stack([_maps(maker, test, test.scans)[:, 0] for maker in makers])  # (models, scans, *grid)
     forgets = randomisation_test(
-        models[0], explain, test.scans, test.target, compare=MapComparison((test.scans != 0).any(0)), seed=test.seed
-    )
+        models[0], explain, test.scans, test.target, ends=True, compare=MapComparison((test.scans != 0).any(0)),
+        seed=test.seed,
+    )  # fmt: skip
     noise = max_sensitivity(
         lambda x: makers[0].attribute(x, target=test.target),
         test.scans,
@@ -246,8 +247,9 @@ def measure_method(
     if common.effects is not None:
         values = values.join(swap_columns(regions, common.effects))
     if test.controls is not None:
-        # one at a time: there may be many
-        healthy = np.stack([_maps(makers[0], test, scan[None])[0, 0] for scan in test.controls])
+        # the twins come first, and have their maps; the others one at a time: there may be many
+        known = [] if twins is None else list(twins[0])
+        healthy = np.stack(known + [_maps(makers[0], test, scan[None])[0, 0] for scan in test.controls[len(known) :]])
         values = values.join(pd.DataFrame(flag_rates(_shares(test, maps[0]), _shares(test, healthy), planted, LEVEL)))
     return Measured(values, regions)
 

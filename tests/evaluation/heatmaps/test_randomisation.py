@@ -54,6 +54,11 @@ def test_layers_go_from_the_top_down(trained):
     assert [step.layer for step in steps_of(trained, "saliency")] == ["9", "7", "4", "1", "0"]
 
 
+def test_the_ends_alone_are_as_in_the_whole_cascade(trained):
+    whole = steps_of(trained, "gradient_x_input")
+    assert steps_of(trained, "gradient_x_input", ends=True) == [whole[0], whole[-1]]
+
+
 @pytest.mark.parametrize(
     ("name", "first", "last"),
     [("lrp_epsilon", 0.85, 0.7), ("gradient_x_input", 0.85, 0.7), ("saliency", 0.85, 0.6), ("grad_cam", 0.85, 0.6)],

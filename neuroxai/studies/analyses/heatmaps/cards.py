@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from neuroxai import io
+from neuroxai.derivatives.trust import hardly, learnt, value
 from neuroxai.derivatives.trust import sentence as said
-from neuroxai.derivatives.trust import value
 from neuroxai.evaluation import Trust, wilson
 from neuroxai.evaluation.heatmaps.twin_swap import MOST, groups
 from neuroxai.evaluation.heatmaps.uninformative import CONTROLS
@@ -169,12 +169,15 @@ def analyse(results: Results) -> Findings:
     for card in found:
         where = f"{card.arm}: " if len(found) > 1 else ""
         area = told_apart(results, card.arm)
-        if area is not None:
+        if not learnt(area):
+            findings.answers.append(f"{where}nothing is claimed of any method: {hardly(area)}.")
+        elif area is not None:
             findings.answers.append(
                 f"{where}the networks told held-out patients from controls with a ROC area of {area:.2f} on "
                 "average (chance 0.50); where that is poor, maps explain guesses."
             )
-        findings.answers += [where + text for text in sentences(card)]
+        if learnt(area):
+            findings.answers += [where + text for text in sentences(card)]
         for row in card.table.to_dict("records"):
             if row["method"] != "chance" and row["measure"] in TESTED:
                 findings.figures.append(
@@ -189,10 +192,9 @@ def analyse(results: Results) -> Findings:
         findings.pictures.append(
             Picture(
                 f"trust_{label}",
-                f"{card.arm}: {card.scans} planted effects, {card.networks} networks; 95 % intervals. Left: how often "
-                "an affected region is ranked first. Then how many of the ten regions that the networks use most (twin "
-                "swap) are among the ten highest, of single scans and of patients less shams; and how much more the "
-                "score falls than in random orders. What knows nothing stands below: noise, and the scan itself.",
+                f"{card.arm}: {card.scans} planted effects, {card.networks} networks; 95 % intervals. From the left: "
+                f"{'; '.join(_PANELS[measure] for measure in _shown(card))}. What knows nothing stands below: noise, "
+                "and the scan itself.",
                 lambda card=card: _picture(card),  # type: ignore[misc]
             )
         )
@@ -216,13 +218,27 @@ def _note(card: Card, measure: str) -> str:
     return "n are scans" + ("" if chance is None else f"; chance {chance:.3g}")
 
 
+_PANELS = {
+    "region_first": "how often an affected region is ranked first",
+    "swap_overlap": "how many of the ten regions that the networks use most (twin swap) are among the ten highest",
+    GROUP: "the same of patients less shams",
+    "deletion": "how much more the score falls than in random orders",
+}
+
+
+def _shown(card: Card) -> dict[str, pd.DataFrame]:
+    """Return the rows of each panel that has any: the twin swap needs twins."""
+    known = card.table[card.table["method"] != "chance"]
+    rows = {measure: known[known["measure"] == measure] for measure in _PANELS}
+    return {measure: own for measure, own in rows.items() if len(own)}
+
+
 def _picture(card: Card) -> Any:
-    panels: list[Any] = []
-    for measure in ("region_first", "swap_overlap", GROUP, "deletion"):
-        own = card.table[(card.table["measure"] == measure) & (card.table["method"] != "chance")]
-        if len(own):
-            panels.append((WORDS[measure].split(",")[0] + (", groups" if measure == GROUP else ""),
-                           own.rename(columns={"method": "group"}), {}))  # fmt: skip
+    panels: list[Any] = [
+        (WORDS[measure].split(",")[0] + (", groups" if measure == GROUP else ""),
+         own.rename(columns={"method": "group"}), {})
+        for measure, own in _shown(card).items()
+    ]  # fmt: skip
     return interval_panels(panels)
 
 

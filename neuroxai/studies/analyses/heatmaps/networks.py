@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from neuroxai import attribution, io
 from neuroxai.atlas import Atlas, builtin
-from neuroxai.attribution import ControlReference
 from neuroxai.attribution.baselines import FROM_CONTROLS, references_of
 from neuroxai.cohort import class_groups, load_datalist
 from neuroxai.cohort.groups import TWIN
@@ -25,7 +24,6 @@ from neuroxai.components import open_part
 from neuroxai.derivatives.study_runs import RunRecord, read_run
 from neuroxai.errors import InputError
 from neuroxai.evaluation import KnownTruth, mask_in_space
-from neuroxai.explain.controls import left_right
 from neuroxai.explain.predict import probabilities
 from neuroxai.preprocess.mapping import native_of
 from neuroxai.report.cohort.truth import mask_beside
@@ -33,7 +31,7 @@ from neuroxai.studies.cohort_folder import truth_file
 from neuroxai.studies.trained import TrainedRun
 
 MOST = 40
-"""Healthy scans of each kind that are taken at most: for the fill, as a reference, for flags."""
+"""Healthy scans that are taken at most, for the fill and for flags."""
 _ADD_UP = ("integrated_gradients", "deep_lift")
 
 
@@ -92,7 +90,6 @@ class Opened:
         first = self._first = opened[0]
         self.networks: list[nn.Module] = [one.network for one in opened]
         self.atlas: Atlas = builtin(first.space)
-        self._reference: ControlReference | None = None
         torch.set_num_threads(run.threads)
         patients, healthy = self._held_out(run)
         truths: list[NDArray[np.bool_]] = []
@@ -115,7 +112,7 @@ class Opened:
         controls = [*(healthy[name][1] for name in own), *others][: max(MOST, len(own))]
         self.test = KnownTruth(
             scans, np.stack(truths), target, first.space.spacing, atlas=self.atlas,
-            fill=self.training(0).mean(0) if unit.fill == "controls" else unit.fill,
+            fill=self._mean_control() if unit.fill == "controls" else unit.fill,
             repeats=3, region_steps=20, twins=torch.cat(controls[: len(own)]) if own else None,
             controls=torch.cat(controls) if controls else None,
         )  # fmt: skip
@@ -131,13 +128,13 @@ class Opened:
                     groups[0 if patient else 1].setdefault(item["participant_id"], (item, scan))
         return groups
 
-    def training(self, label: int) -> Tensor:
-        """Return a class's scans of the training part, (scans, 1, *grid)."""
+    def _mean_control(self) -> Tensor:
+        """Return the mean of healthy training scans, (1, *grid)."""
         first = self._first
-        found = [scan for _, scan in islice(first.scans("training", first.classes[label]), MOST)]
+        found = [scan for _, scan in islice(first.scans("training", first.classes[0]), MOST)]
         if not found:
-            raise InputError(f"{first.run.cohort}: no training scan of class {label} can be read")
-        return torch.cat(found)
+            raise InputError(f"{first.run.cohort}: no training scan of class {first.classes[0]!r} can be read")
+        return torch.cat(found).mean(0)
 
     def maker(self, spec: Mapping[str, Any]) -> Callable[[nn.Module], Any]:
         """Return what makes a method for any network."""
@@ -148,12 +145,7 @@ class Opened:
             options.setdefault("labels", self.atlas)
         asked = attribution.complete(name, options).get("baselines")
         if isinstance(asked, str) and asked in FROM_CONTROLS:
-            if self._reference is None:
-                space = self._first.space
-                self._reference = ControlReference.of(
-                    self.training(0), space.spacing, True, self.training(1), left_right(space)
-                )
-            options["baselines"] = self._reference.baselines(asked, self.atlas.positions())
+            options["baselines"] = self._first.controls.baselines(asked, self.atlas.positions())
         return partial(Claiming, name, options)
 
 
