@@ -18,7 +18,7 @@ from torch import Tensor, fx, nn
 from neuroxai.checks import Check
 from neuroxai.errors import InputError, NeuroxaiError, UnsupportedLayerError
 from neuroxai.graph.checks import check_scores, exported, out_of_memory
-from neuroxai.graph.eval_copy import eval_copy
+from neuroxai.graph.eval_copy import eval_copy, own_buffers
 from neuroxai.graph.execute import Executor
 from neuroxai.graph.operations import arguments, at_line, kind_of
 from neuroxai.graph.output_activation import scores_of
@@ -67,6 +67,7 @@ class Scores(nn.Module):
     def forward(self, *args: Any) -> Tensor:
         """Return the scores."""
         batch = len(args[0])
+        own_buffers(self.network)
         own = [v.clone() if isinstance(v, Tensor) else v for v in args]  # the network may write into them
         scores = self._given.scores(run_network(self.network, own))
         if len(scores) != batch:
@@ -125,6 +126,8 @@ class Recorded:
         places = [v for v in (*node.args, *node.kwargs.values()) if isinstance(v, fx.Node) and v in self.reached]
         if len(places) != 1:
             return False
+        if kind == "linear":
+            return node.meta["operation"] != "grid_sampler" or places[0] is node.args[0]
         if kind == "norm":
             return has_fixed_statistics(node)
         if kind == "product":

@@ -11,7 +11,7 @@ from torch import Tensor
 from neuroxai.attribution.base import Method, Recorded, Scores
 from neuroxai.attribution.occlusion.incremental import Incremental
 from neuroxai.errors import InputError, UnsupportedLayerError
-from neuroxai.graph.eval_copy import eval_copy, own_buffers
+from neuroxai.graph.eval_copy import eval_copy
 from neuroxai.lrp.given import Given, class_scores
 
 AT_ONCE = 2**22  # numbers held at once by default, about: 16 MiB in float32
@@ -25,9 +25,7 @@ class PerturbedModel:
 
     def __init__(self, method: Method, given: Given, recompute: str) -> None:
         self._method, self._recompute = method, recompute
-        copy = eval_copy(method.model)
-        own_buffers(copy)
-        self._scores, self._size = Scores(copy, given), 1
+        self._scores, self._size = Scores(eval_copy(method.model), given), 1
         self._recorded: Recorded | None = None
         self._independent: bool | None = None
         self.link: str | None = None

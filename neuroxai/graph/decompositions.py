@@ -31,6 +31,8 @@ def attention(
     if attn_mask is not None:
         scores = scores.masked_fill(~attn_mask, -math.inf) if attn_mask.dtype == torch.bool else scores + attn_mask
     weights = torch.softmax(scores, -1)
+    if attn_mask is not None:  # a query that may read nothing gets 0
+        weights = weights.masked_fill(torch.isneginf(scores).all(-1, keepdim=True), 0.0)
     return (F.dropout(weights, dropout_p) if dropout_p else weights) @ value
 
 
@@ -51,6 +53,19 @@ def _mean_beside(x: Tensor, dim: Any = None, unbiased: Any = None, keepdim: bool
 def _bilinear(first: Tensor, second: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     product = torch.einsum("...i,oij,...j->...o", first, weight, second)
     return product if bias is None else product + bias
+
+
+def _cosine(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
+    first, second = (x / x.norm(dim=dim, keepdim=True).clamp_min(eps) for x in (x1, x2))
+    product: Tensor = first * second
+    return product.sum(dim)
+
+
+def _diff(x: Tensor, n: int = 1, dim: int = -1) -> Tensor:
+    for _ in range(n):
+        size = x.shape[dim] - 1
+        x = x.narrow(dim, 1, size) - x.narrow(dim, 0, size)
+    return x
 
 
 def _broadcast(*tensors: Tensor) -> tuple[Tensor, ...]:
@@ -75,6 +90,9 @@ DECOMPOSITIONS: dict[str, Callable[..., Any]] = {
     "scaled_dot_product_attention": attention,
     "glu": _glu,
     "bilinear": _bilinear,
+    "cosine_similarity": _cosine,
+    "diff": _diff,
+    "heaviside": lambda x, values: torch.where(x == 0, values, (x > 0).to(x.dtype)),
     "addmm": _addmm,
     "baddbmm": _addmm,
     "addcmul": lambda x, tensor1, tensor2, *, value=1: x + tensor1 * tensor2 * value,

@@ -44,8 +44,17 @@ def unwrapped(model: nn.Module) -> nn.Module:
 
 
 def own_buffers(copy: nn.Module) -> dict[nn.Module, dict[str, Tensor | None]]:
-    """Give a copy buffers of its own, for a forward that writes into them; returns those it had."""
-    before = {module: module._buffers for module in copy.modules()}
+    """Give a copy buffers of its own, as the model has them, for a forward that writes into them; returns the model's.
+
+    Called before each run, so that what one run writes does not reach the next.
+    """
+    before = {
+        module: module.__dict__.setdefault("_buffers_of_the_model", module._buffers)
+        for module in copy.modules()
+        if not isinstance(module, torch.jit.ScriptModule)
+    }
+    for module, buffers in before.items():
+        module.__dict__["_buffers"] = buffers
     _replace(copy, torch.clone, "_buffers")
     return before
 
@@ -54,7 +63,7 @@ def _replace(copy: nn.Module, function: Callable[[Tensor], Tensor], *homes: str)
     """Give a copy other tensors in place of its own; one that is used twice stays one."""
     made: dict[int, Tensor] = {}
     for module in copy.modules():
-        for home in homes:
+        for home in () if isinstance(module, torch.jit.ScriptModule) else homes:
             own = module.__dict__[home]
             made |= {id(t): function(t) for t in own.values() if t is not None and id(t) not in made}
             module.__dict__[home] = {name: None if t is None else made[id(t)] for name, t in own.items()}
@@ -131,6 +140,8 @@ class _Copier:
         own["_compiled_call_impl"] = None  # of module.compile(), which runs in place
         if not self.inplace and "inplace" in own:
             own["inplace"] = False
+        if isinstance(module, nn.TransformerEncoder):
+            own["use_nested_tensor"] = False  # without gradients alone it would put out zeros where padding is masked
         self._forward_of(module, copy, name)
         own["_modules"] = {
             key: None if child is None else self.copy(child, f"{name}.{key}" if name else key)

@@ -7,6 +7,9 @@ from typing import Any
 
 from torch import fx
 
+from neuroxai.errors import UnsupportedLayerError
+from neuroxai.graph.checks import out_of_memory
+from neuroxai.graph.operations import at_line
 from neuroxai.graph.record import Record
 
 
@@ -41,7 +44,13 @@ class Executor(fx.Interpreter):
         if n in self.replaced:
             value = self.replaced[n](*(self.env[source] for source in n.all_input_nodes))
         else:
-            value = super().run_node(n)
+            try:
+                value = super().run_node(n)
+            except RuntimeError as error:
+                if out_of_memory(error):
+                    raise
+                why = f"it cannot be run as it was recorded ({error}); use an lrp method, occlusion or saliency"
+                raise UnsupportedLayerError(f"{at_line(n)}: {why}") from error
         if n in self.keep:
             self.kept[n] = value
         return value

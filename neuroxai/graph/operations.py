@@ -48,8 +48,8 @@ class Operation:
 _ACTIVATIONS = {
     "nonnegative": "relu relu6 sigmoid hardsigmoid softplus abs",
     "keeps": "elu selu celu leaky_relu gelu silu mish tanh hardswish softsign atan asinh sinh expm1 tanhshrink "
-    "softshrink hardshrink rrelu erf log1p nan_to_num",
-    "any": "hardtanh logsigmoid prelu clamp clamp_min clamp_max clip threshold sin tan asin",
+    "softshrink hardshrink rrelu erf log1p nan_to_num sign round trunc",
+    "any": "hardtanh logsigmoid prelu clamp clamp_min clamp_max clip threshold sin tan asin floor ceil",
 }
 _CONVOLUTION = "input weight bias stride padding dilation groups"
 _TRANSPOSED = "input weight bias stride padding output_padding groups dilation"
@@ -129,12 +129,12 @@ def _table() -> dict[str, Operation]:
         "shape numel len stride device dtype layout is_floating_point is_complex is_cuda is_contiguous",
     )
     add("random", "rand_like randn_like randint_like rand randn randint randperm normal bernoulli multinomial poisson "
-        "uniform")  # fmt: skip
+        "uniform exponential cauchy geometric log_normal random")  # fmt: skip
     return table
 
 
 OPERATIONS = _table()
-GATES = {"sigmoid", "hardsigmoid", "softmax"}
+GATES = {"sigmoid", "hardsigmoid", "softmax", "sign"}
 _SAME_OPERATION = {
     "multiply": "mul", "divide": "div", "true_divide": "div", "truediv": "div", "negative": "neg", "subtract": "sub",
     "concat": "cat", "concatenate": "cat", "radd": "add", "rmul": "mul", "rtruediv": "rdiv", "iadd": "add",
@@ -236,7 +236,8 @@ def label(node: fx.Node) -> str:
 def line_of_the_user(last: types.CodeType) -> tuple[str, bool]:
     """Return the line of code outside torch and the package that runs now, within a call of the function `last`.
 
-    And whether an autograd function that is not torch's own runs about it.
+    And whether the gradient may be another than that of what is computed there: in an autograd function that is not
+    torch's own, or where the network takes none (``torch.no_grad``).
 
     Raises
     ------
@@ -244,9 +245,11 @@ def line_of_the_user(last: types.CodeType) -> tuple[str, bool]:
         If it runs in a function that `torch.compile` was put on.
     """
     frame, line, own = sys._getframe(1), "", False
+    without = not torch.is_grad_enabled() or torch.is_inference_mode_enabled()
     while frame is not None and frame.f_code is not last:
         if frame.f_code is _APPLY:
-            own = own or not str(frame.f_locals["cls"].__module__).startswith("torch.")
+            torchs = str(frame.f_locals["cls"].__module__).startswith("torch.")
+            own, without = own or not torchs, without and not torchs  # a checkpoint takes gradients when it runs again
         elif frame.f_code.co_name == "compile_wrapper" and compiles(frame.f_code):
             raise UnsupportedLayerError(COMPILED)
         elif not line and _of_the_user(frame.f_code.co_filename):
@@ -254,7 +257,7 @@ def line_of_the_user(last: types.CodeType) -> tuple[str, bool]:
             text = linecache.getline(file, frame.f_lineno).strip()
             line = f"line {frame.f_lineno} of {file.rpartition('/')[2]}: {text}" if text else " "
         frame = frame.f_back  # type: ignore[assignment]
-    return line.strip(), own
+    return line.strip(), own or without
 
 
 @functools.lru_cache(maxsize=4096)

@@ -99,8 +99,7 @@ class Recorder(TorchFunctionMode):
         self.memory = Memory(copy, Recorder.run.__code__)
         self.layers: list[tuple[str, fx.Node]] = []  # which call made the output of which layer, as the layers end
         self.opaque: list[str] = []  # layers whose output cannot be followed back to their input, the innermost first
-        self.misfit = ""  # which layer failed, and at what
-        self.of_one_scan, self.reads_sizes = "", False
+        self.misfit, self.of_one_scan, self.reads_sizes = "", "", False  # misfit: which layer failed, and at what
 
     def run(self, inputs: Sequence[Any], keywords: dict[str, Any]) -> Record:
         """Run the copy on its inputs."""
@@ -115,7 +114,7 @@ class Recorder(TorchFunctionMode):
             args = [memory.given(value) for value in inputs]
             named = {key: memory.given(value) for key, value in keywords.items()}
         try:
-            with torch.inference_mode(False), torch.no_grad(), self:
+            with torch.inference_mode(False), torch.enable_grad(), self:
                 output = copy(*args, **named)
         except NeuroxaiError:
             raise
@@ -141,7 +140,7 @@ class Recorder(TorchFunctionMode):
         if not isinstance(output, Tensor):
             returned = f"the network returns a {type(output).__name__}"
             raise UnsupportedLayerError(f"{returned}; wrap it so that it returns one tensor of scores")
-        node = None if memory.made_by(output) is None else memory.node_of(output)
+        node = memory.node_of(output) if memory.known(output) else None
         if node is None or not node.meta["depends"]:
             raise self._hidden()
         end = memory.graph.output(node)
@@ -187,7 +186,8 @@ class Recorder(TorchFunctionMode):
                 with torch._C.DisableTorchFunction():
                     tracked = self.memory.follows(args)
                     if leaf:
-                        output = own(*args, **kwargs)
+                        with torch.no_grad():
+                            output = own(*args, **kwargs)
                 if not leaf:
                     output = own(*args, **kwargs)
             except Exception as error:  # noted for the message, the innermost layer first, and raised on
@@ -235,6 +235,8 @@ class Recorder(TorchFunctionMode):
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Run one function of torch and keep the call."""
+        if func is torch._C._set_grad_enabled:
+            return func(*args)
         func, args, kwargs = lent(func, args, dict(kwargs or {}))
         name = name_of(func)
         kind = OPERATIONS[name].kind if name in OPERATIONS else ""
@@ -302,10 +304,11 @@ class Recorder(TorchFunctionMode):
 
     def _run(self, func: Callable[..., Any], name: str, args: Any, kwargs: Any) -> Any:
         try:
-            if not torch.is_autocast_enabled("cpu") and not torch.is_autocast_enabled("cuda"):
-                return func(*args, **kwargs)
-            with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
-                return func(*args, **kwargs)
+            with torch.no_grad():  # here alone, so that the network's own no_grad is seen
+                if not (torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda")):
+                    return func(*args, **kwargs)
+                with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
+                    return func(*args, **kwargs)
         except Exception:  # noted for the message, and raised on
             running = self.memory.running
             what = f"layer {running[-1][0]!r} ({type(running[-1][1]).__name__})" if running else "the network"

@@ -94,7 +94,11 @@ class Memory:
 
     def follows(self, values: Any) -> bool:
         """Whether any tensor among these is an input, a parameter, or made of such."""
-        return any(id(t) in self.names or self.made_by(t) is not None for t in tensors_in(values))
+        return any(id(t) in self.names or self.known(t) for t in tensors_in(values))
+
+    def known(self, tensor: Tensor) -> bool:
+        """Whether a tensor was made here; ``as_subclass`` makes an alias that no function mode sees."""
+        return self.made_by(tensor) is not None or (type(tensor) is not Tensor and self._whole(tensor) is not None)
 
     def depends(self, values: Any) -> bool:
         """Whether any tensor among these is made of an input."""
@@ -125,7 +129,7 @@ class Memory:
 
     def made(self, tensor: Tensor, node: fx.Node) -> None:
         """Note a tensor that a call put out."""
-        known = self._storages.get(tensor.untyped_storage())
+        known = self._known_storage(tensor)
         if known is None or (known.tensor() is None and not known.covers):
             self._first(tensor, node, 0 if known is None else known.clock)
         self._set(tensor, node)
@@ -156,7 +160,7 @@ class Memory:
             self.made(tensor, node)
             return node
         _, node, clock, version = self._held[id(tensor)]
-        known = self._storages.get(tensor.untyped_storage())
+        known = self._known_storage(tensor)
         if known is not None and clock != known.clock:
             node = self._read_again(tensor)
             self._set(tensor, node)
@@ -183,7 +187,7 @@ class Memory:
         self._set(tensor, node)
 
     def _set(self, tensor: Tensor, node: fx.Node) -> None:
-        known = self._storages.get(tensor.untyped_storage())
+        known = self._known_storage(tensor)
         clock = 0 if known is None else known.clock
         self._held[id(tensor)] = (weakref.ref(tensor), node, clock, version_of(tensor))
         floats, meta = tensor.is_floating_point(), node.meta
@@ -203,11 +207,22 @@ class Memory:
 
     def _whole(self, tensor: Tensor) -> _Storage | None:
         """Return what is known of the storage that a tensor is a view of."""
-        known, base = self._storages.get(tensor.untyped_storage()), tensor._base
+        known, base = self._known_storage(tensor), tensor._base
         if known is None or known.covers:
             return known
         node = None if base is None else self.made_by(base)
         return None if base is None or node is None else self._first(base, node, known.clock)
+
+    def _known_storage(self, tensor: Tensor) -> _Storage | None:
+        try:
+            return self._storages.get(tensor.untyped_storage())
+        except NotImplementedError as error:
+            line = line_of_the_user(self._last)[0]
+            why = (
+                f"{line}: a tensor without a memory of its own (sparse, or within a transform of torch.func) cannot be "
+                "recorded; use dense tensors there, or a method that needs no record (saliency, integrated_gradients)"
+            )
+            raise UnsupportedLayerError(why) from error
 
     def _flat(self, whole: _Storage) -> fx.Node:
         size, strides, _ = whole.geometry

@@ -19,7 +19,7 @@ from neuroxai.lrp.composites import Composite, named_composite
 from neuroxai.lrp.concepts import ORDERS, Conditions, Ranking, arrivals, conditioned, masked, probe, ranked
 from neuroxai.lrp.conservation import Conservation, ConservationRecorder, ConservationWarning, total
 from neuroxai.lrp.given import Given, Inputs, Records, Target, captum_call, with_gradients, without_gradients
-from neuroxai.lrp.plan import Plan, Watch, backward, forward, make_plan, own_output, serves_any_batch
+from neuroxai.lrp.plan import Plan, Watch, backward, forward, lost, make_plan, own_output, serves_any_batch
 from neuroxai.lrp.starts import Neuron, Start, all_neurons, reached
 
 Beginning = Literal["logit", "probability"] | Tensor | Callable[[Tensor], Tensor]
@@ -277,6 +277,9 @@ class LRP(Attribution):  # type: ignore[misc]  # captum is untyped
             plan, given, output, saved = self._forward(given, begin, conditions, watch, probe)
             seed = begin.seed(output, given, plan.activation, unwrapped(self.model))
             relevance = backward(plan, saved, seed, given.tensors, watch)[: len(given.inputs)]
+            if not all(bool(torch.isfinite(one).all()) for one in relevance):
+                plan, _, _, saved = self._forward(given, begin, conditions)
+                raise lost(plan, saved, seed, given.tensors)
             delta = total(seed.reshape(len(given.inputs[0]), -1)) - sum(map(total, relevance))
         if probe is None and not create_graph:
             self._note_conserved(float(total(seed).sum()), float(delta.sum()))

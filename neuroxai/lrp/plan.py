@@ -231,3 +231,18 @@ def backward(
         del shares  # nothing may outlive the step that needs it: memory counts on whole-brain grids
     found = zip(plan.sources, inputs, strict=True)
     return [relevance[name].contiguous() if name in relevance else torch.zeros_like(x) for name, x in found]
+
+
+def lost(plan: Plan, saved: dict[str, Any], seed: Tensor, inputs: Sequence[Tensor]) -> UnsupportedLayerError:
+    """Return the error that names the layer in which relevance stops being finite; takes what `backward` takes."""
+    found: list[str] = []
+
+    def watch(step: Step, own: Any, arrived: Tensor, shares: Sequence[Tensor]) -> bool:
+        found.extend(step.labels[:1] if not all(bool(torch.isfinite(one).all()) for one in shares) else ())
+        return bool(found)
+
+    backward(plan, saved, seed, inputs, watch)
+    return UnsupportedLayerError(
+        f"the relevance that {next(iter(found), 'the network')!r} passes on is NaN or infinite: it puts out such "
+        "values, or contributions that cancel; use a composite with a larger epsilon, or a gradient method"
+    )

@@ -157,6 +157,53 @@ def test_a_gradient_of_the_network_s_own_is_never_taken_for_that_of_its_calls(be
     torch.testing.assert_close(coarse, wanted.detach())
 
 
+class Scaled(Unseen):
+    """Autograd does not see what it is divided by."""
+
+    def forward(self, x):
+        h = self.conv(x)
+        with torch.no_grad():
+            scale = h.abs().amax((1, 2, 3, 4), keepdim=True)
+        return self.fc((h / scale).relu().flatten(1))
+
+
+def test_what_the_network_takes_no_gradient_of_has_none():
+    model, x = Scaled(True).double().eval(), scans(2).double()
+    h = model.conv(x)
+    scale = h.abs().amax((1, 2, 3, 4), keepdim=True)
+    slopes = model.fc.weight[1].view(3, 6, 6, 6) * (h > 0) / scale
+    wanted = (h * slopes.mean((2, 3, 4), keepdim=True)).sum(1, keepdim=True)
+    coarse = attribution.create("grad_cam", model, relu=False).attribute(x, 1, return_coarse=True)[1]
+    torch.testing.assert_close(coarse, wanted.detach())
+
+
+class Remembering(nn.Module):
+    """Each run changes what the next one puts out."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = network()
+        self.register_buffer("runs", torch.ones(()))
+
+    def forward(self, x):
+        self.runs += 1
+        return self.body(x) * self.runs
+
+
+@pytest.mark.parametrize(("name", "options"), [
+    ("occlusion", {"patch": 4, "recompute": "all"}), ("occlusion", {"patch": 4}), ("score_cam", {}),
+    ("integrated_gradients", {"n_steps": 3}),
+])  # fmt: skip
+def test_what_one_pass_writes_into_buffers_does_not_reach_the_next(name, options):
+    model, x = Remembering().eval(), scans(2)
+    found, wanted = (attribution.create(name, each, **options).attribute(x, 1) for each in (model, model.body))
+    if name != "score_cam":  # whose weights are a softmax of the scores
+        torch.testing.assert_close(found, 2 * wanted, rtol=1e-5, atol=1e-6)
+    again = attribution.create(name, model, **options).attribute(x[:1], 1)
+    torch.testing.assert_close(found[:1], again, rtol=1e-5, atol=1e-6)
+    assert model.runs == 1
+
+
 def test_a_program_decomposed_into_aten_views_values_of_any_strides():
     model = nn.Sequential(nn.Conv3d(1, 4, 3), nn.MaxPool3d(2), nn.Flatten(), nn.Linear(108, 2)).double().eval()
     x = scans(2).double()

@@ -105,9 +105,12 @@ def written_by_what_is_opened_up(m, x):
     h.addcmul_(h, h, value=0.5)
     h.square_()
     h.lerp_(torch.ones_like(h), 0.25)
+    near = F.cosine_similarity(h.flatten(1)[:, None], m.fc.weight, dim=-1)
     out = torch.zeros(len(x), 2, dtype=x.dtype)
     torch.addmm(m.fc.bias, h.flatten(1), m.fc.weight.T, out=out)
-    return out * 2
+    tokens, reads = h.flatten(2), torch.tensor([True, False, True, True])[:, None] & torch.ones(4, dtype=torch.bool)
+    attended = F.scaled_dot_product_attention(tokens, tokens, tokens, reads)  # a query that may read nothing gets 0
+    return out * 2 + near + attended.mean((1, 2))[:, None]
 
 
 def an_alias_of_what_is_gone(m, x):
@@ -120,6 +123,9 @@ class Subclass(torch.Tensor):
 
 FORWARDS = {
     "alias": an_alias_of_what_is_gone,
+    "subclass": lambda m, x: m.fc(m.conv(x).as_subclass(Subclass).relu().as_subclass(torch.Tensor).flatten(1)),
+    "opened": lambda m, x: (lambda h: m.fc(F.pad((h * torch.heaviside(h, h.new_zeros(()))).diff(dim=2),
+                                                 (0, 0, 0, 0, 1, 0)).flatten(1)))(m.conv(x)),
     "of its shape": lambda m, x: (lambda h: m.fc((m.norm.weight.view(1, -1, 1, 1, 1).expand_as(h) * h).view_as(h)
                                                  .flatten(1).type_as(m.fc.bias)))(m.conv(x)),
     "in place by position": lambda m, x: (lambda h: m.fc((F.dropout(h, 0.0, False, True) + F.elu(h, 1.0, True) + h)
@@ -287,6 +293,12 @@ def test_what_cannot_be_followed_is_refused_by_name():
     silent = nn.Sequential(nn.Conv3d(1, 1, 1), torch.jit.script(nn.ReLU(inplace=True)), nn.Flatten()).eval()
     with pytest.raises(UnsupportedLayerError, match=r"layer '0' \(Conv3d\) put out was written into by something"):
         record(eval_copy(silent), (scans(),))
+    traced = torch.jit.trace(nn.Sequential(nn.Conv3d(1, 1, 1), nn.Flatten()).eval(), scans())
+    with pytest.raises(UnsupportedLayerError, match="TopLevelTracedModule cannot be followed back to the input"):
+        record(eval_copy(traced), (scans(),))
+    sparse = Network(lambda m, x: torch.sparse.mm(torch.eye(2).to_sparse(), x.flatten(1))).eval()
+    with pytest.raises(UnsupportedLayerError, match=r"line \d+ of test_record.py.*sparse.*use dense tensors"):
+        record(eval_copy(sparse), (scans(),))
     noisy = Network(lambda m, x: (x + torch.rand(1)).flatten(1)).eval()
     with pytest.raises(UnsupportedLayerError, match="draws random numbers"):
         record(eval_copy(noisy), (scans(),))

@@ -145,6 +145,9 @@ GATES = {
     "through shapes": lambda m, x: torch.sigmoid(m.second(x)).view(-1, 6, 1).expand(-1, 6, 2)[..., 0],
     "with constants": lambda m, x: 1 - 0.5 * torch.sigmoid(m.second(x)),
     "written in place": lambda m, x: torch.sigmoid_(m.second(x).mul_(2)),
+    "one over": lambda m, x: 1 / (m.second(x).exp() + 1),
+    "sign": lambda m, x: m.second(x).sign(),
+    "largest of a softmax": lambda m, x: F.softmax(m.second(x), 1).topk(6, 1)[0],
 }
 
 
@@ -162,6 +165,25 @@ def test_signal_takes_all(case, swapped):
     values = (x * model.first.weight[2]).detach()  # contributions to the signal
     wanted = values * gate(model, x)[:, 2:3].detach()
     torch.testing.assert_close(got, wanted, rtol=1e-10, atol=1e-12)
+
+
+def test_an_ensemble_of_as_many_networks_as_scans():
+    x = given_scans()
+    together = LRP(call(lambda m, x: torch.stack([m.first(x), m.second(x)]).mean(0)), composites.epsilon(0))
+    each = [
+        LRP(call(lambda m, x, name=name: getattr(m, name)(x)), composites.epsilon(0)) for name in ("first", "second")
+    ]
+    wanted = sum(lrp.attribute(x, 2, start="logit") for lrp in each) / 2
+    torch.testing.assert_close(together.attribute(x, 2, start="logit"), wanted, rtol=1e-10, atol=1e-12)
+
+
+def test_relevance_that_is_no_number_is_refused_by_name():
+    def function(m, x):  # no place may be read: softmax gives 0 / 0
+        weights = x[:, :, None].expand(-1, 6, 6).masked_fill(torch.ones(6, 6, dtype=torch.bool), -math.inf).softmax(-1)
+        return (weights @ x[:, :, None])[..., 0].nan_to_num(0.0) + x
+
+    with pytest.raises(UnsupportedLayerError, match="relevance that 'matmul' passes on is NaN"):
+        relevance_of(function, Epsilon(0))
 
 
 def test_channel_attention_over_a_grid():

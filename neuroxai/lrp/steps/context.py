@@ -34,7 +34,20 @@ _LAYERS: dict[str, type[nn.Module]] = {
     "batch_norm": _BatchNorm, "instance_norm": _InstanceNorm, "group_norm": nn.GroupNorm,
     "layer_norm": nn.LayerNorm, "rms_norm": nn.RMSNorm,
 }  # fmt: skip
-_THROUGH = {"reshape", "permute", "pick", "pieces", "same", "cast", "resize", "average", "sum", "cat"}
+_THROUGH = {
+    "reshape",
+    "permute",
+    "pick",
+    "pieces",
+    "same",
+    "cast",
+    "resize",
+    "average",
+    "sum",
+    "product",
+    "cat",
+    "chosen",
+}
 _STEADY = {"clamp", "clamp_min", "add", "expand", "unsqueeze"}
 
 
@@ -99,11 +112,13 @@ class Context:
     def check_axes(self, node: fx.Node, source: fx.Node, dims: Any) -> tuple[int, ...]:
         """Return the axes that a call reduces, after refusing those that mix samples.
 
-        Where the first axis is as long as the batch it is taken for that of the samples.
+        Where the first axis is as long as the batch it is taken for that of the samples, unless ``stack`` has just made
+        it.
         """
         shape = source.meta["shape"]
         listed = tuple(dims) if isinstance(dims, list | tuple) else () if dims is None else (int(dims),)
-        batch = self.record.inputs[0].meta["shape"][0]
+        stacked = source.meta["operation"] == "stack" and arguments(source).get("dim", 0) == 0
+        batch = -1 if stacked else self.record.inputs[0].meta["shape"][0]
         if not listed or any(d % len(shape) == 0 and shape[0] == batch for d in listed):
             raise self.refuse(node, f"over the axes {dims} it mixes the samples of a batch; name other axes")
         return listed
@@ -167,13 +182,12 @@ class Context:
             operation, kind = value.meta["operation"], kind_of(value)
             if operation == "softmax":
                 return self.composite.attention == "cp_lrp"
-            if operation in GATES or kind == "deviation":
+            if operation in GATES or kind == "deviation" or operation == "rdiv":  # what is divided by is held
                 return True
             if operation == "div" and self._is_share(value):
                 return self.composite.attention == "cp_lrp"
             tensors = self.tensors(value)
-            constant_factor = kind == "product" and operation != "rdiv"
-            passes = kind in _THROUGH or constant_factor or operation in ("rdiv", "clamp", "clamp_min", "pow", "amax")
+            passes = kind in _THROUGH or operation in ("clamp", "clamp_min", "pow", "amax")
             if not passes or len(tensors) != 1:
                 divides = len(tensors) > 1 and kind == "product"
                 return bool(operation == "var") or (divides and all(map(self.is_gate, tensors)))

@@ -61,7 +61,10 @@ def of_softmax(context: Context, node: fx.Node) -> Step:
     """Return the step of a softmax that is no gate."""
     if context.composite.attention == "attn_lrp" and node.meta["operation"] == "softmax":
         return HeldStep(**context.options(node), call=context.caller(node), rule=Epsilon(0.0))
-    why = "a softmax inside the network has no relevance rule, unless it is a gate (a factor of a product)"
+    why = (
+        "a softmax inside the network has no relevance rule, unless it is a gate (a factor of a product); return the "
+        "scores in front of it, or use a gradient method: neuroxai.attribution.create('integrated_gradients', model)"
+    )
     raise context.refuse(node, why)
 
 

@@ -80,6 +80,7 @@ _MAKERS: dict[str, Maker] = {
     **dict.fromkeys(("add", "sub", "rsub"), of_sum),
     "neg": lambda context, node: context.passing(node),
     "pow": _power,
+    "sqrt": _activation,
     "mul": of_product,
     **dict.fromkeys(("div", "rdiv"), of_quotient),
 }
