@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Any, Generic, ParamSpec, TypeVar
 from urllib.parse import parse_qsl, urlsplit
@@ -21,6 +22,7 @@ R = TypeVar("R")
 A_CORE = 8  # processes at most
 FEWEST = 64  # processes that may be asked for on any machine
 _PAUSE = 0.5  # seconds
+AHEAD = 2048  # items that a cluster is given at once: more than most have workers
 
 
 def check_jobs(jobs: int) -> None:
@@ -88,8 +90,20 @@ def submitted(client: Any, function: Callable[[Any], Any], items: Sequence[Any])
     # not by way of joblib, which waits for ever for what a dead worker had
     from distributed import as_completed
 
-    waiting = {client.submit(function, item, pure=False): item for item in items}
-    for future in as_completed(list(waiting)):
+    # not a whole cohort at once, all of which scheduler and client would keep
+    rest = iter(items)
+    waiting: dict[Any, Any] = {}
+    running = as_completed([])
+
+    def submit(count: int) -> None:
+        for item in islice(rest, count):
+            future = client.submit(function, item, pure=False)
+            waiting[future] = item
+            running.add(future)
+
+    submit(AHEAD)
+    for future in running:
+        submit(1)
         item = waiting.pop(future)
         if future.cancelled():
             raise InputError("the Dask scheduler has gone; start it and run the same command again to go on")

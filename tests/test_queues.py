@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from neuroxai import processes
 from neuroxai.errors import InputError
 from neuroxai.processes import cluster, queue_settings, submitted
 
@@ -85,6 +86,37 @@ def test_a_killed_job_is_replaced_and_no_work_is_lost(tmp_path, monkeypatch):
     assert "#SBATCH -p short" in script
     assert "#SBATCH -t 00:10:00" in script
     assert len((tmp_path / "jobs").read_text().split()) == 2
+
+
+@pytest.mark.parametrize("ahead", [1, 3, 50])
+def test_a_cluster_is_given_a_few_items_at_a_time(monkeypatch, ahead):
+    distributed = pytest.importorskip("distributed")
+    monkeypatch.setattr(processes, "AHEAD", ahead)
+    waiting, most = set(), 0
+    with (
+        distributed.LocalCluster(n_workers=1, processes=False, dashboard_address=None) as local,
+        local.get_client() as client,
+    ):
+        given = client.submit
+
+        def submit(function, item, **options):
+            nonlocal most
+            waiting.add(item)
+            most = max(most, len(waiting))
+            return given(function, item, **options)
+
+        monkeypatch.setattr(client, "submit", submit)
+        for item, result, reason in submitted(client, inverse, range(20)):
+            waiting.remove(item)
+            assert (result, reason) == (
+                (None, "ended on the cluster (ZeroDivisionError)") if item == 0 else (1 / item, "")
+            )
+    assert waiting == set()
+    assert most <= ahead + 1
+
+
+def inverse(number):
+    return 1 / number
 
 
 def killed_once(item):

@@ -127,7 +127,7 @@ class NormaliseScand(MapTransform):
         result = dict(data)
         for key in self.key_iterator(result):
             image = result[key]
-            inside = image[image != 0]
+            inside = image[image != 0] if self.method == "zscore" else image
             low, high = image.min(), image.max()
             if not bool(high > low) or (self.method == "zscore" and not bool(inside.std() > 0)):
                 raise InputError(f"{result.get('source', 'scan')}: has no contrast in the network's field of view")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from neuroxai import io
-from neuroxai.derivatives.heatmaps import Provenance, Run, ScanFiles, read_regions
+from neuroxai.derivatives.heatmaps import Provenance, Run, ScanFiles
 from neuroxai.derivatives.records import codec, from_json, to_json
 from neuroxai.derivatives.scales import Scale, scale_of_record, scale_record
 from neuroxai.errors import InputError
@@ -156,15 +156,21 @@ def write_regions(path: Path, scans: Iterable[ScanFiles]) -> None:
     scans : iterable of ScanFiles
         Scans with a table of their own.
     """
-    import pandas as pd
-
-    frames = []
-    for scan in sorted(scans, key=lambda one: (one.participant_id, one.session_id)):
-        frame = read_regions(scan.regions)
-        frame.insert(0, "participant_id", scan.participant_id)
-        frame.insert(1, "session_id", scan.session_id or None)
-        frames.append(frame)
-    if frames:
-        io.write_tsv(path, pd.concat(frames, ignore_index=True))
-    else:
+    ordered = sorted(scans, key=lambda one: (one.participant_id, one.session_id))
+    if not ordered:
         path.unlink(missing_ok=True)
+        return
+    tables = (
+        ({"participant_id": scan.participant_id, "session_id": scan.session_id or None}, scan.regions)
+        for scan in ordered
+    )
+    io.join_tsv(path, tables, _columns(ordered))
+
+
+def _columns(scans: Sequence[ScanFiles]) -> list[str]:
+    """Return the columns of all scans' tables: older ones may lack some."""
+    found: dict[str, None] = {}
+    for scan in scans:
+        with scan.regions.open(encoding="utf-8") as table:
+            found |= dict.fromkeys(table.readline().rstrip("\n").split("\t"))
+    return list(found)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from neuroxai.derivatives.heatmaps import ScanFiles, Sidecar
 from neuroxai.errors import InputError
@@ -58,13 +58,25 @@ def scale_of(maps: Iterable[tuple[float, float, bool]], source: str = "cohort") 
     return Scale(limit, source, len(rows), tuple(totals))
 
 
-def own_scale(sidecars: Iterable[Sidecar], patients: str) -> Scale | None:
-    """Return the scale of the heatmaps that sidecars tell of, `patients` being the class of these; None of none."""
-    return scale_of(
-        (one.relevance_limit, one.relevance_absolute or 0.0, (one.true or one.predicted) == patients)
-        for one in sidecars
-        if one.relevance_limit is not None
-    )
+class ScanMap(NamedTuple):
+    """What a scale needs of a scan's heatmap: of a large cohort the whole sidecars would fill the memory."""
+
+    files: ScanFiles
+    limit: float | None
+    total: float
+    group: str | None
+    seen: str | None
+
+    @classmethod
+    def of(cls, files: ScanFiles, sidecar: Sidecar) -> ScanMap:
+        """Take it from the scan's sidecar."""
+        total, group = sidecar.relevance_absolute or 0.0, sidecar.true or sidecar.predicted
+        return cls(files, sidecar.relevance_limit, total, group, sidecar.seen)
+
+
+def own_scale(maps: Iterable[ScanMap], patients: str) -> Scale | None:
+    """Return the scale of heatmaps, `patients` being the class of these; None of none."""
+    return scale_of((one.limit, one.total, one.group == patients) for one in maps if one.limit is not None)
 
 
 def display(sidecar: Sidecar, files: ScanFiles, scale: Scale) -> None:

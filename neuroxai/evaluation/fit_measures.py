@@ -17,6 +17,7 @@ Floats = NDArray[np.float64]
 _STEPS = 12
 # a rotation that the maps hardly determine (a ball's) stays near 0
 _PRIOR = 0.02
+_PLANES = 4  # that are gone through at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -206,11 +207,19 @@ def summarise(
 def plateaus_of(data: NDArray[Any]) -> float:
     """Return the share of neighbouring voxels, both not 0, that hold exactly the same value: near 1 in label images."""
     equal, count = 0, 0
-    filled = data != 0
-    for axis in range(3):
-        same, (first, second) = np.equal(*_neighbours(data, axis)), _neighbours(filled, axis)
-        equal += int(np.count_nonzero(same & first))
-        count += int(np.count_nonzero(first & second))
+    # as it lies in memory, a few planes at a time, which stay in the processor's cache; the axes' order is all one
+    planes = data.T if data.flags.f_contiguous else data
+    for first in range(0, len(planes), _PLANES):
+        block = planes[first : first + _PLANES + 1]
+        filled = block != 0
+        if not filled.any():
+            continue
+        for axis in range(3):
+            part = slice(None) if axis == 0 else slice(_PLANES)  # the plane after belongs to the next block
+            one, two = _neighbours(block[part], axis)
+            here, there = _neighbours(filled[part], axis)
+            equal += int(np.count_nonzero(np.equal(one, two) & here))
+            count += int(np.count_nonzero(here & there))
     return equal / count if count else 0.0
 
 

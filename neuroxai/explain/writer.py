@@ -159,7 +159,7 @@ class FolderWriter:
         if not is_main_process():
             return
         failed = {(one["participant_id"], one["session_id"]) for one in self.failures}
-        rows, scans = self._rows_before(failed | {_who(item) for item in self._asked})
+        rows, maps = self._rows_before(failed | {_who(item) for item in self._asked})
         for item in self._asked:
             files = self._files(item)
             if _who(item) in failed:
@@ -174,12 +174,12 @@ class FolderWriter:
                 sidecar = replace(sidecar, true=truth, prediction=replace(sidecar.prediction, true=truth))
                 write_sidecar(files.sidecar(), sidecar)
             rows.append(_row(sidecar))
-            scans.append(files)
+            maps.append(scales.ScanMap.of(files, sidecar))
         label = self.run.start_label
         if not label:  # the folder's tables belong to the explanation of a class
             write_predictions(self.output_dir / "predictions.tsv", rows, self.classes, self.training)
             if self.scores.scorers is not None:
-                write_regions(self.output_dir / "regions.tsv", scans)
+                write_regions(self.output_dir / "regions.tsv", [one.files for one in maps])
         if self.scores.scorers is not None:
             write_region_columns(self.output_dir)
         describe(self.output_dir, self.dataset_dir)
@@ -193,14 +193,14 @@ class FolderWriter:
             **self.listed,
             scans=len(rows),
             held_out=None if held_out is None else held_out.to_dict(),
-            scale=None if label else self._common_scale(scans),
+            scale=None if label else self._common_scale(maps),
             failed=self.failures,
             operating_point=self.training.get("operating_point"),
             trust=None if label or self._weights is None else trust_in(self._weights, self.run),
         )
         write_record(self.output_dir / (f"explain_{self.run.description}.json" if label else "explain.json"), record)
 
-    def _rows_before(self, now: set[tuple[str, str]]) -> tuple[list[Prediction], list[ScanFiles]]:
+    def _rows_before(self, now: set[tuple[str, str]]) -> tuple[list[Prediction], list[scales.ScanMap]]:
         """Return the folder's rows of scans explained by earlier calls and not by this one.
 
         Those explained by the same network in another way keep their predictions alone.
@@ -210,32 +210,32 @@ class FolderWriter:
             return [], []
         former = read_record_of_call(record) if record.is_file() else ExplainRecord()
         same_network = former.checkpoint_sha256 == self.run.checkpoint_sha256
-        rows, scans, others = [], [], 0
+        rows, maps, others = [], [], 0
         for row in read_rows(table):
             if row.who in now:
                 continue
             files = ScanFiles(self.output_dir, *row.who, self.run.description)
             if (sidecar := self._standing(files, content=False)) is not None:
                 rows.append(_row(sidecar))
-                scans.append(files)
+                maps.append(scales.ScanMap.of(files, sidecar))
             elif same_network and set(self.classes) <= set(row.probabilities):
                 rows.append(row)
             else:
                 others += 1
         if others:
             _log.warning("%d scans that another network explained are left out of the tables now", others)
-        return rows, scans
+        return rows, maps
 
-    def _common_scale(self, scans: Sequence[ScanFiles]) -> scales.Scale | None:
+    def _common_scale(self, maps: Sequence[scales.ScanMap]) -> scales.Scale | None:
         """Settle one scale for all heatmaps of the folder."""
-        found = [(files, one) for files in scans if (one := self._standing(files, content=False)) is not None]
-        sidecars, patients = [one for _, one in found], class_groups(self.classes)[1]
-        scale = scales.wider(scales.own_scale(sidecars, patients), self._stored)
+        patients = class_groups(self.classes)[1]
+        scale = scales.wider(scales.own_scale(maps, patients), self._stored)
         if scale is not None and self.run.maps:
-            for files, one in found:
-                scales.display(one, files, scale)
+            for files in (one.files for one in maps):
+                if (sidecar := self._standing(files, content=False)) is not None:
+                    scales.display(sidecar, files, scale)
         # as with the AUC, what comes with the bundle is of scans that the network has not learned by heart
-        unseen = scales.own_scale([one for one in sidecars if one.seen != "training"], patients)
+        unseen = scales.own_scale((one for one in maps if one.seen != "training"), patients)
         if unseen is not None and self._weights is not None:
             scales.store_scale(self._weights, self._key, unseen)
         return scale

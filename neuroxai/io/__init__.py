@@ -32,6 +32,7 @@ from neuroxai.io.orientation import Orientation, given_orientation
 from neuroxai.io.outputs import check_file, check_folder, json_of, table_of
 from neuroxai.io.rows import delimited
 from neuroxai.io.tables import (
+    join_tsv,
     parse_json,
     parse_pairs,
     read_beside,
@@ -62,6 +63,7 @@ __all__ = [
     "inside",
     "is_dicom",
     "is_temporary",
+    "join_tsv",
     "json_of",
     "link_file",
     "list_series",

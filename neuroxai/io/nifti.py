@@ -62,7 +62,7 @@ def read_volume(path: str | os.PathLike[str], dtype: DTypeLike = np.float32, che
     image = open_image(path)
     space = space_of(image, path)
     with np.errstate(invalid="ignore", over="ignore"):
-        data = np.asarray(image_data(image, path), dtype=dtype).reshape(space.shape)
+        data = np.array(image_data(image, path), dtype=dtype).reshape(space.shape)
     if check_content:
         low, high = data.min(), data.max()  # what is no number, or infinite, is one of them
         if not (np.isfinite(low) and np.isfinite(high)):
@@ -292,8 +292,9 @@ def image_data(image: Any, path: str | os.PathLike[str]) -> NDArray[Any]:
     try:
         if file.name.lower().endswith((".nii.gz", ".mgz")):
             # nibabel stops before the checksum at the end; damaged voxels would come in unseen
-            image = type(image).from_bytes(_unpacked(file, check_size(image, file)))
-        data: NDArray[Any] = np.asanyarray(image.dataobj)
+            data = _voxels(image, _unpacked(file, check_size(image, file)))
+        else:
+            data = np.asanyarray(image.dataobj)
     except NeuroxaiError:
         raise
     except Exception as error:
@@ -306,6 +307,16 @@ def image_data(image: Any, path: str | os.PathLike[str]) -> NDArray[Any]:
             "voxel; export one channel, or the magnitude"
         )
     return data
+
+
+def _voxels(image: Any, unpacked: bytes) -> NDArray[Any]:
+    """Return the voxels of an opened image from its whole content."""
+    place = image.dataobj
+    size = int(np.prod(place.shape)) * place.dtype.itemsize
+    if (place.slope, place.inter) != (1, 0) or len(unpacked) < place.offset + size:
+        return np.asanyarray(type(image).from_bytes(unpacked).dataobj)
+    # nibabel copies all twice on the way
+    return np.ndarray(place.shape, place.dtype, unpacked, place.offset, order="F")
 
 
 def _unpacked(file: Path, needed: int) -> bytes:

@@ -53,20 +53,7 @@ def read_tsv(
     import pandas as pd
 
     file = Path(path)
-    if not file.is_file():
-        raise InputError(f"{file}: no such table; give the path of a tab-separated file")
-    try:
-        header, *rows = even_rows(file.read_text(encoding="utf-8-sig"))
-    except (InputError, UnicodeDecodeError) as error:
-        raise InputError(f"{file}: is not a tab-separated table ({str(error).splitlines()[0]})") from None
-    columns = [unguarded(name.strip()) for name in header]
-    # pandas would rename doubles
-    twice = [name for name, count in Counter(columns).items() if count > 1]
-    if twice:
-        raise InputError(f"{file}: column {twice[0]!r} stands twice, expected once; rename or delete one")
-    missing = [c for c in (*required, *numbers) if c not in columns]
-    if missing:
-        raise InputError(f"{file}: column {missing[0]!r} is absent; the table has {', '.join(columns)[:1000]}")
+    columns, *rows = _rows(file, (*required, *numbers))
     canonical = io.StringIO(newline="")
     csv.writer(canonical, delimiter="\t", lineterminator="\n").writerows(
         [columns, *([unguarded(cell) for cell in row] for row in rows)]
@@ -97,6 +84,25 @@ def read_tsv(
     return frame
 
 
+def _rows(file: Path, required: Sequence[str]) -> list[list[str]]:
+    """Read columns' names and rows, cells as they are written."""
+    if not file.is_file():
+        raise InputError(f"{file}: no such table; give the path of a tab-separated file")
+    try:
+        header, *rows = even_rows(file.read_text(encoding="utf-8-sig"))
+    except (InputError, UnicodeDecodeError) as error:
+        raise InputError(f"{file}: is not a tab-separated table ({str(error).splitlines()[0]})") from None
+    columns = [unguarded(name.strip()) for name in header]
+    # pandas would rename doubles
+    twice = [name for name, count in Counter(columns).items() if count > 1]
+    if twice:
+        raise InputError(f"{file}: column {twice[0]!r} stands twice, expected once; rename or delete one")
+    missing = [c for c in required if c not in columns]
+    if missing:
+        raise InputError(f"{file}: column {missing[0]!r} is absent; the table has {', '.join(columns)[:1000]}")
+    return [columns, *rows]
+
+
 def write_tsv(path: str | os.PathLike[str], frame: pd.DataFrame) -> Path:
     """Write a table with ``n/a`` for missing values; floats keep 8 significant digits.
 
@@ -111,6 +117,44 @@ def write_tsv(path: str | os.PathLike[str], frame: pd.DataFrame) -> Path:
 
 def _guarded(value: Any) -> Any:
     return guarded(value) if isinstance(value, str) else value
+
+
+def join_tsv(
+    path: str | os.PathLike[str],
+    tables: Iterable[tuple[Mapping[str, str | None], str | os.PathLike[str]]],
+    columns: Sequence[str],
+) -> Path:
+    """Write tables of ours under each other, one at a time in memory, as `write_tsv` writes them together.
+
+    Parameters
+    ----------
+    path : path_like
+        The table to write.
+    tables : iterable of (mapping, path_like)
+        Values of columns that are put in front, the same for all, and a table with a column ``name``.
+    columns : sequence of str
+        Columns of the tables; ``n/a`` stands where one lacks some.
+
+    Raises
+    ------
+    InputError
+        If a table is absent or is none.
+    """
+    with atomic(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file, delimiter="\t", lineterminator="\n")
+        begun = False
+        for front, table in tables:
+            header, *body = _rows(Path(table), ("name",))
+            if not begun:
+                rows.writerow([*front, *columns])
+                begun = True
+            first = ["n/a" if value is None else guarded(value) for value in front.values()]
+            place = {name: at for at, name in enumerate(header)}
+            order = [place.get(name) for name in columns]
+            for row in body:
+                cells = ["n/a" if at is None or row[at] in _MISSING else row[at] for at in order]
+                rows.writerow([*first, *cells])
+    return Path(path)
 
 
 def read_beside(image: Path) -> dict[str, Any]:

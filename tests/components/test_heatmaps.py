@@ -8,7 +8,7 @@ import torch
 from neuroxai.components import HeatmapSaver
 from neuroxai.derivatives.heatmaps import ScanFiles, Sidecar
 from neuroxai.derivatives.predictions import Prediction
-from neuroxai.derivatives.scales import FILE, stored_scale
+from neuroxai.derivatives.scales import FILE, ScanMap, stored_scale
 from neuroxai.explain import Attributed, ExplainOptions
 from neuroxai.explain.provenance import scale_key
 from neuroxai.space import mni152
@@ -31,7 +31,9 @@ def test_the_scale_kept_is_that_of_scans_not_trained_on(tmp_path, unseen, limit)
         for n in range(10)
     }
     saver._standing = lambda files, content: sidecars[files.participant_id]
-    own = saver._common_scale([ScanFiles(tmp_path, name, "", "saliency") for name in sidecars])
+    own = saver._common_scale(
+        [ScanMap.of(ScanFiles(tmp_path, name, "", "saliency"), one) for name, one in sidecars.items()]
+    )
     assert (own.limit, own.scans) == (9.0, 10)
     kept = stored_scale(tmp_path, scale_key(saver.run))
     assert (kept and kept.limit) == limit

@@ -66,6 +66,12 @@ def test_plateaus_by_hand():
     assert plateaus_of(np.array([[[1, 1, 2, 0, 0]]])) == 0.5  # pairs 1-1 and 1-2; those with a 0 are not counted
     assert plateaus_of(np.zeros((2, 2, 2))) == 0.0
     assert plateaus_of(np.full((2, 2, 2), 7)) == 1.0
+    # gone through a few planes at a time, however it lies in memory
+    data = np.random.default_rng(0).integers(0, 3, (9, 6, 13))
+    pairs = [(np.moveaxis(data, a, 0)[:-1], np.moveaxis(data, a, 0)[1:]) for a in range(3)]
+    filled = [(one != 0) & (two != 0) for one, two in pairs]
+    share = sum(int((f & (a == b)).sum()) for f, (a, b) in zip(filled, pairs, strict=True)) / sum(map(np.sum, filled))
+    assert [plateaus_of(d) for d in (data, np.asfortranarray(data), data[::-1].T)] == [share] * 3
 
 
 @pytest.mark.parametrize("degrees", [-20, -10, 0, 10, 20])

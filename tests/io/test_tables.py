@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from neuroxai.errors import InputError
-from neuroxai.io import delimited, read_json, read_tsv, write_json, write_tsv
+from neuroxai.io import delimited, join_tsv, read_json, read_tsv, write_json, write_tsv
 
 
 def test_identifiers_stay_text_and_missing_is_missing(tmp_path):
@@ -110,3 +110,21 @@ def test_columns_of_numbers(tmp_path, cells, words):
         assert [None if v != v else v for v in found] == [None if c in ("", "n/a") else float(c) for c in cells]
     with pytest.raises(InputError, match="column 'size' is absent"):
         read_tsv(path, numbers=("size",))
+
+
+def test_tables_joined_one_at_a_time_are_those_written_together(tmp_path):
+    one = pd.DataFrame({"name": ["=a", 'b "c"'], "sum": [1.0, 2.0], "n": [3, 4]})
+    two = pd.DataFrame({"name": ["d"], "sum": [1 / 3], "n": [5], "late": [None]})
+    parts = []
+    for n, table in enumerate((one, two)):
+        write_tsv(tmp_path / f"{n}.tsv", table)
+        parts.append(({"participant_id": f"sub-{n}", "session_id": None}, tmp_path / f"{n}.tsv"))
+    join_tsv(tmp_path / "joined.tsv", parts, ["name", "sum", "n", "late"])
+    frames = [table.assign(participant_id=f"sub-{n}", session_id=None) for n, table in enumerate((one, two))]
+    columns = ["participant_id", "session_id", "name", "sum", "n", "late"]
+    write_tsv(tmp_path / "together.tsv", pd.concat(frames)[columns])
+    assert (tmp_path / "joined.tsv").read_text() == (tmp_path / "together.tsv").read_text()
+    (tmp_path / "1.tsv").write_text("name\tsum\tn\nd\t1\n")
+    with pytest.raises(InputError, match="fewer cells"):
+        join_tsv(tmp_path / "joined.tsv", parts, ["name", "sum", "n"])
+    assert (tmp_path / "joined.tsv").read_text() == (tmp_path / "together.tsv").read_text()

@@ -1,0 +1,173 @@
+"""A cohort with broken scans over the workers of a local Dask cluster, one of them killed on the way.
+
+Tiny random brains (names of one file each, so that many cost no disk), every thirty-third of them broken in one of
+several ways. `explain` and `prepare` go over them by `--scheduler`; then one process goes over the good ones alone. It
+is checked that the exit code is 1, that each broken scan is reported and no other, and that both came to the same
+tables; printed are seconds, peak memory of the command and of the workers, and what running it again takes::
+
+    OMP_NUM_THREADS=1 python scripts/benchmarks/cluster.py --scans 10000 --commands explain
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pandas as pd
+from distributed import Client, LocalCluster
+
+from cohort import random_brain
+from explain import trained
+from neuroxai import io
+
+OURS = Path(__file__).resolve().parents[2]
+COMMANDS = {
+    "explain": ("explain", "{bundle}", "{scans}", "--out", "{out}", "--desc", "brain"),
+    # without registration: what is tried is how a cohort is gone over
+    "prepare": (
+        "prepare",
+        "{scans}",
+        "{out}",
+        *["--arm", "none", "--brain", "none", "--no-bias-correction", "--no-figures"],
+    ),
+}
+TABLES = {"explain": ("predictions.tsv", "regions.tsv"), "prepare": ("quality.tsv",)}
+EVERY = 33  # one scan in so many is broken
+
+
+def spoiled(good: Path) -> Mapping[str, Callable[[Path], object]]:
+    """Return ways to break a scan, each of which writes a file."""
+    image, packed = nibabel.load(good), good.read_bytes()
+    data = np.asarray(image.dataobj, np.float32)
+
+    def saved(values: np.ndarray, affine: np.ndarray = image.affine) -> Callable[[Path], object]:
+        return lambda path: nibabel.save(nibabel.Nifti1Image(values, affine), path)
+
+    holes = data.copy()
+    holes[holes.shape[0] // 2] = np.nan
+    return {
+        "cut off": lambda path: path.write_bytes(packed[: len(packed) // 2]),
+        "empty": lambda path: path.write_bytes(b""),
+        "text": lambda path: path.write_text("no image\n"),
+        "damaged": lambda path: path.write_bytes(packed[:400] + bytes(len(packed) - 400)),
+        "not a number": saved(holes),
+        "constant": saved(np.ones_like(data)),
+        "four dimensions": saved(np.stack([data, data], axis=-1)),
+        "flat": saved(data[..., :1]),
+    }
+
+
+def cohort(folder: Path, count: int, scan: Path, suffix: str) -> tuple[Path, Path, set[str]]:
+    """Make a cohort and the good part of it; return both and who is broken."""
+    ways = []
+    for way, spoil in spoiled(scan).items():
+        spoil(folder / f"{way.replace(' ', '_')}.nii.gz")
+        ways.append(folder / f"{way.replace(' ', '_')}.nii.gz")
+    broken = set()
+    for n in range(count):
+        who = f"sub-{n:05d}"
+        bad = n % EVERY == EVERY // 2
+        places = ["all"] if bad else ["all", "good"]
+        for place in places:
+            file = folder / place / who / "anat" / f"{who}_{suffix}.nii.gz"
+            file.parent.mkdir(parents=True)
+            os.link(ways[n // EVERY % len(ways)] if bad else scan, file)
+        if bad:
+            broken.add(who)
+    return folder / "all", folder / "good", broken
+
+
+def peak(process: int) -> float:
+    """Return the peak memory of a process so far, MiB; 0 where it has ended."""
+    try:
+        lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM")), 0.0)
+
+
+def command(words: list[str], log: Path) -> tuple[int, float, float]:
+    """Run our command; return its exit code, seconds and peak memory in MiB."""
+    begin = time.perf_counter()
+    with log.open("w") as output:
+        process = os.posix_spawn(
+            sys.executable,
+            [sys.executable, "-P", "-m", "neuroxai", *words],
+            {**os.environ, "PYTHONPATH": str(OURS)},
+            file_actions=[(os.POSIX_SPAWN_DUP2, output.fileno(), stream) for stream in (1, 2)],
+        )
+        _, status, used = os.wait4(process, 0)
+    return os.waitstatus_to_exitcode(status), time.perf_counter() - begin, used.ru_maxrss / 1024
+
+
+def killer(client: Client, out: Path, finished: int, killed: list[int]) -> None:
+    """Kill a worker once so many scans are finished."""
+    while len(list(out.glob("sub-*"))) < finished:
+        time.sleep(0.2)
+    process = sorted(client.run(os.getpid).values())[0]
+    os.kill(process, signal.SIGKILL)
+    killed.append(process)
+
+
+def held(name: str, folder: Path, count: int, workers: int, bundle: Path, scan: Path) -> None:
+    """Run one command and print a line of the table; ends where something is not as it must be."""
+    folder.mkdir()
+    everything, good, broken = cohort(folder, count, scan, "desc-brain_T1w" if name == "explain" else "T1w")
+    far, near = folder / "far", folder / "near"
+
+    def words(scans: Path, out: Path) -> list[str]:
+        return [word.format(bundle=bundle, scans=scans, out=out) for word in COMMANDS[name]]
+
+    with (
+        LocalCluster(n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
+        Client(cluster) as client,
+    ):
+        killed: list[int] = []
+        threading.Thread(target=killer, args=(client, far, count // 4, killed), daemon=True).start()
+        there = ["--scheduler", cluster.scheduler_address]
+        code, seconds, memory = command([*words(everything, far), *there], folder / "far.log")
+        log = (folder / "far.log").read_text()
+        reported = {line.split()[1].rstrip(":") for line in log.splitlines() if line.startswith("failed: ")}
+        assert code == 1, log[-2000:]
+        assert reported == broken, (sorted(reported - broken)[:9], sorted(broken - reported)[:9], log[-2000:])
+        assert killed, "no worker was killed"
+        most = max(map(peak, client.run(os.getpid).values()))
+        _, again, _ = command([*words(everything, far), *there], folder / "again.log")
+    code, alone, own = command(words(good, near), folder / "near.log")
+    assert code == 0, (folder / "near.log").read_text()[-2000:]
+    for table in TABLES[name]:
+        assert io.sha256(far / table) == io.sha256(near / table), f"{table} differs"
+    rows = len(pd.read_csv(far / TABLES[name][0], sep="\t"))
+    print(f"| {name} | {count} | {len(broken)} | {rows} | {seconds:.0f} | {memory:.0f} | {most:.0f} | {again:.0f} | "
+          f"{alone:.0f} | {own:.0f} |", flush=True)  # fmt: skip
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scans", type=int, nargs="+", default=[1000])
+    parser.add_argument("--workers", type=int, default=4)
+    parser.add_argument("--spacing", type=float, default=5.0, help="voxel size of the scans and the network in mm")
+    parser.add_argument("--commands", nargs="+", choices=COMMANDS, default=list(COMMANDS))
+    options = parser.parse_args()
+    print("| command | scans | broken | rows | s | MiB | MiB, workers | again, s | one process, s | MiB |")
+    print("|---|---|---|---|---|---|---|---|---|---|", flush=True)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        bundle, scan = trained(folder, options.spacing), random_brain(folder, options.spacing)
+        for each in options.commands:
+            for count in options.scans:
+                held(each, folder / f"{each}-{count}", count, options.workers, bundle, scan)
+
+
+if __name__ == "__main__":
+    main()

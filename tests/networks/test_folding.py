@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from neuroxai.networks import Block, ConvNet
+from neuroxai.networks.folding import folded
+
+
+@pytest.fixture(params=["relu", "elu", "tanh"])
+def network(request):
+    torch.manual_seed(0)
+    made = ConvNet((12, 14, 12), [Block(4, pool=2), Block(5)], activation=request.param).double()
+    for norm in (made.features.norm1, made.features.norm2):
+        nn.init.normal_(norm.running_mean)
+        nn.init.uniform_(norm.running_var, 0.5, 2)
+        nn.init.normal_(norm.weight)  # negative ones turn the order round, after which the maximum is taken
+    return made.eval()
+
+
+def test_the_logits_are_the_same(network):
+    x, before = torch.randn(2, 1, 12, 14, 12).double(), list(network.features)
+    found = folded(network)
+    torch.testing.assert_close(found(x), network(x), rtol=1e-12, atol=1e-12)
+    assert [type(layer).__name__ for layer in found.features][:2] == ["Identity", "Conv3d"]
+    assert isinstance(found.features.pool1, type(network.features.act1))
+    assert list(network.features) == before
+
+
+def test_what_is_watched_or_trained_stays(network):
+    seen = []
+    network.features.conv1.register_forward_hook(lambda *call: seen.append(call))
+    network.features.act1.register_forward_hook(lambda *call: seen.append(call))
+    found = folded(network)
+    assert [type(one) for one in found.features[:4]] == [type(one) for one in network.features[:4]]
+    assert isinstance(folded(network.train()).features.norm2, nn.BatchNorm3d)
