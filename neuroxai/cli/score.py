@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,7 +31,6 @@ def score(
     """
     import json
 
-    import pandas as pd
     import torch
     from rich.console import Console
     from rich.progress import track
@@ -50,32 +50,37 @@ def score(
     io.check_file("--out", out, [*heatmaps, *files, named_atlas, labels], ours, "table of scores")
     regions = atlas_of(located(atlas), str(labels) if labels else None)
     scorers = Scorers(regions.merged_hemispheres() if merge else regions)
-    where, frames, failed = device_of(device), [], []
+    where, failed = device_of(device), []
     doubts: list[str] = []
     in_mni = atlas is None or is_name(atlas)
-    for file in track(files, "scores", console=Console(stderr=True), transient=True, disable=as_json):
-        try:
-            if in_mni:
-                check_place(file)
-            volume = io.read_volume(file)
-            doubts += filter(None, [doubt_of(file, volume)] if in_mni else [])
-            values = torch.from_numpy(volume.data)[None, None].to(where)
-            frames.append(named(scorers.on(volume.space, where)(values).to_frame(), file))
-        except NeuroxaiError as error:  # one bad map must not end a cohort
-            failed.append({"file": str(file), "error": str(error)})
-    if not frames:
+
+    def tables() -> Iterator[Any]:
+        for file in track(files, "scores", console=Console(stderr=True), transient=True, disable=as_json):
+            try:
+                if in_mni:
+                    check_place(file)
+                volume = io.read_volume(file)
+                doubts.extend(filter(None, [doubt_of(file, volume)] if in_mni else []))
+                values = torch.from_numpy(volume.data)[None, None].to(where)
+                table = named(scorers.on(volume.space, where)(values).to_frame(), file)
+            except NeuroxaiError as error:  # one bad map must not end a cohort
+                failed.append({"file": str(file), "error": str(error)})
+            else:
+                yield table
+
+    done = io.write_tsv_parts(out, tables())
+    if not done:
         raise InputError(f"none of {len(files)} maps can be scored; the first: {failed[0]['error']}")
-    io.write_tsv(out, pd.concat(frames, ignore_index=True))
     if as_json:
         typer.echo(
-            json.dumps({"result": str(out), "maps": len(files), "done": len(frames), "failed": failed, "notes": doubts})
+            json.dumps({"result": str(out), "maps": len(files), "done": done, "failed": failed, "notes": doubts})
         )
     else:
         for doubt in doubts:
             typer.echo(f"warning: {doubt}", err=True)
         for one in failed:
             typer.echo(f"failed: {one['error']}", err=True)
-        typer.echo(f"{len(frames)} of {len(files)} maps scored: {out}")
+        typer.echo(f"{done} of {len(files)} maps scored: {out}")
     if failed:
         raise typer.Exit(1)
 

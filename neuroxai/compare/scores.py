@@ -95,23 +95,22 @@ def read_scores(
     known = zip(
         (item for item in folder.items if item.title not in unknown), described.scans.to_dict("records"), strict=True
     )
-    tables: list[pd.DataFrame] = []
+    tables: list[np.ndarray[Any, Any]] = []  # value and voxels of each region
     scored: list[dict[Any, Any]] = []
-    first = None
+    first: tuple[Item, pd.DataFrame] | None = None
     for count, (item, person) in enumerate(known):
         try:
             table = region_values(item, measure)
         except InputError as error:
             failures.append(Failure(item.title, str(error)))
         else:
-            first = first or item
-            if tables:
-                _same_regions(item, table, first, tables[0], folder.record.score_space == "scan")
-            tables.append(table)
+            first = first or (item, table)
+            _same_regions(item, table, *first, folder.record.score_space == "scan")
+            tables.append(table[["value", "voxels"]].to_numpy())
             scored.append({**person, "probability": item.probabilities[folder.patients], "seen": item.seen})
         if on_scan is not None:
             on_scan(count + 1, len(described.scans))
-    if not tables:
+    if first is None:
         raise InputError(f"{folder.path}: no scan can be compared; the first: {failures[0].title}: {failures[0].error}")
     scans = pd.DataFrame(scored)
     classes = scans.groupby("participant_id")["class"].nunique(dropna=False)
@@ -121,7 +120,8 @@ def read_scores(
     if not keep.any():
         raise InputError(f"{folder.path}: no participant has one value of {described.target} in all scans")
     who = scans["participant_id"][keep]
-    values, sizes = (pd.DataFrame([t[c] for t in tables]).reset_index(drop=True)[keep] for c in ("value", "voxels"))
+    regions = first[1].index
+    values, sizes = (pd.DataFrame(one, columns=regions)[keep] for one in np.stack(tables, axis=-1).transpose(1, 2, 0))
     densities = values / sizes
     # a region that some scan's grid loses has no density that could be compared
     densities.loc[:, ~(sizes > 0).all(axis=0)] = np.nan

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -170,11 +170,20 @@ def _read(path: Path) -> PreparedRecord | None:
         return None
 
 
-def records_in(folder: Path) -> dict[tuple[str, str], PreparedRecord]:
-    """Return the records that stand in a folder of prepared scans, by participant and session."""
-    places = (*folder.glob("sub-*/anat"), *folder.glob("sub-*/ses-*/anat"))
-    found = [_read(file) for anat in places for file in anat.glob("sub-*_space-*_desc-*.json")]
-    return {(one.participant, one.session or ""): one for one in found if one is not None}
+def records_in(folder: Path) -> Iterator[PreparedRecord]:
+    """Yield the records that stand in a folder of prepared scans."""
+    for pattern in ("sub-*/anat", "sub-*/ses-*/anat"):
+        for anat in folder.glob(pattern):
+            for file in anat.glob("sub-*_space-*_desc-*.json"):
+                record = _read(file)
+                if record is not None:
+                    yield record
+
+
+def light(record: PreparedRecord) -> PreparedRecord:
+    """Return what tables need of a record: those of a large cohort would fill the memory."""
+    nothing = ("sources", "inputs", "parameters", "versions", "acquisition", "native_space", "sizes")
+    return replace(record, **{name: {} for name in nothing})
 
 
 def check_source(record: Path, scan: Path, inputs: dict[str, Any]) -> None:
@@ -240,18 +249,10 @@ def write_tables(
 
     failures = {(item["participant_id"], item["session_id"]) for item in failed}
     # scans may come one call at a time: one that was prepared before stays listed, unless it failed now
-    listed = {key: record for key, record in records_in(folder).items() if key not in failures} | dict(records)
-    rows = [
-        {
-            "participant_id": participant,
-            "session_id": session or None,
-            "flags": "; ".join(record.flags) or None,
-            "dropped": record.dropped,
-            "brain_from": record.brain_from,
-            **record.quality,
-        }
-        for (participant, session), record in sorted(listed.items())
-    ]
+    found = (((one.participant, one.session or ""), one) for one in records_in(folder))
+    listed = {key: _row(*key, record) for key, record in found if key not in failures}
+    listed |= {key: _row(*key, record) for key, record in records.items()}
+    rows = [row for _, row in sorted(listed.items())]
     if rows:
         io.write_tsv(folder / "quality.tsv", pd.DataFrame(rows))
         io.write_json(folder / "quality.json", {name: {"Description": text} for name, text in _DESCRIPTIONS.items()})
@@ -268,6 +269,17 @@ def write_tables(
         name = f"{participant}/{participant}_sessions.tsv"
         if (cohort / name).is_file():
             io.copy_file(cohort / name, folder / name)
+
+
+def _row(participant: str, session: str, record: PreparedRecord) -> dict[str, Any]:
+    return {
+        "participant_id": participant,
+        "session_id": session or None,
+        "flags": "; ".join(record.flags) or None,
+        "dropped": record.dropped,
+        "brain_from": record.brain_from,
+        **record.quality,
+    }
 
 
 def transform_name(participant: str, session: str | None, source: str, target: str, kind: str) -> str:

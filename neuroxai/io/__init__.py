@@ -42,6 +42,7 @@ from neuroxai.io.tables import (
     write_json,
     write_text,
     write_tsv,
+    write_tsv_parts,
 )
 from neuroxai.io.transforms import read_affine, read_warp, write_affine, write_warp
 
@@ -96,6 +97,7 @@ __all__ = [
     "write_segmentation",
     "write_text",
     "write_tsv",
+    "write_tsv_parts",
     "write_volume",
     "write_warp",
 ]

@@ -108,11 +108,33 @@ def write_tsv(path: str | os.PathLike[str], frame: pd.DataFrame) -> Path:
 
     Texts that a spreadsheet would take for a formula get an apostrophe before them, which `read_tsv` takes away.
     """
+    return write_text(path, _table(frame))
+
+
+def write_tsv_parts(path: str | os.PathLike[str], frames: Iterable[pd.DataFrame]) -> int:
+    """Write tables of the same columns under each other, one at a time in memory; return how many, no file of none."""
+    parts = iter(frames)
+    first = next(parts, None)
+    if first is None:
+        return 0
+    count = 1
+    with atomic(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        file.write(_table(first))
+        for frame in parts:
+            file.write(_table(frame[first.columns], header=False))
+            count += 1
+    return count
+
+
+def _table(frame: pd.DataFrame, header: bool = True) -> str:
     safe = frame.rename(columns=lambda name: guarded(str(name)))
     for place in range(frame.shape[1]):
         if frame.dtypes.iloc[place].kind not in "iufb":
             safe.isetitem(place, frame.iloc[:, place].map(_guarded).to_numpy(dtype=object))
-    return write_text(path, safe.to_csv(sep="\t", index=False, na_rep="n/a", float_format="%.8g", lineterminator="\n"))
+    text: str = safe.to_csv(
+        sep="\t", index=False, header=header, na_rep="n/a", float_format="%.8g", lineterminator="\n"
+    )
+    return text
 
 
 def _guarded(value: Any) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 
 from neuroxai.cohort import LeftOut
 from neuroxai.derivatives.dataset import TEMPLATE, complete
-from neuroxai.derivatives.prepared import write_tables
+from neuroxai.derivatives.prepared import light, write_tables
 from neuroxai.errors import InputError
 from neuroxai.io import sha256
 from neuroxai.preprocess.options import PrepareOptions
@@ -155,7 +155,7 @@ def prepare_cohort(
             if result.record is None:
                 failed.append({"participant_id": key[0], "session_id": key[1], "error": result.error})
             else:
-                records[key] = result.record
+                records[key] = light(result.record)
                 kept += result.kept
             if progress is not None:
                 progress(number, len(sources))

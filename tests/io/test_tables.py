@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from neuroxai.errors import InputError
-from neuroxai.io import delimited, join_tsv, read_json, read_tsv, write_json, write_tsv
+from neuroxai.io import delimited, join_tsv, read_json, read_tsv, write_json, write_tsv, write_tsv_parts
 
 
 def test_identifiers_stay_text_and_missing_is_missing(tmp_path):
@@ -123,8 +123,14 @@ def test_tables_joined_one_at_a_time_are_those_written_together(tmp_path):
     frames = [table.assign(participant_id=f"sub-{n}", session_id=None) for n, table in enumerate((one, two))]
     columns = ["participant_id", "session_id", "name", "sum", "n", "late"]
     write_tsv(tmp_path / "together.tsv", pd.concat(frames)[columns])
-    assert (tmp_path / "joined.tsv").read_text() == (tmp_path / "together.tsv").read_text()
+    joined = (tmp_path / "joined.tsv").read_text()
+    assert joined == (tmp_path / "together.tsv").read_text()
+    assert write_tsv_parts(tmp_path / "parts.tsv", (table[columns[:-1]] for table in frames)) == 2
+    write_tsv(tmp_path / "together.tsv", pd.concat(frames)[columns[:-1]])
+    assert (tmp_path / "parts.tsv").read_text() == (tmp_path / "together.tsv").read_text()
+    assert write_tsv_parts(tmp_path / "nothing.tsv", []) == 0
+    assert not (tmp_path / "nothing.tsv").exists()
     (tmp_path / "1.tsv").write_text("name\tsum\tn\nd\t1\n")
     with pytest.raises(InputError, match="fewer cells"):
         join_tsv(tmp_path / "joined.tsv", parts, ["name", "sum", "n"])
-    assert (tmp_path / "joined.tsv").read_text() == (tmp_path / "together.tsv").read_text()
+    assert (tmp_path / "joined.tsv").read_text() == joined
