@@ -22,7 +22,6 @@ from neuroxai.cohort.tables import People
 from neuroxai.components.distributed import mean_over_processes
 from neuroxai.errors import InputError
 from neuroxai.io import inside, read_labels
-from neuroxai.lrp import LRP
 from neuroxai.masks import mask_in_space
 from neuroxai.preprocess.template import load_template
 from neuroxai.space import Space
@@ -68,6 +67,8 @@ class RelevanceGuidance:
     def __init__(self, network: nn.Module, weight: float, rule: str = "epsilon", every: int = 2) -> None:
         self.weight = weight
         self.every = every
+        from neuroxai.lrp import LRP  # with captum, which only a guided training needs
+
         self.lrp = LRP(network, rule)
         self._found: list[float] = []
 
