@@ -182,8 +182,7 @@ def records_in(folder: Path) -> Iterator[PreparedRecord]:
 
 def light(record: PreparedRecord) -> PreparedRecord:
     """Return what tables need of a record: those of a large cohort would fill the memory."""
-    nothing = ("sources", "inputs", "parameters", "versions", "acquisition", "native_space", "sizes")
-    return replace(record, **{name: {} for name in nothing})
+    return replace(record, sources={}, inputs={}, parameters={}, versions={}, acquisition={}, native_space={}, sizes={})
 
 
 def check_source(record: Path, scan: Path, inputs: dict[str, Any]) -> None:
