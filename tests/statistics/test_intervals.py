@@ -87,3 +87,13 @@ def test_the_normal_quantile_and_an_estimates_plain_values():
     }  # fmt: skip
     with pytest.raises(FrozenInstanceError):
         told.value = 0.7
+
+
+def test_subjects_of_both_classes_are_drawn_among_themselves():
+    clusters, true = np.array(list("aabcde")), np.array([True, False, False, False, True, True])
+    weights = subject_weights(clusters, true, 200, 3)
+    # the one with scans of both classes is alone of its kind; of the others there are two each
+    assert (weights[:, :2] == 1).all()
+    for pair in (weights[:, 2:4], weights[:, 4:]):
+        assert (pair.sum(axis=1) == 2).all()
+        assert set(pair[:, 0]) == {0.0, 1.0, 2.0}
