@@ -6,13 +6,12 @@ import doctest
 import json
 import re
 import shlex
-from functools import cache
 from pathlib import Path
 
 import pytest
-import typer
 
 from helpers.bundles import AD
+from helpers.command import whole_command
 from helpers.snippets import pages
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -25,16 +24,9 @@ def shell_lines(page):
             yield shlex.split(line, comments=True)
 
 
-@cache
-def known_commands():
-    from neuroxai.cli.main import app
-
-    return typer.main.get_command(app).commands
-
-
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(REPOSITORY)))
 def test_commands_and_options_exist(page):
-    commands = known_commands()
+    commands = whole_command().commands
     for words in shell_lines(page):
         if words[:1] == ["neuroxai"] and words[1].startswith("-"):
             assert words[1] in {"--help", "--version", "-V", "--install-completion", "--show-completion"}, words
