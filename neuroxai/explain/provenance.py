@@ -10,7 +10,7 @@ from neuroxai import attribution, io
 from neuroxai.derivatives.heatmaps import Run
 from neuroxai.derivatives.prepared import record_of
 from neuroxai.derivatives.records import to_json
-from neuroxai.derivatives.trust import card_of, claim
+from neuroxai.derivatives.trust import TrustCard, card_of, claim, learnt
 
 
 def relative_source(source: str, dataset_dir: Path | None) -> str:
@@ -42,14 +42,27 @@ def scale_key(run: Run) -> dict[str, Any]:
 
 def trust_in(weights: Path, run: Run) -> str | None:
     """Return what the trust card beside the weights says of a run's method and options; None where it says nothing."""
-    card = card_of(weights / "model.pt", run.checkpoint_sha256)
-    if card is None:
+    card, name = _on_card(weights, run)
+    return None if card is None else claim(card, name) or None
+
+
+def stability_in(weights: Path, run: Run) -> dict[str, Any] | None:
+    """Return how alike this method's heatmaps are between trainings, by the trust card; None where it says nothing."""
+    card, name = _on_card(weights, run)
+    found = {} if card is None else card.methods[name].repeats.get("between_trainings", {})
+    if card is None or not learnt(card.roc_auc) or found.get("value") is None:
         return None
+    return {"correlation": found["value"], **{key: found[key] for key in ("low", "high")}, "trainings": card.networks}
+
+
+def _on_card(weights: Path, run: Run) -> tuple[TrustCard | None, str]:
+    """Return the trust card, and under which name it has a run's method with its options; no card without them."""
+    card = card_of(weights / "model.pt", run.checkpoint_sha256)
     own = attribution.complete(run.method, run.options or {})
-    for name, one in card.methods.items():
+    for name, one in ({} if card is None else card.methods).items():
         if one.method == run.method and dict(one.options) == own:
-            return claim(card, name) or None
-    return None
+            return card, name
+    return None, ""
 
 
 def atlas_noted(atlas: str | None) -> Any:

@@ -9,7 +9,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Depends, File, Form, HTTPException, Query, UploadFile
+from fastapi import APIRouter, Body, Depends, File, Form, HTTPException, Query, Request, UploadFile
 from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from monailabel.config import settings
 from monailabel.endpoints.user.auth import RBAC
@@ -51,6 +51,7 @@ def _app() -> NeuroxaiApp:
 
 @router.post("/infer/{model}", summary="Explain one scan")
 def infer(
+    asked: Request,
     model: str,
     image: str = "",
     session_id: str = "",
@@ -64,6 +65,10 @@ def infer(
     if task is None:
         known = ", ".join(sorted(app.info()["models"])) or "none"
         raise HTTPException(404, f"no model is named {model[:100]!r}; those of this server: {known}")
+    if asked.headers.get("content-type", "").startswith("application/json"):  # it would be passed over in silence
+        raise InputError(
+            "the options came as JSON, expected a form with the field params, as curl -F 'params={...}' sends"
+        )
     request = _parameters(params)
     image = str(request.get("image") or image)  # what the options name comes first, as in MONAI Label
     sent = None

@@ -145,8 +145,10 @@ class ScanStore:
             if ending == NRRD:
                 return _to_nifti(_write(folder / f"scan{NRRD}", files[0][1]))
             if ending:
-                _write(folder / f"scan{ending}", files[0][1])
-                return folder / f"scan{ending}"
+                sent = _write(folder / "scan", files[0][1])
+                with sent.open("rb") as handle:  # packed or not, whatever its name says
+                    packed = handle.read(2) == b"\x1f\x8b"
+                return sent.rename(folder / f"scan{'.nii.gz' if packed else '.nii'}")
             series.mkdir()
             for number, (_, content) in enumerate(files):
                 one = _write(series / f"{number:05d}.dcm", content)

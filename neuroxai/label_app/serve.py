@@ -41,6 +41,8 @@ _LEFT_OUT = {
     "scoring": "labels are not scored here",
     "model": "weights are neither sent nor taken here; a bundle is a folder on the server's machine",
     "infer": "one 3D scan is explained by POST /infer/{model}; slides of pathology are not",
+    "ohif": "OHIF is a page of its own here, which --allow-origin lets in; see the how-to page of MONAI Label",
+    "proxy": "an archive is asked at its own address; this server passes nothing on",
     "reload": "the server is not loaded anew by a request; restart `neuroxai label start`",
 }
 

@@ -24,6 +24,7 @@ from neuroxai.errors import HeaderWarning, InputError, NeuroxaiError, UnfitError
 from neuroxai.explain import OpenBundle
 from neuroxai.explain.controls import beside
 from neuroxai.explain.preparation import preparation
+from neuroxai.explain.provenance import stability_in
 from neuroxai.explain.weights import read_record
 from neuroxai.label_app.answer import HEATMAPS, FileForm, answer, labels_of, options_of
 from neuroxai.label_app.scans import UnreadableScanError
@@ -149,7 +150,13 @@ class ExplanationTask(InferTask):  # type: ignore[misc]
         )
         path, reply = answer(explained, self.classes, chosen["heatmap"], way != AS_IS, form)
         reply["result"] = f"{reply['result']} Scan: {way} ({why})."
-        return path, reply | {"prepare": way, "prepare_reason": why, "quality_flags": flags}
+        stability = stability_in(self.explainer.model.checkpoint.parent, explained.run)
+        return path, reply | {
+            "prepare": way,
+            "prepare_reason": why,
+            "quality_flags": flags,
+            "stability": stability,  # of the method: a scan's own takes the trainings themselves
+        }
 
     def _way(self, scan: Path, prepared: bool, asked: str) -> tuple[str, str]:
         """Return how a scan is taken, and why so."""

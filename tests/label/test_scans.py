@@ -114,6 +114,14 @@ def test_names_are_no_paths(store, tmp_path, name):
         store.path(f"{name}x")
 
 
+@pytest.mark.parametrize("name", ["a.nii", "A.NII.GZ"])
+@pytest.mark.parametrize("packed", [True, False])
+def test_a_scan_is_packed_or_not_whatever_its_name_says(store, tmp_path, name, packed):
+    data = content(tmp_path)
+    store.add("mine", sending(data if packed else gzip.decompress(data), name))
+    np.testing.assert_array_equal(io.read_volume(store.path("mine")).data.ravel(), np.arange(120))
+
+
 @pytest.mark.parametrize(
     ("data", "name", "reason"),
     [

@@ -303,6 +303,7 @@ def test_a_scan_off_the_grid_is_prepared_and_the_answer_says_so(server, scan, tm
     assert bands.space.matches(io.read_space(scan))
     _, told = server.explained(tmp_path, "alzheimers", SCAN, prepare="automatic")
     assert (told["prepare"], told["quality_flags"]) == ("as it is", None)
+    assert told["stability"] is None  # this bundle has no trust card
     assert told["fit"]["fit"] == "fits"
 
 
@@ -319,6 +320,7 @@ def test_a_scan_off_the_grid_is_prepared_and_the_answer_says_so(server, scan, tm
         ({"params": {"image": "", "session_id": ""}}, 422, "no scan was named"),
         ({"params": {"session_id": "../.."}}, 404, "no such session"),
         ({"params": {"image": "", "output": "film"}}, 422, "output"),
+        ({"json": {"method": "saliency"}}, 422, "expected a form with the field params"),
         ({"files": {"file": ("a.mgz", b"x" * 400)}}, 400, "neither a file named .nii, .nii.gz or .nrrd nor DICOM"),
         ({"files": {"file": ("a.nii.gz", b"")}}, 400, "is empty"),
         ({"files": {"file": ("a.nii", b"\0")}}, 400, "the scan"),
