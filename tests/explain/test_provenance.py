@@ -18,7 +18,8 @@ def test_stability_is_that_of_the_method_with_its_options_and_of_these_weights(t
     run = Run(method="lrp_epsilon", checkpoint_sha256=io.sha256(tmp_path / "model.pt"))
     assert stability_in(tmp_path, run) is None  # no card
     methods = {"lrp_epsilon": METHOD, "scan": TrustedMethod()}
-    write_card(tmp_path / "trust.json", TrustCard(checkpoint_sha256=run.checkpoint_sha256, networks=3, methods=methods))
+    card = TrustCard(checkpoint_sha256=str(run.checkpoint_sha256), networks=3, methods=methods, roc_auc=0.8)
+    write_card(tmp_path / "trust.json", card)
     assert stability_in(tmp_path, run) == {"correlation": 0.62, "low": 0.5, "high": 0.7, "trainings": 3}
     others = (
         Run(method="saliency", checkpoint_sha256=run.checkpoint_sha256),
