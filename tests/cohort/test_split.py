@@ -247,3 +247,16 @@ def test_real_cohort(real_data):
         for part, share in zip(PARTS, (0.6, 0.2, 0.2), strict=True):
             assert abs(counts[part, label] - share * size) < 1
     assert {item["sex"] for part in PARTS for item in datalist[part] if item["label"] == 1} == {"M"}
+
+
+@pytest.mark.parametrize(
+    ("name", "least", "most"), [("folds", 3, 1000), ("repeats", 1, 1000), ("age_bins", 1, 1000), ("seed", 0, None)]
+)
+def test_limits_of_options_are_taken_and_what_lies_beyond_is_refused(name, least, most):
+    assert getattr(SplitOptions(**{name: least}), name) == least
+    with pytest.raises(InputError):
+        SplitOptions(**{name: least - 1})
+    if most is not None:
+        assert getattr(SplitOptions(**{name: most}), name) == most
+        with pytest.raises(InputError):
+            SplitOptions(**{name: most + 1})
