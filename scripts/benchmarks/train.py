@@ -65,7 +65,7 @@ class Trainer:
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=1e-4)
         self.scaler = torch.amp.GradScaler(device.type, enabled=way.amp)
         self.loss, self.steps = ClassificationLoss(), 0
-        self.guidance = RelevanceGuidance(self.network, 1.0, way.rule) if way.rule else None
+        self.guidance = RelevanceGuidance(self.network, 1.0, way.rule, options.every) if way.rule else None
         self.mask = torch.zeros(1, 1, *space.shape, device=device, dtype=torch.bool)
         self.clock = time.process_time if options.processor else time.perf_counter
         prepare = Compose([LoadScand("image"), ResampleToSpaced("image", space), NormaliseScand("image"), plain()])
@@ -158,6 +158,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3, help="epochs of each after one to warm up")
     parser.add_argument("--workers", type=int, default=0, help="also measure with so many worker processes")
     parser.add_argument("--guided", action="store_true", help="also measure with relevance guidance")
+    parser.add_argument("--every", type=int, default=2, help="of a batch's scans, which are guided")
     parser.add_argument("--processor", action="store_true", help="time of the processor, for busy machines")
     parser.add_argument("--compile", action="store_true", help="also measure with torch.compile")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
