@@ -30,6 +30,7 @@ from neuroxai.report.values import Calibrated, Strength
 from neuroxai.space import Volume
 
 _MOST_CONTROLS = 50
+_MOST_KEPT = 2**28  # bytes of heatmaps that stay in memory until their pages are drawn
 _COLUMNS = {"age": "Age", "sex": "Sex", "diagnosis": "Diagnosis in the table", "group": "Group in the table"}
 
 
@@ -70,6 +71,7 @@ class Context:
     calibration: Calibration | None = None
     models: Models | None = None
     backdrop: Backdrop = field(default_factory=Backdrop)
+    read: dict[str, Volume] = field(default_factory=dict)
     order: Sequence[tuple[str, str]] = ()
 
     @classmethod
@@ -85,6 +87,7 @@ class Context:
         LeakageError
             If a participant of the report is among those that calibrate it.
         """
+        read: dict[str, Volume] = {}
         controls = Controls.of_report(folder) if beside.reference is None else Controls.stored(beside.reference, folder)
         return cls(
             positive=folder.positive,
@@ -102,7 +105,8 @@ class Context:
             no_controls=trained_alone(folder) if controls is None else (),
             calibration=None if beside.calibration is None else read_calibration(beside.calibration, folder),
             models=Models(folder, beside.also) if beside.also else None,
-            backdrop=backdrop_of(folder, broken or {}),
+            backdrop=backdrop_of(folder, broken or {}, read),
+            read=read,
             order=[(item.title, item.page) for item in folder.items if item.title not in (broken or {})],
         )
 
@@ -154,10 +158,11 @@ class Context:
         return [(way, *self.order[n]) for way, n in beside if 0 <= n < len(self.order)]
 
 
-def backdrop_of(folder: ExplainFolder, broken: Mapping[str, str]) -> Backdrop:
+def backdrop_of(folder: ExplainFolder, broken: Mapping[str, str], read: dict[str, Volume]) -> Backdrop:
     """Read the atlas and the mean heatmap of the report's controls that the network was not trained on.
 
-    Of a large cohort `_MOST_CONTROLS` of them are taken, evenly chosen: the mean hardly changes with more.
+    Of a large cohort `_MOST_CONTROLS` of them are taken, evenly chosen: the mean hardly changes with more. Their
+    heatmaps, as long as they fit `_MOST_KEPT`, are put into `read` by title, for their own pages.
     """
     healthy = [i for i in folder.items if i.true == folder.groups[0] and i.seen != "training" and i.title not in broken]
     healthy = healthy[:: -(-len(healthy) // _MOST_CONTROLS) or 1]
@@ -171,6 +176,8 @@ def backdrop_of(folder: ExplainFolder, broken: Mapping[str, str]) -> Backdrop:
         if heatmap.space.matches(space):
             total = heatmap.data.astype(np.float64) + (0 if total is None else total)
             titles.add(item.title)
+            if heatmap.data.nbytes * len(titles) <= _MOST_KEPT:
+                read[item.title] = heatmap
     mean = Volume(total / len(titles), space) if space is not None and total is not None and len(titles) > 1 else None
     return Backdrop(atlas_of_record(folder.record.atlas), mean, frozenset(titles))
 

@@ -162,6 +162,25 @@ def test_the_page_has_a_viewer_and_places_among_controls(pages):
     assert "have not been calibrated" in text
 
 
+def test_a_heatmap_is_read_once_and_the_pages_are_the_same(explained, tmp_path, monkeypatch):
+    from neuroxai.report import inputs
+    from neuroxai.report.scan import pages as scan_pages
+
+    paths = []
+    for module in (inputs, scan_pages):
+        monkeypatch.setattr(
+            module, "read_volume", lambda path, *more: paths.append(path) or io.read_volume(path, *more)
+        )
+    build_report(explained, tmp_path / "once")
+    heatmaps = [path for path in paths if path.name.endswith("_heatmap.nii.gz")]
+    assert len(heatmaps) == len(set(heatmaps)) == 20
+    monkeypatch.setattr(inputs, "_MOST_KEPT", 0)
+    build_report(explained, tmp_path / "again")
+    assert len(paths) > 2 * len(heatmaps)
+    for page in (tmp_path / "once").glob("*.html"):
+        assert page.read_bytes() == (tmp_path / "again" / page.name).read_bytes()
+
+
 def test_one_participant_alone(explained, pages, tmp_path):
     result = run("report", explained, "--out", tmp_path, "--subject", "17")
     assert result.code == 0, result.err

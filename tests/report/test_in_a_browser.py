@@ -165,6 +165,26 @@ def test_the_viewer_answers_to_keys_zoom_and_switches(pages):
     assert voxels > plain  # one voxel in full colour, without its slopes
 
 
+def test_small_clusters_are_hidden_and_colours_chosen(pages):
+    """The heatmap is one voxel of 5 mm: .125 ml."""
+    slide = """(() => { const s = document.querySelector("[data-share='cluster']"); s.value = VALUE;
+      s.dispatchEvent(new Event('input')); return s.getAttribute('aria-valuetext'); })()"""
+    tint = """(() => { const s = document.querySelector("[data-colours]"); s.value = 'Green and purple';
+      s.dispatchEvent(new Event('change')); })()"""
+    frame = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(1))))"
+    axial = ORANGE.replace("NUMBER", "0")
+    asking = [frame, axial]
+    for value in ("10", "20", "0"):
+        asking += [slide.replace("VALUE", value), frame, axial]
+    found = asked(pages, *asking, tint, frame, axial)
+    plain, smaller, larger, none, green = (json.loads(found[n])[2] for n in (1, 4, 7, 10, 13))
+    assert [found[n] for n in (2, 5, 8)] == ["0.1 ml", "0.2 ml", "0.0 ml"]
+    assert plain > 10
+    assert smaller == none == plain
+    assert larger == 0
+    assert green == 0
+
+
 def test_tables_sort_and_are_narrowed(pages):
     async def inner():
         async with browser() as tab:

@@ -17,9 +17,20 @@
   const figure = (value) => (value ? value.toPrecision(2) : "0").replace(/-/g, "\u2212");
   const whole = (mm) => mm.toFixed(0).replace(/^-0$/, "0").replace("-", "\u2212");
 
+  // colours from -1 to 1: those of the page's other pictures, and more by choice
+  const between = (stops) => Array.from({ length: 257 * 3 }, (_, n) => {
+    const place = (Math.floor(n / 3) / 256) * (stops.length - 1), k = Math.min(stops.length - 2, Math.floor(place)), c = n % 3;
+    return stops[k][c] + (place - k) * (stops[k + 1][c] - stops[k][c]);
+  });
+  const COLOURS = {
+    "Blue and orange": info.colours,
+    "Cold and hot": between([[255, 255, 255], [0, 255, 255], [0, 0, 255], [0, 0, 0], [255, 0, 0], [255, 255, 0], [255, 255, 255]]),
+    "Green and purple": between([[170, 255, 170], [30, 160, 60], [0, 0, 0], [130, 40, 180], [240, 180, 255]]),
+  };
+
   // what the reader chose; `at` in millimetres along the planes' axes
-  const view = { at: frameOf(info.start), zoom: 1, opacity: 1, threshold: 0.05, dark: 0, bright: 1, smooth: true, contour: false, regions: false,
-    positive: true, negative: true, stretch: false, picture: Object.keys(info.pictures)[0] };
+  const view = { at: frameOf(info.start), zoom: 1, opacity: 1, threshold: 0.05, cluster: 0, dark: 0, bright: 1, smooth: true, contour: false, regions: false,
+    positive: true, negative: true, stretch: false, picture: Object.keys(info.pictures)[0], colours: info.colours };
   const canvases = [];
 
   async function unpack(volume) {
@@ -71,6 +82,37 @@
     return Math.abs(cut) >= view.threshold && (cut > 0 ? view.positive : view.negative) ? cut : 0;
   }
 
+  // Voxels of clusters smaller than so many millilitres are emptied; a cluster's voxels share faces, threshold and sign.
+  function cluster(volume) {
+    if (!volume) return;
+    volume.kept = null;
+    if (!view.cluster) return;
+    const [X, Y, Z] = volume.shape, values = volume.values, m = volume.matrix, sides = [[1, 0, X], [X, 1, Y], [X * Y, 2, Z]];
+    const det = m[0][0] * (m[1][1] * m[2][2] - m[1][2] * m[2][1]) - m[0][1] * (m[1][0] * m[2][2] - m[1][2] * m[2][0]) + m[0][2] * (m[1][0] * m[2][1] - m[1][1] * m[2][0]);
+    const least = view.cluster * 1000 * Math.abs(det); // voxels
+    const signs = Int8Array.from({ length: 256 }, (_, code) => Math.sign(shown(((code - 128) / 127) * factor())));
+    const seen = new Uint8Array(values.length), queue = new Int32Array(values.length);
+    volume.kept = values.slice();
+    for (let first = 0; first < values.length; first++) {
+      if (seen[first] || !signs[values[first]]) continue;
+      let end = 0;
+      queue[end++] = first;
+      seen[first] = 1;
+      for (let next = 0; next < end; next++) {
+        const at = queue[next], place = [at % X, Math.floor(at / X) % Y, Math.floor(at / (X * Y))];
+        for (const [step, axis, size] of sides) {
+          for (const way of [-1, 1]) {
+            const other = at + way * step, along = place[axis] + way;
+            if (along < 0 || along >= size || seen[other] || signs[values[other]] !== signs[values[first]]) continue;
+            seen[other] = 1;
+            queue[end++] = other;
+          }
+        }
+      }
+      if (end < least) for (let n = 0; n < end; n++) volume.kept[queue[n]] = 128;
+    }
+  }
+
   function paint(plane) {
     const { canvas, w, h } = plane, context = canvas.getContext("2d"), image = new ImageData(w, h), data = image.data;
     aim(plane);
@@ -78,7 +120,7 @@
     const span = 255 * Math.max(0.01, view.bright - view.dark); // of the window of greys
     const grey = picture ? sample(picture, plane, view.smooth, 0).map((code) => 255 * Math.max(0, Math.min(1, (code - 255 * view.dark) / span))) : new Float32Array(w * h);
     const label = view.regions && info.labels ? sample(info.labels, plane, false, 0) : null;
-    const shares = sample(plane.volume, plane, view.smooth, 128).map((code) => shown(((code - 128) / 127) * factor()));
+    const shares = sample({ ...plane.volume, values: plane.volume.kept || plane.volume.values }, plane, view.smooth, 128).map((code) => shown(((code - 128) / 127) * factor()));
     // the pixels beside n that are of the picture; a pixel is an edge where one of them differs
     const edge = (values, n, differs) => (n % w && differs(values[n - 1])) || (n % w < w - 1 && differs(values[n + 1])) ||
       (n >= w && differs(values[n - w])) || (n + w < w * h && differs(values[n + w]));
@@ -88,7 +130,7 @@
       const alpha = share ? view.opacity * Math.min(0.95, 1.3 * Math.abs(share)) : 0;
       const c = 3 * (128 + Math.round(127 * share)), line = label && edge(label, n, (other) => other < label[n]);
       for (let k = 0; k < 3; k++) {
-        const value = alpha * info.colours[c + k] + (1 - alpha) * 0.85 * grey[n];
+        const value = alpha * view.colours[c + k] + (1 - alpha) * 0.85 * grey[n];
         data[p + k] = line ? 0.5 * value + 90 : value;
       }
       data[p + 3] = 255;
@@ -152,7 +194,10 @@
     requestAnimationFrame(() => { asked = false; canvases.forEach(paint); });
   }
 
-  function bar() { // the scale of the colours, with the threshold's marks
+  function bar() { // the scale of the colours, with the threshold's marks; and which clusters it leaves
+    cluster(info.relevance);
+    cluster(info.controls);
+    find("[data-share=cluster]").setAttribute("aria-valuetext", find(".least").textContent = `${view.cluster.toFixed(1)} ml`);
     const end = factor() ? info.limit / factor() : info.limit;
     find(".ends").replaceChildren(...[-end, 0, end].map((value) => {
       const span = document.createElement("span");
@@ -163,7 +208,7 @@
     for (let x = 0; x < w; x++) {
       const share = shown((2 * x) / (w - 1) - 1), c = 3 * (128 + Math.round(127 * share));
       const alpha = view.opacity * Math.min(0.95, 1.3 * Math.abs(share));
-      context.fillStyle = `rgb(${[0, 1, 2].map((k) => Math.round(alpha * info.colours[c + k] + (1 - alpha) * 60)).join()})`;
+      context.fillStyle = `rgb(${[0, 1, 2].map((k) => Math.round(alpha * view.colours[c + k] + (1 - alpha) * 60)).join()})`;
       context.fillRect(x, 0, 1, h);
     }
     context.fillStyle = "#fff";
@@ -265,7 +310,10 @@
     find("[data-switch=stretch]").closest("label").hidden = !(info.limit < info.scale);
     find("[data-switch=regions]").closest("label").hidden = !info.labels;
     root.querySelectorAll("button[data-zoom]").forEach((button) => button.addEventListener("click", () => zoomBy(Number(button.dataset.zoom))));
-    const choice = find("select"), names = Object.keys(info.pictures);
+    const tints = find("[data-colours]");
+    Object.keys(COLOURS).forEach((name) => tints.add(new Option(name)));
+    tints.addEventListener("change", () => { view.colours = COLOURS[tints.value]; bar(); show(); });
+    const choice = find("[data-anatomy]"), names = Object.keys(info.pictures);
     names.forEach((name) => choice.add(new Option(name)));
     choice.closest("label").hidden = names.length < 2;
     choice.addEventListener("change", () => { view.picture = choice.value; show(); });

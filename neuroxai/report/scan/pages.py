@@ -6,7 +6,7 @@ import json
 import math
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +29,15 @@ from neuroxai.space import Volume
 
 
 def scan_values(
-    item: Item, source: Path | None, failures: list[Failure], context: Context | None = None
+    item: Item,
+    source: Path | None,
+    failures: list[Failure],
+    context: Context | None = None,
+    heatmap: Volume | None = None,
 ) -> tuple[ScanValues, Volume, Volume | None, list[Region]]:
     """Read one scan's files and draw them; `context` is what is known beside them, for the whole cohort.
+
+    `heatmap` is that of the scan where it has been read already.
 
     Returns
     -------
@@ -44,7 +50,7 @@ def scan_values(
         If the heatmap or its sidecar cannot be used. A scan or a table of regions that cannot be read is noted on the
         page and in `failures`.
     """
-    heatmap = read_volume(item.heatmap)
+    heatmap = read_volume(item.heatmap) if heatmap is None else heatmap
     notes: list[str] = []
     sidecar = read_sidecar(item.sidecar)
     scan, regions = None, []
@@ -218,11 +224,11 @@ class Shown:
     thumbnail: bytes = b""
 
 
-def show(item: Item, source: Path | None, context: Context, folder: Path) -> Shown:
-    """Write one scan's page into a folder."""
+def show(item: Item, source: Path | None, context: Context, folder: Path, heatmap: Volume | None = None) -> Shown:
+    """Write one scan's page into a folder; the heatmap may have been read already."""
     failures: list[Failure] = []
     try:
-        values, heatmap, scan, regions = scan_values(item, source, failures, context)
+        values, heatmap, scan, regions = scan_values(item, source, failures, context, heatmap)
     except InputError as error:
         return Shown([*failures, Failure(item.title, str(error))])
     write_text(folder / item.page, scan_page(values))
@@ -254,6 +260,8 @@ def show_all(
     from joblib import Parallel, delayed
     from joblib.externals.loky.process_executor import TerminatedWorkerError
 
+    # each heatmap read already goes with its own page alone
+    read, context = context.read, replace(context, read={})
     # a few at a time, so that finished ones do not pile up in memory before they are asked for
     jobs = settled_jobs(jobs, len(items))
     at_once = 1 if jobs == 1 else 2 * jobs
@@ -261,7 +269,10 @@ def show_all(
         with Parallel(n_jobs=jobs, batch_size=1, return_as="generator") as work:
             for start in range(0, len(items), at_once):
                 some = items[start : start + at_once]
-                yield from work(delayed(Bound(show))(item, sources[item.title], context, folder) for item in some)
+                yield from work(
+                    delayed(Bound(show))(item, sources[item.title], context, folder, read.pop(item.title, None))
+                    for item in some
+                )
     except TerminatedWorkerError:
         raise InputError(
             "a process that drew pages was ended by the system, most likely for want of memory; use fewer --jobs"
