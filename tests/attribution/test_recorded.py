@@ -177,6 +177,23 @@ def test_what_the_network_takes_no_gradient_of_has_none():
     torch.testing.assert_close(coarse, wanted.detach())
 
 
+def test_grad_cam_of_a_frozen_backbone_is_refused_by_the_line():
+    class Frozen(Unseen):
+        def forward(self, x):
+            with torch.no_grad():
+                h = self.conv(x).relu()
+            return self.fc(h.flatten(1))
+
+    model = Frozen(True).double().eval()
+    with pytest.raises(UnsupportedLayerError, match=r"layer 'conv'.*test_recorded.py.*no gradient comes back"):
+        attribution.create("grad_cam", model).attribute(scans().double(), 1)
+    wanted = attribution.create("lrp_epsilon", nn.Sequential(model.conv, nn.ReLU(), nn.Flatten(), model.fc).eval())
+    found = attribution.create("lrp_epsilon", model)
+    for start in ("logit", "probability"):
+        maps = (one.attribute(scans().double(), 1, start=start) for one in (found, wanted))
+        torch.testing.assert_close(*maps)
+
+
 class Remembering(nn.Module):
     """Each run changes what the next one puts out."""
 

@@ -143,6 +143,13 @@ class GradCam(Method):
             names = [name for name, node in network.record.layers if node is layer.node and times.count(name) == 1]
             if any(names):
                 gradient = _own_gradient(copy, next(filter(None, names)), given)
+                if gradient is None:
+                    taken = next(node for node in behind.calls if node.meta.get("own_gradient"))
+                    why = (
+                        "no gradient comes back from there (torch.no_grad, detach, .data); name a layer behind it with "
+                        "layer=, or use score_cam, occlusion or an lrp method, which need none"
+                    )
+                    raise network.refuse(taken, why)
             else:
                 behind.check_gradient(copy, given)
         features = kept[layer.node].detach()
