@@ -88,6 +88,7 @@ def test_report_table(tmp_path):
     text = run("report.py", str(write_explain_folder(tmp_path, people=people)), "--repeats", "1", shape=())
     rows = {line.split("|")[1].strip(): line.split("|")[2:-1] for line in text.splitlines() if line.startswith("| ")}
     ours = {"neuroxai report", "neuroxai report --jobs 2", "neuroxai --help"}
-    assert set(rows) == {"pages of 2 scans", "view_img and mosaic", "start", "import typer, rich", *ours}
+    pages = {"pages of 2 scans", "scans' pages", "view_img and mosaic", "plot_stat_map, mosaic"}
+    assert set(rows) == {*pages, "start", "import typer, rich", *ours}
     assert float(rows["view_img and mosaic"][1]) == float(rows["import typer, rich"][1]) == 1
     assert all(float(cell) > 0 for name in ours for cell in rows[name])
