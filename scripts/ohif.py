@@ -13,6 +13,7 @@ in a temporary folder meanwhile, and listens on loopback, as the viewer and the 
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import socket
@@ -238,14 +239,14 @@ def plugin(bundle: Path, series: Path, out: Path) -> None:
     ):
         words = ["neuroxai", "label", "start", str(bundle), f"{address}/dicom-web", "--port", str(port)]
         words += ["--work", f"{work}/work", "--allow-origin", page]
-        server = subprocess.Popen([*LABEL_ENV, *words])
+        server = subprocess.Popen([*LABEL_ENV, *words], start_new_session=True)
         try:
             until_it_answers(f"{label}info/", server)
             shown = asked_by_the_plugin(f"{page}/ohif/monai-label?StudyInstanceUIDs={study}", label, out)
             differences = compared(shown, label, Path(work))
         finally:
-            server.send_signal(signal.SIGINT)
-            server.wait(30)
+            os.killpg(server.pid, signal.SIGTERM)  # a shell's background jobs, and what they start, pass over SIGINT
+            server.wait(60)
     sys.exit(int(differences > 0))
 
 
