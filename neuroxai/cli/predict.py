@@ -33,7 +33,7 @@ def predict(
     from neuroxai.cli._series import prepared_on_the_way
     from neuroxai.derivatives.dataset import PREDICT, describe
     from neuroxai.explain.bundle import open_workflow
-    from neuroxai.networks.folding import folded
+    from neuroxai.networks.folding import Folded
 
     check_results(out, [bundle, source, datalist], explaining=False)
     if prepare is not None:
@@ -50,7 +50,7 @@ def predict(
         device=device_of(device),
         accept_unfit=accept_unfit,
     )
-    workflow.evaluator.network = folded(workflow.evaluator.network)
+    workflow.evaluator.network = Folded(workflow.evaluator.network)
     failed = run_evaluator(workflow.evaluator, len(scans.items), as_json, scans)
     describe(out, scans.folder, PREDICT)
     finish(out / "predictions.tsv", scans, failed, as_json)

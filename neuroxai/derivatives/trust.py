@@ -151,9 +151,8 @@ def hardly(roc_auc: float | None) -> str:
 
 def claim(card: TrustCard, name: str) -> str:
     """Say how far a card's method can be believed, and how many of its people the network was trained on."""
-    said = sentence(
-        name, card.methods[name].repeats, card.chance, card.methods["scan"].repeats, card.scans, card.roc_auc
-    )  # fmt: skip
+    own, scan = card.methods[name].repeats, card.methods["scan"].repeats
+    said = sentence(name, own, card.chance, scan, card.scans, card.roc_auc)
     if not said or not card.seen:
         return said
     return (

@@ -206,9 +206,14 @@ def measure_method(
     makers = [explain(model) for model in models]
     maps = np.stack([_maps(maker, test, test.scans)[:, 0] for maker in makers])  # (models, scans, *grid)
     forgets = randomisation_test(
-        models[0], explain, test.scans, test.target, ends=True, compare=MapComparison((test.scans != 0).any(0)),
+        models[0],
+        explain,
+        test.scans,
+        test.target,
+        ends=True,
+        compare=MapComparison((test.scans != 0).any(0)),
         seed=test.seed,
-    )  # fmt: skip
+    )
     noise = max_sensitivity(
         lambda x: makers[0].attribute(x, target=test.target),
         test.scans,
