@@ -4,6 +4,7 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 
+import pandas as pd
 import pytest
 
 from helpers.pages import without_own_scripts
@@ -12,8 +13,9 @@ from neuroxai.derivatives.explained import Failure
 from neuroxai.evaluation import Estimate
 from neuroxai.pictures.text import number, percent
 from neuroxai.report import CohortValues, ScanValues, cohort_page, scan_page
+from neuroxai.report.page import study_page
 from neuroxai.report.scan.cards import cards_of
-from neuroxai.report.values import GroupMap, ScanLink
+from neuroxai.report.values import GroupMap, ScanLink, StudyValues, Table
 
 EVIL = "<script>alert(1)</script>\" onload='x'"
 PNG = b"\x89PNG\r\n"
@@ -234,3 +236,13 @@ def test_a_trust_cards_sentence_stands_on_every_page_and_nothing_where_there_is_
     for page, values in ((scan_page, SCAN), (cohort_page, COHORT)):
         assert f"can be believed: {said}" in page(replace(values, trust=said))
         assert "can be believed" not in page(values)
+
+
+def test_a_study_page_names_the_columns_of_each_table():
+    empty = pd.DataFrame(columns=["run"])
+    table = Table("Areas", pd.DataFrame({"method": [EVIL], "mean_area": [0.25]}))
+    html = study_page(StudyValues("Study", "", "", [], [], empty, [], [], [table], empty, [], []))
+    assert '<th scope="col" class="n">mean area</th>' in html
+    assert 'data-label="mean area">0.25' in html
+    assert EVIL not in html
+    assert "&lt;script&gt;" in html
