@@ -56,7 +56,7 @@ def rng() -> np.random.Generator:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let the full tier be run in parts."""
     parser.addoption("--third", type=int, choices=(0, 1, 2), help="of the full tier only the tests marked full(THIRD)")
-    parser.addoption("--half", type=int, choices=(0, 1), help="of these one half, by a test's group")
+    parser.addoption("--quarter", type=int, choices=range(4), help="of these one quarter, by a test's group")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -76,7 +76,7 @@ INTEGRATION = {"tiny_cohort", "trained_bundle", "trained_ms_bundle", "trained_se
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Put tests into their tiers and groups; what takes long goes first, so that no worker is left alone with it."""
-    third, half, left_out, long = config.getoption("--third"), config.getoption("--half"), [], set()
+    third, quarter, left_out, long = config.getoption("--third"), config.getoption("--quarter"), [], set()
     for item in items:
         full = item.get_closest_marker("full")
         if full is not None and (len(full.args) != 1 or full.args[0] not in (0, 1, 2)):
@@ -90,7 +90,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.xdist_group(str(item.path.relative_to(REPOSITORY))))
         if full is not None or item.get_closest_marker("integration"):
             long.add(_group(item))
-        if half is not None and full is not None and item not in left_out and _half(item, full.args[0]) != half:
+        if None not in (quarter, full) and item not in left_out and _quarter(item, full.args[0]) != quarter:
             left_out.append(item)
     if left_out:
         config.hook.pytest_deselected(items=left_out)
@@ -98,10 +98,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = sorted(kept, key=lambda item: _group(item) not in long)
 
 
-def _half(item: pytest.Item, third: int) -> int:
-    # the pages take longest of all: not into the halves that have verifying bundles, studies or notebooks as well
+def _quarter(item: pytest.Item, third: int) -> int:
+    # the pages take longest of all: not into the quarters that have verifying bundles, studies or notebooks as well
     by_hand = {"pages": (1, 0, 0)}.get(_group(item))
-    return by_hand[third] if by_hand else zlib.crc32(_group(item).encode()) % 2
+    return by_hand[third] if by_hand else zlib.crc32(_group(item).encode()) % 4
 
 
 def _group(item: pytest.Item) -> str:
