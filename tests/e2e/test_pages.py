@@ -142,6 +142,7 @@ STAGE = {
     },
     "docs/concepts/atlases.md": {"my_atlas.nii.gz": stage.atlas},
     "docs/concepts/statistics.md": {".tables": lambda given, target: stage.tables(given, target.parent)},
+    "docs/concepts/trust.md": {"bundle": stage.bundle(AD), "COHORT": stage.phantoms},
     "docs/how-to/dicom.md": {"BUNDLE": stage.trained, "SERIES": stage.series, "FOLDER": stage.series},
     "docs/how-to/federated.md": {"bundle": stage.bundle(AD), "COHORT": stage.phantoms},
     "docs/how-to/prepare.md": {
