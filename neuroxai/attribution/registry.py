@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import pkgutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from neuroxai.errors import InputError, one_of
@@ -22,7 +22,6 @@ class Method:
     summary: str  # one line
     paper: str  # author, year and venue
     factory: str  # "module:function" that takes the model and keyword options, or makes the composite of LRP of them
-    defaults: Mapping[str, Any] = field(default_factory=dict)  # where they are not the function's
 
     @property
     def relevance(self) -> bool:
@@ -42,7 +41,7 @@ class Method:
         """Return the names of its options, with their defaults."""
         known = inspect.signature(self.load()).parameters.values()
         options = (p for p in known if self.relevance or p.kind is p.KEYWORD_ONLY)
-        return {p.name: self.defaults.get(p.name, p.default) for p in options}
+        return {p.name: p.default for p in options}
 
 
 _COMPOSITES = "neuroxai.lrp.composites"
@@ -117,9 +116,8 @@ METHODS: dict[str, Method] = {
     "lrp_epsilon_plus_flat": Method("Flat in the first layer, z+ in the other convolutions, epsilon in linear layers.",
         "Kohlbrenner et al. 2020, IJCNN, arXiv:1910.09840", f"{_COMPOSITES}:epsilon_plus_flat"),
     "lrp_epsilon_gamma_box": Method(
-        "z-box in the first layer, gamma in the other convolutions, epsilon in linear layers; needs the scan's bounds.",
-        "Montavon et al. 2019, Explainable AI, LNCS 11700: 193-209", f"{_COMPOSITES}:epsilon_gamma_box",
-        {"low": 0.0, "high": 1.0}),
+        "z-box in the first layer (the scan's own bounds), gamma in the other convolutions, epsilon in linear layers.",
+        "Montavon et al. 2019, Explainable AI, LNCS 11700: 193-209", f"{_COMPOSITES}:epsilon_gamma_box"),
     "lrp_eitel2019": Method("Epsilon rule as in the multiple sclerosis study: epsilon is .001.",
         "Eitel et al. 2019, NeuroImage: Clinical 24: 102003", f"{_COMPOSITES}:eitel2019"),
     "lrp_boehle2019": Method("Alpha-beta as in the Alzheimer's study's code: BatchNorm passes, biases are ignored.",
@@ -212,7 +210,7 @@ def create(name: str, model: nn.Module, **options: Any) -> Attribution:
         return entry.load()(model, **options)
     from neuroxai.lrp import LRP
 
-    return LRP(model, entry.load()(**{**entry.defaults, **options}))
+    return LRP(model, entry.load()(**options))
 
 
 def _method(name: str) -> Method:

@@ -155,13 +155,15 @@ def epsilon_plus_flat(epsilon: float = 1e-6) -> Composite:
     return _mixed(Flat(), ZPlus(), Epsilon(epsilon))
 
 
-def epsilon_gamma_box(low: float, high: float, epsilon: float = 1e-6, gamma: float = 0.25) -> Composite:
+def epsilon_gamma_box(
+    low: float | None = None, high: float | None = None, epsilon: float = 1e-6, gamma: float = 0.25
+) -> Composite:
     """z-box for the first layer, gamma for the other convolutions, epsilon for linear layers (Montavon 2019).
 
     Parameters
     ----------
-    low, high : float
-        Bounds of the scaled scan's intensities, low <= 0 <= high.
+    low, high : float, optional
+        Bounds of the scaled scan's intensities, low <= 0 <= high; those of each scan itself by default.
     epsilon : float
         Stabiliser of the epsilon rule.
     gamma : float
@@ -214,7 +216,7 @@ def named_composite(composite: object) -> Composite:
     Raises
     ------
     InputError
-        For any other value, or where a preset lacks an option or has none of that name.
+        For any other value, or where a preset has no option of that name.
     """
     if composite is None or isinstance(composite, Composite):
         return composite or epsilon_plus_flat()

@@ -27,7 +27,8 @@ from torch import Tensor, full_like
 
 from neuroxai.errors import InputError, one_of
 
-Piece = Literal["all", "positive", "negative"] | float  # a number: that constant in place of the input
+# "low", "high": each sample's least and greatest value, or 0, in place of the input; a number: that constant
+Piece = Literal["all", "positive", "negative", "low", "high"] | float
 BiasMode = Literal["absorb", "ignore", "distribute"]
 BIAS_MODES = ("absorb", "ignore", "distribute")
 
@@ -67,6 +68,11 @@ class Term:
 
     input: Piece
     weight: Weight
+
+    @property
+    def constant(self) -> bool:
+        """Whether it takes one value for all places, however large the input is there."""
+        return isinstance(self.input, float) or self.input in ("low", "high")
 
 
 @dataclass(frozen=True)
@@ -116,7 +122,7 @@ class Rule:
     def complete(self) -> bool:
         """Whether the parts add up to the layer's output, so that the output needs no computation of its own."""
         terms = [term for part in self.parts for term in part.terms]
-        if any(isinstance(t.input, float) or t.weight.squared or t.weight.one for t in terms):
+        if any(t.constant or t.weight.squared or t.weight.one for t in terms):
             return False
         signs = ("positive", "negative")
         return all(
@@ -255,37 +261,40 @@ class ZBox(Rule):
 
     Parameters
     ----------
-    low, high : float
+    low, high : float or None
         Bounds of the layer's input, low <= 0 <= high (an empty voxel is zero); inputs outside them are refused.
+        None: those of each sample itself, the tightest that hold it.
     """
 
-    low: float = 0.0
-    high: float = 1.0
+    low: float | None = 0.0
+    high: float | None = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        numbers = all(isinstance(v, int | float) and math.isfinite(v) for v in (self.low, self.high))
-        if not numbers or not self.low <= 0 <= self.high or self.low == self.high:
+        given = [v for v in (self.low, self.high) if v is not None]
+        numbers = all(isinstance(v, int | float) and math.isfinite(v) for v in given)
+        if not numbers or not (self.low or 0) <= 0 <= (self.high or 0) or self.low == self.high == 0:
             raise InputError(f"ZBox: bounds {self.low!r} to {self.high!r}, expected low <= 0 <= high with low < high")
 
     @property
     def parts(self) -> tuple[Part, ...]:
         """One part: distances from the bounds; bounds of zero contribute nothing."""
         terms = [Term("all", WHOLE)]
-        if self.low:
-            terms.append(Term(float(self.low), Weight(positive=-1.0)))
-        if self.high:
-            terms.append(Term(float(self.high), Weight(negative=-1.0)))
+        if self.low != 0:
+            terms.append(Term("low" if self.low is None else float(self.low), Weight(positive=-1.0)))
+        if self.high != 0:
+            terms.append(Term("high" if self.high is None else float(self.high), Weight(negative=-1.0)))
         return (Part(tuple(terms), POSITIVE),)
 
     def check(self, x: Tensor) -> None:
         """Refuse an input outside the bounds, but for rounding."""
         low, high = float(x.min()), float(x.max())
-        slack = 1e-6 * (self.high - self.low)
-        if low < self.low - slack or high > self.high + slack:
+        bounds = low if self.low is None else self.low, high if self.high is None else self.high
+        slack = 1e-6 * (bounds[1] - bounds[0])
+        if low < bounds[0] - slack or high > bounds[1] + slack:
             raise InputError(
-                f"values from {low:.4g} to {high:.4g} arrive at a layer with ZBox({self.low:g}, {self.high:g}); give "
-                "bounds that hold them all, those of the scaling that the scans went through"
+                f"values from {low:.4g} to {high:.4g} arrive at a layer with ZBox({self.low}, {self.high}); give "
+                "bounds that hold them all, those of the scaling that the scans went through, or None"
             )
 
 

@@ -24,7 +24,6 @@ OPTIONS = {
     "region_shapley": {"labels": (torch.arange(6 * 7 * 8) % 3).reshape(GRID)},
     "region_swap": {"labels": (torch.arange(6 * 7 * 8) % 3).reshape(GRID), "baselines": 0.2},
     "integrated_gradients": {"n_steps": 20},
-    "lrp_epsilon_gamma_box": {"low": -2.0, "high": 3.0},
 }
 OURS = attribution.names()
 COMPLETE = ("integrated_gradients", "deep_lift", "gradient_shap")

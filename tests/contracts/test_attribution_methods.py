@@ -31,7 +31,6 @@ OPTIONS = {
     "region_swap": {"baselines": 0.0},
     "lrp_boehle2019": {"beta": 0.5},  # with beta 0, a score whose contributions are all negative passes nothing on
     "lrp_alpha_beta": {"beta": 0.5},
-    "lrp_epsilon_gamma_box": {"low": -10.0, "high": 10.0},
 }
 GRIDS = {1: (30,), 2: (9, 10), 3: (8, 9, 10)}
 

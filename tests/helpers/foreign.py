@@ -8,7 +8,9 @@ from pathlib import Path
 import torch
 
 
-def make_foreign(folder: Path, classes=("healthy", "ill"), nested: bool = True) -> Path:
+def make_foreign(
+    folder: Path, classes=("healthy", "ill"), nested: bool = True, scaling: str = "ScaleIntensityd"
+) -> Path:
     """Write a bundle of a small MONAI DenseNet with random weights, trained by nobody."""
     from monai.networks.nets import DenseNet
 
@@ -25,7 +27,7 @@ def make_foreign(folder: Path, classes=("healthy", "ill"), nested: bool = True) 
                 {"_target_": "LoadImaged", "keys": "scan", "ensure_channel_first": True},
                 {"_target_": "Orientationd", "keys": "scan", "axcodes": "RAS", "labels": None},
                 {"_target_": "Spacingd", "keys": "scan", "pixdim": [6.0, 6.0, 6.0]},
-                {"_target_": "ScaleIntensityd", "keys": "scan"},
+                {"_target_": scaling, "keys": "scan"},
             ],
         },
         "inferer": {"_target_": "SimpleInferer"},

@@ -18,7 +18,7 @@ def bundles(tmp_path_factory, trained_bundle):
     """A folder with one of ours, one of other people's, one untrained, and something else."""
     folder = tmp_path_factory.mktemp("bundles")
     shutil.copytree(trained_bundle, folder / "alzheimers")
-    make_foreign(folder / "foreign")
+    make_foreign(folder / "foreign", scaling="NormalizeIntensityd")  # values below 0 and above 1
     shutil.copytree(trained_bundle, folder / "untrained", ignore=shutil.ignore_patterns("models"))
     (folder / "notes").mkdir()
     return folder

@@ -99,6 +99,22 @@ def test_slicer_shows_each_band_under_its_name_at_its_place(server, tmp_path, me
     assert told["prepare"] == "as it is"
 
 
+@pytest.mark.parametrize("model", ["alzheimers", "foreign"])
+def test_every_method_that_is_offered_runs_by_the_button_alone(server, model):
+    """No option given but the method, as by a viewer's button."""
+    config = server.info()["models"][model]["config"]
+    assert len(config["method"]) > 25
+    for method in config["method"]:
+        answer = server.ask(
+            "POST",
+            f"/infer/{model}",
+            params={"image": SCAN, "output": "json"},
+            data={"params": json.dumps({"method": method})},
+        )
+        assert answer.status_code == 200, (method, answer.text)
+        assert sum(band["voxels"] for band in answer.json()["bands"]) > 0, method
+
+
 def test_slicer_shows_another_class_and_another_model_in_the_same_segments(server, tmp_path):
     scene = Slicer(server.url, tmp_path)
     names = list(scene.segments)

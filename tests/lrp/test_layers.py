@@ -21,7 +21,7 @@ RULES = {
     "z_plus": (ZPlus, [{}]),
     "alpha_beta": (AlphaBeta, [{"beta": 0.0}, {"beta": 1.0}, {"beta": 0.5, "one_signed": "keep"}]),
     "gamma": (Gamma, [{"gamma": 0.25}]),
-    "z_box": (ZBox, [{"low": -1.0, "high": 2.0}]),
+    "z_box": (ZBox, [{"low": -1.0, "high": 2.0}, {"low": None, "high": 2.0}, {"low": None, "high": None}]),
     "w_square": (WSquare, [{}]),
     "flat": (Flat, [{}]),
 }

@@ -633,10 +633,8 @@ def test_composite_precedence_and_refusals():
 
 @pytest.mark.parametrize("name", [name for name in registry.names() if registry.takes_start(name)])
 def test_a_composite_by_its_methods_name_is_the_methods(name):
-    bounds = {"low": 0.0, "high": 1.0} if name == "lrp_epsilon_gamma_box" else {}
-    given = {name: bounds} if bounds else name
-    assert LRP(small_network(), given).composite == registry.create(name, small_network()).composite
-    assert LRP(small_network(), {name.removeprefix("lrp_"): bounds}).composite == LRP(small_network(), given).composite
+    assert LRP(small_network(), name).composite == registry.create(name, small_network()).composite
+    assert LRP(small_network(), {name.removeprefix("lrp_"): {}}).composite == LRP(small_network(), name).composite
 
 
 def test_options_of_a_composite_stand_in_a_dict():
@@ -644,9 +642,6 @@ def test_options_of_a_composite_stand_in_a_dict():
     assert LRP(model, {"lrp_alpha_beta": {"beta": 2.0}}).composite == composites.alpha_beta(2.0)
     box = LRP(model, {"epsilon_gamma_box": {"low": -1, "high": 2, "gamma": 0.5}}).composite
     assert box == composites.epsilon_gamma_box(-1, 2, gamma=0.5)
-    for name in ("epsilon_gamma_box", "lrp_epsilon_gamma_box"):
-        with pytest.raises(InputError, match=f"'{name}': missing a required argument: 'low'.*: 0.0, .high.: 1.0"):
-            LRP(model, name)
     with pytest.raises(InputError, match="'z_plus': got an unexpected keyword argument 'beta'; its options are: none"):
         LRP(model, {"z_plus": {"beta": 1.0}})
     with pytest.raises(InputError, match="its options are: epsilon"):

@@ -51,8 +51,8 @@ rules = st.one_of(
 )
 boxes = st.builds(
     lambda low, high, b: ("z_box", ZBox(low=low, high=high, bias=b), {"low": low, "high": high, "bias": b}),
-    st.sampled_from([0, -0.5, -2.0]),
-    st.sampled_from([1, 2.5]),
+    st.sampled_from([0, -0.5, -2.0, None]),
+    st.sampled_from([1, 2.5, None]),
     st.sampled_from(["absorb", "ignore", "distribute"]),
 )
 signs = st.sampled_from(["signed", "nonnegative", "negative", "sparse"])
@@ -127,6 +127,12 @@ def oracle_of_conv(layer, grid):
     return matrix, np.repeat(bias, int(np.prod(shape[1:]))), reads
 
 
+def inside(x, bounds):
+    """Values within the bounds that are given."""
+    low, high = ((-np.inf, np.inf)[n] if bounds[key] is None else bounds[key] for n, key in enumerate(("low", "high")))
+    return x.clamp(low, high)
+
+
 @settings(derandomize=True)
 @given(conv_layers(), st.one_of(rules, boxes), signs, st.integers(0, 10**6))
 def test_convolutions(layer_and_grid, rule, sign, seed):
@@ -136,7 +142,7 @@ def test_convolutions(layer_and_grid, rule, sign, seed):
     name, ours, options = rule
     x = drawn_input((2, layer.in_channels, *grid), sign, generator)
     if name == "z_box":
-        x = x.clamp(options["low"], options["high"])
+        x = inside(x, options)
     matrix, bias, reads = oracle_of_conv(layer, grid)
     targets = torch.tensor(generator.integers(0, len(bias), 2))
     got = LRP(Scores(layer).eval(), Composite({type(layer): ours})).attribute(x, targets, start="logit").numpy()
@@ -157,7 +163,7 @@ def test_linear(rule, sign, inputs, outputs, with_bias, seed):
     name, ours, options = rule
     x = drawn_input((1, inputs), sign, generator)
     if name == "z_box":
-        x = x.clamp(options["low"], options["high"])
+        x = inside(x, options)
     matrix = layer.weight.detach().numpy()
     bias = layer.bias.detach().numpy() if with_bias else np.zeros(outputs)
     target = int(generator.integers(outputs))
@@ -321,9 +327,9 @@ def test_distributed_bias_conserves(rng):
 def test_box_refuses_what_lies_outside_it():
     layer = nn.Linear(3, 2).eval()
     lrp = LRP(layer, Composite({nn.Linear: ZBox(low=0.0, high=1.0)}))
-    with pytest.raises(InputError, match=r"from -0.5 to 2 arrive .*ZBox\(0, 1\)"):
+    with pytest.raises(InputError, match=r"from -0.5 to 2 arrive .*ZBox\(0.0, 1.0\)"):
         lrp.attribute(torch.tensor([[-0.5, 0.0, 2.0]]), target=0, start="logit")
-    for low, high in ((0.1, 1), (-1, -0.5), (0, 0), (0, float("nan")), ("0", 1)):
+    for low, high in ((0.1, 1), (-1, -0.5), (0, 0), (0.1, None), (None, -0.5), (0, float("nan")), ("0", 1)):
         with pytest.raises(InputError, match="low <= 0 <= high"):
             ZBox(low=low, high=high)
 

@@ -79,7 +79,8 @@ def relevance(rule, options, matrix, bias, x, upper):
             minus(table), minus(inside), minus(spread), down
         )
     if rule == "z_box":
-        low, high = options["low"], options["high"]
+        low = min(0.0, x.min()) if options["low"] is None else options["low"]
+        high = max(0.0, x.max()) if options["high"] is None else options["high"]
         box = table - low * plus(matrix) - high * minus(matrix)
         return shared(box, plus(inside), plus(spread), 1.0)
     if rule == "w_square":

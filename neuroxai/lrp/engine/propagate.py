@@ -36,6 +36,10 @@ def piece_of(x: Tensor, piece: Piece) -> Tensor:
         return x.new_full((1, *x.shape[1:]), piece)
     if piece == "all":
         return x
+    if piece in ("low", "high"):
+        inside = x.flatten(1)
+        bound = inside.amin(1).clamp(max=0) if piece == "low" else inside.amax(1).clamp(min=0)
+        return bound.reshape(-1, *[1] * (x.ndim - 1)).expand_as(x)
     return x.clamp(min=0) if piece == "positive" else x.clamp(max=0)
 
 

@@ -88,9 +88,11 @@ class PooledConv:
             return None
         if torch.is_grad_enabled():  # it writes into tensors of its own, of which autograd sees nothing
             return None
-        constant = any(isinstance(term.input, float) for part in rule.parts for term in part.terms)
-        if constant and (conv.uneven or any(conv.padding)):
+        constants = [term.input for part in rule.parts for term in part.terms if term.constant]
+        if constants and (conv.uneven or any(conv.padding)):
             return None  # the padding, filled in beforehand, would take part
+        if {"low", "high"} & {*constants}:
+            return None  # a slab's bounds are not the scan's
         padding = conv.uneven or tuple(side for p in reversed(conv.padding) for side in (p, p))
         # with windows of 3 and more, blocks along all axes would cost more products than they save
         block = window if max(window) <= 2 else (1, 1, window[2])
