@@ -33,20 +33,19 @@ from torch.overrides import TorchFunctionMode
 sys.path.append(str(Path(__file__).resolve().parents[2] / "tests"))
 from networks import NETWORKS, Network
 from neuroxai.attribution import create, names, takes_regions
+from neuroxai.attribution.cam.grad_cam import GradCam
+from neuroxai.attribution.cam.layer import cam_layer
 from neuroxai.errors import NeuroxaiError
+from neuroxai.lrp.given import Given
 from oracles.lrp_rules import lrp_rules
 from oracles.lrp_zero import lrp_zero
 
-# methods about regions need labels; the others are the rules of further columns, one epsilon or several by depth, or
-# read what Grad-CAM or the gradient reads
-_LEFT_OUT = (
-    "lrp_eitel2019", "lrp_epsilon_plus_flat", "lrp_epsilon_gamma_box", "grad_cam_plus_plus", "layer_cam", "hires_cam",
-    "score_cam", "smooth_grad_squared", "var_grad", "gradient_shap",
-)  # fmt: skip
+# methods about regions need labels; the others are the rules of further columns, by depth
+_LEFT_OUT = ("lrp_eitel2019", "lrp_epsilon_plus_flat", "lrp_epsilon_gamma_box")
 METHODS = [name for name in names() if name not in _LEFT_OUT and not takes_regions(name)]
 LIMITS = {"deep_lift": 1e-6}
 LIMIT, CONSERVED = 1e-7, 1e-3  # the stabiliser of the rules takes up to a thousandth
-STEPS = 4
+STEPS, DRAWS, NOISE = 4, 2, 0.1
 RULES: dict[str, tuple[str, dict[str, float]]] = {
     "lrp_z_plus": ("z_plus", {}),
     "lrp_alpha_beta": ("alpha_beta", {"beta": 0.0}),
@@ -162,6 +161,32 @@ def _smooth_grad(fact: Fact) -> float:
     return error(fact.attribute("smooth_grad", nt_samples=2, stdevs=0.0), fact.gradients(fact.inputs))
 
 
+def _noisy(method: str) -> Callable[[Fact], float]:
+    def check_noisy(fact: Fact) -> float:
+        generator, each = torch.Generator().manual_seed(0), []
+        for _ in range(DRAWS):
+            noise = [torch.randn(x.shape[1:], generator=generator) for x in fact.inputs]
+            pairs = zip(fact.inputs, noise, strict=True)
+            each.append(fact.gradients(tuple(x + NOISE * (x.max() - x.min()) * drawn for x, drawn in pairs)))
+        stacked = [torch.stack(one) for one in zip(*each, strict=True)]
+        squared = method == "smooth_grad_squared"
+        expected = tuple((one**2).mean(0) if squared else one.var(0, correction=0) for one in stacked)
+        return error(fact.attribute(method, nt_samples=DRAWS, stdevs=NOISE), expected)
+
+    return check_noisy
+
+
+def _gradient_shap(fact: Fact) -> float:
+    generator, total = torch.Generator().manual_seed(0), tuple(torch.zeros_like(x) for x in fact.inputs)
+    for _ in range(DRAWS):
+        torch.randperm(1, generator=generator)  # which baseline: there is one
+    places = (torch.randperm(DRAWS, generator=generator) + torch.rand(DRAWS, generator=generator)) / DRAWS
+    for place in places.tolist():
+        gradients = fact.gradients(tuple(place * x for x in fact.inputs))
+        total = tuple(t + g * x / DRAWS for t, g, x in zip(total, gradients, fact.inputs, strict=True))
+    return error(fact.attribute("gradient_shap", n_samples=DRAWS), total)
+
+
 def _integrated_gradients(fact: Fact) -> float:
     total = tuple(torch.zeros_like(x) for x in fact.inputs)
     for place, weight in zip(*np.polynomial.legendre.leggauss(STEPS), strict=True):
@@ -183,25 +208,63 @@ def _guided_backprop(fact: Fact) -> float:
         return error(found, fact.gradients(fact.inputs))
 
 
-def _grad_cam(fact: Fact) -> float | None:
-    from neuroxai.attribution.cam.grad_cam import GradCam
-    from neuroxai.attribution.cam.layer import cam_layer
-    from neuroxai.lrp.given import Given
-
-    found = fact.attribute("grad_cam", placement="stretch")
+def _cam_layer(fact: Fact) -> nn.Module | None:
+    """Return the module whose output the family of Grad-CAM reads; None of tokens, of a function, and of many scans."""
     if len(fact.inputs) > 1:
         return None
     x = fact.inputs[0]
     layer = cam_layer(GradCam(fact.model).recorded(Given.of(fact.model, x, target=fact.target)), x)
-    module = dict(fact.model.named_modules()).get(layer.name)
-    if layer.embedding is not None or module is None:
+    return dict(fact.model.named_modules()).get(layer.name) if layer.embedding is None else None
+
+
+def _grad_cam(fact: Fact) -> float | None:
+    found, module = fact.attribute("grad_cam", placement="stretch"), _cam_layer(fact)
+    if module is None:
         return None
+    x = fact.inputs[0]
     try:
         cam = captum.attr.LayerGradCam(fact.model, module).attribute(x, fact.target, relu_attributions=True)
         expected = F.interpolate(cam, x.shape[2:], mode="trilinear").expand(x.shape)
     except (RuntimeError, AssertionError, TypeError, NotImplementedError, AttributeError):  # captum cannot
         return None
     return error(found, (expected.detach(),))
+
+
+def _cam(method: str) -> Callable[[Fact], float | None]:
+    def check_cam(fact: Fact) -> float | None:
+        found, module = fact.attribute(method, placement="stretch", relu=False), _cam_layer(fact)
+        if module is None:
+            return None
+        x, leaves = fact.inputs[0], []
+
+        def leaf(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
+            leaves.append(output.detach().requires_grad_(True))
+            return leaves[-1].clone()  # what follows may write into it
+
+        handle = module.register_forward_hook(leaf)
+        try:
+            score = fact.model(x.clone().requires_grad_(True))[0, fact.target]
+            (g,), a = torch.autograd.grad(score, leaves), leaves[0].detach()
+        except (RuntimeError, TypeError, AttributeError):  # no gradient, or no tensor comes back
+            return None
+        finally:
+            handle.remove()
+        axes = tuple(range(2, a.ndim))
+        if method == "score_cam":
+            masks = F.interpolate(a[0][:, None], x.shape[2:], mode="trilinear")
+            low, high = masks.amin(axes, keepdim=True), masks.amax(axes, keepdim=True)
+            shown = [fact.score(x * mask) for mask in (masks - low) / torch.where(high > low, high - low, 1)]
+            weights = torch.tensor(shown, dtype=a.dtype).masked_fill((high <= low).flatten(), -torch.inf).softmax(0)
+            weights = weights.nan_to_num(1 / len(weights)).view(1, -1, *[1] * len(axes))  # all maps are flat
+        elif method == "grad_cam_plus_plus":  # equations 10 and 19
+            below = 2 * g**2 + a.sum(axes, keepdim=True) * g**3
+            weights = (torch.where(below == 0, 0.0, g**2 / below) * g.relu()).sum(axes, keepdim=True)
+        else:
+            weights = g.relu() if method == "layer_cam" else g
+        cam = (weights * a).sum(1, keepdim=True)
+        return error(found, (F.interpolate(cam, x.shape[2:], mode="trilinear").expand(x.shape),))
+
+    return check_cam
 
 
 def _guided_grad_cam(fact: Fact) -> float:
@@ -229,7 +292,9 @@ CHECKS: dict[str, Callable[[Fact], float | None]] = {
     "saliency": _saliency, "gradient_x_input": _gradient_x_input, "smooth_grad": _smooth_grad,
     "integrated_gradients": _integrated_gradients, "deep_lift": _deep_lift, "guided_backprop": _guided_backprop,
     "grad_cam": _grad_cam, "guided_grad_cam": _guided_grad_cam, "occlusion": _occlusion, "lrp_zero": _lrp_zero,
-    "lrp_epsilon": _lrp_epsilon,
+    "lrp_epsilon": _lrp_epsilon, "gradient_shap": _gradient_shap,
+    **{name: _noisy(name) for name in ("smooth_grad_squared", "var_grad")},
+    **{name: _cam(name) for name in ("grad_cam_plus_plus", "layer_cam", "hires_cam", "score_cam")},
     **{name: _rule(name) for name in METHODS if name not in ("lrp_zero", "lrp_epsilon") and "lrp" in name},
     "deep_taylor": _rule("deep_taylor"),
 }  # fmt: skip
@@ -317,14 +382,15 @@ A number is the largest difference from a reference, over the reference's larges
 - Gradients, guided back-propagation, integrated gradients: plain autograd, with hooks or in a loop; the path
   of integrated gradients has {steps} steps. SmoothGrad: without noise. DeepLIFT: the sum of its
   contributions.
+  SmoothGrad-squared, VarGrad and GradientShap: {draws} draws, drawn a second time.
 - Grad-CAM: captum's, where captum takes the layer, else "runs". Guided Grad-CAM: the product of its two
-  factors.
+  factors. Grad-CAM++, LayerCAM, HiResCAM and Score-CAM: the papers' formulas of what a module puts out, before
+  the ReLU; "runs" where Grad-CAM's layer is no module with a grid, or several scans have one each.
 - Occlusion: two runs of the network, with one half of the scan at 0 each.
 
 "-": no grid, so the method does not apply. Refusals have numbers, with the reasons below. `region_occlusion`,
 which needs an atlas, does as occlusion; `lrp_eitel2019`, `lrp_epsilon_plus_flat` and `lrp_epsilon_gamma_box` are
-the rules of other columns, by depth. Not tried here: `grad_cam_plus_plus`, `layer_cam`, `hires_cam` and `score_cam`,
-which read Grad-CAM's layer, and `smooth_grad_squared`, `var_grad` and `gradient_shap`, which read plain gradients.
+the rules of other columns, by depth.
 
 """
 
@@ -348,7 +414,7 @@ def page(found: dict[str, dict[str, list[Any]]]) -> str:
         summary.append(f"| {method} | {' | '.join(str(of[word]) for word in words)} |")
     # a bracket of the code quoted is no link
     notes = [f"{number}. {reason.replace('](', ']' + chr(92) + '(')}" for number, reason in enumerate(reasons, 1)]
-    head = HEAD.format(networks=len(found), steps=STEPS)
+    head = HEAD.format(networks=len(found), steps=STEPS, draws=DRAWS)
     return head + "\n".join([*summary, "", *lines, "", "Refused because:", "", *notes, ""])
 
 
