@@ -205,21 +205,28 @@ class Given:
         """Return the sum of the classes' scores, to take gradients of."""
         chosen = self.scores(outputs).gather(1, self.indices[:, None]).sum()
         if not chosen.requires_grad:
-            raise UnsupportedLayerError(
-                "the network's scores have no gradient: it detaches or rounds them, or returns classes (argmax). "
-                "Return the scores themselves, or use occlusion"
-            )
+            raise _no_gradient()
         return chosen
 
     def gradients(self, outputs: object) -> tuple[Tensor, ...]:
-        """Return the gradients of the classes' scores by the inputs."""
+        """Return the gradients of the classes' scores by the inputs; zeros for an input that the scores do not use."""
         found = torch.autograd.grad(self.chosen(outputs), self.inputs, allow_unused=True)
+        if all(g is None for g in found):  # the gradient ends at parameters: a frozen backbone under no_grad
+            raise _no_gradient()
         return tuple(torch.zeros_like(x) if g is None else g for x, g in zip(self.inputs, found, strict=True))
 
     def formatted(self, found: Sequence[Tensor], graph: bool = False) -> Inputs:
         """Return attributions as the inputs were given; without their graph unless asked for."""
         made = tuple(one if graph else one.detach() for one in found)
         return made[0] if self.single else made
+
+
+def _no_gradient() -> UnsupportedLayerError:
+    return UnsupportedLayerError(
+        "no gradient comes back from the network's scores to its inputs: it cuts it off (torch.no_grad, detach, .data), "
+        "rounds, or returns classes (argmax). Return the scores themselves, or use an lrp method, score_cam or "
+        "occlusion, which need none"
+    )
 
 
 class Records(Generic[Made]):
