@@ -75,7 +75,7 @@ def prepare(
     jobs: opt.Jobs = 1,
     scheduler: opt.Scheduler = None,
     drop_flagged: Annotated[bool, _FILES("--drop-flagged", help="Write no scan with a quality flag.")] = False,
-    figures: Annotated[bool, _FILES(help="Draw a quality figure for each scan.")] = True,
+    figures: Annotated[bool, _FILES(help="Draw each scan before and after; `index.html` lists all.")] = True,
     seed: Annotated[int | None, opt.WORK(help="Same seed, same result. [default: 0]")] = None,
     orientation: opt.Orientation = None,
     as_json: opt.Json = False,
@@ -98,7 +98,7 @@ def prepare(
     from neuroxai.io import check_folder
     from neuroxai.preprocess import BatchOptions, SingleScan, choose, find_sources, prepare_cohort
     from neuroxai.preprocess.options import PRESETS
-    from neuroxai.report import filling_figure, quality_figure
+    from neuroxai.report import filling_figure, preparation_page, quality_figure
 
     suited: dict[str, Any] = {}
     if bundle is not None:
@@ -153,6 +153,8 @@ def prepare(
             ),
             progress,
         )
+    if figures and (out / "quality.tsv").is_file():
+        preparation_page(out)
     single = source.is_file() or dicom
     if single and summary.failed:
         raise InputError(summary.failed[0]["error"])

@@ -22,6 +22,7 @@ IGNORED = (
     "*datalist*.json",
     "/explain*.json",
     "/failed.tsv",
+    "/index.html",
     "/predictions.*",
     "/quality.*",
     "/regions.*",

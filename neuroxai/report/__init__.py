@@ -4,7 +4,7 @@ from neuroxai.report.build import Report, build_report
 from neuroxai.report.inputs import Beside
 from neuroxai.report.page import cohort_page, scan_page
 from neuroxai.report.plots.filters import filter_figures
-from neuroxai.report.plots.prepared import filling_figure, quality_figure
+from neuroxai.report.plots.prepared import filling_figure, preparation_page, quality_figure
 from neuroxai.report.values import CohortValues, ScanValues
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "cohort_page",
     "filling_figure",
     "filter_figures",
+    "preparation_page",
     "quality_figure",
     "scan_page",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import shutil
 
 import nibabel as nib
@@ -437,6 +438,14 @@ def test_scans_one_by_one_are_listed_together(two, tmp_path):
     for who in ("sub-01", "sub-02"):
         assert prepare(two / who / "anat" / f"{who}_T1w.nii.gz", tmp_path / "out").code == 0
     assert list(io.read_tsv(tmp_path / "out/quality.tsv")["participant_id"]) == ["sub-01", "sub-02"]
+
+
+def test_a_page_lists_all_scans_and_leads_to_each(two, tmp_path):
+    assert prepare(two, tmp_path / "out", "--figures").code == 0
+    text = (tmp_path / "out/index.html").read_text()
+    pages = re.findall(r'href="(figures/[^"]+)"', text)
+    assert pages == [f"figures/sub-0{n}_desc-quality_T1w.html" for n in (1, 2)]
+    assert "../index.html" in (tmp_path / "out" / pages[0]).read_text()
 
 
 # --- DICOM

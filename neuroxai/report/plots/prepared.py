@@ -1,18 +1,26 @@
-"""Pictures of `neuroxai prepare`: a prepared scan's quality, and a scan before and after lesion filling."""
+"""Pictures of `neuroxai prepare`: a prepared scan's quality, and a scan before and after lesion filling.
+
+Beside the picture of a scan's quality stands a page on which the scan before, the scan after and the template lie on
+one another, so that the eye sees what moves; `preparation_page` lists all scans of a folder.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from neuroxai.canvas import grey_of
+from neuroxai.derivatives.explained import RESEARCH_USE
 from neuroxai.errors import InputError, SpaceError
-from neuroxai.io import atomic
+from neuroxai.io import atomic, read_tsv, write_text
+from neuroxai.io.names import BidsName
 from neuroxai.pictures import slices
+from neuroxai.pictures.page import rendered
 from neuroxai.pictures.strips import Line, Strip, draw
 from neuroxai.preprocess.template import Template
 from neuroxai.space import Space, Volume
@@ -95,7 +103,59 @@ def quality_figure(
     heading += [Line(str(flag), "#ffe37a") for flag in flags]
     before = f"native scan, {scan.space.describe()}; orange: its brain mask"
     after = f"prepared scan, {prepared.space.describe()}; the template's brain orange, its white matter blue"
-    return _write_png(path, draw([*heading, _title(before), *above, _title(after), *below]))
+    target = _write_png(path, draw([*heading, _title(before), *above, _title(after), *below]))
+    layers = (
+        ("Before", scan.resampled_to(prepared.space)),
+        ("Prepared", prepared),
+        ("Template", Volume(np.where(inside, template.t1.data, 0), template.t1.space)),
+    )
+    outline, brain = {BRAIN: template.brain}, template.brain
+    pictures = [(name, draw(_strips_of(volume, outline, brain, count), "jpeg")) for name, volume in layers]
+    page = _page(
+        "prepared.html",
+        title=", ".join(title.split("   ")),
+        flags=[str(flag) for flag in flags],
+        measures=shown,
+        pictures=pictures,
+    )
+    write_text(target.with_suffix(".html"), page)
+    return target
+
+
+def preparation_page(folder: str | os.PathLike[str]) -> Path:
+    """Write ``index.html``: every scan of ``quality.tsv`` with its measures and flags, and a link to its own page.
+
+    Parameters
+    ----------
+    folder : path_like
+        Of scans that `neuroxai prepare` made.
+
+    Returns
+    -------
+    pathlib.Path
+    """
+    root = Path(folder)
+    pages = {}
+    for file in sorted((root / "figures").glob("sub-*_desc-quality_*.html")):
+        name = BidsName.parse(file.name)
+        pages[name.participant, name.session] = f"figures/{file.name}"
+    table = read_tsv(root / "quality.tsv")
+    columns = [key for key, _ in _SHOWN if key in table]
+    scans = [
+        {
+            "title": " ".join(filter(None, (row["participant_id"], row["session_id"]))),
+            "page": pages.get((row["participant_id"], row["session_id"]), ""),
+            "flags": row["flags"],
+            "measures": [None if row[key] == "" else float(row[key]) for key in columns],
+        }
+        for row in table.astype(object).fillna("").to_dict("records")
+    ]
+    page = _page("preparation.html", ["table.js"], scans=scans, columns=columns)
+    return write_text(root / "index.html", page)
+
+
+def _page(template: str, scripts: Sequence[str] = (), **values: Any) -> str:
+    return rendered("neuroxai.report", template, {**values, "research_use": RESEARCH_USE, "provenance": ()}, scripts)
 
 
 def filling_figure(

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+import base64
 import io
+import re
 
 import matplotlib.image
 import numpy as np
 import pytest
+from PIL import Image
 
 from neuroxai.errors import InputError, SpaceError
 from neuroxai.preprocess.qc.flags import Flag
 from neuroxai.preprocess.template import Template
-from neuroxai.report.plots.prepared import filling_figure, quality_figure
+from neuroxai.report.plots.prepared import filling_figure, preparation_page, quality_figure
 from neuroxai.space import Space, Volume
 
 NATIVE = Space((40, 48, 30), np.array([[2.0, 0, 0, -40], [0, 2, 0, -50], [0, 0, 3, -44], [0, 0, 0, 1]]))
@@ -57,7 +60,41 @@ def test_same_input_same_bytes(tmp_path):
     second = quality_figure(tmp_path / "b.png", **arguments())
     assert first == tmp_path / "deep" / "a.png"
     assert first.read_bytes() == second.read_bytes()
-    assert [p.name for p in tmp_path.iterdir() if p.is_file()] == ["b.png"]
+    assert sorted(p.name for p in tmp_path.iterdir() if p.is_file()) == ["b.html", "b.png"]
+    assert first.with_suffix(".html").read_bytes() == second.with_suffix(".html").read_bytes()
+
+
+def layers(path):
+    """The pictures of a page, as arrays."""
+    found = re.findall(r"data:image/jpeg;base64,([^\"]+)", path.with_suffix(".html").read_text())
+    return [np.asarray(Image.open(io.BytesIO(base64.b64decode(one))), float) / 255 for one in found]
+
+
+def test_before_after_and_template_lie_on_one_another(tmp_path):
+    """The bright spot on the subject's left is in the first two, in one place; the template is its own."""
+    options = arguments("LPS")
+    path = quality_figure(tmp_path / "a.png", **options, count=1)
+    before, after, template = layers(path)
+    assert before.shape == after.shape == template.shape
+    axial = slice(30, int(0.35 * len(before)))
+    places = [np.argwhere((one[axial] > 0.93).all(-1)).mean(0) for one in (before, after)]
+    assert abs(places[0] - places[1]).max() < 0.03 * before.shape[1]
+    assert max(place[1] for place in places) < 0.5 * before.shape[1]
+    middle = np.argwhere((template[axial] > 0.93).all(-1)).mean(0)[1]  # bright in front, on both sides
+    assert abs(middle - 0.5 * template.shape[1]) < 0.02 * template.shape[1]
+    assert "noise 0.200" in path.with_suffix(".html").read_text()
+
+
+def test_all_scans_of_a_folder_on_one_page(tmp_path):
+    quality_figure(tmp_path / "figures" / "sub-01_ses-a_desc-quality_T1w.png", **arguments())
+    rows = "participant_id\tsession_id\tflags\tdice\nsub-01\tses-a\tn/a\t0.95\nsub-02\tn/a\tnoise <b>\tn/a\n"
+    (tmp_path / "quality.tsv").write_text(rows)
+    text = preparation_page(tmp_path).read_text()
+    assert '<a href="figures/sub-01_ses-a_desc-quality_T1w.html">sub-01 ses-a</a>' in text
+    assert "2 scans, 1 with a flag" in text
+    assert ">sub-02</td>" in text
+    assert "noise &lt;b&gt;" in text
+    assert re.findall(r'data-label="dice">([^<]*)<', text) == ["0.95", "n/a"]
 
 
 @pytest.mark.parametrize("orientation", ["LPS", "SAR"])
