@@ -184,7 +184,7 @@ async def look(tab: Tab, page: Path, axe: Path | None = None, shots: Path | None
         await tab.shot(shots / f"{page.parent.name}_{page.stem}_desktop.png")
     if axe is not None:
         await tab.evaluate(axe.read_text(encoding="utf-8") + "; true")
-        told = await tab.evaluate("axe.run(document, {resultTypes: ['violations']}).then((r) => r.violations)")
+        told = await tab.evaluate("axe.run(document, {preload: false, resultTypes: ['violations']}).then((r) => r.violations)")
         found.violations = [
             f"axe {one['impact']}: {one['id']} ({one['help']}), {len(one['nodes'])} times, such as "
             f"{one['nodes'][0]['html'][:120]}"

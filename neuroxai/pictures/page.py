@@ -60,6 +60,12 @@ def _environment(package: str) -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
+        finalize=_unbroken,
     )
     environment.filters.update(number=number, percent=percent, data_uri=data_uri)
     return environment
+
+
+def _unbroken(value: Any) -> Any:
+    """Keep a percent sign on the line of its figure."""
+    return value.replace(" %", "\N{NO-BREAK SPACE}%") if type(value) is str else value

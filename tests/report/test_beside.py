@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import shutil
@@ -212,7 +213,7 @@ def test_a_calibrated_probability_is_less_sure_than_an_overconfident_network(exp
         "report", explained, "--out", tmp_path / "r", "--subject", "17", "--calibration", predictions(tmp_path / "val")
     )
     assert result.code == 0, result.err
-    text = (tmp_path / "r" / "sub-17.html").read_text()
+    text = html.unescape((tmp_path / "r" / "sub-17.html").read_text()).replace("\N{NO-BREAK SPACE}", " ")
     value, low, high = map(
         float, re.search(r"<strong>([\d.]+) %</strong>, 95 % interval ([\d.]+) % to ([\d.]+) %", text).groups()
     )

@@ -183,6 +183,15 @@ def test_pages_stand_alone_and_are_accessible(page):
     assert page.count("<h1>") == 1
 
 
+def test_a_percent_sign_stays_on_the_line_of_its_figure():
+    none = pd.DataFrame(columns=["run"])
+    study = StudyValues("Study", "", "", ["Half, 50 %."], [], none, [], [], [], none, [], [])
+    pages = [scan_page(replace(SCAN, outside=0.25)), cohort_page(COHORT), study_page(study)]
+    for page, words in zip(pages, ("outside the brain: 25.0", "95", "Half, 50"), strict=True):
+        assert not re.search(r"\d %", without_own_scripts(page))
+        assert f"{words}\N{NO-BREAK SPACE}%" in page.replace("&nbsp;", "\N{NO-BREAK SPACE}")
+
+
 def test_figures_for_people():
     assert number(0.000012345) == "1.23e\N{MINUS SIGN}5"
     assert number(-2.5) == "\N{MINUS SIGN}2.5"
@@ -234,7 +243,7 @@ def test_contents_name_the_sections_that_are_there():
 def test_a_trust_cards_sentence_stands_on_every_page_and_nothing_where_there_is_none():
     said = "Of 24 planted effects, lrp ranked an affected region first in 92 % (chance 5 %)."
     for page, values in ((scan_page, SCAN), (cohort_page, COHORT)):
-        assert f"can be believed: {said}" in page(replace(values, trust=said))
+        assert f"can be believed: {said}" in text_of(page(replace(values, trust=said)))
         assert "can be believed" not in page(values)
 
 

@@ -3,7 +3,7 @@
   "use strict";
   const key = (cell) => {
     const text = cell.dataset.value ?? cell.textContent.trim();
-    const number = Number(text.replace("\u2212", "-").replace(" %", ""));
+    const number = Number(text.replace("\u2212", "-").replace(/\s%/, ""));
     return text === "" || text === "n/a" ? null : Number.isNaN(number) ? text.toLowerCase() : number;
   };
   function compare(a, b) {
