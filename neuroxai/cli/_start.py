@@ -1,7 +1,7 @@
 """MONAI and captum without the libraries that no bundle of this package needs: a command starts in half the time.
 
 ``import monai`` imports all of its modules, most of them twice, and optional libraries with them: matplotlib, ITK,
-scipy.signal, a web client, distributed optimisers. In the process of a command that opens a bundle whose
+scipy.signal, pydicom, a web client, distributed optimisers. In the process of a command that opens a bundle whose
 configurations name nothing of them, only the modules that the bundle needs are imported, while those libraries look as
 if they were not installed; afterwards they can be imported as ever. Everywhere else MONAI is imported as it comes.
 """
@@ -21,8 +21,8 @@ from typing import Any
 
 #: What MONAI, nibabel and captum import where it is installed.
 _OPTIONAL = (
-    *("bs4", "IPython", "itk", "jsonschema", "psutil", "requests", "scipy.signal", "tensorboard"),
-    "torch.utils.tensorboard",
+    *("bs4", "IPython", "itk", "jsonschema", "psutil", "pydicom", "requests", "scipy.signal"),
+    *("tensorboard", "torch.utils.tensorboard"),
 )
 #: What MONAI also takes for optional, and captum's pictures need at once.
 _PLOTS = (

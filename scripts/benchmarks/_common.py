@@ -132,6 +132,28 @@ def peak(warm_up: Callable[[], object], call: Callable[[], object]) -> float:
     return (_status("VmHWM") - before) / 1024
 
 
-def _status(key: str) -> float:
-    with open("/proc/self/status") as file:
-        return float(next(line for line in file if line.startswith(key)).split()[1])
+def _status(key: str, process: int | str = "self") -> float:
+    with open(f"/proc/{process}/status") as file:
+        return float(next((line.split()[1] for line in file if line.startswith(key)), 0))
+
+
+def peak_of(process: int | str = "self") -> float:
+    """Return the peak memory of a process so far in MiB; 0 where it has ended.
+
+    A started program's `ru_maxrss` is at least that of the program that started it: the system carries it over.
+    """
+    try:
+        return _status("VmHWM", process) / 1024
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
+
+
+def waited(process: int) -> tuple[int, float, float]:
+    """Wait for a process; return its exit code, its seconds of processor and its peak memory in MiB."""
+    most = 0.0
+    while True:
+        most = max(most, peak_of(process))
+        ended, status, used = os.wait4(process, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime, most
+        time.sleep(0.05)

@@ -23,6 +23,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pandas as pd
+from _common import peak_of, waited
 from distributed import Client, LocalCluster
 
 from cohort import random_brain
@@ -86,15 +87,6 @@ def cohort(folder: Path, count: int, scan: Path, suffix: str) -> tuple[Path, Pat
     return folder / "all", folder / "good", broken
 
 
-def peak(process: int) -> float:
-    """Return the peak memory of a process so far, MiB; 0 where it has ended."""
-    try:
-        lines = Path(f"/proc/{process}/status").read_text().splitlines()
-    except (FileNotFoundError, ProcessLookupError):
-        return 0.0
-    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM")), 0.0)
-
-
 def command(words: list[str], log: Path) -> tuple[int, float, float]:
     """Run our command; return its exit code, seconds and peak memory in MiB."""
     begin = time.perf_counter()
@@ -105,8 +97,8 @@ def command(words: list[str], log: Path) -> tuple[int, float, float]:
             {**os.environ, "PYTHONPATH": str(OURS)},
             file_actions=[(os.POSIX_SPAWN_DUP2, output.fileno(), stream) for stream in (1, 2)],
         )
-        _, status, used = os.wait4(process, 0)
-    return os.waitstatus_to_exitcode(status), time.perf_counter() - begin, used.ru_maxrss / 1024
+        code, _, memory = waited(process)
+    return code, time.perf_counter() - begin, memory
 
 
 def killer(client: Client, out: Path, finished: int, killed: list[int]) -> None:
@@ -140,7 +132,7 @@ def held(name: str, folder: Path, count: int, workers: int, bundle: Path, scan: 
         assert code == 1, log[-2000:]
         assert reported == broken, (sorted(reported - broken)[:9], sorted(broken - reported)[:9], log[-2000:])
         assert killed, "no worker was killed"
-        most = max(map(peak, client.run(os.getpid).values()))
+        most = max(map(peak_of, client.run(os.getpid).values()))
         _, again, _ = command([*words(everything, far), *there], folder / "again.log")
     code, alone, own = command(words(good, near), folder / "near.log")
     assert code == 0, (folder / "near.log").read_text()[-2000:]

@@ -8,9 +8,9 @@ the difference, the rest is the start. Then what the two wrote is compared, valu
     git worktree add /tmp/before 15d9873
     OMP_NUM_THREADS=1 python scripts/benchmarks/cohort.py --against /tmp/before --head head_T1w.nii.gz
 
-How time and memory grow with tiny scans (--spacing 12 and more: the scans lie on the network's grid), ours alone::
+How time and memory grow with tiny scans (they lie on the grid of the network, which takes 5 mm at most), ours alone::
 
-    OMP_NUM_THREADS=1 python scripts/benchmarks/cohort.py --growth 100 1000 4000 --spacing 16
+    OMP_NUM_THREADS=1 python scripts/benchmarks/cohort.py --growth 100 1000 4000 --spacing 5
 """
 
 from __future__ import annotations
@@ -21,12 +21,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from _common import waited
 from by_hand import NAME as BY_HAND
 
 from explain import BUNDLE, trained
@@ -78,14 +80,13 @@ def start(code: Path, arguments: Sequence[str], log: Path) -> Callable[[], Used]
             {**os.environ, "PYTHONPATH": str(code)},
             file_actions=[(os.POSIX_SPAWN_DUP2, output.fileno(), stream) for stream in (1, 2)],
         )
+    ended = ThreadPoolExecutor(1).submit(lambda: (waited(process), time.perf_counter() - begin))
 
     def wait() -> Used:
-        _, status, used = os.wait4(process, 0)
-        if status:
-            raise SystemExit(
-                f"{' '.join(arguments)}: ended with {os.waitstatus_to_exitcode(status)}\n{log.read_text()}"
-            )
-        return time.perf_counter() - begin, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
+        (code, processor, memory), seconds = ended.result()
+        if code:
+            raise SystemExit(f"{' '.join(arguments)}: ended with {code}\n{log.read_text()}")
+        return seconds, processor, memory
 
     return wait
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import resource
 import shutil
 import subprocess
 import sys
@@ -20,6 +19,7 @@ import time
 from pathlib import Path
 
 import pandas as pd
+from _common import peak_of
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from check_pages import DESKTOP, browser
@@ -48,8 +48,7 @@ def build(folder: Path, out: Path) -> dict[str, float]:
     """Build a report in this process; return processor seconds without the start, and peak memory in MiB."""
     started = []
     build_report(folder, out, on_scan=lambda done, _: started.append(time.process_time()) if done == 1 else None)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"seconds": time.process_time() - started[0], "peak": peak}
+    return {"seconds": time.process_time() - started[0], "peak": peak_of()}
 
 
 async def opened(page: Path) -> float:

@@ -21,8 +21,9 @@ sys.modules["__main__"].__file__ = {file!r}
 from pathlib import Path
 from neuroxai.cli._start import import_libraries
 import_libraries(Path({bundle!r}), ["inference.json", "explain.json"], explaining=True)
-late = [name for name in ("itk", "matplotlib", "scipy.signal", "torch.distributed.optim") if name in sys.modules]
-import matplotlib.pyplot, scipy.signal, torch.distributed.optim
+left_out = ("itk", "matplotlib", "pydicom", "scipy.signal", "torch.distributed.optim")
+late = [name for name in left_out if name in sys.modules]
+import matplotlib.pyplot, pydicom, scipy.signal, torch.distributed.optim
 from monai.bundle import ConfigParser
 found = [ConfigParser({{"x": {{"_target_": name, **more}}}}).get_parsed_content("x").__class__.__module__
          for name, more in (("Compose", {{"transforms": []}}), ("SimpleInferer", {{}}))]
