@@ -141,8 +141,10 @@ def pictures(address: str, slices: int, out: Path) -> None:
             page.on("pageerror", lambda error: print(f"the page says: {str(error)[:300]}", file=sys.stderr))
             page.goto(address)
             page.get_by_text("Skip all").first.click(timeout=90_000)
+            page.wait_for_load_state("networkidle", timeout=180_000)
             page.wait_for_timeout(12_000)  # a map that is opened before the scan is there stays hidden (3.13.2)
             page.get_by_text(title).first.dblclick()
+            page.wait_for_load_state("networkidle", timeout=180_000)
             page.wait_for_timeout(8000)
             if (asked := page.get_by_text("Yes", exact=True)).count():  # whether to open the segmentation
                 asked.first.click()

@@ -61,6 +61,7 @@ def start(
     Example: `bash scripts/label_env.sh neuroxai label start bundle cohort`
     """
     import shutil
+    import signal
     import subprocess
     from contextlib import nullcontext
 
@@ -68,6 +69,10 @@ def start(
     from neuroxai.io.dicom.web import Address
     from neuroxai.label_app.launch import LOOPBACK, command, fetched_scans
 
+    # whoever ends this process (a service manager, a closed terminal) ends the server, as Ctrl-C does
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)
     folder = work or Path.home() / ".cache" / "neuroxai" / "label"
     archive = Address.of(scans)
     if archive is None and (description or store):

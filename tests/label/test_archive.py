@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import signal
+import socket
 import subprocess
 import sys
 
@@ -27,9 +26,7 @@ class Started(Server):
         words = ["-m", "neuroxai", "label", "start", self.bundles, self.scans, "--work", self.work, "--port", self.port]
         words += ["--description", "mprage", "--store", "--device", "cpu"]
         with self.log.open("a") as handle:
-            self.process = subprocess.Popen(
-                [sys.executable, *map(str, words)], stdout=handle, stderr=subprocess.STDOUT, start_new_session=True
-            )
+            self.process = subprocess.Popen([sys.executable, *map(str, words)], stdout=handle, stderr=subprocess.STDOUT)
         self.wait()
 
 
@@ -66,8 +63,9 @@ def test_series_of_an_archive_are_explained_and_sent_back(tmp_path, trained_bund
             (sent,) = web.search(archive, modality="SEG")
             assert sent.study == "2.25.4711"
         finally:
-            os.killpg(server.process.pid, signal.SIGINT)
-            server.process.wait(60)
+            server.stop()  # the command alone, as a service manager does it
+        with socket.socket() as port:
+            assert port.connect_ex(("127.0.0.1", server.port)) != 0
         assert not beside.exists()
         said = server.log.read_text() + (work / "logs" / "app.log").read_text()
         assert PASSWORD not in said
