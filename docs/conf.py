@@ -67,11 +67,12 @@ def _stars(app: Any, what: str, name: str, thing: Any, options: Any, lines: list
 
 
 # what axe-core finds in pages of furo and myst-nb: a heading without a level, a label that hides the text, a table that
-# scrolls and that the keyboard does not reach
+# scrolls and that the keyboard does not reach; and an option's name that breaks after its hyphens
 _ACCESSIBLE = {
     'role="heading">': 'role="heading" aria-level="2">',
     '<summary aria-label="Toggle hidden content">': "<summary>",
     '<table class="docutils align-default">': '<table class="docutils align-default" tabindex="0">',
+    '<span class="pre">--': '<span class="pre option">--',
 }
 
 

@@ -6,6 +6,7 @@ turned to where its target is in the site. A link to a file that is no page beco
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from pathlib import Path
@@ -33,9 +34,13 @@ def copy(app: Any) -> None:
     """Write the copies; `rewrite` turns their links."""
     folder = DOCS / GENERATED
     folder.mkdir(exist_ok=True)
+    cards = set(REPOSITORY.glob("bundles/*/docs/README.md"))
     for path, name in outside().items():
         target = DOCS / f"{name}.md"
         text = path.read_text(encoding="utf-8")
+        if path in cards:  # all have one heading, by which the zoo knows them
+            about = json.loads((path.parents[1] / "configs" / "metadata.json").read_text(encoding="utf-8"))
+            text = text.replace("# Model overview", f"# {about['name']}", 1)
         if not target.is_file() or target.read_text(encoding="utf-8") != text:
             target.write_text(text, encoding="utf-8")
 
