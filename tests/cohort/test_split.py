@@ -145,7 +145,8 @@ def test_test_part_keeps_the_baseline_only(make_cohort):
     datalist = split_cohort(labelled, SplitOptions(test_sessions="first"))[0]
     assert {item["session_id"] for item in datalist["test"]} == {"ses-1"}
     assert Counter(item["session_id"] for item in datalist["training"]).keys() == {"ses-1", "ses-2", "ses-10"}
-    assert "later scans of test subjects left out" in " ".join(datalist["notes"])
+    later = 2 * len(datalist["test"])
+    assert f"{later} later scans of test subjects left out" in datalist["notes"]
     table = summary(datalist)
     assert table["subjects"].sum() == 20
     assert table[table["part"] == "test"]["scans"].sum() == table[table["part"] == "test"]["subjects"].sum()
@@ -177,6 +178,14 @@ def test_matching_equalises_sex_in_every_bin_and_removes_no_more(people, seed, w
     assert match_sex(shuffled, np.random.default_rng(seed), width) == matched
 
 
+@pytest.mark.parametrize(("target", "removed"), [("diagnosis", 20), ("sex", 0)])
+def test_sexes_are_matched_in_each_class_but_where_they_are_the_classes(target, removed):
+    people = [("CN" if i < 30 else "AD", 61, "F" if i < 20 or i >= 50 else "M", 1) for i in range(60)]
+    classes = ["CN", "AD"] if target == "diagnosis" else ["F", "M"]
+    labelled = label_scans(labelled_of(people).cohort, target, classes)
+    assert len(split_cohort(labelled, SplitOptions(match=True))[0]["matched_away"]) == removed
+
+
 def test_match_option_records_who_was_removed():
     people = [("CN" if i % 2 else "AD", 61, "F" if i < 40 else "M", 1) for i in range(60)]
     datalist = split_cohort(labelled_of(people), SplitOptions(match=True))[0]
@@ -186,6 +195,7 @@ def test_match_option_records_who_was_removed():
     assert datalist["options"]["match"] is True
     lists = split_cohort(labelled_of(people), SplitOptions(match=True, repeats=2))
     assert lists[0]["matched_away"] != lists[1]["matched_away"]
+    assert [one["options"]["of"] for one in lists] == [2, 2]
     with pytest.raises(InputError, match="--match needs the column 'age'"):
         split_cohort(labelled_of([(*p[:1], None, *p[2:]) for p in people]), SplitOptions(match=True))
 
