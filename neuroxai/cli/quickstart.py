@@ -25,7 +25,10 @@ TRAINING = {
 def quickstart(
     out: _options.Out = Path("quickstart"),
     subjects: Annotated[int, typer.Option(help="Participants to simulate.")] = 150,
-    spacing: Annotated[float, typer.Option(help="Voxel size in mm; 2 is the published grid, and takes hours.")] = 4,
+    # beyond 5 mm the network's layers leave nothing of the grid, which would show after minutes of simulation
+    spacing: Annotated[
+        float, typer.Option(min=0.5, max=5, help="Voxel size in mm; 2 is the published grid, and takes hours.")
+    ] = 4,
     seed: _options.Seed = 1,
     cohort: Annotated[Path | None, typer.Option(help="Train on a cohort that is there. [default: OUT/cohort]")] = None,
     training_seed: Annotated[int | None, typer.Option(help="Seed of the training alone. [default: --seed]")] = None,

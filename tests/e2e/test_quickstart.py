@@ -60,3 +60,10 @@ def test_unknown_options_are_refused():
     result = run("quickstart", "--help")
     assert result.code == 0
     assert "--spacing" in result.out
+
+
+def test_a_grid_too_coarse_for_the_network_is_refused_before_anything_is_made(tmp_path):
+    result = run("quickstart", "--out", tmp_path / "out", "--spacing", 6)
+    assert result.code == 2
+    assert "0.5<=x<=5" in result.err
+    assert not (tmp_path / "out").exists()
