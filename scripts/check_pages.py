@@ -184,7 +184,9 @@ async def look(tab: Tab, page: Path, axe: Path | None = None, shots: Path | None
         await tab.shot(shots / f"{page.parent.name}_{page.stem}_desktop.png")
     if axe is not None:
         await tab.evaluate(axe.read_text(encoding="utf-8") + "; true")
-        told = await tab.evaluate("axe.run(document, {preload: false, resultTypes: ['violations']}).then((r) => r.violations)")
+        # without preload, which asks for style sheets that a page from a file may not read
+        call = "axe.run(document, {preload: false, resultTypes: ['violations']})"
+        told = await tab.evaluate(f"{call}.then((result) => result.violations)")
         found.violations = [
             f"axe {one['impact']}: {one['id']} ({one['help']}), {len(one['nodes'])} times, such as "
             f"{one['nodes'][0]['html'][:120]}"

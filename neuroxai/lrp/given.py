@@ -223,8 +223,8 @@ class Given:
 
 def _no_gradient() -> UnsupportedLayerError:
     return UnsupportedLayerError(
-        "no gradient comes back from the network's scores to its inputs: it cuts it off (torch.no_grad, detach, .data), "
-        "rounds, or returns classes (argmax). Return the scores themselves, or use an lrp method, score_cam or "
+        "no gradient comes back from the network's scores to its inputs: it cuts it off (torch.no_grad, detach, "
+        ".data), rounds, or returns classes (argmax). Return the scores themselves, or use an lrp method, score_cam or "
         "occlusion, which need none"
     )
 

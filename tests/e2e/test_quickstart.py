@@ -65,5 +65,5 @@ def test_unknown_options_are_refused():
 def test_a_grid_too_coarse_for_the_network_is_refused_before_anything_is_made(tmp_path):
     result = run("quickstart", "--out", tmp_path / "out", "--spacing", 6)
     assert result.code == 2
-    assert "0.5<=x<=5" in result.err
+    assert "less than or equal to 5" in result.err
     assert not (tmp_path / "out").exists()
