@@ -6,6 +6,7 @@ import copy
 import itertools
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
@@ -16,9 +17,10 @@ class Folded(nn.Module):
     """A network that comes to the same logits, but for rounding, with batch normalisation in the convolutions.
 
     Where an activation that never falls stands before max-pooling, the maximum is taken first, which is the same and
-    leaves the activation an eighth of the work. Layers with hooks stay as they are. A network may use the layers of a
-    `Sequential` otherwise than one after another, so the first batch goes through both: if they differ, the network
-    itself serves on.
+    leaves the activation an eighth of the work. On a processor channels lie side by side in memory, by which
+    convolution and pooling take half the time. Layers with hooks stay as they are. A network may use the layers of a
+    `Sequential` otherwise than one after another, or ask for another order in memory, so the first batch goes through
+    both: if they differ, the network itself serves on.
 
     Parameters
     ----------
@@ -34,6 +36,8 @@ class Folded(nn.Module):
         for module in list(self.copy.modules()):
             if type(module) is nn.Sequential and not module.training:
                 _fold(module)
+        if all(one.device.type == "cpu" for one in network.parameters()):
+            self.copy.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self.train(network.training)
 
     def forward(self, x: Tensor) -> Any:

@@ -58,3 +58,27 @@ def test_a_network_that_uses_layers_in_another_way_serves_itself():
     for x in torch.randn(3, 1, 1, 5, 5, 5).double():
         assert torch.equal(found(x), network(x))
     assert found.copy is None
+
+
+class Views(nn.Module):
+    """It takes for granted how its features lie in memory."""
+
+    def __init__(self):
+        super().__init__()
+        self.features = nn.Sequential(nn.Conv3d(2, 3, 3), nn.ReLU())
+
+    def forward(self, x):
+        return self.features(x).view(len(x), -1)[:, :2]
+
+
+@pytest.mark.parametrize("kind", [Views, lambda: nn.Sequential(nn.Conv3d(2, 3, 3), nn.ReLU(), nn.Flatten())])
+def test_channels_lie_side_by_side_unless_the_network_asks_for_another_order(kind):
+    torch.manual_seed(0)
+    network = kind().eval()
+    found = Folded(network)
+    for x in torch.randn(3, 2, 2, 5, 6, 7):
+        torch.testing.assert_close(found(x), network(x), rtol=1e-5, atol=1e-6)
+    assert (found.copy is None) == isinstance(network, Views)
+    if found.copy is not None:
+        assert found.copy[0].weight.is_contiguous(memory_format=torch.channels_last_3d)
+        assert not network[0].weight.is_contiguous(memory_format=torch.channels_last_3d)
