@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from neuroxai.errors import InputError, SpaceError
-from neuroxai.io import read_labels, read_space, read_volume, write_volume
+from neuroxai.io import read_labels, read_space, read_volume, set_display, write_volume
 from neuroxai.space import Space, Volume
 
 SHAPE = (7, 5, 4)
@@ -296,6 +296,22 @@ def test_writing_is_whole_or_not_at_all(tmp_path, monkeypatch, name):
         write_volume(path, Volume(marked() + 1, Space(SHAPE, np.eye(4))))
     assert path.read_bytes() == before
     assert os.listdir(tmp_path) == [name]
+
+
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
+def test_the_range_for_viewers(tmp_path, ending):
+    path = tmp_path / f"map{ending}"
+    volume = Volume(marked(dtype=np.float32), Space(SHAPE, affine_of()))
+    write_volume(path, volume, display=0.25)
+    assert [float(nib.load(path).header[name]) for name in ("cal_min", "cal_max")] == [-0.25, 0.25]
+    assert not set_display(path, 0.25)
+    assert set_display(path, 0.5)
+    assert [float(nib.load(path).header[name]) for name in ("cal_min", "cal_max")] == [-0.5, 0.5]
+    np.testing.assert_array_equal(read_volume(path).data, volume.data)
+
+
+def test_a_single_slice_is_a_volume(tmp_path):
+    assert read_volume(save(tmp_path / "one.nii", marked()[:, :, 2:3], affine_of())).space.shape == (7, 5, 1)
 
 
 def test_same_data_same_bytes(tmp_path, monkeypatch):
