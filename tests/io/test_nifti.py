@@ -302,7 +302,8 @@ def test_writing_is_whole_or_not_at_all(tmp_path, monkeypatch, name):
 def test_the_range_for_viewers(tmp_path, ending):
     path = tmp_path / f"map{ending}"
     volume = Volume(marked(dtype=np.float32), Space(SHAPE, affine_of()))
-    write_volume(path, volume, display=0.25)
+    write_volume(path, volume, display=0.25, description="z" * 90)
+    assert nib.load(path).header["descrip"].item() == b"z" * 79
     assert [float(nib.load(path).header[name]) for name in ("cal_min", "cal_max")] == [-0.25, 0.25]
     assert not set_display(path, 0.25)
     assert set_display(path, 0.5)
@@ -362,10 +363,17 @@ def test_labels_of_every_type(tmp_path, dtype, order):
 def test_labels_that_are_none(tmp_path):
     for value, words in ((0.4, "0.4; labels are whole numbers"), (np.nan, "NaN"), (3e9, "does not fit 32 bits")):
         data = np.zeros(SHAPE)
-        data[2, 2, 2] = value
+        data[0, 0, 0], data[2, 2, 2] = 7, value
         save(tmp_path / "x.nii", data, np.eye(4))
         with pytest.raises(InputError, match=words):
             read_labels(tmp_path / "x.nii")
+
+
+def test_the_largest_label(tmp_path):
+    data = np.full(SHAPE, 2.0**31 - 1)
+    assert (read_labels(save(tmp_path / "x.nii", data, np.eye(4))).data == 2**31 - 1).all()
+    with pytest.raises(InputError, match="does not fit 32 bits"):
+        read_labels(save(tmp_path / "x.nii", data + 1, np.eye(4)))
 
 
 @pytest.mark.real
