@@ -90,7 +90,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.xdist_group(str(item.path.relative_to(REPOSITORY))))
         if full is not None or item.get_closest_marker("integration"):
             long.add(_group(item))
-        if None not in (quarter, full) and item not in left_out and _quarter(item, full.args[0]) != quarter:
+        if None not in (quarter, full) and item not in left_out and _quarter(item) != quarter:
             left_out.append(item)
     if left_out:
         config.hook.pytest_deselected(items=left_out)
@@ -98,10 +98,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = sorted(kept, key=lambda item: _group(item) not in long)
 
 
-def _quarter(item: pytest.Item, third: int) -> int:
-    # the pages take longest of all: not into the quarters that have verifying bundles, studies or notebooks as well
-    by_hand = {"pages": (1, 0, 0)}.get(_group(item))
-    return by_hand[third] if by_hand else zlib.crc32(_group(item).encode()) % 4
+def _quarter(item: pytest.Item) -> int:
+    # the pages take longest of all, and share little: a few into each quarter
+    name = item.nodeid if _group(item) == "pages" else _group(item)
+    return zlib.crc32(name.encode()) % 4
 
 
 def _group(item: pytest.Item) -> str:
