@@ -14,8 +14,10 @@ Twins come in one batch (``--pair_by``, the default for such cohorts). Each held
 by each method and reference; the truth is the change of the logit (class 1 less class 0) when a region's voxels are
 replaced by the own twin's: what `neuroxai.evaluation.swap_effects` gives, by the faster ``region_swap``. References are
 made of each fold's training part. A scan's scores are written once (``fold-K/SUBJECT.tsv``), so that the same
-command goes on after an interruption. Printed and written: ``patients.tsv``, ``shams.tsv`` and ``groups.tsv``, with
-95 % bootstrap intervals by subject, and seconds of one core per scan. ``own twin`` is the bound. ``healthy_twin`` knows
+command goes on after an interruption; ``--pairs`` and ``--methods`` measure fewer, and each row says of how many pairs
+it is; ``--only`` shares folds out to processes. Written: ``patients.tsv``, ``shams.tsv`` and ``groups.tsv``, with 95 %
+bootstrap intervals by subject, and seconds of one core per scan. Printed: all three as one table.
+``own twin`` is the bound. ``healthy_twin`` knows
 the change of the training's patients from their own twins, as no study does; for ``healthy_twin of others`` controls
 and patients are different people, half as many of each. ``several controls`` are ten of the training part. ``other
 patients`` looks at no scan: the mean fitted-control map of the fold's other patients less that of their shams.
@@ -28,8 +30,9 @@ from __future__ import annotations
 
 import argparse
 import copy
+import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -179,26 +182,31 @@ def area(heatmap: Tensor, x: Tensor, twin: Tensor) -> float:
 
 
 def measured(
-    bundle: Path, datalist: Path, cohort: Path, folder: Path, methods: Sequence[str], say: Callable[[str], None]
+    bundle: Path, datalist: Path, cohort: Path, folder: Path, methods: Sequence[str], pairs: int | None = None
 ) -> None:
-    """Write each held-out scan's scores by the methods that are not there yet."""
-    whose = [str(item["participant_id"]) for item in load_datalist(datalist, "test", cohort)]
-    if all(not missing(folder / f"{who}.tsv", methods) for who in whose):
+    """Write the scores by the methods that are not there yet, of the held-out scans of the first pairs."""
+    test = load_datalist(datalist, "test", cohort)
+    chosen = sorted({str(item[TWIN]) for item in test})[:pairs]
+    left = {
+        who: wanting
+        for who in (str(item["participant_id"]) for item in test if item[TWIN] in chosen)
+        if (wanting := missing(folder / f"{who}.tsv", methods))
+    }
+    if not left:
         return
     fold = Fold(bundle, datalist, cohort)
     for who, number, twin in fold.pairs():
-        path = folder / f"{who}.tsv"
-        left = missing(path, methods)
-        if not left:
+        if who not in left:
             continue
+        path = folder / f"{who}.tsv"
         table = read_tsv(path).set_index("region").astype(float) if path.is_file() else pd.DataFrame(
             index=pd.Index([*fold.regions.names.values(), SECONDS, AUC], name="region"))  # fmt: skip
         x, other = fold.scans[number : number + 1], fold.scans[twin : twin + 1]
-        for name in left:
+        for name in left[who]:
             found, spent = fold.heatmap("region_swap, own twin" if name == EFFECTS else name, x, other)
             table[name] = [*summed(found, fold.regions.positions()), spent, area(found, x, other)]
         write_tsv(path, table.reset_index())
-        say(f"{folder.name} {who}: {len(left)} methods")
+        print(f"{folder.name} {who}: {len(left[who])} methods", flush=True)
 
 
 def missing(path: Path, methods: Sequence[str]) -> list[str]:
@@ -208,29 +216,45 @@ def missing(path: Path, methods: Sequence[str]) -> list[str]:
 
 
 def gathered(out: Path, cohort: Path, folds: Sequence[Path]) -> dict[str, pd.DataFrame]:
-    """Return the three tables of all scans that are written."""
-    kinds: dict[int, list[tuple[int, str, pd.DataFrame]]] = {0: [], 1: []}
+    """Return the three tables of all scans that are written, each method's of the pairs, two or more, that have it."""
+    pairs: list[tuple[int, tuple[pd.DataFrame, pd.DataFrame]]] = []  # fold; sham and patient
     for number, datalist in enumerate(folds):
-        items = load_datalist(datalist, "test", cohort)
-        files = {i["participant_id"]: out / f"fold-{number}" / f"{i['participant_id']}.tsv" for i in items}
-        whole = {TWIN_ for TWIN_ in {i[TWIN] for i in items}
-                 if all(files[i["participant_id"]].is_file() for i in items if i[TWIN] == TWIN_)}  # fmt: skip
-        for item in sorted(items, key=lambda i: str(i[TWIN])):
-            if item[TWIN] in whole:
-                table = read_tsv(files[item["participant_id"]]).set_index("region").astype(float)
-                kinds[item["label"]].append((number, str(item[TWIN]), table))
-    networks = [fold for fold, _, _ in kinds[1]]
-    methods = [name for name in kinds[1][0][2].columns if all(name in t for k in kinds.values() for _, _, t in k)]
-    values = {label: {name: np.stack([t[name].drop([SECONDS, AUC]) for _, _, t in rows]) for name in methods}
-              for label, rows in kinds.items()}  # fmt: skip
-    seconds = {name: float(np.mean([t.loc[SECONDS, name] for _, _, t in kinds[1]])) for name in methods}
-    areas = {name: mean_interval(np.array([t.loc[AUC, name] for _, _, t in kinds[1]])) for name in methods}
-    effects = {label: found.pop(EFFECTS) for label, found in values.items()}
-    if FITTED in values[1]:
+        twins: dict[str, dict[int, pd.DataFrame]] = {}
+        for item in load_datalist(datalist, "test", cohort):
+            path = out / f"fold-{number}" / f"{item['participant_id']}.tsv"
+            if path.is_file():
+                table = read_tsv(path).set_index("region").astype(float)
+                twins.setdefault(str(item[TWIN]), {})[item["label"]] = table
+        pairs += [(number, (both[0], both[1])) for _, both in sorted(twins.items()) if len(both) == 2]
+    alike: dict[tuple[int, ...], list[str]] = {}
+    for name in METHODS:
+        having = tuple(n for n, (_, both) in enumerate(pairs) if all(name in table for table in both))
+        if len(having) > 1:
+            alike.setdefault(having, []).append(name)
+    parts = [compared([pairs[n] for n in having], methods) for having, methods in alike.items()]
+    order = [*METHODS, OTHERS]
+    return {
+        name: pd.concat([part[name] for part in parts]).sort_index(key=lambda rows: rows.map(order.index))
+        for name in parts[0]
+    }
+
+
+def compared(
+    pairs: Sequence[tuple[int, tuple[pd.DataFrame, pd.DataFrame]]], methods: Sequence[str]
+) -> dict[str, pd.DataFrame]:
+    """Return the three tables of some pairs' methods."""
+    networks = [fold for fold, _ in pairs]
+    values = [{name: np.stack([both[label][name].drop([SECONDS, AUC]) for _, both in pairs])
+               for name in (EFFECTS, *methods)} for label in (0, 1)]  # fmt: skip
+    effects = [found.pop(EFFECTS) for found in values]
+    seconds = {name: float(np.mean([both[1].loc[SECONDS, name] for _, both in pairs])) for name in methods}
+    areas = {name: mean_interval(np.array([both[1].loc[AUC, name] for _, both in pairs])) for name in methods}
+    alone = min(networks.count(fold) for fold in networks) == 1
+    if FITTED in methods and not alone:
         for k, fold in enumerate(networks):
             same = [n for n, other in enumerate(networks) if other == fold and n != k]
-            for found in values.values():
-                away = values[1][FITTED][same].mean(0) - values[0][FITTED][same].mean(0)
+            away = values[1][FITTED][same].mean(0) - values[0][FITTED][same].mean(0)
+            for found in values:
                 found.setdefault(OTHERS, np.zeros_like(found[FITTED]))[k] = away
         seconds[OTHERS] = 0.0
     tables = {
@@ -238,13 +262,14 @@ def gathered(out: Path, cohort: Path, folds: Sequence[Path]) -> dict[str, pd.Dat
         "shams": single_scans(values[0], effects[0]),
         "groups": groups({n: v for n, v in values[1].items() if n != OTHERS}, values[0], effects[1], networks),
     }
-    tables["patients"] = tables["patients"].join(specific(values[1], effects[1], networks))
+    if not alone:
+        tables["patients"] = tables["patients"].join(specific(values[1], effects[1], networks))
     for part, key in (("value", AUC), ("low", f"{AUC}_low"), ("high", f"{AUC}_high")):
         found_areas = {name: getattr(interval, part) for name, interval in areas.items()}
         tables["patients"][key] = [found_areas.get(str(name), np.nan) for name in tables["patients"].index]
     for table in tables.values():
         table["seconds"] = [seconds[str(name)] for name in table.index]
-        table["scans"] = len(networks)
+        table["pairs"] = len(networks)
     return tables
 
 
@@ -259,6 +284,32 @@ def specific(scores: dict[str, NDArray[Any]], effects: NDArray[Any], folds: Sequ
     return pd.DataFrame.from_dict(rows, orient="index", dtype=float)
 
 
+def markdown(tables: dict[str, pd.DataFrame]) -> str:
+    """Return the three tables as one, a line a method."""
+    patients, shams, of_groups = (tables[name] for name in ("patients", "shams", "groups"))
+
+    def told(table: pd.DataFrame, name: str, key: str) -> str:
+        row = table.loc[name].to_dict() if name in table.index else {}
+        if np.isnan(row.get(key, np.nan)):
+            return ""
+        low, high = row[f"{key}_low"], row[f"{key}_high"]  # none where all scans have one value
+        within = "" if np.isnan(low) else f" ({low:.2f} to {high:.2f})"
+        return re.sub(r"(?<!\d)0\.", ".", f"{row[key]:.2f}{within}")
+
+    lines = [
+        "| | rho | top | overlap | specific | overlap, shams | voxels' area | overlap, patients less their shams | s "
+        "| pairs |",
+        "|---" * 10 + "|",
+    ]
+    for name in patients.index:
+        cells = [told(patients, name, key) for key in ("rho", "top", "overlap", "specific")]
+        cells[0] = cells[0].split(" ")[0]
+        cells += [told(shams, name, "overlap").split(" ")[0], told(patients, name, AUC).split(" ")[0]]
+        cells += [told(of_groups, name, "overlap"), f"{patients.loc[name, 'seconds']:.1f}"]
+        lines.append(f"| {name} | {' | '.join(cells)} | {patients.loc[name, 'pairs']} |")
+    return "\n".join(lines)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, write and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -266,15 +317,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--cohort", type=Path, required=True, help="of `neuroxai simulate --from`")
     parser.add_argument("--folds", type=Path, required=True, help="folder of `neuroxai split --folds`")
     parser.add_argument("--out", type=Path, default=Path("against"))
+    parser.add_argument("--only", nargs="+", type=int, help="numbers of the folds to measure here [default: all]")
+    parser.add_argument("--pairs", type=int, help="first pairs of each fold that are explained [default: all]")
     parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS, metavar="METHOD")
     given = parser.parse_args(arguments)
     folds = sorted(given.folds.glob("datalist_fold-*.json"))[: len(given.bundles)]
     for number, (bundle, datalist) in enumerate(zip(given.bundles, folds, strict=True)):
-        folder = given.out / f"fold-{number}"
-        measured(bundle, datalist, given.cohort, folder, given.methods, lambda line: print(line, flush=True))
-    for name, table in gathered(given.out, given.cohort, folds).items():
+        if number in (given.only or range(len(folds))):
+            measured(bundle, datalist, given.cohort, given.out / f"fold-{number}", given.methods, given.pairs)
+    tables = gathered(given.out, given.cohort, folds)
+    for name, table in tables.items():
         write_tsv(given.out / f"{name}.tsv", table.reset_index())
-        print(f"\n{name}\n{table.round(2).to_string()}")
+    print(markdown(tables))
 
 
 if __name__ == "__main__":
