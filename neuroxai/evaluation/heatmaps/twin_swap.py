@@ -166,7 +166,7 @@ def groups(
     Returns
     -------
     pandas.DataFrame
-        As `single_scans`: means over folds.
+        As `single_scans`: means over folds. Limits are NaN where no fold has two subjects.
     """
     rng, number = np.random.default_rng(seed), np.asarray(folds)
     members = [np.flatnonzero(number == fold) for fold in np.unique(number)]
@@ -179,6 +179,8 @@ def groups(
             each = [swap_agreement(away[one].mean(0), effects[one].mean(0), most) for one in draw]
             values.append([np.mean([found[m] for found in each]) for m in MEASURES])
         low, high = np.quantile(values[1:], [0.025, 0.975], axis=0)
+        if len(members) == len(number):  # nothing to draw: a limit that equals the value would look like certainty
+            low = high = np.full(len(MEASURES), np.nan)
         rows[name] = {
             key: float(value)
             for k, m in enumerate(MEASURES)

@@ -52,3 +52,14 @@ def test_tables_of_scans_and_of_groups_whose_noise_cancels():
     assert single["overlap_low"] < single["overlap"] < single["overlap_high"] < 0.9
     assert (grouped["overlap"], grouped["rho"]) == pytest.approx((1, 1))
     assert grouped["overlap_low"] == grouped["overlap_high"] == 1
+
+
+def test_a_group_of_one_has_no_interval():
+    rng = np.random.default_rng(2)
+    effects, shams = rng.normal(size=(2, 2, 40))
+    one = {"method": effects}, {"method": shams}
+    alone = groups(*one, effects, [0, 1], replicates=20).loc["method"]
+    together = groups(*one, effects, [0, 0], replicates=20).loc["method"]
+    assert np.isfinite(alone["overlap"])
+    assert np.isnan([alone["overlap_low"], alone["rho_high"]]).all()
+    assert together["rho_low"] < together["rho_high"]

@@ -111,8 +111,8 @@ def _card(options: Statistics, arm: str, found: Sequence[Any]) -> Card:
                 rows.append({"method": name, "measure": measure, **_mean(measure, own[measure].dropna(), options)})
     of_groups, regions = _groups(names, found)
     for name, row in of_groups.iterrows():
-        rows.append({"method": name, "measure": GROUP, "value": row["overlap"], "low": row["overlap_low"],
-                     "high": row["overlap_high"], "n": len(values) // len(names)})  # fmt: skip
+        rows.append({"method": name, "measure": GROUP, "value": row["overlap"], "low": number(row["overlap_low"]),
+                     "high": number(row["overlap_high"]), "n": len(values) // len(names)})  # fmt: skip
     if len(of_groups):
         chance[GROUP] = chance["swap_overlap"]
     rows += [{"method": "chance", "measure": key, "value": chance[key]} for key in WORDS if key in chance]
