@@ -187,26 +187,23 @@ def measured(
     """Write the scores by the methods that are not there yet, of the held-out scans of the first pairs."""
     test = load_datalist(datalist, "test", cohort)
     chosen = sorted({str(item[TWIN]) for item in test})[:pairs]
-    left = {
-        who: wanting
-        for who in (str(item["participant_id"]) for item in test if item[TWIN] in chosen)
-        if (wanting := missing(folder / f"{who}.tsv", methods))
-    }
-    if not left:
+    paths = {who: folder / f"{who}.tsv" for who in (str(i["participant_id"]) for i in test if i[TWIN] in chosen)}
+    if not any(missing(path, methods) for path in paths.values()):
         return
     fold = Fold(bundle, datalist, cohort)
     for who, number, twin in fold.pairs():
-        if who not in left:
+        # looked at when its turn comes: another process may have been there
+        if who not in paths or not (left := missing(paths[who], methods)):
             continue
-        path = folder / f"{who}.tsv"
+        path = paths[who]
         table = read_tsv(path).set_index("region").astype(float) if path.is_file() else pd.DataFrame(
             index=pd.Index([*fold.regions.names.values(), SECONDS, AUC], name="region"))  # fmt: skip
         x, other = fold.scans[number : number + 1], fold.scans[twin : twin + 1]
-        for name in left[who]:
+        for name in left:
             found, spent = fold.heatmap("region_swap, own twin" if name == EFFECTS else name, x, other)
             table[name] = [*summed(found, fold.regions.positions()), spent, area(found, x, other)]
         write_tsv(path, table.reset_index())
-        print(f"{folder.name} {who}: {len(left[who])} methods", flush=True)
+        print(f"{folder.name} {who}: {len(left)} methods", flush=True)
 
 
 def missing(path: Path, methods: Sequence[str]) -> list[str]:
