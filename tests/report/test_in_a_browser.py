@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from check_pages import DESKTOP, browser, look
+from helpers.brains import bids_of
 from helpers.command import run
 from neuroxai import io
 from neuroxai.report import build_report
@@ -70,6 +71,32 @@ def test_pages_stand_alone_without_errors_and_fit_a_phone(pages, name):
     found = asyncio.run(inner())
     assert found.faults == []
     assert 0 < found.seconds < 30
+
+
+def test_a_prepared_scan_and_the_template_take_turns(tmp_path):
+    bids = bids_of(tmp_path / "bids", 1)
+    words = ("--arm", "none", "--no-bias-correction", "--spacing", 4)
+    assert run("prepare", bids, tmp_path / "out", *words).code == 0
+    (page,) = (tmp_path / "out" / "figures").glob("*.html")
+    seen = "Array.from(document.images).map((one) => getComputedStyle(one).visibility === 'visible')"
+    # one cycle, looked at every tenth of a second
+    turns = f"""new Promise((done) => {{ const found = []; const timer = setInterval(() => {{
+      found.push({seen}[2]); if (found.length === 20) {{ clearInterval(timer); done(found); }} }}, 100); }})"""
+
+    async def inner():
+        async with browser() as tab:
+            faults = [(await look(tab, one, AXE)).faults for one in (tmp_path / "out" / "index.html", page)]
+            shown = [await tab.evaluate(seen)]
+            for name in ("1", "3"):
+                shown.append(await tab.evaluate(f"document.getElementById('layer-{name}').click(), {seen}"))
+            await tab.evaluate("document.getElementById('layer-moving').click()")
+            return faults, shown, await tab.evaluate(turns)
+
+    faults, shown, taken = asyncio.run(inner())
+    assert faults == [[], []]
+    # the lowest is never hidden, the one on top counts
+    assert shown == [[True, True, False], [True, False, False], [True, False, True]]
+    assert 4 < sum(taken) < 16
 
 
 def test_a_page_with_faults_is_found_out(tmp_path):
