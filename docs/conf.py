@@ -72,6 +72,7 @@ _ACCESSIBLE = {
     'role="heading">': 'role="heading" aria-level="2">',
     '<summary aria-label="Toggle hidden content">': "<summary>",
     '<table class="docutils align-default">': '<table class="docutils align-default" tabindex="0">',
+    '<table border="1" class="dataframe">': '<table border="1" class="dataframe" tabindex="0">',
     '<span class="pre">--': '<span class="pre option">--',
 }
 
