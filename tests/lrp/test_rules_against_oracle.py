@@ -326,7 +326,7 @@ def test_distributed_bias_conserves(rng):
 
 def test_box_refuses_what_lies_outside_it():
     layer = nn.Linear(3, 2).eval()
-    lrp = LRP(layer, Composite({nn.Linear: ZBox(low=0.0, high=1.0)}))
+    lrp = LRP(layer, Composite({nn.Linear: ZBox()}))  # scaled scans
     with pytest.raises(InputError, match=r"from -0.5 to 2 arrive .*ZBox\(0.0, 1.0\)"):
         lrp.attribute(torch.tensor([[-0.5, 0.0, 2.0]]), target=0, start="logit")
     for low, high in ((0.1, 1), (-1, -0.5), (0, 0), (0.1, None), (None, -0.5), (0, float("nan")), ("0", 1)):
