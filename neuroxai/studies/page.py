@@ -97,7 +97,7 @@ def _declaration(study: Study) -> list[tuple[str, str]]:
         cohorts.append(f"{name}: {'simulated: ' + what if what else 'folder'}; {' against '.join(source.classes)}")
     return [
         ("Study", study.name),
-        ("Bundle", study.bundle),
+        ("Bundle", Path(study.bundle).name),  # a page travels: no folder of whoever made it
         ("Cohorts", "; ".join(cohorts)),
         ("Arms", ", ".join(study.arms)),
         ("Splits", f"{study.split.repeats}, by subject: {', '.join(f'{f:g}' for f in study.split.fractions)}"),

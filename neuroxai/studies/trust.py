@@ -32,6 +32,7 @@ from neuroxai.explain.weights import read_record
 from neuroxai.simulate import Planting, Regions, find_sources, simulate_from
 from neuroxai.studies.analyses.heatmaps.cards import WORDS, Card, cards, told_apart
 from neuroxai.studies.analyses.heatmaps.networks import GIVEN
+from neuroxai.studies.analyses.shared import counted
 from neuroxai.studies.check import settable
 from neuroxai.studies.engine import RunOptions, Summary, run_study
 from neuroxai.studies.results import open_results
@@ -186,7 +187,10 @@ def _planted(cohort: Path, out: Path, options: TrustOptions, run: RunOptions, se
     effect = {"effect": options.effect, "loss": options.loss, "regions": list(options.regions)}
     if options.effect != "atrophy":
         effect = {"effect": options.effect}
-    sources: dict[str, Path | None] = {one.participant_id: one.scan for one in chosen.scans}
+    lost = {one["participant_id"][:-1] for one in summary.failed}  # twins are named A and B
+    sources: dict[str, Path | None] = {
+        one.participant_id: one.scan for one in chosen.scans if one.participant_id not in lost
+    }
     return _Planted(out.resolve(), [planting.kind.control, planting.kind.patient], effect, sources, failed)
 
 
@@ -231,9 +235,9 @@ def _about(planted: _Planted, options: TrustOptions, seen: int) -> str:
     known = {"atrophy": f"{planted.effect.get('loss', 25):g} % smaller {lost}", "lesions": "lesions"}
     what = known.get(str(planted.effect.get("effect")), "of a cohort whose record does not say what it is")
     return (
-        f"In {len(planted.sources)} healthy scans an effect was planted ({what}); of each there is a twin without it; "
+        f"In {counted(len(planted.sources), 'healthy scan')} an effect was planted ({what}); of each there is a twin without it; "
         f"{seen} of these people were in the bundle's own training. "
-        f"{options.trainings} small repeats of this bundle's training learnt to tell them apart, on its grid and by "
+        f"{counted(options.trainings, 'small repeat')} of this bundle's training learnt to tell them apart, on its grid and by "
         f"its preparation; held-out twins were explained by them ('repeats') and by the bundle's own network "
         f"('{GIVEN}'), whose training was another one: there, look at what needs no planted effect (twin swap, "
         "deletion, randomisation, conservation, shams)."
@@ -290,9 +294,9 @@ def section(card: TrustCard) -> str:
     shown = [key for key in WORDS if any(value(one.repeats, key) is not None for one in card.methods.values())]
     lines = [
         "## Trust card", "",
-        f"Measured by `neuroxai trust` on effects planted in {card.anatomies} healthy scans ({card.seen} of them of "
-        f"people that this network was trained on), with {card.networks} small repeats of the training; {card.scans} "
-        "planted effects were held out and explained. The repeats told them "
+        f"Measured by `neuroxai trust` on effects planted in {counted(card.anatomies, 'healthy scan')} ({card.seen} of them of "
+        f"people that this network was trained on), with {counted(card.networks, 'small repeat')} of the training; "
+        f"{counted(card.scans, 'planted effect')} held out and explained. The repeats told them "
         f"from their twins with a ROC area of {'n/a' if card.roc_auc is None else f'{card.roc_auc:.2f}'}. Weights "
         f"`{card.checkpoint_sha256[:12]}`. Planted effects are simpler than disease.", "",
     ]  # fmt: skip

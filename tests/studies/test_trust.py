@@ -13,10 +13,14 @@ from helpers.bundles import AD, copy_of
 from helpers.command import run
 from helpers.studies import cohort_of, sooner
 from neuroxai import io
+from neuroxai.cohort.seen import SeenScans
 from neuroxai.derivatives.trust import FILE, TrustCard, TrustedMethod, claim, read_card
 from neuroxai.errors import InputError
 from neuroxai.io import read_tsv, sha256
+from neuroxai.simulate.outputs import CohortSummary
 from neuroxai.space import Volume
+from neuroxai.studies import trust
+from neuroxai.studies.engine import RunOptions
 from neuroxai.studies.trust import TrustOptions, _settings, attach, section
 
 FIGURES = {"region_first": {"value": 0.75, "low": 0.4, "high": 0.9, "n": 8}}
@@ -97,6 +101,15 @@ def test_what_cannot_be_used_is_refused_before_anything_is_planted(bundle, tmp_p
     inside = run(*words[:-1], str(bundle / "card"))
     assert inside.code == 2
     assert not (tmp_path / "card").exists()
+
+
+def test_people_in_whom_nothing_could_be_planted_are_not_counted(tiny_cohort, tmp_path, monkeypatch):
+    failed = [{"participant_id": f"sub-02{letter}", "error": "truncated"} for letter in "AB"]
+    monkeypatch.setattr(trust, "simulate_from", lambda *given: CohortSummary("twins", "atrophy", 20, 18, 0, failed))
+    cohort = cohort_of(tiny_cohort, tmp_path / "cohort")
+    planted = trust._planted(cohort, tmp_path / "twins", TrustOptions(), RunOptions(), SeenScans({}, cohort))
+    assert set(planted.sources) == {f"sub-{n:02d}" for n in range(0, 20, 2)} - {"sub-02"}
+    assert planted.failed == ["sub-02A: truncated", "sub-02B: truncated"]
 
 
 @pytest.fixture(scope="module")
