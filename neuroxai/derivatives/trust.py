@@ -193,7 +193,8 @@ def sentence(
         return f"Nothing is claimed of {name}: {hardly(roc_auc)}."
     told = "" if roc_auc is None else f" (told from healthy twins with a ROC area of {roc_auc:.2f}, by chance 0.50)"
     said = (
-        f"Of {scans} planted effect{'' if scans == 1 else 's'}{told}, {name} ranked an affected region first in {percent(first)} "
+        f"Of {scans} planted effect{'' if scans == 1 else 's'}{told}, {name} ranked an affected region first in "
+        f"{percent(first)} "
         f"(chance {percent(chance.get('region_first'))}, the scan itself {percent(value(scan, 'region_first'))})"
     )
     overlap = value(own, "swap_overlap")
