@@ -238,8 +238,8 @@ def _about(planted: _Planted, options: TrustOptions, seen: int) -> str:
         f"In {counted(len(planted.sources), 'healthy scan')} an effect was planted ({what}); of each there is a twin "
         f"without it; {seen} of these people were in the bundle's own training. "
         f"{counted(options.trainings, 'small repeat')} of this bundle's training learnt to tell them apart, on its "
-        f"grid and by its preparation; held-out twins were explained by them ('repeats') and by the bundle's own network "
-        f"('{GIVEN}'), whose training was another one: there, look at what needs no planted effect (twin swap, "
+        f"grid and by its preparation; held-out twins were explained by them ('repeats') and by the bundle's own "
+        f"network ('{GIVEN}'), whose training was another one: there, look at what needs no planted effect (twin swap, "
         "deletion, randomisation, conservation, shams)."
     )
 
@@ -295,7 +295,8 @@ def section(card: TrustCard) -> str:
     lines = [
         "## Trust card", "",
         f"Measured by `neuroxai trust` on effects planted in {counted(card.anatomies, 'healthy scan')} "
-        f"({card.seen} of them of people that this network was trained on), with {counted(card.networks, 'small repeat')} of the training; "
+        f"({card.seen} of them of people that this network was trained on), with "
+        f"{counted(card.networks, 'small repeat')} of the training; "
         f"{counted(card.scans, 'planted effect')} held out and explained. The repeats told them "
         f"from their twins with a ROC area of {'n/a' if card.roc_auc is None else f'{card.roc_auc:.2f}'}. Weights "
         f"`{card.checkpoint_sha256[:12]}`. Planted effects are simpler than disease.", "",
