@@ -1,6 +1,6 @@
 """Which method, held against which reference, finds the regions that a network uses? By the twin swap, on real scans.
 
-    neuroxai simulate cohort --effect atrophy --from prepared/participants.tsv --seed 1
+    neuroxai simulate cohort --effect atrophy --from prepared/participants.tsv --healthy depr --healthy control --seed 1
     neuroxai split cohort folds --folds 5 --seed 1
     for k in 0 1 2 3 4; do
         cp -r bundles/brain_t1w_alzheimers_classification run$k
@@ -68,7 +68,7 @@ METHODS = [
     *(f"region_swap, {name}" for name in ("zero", "mean_control", "fitted_control", "healthy_twin", UNPAIRED)),
     *(f"deep_lift, {name}" for name in ("zero", "mean_control", "fitted_control", "healthy_twin", UNPAIRED)),
     *(f"{name}, nearest_controls" for name in ("integrated_gradients", "deep_lift", "region_swap")),
-    "integrated_gradients, several controls", "gradient_shap, several controls", "region_occlusion, zero",
+    "integrated_gradients, several controls", "gradient_shap, several controls",
     *(f"region_shapley, {name}" for name in ("fitted_control", "healthy_twin")),
 ]  # fmt: skip
 
@@ -145,7 +145,7 @@ class Fold:
             options["n_samples"] = 2
         if attribution.takes_regions(name):
             options["labels"] = self.regions
-        if name in ("region_swap", "region_occlusion"):
+        if name == "region_swap":
             options["density"] = True
         shown: Tensor = attribution.create(name, self.network, **options).attribute(x, target=0)
         return shown
