@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 
 import pytest
 import torch
@@ -124,6 +125,20 @@ def test_wrapped_models_name_layers_as_their_own():
     for wrapped in (nn.DataParallel(model), part):
         assert torch.equal(attribution.create("grad_cam", wrapped, layer="act2").attribute(x, 1), expected)
         assert torch.equal(attribution.create("grad_cam", wrapped).attribute(x, 1), expected)
+
+
+def test_a_map_of_which_nothing_is_left_is_told():
+    model = nn.Sequential(nn.Conv3d(1, 2, 3), nn.ReLU(), nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(2, 2))
+    with torch.no_grad():
+        model[4].weight[0], model[4].weight[1] = -1.0, 1.0
+    x = torch.rand(2, 1, 6, 7, 5)
+    with pytest.warns(UserWarning, match=r"layer '1' speaks against the class in every cell.*relu=False") as told:
+        assert not attribution.create("grad_cam", model.eval()).attribute(x, 0).any()
+    assert told[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert attribution.create("grad_cam", model).attribute(x, 1).any()
+        assert attribution.create("grad_cam", model, relu=False).attribute(x, 0).any()
 
 
 def test_guided_is_the_product():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any, Literal, get_args
 
@@ -92,13 +93,19 @@ class GradCam(Method):
             For inputs or targets that do not fit the network, or a layer without a grid.
         UnsupportedLayerError
             If the network cannot be recorded, or where the layer's cells lie not be followed.
+
+        Warns
+        -----
+        UserWarning
+            If nothing of a map is left, for all of it speaks against the class.
         """
         given = Given.of(self.model, inputs, additional_forward_args, target)
         with with_gradients(given.device):
             given = given.own()
             network = self.recorded(given)
-            pairs = zip(given.inputs, network.record.inputs, strict=False)
-            maps = [self._map(network, given, x, source) for x, source in pairs]
+            maps = []
+            for x, source in zip(given.inputs, network.record.inputs, strict=False):
+                maps.append(self._map(network, given, x, source))
         fine, coarse = (given.formatted(each) for each in zip(*maps, strict=True))
         return (fine, coarse) if return_coarse else fine
 
@@ -127,7 +134,15 @@ class GradCam(Method):
                 raise UnsupportedLayerError(why) from error
 
         coarse = self._coarse(network, layer, given, network.record.inputs.index(source), onto_scan)
-        coarse = coarse.relu() if self.relu else coarse
+        if self.relu:
+            before, coarse = coarse, coarse.relu()
+            if bool((before.flatten(1).any(1) & ~coarse.flatten(1).any(1)).any()):
+                warnings.warn(
+                    f"layer {layer.name!r} speaks against the class in every cell: the map is 0 everywhere; relu=False "
+                    "shows what contradicts the class",
+                    UserWarning,
+                    stacklevel=4,
+                )
         return onto_scan(coarse).expand(x.shape).contiguous(), coarse
 
     def _coarse(self, network: Recorded, layer: CamLayer, given: Given, place: int, onto_scan: OntoScan) -> Tensor:
