@@ -126,6 +126,12 @@ METHODS: dict[str, Method] = {
 # fmt: on
 
 
+# as `neuroxai.lrp.Composite.start` says of their rules, which are not imported for it
+_FROM_LOGIT = (
+    "lrp_zero", "lrp_epsilon", "lrp_gamma", "lrp_epsilon_plus_flat", "lrp_epsilon_gamma_box", "lrp_eitel2019",
+)  # fmt: skip
+
+
 def names() -> tuple[str, ...]:
     """Return the names of all methods, sorted."""
     return tuple(sorted(METHODS))
@@ -153,10 +159,8 @@ def takes_baselines(name: str) -> bool:
 
 
 def start_of(name: str, start: str | None = None) -> str | None:
-    """Return where a method's relevance starts: `start`, or the default; None of a method without a start."""
-    from neuroxai.lrp.starts import DEFAULT_START
-
-    return (start or DEFAULT_START) if takes_start(name) else None
+    """Return where a method's relevance starts: `start`, or its default; None of a method without a start."""
+    return (start or ("logit" if name in _FROM_LOGIT else "probability")) if takes_start(name) else None
 
 
 def complete(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -181,7 +185,8 @@ def create(name: str, model: nn.Module, **options: Any) -> Attribution:
     -------
     captum.attr.Attribution
         Its ``attribute(inputs, target=...)`` returns a tensor shaped like the inputs. Relevance propagation explains
-        the class's probability, as ``neuroxai explain`` does; ``start="logit"`` its logit.
+        the class's logit or its probability, by its rules (`neuroxai.lrp.Composite.start`), as ``neuroxai explain``
+        does; ``start="logit"`` or ``"probability"`` says which.
 
     Raises
     ------

@@ -37,7 +37,11 @@ def explain(
         ),
     ] = None,
     start: Annotated[
-        str | None, _METHOD(help="Where relevance starts: logit or probability. [default: probability]")
+        str | None,
+        _METHOD(
+            help="Where relevance starts: logit or probability. [default: what keeps the signs of the map: logit with "
+            "the rules zero, epsilon and gamma in the last layer, else probability]"
+        ),
     ] = None,
     target: Annotated[str | None, _METHOD(help="Class to explain, or `predicted`. [default: the second class]")] = None,
     layer: Annotated[

@@ -31,7 +31,7 @@ class ExplainOptions:
     target : int, str or None
         Class to explain: its index or name, or ``"predicted"``; the second one by default.
     start : {"logit", "probability"}, optional
-        Initial relevance of a class, the probability by default; None for methods without one.
+        Initial relevance of a class, by default as `neuroxai.attribution.start_of` says; None for methods without one.
     layer : str, optional
         Explain neurons of this hidden layer instead of a class; relevance propagations alone.
     neuron : int, sequence of int or dict, optional

@@ -20,7 +20,7 @@ from neuroxai.lrp.concepts import ORDERS, Conditions, Ranking, arrivals, conditi
 from neuroxai.lrp.conservation import Conservation, ConservationRecorder, ConservationWarning, total
 from neuroxai.lrp.given import Given, Inputs, Records, Target, captum_call, with_gradients, without_gradients
 from neuroxai.lrp.plan import Plan, Watch, backward, forward, lost, make_plan, own_output, serves_any_batch
-from neuroxai.lrp.starts import Neuron, Start, all_neurons, reached
+from neuroxai.lrp.starts import Neuron, Start, all_neurons, reached, warn_if_turned
 
 Beginning = Literal["logit", "probability"] | Tensor | Callable[[Tensor], Tensor]
 
@@ -137,9 +137,11 @@ class LRP(Attribution):  # type: ignore[misc]  # captum is untyped
             What else the model's forward takes, one value or a tuple; no relevance is returned for it.
         start : {"probability", "logit"}, torch.Tensor or callable, optional
             Initial relevance: of the target its probability (softmax over several outputs, sigmoid of one), as the
-            code of Boehle 2019 does and by default, or its logit. A logit below 0 turns the sign of the whole map. Or
-            the relevance of each output, (batch, classes), or a function that makes it of the logits, such as
-            ``lambda z: torch.stack([-z[:, 0], z[:, 1]], 1)`` for the difference of two; `target` is None then.
+            code of Boehle 2019 does, or its logit. By default the one by which what supports the class is positive,
+            whatever the logit's sign (`neuroxai.lrp.Composite.start`); with a logit below 0 the other one turns the
+            sign of the whole map. Or the relevance of each output, (batch, classes), or a function that makes it of
+            the logits, such as ``lambda z: torch.stack([-z[:, 0], z[:, 1]], 1)`` for the difference of two; `target`
+            is None then.
         layer : str, optional
             Start at the output of this layer (one of `layers`) instead: its values are the relevance, and the layers
             behind it, a normalisation among them, are not run (but for the check of the first call). `target` is None.
@@ -180,7 +182,8 @@ class LRP(Attribution):  # type: ignore[misc]  # captum is untyped
         UserWarning
             If the model is in training mode; it is explained as in evaluation mode. If less than a tenth or more than
             ten times the initial relevance arrives at the inputs
-            (`neuroxai.lrp.conservation.ConservationWarning`), once for each `LRP`. Neither with `create_graph`.
+            (`neuroxai.lrp.conservation.ConservationWarning`), once for each `LRP`. If a probability turns the sign of
+            a map. None of them but the first with `create_graph`.
         """
         begin = Start(target, start, layer, neuron)
         layers: dict[str, Tensor] = {}
@@ -275,7 +278,12 @@ class LRP(Attribution):  # type: ignore[misc]  # captum is untyped
         given = Given.of(self.model, inputs, more, begin.target, half=not create_graph, training=create_graph)
         with (with_gradients if create_graph else without_gradients)(given.device):
             plan, given, output, saved = self._forward(given, begin, conditions, watch, probe)
+            if begin.layer is None and begin.start is None:
+                begin = replace(begin, start=self.composite.start)
             seed = begin.seed(output, given, plan.activation, unwrapped(self.model))
+            if isinstance(begin.start, str) and probe is None and not create_graph:
+                logits = given.scores(output).gather(1, given.indices[:, None])
+                warn_if_turned(begin.start, self.composite.start, logits, stacklevel=4)
             relevance = backward(plan, saved, seed, given.tensors, watch)[: len(given.inputs)]
             if not all(bool(torch.isfinite(one).all()) for one in relevance):
                 plan, _, _, saved = self._forward(given, begin, conditions)

@@ -107,6 +107,9 @@ class Rule:
 
     epsilon: float = field(default=1e-6, kw_only=True)
     bias: BiasMode = field(default="absorb", kw_only=True)
+    #: Whether shares are contributions over an output of the same sign: below an output under 0, relevance above 0
+    #: turns every sign. Shares of the other rules go by the positive contributions, whatever the output.
+    proportional: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         at_least_zero(self, "epsilon", self.epsilon)
@@ -160,6 +163,7 @@ class Epsilon(Rule):
     bias: BiasMode = "absorb"
 
     parts: ClassVar[tuple[Part, ...]] = (_ALL,)
+    proportional: ClassVar[bool] = True
 
 
 @dataclass(frozen=True)
@@ -167,6 +171,7 @@ class Zero(Rule):
     """LRP-0 (Bach 2015, eq. 56): all contributions, stabilised by 1e-6 like every rule; equals ``Epsilon(1e-6)``."""
 
     parts: ClassVar[tuple[Part, ...]] = (_ALL,)
+    proportional: ClassVar[bool] = True
 
 
 def _positive(share: float, alone: float | None = None) -> Part:
@@ -237,6 +242,8 @@ class Gamma(Rule):
     """
 
     gamma: float = 0.25
+
+    proportional: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -18,8 +19,6 @@ from neuroxai.lrp.steps.base import Step
 from neuroxai.lrp.steps.filters import LinearStep
 
 STARTS = ("logit", "probability")
-DEFAULT_START: Literal["logit", "probability"] = "probability"
-"""Where relevance of a class starts if nothing else is said, in Python and on the command line."""
 Neuron = int | Sequence[int] | Mapping[str, int] | None
 
 
@@ -72,6 +71,18 @@ class Start:
         scores, chosen = given.scores(output), given.indices[:, None]
         values = scores if self.start == "logit" else probabilities(scores, activation)
         return torch.zeros_like(scores).scatter_(1, chosen, values.gather(1, chosen)).reshape(output.shape)
+
+
+def warn_if_turned(start: str, usual: str, logits: Tensor, stacklevel: int = 2) -> None:
+    """Warn where a probability, asked for in the place of the `usual` logit, turns the signs; `logits` of the class."""
+    if start == "probability" != usual and bool((logits < 0).any()):
+        warnings.warn(
+            f"relevance starts at the probability of a class whose logit is below 0 ({float(logits.min()):.3g}): with "
+            "these rules that turns every sign of the map, and what supports the class is negative. start='logit', "
+            "their default, keeps the signs",
+            UserWarning,
+            stacklevel=stacklevel + 1,
+        )
 
 
 def _of_outputs(start: Tensor | Callable[[Tensor], Tensor], scores: Tensor) -> Tensor:

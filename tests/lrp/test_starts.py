@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from itertools import product
 
 import numpy as np
@@ -12,9 +13,10 @@ from hypothesis import strategies as st
 from torch import nn
 
 from helpers.thirds import sampled
+from neuroxai import attribution
 from neuroxai.errors import InputError
 from neuroxai.layers import PatchIndividualFilter
-from neuroxai.lrp import LRP, Composite, Epsilon, Gamma, composites
+from neuroxai.lrp import LRP, AlphaBeta, Composite, Epsilon, Gamma, ZPlus, composites
 
 CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
@@ -310,3 +312,33 @@ def test_the_class_probability_is_explained_if_nothing_is_said(outputs):
     turned = lrp.attribute(x, target, start="logit")
     torch.testing.assert_close(turned, plain * (logits[:, target] / shares)[:, None, None])
     torch.testing.assert_close(lrp.report(x, target).start, shares)
+
+
+@pytest.mark.parametrize("name", [name for name in attribution.names() if attribution.takes_start(name)])
+@pytest.mark.parametrize("bias", [-9.0, 9.0])
+def test_what_supports_the_class_is_positive_by_default_whatever_the_logits_sign(name, bias):
+    model = nn.Sequential(nn.Flatten(), nn.Linear(6, 4, bias=False), nn.ReLU(), nn.Linear(4, 1)).double().eval()
+    x = torch.linspace(0.1, 1, 6, dtype=torch.float64).reshape(1, 1, 6)
+    with torch.no_grad():
+        model[1].weight.abs_()
+        model[3].weight.abs_()  # all values support the class
+        model[3].bias.fill_(bias)
+    method = attribution.create(name, model)
+    assert attribution.start_of(name) == method.composite.start
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "relevance starts at")
+        plain = method.attribute(x)
+    assert bool((plain > 0).all())
+    close(plain, method.attribute(x, start=attribution.start_of(name)))
+    if attribution.start_of(name) == "logit" and bias < 0:
+        with pytest.warns(UserWarning, match="probability of a class whose logit is below 0.*turns every sign") as told:
+            turned = method.attribute(x, start="probability")
+        assert told[0].filename == __file__
+        close(turned * model(x).item(), plain * torch.sigmoid(model(x)).item())
+
+
+def test_the_last_layers_rule_decides_where_relevance_starts():
+    assert Composite({nn.Linear: ZPlus()}).start == "probability"
+    assert Composite({nn.Linear: ZPlus(), -1: Epsilon()}).start == "logit"
+    assert Composite({nn.Conv3d: Gamma()}).start == "logit"
+    assert Composite({nn.Conv3d: Gamma(), "*": AlphaBeta(beta=1.0)}).start == "probability"

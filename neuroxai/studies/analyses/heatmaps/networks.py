@@ -156,10 +156,15 @@ class Claiming:
         self._name, self._options, self._model = name, options, model
         method = attribution.create(name, model, **options)
         self.attribute = method.attribute
-        if attribution.takes_start(name):
-            self.explained = self._probability
+        start = attribution.start_of(name)
+        if start is not None:
+            self.explained = self._logit if start == "logit" else self._probability
         elif name in _ADD_UP:
             self.explained = self._difference
+
+    def _logit(self, inputs: Tensor, target: int) -> Tensor:
+        with torch.no_grad():
+            return self._model(inputs)[:, target]  # type: ignore[no-any-return]
 
     def _probability(self, inputs: Tensor, target: int) -> Tensor:
         with torch.no_grad():
