@@ -46,9 +46,7 @@ def test_evaluation_inference_and_explanation_agree(trained_ms_bundle, paths, tm
     assert list(alone["predicted"] == "AD") == list(alone["score"] > 0)
 
 
-def test_heatmaps_are_epsilon_relevance_of_the_probability_also_by_the_command(
-    trained_ms_bundle, tiny_cohort, tmp_path
-):
+def test_heatmaps_are_epsilon_relevance_of_the_logit_also_by_the_command(trained_ms_bundle, tiny_cohort, tmp_path):
     result = run("explain", trained_ms_bundle, tiny_cohort, "--part", "test", "--out", tmp_path)
     assert result.code == 0, result.err
     stem = tmp_path / "sub-17" / "anat" / "sub-17_space-network_desc-lrpEpsilon_heatmap"
@@ -56,7 +54,7 @@ def test_heatmaps_are_epsilon_relevance_of_the_probability_also_by_the_command(
     assert (sidecar["method"], sidecar["options"], sidecar["start"]) == (
         "lrp_epsilon",
         {"epsilon": 0.001},
-        "probability",
+        "logit",
     )
     network = ms_cnn(mni152(5).shape, padding="same")
     network = load_weights(network, str(trained_ms_bundle / "models" / "model.pt")).eval()

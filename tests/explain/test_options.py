@@ -53,7 +53,7 @@ def test_what_is_noted_of_a_call(tmp_path):
     run = ExplainOptions("lrp_zero", atlas=None).run(str(weights), "bundle", mni152(16))
     # the checksum of nothing
     assert run.checkpoint_sha256 == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
-    assert (run.method, run.explained, run.start, run.atlas) == ("lrp_zero", 1, "probability", None)
+    assert (run.method, run.explained, run.start, run.atlas) == ("lrp_zero", 1, "logit", None)
     assert run.grid is not None
     assert run.grid.matches(mni152(16))
     assert ExplainOptions(layer="conv").run("", "", mni152(16)).explained is None

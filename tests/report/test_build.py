@@ -415,10 +415,10 @@ def test_relevance_outside_the_brain_is_told(explained):
     share = 1.5 / (inside + 1.5)
     assert found == {"mean": pytest.approx(share / 6), "highest": pytest.approx(share), "scan": "sub-0004", "n": 6}
     page = (built.index.parent / "sub-0004.html").read_text()
-    assert f"Relevance outside the brain: {100 * share:.1f} % of its magnitude" in page
+    assert f"Relevance outside the brain: {100 * share:.1f}\N{NO-BREAK SPACE}% of its magnitude" in page
     other = (built.index.parent / "sub-0001.html").read_text()
-    assert "Relevance outside the brain: 0.0 % of its magnitude" in other
-    assert f"at most {100 * share:.1f} % (sub-0004)" in built.index.read_text()
+    assert "Relevance outside the brain: 0.0\N{NO-BREAK SPACE}% of its magnitude" in other
+    assert f"at most {100 * share:.1f}\N{NO-BREAK SPACE}% (sub-0004)" in built.index.read_text()
 
 
 def test_a_faint_map_is_faint_beside_others_and_can_be_stretched(explained):
