@@ -126,7 +126,7 @@ METHODS: dict[str, Method] = {
 # fmt: on
 
 
-# as `neuroxai.lrp.Composite.start` says of their rules, which are not imported for it
+# what `neuroxai.lrp.starts.usual_start` says of networks that end in a linear layer
 _FROM_LOGIT = (
     "lrp_zero", "lrp_epsilon", "lrp_gamma", "lrp_epsilon_plus_flat", "lrp_epsilon_gamma_box", "lrp_eitel2019",
 )  # fmt: skip
@@ -185,8 +185,8 @@ def create(name: str, model: nn.Module, **options: Any) -> Attribution:
     -------
     captum.attr.Attribution
         Its ``attribute(inputs, target=...)`` returns a tensor shaped like the inputs. Relevance propagation explains
-        the class's logit or its probability, by its rules (`neuroxai.lrp.Composite.start`), as ``neuroxai explain``
-        does; ``start="logit"`` or ``"probability"`` says which.
+        the class's logit or its probability, by the rule of the network's last layer; ``start="logit"`` or
+        ``"probability"`` says which.
 
     Raises
     ------

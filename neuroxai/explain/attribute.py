@@ -136,7 +136,7 @@ class Attributor:
         chosen = logits.gather(1, _output(self._targets(logits), logits)[:, None])
         from neuroxai.lrp.starts import warn_if_turned  # as late as the method itself
 
-        warn_if_turned(str(self.options.start), self._method.composite.start, chosen)
+        warn_if_turned(str(self.options.start), self._method.usual_start, chosen)
         return Attributed(logits, heatmap.detach(), self._targets(logits))
 
     def _targets(self, logits: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from neuroxai.lrp.concepts import ORDERS, Conditions, Ranking, arrivals, conditi
 from neuroxai.lrp.conservation import Conservation, ConservationRecorder, ConservationWarning, total
 from neuroxai.lrp.given import Given, Inputs, Records, Target, captum_call, with_gradients, without_gradients
 from neuroxai.lrp.plan import Plan, Watch, backward, forward, lost, make_plan, own_output, serves_any_batch
-from neuroxai.lrp.starts import Neuron, Start, all_neurons, reached, warn_if_turned
+from neuroxai.lrp.starts import Neuron, Start, all_neurons, reached, usual_start, warn_if_turned
 
 Beginning = Literal["logit", "probability"] | Tensor | Callable[[Tensor], Tensor]
 
@@ -83,6 +83,7 @@ class LRP(Attribution):  # type: ignore[misc]  # captum is untyped
         super().__init__(model)
         self.model = model
         self.conserved: float | None = None
+        self.usual_start: Literal["logit", "probability"] | None = None  # known once something was explained
         self._records: Records[Plan] = Records(model)
         self._last: Plan | None = None
 
@@ -138,7 +139,7 @@ class LRP(Attribution):  # type: ignore[misc]  # captum is untyped
         start : {"probability", "logit"}, torch.Tensor or callable, optional
             Initial relevance: of the target its probability (softmax over several outputs, sigmoid of one), as the
             code of Boehle 2019 does, or its logit. By default the one by which what supports the class is positive,
-            whatever the logit's sign (`neuroxai.lrp.Composite.start`); with a logit below 0 the other one turns the
+            whatever the logit's sign (the last layer's rule decides); with a logit below 0 the other one turns the
             sign of the whole map. Or the relevance of each output, (batch, classes), or a function that makes it of
             the logits, such as ``lambda z: torch.stack([-z[:, 0], z[:, 1]], 1)`` for the difference of two; `target`
             is None then.
@@ -278,12 +279,14 @@ class LRP(Attribution):  # type: ignore[misc]  # captum is untyped
         given = Given.of(self.model, inputs, more, begin.target, half=not create_graph, training=create_graph)
         with (with_gradients if create_graph else without_gradients)(given.device):
             plan, given, output, saved = self._forward(given, begin, conditions, watch, probe)
-            if begin.layer is None and begin.start is None:
-                begin = replace(begin, start=self.composite.start)
+            if begin.layer is None:
+                self.usual_start = usual_start(plan)
+                begin = begin if begin.start is not None else replace(begin, start=self.usual_start)
             seed = begin.seed(output, given, plan.activation, unwrapped(self.model))
-            if isinstance(begin.start, str) and probe is None and not create_graph:
+            asked = isinstance(begin.start, str) and begin.start == "probability"
+            if asked and probe is None and not create_graph:
                 logits = given.scores(output).gather(1, given.indices[:, None])
-                warn_if_turned(begin.start, self.composite.start, logits, stacklevel=4)
+                warn_if_turned("probability", str(self.usual_start), logits, stacklevel=4)
             relevance = backward(plan, saved, seed, given.tensors, watch)[: len(given.inputs)]
             if not all(bool(torch.isfinite(one).all()) for one in relevance):
                 plan, _, _, saved = self._forward(given, begin, conditions)

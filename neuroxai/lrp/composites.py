@@ -83,16 +83,6 @@ class Composite:
             raise one_of("way through an attention", self.attention, ("cp_lrp", "attn_lrp"))
         object.__setattr__(self, "rules", dict(self.rules))
 
-    @property
-    def start(self) -> Literal["logit", "probability"]:
-        """Where relevance of a class starts by default, so that what supports the class is positive.
-
-        By the rule of the last linear layer: the logit where it shares out in proportion to all contributions, for a
-        probability over a logit below zero would turn every sign; else the probability, as a logit below zero would.
-        """
-        rule = self.rules.get(-1) or self.find("", nn.Linear) or self.find("", nn.Conv3d)
-        return "logit" if rule is not None and rule.proportional else "probability"
-
     def check(self, names: Sequence[str], positions: int) -> None:
         """Refuse patterns and positions that match nothing in a network with these layers, `positions` with weights."""
         for key in self.rules:

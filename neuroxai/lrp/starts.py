@@ -73,13 +73,23 @@ class Start:
         return torch.zeros_like(scores).scatter_(1, chosen, values.gather(1, chosen)).reshape(output.shape)
 
 
+def usual_start(plan: Plan) -> Literal["logit", "probability"]:
+    """Return where relevance of a class starts by default, so that what supports the class is positive.
+
+    By the rule of the last layer with weights: the logit where it shares out in proportion to all contributions, for a
+    probability over a logit below zero would turn every sign; else the probability, as a logit below zero would.
+    """
+    rules = [step.rule for step in reached(plan) if isinstance(step, LinearStep) and step.weight is not None]
+    return "logit" if not rules or rules[-1].proportional else "probability"
+
+
 def warn_if_turned(start: str, usual: str, logits: Tensor, stacklevel: int = 2) -> None:
-    """Warn where a probability, asked for in the place of the `usual` logit, turns the signs; `logits` of the class."""
-    if start == "probability" != usual and bool((logits < 0).any()):
+    """Warn where a start, taken in the place of the usual one, turns the signs of a map; `logits` of the class."""
+    if start != usual and bool((logits < 0).any()):
         warnings.warn(
-            f"relevance starts at the probability of a class whose logit is below 0 ({float(logits.min()):.3g}): with "
-            "these rules that turns every sign of the map, and what supports the class is negative. start='logit', "
-            "their default, keeps the signs",
+            f"relevance starts at the {start} of a class whose logit is below 0 ({float(logits.min()):.3g}): with the "
+            "rule of this network's last layer that turns every sign of the map, and what supports the class is "
+            f"negative. start={usual!r} keeps the signs",
             UserWarning,
             stacklevel=stacklevel + 1,
         )

@@ -324,11 +324,11 @@ def test_what_supports_the_class_is_positive_by_default_whatever_the_logits_sign
         model[3].weight.abs_()  # all values support the class
         model[3].bias.fill_(bias)
     method = attribution.create(name, model)
-    assert attribution.start_of(name) == method.composite.start
     with warnings.catch_warnings():
         warnings.filterwarnings("error", "relevance starts at")
         plain = method.attribute(x)
     assert bool((plain > 0).all())
+    assert method.usual_start == attribution.start_of(name)
     close(plain, method.attribute(x, start=attribution.start_of(name)))
     if attribution.start_of(name) == "logit" and bias < 0:
         with pytest.warns(UserWarning, match="probability of a class whose logit is below 0.*turns every sign") as told:
@@ -337,8 +337,30 @@ def test_what_supports_the_class_is_positive_by_default_whatever_the_logits_sign
         close(turned * model(x).item(), plain * torch.sigmoid(model(x)).item())
 
 
-def test_the_last_layers_rule_decides_where_relevance_starts():
-    assert Composite({nn.Linear: ZPlus()}).start == "probability"
-    assert Composite({nn.Linear: ZPlus(), -1: Epsilon()}).start == "logit"
-    assert Composite({nn.Conv3d: Gamma()}).start == "logit"
-    assert Composite({nn.Conv3d: Gamma(), "*": AlphaBeta(beta=1.0)}).start == "probability"
+@pytest.mark.parametrize(
+    ("composite", "usual"),
+    [
+        (Composite({nn.Linear: ZPlus()}), "probability"),
+        (Composite({nn.Linear: ZPlus(), -1: Epsilon()}), "logit"),
+        (Composite({nn.Linear: ZPlus(), "3": Gamma()}), "logit"),
+        (Composite({nn.Linear: Gamma(), "[3]": AlphaBeta(beta=1.0)}), "probability"),
+    ],
+)
+def test_the_last_layers_rule_decides_where_relevance_starts(composite, usual):
+    model = nn.Sequential(nn.Flatten(), nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 2)).eval()
+    lrp = LRP(model, composite)
+    lrp.attribute(torch.rand(1, 1, 6), 1)
+    assert lrp.usual_start == usual
+
+
+def test_a_head_that_is_a_convolution_decides_by_its_own_rule():
+    model = nn.Sequential(
+        nn.Conv1d(1, 3, 3, bias=False), nn.ReLU(), nn.Conv1d(3, 1, 1), nn.AdaptiveAvgPool1d(1), nn.Flatten()
+    )
+    with torch.no_grad():
+        model[0].weight.abs_()
+        model[2].weight.abs_()
+        model[2].bias.fill_(-9.0)
+    lrp = LRP(model.double().eval())  # z+ in convolutions, epsilon in linear layers
+    assert bool((lrp.attribute(torch.rand(1, 1, 6, dtype=torch.float64)) >= 0).all())
+    assert lrp.usual_start == "probability"
