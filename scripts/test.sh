@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Make the environment and run the checks: lint, types, import contracts, tests.
 #   bash scripts/test.sh [--full] [pytest arguments]
-# Without --full: the unmarked tests and those marked integration (13 minutes on two cores). With it also those marked
+# Without --full: the unmarked tests and those marked integration (10 minutes on two cores). With it also those marked
 # full, with many examples for property tests, and a MONAI Label server (scripts/label_test.sh).
 # Real scans are looked for in $NEUROXAI_TEST_DATA, else in ../shared/data; without them those tests skip.
 set -euo pipefail

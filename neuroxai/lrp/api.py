@@ -111,19 +111,10 @@ class LRP(Attribution):  # type: ignore[misc]  # captum is untyped
 
     @captum_call
     def attribute(
-        self,
-        inputs: Inputs,
-        target: Target = None,
-        additional_forward_args: Any = None,
-        *,
-        start: Beginning | None = None,
-        layer: str | None = None,
-        neuron: Neuron = None,
-        conditions: Conditions = None,
-        return_layers: bool = False,
-        return_convergence_delta: bool = False,
-        create_graph: bool = False,
-    ) -> Any:
+        self, inputs: Inputs, target: Target = None, additional_forward_args: Any = None, *,
+        start: Beginning | None = None, layer: str | None = None, neuron: Neuron = None, conditions: Conditions = None,
+        return_layers: bool = False, return_convergence_delta: bool = False, create_graph: bool = False,
+    ) -> Any:  # fmt: skip
         """Compute the relevance of each input value for one class, or for neurons of a hidden layer.
 
         Parameters
@@ -137,12 +128,10 @@ class LRP(Attribution):  # type: ignore[misc]  # captum is untyped
         additional_forward_args : any, optional
             What else the model's forward takes, one value or a tuple; no relevance is returned for it.
         start : {"probability", "logit"}, torch.Tensor or callable, optional
-            Initial relevance: of the target its probability (softmax over several outputs, sigmoid of one), as the
-            code of Boehle 2019 does, or its logit. By default the one by which what supports the class is positive,
-            whatever the logit's sign (the last layer's rule decides); with a logit below 0 the other one turns the
-            sign of the whole map. Or the relevance of each output, (batch, classes), or a function that makes it of
-            the logits, such as ``lambda z: torch.stack([-z[:, 0], z[:, 1]], 1)`` for the difference of two; `target`
-            is None then.
+            Initial relevance: the target's probability (softmax over several outputs, sigmoid of one) or logit; by
+            default the one with which a logit below 0 turns no signs, as the last layer's rule has it. Or, without
+            `target`, the relevance of each output, (batch, classes), or a function that makes it of the logits, such
+            as ``lambda z: torch.stack([-z[:, 0], z[:, 1]], 1)`` for the difference of two.
         layer : str, optional
             Start at the output of this layer (one of `layers`) instead: its values are the relevance, and the layers
             behind it, a normalisation among them, are not run (but for the check of the first call). `target` is None.
@@ -183,8 +172,8 @@ class LRP(Attribution):  # type: ignore[misc]  # captum is untyped
         UserWarning
             If the model is in training mode; it is explained as in evaluation mode. If less than a tenth or more than
             ten times the initial relevance arrives at the inputs
-            (`neuroxai.lrp.conservation.ConservationWarning`), once for each `LRP`. If a probability turns the sign of
-            a map. None of them but the first with `create_graph`.
+            (`neuroxai.lrp.conservation.ConservationWarning`), once for each `LRP`. If a probability turns signs. But
+            for the first none with `create_graph`.
         """
         begin = Start(target, start, layer, neuron)
         layers: dict[str, Tensor] = {}
@@ -281,12 +270,11 @@ class LRP(Attribution):  # type: ignore[misc]  # captum is untyped
             plan, given, output, saved = self._forward(given, begin, conditions, watch, probe)
             if begin.layer is None:
                 self.usual_start = usual_start(plan)
-                begin = begin if begin.start is not None else replace(begin, start=self.usual_start)
+                begin = replace(begin, start=self.usual_start) if begin.start is None else begin
             seed = begin.seed(output, given, plan.activation, unwrapped(self.model))
-            asked = isinstance(begin.start, str) and begin.start == "probability"
-            if asked and probe is None and not create_graph:
-                logits = given.scores(output).gather(1, given.indices[:, None])
-                warn_if_turned("probability", str(self.usual_start), logits, stacklevel=4)
+            if isinstance(begin.start, str) and begin.start == "probability" and not create_graph:
+                chosen = given.scores(output).gather(1, given.indices[:, None])
+                warn_if_turned(begin.start, str(self.usual_start), chosen, stacklevel=4)
             relevance = backward(plan, saved, seed, given.tensors, watch)[: len(given.inputs)]
             if not all(bool(torch.isfinite(one).all()) for one in relevance):
                 plan, _, _, saved = self._forward(given, begin, conditions)
