@@ -17,7 +17,7 @@ from neuroxai.evaluation.heatmaps.twin_swap import MOST, groups
 from neuroxai.evaluation.heatmaps.uninformative import CONTROLS
 from neuroxai.report.plots.charts import interval_panels
 from neuroxai.studies.analyses.heatmaps.measure import effects_of, measured
-from neuroxai.studies.analyses.shared import limits, metric_findings, number, runs_doubt
+from neuroxai.studies.analyses.shared import counted, limits, metric_findings, number, runs_doubt
 from neuroxai.studies.findings import Finding, Findings, Picture
 from neuroxai.studies.results import Results
 from neuroxai.studies.spec import Statistics
@@ -192,7 +192,8 @@ def analyse(results: Results) -> Findings:
         findings.pictures.append(
             Picture(
                 f"trust_{label}",
-                f"{card.arm}: {card.scans} planted effects, {card.networks} networks; 95 % intervals. From the left: "
+                f"{card.arm}: {counted(card.scans, 'planted effect')}, {counted(card.networks, 'network')}; "
+                "95 % intervals. From the left: "
                 f"{'; '.join(_PANELS[measure] for measure in _shown(card))}. What knows nothing stands below: noise, "
                 "and the scan itself.",
                 lambda card=card: _picture(card),  # type: ignore[misc]
