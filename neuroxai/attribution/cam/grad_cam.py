@@ -103,7 +103,7 @@ class GradCam(Method):
         with with_gradients(given.device):
             given = given.own()
             network = self.recorded(given)
-            maps = []
+            maps = []  # by a loop: a comprehension is a frame of its own in some Pythons, and a warning counts frames
             for x, source in zip(given.inputs, network.record.inputs, strict=False):
                 maps.append(self._map(network, given, x, source))
         fine, coarse = (given.formatted(each) for each in zip(*maps, strict=True))
