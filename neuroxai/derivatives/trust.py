@@ -193,7 +193,7 @@ def sentence(
         return f"Nothing is claimed of {name}: {hardly(roc_auc)}."
     told = "" if roc_auc is None else f" (told from healthy twins with a ROC area of {roc_auc:.2f}, by chance 0.50)"
     said = (
-        f"Of {scans} planted effect{'' if scans == 1 else 's'}{told}, {name} ranked an affected region first in "
+        f"Of {counted(scans, 'planted effect')}{told}, {name} ranked an affected region first in "
         f"{percent(first)} "
         f"(chance {percent(chance.get('region_first'))}, the scan itself {percent(value(scan, 'region_first'))})"
     )
@@ -214,6 +214,11 @@ def value(figures: Figures, measure: str) -> float | None:
     """Return a figure; None where it was not measured."""
     found = figures.get(measure, {}).get("value")
     return None if found is None else float(found)
+
+
+def counted(count: int, noun: str) -> str:
+    """Return "1 run", "2 runs"."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def percent(share: float | None) -> str:

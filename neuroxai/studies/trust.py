@@ -18,6 +18,7 @@ from neuroxai.derivatives.trust import (
     FILE,
     TrustCard,
     TrustedMethod,
+    counted,
     hardly,
     is_card,
     learnt,
@@ -32,7 +33,6 @@ from neuroxai.explain.weights import read_record
 from neuroxai.simulate import Planting, Regions, find_sources, simulate_from
 from neuroxai.studies.analyses.heatmaps.cards import WORDS, Card, cards, told_apart
 from neuroxai.studies.analyses.heatmaps.networks import GIVEN
-from neuroxai.studies.analyses.shared import counted
 from neuroxai.studies.check import settable
 from neuroxai.studies.engine import RunOptions, Summary, run_study
 from neuroxai.studies.results import open_results

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from neuroxai.canvas import grey_of
 from neuroxai.derivatives.explained import RESEARCH_USE
+from neuroxai.derivatives.trust import counted
 from neuroxai.errors import InputError, SpaceError
 from neuroxai.io import atomic, read_tsv, write_text
 from neuroxai.io.names import BidsName
@@ -98,8 +99,7 @@ def quality_figure(
     above = _strips_of(scan, {BRAIN: brain}, brain, count)
     below = _strips_of(prepared, {TISSUE: tissue, BRAIN: template.brain}, template.brain, count)
     shown = [f.format(measures[k]) for k, f in _SHOWN if isinstance(measures.get(k), (int, float))]
-    total = f"{len(flags)} flag{'' if len(flags) == 1 else 's'}"
-    heading = [Line(f"{title}   {total}", size=10.0), Line("   ".join(shown), "#c8c8c8")]
+    heading = [Line(f"{title}   {counted(len(flags), 'flag')}", size=10.0), Line("   ".join(shown), "#c8c8c8")]
     heading += [Line(str(flag), "#ffe37a") for flag in flags]
     before = f"native scan, {scan.space.describe()}; orange: its brain mask"
     after = f"prepared scan, {prepared.space.describe()}; the template's brain orange, its white matter blue"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from neuroxai.derivatives.trust import counted
 from neuroxai.pictures.text import number, percent
 from neuroxai.report.values import ScanValues
 
@@ -49,8 +50,8 @@ def cards_of(values: ScanValues) -> list[Card]:
         rows = values.controls.rows
         unusual = sum(row["q"] <= _Q for row in rows)
         first = f"largest deviation: {rows[0]['region']}, {number(rows[0]['z'])}" if rows else ""
-        word = "1 region" if unusual == 1 else f"{unusual} regions"
-        cards.append(Card("Unlike healthy controls", word, ["at q \N{LESS-THAN OR EQUAL TO} .05", first]))
+        details = ["at q \N{LESS-THAN OR EQUAL TO} .05", first]
+        cards.append(Card("Unlike healthy controls", counted(unusual, "region"), details))
     cards += [_quality(values), _stability(values)]
     return cards
 
@@ -105,9 +106,8 @@ def _quality(values: ScanValues) -> Card:
         if values.other_version:
             why = "prepared by another version of neuroxai; prepare the scan again to see its flags and its own space"
         return Card("Quality of the scan", "not known" if values.other_version else "not checked", [*details, why])
-    count = len(values.flags)
-    word = "no flag" if not count else "1 flag" if count == 1 else f"{count} flags"
-    return Card("Quality of the scan", word, details, "warn" if count else "good")
+    word = counted(len(values.flags), "flag") if values.flags else "no flag"
+    return Card("Quality of the scan", word, details, "warn" if values.flags else "good")
 
 
 def _stability(values: ScanValues) -> Card:

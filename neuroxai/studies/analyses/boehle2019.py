@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from neuroxai.derivatives.trust import counted
 from neuroxai.errors import InputError
 from neuroxai.pictures.maps import maps
 from neuroxai.report.plots.charts import bars, matrix, scatter
 from neuroxai.space import Volume
 from neuroxai.statistics import correlation, gain, group_gain, most_different, overlaps, top_regions
 from neuroxai.statistics.regions import gain_is_known
-from neuroxai.studies.analyses.shared import RegionTables, counted, known_options, metric_findings, number, runs_doubt
+from neuroxai.studies.analyses.shared import RegionTables, known_options, metric_findings, number, runs_doubt
 from neuroxai.studies.findings import Finding, Findings, Picture
 from neuroxai.studies.results import FinishedRun, Results
 from neuroxai.studies.spec import Study

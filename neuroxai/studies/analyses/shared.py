@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from neuroxai.atlas.sides import hemispheres
 from neuroxai.cohort import class_groups
+from neuroxai.derivatives.trust import counted
 from neuroxai.errors import one_of
 from neuroxai.evaluation import roc_points
 from neuroxai.evaluation.classification import METRICS
@@ -79,11 +80,6 @@ def limits(values: ArrayLike, options: Statistics) -> tuple[float | None, float 
         return None, None
     found = mean_interval(values, **options.bootstrap())
     return number(found.low), number(found.high)
-
-
-def counted(count: int, noun: str) -> str:
-    """Return "1 run", "2 runs"."""
-    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def number(value: object) -> float | None:

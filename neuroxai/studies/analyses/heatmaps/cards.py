@@ -10,14 +10,14 @@ import numpy as np
 import pandas as pd
 
 from neuroxai import io
-from neuroxai.derivatives.trust import hardly, learnt, value
+from neuroxai.derivatives.trust import counted, hardly, learnt, value
 from neuroxai.derivatives.trust import sentence as said
 from neuroxai.evaluation import Trust, wilson
 from neuroxai.evaluation.heatmaps.twin_swap import MOST, groups
 from neuroxai.evaluation.heatmaps.uninformative import CONTROLS
 from neuroxai.report.plots.charts import interval_panels
 from neuroxai.studies.analyses.heatmaps.measure import effects_of, measured
-from neuroxai.studies.analyses.shared import counted, limits, metric_findings, number, runs_doubt
+from neuroxai.studies.analyses.shared import limits, metric_findings, number, runs_doubt
 from neuroxai.studies.findings import Finding, Findings, Picture
 from neuroxai.studies.results import Results
 from neuroxai.studies.spec import Statistics
