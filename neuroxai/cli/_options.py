@@ -51,9 +51,12 @@ def bundles(incomplete: str) -> list[str]:
 
 
 def _set_orientation(codes: str | None) -> str | None:
-    from neuroxai.io.orientation import VARIABLE, check_codes
-
     if codes is not None:
+        from neuroxai.cli._start import import_readers
+
+        import_readers()
+        from neuroxai.io.orientation import VARIABLE, check_codes
+
         os.environ[VARIABLE] = check_codes(codes)  # where images are read, in worker processes too
     return codes
 

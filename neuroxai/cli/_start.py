@@ -1,4 +1,4 @@
-"""MONAI and captum without the libraries that no bundle of this package needs: a command starts in half the time.
+"""MONAI, captum and nibabel without the libraries that no command needs: a command starts in half the time.
 
 ``import monai`` imports all of its modules, most of them twice, and optional libraries with them: matplotlib, ITK,
 scipy.signal, pydicom, a web client, distributed optimisers. In the process of a command that opens a bundle whose
@@ -24,13 +24,15 @@ _OPTIONAL = (
     *("bs4", "IPython", "itk", "jsonschema", "psutil", "pydicom", "requests", "scipy.signal"),
     *("tensorboard", "torch.utils.tensorboard"),
 )
+#: What nibabel imports for DICOM extensions in headers, which nothing here reads; files of DICOM import it themselves.
+_DICOM = ("pydicom",)
 #: What MONAI also takes for optional, and captum's pictures need at once.
 _PLOTS = (
     *("matplotlib", *(f"matplotlib.{n}" for n in ("axes", "collections", "colors", "figure", "image", "pyplot"))),
     *("mpl_toolkits", "mpl_toolkits.axes_grid1"),
 )
-#: What ignite's checkpoints, which no inference writes, need at once.
-_OPTIMISERS = ("torch.distributed.optim",)
+#: What ignite's checkpoints need at once, which no inference writes, and MONAI's networks, which no bundle uses.
+_UNUSED = ("torch.distributed.optim", "monai.apps.mmars", "monai.networks.nets")
 _MODULES = ("monai.bundle", "monai.engines", "monai.inferers", "monai.transforms")
 #: Components of MONAI in the bundles' configurations, and the one thing that their expressions call.
 _KNOWN = frozenset({"Compose", "EnsureTyped", "SimpleInferer", "SupervisedEvaluator"})
@@ -53,13 +55,22 @@ def import_libraries(bundle: Path, configs: Sequence[str], explaining: bool = Fa
         if not all(map(_needs_little, files)):
             return
         importlib.import_module("torch")
-        with _stand_ins((*_PLOTS, *_OPTIMISERS), _Anything):
+        with _stand_ins((*_PLOTS, *_UNUSED), _Anything):
             if explaining:
                 importlib.import_module("captum.attr")
             _import_without_its_modules()
             for name in _MODULES:
                 importlib.import_module(name)
         importlib.import_module("neuroxai.components")
+
+
+def import_readers(*modules: str) -> None:
+    """Import what opens images, and modules that use it, without pydicom; nothing where the process is no command."""
+    if not _is_command():
+        return
+    with _collections_off(), _stand_ins(_DICOM):
+        for name in ("neuroxai.io", *modules):
+            importlib.import_module(name)
 
 
 def _import_without_its_modules() -> None:

@@ -78,6 +78,9 @@ def compare(
 
     Example: `neuroxai compare explained --participants cohort/participants.tsv --control CN --out compared`
     """
+    from neuroxai.cli._start import import_readers
+
+    import_readers("neuroxai.compare")
     import json
     import math
     import sys

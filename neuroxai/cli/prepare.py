@@ -89,6 +89,9 @@ def prepare(
 
     Example: `neuroxai prepare bids for_bundle --for brain_t1w_alzheimers_classification --participant-label 01`
     """
+    from neuroxai.cli._start import import_readers
+
+    import_readers("neuroxai.preprocess", "neuroxai.report")
     import json
 
     from neuroxai.cli._bundle import participants_asked

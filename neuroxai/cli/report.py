@@ -52,6 +52,9 @@ def report(
 
     Exit code 1 if some scans could not be shown. Example: `neuroxai report explained --dataset-dir cohort`
     """
+    from neuroxai.cli._start import import_readers
+
+    import_readers("neuroxai.report")
     import json
     import sys
 

@@ -29,6 +29,9 @@ def score(
 
     Example: `neuroxai score explained --atlas builtin --out regions.tsv`
     """
+    from neuroxai.cli._start import import_readers
+
+    import_readers("torch", "neuroxai.explain.scores")
     import json
 
     import torch

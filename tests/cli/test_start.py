@@ -21,13 +21,14 @@ sys.modules["__main__"].__file__ = {file!r}
 from pathlib import Path
 from neuroxai.cli._start import import_libraries
 import_libraries(Path({bundle!r}), ["inference.json", "explain.json"], explaining=True)
-left_out = ("itk", "matplotlib", "pydicom", "scipy.signal", "torch.distributed.optim")
+left_out = ("itk", "matplotlib", "monai.networks.nets", "pydicom", "scipy.signal", "torch.distributed.optim")
 late = [name for name in left_out if name in sys.modules]
-import matplotlib.pyplot, pydicom, scipy.signal, torch.distributed.optim
+import matplotlib.pyplot, monai.networks.nets, pydicom, scipy.signal, torch.distributed.optim
 from monai.bundle import ConfigParser
 found = [ConfigParser({{"x": {{"_target_": name, **more}}}}).get_parsed_content("x").__class__.__module__
          for name, more in (("Compose", {{"transforms": []}}), ("SimpleInferer", {{}}))]
-print(late, found, torch.distributed.optim.ZeroRedundancyOptimizer.__module__, "monai.losses" in sys.modules)
+later = (torch.distributed.optim.ZeroRedundancyOptimizer, monai.networks.nets.DenseNet121)
+print(late, found, *(each.__module__ for each in later), "monai.losses" in sys.modules)
 """
 
 
@@ -40,10 +41,23 @@ def test_commands_leave_out_what_no_bundle_needs_and_nothing_stays_replaced(tmp_
         text=True,
         check=True,
     )
-    optimiser = "torch.distributed.optim.zero_redundancy_optimizer"
-    assert done.stdout.split("\n")[-2] == (
-        f"[] ['monai.transforms.compose', 'monai.inferers.inferer'] {optimiser} False"
+    later = "torch.distributed.optim.zero_redundancy_optimizer monai.networks.nets.densenet"
+    assert done.stdout.split("\n")[-2] == f"[] ['monai.transforms.compose', 'monai.inferers.inferer'] {later} False"
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    "command", ["score {0} --out {0}.tsv", "report {0} --out {0}", "compare {0} --out {0}", "prepare {0} {0}"]
+)
+def test_commands_that_read_images_wait_with_pydicom(command: str, tmp_path: Path) -> None:
+    words = command.format(tmp_path / "absent").split()
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "neuroxai", *words], capture_output=True, text=True, check=False
     )
+    assert done.returncode == 2
+    imported = {line.split("|")[-1].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+    assert "nibabel" in imported
+    assert "pydicom.config" not in imported
 
 
 @pytest.mark.parametrize("name", ["brain_t1w_alzheimers", "brain_flair_ms", "brain_t1w_sex_pif"])
