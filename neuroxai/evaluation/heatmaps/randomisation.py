@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -91,7 +91,8 @@ def randomisation_test(
 
     A map that stays the same when the network forgets what it learnt does not explain the network. Layers are drawn
     anew as at their initialisation (``reset_parameters``, which also resets running statistics), on a copy; neither the
-    model nor torch's random stream is changed.
+    model nor torch's random stream is changed. How a layer without that method was initialised is not known (a vision
+    transformer's tokens and position embeddings): the values of each of its own parameters are shuffled.
 
     Parameters
     ----------
@@ -106,7 +107,7 @@ def randomisation_test(
         Class to explain, as `attribute` takes it.
     layers : sequence of str, optional
         Qualified names, in the order to randomise; by default every layer with parameters of its own, the last to run
-        first.
+        first; what a layer that holds others has itself counts as used where it begins.
     cascade : bool
         True: layer by layer, those above stay random. False: each layer alone.
     ends : bool
@@ -124,7 +125,7 @@ def randomisation_test(
     Raises
     ------
     InputError
-        If a layer is not there, has no parameters of its own or cannot be drawn anew, or the mask does not fit.
+        If a layer is not there or has no parameters of its own, or the mask does not fit.
 
     References
     ----------
@@ -152,8 +153,7 @@ def randomisation_test(
             original = copy.deepcopy(modules[name].state_dict())
             for generator in [torch.default_generator, *(torch.cuda.default_generators[d] for d in devices)]:
                 generator.manual_seed(seed + number)
-            layer: Any = modules[name]
-            layer.reset_parameters()
+            _draw_anew(modules[name])
             if not ends or number in (0, len(chosen) - 1):
                 steps.append(_compare(name, before, maps(), kept, compare.similarity))
             if not cascade:
@@ -162,33 +162,56 @@ def randomisation_test(
 
 
 def _top_down(eval_copy: nn.Module, inputs: Tensor) -> list[str]:
-    """Return the layers with parameters of their own, the last to run first."""
+    """Return the layers with parameters of their own, the last to begin first."""
     import torch
 
+    own = _with_parameters(dict(eval_copy.named_modules()))
     order: list[str] = []
-    handles = []
-    for name, module in eval_copy.named_modules():
-        if any(True for _ in module.parameters(recurse=False)):
-            handles.append(module.register_forward_hook(lambda *_, name=name: order.append(name)))
+    handles = [
+        module.register_forward_pre_hook(lambda *_, name=name: order.append(name))
+        for name, module in eval_copy.named_modules()
+    ]
     with torch.no_grad():
         eval_copy(inputs[:1])
     for handle in handles:
         handle.remove()
-    found = list(dict.fromkeys(reversed(order)))
+    ran = dict.fromkeys(reversed(order))
+    # layers whose parameters another one uses, such as the projection of MultiheadAttention, go with that one
+    held = {name: next(place for place in _upwards(name) if place in ran) for name in own if name not in ran}
+    found = [name for place in ran for name in (place, *(n for n, by in held.items() if by == place)) if name in own]
     if not found:
         raise InputError(f"{type(eval_copy).__name__} has no layer with parameters: there is nothing to randomise")
     return found
 
 
-def _check_layer(name: str, modules: dict[str, nn.Module]) -> None:
-    has = [known for known, module in modules.items() if any(True for _ in module.parameters(recurse=False))]
+def _upwards(name: str) -> Iterator[str]:
+    """Yield the names of the layers that hold one, the nearest first; the network itself is ""."""
+    while name:
+        name = name.rpartition(".")[0]
+        yield name
+
+
+def _with_parameters(modules: Mapping[str, nn.Module]) -> list[str]:
+    return [name for name, module in modules.items() if any(True for _ in module.parameters(recurse=False))]
+
+
+def _draw_anew(layer: nn.Module) -> None:
+    import torch
+
+    reset = getattr(layer, "reset_parameters", None)
+    if callable(reset):
+        reset()
+        return
+    with torch.no_grad():
+        for values in layer.parameters(recurse=False):
+            order = torch.randperm(values.numel(), device="cpu").to(values.device)
+            values.copy_(values.flatten()[order].view_as(values))
+
+
+def _check_layer(name: str, modules: Mapping[str, nn.Module]) -> None:
+    has = _with_parameters(modules)
     if name not in has:
         raise InputError(f"layer {name!r} has no parameters of its own or is not there; choose from {', '.join(has)}")
-    if not callable(getattr(modules[name], "reset_parameters", None)):
-        raise InputError(
-            f"layer {name!r} ({type(modules[name]).__name__}) has no reset_parameters() to draw it anew; give it one, "
-            "or name other layers with layers="
-        )
 
 
 def _selection(mask: Tensor | None, inputs: Tensor) -> NDArray[np.bool_]:

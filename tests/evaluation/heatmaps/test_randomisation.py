@@ -164,20 +164,47 @@ def test_a_constant_map_has_no_correlation():
     assert all(map(math.isnan, step.rank_correlations))
 
 
-class Own(nn.Module):
+class Tokens(nn.Module):
+    """A small transformer: an embedding of its own, and attention whose projection another module's forward uses."""
+
     def __init__(self):
         super().__init__()
-        self.scale = nn.Parameter(torch.ones(1))
+        self.embedding = nn.Parameter(torch.rand(1, 6, 8))
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+        self.head = nn.Linear(8, 2)
 
     def forward(self, x):
-        return x * self.scale
+        tokens = x.reshape(len(x), 6, 8) + self.embedding
+        return self.head(self.attention(tokens, tokens, tokens, need_weights=False)[0].mean(1))
+
+
+def test_nothing_of_a_transformer_keeps_what_it_learnt():
+    torch.manual_seed(0)
+    model, seen = Tokens().eval(), []
+    x = torch.rand(2, 1, 6, 8)
+
+    class Saliency:
+        def __init__(self, network):
+            self.network = network
+            seen.append({name: value.detach().clone() for name, value in network.named_parameters()})
+
+        def attribute(self, inputs, target=None):
+            return attribution.create("saliency", self.network).attribute(inputs, target)
+
+    steps = randomisation_test(model, Saliency, x, 1)
+    assert [step.layer for step in steps] == ["head", "attention", "attention.out_proj", ""]
+    first, last = seen[0], seen[-1]
+    changed = {name for name in first if not torch.equal(first[name], last[name])}
+    assert changed >= {name for name in first if first[name].any()}
+    # how these two began is not known: their own values, shuffled
+    for name in ("embedding", "attention.in_proj_weight"):
+        assert torch.equal(first[name].flatten().sort().values, last[name].flatten().sort().values)
+    assert all(torch.equal(first[name], value) for name, value in model.named_parameters())
 
 
 def test_what_cannot_be_randomised_is_named(trained):
     with pytest.raises(InputError, match=r"layer '2' has no parameters .* choose from 0, 1, 4, 7, 9"):
         steps_of(trained, "saliency", layers=["2"])
-    with pytest.raises(InputError, match=r"layer '0' \(Own\) has no reset_parameters"):
-        steps_of(nn.Sequential(Own(), nn.Flatten(), nn.Linear(14 * 16 * 15, 2)), "saliency")
     with pytest.raises(InputError, match="has no layer with parameters"):
         steps_of(nn.Flatten(), "saliency")
     with pytest.raises(InputError, match=r"mask has shape \(3,\)"):
