@@ -58,6 +58,7 @@ def trust(
         str, opt.WORK(help="GPUs to share out, one a training: auto, none, or numbers such as 0,1.")
     ] = "auto",
     retry: Annotated[bool, opt.WORK("--retry", help="Try trainings again that failed before.")] = False,
+    atlas: opt.Atlas = None,
     seed: opt.Seed = 0,
     as_json: opt.Json = False,
 ) -> None:
@@ -77,6 +78,7 @@ def trust(
     """
     import json
 
+    from neuroxai.cli._bundle import located
     from neuroxai.cli._progress import progress_bar
     from neuroxai.derivatives.trust import hardly, learnt
     from neuroxai.io import check_folder
@@ -88,7 +90,7 @@ def trust(
     check_folder("--out", out, [cohort, bundle], apart=[bundle])
     options = TrustOptions(
         effect, loss, tuple(region or ()), tuple(healthy or ()), target, suffix, desc, run, anatomies, trainings,
-        epochs, scans, tuple(method or ()), seed,
+        epochs, scans, tuple(method or ()), seed, located(atlas),
     )  # fmt: skip
     with progress_bar("trust card", quiet=as_json) as bar:
         work = RunOptions(jobs, None, gpus_of(gpus), retry, lambda what, done, total: bar(done, total, what))

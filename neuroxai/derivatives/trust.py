@@ -33,12 +33,15 @@ class TrustedMethod:
         What was measured of networks that were trained on the planted effect.
     bundle : mapping
         The same of the bundle's own network.
+    not_applicable : str
+        Why the method cannot explain this network, and has no figures; empty where it can.
     """
 
     method: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     repeats: Figures = field(default_factory=dict)
     bundle: Figures = field(default_factory=dict)
+    not_applicable: str = ""
 
 
 def _methods(values: Mapping[str, Any]) -> dict[str, TrustedMethod]:
@@ -67,8 +70,10 @@ class TrustCard:
         Healthy people whose scans were used, and how many of them the bundle's network was trained on.
     networks, scans, controls, regions : int
         Repeats; planted effects explained; healthy scans that flags are judged by; regions of the atlas.
-    roc_auc : float or None
-        How well the repeats told held-out twins apart, on average.
+    atlas : str
+        Whose regions are ranked: its name, or its file's.
+    roc_auc, bundle_roc_auc : float or None
+        How well the repeats told held-out twins apart, on average; how well the bundle's own network did.
     methods : mapping of str to TrustedMethod
         By name; also what knows nothing: noise, smooth noise and scan.
     chance : mapping of str to float
@@ -88,7 +93,9 @@ class TrustCard:
     scans: int = 0
     controls: int = 0
     regions: int = 0
+    atlas: str = "builtin"
     roc_auc: float | None = None
+    bundle_roc_auc: float | None = None
     methods: Mapping[str, TrustedMethod] = field(default_factory=dict, metadata={"write": _plain, "read": _methods})
     chance: Mapping[str, float] = field(default_factory=dict)
     version: str = ""
@@ -140,12 +147,14 @@ def learnt(roc_auc: float | None) -> bool:
     return roc_auc is None or roc_auc >= LEARNT
 
 
-def hardly(roc_auc: float | None) -> str:
-    """Say that networks learnt too little for a claim."""
+def hardly(roc_auc: float | None, own: bool = False) -> str:
+    """Say that networks, or the bundle's `own`, learnt too little of an effect for a claim."""
+    who, way_out = "the networks", "train on more people, for more epochs, or plant a larger effect"
+    if own:
+        who, way_out = "its network", "it was trained for something else, or too little"
     return (
-        f"the networks hardly told the planted effects from healthy twins (ROC area {roc_auc:.2f}, by chance 0.50, "
-        f"at least {LEARNT:.2f} expected), and maps of guesses show little of a method; train on more people, for more "
-        "epochs, or plant a larger effect"
+        f"{who} hardly told the planted effects from healthy twins (ROC area {roc_auc:.2f}, by chance 0.50, "
+        f"at least {LEARNT:.2f} expected), and maps of guesses show little of a method; {way_out}"
     )
 
 
@@ -153,10 +162,19 @@ def claim(card: TrustCard, name: str) -> str:
     """Say how far a card's method can be believed, and how many of its people the network was trained on."""
     own, scan = card.methods[name].repeats, card.methods["scan"].repeats
     said = sentence(name, own, card.chance, scan, card.scans, card.roc_auc)
-    if not said or not card.seen:
-        return said
+    if not said:
+        return ""
+    seen = f"Of the {card.anatomies} people that they were planted in, {card.seen} were in the network's training."
+    return " ".join(filter(None, (not_of_this_network(card), said, seen if card.seen else "")))
+
+
+def not_of_this_network(card: TrustCard) -> str:
+    """Say that the bundle's own network did not tell planted effects apart, whose repeats did; empty where it did."""
+    if learnt(card.bundle_roc_auc) or not learnt(card.roc_auc):
+        return ""
     return (
-        f"{said} Of the {card.anatomies} people that they were planted in, {card.seen} were in the network's training."
+        "This network itself hardly told planted effects from healthy twins "
+        f"(ROC area {card.bundle_roc_auc:.2f}, by chance 0.50): what follows is of repeats of its training that did."
     )
 
 

@@ -178,7 +178,7 @@ def explain_run(folder: Path, bundle: Path, run: RunRecord) -> None:
         if not pending:
             continue
         opened = opened or TrainedRun(bundle, run)
-        atlases = {name: _atlas(name, opened.space) for name in run.atlases}
+        atlases = {name: atlas_on(name, opened.space) for name in run.atlases}
         layers = {name for name, _ in opened.network.named_modules()}
         gatherers = {
             n: _Gatherer(opened, n, spec, atlases)
@@ -207,6 +207,11 @@ def explain_run(folder: Path, bundle: Path, run: RunRecord) -> None:
 
 def explanation_digest(spec: Mapping[str, Any], atlases: Sequence[str]) -> str:
     """Return the digest of all that decides an explanation of a run: what is asked for, atlases, and this version."""
+    return digest([dict(spec), atlas_contents(atlases), __version__])
+
+
+def atlas_contents(atlases: Sequence[str]) -> list[list[str]]:
+    """Return each atlas's name with the digests of its files."""
     from neuroxai.atlas.named import find, is_name
 
     contents = []
@@ -215,7 +220,7 @@ def explanation_digest(spec: Mapping[str, Any], atlases: Sequence[str]) -> str:
         if name != "builtin":
             files = list(find(name)) if is_name(name) else _with_labels(Path(name))
         contents.append([name, *(io.content_sha256(path) for path in files)])
-    return digest([dict(spec), contents, __version__])
+    return contents
 
 
 def _with_labels(image: Path) -> list[Path]:
@@ -229,7 +234,8 @@ def is_finished(place: Path, spec: Mapping[str, Any], atlases: Sequence[str]) ->
     return (place / EXPLANATION).is_file() and read_explanation_digest(place) == explanation_digest(spec, atlases)
 
 
-def _atlas(name: str, space: Space) -> Atlas:
+def atlas_on(name: str, space: Space) -> Atlas:
+    """Read an atlas, a name or a label image, and bring it to a grid."""
     from neuroxai.atlas import builtin, get, load
     from neuroxai.atlas.named import is_name
 

@@ -22,6 +22,7 @@ from neuroxai.derivatives.trust import (
     hardly,
     is_card,
     learnt,
+    not_of_this_network,
     sentence,
     value,
     write_card,
@@ -31,7 +32,7 @@ from neuroxai.explain.bundle import open_model
 from neuroxai.explain.controls import against_controls
 from neuroxai.explain.weights import read_record
 from neuroxai.simulate import Planting, Regions, find_sources, simulate_from
-from neuroxai.studies.analyses.heatmaps.cards import WORDS, Card, cards, told_apart
+from neuroxai.studies.analyses.heatmaps.cards import WORDS, Card, cards
 from neuroxai.studies.analyses.heatmaps.networks import GIVEN
 from neuroxai.studies.check import settable
 from neuroxai.studies.engine import RunOptions, Summary, run_study
@@ -66,6 +67,8 @@ class TrustOptions:
         Names, or import paths of one's own; ``all`` for all; empty for `METHODS`.
     seed : int
         Of planting, split and first training.
+    atlas : str
+        Whose regions are ranked and flagged: a name, or a label image.
     """
 
     effect: str = "atrophy"
@@ -82,6 +85,7 @@ class TrustOptions:
     scans: int = 8
     methods: Sequence[str] = ()
     seed: int = 0
+    atlas: str = "builtin"
 
 
 @dataclass(frozen=True)
@@ -138,18 +142,18 @@ def make_card(
         about=_about(planted, options, people),
         cohorts={"main": CohortSource(path=str(planted.folder), target=TARGET, classes=planted.classes)},
         arms={"repeats": Arm()}, split=Split([0.5, 0.2, 0.3], seed=options.seed),
-        repetitions=options.trainings, seed=options.seed, settings=_settings(bundle, record, options),
+        repetitions=options.trainings, seed=options.seed, atlases=[options.atlas],
+        settings=_settings(bundle, record, options),
         options={"methods": _methods(bundle, options.methods), "scans": options.scans, "bundle": str(bundle)},
     )  # fmt: skip
     summary = run_study(study, out / STUDY, None, run)
     summary.scans_failed[:0] = planted.failed
     if not summary.report:
         return summary, None
-    results = open_results(out / STUDY)
-    found = {card.arm: card for card in cards(results)}
+    found = {card.arm: card for card in cards(open_results(out / STUDY))}
     if "repeats" not in found:
         return summary, None
-    card = _card(bundle, record, planted, found, study, people, told_apart(results, "repeats"))
+    card = _card(bundle, record, planted, found, study, people)
     write_card(out / FILE, card)
     io.write_text(out / PAGE, Path(summary.report).read_text(encoding="utf-8"))
     summary.report = str(out / PAGE)
@@ -184,7 +188,7 @@ def _planted(cohort: Path, out: Path, options: TrustOptions, run: RunOptions, se
     )  # fmt: skip
     failed = [f"{one.participant_id}: {one.reason}" for one in found.left_out if one.participant_id]
     failed += [f"{one['participant_id']}: {one['error']}" for one in summary.failed]
-    effect = {"effect": options.effect, "loss": options.loss, "regions": list(options.regions)}
+    effect = {"effect": options.effect, "loss": options.loss, "regions": list(options.regions) or ["hippocampus"]}
     if options.effect != "atrophy":
         effect = {"effect": options.effect}
     lost = {one["participant_id"][:-1] for one in summary.failed}  # twins are named A and B
@@ -245,23 +249,25 @@ def _about(planted: _Planted, options: TrustOptions, seen: int) -> str:
 
 
 def _card(
-    bundle: Path, record: Mapping[str, Any], planted: _Planted, found: Mapping[str, Card], study: Study, seen: int,
-    area: float | None,
-) -> TrustCard:  # fmt: skip
+    bundle: Path, record: Mapping[str, Any], planted: _Planted, found: Mapping[str, Card], study: Study, seen: int
+) -> TrustCard:
     repeats, given = found["repeats"], found.get(GIVEN)
     methods = {}
-    for name in repeats.trust.values["method"].unique():
+    for name in (*repeats.trust.values["method"].unique(), *repeats.not_applicable):
         spec = study.options["methods"].get(name, {})
         method, chosen = spec.get("method", ""), spec.get("options") or {}
         complete = methods_known.complete(method, chosen) if method in methods_known.names() else dict(chosen)
         methods[str(name)] = TrustedMethod(
-            method, complete, repeats.figures(name), {} if given is None else given.figures(name)
-        )
+            method, complete, repeats.figures(name), {} if given is None else given.figures(name),
+            repeats.not_applicable.get(name, ""),
+        )  # fmt: skip
     return TrustCard(
         bundle=bundle.name, checkpoint_sha256=str(record["checkpoint_sha256"]), effect=planted.effect,
         space=record.get("space") or {}, settings=study.settings, anatomies=len(planted.sources), seen=seen,
         networks=repeats.networks, scans=repeats.scans, controls=repeats.controls, regions=repeats.regions,
-        roc_auc=area, methods=methods, chance=repeats.chance, version=__version__,
+        atlas=Path(study.atlases[0]).name, roc_auc=repeats.roc_auc,
+        bundle_roc_auc=None if given is None else given.roc_auc, methods=methods, chance=repeats.chance,
+        version=__version__,
     )  # fmt: skip
 
 
@@ -303,9 +309,14 @@ def section(card: TrustCard) -> str:
     ]  # fmt: skip
     if not learnt(card.roc_auc):
         lines.append(f"**Nothing is claimed**: {hardly(card.roc_auc)}.")
+    elif first := not_of_this_network(card):
+        lines += [first, ""]
     for name, one in card.methods.items():
         if one.method and learnt(card.roc_auc) and (text := sentence(name, one.repeats, card.chance, scan, card.scans)):
             lines.append(f"- {text}")
+    for name, one in card.methods.items():
+        if one.not_applicable:
+            lines.append(f"- {name} is not applicable to this network: {one.not_applicable}")
     lines += ["", f"| method | {' | '.join(WORDS[key] for key in shown)} |", "|---" * (1 + len(shown)) + "|"]
     for name, one in card.methods.items():
         cells = [value(one.repeats, key) for key in shown]

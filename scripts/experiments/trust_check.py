@@ -2,8 +2,9 @@
 
     python scripts/experiments/trust_check.py card
 
-For each method: how often an affected region was ranked first, and how many of the ten regions that the networks use
-most are among its ten highest; here from the tables, and as the card says. Ends with code 1 where they differ.
+For each method: how often an affected region was ranked first, how many of the ten regions that the networks use most
+are among its ten highest, and how much of what its maps claim to add up to they do; here from the tables, and as the
+card says. Ends with code 1 where they differ.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ def recomputed(folder: Path) -> Iterator[tuple[str, str, float, float]]:
     place = folder / "study" / "measured" / "repeats_split-0"
     planted = pd.read_csv(place / "people.tsv", sep="\t").set_index(["scan", "region"])["planted"]
     for name, one in json.loads((folder / "trust.json").read_text())["methods"].items():
+        if one["not_applicable"]:
+            continue
         file = "".join(c if c.isalnum() or c in "_-" else "-" for c in name)
         scores = pd.read_csv(place / f"{file}_regions.tsv", sep="\t").query("kind == 'patient'")
         tops = scores.loc[scores.groupby(["model", "scan"])["contrast"].idxmax()]
@@ -33,6 +36,11 @@ def recomputed(folder: Path) -> Iterator[tuple[str, str, float, float]]:
                 for _, own in both.groupby(["model", "scan"])
             ]
             yield name, "swap_overlap", sum(shares) / len(shares), one["repeats"]["swap_overlap"]["value"]
+        values = pd.read_csv(place / f"{file}_values.tsv", sep="\t")
+        if "map_claim" in values:
+            signs = values["map_claim"].apply(lambda claim: (claim > 0) - (claim < 0))
+            added = (values["map_sum"] * signs).sum() / values["map_claim"].abs().sum()
+            yield name, "conservation", float(added), one["repeats"]["conservation"]["value"]
 
 
 def main(folder: Path) -> int:

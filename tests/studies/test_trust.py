@@ -15,15 +15,25 @@ from helpers.studies import cohort_of, sooner
 from neuroxai import io
 from neuroxai.cohort.seen import SeenScans
 from neuroxai.derivatives.trust import FILE, TrustCard, TrustedMethod, claim, read_card
-from neuroxai.errors import InputError
+from neuroxai.errors import InputError, UnsupportedLayerError
 from neuroxai.io import read_tsv, sha256
 from neuroxai.simulate.outputs import CohortSummary
-from neuroxai.space import Volume
+from neuroxai.space import Volume, mni152
 from neuroxai.studies import trust
 from neuroxai.studies.engine import RunOptions
 from neuroxai.studies.trust import TrustOptions, _settings, attach, section
 
 FIGURES = {"region_first": {"value": 0.75, "low": 0.4, "high": 0.9, "n": 8}}
+
+
+class Refused:
+    """A method that has no rule for any network."""
+
+    def __init__(self, model):
+        raise UnsupportedLayerError("layer 'conv1': no rule")
+
+    def attribute(self, inputs, target=None):
+        """Never reached."""
 
 
 class Broken:
@@ -131,24 +141,40 @@ def twins(tiny_cohort, tmp_path_factory):
     return folder
 
 
+def slabs(path):
+    """Write an atlas of fourteen slabs through the brain, the lowest 40 mm below its origin."""
+    space = mni152(4)
+    height = space.world(np.stack(np.indices(space.shape), axis=-1))[..., 2]
+    io.write_volume(path, Volume(np.clip((height + 40) // 8 + 1, 0, 14).astype(np.uint8), space))
+    names = "".join(f"{n}\tslab {n}\n" for n in range(1, 15))
+    io.write_text(path.with_name("slabs.tsv"), f"index\tname\n{names}")
+    return path
+
+
 @pytest.mark.full(2)
 def test_a_card_of_a_small_bundle(trained_bundle, twins, tmp_path, terminal, monkeypatch):
     own = tmp_path / "bundle"
     shutil.copytree(trained_bundle, own)
     monkeypatch.setenv("PYTHONPATH", "tests", prepend=":")
     words = ["trust", str(own), str(twins), "--out", str(tmp_path / "card"), "--trainings", "1", "--epochs", "8"]
-    words += ["--scans", "2", "--jobs", "1", "--method", "lrp_epsilon", "--method", "studies.test_trust:Broken"]
+    words += ["--scans", "2", "--jobs", "1", "--method", "lrp_epsilon", "--method", "studies.test_trust:Refused"]
+    words += ["--atlas", str(slabs(tmp_path / "slabs.nii.gz")), "--method", "studies.test_trust:Broken"]
     with sooner(terminal):
         first = run(*words)
-    assert first.code == 1  # one method failed; the other is on the card
+    assert first.code == 1  # one method failed; the others are on the card
     assert "Broken: ValueError: no such network" in first.err
+    assert "failed: repeats_split-0: Refused" not in first.err
     card = read_card(tmp_path / "card" / FILE)
-    assert set(card.methods) == {"lrp_epsilon", "noise", "smooth noise", "scan"}
+    assert set(card.methods) == {"lrp_epsilon", "noise", "smooth noise", "scan", "Refused"}
+    assert card.methods["Refused"].not_applicable == "layer 'conv1': no rule"
+    assert "Refused is not applicable to this network" in (tmp_path / "card" / "index.html").read_text()
+    assert (card.atlas, card.regions) == ("slabs.nii.gz", 14)
     assert (tmp_path / "card" / "index.html").is_file()
     assert not (own / "models" / FILE).exists()
     # the figures are those of the written tables
     found = list(trust_check.recomputed(tmp_path / "card"))
-    assert [measure for _, measure, *_ in found] == ["region_first", "swap_overlap"] * 4
+    measures = ["region_first", "swap_overlap"]
+    assert [measure for _, measure, *_ in found] == [*measures, "conservation", *measures, *measures, *measures]
     for name, measure, ours, theirs in found:
         assert ours == pytest.approx(theirs), (name, measure)
     place = tmp_path / "card" / "study" / "measured" / "repeats_split-0"

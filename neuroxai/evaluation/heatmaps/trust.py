@@ -8,7 +8,7 @@ from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from neuroxai.errors import InputError
 from neuroxai.evaluation.heatmaps.known_truth import LEVEL, KnownTruth
@@ -16,7 +16,7 @@ from neuroxai.evaluation.heatmaps.randomisation import Explanation, MapCompariso
 from neuroxai.evaluation.heatmaps.region_flags import flag_rates, shares_of
 from neuroxai.evaluation.heatmaps.robustness import agreement, max_sensitivity
 from neuroxai.evaluation.heatmaps.twin_swap import MEASURES as SWAP
-from neuroxai.evaluation.heatmaps.twin_swap import swap_agreement, swap_effects
+from neuroxai.evaluation.heatmaps.twin_swap import MOST, swap_agreement, swap_effects
 from neuroxai.evaluation.heatmaps.uninformative import CONTROLS, controls
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ JUDGED = ("roc_auc", "relevance_mass", "deletion", "insertion", "region_deletion
 """Metrics in which a method is held against random maps; greater is better in all."""
 
 NOISE = ("noise", "smooth noise")
+SUMS = ("map_sum", "map_claim")
+"""Columns of what maps add up to, and of what they claim to."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,8 +47,14 @@ class Trust:
     chance: Mapping[str, float] = field(default_factory=dict)
 
     def table(self) -> pd.DataFrame:
-        """Means over the scans, a row per method in the order given, then the controls and the chance level."""
-        means = self.values.drop(columns="scan").groupby("method", sort=False).mean()
+        """Means over the scans, a row per method in the order given, then the controls and the chance level.
+
+        Sums of maps and what they claim to add up to become one figure, ``conservation`` (`conservation`).
+        """
+        groups = self.values.drop(columns="scan").groupby("method", sort=False)
+        means = groups.mean().drop(columns=[*SUMS], errors="ignore")
+        if SUMS[0] in self.values:
+            means["conservation"] = groups[[*SUMS]].apply(lambda own: float(conservation(*own.to_numpy().T)))
         means.loc["chance"] = {name: self.chance.get(name, np.nan) for name in means.columns}
         return means
 
@@ -132,6 +140,30 @@ def measure_trust(
     return Trust(values, test.chance())
 
 
+def conservation(sums: ArrayLike, claims: ArrayLike, axis: int = -1) -> NDArray[np.float64]:
+    """Return how much of what maps claim to add up to they add up to; 1 is exact, NaN where nothing is claimed.
+
+    Over scans n, of the map's sum s and the claim c (a logit, a probability, a difference of scores)::
+
+        sum_n(s_n sign(c_n)) / sum_n(|c_n|)
+
+    which is the mean of s / c weighted by ``|c|``. The plain mean of s / c is that of the scan whose logit happens to
+    be nearest to 0, where what biases take is many times the logit; the ratio of the plain sums is no better, as logits
+    of both signs cancel.
+
+    Parameters
+    ----------
+    sums, claims : array_like
+        Of the scans, along `axis`.
+    axis : int
+        The scans'.
+    """
+    sums, claims = np.asarray(sums, np.float64), np.asarray(claims, np.float64)
+    whole = np.abs(claims).sum(axis=axis)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray((sums * np.sign(claims)).sum(axis=axis) / whole)
+
+
 @dataclass(frozen=True, eq=False)
 class Common:
     """What all methods are held against, found once.
@@ -142,7 +174,7 @@ class Common:
         Mean areas of random orders, by scan.
     effects : ndarray, shape (2, models, scans, regions), optional
         What each region of the scans, and of their twins, does for each model's log odds (`swap_effects`); None
-        without twins.
+        without twins, or with an atlas of no more than `MOST` regions.
     """
 
     random: Sequence[Mapping[str, float]]
@@ -169,7 +201,8 @@ class Measured:
 def common_of(models: Sequence[nn.Module], test: KnownTruth) -> Common:
     """Find what all methods are held against."""
     random = [test.random(models[0], n) for n in range(len(test.scans))]
-    if test.twins is None or test.atlas is None:
+    # of so few regions all are among the most used
+    if test.twins is None or test.atlas is None or len(test.atlas.names) <= MOST:
         return Common(random)
     labels = test.atlas.positions()
     # numbers up to the last region, whether or not it has a voxel
@@ -199,7 +232,7 @@ def measure_method(
     """Measure one method; see `measure_trust` for what is of all models and what of the first.
 
     A method whose maps claim to add up to something may have ``explained(inputs, target)``, which returns what, shape
-    (batch,): then the column ``conservation`` has the map's sum over it, 1 where the claim holds.
+    (batch,): then columns `SUMS` have each map's sum, and what it should be.
     """
     import pandas as pd
 
@@ -240,8 +273,7 @@ def measure_method(
     claimed = getattr(makers[0], "explained", None)
     if claimed is not None:
         whole = claimed(test.scans, test.target).double().cpu().numpy()
-        with np.errstate(divide="ignore", invalid="ignore"):
-            values["conservation"] = maps[0].reshape(len(rows), -1).sum(axis=1) / whole
+        values[[*SUMS]] = np.column_stack([maps[0].reshape(len(rows), -1).sum(axis=1), whole])
     if test.atlas is None:
         return Measured(values, pd.DataFrame())
     twins = None if test.twins is None else np.stack([_maps(maker, test, test.twins)[:, 0] for maker in makers])

@@ -13,7 +13,7 @@ from neuroxai.atlas import Atlas
 from neuroxai.errors import InputError, SpaceError
 from neuroxai.evaluation import KnownTruth, localisation_metrics, measure_trust
 from neuroxai.evaluation.heatmaps.region_flags import flag_rates
-from neuroxai.evaluation.heatmaps.trust import common_of, log_odds
+from neuroxai.evaluation.heatmaps.trust import common_of, conservation, log_odds
 from neuroxai.evaluation.heatmaps.uninformative import Noise, controls
 from neuroxai.space import Space
 
@@ -192,6 +192,16 @@ def test_what_twins_and_healthy_scans_add(twins):
     assert table.loc["chance", ["region_first", "swap_overlap"]].tolist() == pytest.approx([2 / 12, 10 / 12])
     # 96 p-values of controls that are exchangeable: .05 of them by chance, in slabs that are read
     assert table.loc["noise", "sham_alarms"] < 0.2
+
+
+def test_conservation_is_not_that_of_the_scan_whose_logit_is_nearest_to_zero():
+    assert conservation([2.0, -3.0, 1.0], [2.0, -3.0, 1.0]) == 1  # signs do not cancel
+    sums, claims = [0.5, 2.0, -6.0], [1e-6, 4.0, -4.0]
+    slow = sum(s * np.sign(c) for s, c in zip(sums, claims, strict=True)) / sum(map(abs, claims))
+    assert conservation(sums, claims) == pytest.approx(slow)
+    assert np.mean(np.divide(sums, claims)) > 1e5
+    assert conservation([-1.0, -1.0], [1.0, 1.0]) == -1  # a map that is turned
+    assert np.isnan(conservation([1.0], [0.0]))
 
 
 def test_flags_are_those_of_a_reference_of_the_other_controls():

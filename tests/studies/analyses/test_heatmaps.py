@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,12 +13,15 @@ from torch import nn
 
 from helpers.command import run
 from helpers.studies import cohort_of, declared, sooner
-from neuroxai.errors import InputError
+from neuroxai import io
+from neuroxai.errors import InputError, UnsupportedLayerError
 from neuroxai.io import read_tsv
+from neuroxai.space import Space, Volume
 from neuroxai.statistics import wilson
 from neuroxai.studies import check, read_study, run_study
 from neuroxai.studies.analyses.heatmaps.cards import GROUP, _card
-from neuroxai.studies.analyses.heatmaps.networks import Claiming, own_method
+from neuroxai.studies.analyses.heatmaps.measure import COMMON, _one, finished, unit_digest
+from neuroxai.studies.analyses.heatmaps.networks import GIVEN, Claiming, Unit, own_method
 from neuroxai.studies.spec import Statistics
 
 SIMULATED = {"main": {"simulate": {"effect": "atrophy", "subjects": 12, "spacing": 5}}}
@@ -93,23 +99,60 @@ def test_splits_are_taken_together(tmp_path):
             "networks": 1,
             "controls": 0,
             "chance": {"region_first": 0.1 + split / 10, "swap_overlap": 10 / 12},
+            "roc_auc": 0.5 + split / 5,
+            "not_applicable": {"refused": "no rule"},
         }
+        values[["map_sum", "map_claim"]] = [[3.0, 0.01], [-8.0, -8.0 - 2 * split]]
         found.append((unit, common, {"knows": (values, place / "knows_regions.tsv")}))
-    card = _card(Statistics(replicates=50), "a", found)
+    runs = pd.DataFrame({"arm": ["a", "a", "b"], "chosen": [True, False, True], "roc_auc": [0.9, 0.1, 0.2]})
+    results = SimpleNamespace(study=SimpleNamespace(statistics=Statistics(replicates=50)), runs=runs)
+    card = _card(results, "a", found)
+    # of networks that were trained here their runs say it, of any other what was measured
+    assert (card.roc_auc, _card(results, GIVEN, found).roc_auc) == (0.9, pytest.approx(0.6))
+    assert card.not_applicable == {"refused": "no rule"}
     figures = card.figures("knows")
     assert (card.scans, card.networks, card.regions) == (4, 2, 12)
     assert (figures["region_first"]["low"], figures["region_first"]["high"]) == wilson(3, 4)
     assert figures["swap_overlap"]["value"] == pytest.approx(0.6)
     assert figures[GROUP]["value"] == 1
     assert card.chance["region_first"] == pytest.approx(0.15)
+    # scans whose logit is near 0 do not decide: the mean of the ratios is 150
+    added = figures["conservation"]
+    assert added["value"] == pytest.approx((3 + 8 + 3 + 8) / (0.01 + 8 + 0.01 + 10))
+    assert 0 < added["low"] < added["value"] < added["high"]
+    assert "map_sum" not in card.trust.table()
+    assert card.trust.table().loc["knows", "conservation"] == pytest.approx(added["value"])
+
+
+def test_a_method_that_cannot_explain_a_network_is_no_failure(tmp_path, monkeypatch):
+    def refuse(*given):
+        raise UnsupportedLayerError("layer 'attention': no rule")
+
+    unit = Unit("a_split-0", "a", (), "", 2, "zero", "cohort")
+    (tmp_path / COMMON).write_text('{"random": []}')
+    opened = SimpleNamespace(networks=[], test=None, maker=lambda spec: None)
+    # the room's name is that of its function
+    monkeypatch.setitem(_one.__globals__, "opened", lambda unit: opened)
+    monkeypatch.setitem(_one.__globals__, "measure_method", refuse)
+    assert _one(unit, tmp_path, "lrp", METHODS["lrp"]) == ("a_split-0: lrp", "")
+    # nor is it tried again
+    assert finished(unit, tmp_path, "lrp", METHODS["lrp"])["not_applicable"] == "layer 'attention': no rule"
+    assert finished(replace(unit, scans=3), tmp_path, "lrp", METHODS["lrp"]) is None
+
+
+def test_another_atlas_is_another_measurement(tmp_path):
+    image = tmp_path / "regions.nii.gz"
+    io.write_volume(image, Volume(np.eye(4, dtype=np.uint8)[None], Space((1, 4, 4), np.eye(4))))
+    plain = Unit("a_split-0", "a", (), "", 2, "zero", "cohort")
+    other = replace(plain, atlas=str(image))
+    digests = [unit_digest(plain), unit_digest(other)]
+    (tmp_path / "regions.tsv").write_text("index\tname\n1\tthalamus\n")
+    assert len({*digests, unit_digest(other)}) == 3
 
 
 @pytest.mark.full(1)
 def test_methods_on_phantoms_without_twins(tiny_cohort, tmp_path, terminal):
     cohort = cohort_of(tiny_cohort, tmp_path / "cohort")
-    from neuroxai import io
-    from neuroxai.space import Volume
-
     for n in range(1, 20, 2):
         scan = next((cohort / f"sub-{n:02d}" / "anat").glob("*_T1w.nii.gz"))
         volume = io.read_volume(scan)

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from neuroxai import io
 from neuroxai.derivatives.trust import counted, hardly, learnt, value
 from neuroxai.derivatives.trust import sentence as said
 from neuroxai.evaluation import Trust, wilson
+from neuroxai.evaluation.heatmaps.trust import SUMS, conservation
 from neuroxai.evaluation.heatmaps.twin_swap import MOST, groups
 from neuroxai.evaluation.heatmaps.uninformative import CONTROLS
 from neuroxai.report.plots.charts import interval_panels
-from neuroxai.studies.analyses.heatmaps.measure import effects_of, measured
+from neuroxai.statistics import bootstrap
+from neuroxai.studies.analyses.heatmaps.measure import REASON, effects_of, measured
+from neuroxai.studies.analyses.heatmaps.networks import GIVEN
 from neuroxai.studies.analyses.shared import limits, metric_findings, number, runs_doubt
 from neuroxai.studies.findings import Finding, Findings, Picture
 from neuroxai.studies.results import Results
@@ -35,7 +39,7 @@ WORDS = {
     "between_trainings": "correlation between trainings",
     "noise_sensitivity": "change under noise",
     "randomised_all": "rank correlation with a network drawn anew",
-    "conservation": "sum of the map over what it claims to add up to",
+    "conservation": "sums of maps over what they claim to add up to",
     "outside_brain": "share of the relevance outside the brain",
     "planted_flagged": "planted effects flagged against controls",
     "sham_flagged": "shams flagged against controls",
@@ -62,6 +66,10 @@ class Card:
         All values by method and scan.
     networks, scans, controls, regions : int
         Trainings; patients that were explained; healthy scans that flags are judged by; regions of the atlas.
+    roc_auc : float or None
+        How well the networks told held-out patients from controls, on average.
+    not_applicable : mapping of str to str
+        Why, by method, of those that cannot explain the networks.
     """
 
     arm: str
@@ -71,6 +79,8 @@ class Card:
     scans: int
     controls: int
     regions: int
+    roc_auc: float | None = None
+    not_applicable: Mapping[str, str] = field(default_factory=dict)
 
     def figures(self, method: str) -> dict[str, dict[str, Any]]:
         """Return what was measured of a method: value, low, high and n by measure."""
@@ -91,10 +101,11 @@ def cards(results: Results) -> list[Card]:
     by_arm: dict[str, list[Any]] = {}
     for unit, common, tables in measured(results):
         by_arm.setdefault(unit.arm, []).append((unit, common, tables))
-    return [_card(results.study.statistics, arm, found) for arm, found in by_arm.items()]
+    return [_card(results, arm, found) for arm, found in by_arm.items()]
 
 
-def _card(options: Statistics, arm: str, found: Sequence[Any]) -> Card:
+def _card(results: Results, arm: str, found: Sequence[Any]) -> Card:
+    options = results.study.statistics
     names = list(dict.fromkeys(name for _, _, tables in found for name in tables))
     values = pd.concat(
         [values.assign(method=name, scan=[f"{unit.name} {n}" for n in values["scan"]])
@@ -107,8 +118,13 @@ def _card(options: Statistics, arm: str, found: Sequence[Any]) -> Card:
     for name in names:
         own = values[values["method"] == name]
         for measure in WORDS:
-            if measure in own and own[measure].notna().any():
-                rows.append({"method": name, "measure": measure, **_mean(measure, own[measure].dropna(), options)})
+            if measure == "conservation" and SUMS[0] in own and own[SUMS[0]].notna().any():
+                found_of = _conservation(own[[*SUMS]].dropna().to_numpy(), options)
+            elif measure in own and own[measure].notna().any():
+                found_of = _mean(measure, own[measure].dropna(), options)
+            else:
+                continue
+            rows.append({"method": name, "measure": measure, **found_of})
     of_groups, regions = _groups(names, found)
     for name, row in of_groups.iterrows():
         rows.append({"method": name, "measure": GROUP, "value": row["overlap"], "low": number(row["overlap_low"]),
@@ -120,7 +136,10 @@ def _card(options: Statistics, arm: str, found: Sequence[Any]) -> Card:
     scans = sum(int(common["scans"]) for _, common, _ in found)
     networks = sum(int(common["networks"]) for _, common, _ in found)
     controls = sum(int(common["controls"]) for _, common, _ in found)
-    return Card(arm, table, Trust(values, chance), networks, scans, controls, regions)
+    runs = results.runs[(results.runs["arm"] == arm) & results.runs["chosen"]]["roc_auc"]
+    area = runs.mean() if len(runs) else np.mean([common.get("roc_auc", np.nan) for _, common, _ in found])
+    reasons = {name: why for _, common, _ in found for name, why in common[REASON].items()}
+    return Card(arm, table, Trust(values, chance), networks, scans, controls, regions, number(area), reasons)
 
 
 def _mean(measure: str, values: pd.Series[float], options: Statistics) -> dict[str, Any]:
@@ -130,6 +149,20 @@ def _mean(measure: str, values: pd.Series[float], options: Statistics) -> dict[s
     elif len(values) > 1 and np.ptp(values.to_numpy()) > 0:
         low, high = limits(values.to_numpy(), options)
     return {"value": mean, "low": low, "high": high, "n": len(values)}
+
+
+def _conservation(sums: NDArray[np.float64], options: Statistics) -> dict[str, Any]:
+    """Return how much of what maps claim they add up to, with its interval; each map's sum goes with its claim."""
+
+    def of(drawn: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
+        rows = drawn.astype(np.int64)
+        return conservation(sums[rows, 0], sums[rows, 1], axis)
+
+    low, high = None, None
+    if len(sums) > 1:
+        found = bootstrap(of, np.arange(len(sums)), **options.bootstrap())
+        low, high = number(found.low), number(found.high)
+    return {"value": float(conservation(*sums.T)), "low": low, "high": high, "n": len(sums)}
 
 
 def _groups(names: Sequence[str], found: Sequence[Any]) -> tuple[pd.DataFrame, int]:
@@ -168,16 +201,21 @@ def analyse(results: Results) -> Findings:
         return findings
     for card in found:
         where = f"{card.arm}: " if len(found) > 1 else ""
-        area = told_apart(results, card.arm)
+        area = card.roc_auc
         if not learnt(area):
-            findings.answers.append(f"{where}nothing is claimed of any method: {hardly(area)}.")
+            findings.answers.append(f"{where}nothing is claimed of any method: {hardly(area, card.arm == GIVEN)}.")
         elif area is not None:
             findings.answers.append(
-                f"{where}the networks told held-out patients from controls with a ROC area of {area:.2f} on "
-                "average (chance 0.50); where that is poor, maps explain guesses."
+                f"{where}{'its network' if card.arm == GIVEN else 'the networks'} told held-out patients from controls "
+                f"with a ROC area of {area:.2f}{'' if card.arm == GIVEN else ' on average'} (chance 0.50); where that "
+                "is poor, maps explain guesses."
             )
         if learnt(area):
             findings.answers += [where + text for text in sentences(card)]
+        if card.arm != GIVEN:  # it has the network of the repeats
+            findings.answers += [
+                f"{where}{name} is not applicable to this network: {why}" for name, why in card.not_applicable.items()
+            ]
         for row in card.table.to_dict("records"):
             if row["method"] != "chance" and row["measure"] in TESTED:
                 findings.figures.append(
@@ -206,12 +244,6 @@ def analyse(results: Results) -> Findings:
         "succeeds here may.",
     ]
     return findings
-
-
-def told_apart(results: Results, arm: str) -> float | None:
-    """Return the mean area under the ROC curve of an arm's networks on held-out scans."""
-    runs = results.runs
-    return number(runs[(runs["arm"] == arm) & runs["chosen"]]["roc_auc"].mean())
 
 
 def _note(card: Card, measure: str) -> str:

@@ -14,7 +14,7 @@ import torch
 from neuroxai import attribution, io
 from neuroxai._version import __version__
 from neuroxai.attribution.baselines import FROM_CONTROLS
-from neuroxai.errors import InputError, one_of, ours
+from neuroxai.errors import InputError, UnsupportedLayerError, one_of, ours
 from neuroxai.evaluation.heatmaps.trust import Common, common_of, measure_method
 from neuroxai.evaluation.heatmaps.uninformative import CONTROLS, controls
 from neuroxai.processes import Bound, settled_jobs
@@ -28,6 +28,8 @@ from neuroxai.studies.spec import Study
 
 FOLDER = "measured"
 COMMON, PEOPLE, EFFECTS = "common.json", "people.tsv", "effects.tsv"
+REASON = "not_applicable"
+"""Key of why a method cannot explain a network."""
 FILLS = ("controls", "zero", "blur")
 _OPTIONS = ("methods", "scans", "fill", "bundle")
 
@@ -77,6 +79,7 @@ def units(results: Results) -> list[tuple[Unit, Path]]:
     """Return what is measured together, with the folder that holds it: each arm and split, then a given bundle."""
     study, found = results.study, []
     options = {"scans": study.options.get("scans", 8), "fill": study.options.get("fill", FILLS[0])}
+    options["atlas"] = study.atlases[0]
     for arm in study.arms:
         runs: dict[int, list[str]] = {}
         for done in results.chosen(arm):
@@ -105,7 +108,7 @@ def measure(results: Results, jobs: int = 1, progress: Progress | None = None) -
         (unit, folder, name, spec)
         for unit, folder in units(results)
         for name, spec in specs.items()
-        if not is_finished(unit, folder, name, spec)
+        if finished(unit, folder, name, spec) is None
     ]
     shared = {unit.name: (unit, folder, "", None) for unit, folder, *_ in left}
     run = Parallel(n_jobs=settled_jobs(jobs, len(left) or 1), return_as="generator_unordered", batch_size=1)
@@ -147,10 +150,11 @@ def unit_digest(unit: Unit) -> str:
     return digest([*digest_values(unit), __version__])
 
 
-def is_finished(unit: Unit, folder: Path, name: str, spec: Any) -> bool:
-    """Whether a method was measured as it would be now."""
-    record = folder / f"{_file(name)}.json"
-    return record.is_file() and io.read_object(record, "measured method").get("digest") == _digest(unit, spec)
+def finished(unit: Unit, folder: Path, name: str, spec: Any) -> dict[str, Any] | None:
+    """Return the record of a method that was measured as it would be now; None of any other."""
+    path = folder / f"{_file(name)}.json"
+    record = io.read_object(path, "measured method") if path.is_file() else {}
+    return record if record.get("digest") == _digest(unit, spec) else None
 
 
 def _digest(unit: Unit, spec: Any) -> str:
@@ -174,22 +178,30 @@ def _common(unit: Unit, folder: Path) -> None:
     people = {"scan": scans, "participant_id": [found.people[n] for n in scans], "region": regions}
     people |= {"name": [names[k] for k in regions], "planted": planted.ravel().astype(int)}
     io.write_tsv(folder / PEOPLE, pd.DataFrame(people))
+    (folder / EFFECTS).unlink(missing_ok=True)
     if shared.effects is not None:
         kinds, models, places, numbers = np.indices(shared.effects.shape).reshape(4, -1)
         effects = {"model": models, "scan": places, "kind": np.array(["patient", "sham"])[kinds], "region": numbers}
         io.write_tsv(folder / EFFECTS, pd.DataFrame({**effects, "effect": shared.effects.ravel()}))
     known = {"digest": unit_digest(unit), "scans": len(test.scans), "networks": len(found.networks)}
     known |= {"controls": 0 if test.controls is None else len(test.controls)}
+    # of trainings their runs say it
+    known |= {"roc_auc": found.told_apart()} if unit.bundle else {}
     io.write_json(record, {**known, "chance": test.chance(), "random": list(shared.random)})
 
 
 def _method(unit: Unit, folder: Path, name: str, spec: Any) -> None:
     found, record = opened(unit), io.read_object(folder / COMMON, "what methods share")
     explain = controls(found.test.seed)[name] if spec is None else found.maker(spec)
-    measured = measure_method(found.networks, explain, found.test, Common(record["random"], effects_of(folder)))
-    io.write_tsv(folder / f"{_file(name)}_regions.tsv", measured.regions)
-    io.write_tsv(folder / f"{_file(name)}_values.tsv", measured.values)
-    io.write_json(folder / f"{_file(name)}.json", {"method": name, "spec": spec, "digest": _digest(unit, spec)})
+    made = {"method": name, "spec": spec, "digest": _digest(unit, spec)}
+    try:
+        measured = measure_method(found.networks, explain, found.test, Common(record["random"], effects_of(folder)))
+    except UnsupportedLayerError as error:  # no failure: it would be the same tomorrow
+        made[REASON] = str(error)
+    else:
+        io.write_tsv(folder / f"{_file(name)}_regions.tsv", measured.regions)
+        io.write_tsv(folder / f"{_file(name)}_values.tsv", measured.values)
+    io.write_json(folder / f"{_file(name)}.json", made)
 
 
 def effects_of(folder: Path) -> np.ndarray | None:
@@ -203,15 +215,20 @@ def effects_of(folder: Path) -> np.ndarray | None:
 
 
 def measured(results: Results) -> Iterator[tuple[Unit, dict[str, Any], dict[str, tuple[pd.DataFrame, Path]]]]:
-    """Yield each unit that was measured: what methods share, and by method the values and its table of regions."""
+    """Yield each unit that was measured: what methods share, and by method the values and its table of regions.
+
+    What methods share has the reasons of those that cannot explain the networks, ``not_applicable``, by name.
+    """
     for unit, folder in units(results):
         if not (folder / COMMON).is_file():
             continue
         specs = {**results.study.options["methods"], **dict.fromkeys(CONTROLS)}
+        records = {name: finished(unit, folder, name, spec) for name, spec in specs.items()}
+        reasons = {name: one[REASON] for name, one in records.items() if one is not None and REASON in one}
         tables = {
             name: (io.read_tsv(folder / f"{_file(name)}_values.tsv"), folder / f"{_file(name)}_regions.tsv")
-            for name, spec in specs.items()
-            if is_finished(unit, folder, name, spec)
+            for name, one in records.items()
+            if one is not None and REASON not in one
         }
         if tables:
-            yield unit, io.read_object(folder / COMMON, "what methods share"), tables
+            yield unit, {**io.read_object(folder / COMMON, "what methods share"), REASON: reasons}, tables

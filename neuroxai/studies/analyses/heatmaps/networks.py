@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from neuroxai import attribution, io
-from neuroxai.atlas import Atlas, builtin
+from neuroxai.atlas import Atlas
 from neuroxai.attribution.baselines import FROM_CONTROLS, references_of
 from neuroxai.cohort import class_groups, load_datalist
 from neuroxai.cohort.groups import TWIN
@@ -24,11 +24,13 @@ from neuroxai.components import open_part
 from neuroxai.derivatives.study_runs import RunRecord, read_run
 from neuroxai.errors import InputError
 from neuroxai.evaluation import KnownTruth, mask_in_space
+from neuroxai.evaluation.heatmaps.trust import log_odds
 from neuroxai.explain.predict import probabilities
 from neuroxai.preprocess.mapping import native_of
 from neuroxai.report.cohort.truth import mask_beside
+from neuroxai.statistics.roc import weighted_areas
 from neuroxai.studies.cohort_folder import truth_file
-from neuroxai.studies.trained import TrainedRun
+from neuroxai.studies.trained import TrainedRun, atlas_contents, atlas_on
 
 MOST = 40
 """Healthy scans that are taken at most, for the fill and for flags."""
@@ -55,6 +57,8 @@ class Unit:
         What voxels are replaced by: controls, zero or blur.
     source : str
         The cohort before the arm's preparation.
+    atlas : str
+        Whose regions are ranked: a name, or a label image.
     """
 
     name: str
@@ -64,6 +68,7 @@ class Unit:
     scans: int
     fill: str
     source: str
+    atlas: str = "builtin"
 
 
 GIVEN = "this bundle"
@@ -89,9 +94,11 @@ class Opened:
             opened = [TrainedRun(Path(folder) / "bundle", read_run(Path(folder))) for folder in unit.runs]
         first = self._first = opened[0]
         self.networks: list[nn.Module] = [one.network for one in opened]
-        self.atlas: Atlas = builtin(first.space)
+        self.atlas: Atlas = atlas_on(unit.atlas, first.space)
         torch.set_num_threads(run.threads)
         patients, healthy = self._held_out(run)
+        #: scans of held-out patients, and of held-out healthy people
+        self.held_out = tuple([scan for _, scan in group.values()] for group in (patients, healthy))
         truths: list[NDArray[np.bool_]] = []
         for name, (item, _) in list(patients.items()):
             truth = truth_on(item, run, first.space, Path(unit.source))
@@ -127,6 +134,14 @@ class Opened:
                 if part == "test" or not patient:
                     groups[0 if patient else 1].setdefault(item["participant_id"], (item, scan))
         return groups
+
+    def told_apart(self) -> float:
+        """Return the area under the ROC curve by which the first network tells held-out patients and healthy apart."""
+        patients, healthy = self.held_out
+        with torch.no_grad():
+            scores = [float(log_odds(self.networks[0](scan), self.test.target)) for scan in (*patients, *healthy)]
+        true = np.arange(len(scores)) < len(patients)
+        return float(weighted_areas(true, np.array(scores), np.ones((1, len(scores))))[0])
 
     def _mean_control(self) -> Tensor:
         """Return the mean of healthy training scans, (1, *grid)."""
@@ -238,4 +253,5 @@ def digest_values(unit: Unit) -> Sequence[Any]:
     """Return all that decides what is measured of a unit but the methods."""
     weights = [Path(unit.bundle) / "models" / "model.pt"] if unit.bundle else []
     runs = [Path(folder).name for folder in unit.runs]
-    return [runs, unit.arm, unit.scans, unit.fill, [io.sha256(path) for path in weights]]
+    weighed = [io.sha256(path) for path in weights]
+    return [runs, unit.arm, unit.scans, unit.fill, weighed, atlas_contents([unit.atlas])]
