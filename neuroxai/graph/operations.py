@@ -97,11 +97,16 @@ def _table() -> dict[str, Operation]:
     add("permute", "permute transpose movedim moveaxis swapaxes swapdims t T mT H mH adjoint", "input", "keeps")
     add(
         "pick",
-        "getitem narrow select index_select expand broadcast_to repeat tile repeat_interleave flip roll "
-        "rot90 unfold pixel_shuffle pixel_unshuffle channel_shuffle diagonal gather take_along_dim slice "
-        "select_scatter slice_scatter index_put setitem masked_fill where fill copy zero tril triu as_strided "
-        "diag_embed as_memory as_strided_scatter im2col take index_fill index_copy masked_scatter masked_select "
-        "max_unpool1d max_unpool2d max_unpool3d scatter",
+        "getitem narrow select index_select expand broadcast_to repeat tile repeat_interleave flip roll rot90 unfold "
+        "pixel_shuffle pixel_unshuffle channel_shuffle diagonal gather take_along_dim slice zero tril triu as_strided "
+        "diag_embed as_memory im2col take masked_select",
+        "input",
+        "keeps",
+    )
+    add(
+        "pick",
+        "select_scatter slice_scatter index_put setitem masked_fill where fill copy as_strided_scatter index_fill "
+        "index_copy masked_scatter max_unpool1d max_unpool2d max_unpool3d scatter",
         "input",
         "any",
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -16,7 +16,7 @@ from neuroxai.graph.operations import arguments, at_line, kind_of, label
 from neuroxai.graph.output_activation import scores_of
 from neuroxai.graph.record import Record
 from neuroxai.lrp.composites import Composite
-from neuroxai.lrp.engine.operators import Scale
+from neuroxai.lrp.folding import folded, readers_of
 from neuroxai.lrp.steps.base import FreeStep, PassStep, Step
 from neuroxai.lrp.steps.context import Context
 from neuroxai.lrp.steps.filters import LinearStep
@@ -46,7 +46,7 @@ class Plan:
     @cached_property
     def fused(self) -> Plan:
         """The same, each layer running the max-pooling behind it: winners alone are saved, relevance stays the same."""
-        steps, readers = list(self.steps), _readers(self.steps)
+        steps, readers = list(self.steps), readers_of(self.steps)
         for first in self.steps:
             if not isinstance(first, LinearStep) or not first.fuses or first.rule.bias == "distribute":
                 continue
@@ -75,7 +75,9 @@ def make_plan(record: Record, composite: Composite) -> Plan:
     calls = [node for node in record.graph.nodes if node.op not in ("placeholder", "output") and node.name not in made]
     tail = () if activation is None else tuple(_free(context, node) for node in calls)
     own = next((at_line(node) for node in record.graph.nodes if node.meta.get("own_gradient")), "")
-    return _numbered(Plan(tuple(_fold_norms(steps)), sources, scores.name, activation, tail, end.name, own))
+    ranks = {node.name: node.meta.get("rank") or 0 for node in record.graph.nodes}
+    whole = tuple(folded(steps, scores.name, ranks))
+    return _numbered(Plan(whole, sources, scores.name, activation, tail, end.name, own))
 
 
 def _free(context: Context, node: fx.Node) -> FreeStep:
@@ -144,35 +146,6 @@ def _keeps_samples_apart(node: fx.Node) -> bool:
     if operation[-2:-1].isdigit() and operation[-1] == "d":  # a convolution or pooling
         return kind in ("filter", "max", "average", "same") and rank == int(operation[-2]) + 2
     return kind in ("filter", "activation", "same") or operation in ("output", "batch_norm")
-
-
-# steps rewritten
-
-
-def _readers(steps: Iterable[Step]) -> dict[str, list[Step]]:
-    readers: dict[str, list[Step]] = {}
-    for step in steps:
-        for name in step.reads():
-            readers.setdefault(name, []).append(step)
-    return readers
-
-
-def _fold_norms(steps: list[Step]) -> list[Step]:
-    """Fold each batch normalisation into the convolution or linear layer that alone feeds it."""
-    made, readers = {step.name: step for step in steps}, _readers(steps)
-    folded: dict[str, Step] = {}
-    gone: set[str] = set()
-    for norm in steps:
-        if not (isinstance(norm, LinearStep) and isinstance(norm.operator, Scale)):
-            continue
-        before = made.get(norm.inputs[0])
-        fits = isinstance(before, LinearStep) and before.fuses and before.fixed is None
-        if isinstance(before, LinearStep) and fits and len(readers[before.name]) == 1:
-            gone.add(before.name)
-            labels, reads = before.labels + norm.labels, before.also_reads + norm.also_reads
-            folded[norm.name] = replace(before, name=norm.name, labels=labels, also_reads=reads, fixed=norm.fixed)
-    # what the normalisation reads is there when it runs, so the two run in its place
-    return [folded.get(step.name, step) for step in steps if step.name not in gone]
 
 
 def _numbered(plan: Plan) -> Plan:

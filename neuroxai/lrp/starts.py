@@ -15,6 +15,7 @@ from neuroxai.errors import InputError, UnsupportedLayerError, one_of
 from neuroxai.layers import PatchIndividualFilter
 from neuroxai.lrp.given import Given, Target, class_scores, is_index, probabilities
 from neuroxai.lrp.plan import Plan
+from neuroxai.lrp.rules import Rule
 from neuroxai.lrp.steps.base import Step
 from neuroxai.lrp.steps.filters import LinearStep
 
@@ -76,11 +77,16 @@ class Start:
 def usual_start(plan: Plan) -> Literal["logit", "probability"]:
     """Return where relevance of a class starts by default, so that what supports the class is positive.
 
-    By the rule of the last layer with weights: the logit where it shares out in proportion to all contributions, for a
-    probability over a logit below zero would turn every sign; else the probability, as a logit below zero would.
+    By the first rule that it meets: the logit where it shares out in proportion to all contributions, for a probability
+    over a logit below zero would turn every sign; else the probability, as a logit below zero would.
     """
-    rules = [step.rule for step in reached(plan) if isinstance(step, LinearStep) and step.weight is not None]
-    return "logit" if not rules or rules[-1].proportional else "probability"
+    met, passed = list[Rule](), {plan.result}
+    for step in reversed(plan.steps):
+        if step.name in passed:
+            rule: Rule | None = getattr(step, "rule", None)
+            met += [] if rule is None else [rule]
+            passed.update(step.inputs if rule is None else ())
+    return "logit" if not met or any(rule.proportional for rule in met) else "probability"
 
 
 def warn_if_turned(start: str, usual: str, logits: Tensor, stacklevel: int = 2) -> None:
@@ -137,12 +143,14 @@ def truncated(plan: Plan, layer: str) -> Plan:
     """
     end = find(plan, layer)
     last = end
-    if layer != end.labels[-1]:
-        if not isinstance(end, LinearStep) or end.fixed is None or layer != end.labels[0]:
+    while isinstance(last, LinearStep) and last.merged is not None and layer in last.merged.labels:
+        last = replace(last.merged, name=end.name)
+    if layer != last.labels[-1]:
+        if not isinstance(last, LinearStep) or last.fixed is None or layer != last.labels[0]:
             raise UnsupportedLayerError(
-                f"layer {layer!r} is merged with {end.labels[-1]!r} and has no output of its own; start there"
+                f"layer {layer!r} is merged with {last.labels[-1]!r} and has no output of its own; start there"
             )
-        last = replace(end, fixed=None, labels=end.labels[:1])
+        last = replace(last, fixed=None, labels=last.labels[:1])
     needed, steps = {end.name}, []
     for step in reversed(plan.steps):
         if step.name in needed:

@@ -68,8 +68,12 @@ def test_an_output_activation_is_looked_through(end):
     torch.testing.assert_close(lrp.attribute(x, target, start="logit"), wanted)
     share = (torch.sigmoid(logit) / logit).view(-1, 1, 1, 1, 1)
     torch.testing.assert_close(lrp.attribute(x, target), wanted * share)
-    if target:
-        torch.testing.assert_close(lrp.attribute(x, 0, start="logit"), -wanted)  # its logit is the other's negative
+    if target:  # the other class's logit is the negative: that of a layer with all signs turned
+        with torch.no_grad():
+            for parameter in plain[3].parameters():
+                parameter.neg_()
+        turned = LRP(plain, "alpha_beta").attribute(x, start="logit")
+        torch.testing.assert_close(lrp.attribute(x, 0, start="logit"), turned)
 
 
 def test_of_the_other_class_the_logit_is_the_opposite():

@@ -92,6 +92,37 @@ class PassStep(CallStep):
 
 
 @dataclass(frozen=True)
+class Constant:
+    """A number, or a value that takes no relevance, which scales or shifts another one."""
+
+    value: float | str  # the number, or the value's name
+    # the only axis of the other that it differs along, counted from the end: None where it is one number
+    axis: int | None = None
+
+    def of(self, values: Values) -> Any:
+        """Return the number, or the value's numbers one after the other."""
+        return values[self.value].reshape(-1) if isinstance(self.value, str) else self.value
+
+
+@dataclass(frozen=True)
+class ScaleStep(PassStep):
+    """A product with a constant, or a quotient by one."""
+
+    factor: Constant = field(default=Constant(1.0))
+    divides: bool = False
+
+    @property
+    def turns(self) -> bool:
+        """Whether it is known to be a product with a number below 0."""
+        return not isinstance(self.factor.value, str) and self.factor.value < 0
+
+    def scale(self, values: Values) -> Any:
+        """Return what the value is multiplied by."""
+        factor = self.factor.of(values)
+        return 1 / factor if self.divides else factor
+
+
+@dataclass(frozen=True)
 class MoveStep(CallStep):
     """Values moved, copied, left out, chosen or put side by side: each takes back the relevance of all its copies.
 

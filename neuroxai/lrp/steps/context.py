@@ -17,7 +17,7 @@ from neuroxai.graph.record import Record
 from neuroxai.layers import PatchIndividualFilter
 from neuroxai.lrp.composites import Composite
 from neuroxai.lrp.rules import Pass, Rule
-from neuroxai.lrp.steps.base import PassStep, Step, Values
+from neuroxai.lrp.steps.base import Constant, PassStep, ScaleStep, Step, Values
 
 _WAY_OUT = (
     "it has no relevance rule. Supported: convolutions and transposed convolutions, linear layers, "
@@ -170,6 +170,24 @@ class Context:
     def passing(self, node: fx.Node, *signals: fx.Node, **options: Any) -> Step:
         """Return the step of a call that hands relevance through."""
         return PassStep(**self.options(node, *signals), call=self.caller(node), **options)
+
+    def constant(self, value: Any, rank: int) -> Constant | None:
+        """Return a number or constant as what scales or shifts a tensor of that rank along one axis at most."""
+        if isinstance(value, int | float):
+            return Constant(float(value))
+        if not isinstance(value, fx.Node) or value.meta["depends"] or value.meta.get("shape") is None:
+            return None
+        long = [axis - len(value.meta["shape"]) for axis, n in enumerate(value.meta["shape"]) if n != 1]
+        fits = len(long) <= 1 and len(value.meta["shape"]) <= rank
+        return Constant(value.name, long[0] if long else None) if fits else None
+
+    def scaling(self, node: fx.Node, signal: fx.Node, factor: Any, *, divides: bool = False) -> Step:
+        """Return the step of a signal times a constant or gate, or divided by it."""
+        constant = self.constant(factor, node.meta["rank"])
+        if constant is None or node.meta["shape"] != signal.meta["shape"]:
+            return self.passing(node, signal)
+        options = self.options(node, signal)
+        return ScaleStep(**options, call=self.caller(node), factor=constant, divides=divides)
 
     def caller(self, node: fx.Node) -> Callable[[Values], Any]:
         """Return a call that runs a node as the network did."""

@@ -35,9 +35,11 @@ class LinearStep(Step):
     operator: Operator = field(default=Dense())
     # whether a normalisation of axis 1 and a pooling behind it may be run with it: its outputs stand on that axis
     fuses: bool = True
-    # of a normalisation by running statistics, folded in or on its own: takes the values by name and returns factor and
-    # offset, both (channels,)
-    fixed: Callable[[Values], tuple[Tensor, Tensor]] | None = None
+    # of a normalisation by running statistics, folded in or on its own, and of constants folded in: takes the values by
+    # name and returns factor and offset, both (channels,)
+    fixed: Callable[[Values], tuple[Tensor, Tensor | None]] | None = None
+    behind: tuple[Any, ...] = ()  # steps that move and average its output, folded in: sums of it, not of its parts
+    merged: LinearStep | None = None  # the same before the last of what was folded into it, but for a normalisation
     between: tuple[PassStep, ...] = ()
     pool: PoolStep | None = None
 
@@ -57,7 +59,8 @@ class LinearStep(Step):
         if self.fixed is not None:
             factor, offset = self.fixed(values)
             weight = weight * factor.view(-1, *(1,) * (weight.ndim - 1))
-            bias = offset if bias is None else bias * factor + offset
+            bias = None if bias is None else bias * factor
+            bias = bias if offset is None else offset if bias is None else bias + offset
         return weight, bias
 
     def forward(self, values: Values, nonnegative: Sequence[bool]) -> tuple[Any, Any]:
@@ -82,6 +85,10 @@ class LinearStep(Step):
             weight = weight.contiguous(memory_format=torch.channels_last_3d)
         output, saved = propagate.forward(self.rule, self.operator, x, weight, bias, nonnegative)
         back = partial(propagate.backward, self.rule, self.operator, saved)
+        if self.behind:
+            shape = output.shape
+            saved.denominators = [self._behind(d) for d in saved.denominators]
+            return self._behind(output), saved, partial(back, spread=partial(self._spread, shape))
         if self.pool is None:
             return output, saved, back
         pooled, winners = self.pool.pool(self._between(values, output))
@@ -92,6 +99,20 @@ class LinearStep(Step):
             return winners.scatter(stacked, self.operator.stack([winners.indices] * count))
 
         return pooled, saved, partial(back, spread=spread)
+
+    def _behind(self, output: Tensor) -> Tensor:
+        for step in self.behind:
+            output = step.call({step.inputs[0]: output})
+        return output
+
+    def _spread(self, shape: torch.Size, stacked: Tensor, count: int) -> Tensor:
+        """Take signals of what was moved and averaged back to the layer's own outputs."""
+        found, graph = list[Tensor](), torch.is_grad_enabled()
+        for signal in self.operator.split(stacked, count):
+            with torch.enable_grad():
+                x = signal.new_zeros(shape).requires_grad_(True)
+                found += torch.autograd.grad(self._behind(x), x, signal, create_graph=graph)
+        return self.operator.stack(found)
 
     def _between(self, values: Values, output: Tensor) -> Tensor:
         for step in self.between:

@@ -73,7 +73,8 @@ def of_product(context: Context, node: fx.Node) -> Step:
     tensors = context.tensors(node)
     factors: list[Any] = [value for value in node.args[:2] if context.depends(value)]
     if len(tensors) == 1 and len(factors) == 1:
-        return context.passing(node, tensors[0])
+        (other,) = (value for value in node.args[:2] if not context.depends(value))
+        return context.scaling(node, tensors[0], other)
     found = [factor for factor in factors if not context.is_gate(factor)]
     if len(tensors) == 2 and len(found) == 1:
         return context.passing(node, found[0])
@@ -90,7 +91,11 @@ def of_quotient(context: Context, node: fx.Node) -> Step:
         raise context.refuse(node, "a constant divided by a signal has no relevance rule, unless it is a gate")
     if given.get("rounding_mode") is not None:
         raise context.refuse(node, "a division that rounds has no relevance rule")
-    return context.passing(node, signal)
+    return (
+        context.scaling(node, signal, given["other"], divides=True)
+        if signal is given["input"]
+        else context.passing(node, signal)
+    )
 
 
 def of_matrix_product(context: Context, node: fx.Node) -> Step:

@@ -18,7 +18,7 @@ from torch import Tensor, fx
 from neuroxai.graph.operations import OPERATIONS, arguments
 from neuroxai.lrp.engine.propagate import piece_of, signals
 from neuroxai.lrp.rules import Rule, Weight
-from neuroxai.lrp.steps.base import MoveStep, Step, Values
+from neuroxai.lrp.steps.base import Constant, MoveStep, Step, Values
 from neuroxai.lrp.steps.context import Context
 
 Matrices = dict[int, Tensor]  # a linear map: for each axis that changes (outputs, inputs), entries >= 0
@@ -59,6 +59,7 @@ class SumStep(Step):
     weights: tuple[float, ...] = (1.0,)  # one for each input. A difference is a sum with a weight of -1
     make: Callable[[Tensor], Matrices] = field(default=lambda x: {})  # the map of an input
     constant: Callable[[Values], Any] | None = None  # takes the values by name; returns a number or tensor to add
+    shift: Constant | None = None  # the constant, but for its weight, where it differs along one axis at most
     # takes the values by name and returns the output as the network makes it, if not by adding up
     call: Callable[[Values], Any] | None = None
 
@@ -140,7 +141,8 @@ def of_sum(context: Context, node: fx.Node) -> Step:
     def value(values: Values) -> Any:
         return weight * (values[constant.name] if isinstance(constant, fx.Node) else constant)
 
-    return SumStep(**options, rule=rule, weights=weights, constant=value)
+    shift = context.constant(constant, node.meta["rank"])
+    return SumStep(**options, rule=rule, weights=weights, constant=value, shift=shift)
 
 
 def of_average(context: Context, node: fx.Node) -> Step:

@@ -78,7 +78,7 @@ _MAKERS: dict[str, Maker] = {
     "patch_individual_filter": of_patches,
     "batch_norm": of_batch_norm,
     **dict.fromkeys(("add", "sub", "rsub"), of_sum),
-    "neg": lambda context, node: context.passing(node),
+    "neg": lambda context, node: context.scaling(node, context.only_input(node), -1.0),
     "pow": _power,
     "sqrt": _activation,
     "mul": of_product,

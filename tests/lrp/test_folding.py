@@ -1,0 +1,183 @@
+"""One linear layer written in several ways has one relevance, also under rules that tell signs apart."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from neuroxai.lrp import LRP, AlphaBeta, Composite, Epsilon, Flat, WSquare, composites
+
+pytestmark = pytest.mark.filterwarnings("ignore::neuroxai.lrp.conservation.ConservationWarning")
+RULES = {
+    "z_plus": composites.z_plus(),
+    "alpha_beta": composites.alpha_beta(1.0),
+    "boehle2019": composites.boehle2019(0.5),
+    "deep_taylor": composites.deep_taylor(),
+    "epsilon": composites.epsilon(0.0),
+    "flat at the end": Composite({**composites.z_plus().rules, -1: Flat()}),
+    "w-square at the end": Composite({**composites.z_plus().rules, -1: WSquare()}),
+}
+
+
+class Network(nn.Module):
+    """Features, and a head that is a function of them."""
+
+    def __init__(self, head, weight, bias=None):
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.head = nn.Conv3d(1, 3, 2).double(), head
+        self.weight = nn.Parameter(weight.double())
+        self.bias = nn.Parameter(torch.zeros(len(weight)).double() if bias is None else bias.double())
+
+    def forward(self, x):
+        return self.head(F.relu(self.conv(x)), self.weight, self.bias)
+
+
+def flat(f):
+    return f.mean((2, 3, 4))
+
+
+def conv(f, w, b):
+    return F.conv3d(f, w[..., None, None, None], b)
+
+
+def plain(f, w, b):
+    return F.linear(flat(f), w, b)
+
+
+MINUS = {
+    "neg": lambda f, w, b: -F.linear(flat(f), -w, -b),
+    "number": lambda f, w, b: F.linear(flat(f), -w / 2, -b / 2) * -2,
+    "quotient": lambda f, w, b: F.linear(flat(f), -w * 2, -b * 2) / -2.0,
+    "minus from": lambda f, w, b: b - F.linear(flat(f), -w),
+    "none less": lambda f, w, b: 0 - F.linear(flat(f), -w, -b),
+    "tensor": lambda f, w, b: F.linear(flat(f), -w, -b) * w.new_tensor([-1.0]),
+    "a factor each": lambda f, w, b: (
+        F.linear(flat(f), w * w.new_tensor([[-1.0], [2.0]]), b * w.new_tensor([-1.0, 2.0])) * w.new_tensor([-1.0, 0.5])
+    ),
+    "behind a reshape": lambda f, w, b: -F.linear(flat(f), -w, -b)[:, None].flatten(1),
+    "moved": lambda f, w, b: -(F.linear(flat(f), -w, -b)[:, None].flatten(1)),
+    "convolution": lambda f, w, b: -conv(flat(f)[..., None, None, None], -w, -b).flatten(1),
+    "read twice": lambda f, w, b: (lambda z: torch.stack([z[:, 0], -z[:, 1]], 1))(
+        F.linear(flat(f), w * w.new_tensor([[1.0], [-1.0]]), b * w.new_tensor([1.0, -1.0]))
+    ),
+}
+SHIFT = {
+    "matrix product": lambda f, w, b: flat(f) @ w.T + b,
+    "bias later": lambda f, w, b: F.linear(flat(f), w) + b,
+    "two biases": lambda f, w, b: F.linear(flat(f), w, b / 2) + b / 2,
+    "number": lambda f, w, b: F.linear(flat(f), w, b - 3.0) + 3.0,
+    "of a convolution": lambda f, w, b: (
+        conv(flat(f)[..., None, None, None], w, None) + b[:, None, None, None]
+    ).flatten(1),
+    "minus": lambda f, w, b: F.linear(flat(f), w) - -b + 0.0,
+}
+AVERAGE = {
+    "mean": lambda f, w, b: conv(f, w, b).mean((2, 3, 4)),
+    "pooling": lambda f, w, b: F.adaptive_avg_pool3d(conv(f, w, b), 1).flatten(1),
+    "places on one axis": lambda f, w, b: conv(f, w, b).flatten(2).mean(2),
+    "tokens": lambda f, w, b: F.linear(f.flatten(2).transpose(1, 2), w, b).mean(1),
+    "minus, then mean": lambda f, w, b: (-conv(f, -w, -b)).mean((2, 3, 4)),
+    "mean, then minus": lambda f, w, b: -conv(f, -w, -b).mean((2, 3, 4)),
+    "scaled": lambda f, w, b: conv(f, w / 3, b / 3).mean((2, 3, 4)) * 3,
+}
+
+
+def scans(batch=2):
+    return torch.randn(batch, 1, 4, 5, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+
+
+def compare(way, composite, shift=0.0):
+    generator = torch.Generator().manual_seed(2)
+    weight, bias = torch.randn(2, 3, generator=generator), torch.randn(2, generator=generator) + shift
+    x, one, other = scans(), Network(plain, weight, bias).eval(), Network(way, weight, bias).eval()
+    torch.testing.assert_close(one(x), other(x))
+    for target in (0, 1):
+        for start in (None, "logit")[: target + 1]:
+            wanted = LRP(one, composite).attribute(x, target, start=start)
+            got = LRP(other, composite).attribute(x, target, start=start)
+            # the stabiliser meets other values
+            torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-6 * float(wanted.abs().max()))
+            assert bool(wanted.any())
+
+
+@pytest.mark.filterwarnings("ignore:relevance starts at")
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("way", MINUS)
+def test_a_minus_turns_the_weights(way, rule):
+    compare(MINUS[way], RULES[rule])
+
+
+@pytest.mark.filterwarnings("ignore:relevance starts at")
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("way", SHIFT)
+def test_a_bias_may_stand_behind_the_layer(way, rule):
+    compare(SHIFT[way], RULES[rule])
+
+
+@pytest.mark.filterwarnings("ignore:relevance starts at")
+@pytest.mark.parametrize("shift", [-9.0, 0.0, 9.0])  # at -9 no place has a score above 0
+@pytest.mark.parametrize("rule", ["z_plus", "alpha_beta", "boehle2019", "deep_taylor", "epsilon"])
+@pytest.mark.parametrize("way", AVERAGE)
+def test_a_head_may_average_scores_of_places(way, rule, shift):
+    compare(
+        AVERAGE[way], replace(RULES[rule], sums=Epsilon()), shift
+    )  # features >= 0: no rule, but alpha, would differ
+
+
+def test_a_difference_of_layers_keeps_the_signs_of_both():
+    weight = torch.tensor([[1.0, 2.0, 0.5], [-1.0, -0.5, -2.0]])  # all features support the first less the second
+    for head in (
+        lambda f, w, b: (lambda z: z[:, :1] - z[:, 1:])(F.linear(flat(f), w, b)),
+        lambda f, w, b: F.linear(flat(f), w[:1]) - F.linear(flat(f), w[1:]),
+        lambda f, w, b: (conv(f, w[:1], b[:1]) - conv(f, w[1:], b[1:])).mean((2, 3, 4)),
+    ):
+        model, x = Network(head, weight).eval(), scans()
+        with torch.no_grad():
+            model.conv.weight.abs_()
+        for rule in ("z_plus", "boehle2019"):
+            got = LRP(model, RULES[rule]).attribute(x.abs())
+            assert bool((got >= 0).all())
+            assert float(got.sum()) > 0.1
+
+
+def test_layers_inside_what_is_folded_can_be_started_from_and_named():
+    model = nn.Sequential(nn.Conv3d(1, 3, 2), nn.ReLU(), nn.Conv3d(3, 2, 1), nn.AdaptiveAvgPool3d(1), nn.Flatten())
+    model, x = model.double().eval(), scans()
+    lrp = LRP(model, composites.z_plus())
+    cut = LRP(nn.Sequential(*model[:3], nn.Flatten()).eval(), composites.z_plus())
+    values = model[:3](x).detach().flatten(1)
+    torch.testing.assert_close(lrp.attribute(x, layer="2"), cut.attribute(x, start=values), rtol=1e-9, atol=1e-12)
+    assert lrp.layers == ("0", "1", "2", "3", "4")
+    relevance, layers = lrp.attribute(x, 1, return_layers=True)
+    assert {"0", "2", "3"} <= set(layers)
+    torch.testing.assert_close(relevance, lrp.attribute(x, 1))
+
+
+def test_gradients_of_an_averaged_layer_are_those_of_differences():
+    generator = torch.Generator().manual_seed(2)
+    model = Network(AVERAGE["places on one axis"], torch.randn(2, 3, generator=generator)).eval()
+    x = scans()
+
+    def loss():
+        return (LRP(model, RULES["alpha_beta"]).attribute(x, 1, create_graph=True) ** 2).sum()
+
+    loss().backward()
+    wanted = model.weight.grad[1, 0].item()
+    with torch.no_grad():
+        model.weight[1, 0] += 1e-6
+        up = loss().item()
+        model.weight[1, 0] -= 2e-6
+        down = loss().item()
+    assert (up - down) / 2e-6 == pytest.approx(wanted, rel=1e-4)
+
+
+def test_a_rule_that_shares_in_proportion_leaves_the_steps_as_they_are():
+    model = Network(AVERAGE["mean"], torch.ones(2, 3)).eval()
+    lrp = LRP(model, Composite({nn.Conv3d: Epsilon(), 0: AlphaBeta(beta=1.0)}))
+    lrp.attribute(scans(), 1)
+    assert lrp.usual_start == "logit"
