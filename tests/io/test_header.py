@@ -135,8 +135,9 @@ def test_contradictions_are_told_wherever_a_scan_is_opened(tmp_path):
     for read in (io.read_volume, io.read_space, io.read_orientation):
         with pytest.warns(
             HeaderWarning, match=r"x.nii: the header's sform and qform lie up to 30 mm apart; the sform is"
-        ):
+        ) as caught:
             read(path)
+        assert caught[0].filename == __file__  # points at who opened it
     with pytest.warns(UserWarning, match="qform holds NaN"):
         np.testing.assert_allclose(io.read_space(written(tmp_path / "y.nii", quatern_c=np.nan)).affine, AFFINE)
     with pytest.warns(UserWarning, match="one of them swaps left and right"):

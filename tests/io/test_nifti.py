@@ -240,8 +240,9 @@ def test_affine_that_cannot_be_inverted(tmp_path, row):
 
 def test_without_any_form_the_side_is_a_guess_and_said(tmp_path):
     path = save(tmp_path / "x.nii", marked(), None, qform_code=0, sform_code=0)
-    with pytest.warns(UserWarning, match=r"x\.nii: .* neither sform nor qform.*left and right"):
+    with pytest.warns(UserWarning, match=r"x\.nii: .* neither sform nor qform.*left and right") as caught:
         read_volume(path)
+    assert caught[0].filename == __file__  # points at who read it
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         read_volume(save(tmp_path / "y.nii", marked(), np.eye(4)))
