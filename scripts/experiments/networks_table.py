@@ -257,7 +257,7 @@ def _cam(method: str) -> Callable[[Fact], float | None]:
             # one by one a thousand take ten minutes; only libraries' networks, whose scans do not meet, have so many
             length = 64 if len(scans) > 256 else 1
             with torch.no_grad():
-                shown = torch.cat([fact.plain(part.clone())[:, fact.target] for part in scans.split(length)])
+                shown = torch.cat([fact.plain(part.clone())[:, fact.target] for part in torch.split(scans, length)])
             weights = shown.masked_fill((high <= low).flatten(), -torch.inf).softmax(0)
             weights = weights.nan_to_num(1 / len(weights)).view(1, -1, *[1] * len(axes))  # all maps are flat
         elif method == "grad_cam_plus_plus":  # equations 10 and 19
