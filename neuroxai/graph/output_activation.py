@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -58,11 +59,12 @@ def _seen(node: fx.Node) -> _Seen | None:
     operation, kind = node.meta["operation"], kind_of(node)
     sources = [source for source in node.all_input_nodes if source.meta["depends"]]
     if operation in _LINKS and len(sources) == 1:
-        link, dim, rank = _LINKS[operation], arguments(node).get("dim"), node.meta["rank"]
-        if link == "softmax" and dim is not None and (not isinstance(dim, int) or dim % rank != rank - 1):
-            return None  # over samples, not over classes
+        link, dim = _LINKS[operation], arguments(node).get("dim")
+        dim = (0 if node.meta["rank"] in (1, 3) else 1) if dim is None else dim  # what torch takes where none is named
+        if link == "softmax" and not _over_classes(node, dim):
+            return None
         function: Any = getattr(torch.nn.functional, operation)
-        given = (-1,) if link == "softmax" else ()
+        given = (dim,) if link == "softmax" else ()
         return _Seen(sources[0], link, lambda scores: _new(function, (scores, *given), node, operation))
     if operation in ("cat", "stack"):
         return _side_by_side(node)
@@ -83,6 +85,14 @@ def _seen(node: fx.Node) -> _Seen | None:
         return scores if rises else _new(torch.neg, (scores,), scores, "neg")
 
     return _Seen(turned(seen.scores), seen.link, lambda scores: _again(node, {source: seen.rebuild(turned(scores))}))
+
+
+def _over_classes(node: fx.Node, dim: Any) -> bool:
+    """Whether a softmax is over the last axis, or over the only one but the first that is longer than 1."""
+    if not isinstance(dim, int):
+        return False
+    axis, rank = dim % node.meta["rank"], node.meta["rank"]
+    return axis == rank - 1 or (axis > 0 and math.prod(node.meta["shape"][1:]) == node.meta["shape"][axis])
 
 
 def _side_by_side(node: fx.Node) -> _Seen | None:

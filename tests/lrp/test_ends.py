@@ -89,6 +89,7 @@ def test_of_the_other_class_the_logit_is_the_opposite():
     torch.testing.assert_close(delta[0].flatten(1).sum(1) + delta[1], p)
 
 
+@pytest.mark.filterwarnings("ignore:Implicit dimension choice")
 def test_a_softmax_is_looked_through_over_classes_alone():
     x = scans()
     wanted = LRP(body(), "alpha_beta").attribute(x, 1, start="logit")
@@ -96,10 +97,18 @@ def test_a_softmax_is_looked_through_over_classes_alone():
         lambda z: z[:, None].softmax(-1).squeeze(1),
         lambda z: z.log_softmax(1).exp(),
         lambda z: z.softmax(1).log(),
+        lambda z: z[..., None, None, None].log_softmax(1).view(len(z), -1),  # a head that is a convolution
+        lambda z: F.softmax(z[..., None, None], _stacklevel=9).flatten(1),  # torch takes axis 1
     ):
         got = LRP(End(end, 2).eval(), "alpha_beta").attribute(x, 1, start="logit")
         torch.testing.assert_close(got, wanted, rtol=1e-6, atol=1e-12)
-    for end in (lambda z: z.softmax(0), lambda z: -z.softmax(1), lambda z: z.softmax(1)[:, 1:]):
+    for end in (
+        lambda z: z.softmax(0),
+        lambda z: -z.softmax(1),
+        lambda z: z.softmax(1)[:, 1:],
+        lambda z: torch.stack([z, z], 2).softmax(1).flatten(1),
+        lambda z: F.softmax(z[:, None], _stacklevel=9).flatten(1),  # torch takes axis 0
+    ):
         with pytest.raises(UnsupportedLayerError, match=r"'softmax'.*test_ends.py"):
             LRP(End(end, 2).eval()).record(x)
 

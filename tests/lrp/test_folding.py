@@ -145,6 +145,14 @@ def test_a_difference_of_layers_keeps_the_signs_of_both():
             assert float(got.sum()) > 0.1
 
 
+def test_a_shift_that_makes_several_outputs_of_one_is_a_sum():
+    cuts = torch.tensor([-0.3, 0.0, 0.4])  # of an ordinal scale
+    model, x = Network(lambda f, w, b: F.linear(flat(f), w[:1]) + cuts.to(f), torch.ones(1, 3)).eval(), scans()
+    got = LRP(model, composites.z_plus()).attribute(x, 2, start="logit")
+    part = flat(F.relu(model.conv(x))).sum(1).detach()
+    torch.testing.assert_close(got.flatten(1).sum(1) > 0, part > 0)
+
+
 def test_layers_inside_what_is_folded_can_be_started_from_and_named():
     model = nn.Sequential(nn.Conv3d(1, 3, 2), nn.ReLU(), nn.Conv3d(3, 2, 1), nn.AdaptiveAvgPool3d(1), nn.Flatten())
     model, x = model.double().eval(), scans()

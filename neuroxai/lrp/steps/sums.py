@@ -141,7 +141,8 @@ def of_sum(context: Context, node: fx.Node) -> Step:
     def value(values: Values) -> Any:
         return weight * (values[constant.name] if isinstance(constant, fx.Node) else constant)
 
-    shift = context.constant(constant, node.meta["rank"])
+    same = node.meta["shape"] == tensors[0][0].meta["shape"]  # it may be what makes several values of one
+    shift = context.constant(constant, node.meta["rank"]) if same else None
     return SumStep(**options, rule=rule, weights=weights, constant=value, shift=shift)
 
 
