@@ -91,8 +91,9 @@ def _over_classes(node: fx.Node, dim: Any) -> bool:
     """Whether a softmax is over the last axis, or over the only one but the first that is longer than 1."""
     if not isinstance(dim, int):
         return False
-    axis, rank = dim % node.meta["rank"], node.meta["rank"]
-    return axis == rank - 1 or (axis > 0 and math.prod(node.meta["shape"][1:]) == node.meta["shape"][axis])
+    shape: tuple[int, ...] = tuple(node.meta["shape"])
+    axis = dim % len(shape)
+    return axis == len(shape) - 1 or (axis > 0 and math.prod(shape[1:]) == shape[axis])
 
 
 def _side_by_side(node: fx.Node) -> _Seen | None:
