@@ -73,6 +73,12 @@ def test_what_maps_claim_to_add_up_to():
     # of a linear model they do
     assert torch.allclose(gradients.attribute(scans, target=1).flatten(1).sum(1), difference, atol=1e-5)
     assert not hasattr(Claiming("saliency", {}, model), "explained")
+    # the last layer of this one is a convolution, in which the same method shares out positive contributions alone
+    pooled = nn.Sequential(nn.Conv3d(1, 2, 2), nn.AdaptiveAvgPool3d(1), nn.Flatten()).eval()
+    method = Claiming("lrp_epsilon_plus_flat", {}, pooled)
+    arrived = method.attribute(scans, target=1).flatten(1).sum(1)
+    assert torch.allclose(method.explained(scans, 1), torch.softmax(pooled(scans).detach(), 1)[:, 1])
+    assert torch.allclose(arrived, method.explained(scans, 1), rtol=1e-4)
     assert own_method("captum.attr:Saliency")(model).attribute(scans, target=1).shape == scans.shape
 
 

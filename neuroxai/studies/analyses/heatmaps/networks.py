@@ -169,21 +169,19 @@ class Claiming:
 
     def __init__(self, name: str, options: Mapping[str, Any], model: nn.Module) -> None:
         self._name, self._options, self._model = name, options, model
-        method = attribution.create(name, model, **options)
-        self.attribute = method.attribute
-        start = attribution.start_of(name)
-        if start is not None:
-            self.explained = self._logit if start == "logit" else self._probability
+        self._method: Any = attribution.create(name, model, **options)
+        self.attribute = self._method.attribute
+        if attribution.takes_start(name):
+            self.explained = self._start
         elif name in _ADD_UP:
             self.explained = self._difference
 
-    def _logit(self, inputs: Tensor, target: int) -> Tensor:
+    def _start(self, inputs: Tensor, target: int) -> Tensor:
         with torch.no_grad():
-            return self._model(inputs)[:, target]  # type: ignore[no-any-return]
-
-    def _probability(self, inputs: Tensor, target: int) -> Tensor:
-        with torch.no_grad():
-            logits = self._model(inputs)
+            logits: Tensor = self._model(inputs)
+        # a network's last layer decides, once it is known
+        if (self._method.usual_start or attribution.start_of(self._name)) == "logit":
+            return logits[:, target]
         shares = torch.sigmoid(logits) if logits.shape[1] == 1 else probabilities(logits)
         return shares[:, target]
 
