@@ -187,11 +187,12 @@ def _planted(cohort: Path, out: Path, options: TrustOptions, run: RunOptions, se
         None if told is None else lambda done, total: told("planting effects", done, total),
     )  # fmt: skip
     failed = [f"{one.participant_id}: {one.reason}" for one in found.left_out if one.participant_id]
-    failed += [f"{one['participant_id']}: {one['error']}" for one in summary.failed]
+    # twins are named A and B; what fails in one mostly fails in the other
+    failed += dict.fromkeys(f"{one['participant_id'][:-1]}: {one['error']}" for one in summary.failed)
     effect = {"effect": options.effect, "loss": options.loss, "regions": list(options.regions) or ["hippocampus"]}
     if options.effect != "atrophy":
         effect = {"effect": options.effect}
-    lost = {one["participant_id"][:-1] for one in summary.failed}  # twins are named A and B
+    lost = {one["participant_id"][:-1] for one in summary.failed}
     sources: dict[str, Path | None] = {
         one.participant_id: one.scan for one in chosen.scans if one.participant_id not in lost
     }
