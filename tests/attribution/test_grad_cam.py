@@ -101,6 +101,25 @@ def test_default_is_the_last_layer_with_the_grid_of_the_last_convolution_that_ha
     assert default_layer(Net().double().eval(), x) == ["act2"]  # conv3 has one cell left
 
 
+@pytest.mark.parametrize("method", ["grad_cam", "grad_cam_plus_plus", "layer_cam", "hires_cam", "score_cam"])
+def test_a_convolution_that_scores_places_is_a_head_like_a_linear_layer(method):
+    torch.manual_seed(0)
+    features = [nn.Conv3d(1, 4, 3), nn.ReLU()]
+    linear = nn.Sequential(*features, nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(4, 2)).double().eval()
+    head = nn.Conv3d(4, 2, 1).double()
+    with torch.no_grad():
+        linear[4].bias.sub_(3.0)  # no place has a score above 0
+        head.weight.copy_(linear[4].weight[..., None, None, None])
+        head.bias.copy_(linear[4].bias)
+    placed = nn.Sequential(*features, head, nn.AdaptiveAvgPool3d(1), nn.Flatten()).double().eval()
+    x = torch.randn(2, 1, 6, 7, 5, dtype=torch.float64)
+    torch.testing.assert_close(placed(x), linear(x))
+    for target in (0, 1):
+        wanted = attribution.create(method, linear).attribute(x, target)
+        torch.testing.assert_close(attribution.create(method, placed).attribute(x, target), wanted)
+    assert bool(wanted.any())
+
+
 def test_default_layer_of_a_residual_network():
     from monai.networks.nets import ResNet
 

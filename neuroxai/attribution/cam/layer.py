@@ -47,6 +47,8 @@ class CamLayer:
 def cam_layer(network: Recorded, x: Tensor, name: str | None = None) -> CamLayer:
     """Return the layer to explain by: the one named, or the last with the grid of the last convolution that has one.
 
+    A convolution whose output, averaged over its places, is the scores is a linear head; what it reads is explained.
+
     In a transformer, whose last convolution only cuts the patches, it is the last normalisation of tokens in front of
     an attention.
 
@@ -61,6 +63,7 @@ def cam_layer(network: Recorded, x: Tensor, name: str | None = None) -> CamLayer
     calls = list(network.calls)
     filters = [n for n in calls if kind_of(n) == "filter"]
     convolutions = [n for n in filters if n.meta["operation"] != "linear" and math.prod(_grid(n, x)) > 1]
+    head = convolutions.pop() if len(convolutions) > 1 and _scores_places(network, convolutions[-1]) else None
     anchor = convolutions[-1] if convolutions else None
     attentions = [n for n in calls if _attends(network, n)]
     if name is not None:
@@ -92,13 +95,24 @@ def cam_layer(network: Recorded, x: Tensor, name: str | None = None) -> CamLayer
             f"{tuple(x.shape)}; Grad-CAM needs one. Use another method, or larger inputs"
         )
     times = Counter(known for known, _ in network.record.layers)
-    behind = set(calls[calls.index(anchor) :])
+    behind = set(calls[calls.index(anchor) : None if head is None else calls.index(head)])
     once = [(known, n) for known, n in network.record.layers if known and times[known] == 1]
     once = once or [(label(n), n) for n in calls]  # a network of functions
     fits = [(known, n) for known, n in once if n in behind and _grid(n, x) == _grid(anchor, x)]
     if not fits:
         raise InputError("the last convolution with a grid runs several times; name another layer with layer=")
     return CamLayer(*fits[-1], fits[-1][1])
+
+
+def _scores_places(network: Recorded, node: fx.Node) -> bool:
+    """Whether a convolution puts out the classes' scores of each place, which are averaged: they are no features."""
+    if node.meta["shape"][1] != network.record.result.meta["shape"][-1]:
+        return False
+    calls = list(network.calls)
+    behind = [kind_of(call) for call in calls[calls.index(node) + 1 :]]
+    if "average" not in behind or not {"filter", "bilinear"}.isdisjoint(behind):
+        return False
+    return {"reshape", "permute", "same", "cast"}.issuperset(behind[: behind.index("average")])
 
 
 def _tokens(
