@@ -3,8 +3,8 @@
     python scripts/experiments/trust_check.py card
 
 For each method: how often an affected region was ranked first, how many of the ten regions that the networks use most
-are among its ten highest, and how much of what its maps claim to add up to they do; here from the tables, and as the
-card says. Ends with code 1 where they differ.
+are among its ten highest, and how well the sums of its maps agree with what they claim to add up to; here from the
+tables, and as the card says. Ends with code 1 where they differ.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ def recomputed(folder: Path) -> Iterator[tuple[str, str, float, float]]:
             yield name, "swap_overlap", sum(shares) / len(shares), one["repeats"]["swap_overlap"]["value"]
         values = pd.read_csv(place / f"{file}_values.tsv", sep="\t")
         if "map_claim" in values:
-            signs = values["map_claim"].apply(lambda claim: (claim > 0) - (claim < 0))
-            added = (values["map_sum"] * signs).sum() / values["map_claim"].abs().sum()
-            yield name, "conservation", float(added), one["repeats"]["conservation"]["value"]
+            added, claimed = values["map_sum"], values["map_claim"]
+            gap = (added - claimed).abs().sum() / (added.abs() + claimed.abs()).sum()
+            yield name, "conservation", float(1 - gap), one["repeats"]["conservation"]["value"]
 
 
 def main(folder: Path) -> int:

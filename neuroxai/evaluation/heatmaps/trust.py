@@ -141,15 +141,16 @@ def measure_trust(
 
 
 def conservation(sums: ArrayLike, claims: ArrayLike, axis: int = -1) -> NDArray[np.float64]:
-    """Return how much of what maps claim to add up to they add up to; 1 is exact, NaN where nothing is claimed.
+    """Return how well sums of maps agree with what they claim to add up to; 1 is exact, 0 is no agreement at all.
 
     Over scans n, of the map's sum s and the claim c (a logit, a probability, a difference of scores)::
 
-        sum_n(s_n sign(c_n)) / sum_n(|c_n|)
+        1 - sum_n(|s_n - c_n|) / sum_n(|s_n| + |c_n|)
 
-    which is the mean of s / c weighted by ``|c|``. The plain mean of s / c is that of the scan whose logit happens to
-    be nearest to 0, where what biases take is many times the logit; the ratio of the plain sums is no better, as logits
-    of both signs cancel.
+    which is the Bray-Curtis similarity where signs agree, and no agreement where they do not. It is bounded,
+    for c may be anywhere near 0 where s, by what biases take, is not: a mean of s / c is that of the scan whose logit
+    happens to be the smallest, and a ratio of sums is as large where all logits are small. Too much of one scan does
+    not make up for too little of another. A share k of what is claimed gives 1 - |k - 1| / (k + 1).
 
     Parameters
     ----------
@@ -157,11 +158,15 @@ def conservation(sums: ArrayLike, claims: ArrayLike, axis: int = -1) -> NDArray[
         Of the scans, along `axis`.
     axis : int
         The scans'.
+
+    References
+    ----------
+    Bray & Curtis (1957), Ecological Monographs 27: 325-349.
     """
     sums, claims = np.asarray(sums, np.float64), np.asarray(claims, np.float64)
-    whole = np.abs(claims).sum(axis=axis)
+    whole = (np.abs(sums) + np.abs(claims)).sum(axis=axis)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray((sums * np.sign(claims)).sum(axis=axis) / whole)
+        return np.asarray(1 - np.abs(sums - claims).sum(axis=axis) / whole)
 
 
 @dataclass(frozen=True, eq=False)

@@ -188,20 +188,22 @@ def test_what_twins_and_healthy_scans_add(twins):
     assert np.abs(np.delete(effects[0, 0], [2, 3], axis=1)).max() < 1e-5
     table = found.table()
     assert table.loc["less", ["region_first", "swap_top"]].tolist() == [1, 1]
-    assert table.loc["less", "conservation"] == pytest.approx(0.5)
+    assert table.loc["less", "conservation"] == pytest.approx(1 - 1 / 3)  # half of what is claimed
     assert table.loc["chance", ["region_first", "swap_overlap"]].tolist() == pytest.approx([2 / 12, 10 / 12])
     # 96 p-values of controls that are exchangeable: .05 of them by chance, in slabs that are read
     assert table.loc["noise", "sham_alarms"] < 0.2
 
 
-def test_conservation_is_not_that_of_the_scan_whose_logit_is_nearest_to_zero():
-    assert conservation([2.0, -3.0, 1.0], [2.0, -3.0, 1.0]) == 1  # signs do not cancel
+def test_conservation_is_bounded_where_logits_are_near_zero():
+    assert conservation([2.0, -3.0, 1.0], [2.0, -3.0, 1.0]) == 1
     sums, claims = [0.5, 2.0, -6.0], [1e-6, 4.0, -4.0]
-    slow = sum(s * np.sign(c) for s, c in zip(sums, claims, strict=True)) / sum(map(abs, claims))
+    slow = 1 - sum(abs(s - c) for s, c in zip(sums, claims, strict=True)) / sum(map(abs, sums + claims))
     assert conservation(sums, claims) == pytest.approx(slow)
-    assert np.mean(np.divide(sums, claims)) > 1e5
-    assert conservation([-1.0, -1.0], [1.0, 1.0]) == -1  # a map that is turned
-    assert np.isnan(conservation([1.0], [0.0]))
+    assert conservation([0.7, -0.7], [1e-6, -1e-6]) == pytest.approx(0, abs=1e-5)  # by biases alone
+    assert conservation([-1.0, -1.0], [1.0, 1.0]) == 0  # a map that is turned
+    assert conservation([0.0, 2.0], [1.0, 1.0]) == pytest.approx(0.5)  # too much does not make up for too little
+    assert conservation([0.7, -1.4], [1.0, -2.0]) == pytest.approx(1 - 0.3 / 1.7)
+    assert np.isnan(conservation([0.0], [0.0]))
 
 
 def test_flags_are_those_of_a_reference_of_the_other_controls():

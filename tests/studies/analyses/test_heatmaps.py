@@ -124,7 +124,7 @@ def test_splits_are_taken_together(tmp_path):
     assert card.chance["region_first"] == pytest.approx(0.15)
     # scans whose logit is near 0 do not decide: the mean of the ratios is 150
     added = figures["conservation"]
-    assert added["value"] == pytest.approx((3 + 8 + 3 + 8) / (0.01 + 8 + 0.01 + 10))
+    assert added["value"] == pytest.approx(1 - (2.99 + 2.99 + 2) / (3.01 + 16 + 3.01 + 18))
     assert 0 < added["low"] < added["value"] < added["high"]
     assert "map_sum" not in card.trust.table()
     assert card.trust.table().loc["knows", "conservation"] == pytest.approx(added["value"])

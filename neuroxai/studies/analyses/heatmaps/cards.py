@@ -39,7 +39,7 @@ WORDS = {
     "between_trainings": "correlation between trainings",
     "noise_sensitivity": "change under noise",
     "randomised_all": "rank correlation with a network drawn anew",
-    "conservation": "sums of maps over what they claim to add up to",
+    "conservation": "agreement of the map's sum with what it claims to add up to",
     "outside_brain": "share of the relevance outside the brain",
     "planted_flagged": "planted effects flagged against controls",
     "sham_flagged": "shams flagged against controls",
@@ -152,7 +152,7 @@ def _mean(measure: str, values: pd.Series[float], options: Statistics) -> dict[s
 
 
 def _conservation(sums: NDArray[np.float64], options: Statistics) -> dict[str, Any]:
-    """Return how much of what maps claim they add up to, with its interval; each map's sum goes with its claim."""
+    """Return how well sums agree with claims, with the interval; each map's sum goes with its claim."""
 
     def of(drawn: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
         rows = drawn.astype(np.int64)
