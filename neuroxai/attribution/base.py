@@ -68,11 +68,29 @@ class Scores(nn.Module):
         """Return the scores."""
         batch = len(args[0])
         own_buffers(self.network)
-        own = [v.clone() if isinstance(v, Tensor) else v for v in args]  # the network may write into them
-        scores = self._given.scores(run_network(self.network, own))
+
+        def run() -> Tensor:
+            own = [v.clone() if isinstance(v, Tensor) else v for v in args]  # the network may write into them
+            return self._given.scores(run_network(self.network, own))
+
+        drawn = _random_state(args)
+        scores = run()
+        if not torch.equal(drawn, _random_state(args)):  # or another thread drew
+            with torch.no_grad():
+                if not torch.equal(scores, run()):
+                    raise UnsupportedLayerError(
+                        "the network draws random numbers in evaluation mode, so that no two calls explain the same "
+                        "network; give its dropout training=self.training, or take the noise out"
+                    )
         if len(scores) != batch:
             raise InputError(f"the network makes {len(scores)} scores of {batch} samples; (batch, classes) is expected")
         return scores
+
+
+def _random_state(args: Sequence[Any]) -> Tensor:
+    """Return the state of the generator that a network draws from."""
+    on = args[0].device
+    return torch.cuda.get_rng_state(on) if on.type == "cuda" else torch.get_rng_state()
 
 
 def run_network(network: Callable[..., Any], args: Sequence[Any]) -> Any:

@@ -98,12 +98,12 @@ class PerturbedModel:
             x = one.inputs[place]
             alone = self._run(one, place, x)
             try:
-                both = self._run(one, place, torch.cat([x, 1 - x]))
-                both[1:] = self._run(one, place, torch.cat([1 - x, x]))[1:]
+                both = [self._run(one, place, torch.cat(pair)) for pair in ((x, 1 - x), (1 - x, x))]
+                found = torch.cat([both[0][:1], both[1][1:]])
             except (InputError, UnsupportedLayerError):
-                both = alone + math.inf
+                found = alone + math.inf
             limit = 1e-5 * float(alone.abs().max()) + 1e-12
-            self._independent = bool(((both - alone).abs() <= limit).all())
+            self._independent = bool(((found - alone).abs() <= limit).all())
         return self._independent
 
 

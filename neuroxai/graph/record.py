@@ -137,8 +137,8 @@ class Recorder(TorchFunctionMode):
 
     def _finished(self, output: Any) -> Record:
         memory = self.memory
-        if not isinstance(output, Tensor):
-            returned = f"the network returns a {type(output).__name__}"
+        if not isinstance(output, Tensor) or output.ndim == 0:
+            returned = f"the network returns a {'lone number' if isinstance(output, Tensor) else type(output).__name__}"
             raise UnsupportedLayerError(f"{returned}; wrap it so that it returns one tensor of scores")
         node = memory.node_of(output) if memory.known(output) else None
         if node is None or not node.meta["depends"]:

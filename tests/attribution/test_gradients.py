@@ -99,6 +99,25 @@ def test_a_frozen_backbone_is_not_shown_as_unused(name):
             attribution.create(name, Frozen(how).eval()).attribute(X, 1)
 
 
+class Dropping(nn.Module):
+    """Its dropout is on in evaluation, too, as for Monte Carlo dropout."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = network()
+
+    def forward(self, x):
+        return self.net(nn.functional.dropout(x, 0.5))
+
+
+@pytest.mark.parametrize(
+    "name", ["saliency", "gradient_x_input", "integrated_gradients", "smooth_grad", "gradient_shap"]
+)
+def test_a_network_that_draws_random_numbers_is_refused(name):
+    with pytest.raises(UnsupportedLayerError, match="draws random numbers"):
+        attribution.create(name, Dropping().eval()).attribute(X, 1)
+
+
 class Argmax(nn.Module):
     """Returns classes, not scores."""
 

@@ -150,8 +150,11 @@ def test_a_gradient_of_the_network_s_own_is_never_taken_for_that_of_its_calls(be
     for name in ("guided_backprop", "guided_grad_cam"):
         with pytest.raises(UnsupportedLayerError, match=r"not that of what it computes.*use saliency"):
             attribution.create(name, model).attribute(x, 1)
-    h = model.conv(x if behind else 2 * x)  # Grad-CAM takes the network's own gradient
-    slopes = model.fc.weight[1].view(3, 6, 6, 6) * (h > 0) * (3 if behind else 1)
+    h, slopes = model.conv(x if behind else 2 * x), model.fc.weight[1].view(1, 3, 6, 6, 6)
+    if behind:  # Grad-CAM takes the network's own gradient, which is known at layers
+        slopes = slopes * (h > 0) * 3
+    else:
+        h = h.relu()
     wanted = (h * slopes.mean((2, 3, 4), keepdim=True)).sum(1, keepdim=True)
     coarse = attribution.create("grad_cam", model, relu=False).attribute(x, 1, return_coarse=True)[1]
     torch.testing.assert_close(coarse, wanted.detach())

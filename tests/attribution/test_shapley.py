@@ -54,6 +54,16 @@ def test_a_small_game_is_exact(target, fill):
     assert not errors.any()
 
 
+def test_a_network_in_inference_mode_is_a_network():
+    class Inference(Game):
+        @torch.inference_mode()
+        def forward(self, x):
+            return super().forward(x)
+
+    wanted = RegionShapley(Game(), labels=LABELS).attribute(scan(), 0)
+    torch.testing.assert_close(RegionShapley(Inference(), labels=LABELS).attribute(scan(), 0), wanted)
+
+
 def test_drawn_orders_come_near_and_add_up():
     from neuroxai.attribution.shapley.regions import _sampled
 

@@ -308,6 +308,9 @@ def test_what_cannot_be_followed_is_refused_by_name():
     pair = Network(lambda m, x: (x, x)).eval()
     with pytest.raises(UnsupportedLayerError, match="returns a tuple; wrap it"):
         record(eval_copy(pair), (scans(),))
+    lone = Network(lambda m, x: x.sum()).eval()
+    with pytest.raises(UnsupportedLayerError, match="returns a lone number; wrap it"):
+        record(eval_copy(lone), (scans(),))
     attended = Network(lambda m, x: F.scaled_dot_product_attention(x, x, x, dropout_p=0.1).flatten(1)).eval()
     with pytest.raises(UnsupportedLayerError, match="draws random numbers"):  # it knows no evaluation mode
         record(eval_copy(attended), (scans(),))

@@ -15,6 +15,7 @@ from neuroxai.attribution.base import Recorded
 from neuroxai.errors import InputError, UnsupportedLayerError
 from neuroxai.graph.operations import kind_of, label
 
+_COUNTS = {"activation", "norm", "sum", "same", "cast"}  # calls whose output is the layer's features, still
 _ADVICE = "name one that puts out (batch, channels, *grid) with layer=, or use another method"
 
 
@@ -101,7 +102,14 @@ def cam_layer(network: Recorded, x: Tensor, name: str | None = None) -> CamLayer
     fits = [(known, n) for known, n in once if n in behind and _grid(n, x) == _grid(anchor, x)]
     if not fits:
         raise InputError("the last convolution with a grid runs several times; name another layer with layer=")
-    return CamLayer(*fits[-1], fits[-1][1])
+    name, node = fits[-1]
+    if any(n.meta.get("own_gradient") for n in calls[calls.index(node) :]):
+        return CamLayer(name, node, node)  # the network's own gradient is known at layers alone
+    for later in calls[calls.index(node) :]:  # its activation, or a sum with it, may be no layer
+        follows = kind_of(later) in _COUNTS and node in later.all_input_nodes
+        if follows and later in behind and _grid(later, x) == _grid(anchor, x):
+            node, name = later, label(later)
+    return CamLayer(name, node, node)
 
 
 def _scores_places(network: Recorded, node: fx.Node) -> bool:
