@@ -170,7 +170,7 @@ def _read(text: str, values: list[int], places: Places) -> tuple[str, Fit]:
     found = read_xml(text, values, places)
     if found:
         return found
-    if text.lstrip().startswith("{"):
+    if text.lstrip().startswith(("{", "[{")):
         return "JSON", fit([_json(text)], values, places)
     form, readings = readings_of(text, values)
     if not form:
@@ -204,6 +204,8 @@ def _json(text: str) -> Reading:
         items = json.loads(text, object_pairs_hook=pairs)
     except (json.JSONDecodeError, RecursionError) as error:
         raise InputError(f"is not valid JSON ({error}); correct it") from None
+    if isinstance(items, list):  # of rows; an object is a tuple
+        items = ()
     if items and all(isinstance(value, str) for _, value in items):
         return Reading(tuple(Row(key, value) for key, value in items))
     if items and all(isinstance(value, int) and not isinstance(value, bool) for _, value in items):

@@ -121,12 +121,13 @@ def _ordered(counts: Counter[str], target: str) -> list[str]:
         raise InputError(
             f"column {target!r} holds one class only ({found or 'no value'}), expected two; choose --target"
         )
+    ordered = sorted(counts, key=lambda name: (name.lower().replace(" ", "_").replace("-", "_") not in CONTROLS, name))
     if len(counts) > 2:
         raise InputError(
             f"column {target!r} holds {len(counts)} values ({found[:300]}), expected two; name yours with --classes, "
-            "for example --classes " + ",".join(sorted(counts)[:2])
+            "for example --classes " + ",".join(ordered[:2])
         )
-    return sorted(counts, key=lambda name: (name.lower().replace(" ", "_").replace("-", "_") not in CONTROLS, name))
+    return ordered
 
 
 def _checked(counts: Counter[str], target: str, classes: Sequence[str]) -> list[str]:

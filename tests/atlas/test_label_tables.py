@@ -177,6 +177,10 @@ def test_a_shift_is_reported(tmp_path):
         ("index,name,hemi\n1,a left,L\n2,b right,L\n3,c,L\n", "line 3: 'b right' says right, .* says left"),
         ("0 Unknown\n" + "".join(f"{i} ctx-lh-{n}{i}\n" for n in "ab" for i in (1, 2, 3)), r"3 ind.*_labels\.txt"),
         ('{"1": {"name": "a"}}', "JSON gives no name"),
+        (
+            '[{"index": 1, "name": "a", "side": "left"}, {"index": 2, "name": "b", "side": "left"}]',
+            "JSON gives no name",
+        ),
         ('{"1": "a", "1": "b"}', "index 1 has two names"),
         ("1 a\n2 b\n99999999999 c\n", "above 2147483647"),
         ("9" * 5000 + " a\n2 b\n", "line 1: index '9999.* is not a whole number from 0 to 2147483647"),

@@ -96,6 +96,13 @@ def test_nothing_is_dropped_silently(make_cohort):
         label_scans(cohort)
 
 
+def test_of_several_classes_the_example_names_controls_first(make_cohort):
+    # the second class is the one explained
+    rows = [(f"sub-{n}", name, 60, "F") for n, name in enumerate(("AD", "CN", "MCI"), 1)]
+    with pytest.raises(InputError, match="holds 3 values.*for example --classes CN,AD"):
+        label_scans(read_cohort(make_cohort(rows)))
+
+
 def test_masks_and_heatmaps_beside_the_scan_are_no_scans(make_cohort):
     beside = ["desc-effect_mask", "desc-effect_logjacobian", "desc-lrp_heatmap", "desc-brain_T1w"]
     folder = make_cohort([("sub-1", "CN", 60, "F")], scans=[f"sub-1/anat/sub-1_{b}.nii.gz" for b in beside])
