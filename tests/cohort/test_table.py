@@ -99,7 +99,7 @@ def test_nothing_is_dropped_silently(make_cohort):
 def test_of_several_classes_the_example_names_controls_first(make_cohort):
     # the second class is the one explained
     rows = [(f"sub-{n}", name, 60, "F") for n, name in enumerate(("AD", "CN", "MCI"), 1)]
-    with pytest.raises(InputError, match="holds 3 values.*for example --classes CN,AD"):
+    with pytest.raises(InputError, match=r"holds 3 values.*for example --classes CN,AD"):
         label_scans(read_cohort(make_cohort(rows)))
 
 
