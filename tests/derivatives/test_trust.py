@@ -96,3 +96,20 @@ def test_a_claim_says_how_many_people_the_network_was_trained_on():
     assert claim(replace(CARD, anatomies=49, seen=29), "lrp").endswith(
         "Of the 49 people that they were planted in, 29 were in the network's training."
     )
+
+
+def test_a_network_that_does_not_tell_twins_apart_says_so_first():
+    told = replace(CARD, roc_auc=0.8, bundle_roc_auc=0.75)
+    assert claim(told, "lrp").startswith("Of 12 planted effects")
+    not_told = replace(told, bundle_roc_auc=0.52)
+    first = "This network itself hardly told planted effects from healthy twins (ROC area 0.52, by chance 0.50)"
+    assert claim(not_told, "lrp").startswith(first)
+    # of repeats that did not either nothing is claimed at all
+    assert claim(replace(not_told, roc_auc=0.6), "lrp").startswith("Nothing is claimed of lrp")
+
+
+def test_a_method_that_is_not_applicable_claims_nothing(tmp_path):
+    refused = TrustedMethod("guided_backprop", {}, not_applicable="no ReLU")
+    card = replace(CARD, methods={**CARD.methods, "guided_backprop": refused})
+    assert claim(card, "guided_backprop") == ""
+    assert read_card(write_card(tmp_path / "trust.json", card)) == card

@@ -83,6 +83,16 @@ def test_a_card_is_a_section_of_its_own_in_the_model_card(bundle):
     assert section(card) in once
 
 
+def test_the_model_card_says_what_does_not_hold_of_this_network(bundle):
+    card = card_for(bundle)
+    refused = TrustedMethod("guided_backprop", {}, not_applicable="layer 'attention': no rule")
+    card = dataclasses.replace(card, roc_auc=0.8, bundle_roc_auc=0.52, methods={**card.methods, "guided": refused})
+    text = section(card)
+    assert text.index("This network itself hardly told") < text.index("- Of 8 planted effects")
+    assert "- guided is not applicable to this network: layer 'attention': no rule\n" in text
+    assert "| guided | - |\n" in text
+
+
 def test_nothing_of_the_users_is_overwritten(bundle):
     before = (bundle / "docs" / "README.md").read_bytes()
     with pytest.raises(InputError, match="other weights"):
