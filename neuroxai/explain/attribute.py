@@ -75,7 +75,7 @@ class Attributor:
             logits = _logits(network, scans)
             (found,) = self._hidden(scans, [self.options.neuron])
             return Attributed(logits, found.relevance, self._targets(logits), found.activation)
-        if self.options.start is None or self._once is False:
+        if self.options.begins is None or self._once is False:
             return self._apart(scans, network)
         reference = _logits(network, scans) if self._once is None else None
         found = self._at_once(scans)
@@ -117,7 +117,7 @@ class Attributor:
     def _apart(self, scans: Tensor, network: nn.Module) -> Attributed:
         logits = _logits(network, scans)
         target = self._targets(logits)
-        start = {} if self.options.start is None else {"start": self.options.start}
+        start = {} if self.options.begins is None else {"start": self.options.begins}
         with torch.enable_grad():
             heatmap = self._method.attribute(scans, target=_output(target, logits), **self._call, **start)
         return Attributed(logits, heatmap.detach(), target)
@@ -127,7 +127,7 @@ class Attributor:
 
         def start(logits: Tensor) -> Tensor:
             kept[:] = [logits.detach().clone()]
-            values = logits if self.options.start == "logit" else _shares(logits)
+            values = logits if self.options.begins == "logit" else _shares(logits)
             chosen = _output(self._targets(logits), logits)[:, None]
             return torch.zeros_like(logits).scatter_(1, chosen, values.gather(1, chosen))
 
@@ -136,7 +136,7 @@ class Attributor:
         chosen = logits.gather(1, _output(self._targets(logits), logits)[:, None])
         from neuroxai.lrp.starts import warn_if_turned  # as late as the method itself
 
-        warn_if_turned(str(self.options.start), self._method.usual_start, chosen)
+        warn_if_turned(str(self.options.begins), self._method.usual_start, chosen)
         return Attributed(logits, heatmap.detach(), self._targets(logits))
 
     def _targets(self, logits: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ class ExplainOptions:
     target : int, str or None
         Class to explain: its index or name, or ``"predicted"``; the second one by default.
     start : {"logit", "probability"}, optional
-        Initial relevance of a class, by default as `neuroxai.attribution.start_of` says; None for methods without one.
+        Initial relevance of a class, by default that of the method (`neuroxai.attribution.start_of`), see `begins`.
     layer : str, optional
         Explain neurons of this hidden layer instead of a class; relevance propagations alone.
     neuron : int, sequence of int or dict, optional
@@ -84,11 +84,10 @@ class ExplainOptions:
             able = ", ".join(name for name in attribution.names() if attribution.takes_start(name))
             what = f"start at layer {self.layer!r}" if self.layer is not None else "go through chosen channels"
             raise InputError(f"method {self.method!r} cannot {what}; use one of: {able}")
-        hidden = self.layer is not None
         settled = {
             "options": dict(self.options or {}),
             "target": 1 if self.target is None else self.target,
-            "start": None if hidden else attribution.start_of(self.method, self.start),
+            "start": self.start if attribution.takes_start(self.method) and self.layer is None else None,
             "neuron": plain_neuron(self.neuron),
             "conditions": _channels(self.conditions),
             "native": self.native and self.maps,
@@ -96,6 +95,11 @@ class ExplainOptions:
         for name, value in settled.items():
             object.__setattr__(self, name, value)
         start_label(self.layer, self.neuron, self.conditions)  # refuses what can be no neuron
+
+    @property
+    def begins(self) -> str | None:
+        """Where relevance of a class starts: as asked, or the method's default; None for methods without a start."""
+        return None if self.layer is not None else attribution.start_of(self.method, self.start)
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> ExplainOptions:
@@ -142,7 +146,7 @@ class ExplainOptions:
         """Return what the scans of one call have in common."""
         return Run(
             **vars(self.provenance(checkpoint, bundle, space)),
-            start=self.start,
+            start=self.begins,
             explained=None if self.layer is not None else self.target,
             layer=self.layer,
             neuron=self.neuron,

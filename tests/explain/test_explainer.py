@@ -44,7 +44,11 @@ def turned_scan(tiny_cohort, tmp_path_factory):
     return path
 
 
-@pytest.mark.parametrize(("method", "options"), [("lrp_alpha_beta", {"beta": 0}), ("saliency", {}), (None, {})])
+@pytest.mark.parametrize(
+    ("method", "options"),
+    # of a bundle whose own method starts at the probability, one that starts at the logit
+    [("lrp_alpha_beta", {"beta": 0}), ("lrp_epsilon", {}), ("saliency", {}), (None, {})],
+)
 def test_the_figures_are_those_of_the_command(explainer, trained_bundle, turned_scan, tmp_path, method, options):
     words = ["--method", method] if method else []
     words += [word for name, value in options.items() for word in ("--option", f"{name}={value}")]

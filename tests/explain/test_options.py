@@ -13,13 +13,16 @@ from neuroxai.space import mni152
 
 def test_what_is_settled_when_options_are_made():
     asked = ExplainOptions.of({"target": "AD", "maps": False, "options": None})
-    assert (asked.start, asked.native, asked.options) == ("probability", False, {})
+    assert (asked.start, asked.begins, asked.native, asked.options) == (None, "probability", False, {})
+    assert replace(asked, method="lrp_epsilon").begins == "logit"  # another method begins as it does
+    assert ExplainOptions("saliency").begins is None
     assert asked.for_classes(["CN", "AD"]).target == 1
     assert ExplainOptions(target="predicted").for_classes(["CN", "AD"]).target == "predicted"
     assert ExplainOptions("saliency", target=None).target == 1
     assert ExplainOptions("saliency").start is None
     hidden = ExplainOptions(layer="conv", neuron=(1, 2, 3, 4), conditions={"other": 2}, start="probability")
     assert (hidden.start, hidden.neuron, hidden.conditions) == (None, [1, 2, 3, 4], {"other": [2]})
+    assert hidden.begins is None
     assert replace(hidden) == hidden
     with pytest.raises(FrozenInstanceError):
         hidden.layer = "x"
