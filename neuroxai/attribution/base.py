@@ -23,6 +23,7 @@ from neuroxai.graph.execute import Executor
 from neuroxai.graph.operations import arguments, at_line, kind_of
 from neuroxai.graph.output_activation import scores_of
 from neuroxai.graph.record import Record, record
+from neuroxai.layers.convolution import FastConvolutions
 from neuroxai.lrp.given import Given, Records, class_scores
 
 MOST = 100_000  # passes of a network for one scan: days
@@ -96,7 +97,8 @@ def _random_state(args: Sequence[Any]) -> Tensor:
 def run_network(network: Callable[..., Any], args: Sequence[Any]) -> Any:
     """Run a network; what it cannot take is an error of the input."""
     try:
-        return network(*args)
+        with FastConvolutions():
+            return network(*args)
     except NeuroxaiError:
         raise
     except (RuntimeError, TypeError, ValueError, IndexError, AssertionError) as error:
@@ -192,7 +194,8 @@ class Recorded:
         recorded, so that the output can be verified.
         """
         executor = Executor(self.record, replaced, {*keep, self.scores, self.record.result})
-        executor.run(*inputs)
+        with FastConvolutions():
+            executor.run(*inputs)
         if check:
             self.verify(executor.kept[self.record.result])
         return class_scores(executor.kept[self.scores]), executor.kept

@@ -15,6 +15,7 @@ from neuroxai.attribution.baselines import FROM_CONTROLS
 from neuroxai.errors import InputError
 from neuroxai.explain.options import ExplainOptions
 from neuroxai.explain.predict import probabilities
+from neuroxai.layers.convolution import FastConvolutions
 
 
 @dataclass(frozen=True)
@@ -199,6 +200,6 @@ def _shares(logits: Tensor) -> Tensor:
 
 
 def _logits(network: nn.Module, scans: Tensor) -> Tensor:
-    with torch.no_grad():
+    with torch.no_grad(), FastConvolutions():
         logits: Tensor = network(scans)
     return logits

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from neuroxai.layers.convolution import FastConvolutions
+
 ROUNDING = 1e-4  # of the largest logit: rounding of single precision adds up to a hundredth of that
 
 
@@ -42,6 +44,10 @@ class Folded(nn.Module):
 
     def forward(self, x: Tensor) -> Any:
         """Return the logits."""
+        with FastConvolutions():
+            return self._run(x)
+
+    def _run(self, x: Tensor) -> Any:
         if self.copy is None:
             return self.network(x)
         if self._compared:

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from neuroxai.layers import Strain
+from neuroxai.layers.convolution import convolve
 
 
 @dataclass(frozen=True)
@@ -134,9 +135,9 @@ class _Windows(Operator):
 
     def run(self, x: Tensor, weight: Tensor, bias: Tensor | None, extra: Sequence[int] | None = None) -> Tensor:
         """Convolve; with `extra`, the padding of the output, the transposed convolution."""
-        end = (0,) * len(self.stride) if extra is None else extra
-        options = (self.stride, self.padding, self.dilation, extra is not None, end, self.groups)
-        return torch.convolution(x, weight, bias, *options)
+        if extra is None:
+            return convolve(x, weight, bias, self.stride, self.padding, self.dilation, self.groups)
+        return torch.convolution(x, weight, bias, self.stride, self.padding, self.dilation, True, extra, self.groups)
 
 
 @dataclass(frozen=True)

@@ -179,15 +179,28 @@ class PooledConv:
     def _spread(self, signal: Tensor, offsets: Tensor, count: int) -> Tensor:
         """Put a signal (batch, count * channels, *pooled) at the winners, zeros elsewhere, as `back` takes it."""
         batch, channels, *grid = signal.shape
+        # along each axis, the places of a window are positions of a block, or lie side by side in the grid
         inside = [p if q == 1 else 1 for p, q in zip(self.window, self.back.block, strict=True)]
         full = [n * p for n, p in zip(grid, inside, strict=True)]
-        positions = list(product(*map(range, self.back.block)))
-        out = signal.new_empty(batch, *full, len(positions), channels).permute(0, 5, 4, 1, 2, 3)
-        offsets = torch.cat([offsets] * count, 1) if count > 1 else offsets
-        nothing, strides = signal.new_zeros(()), self._strides(grid)
-        for number, position in enumerate(positions):
-            for at in product(*map(range, inside)):
-                offset = sum(step * (a + b) for step, a, b in zip(strides, position, at, strict=True))
-                x, y, z = (slice(a, None, i) for a, i in zip(at, inside, strict=True))
-                torch.where(offsets == offset, signal, nothing, out=out[:, :, number, x, y, z])
-        return out
+        out = signal.new_zeros(batch, *full, *self.back.block, channels)
+        steps = [
+            step if q == 1 else out.stride(4 + a)
+            for a, (step, q) in enumerate(zip(out.stride()[1:4], self.back.block, strict=True))
+        ]
+        strides = self._strides(grid)
+        places = torch.zeros(sum(s * (p - 1) for s, p in zip(strides, self.window, strict=True)) + 1, dtype=torch.int64)
+        for at in product(*map(range, self.window)):
+            places[sum(s * a for s, a in zip(strides, at, strict=True))] = sum(
+                s * a for s, a in zip(steps, at, strict=True)
+            )
+        index = places.to(signal.device)[offsets.permute(0, 2, 3, 4, 1)]
+        if count > 1:
+            index = torch.cat([index] * count, -1)
+        jumps = (out.stride(0), *(s * p for s, p in zip(out.stride()[1:4], inside, strict=True)), 1)
+        first = torch.zeros((), dtype=torch.int64, device=signal.device)
+        for n, jump in zip((batch, *grid, channels), jumps, strict=True):
+            first = first[..., None] + torch.arange(n, device=signal.device) * jump
+        index += first
+        # one by one: what is not a winner is written once, as zero
+        out.view(-1).scatter_(0, index.flatten(), signal.permute(0, 2, 3, 4, 1).flatten())
+        return out.flatten(4, 6).permute(0, 5, 4, 1, 2, 3)
