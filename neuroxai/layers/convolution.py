@@ -57,17 +57,26 @@ def _conv3d(
     dilation: Any = 1,
     groups: int = 1,
 ) -> Tensor:
-    parameters = [one for one in (weight, bias) if one is not None and one.requires_grad]
+    def as_it_is() -> Tensor:
+        return func(input, weight, bias, stride, padding, dilation, groups)
+
     plain = all(type(one) in (Tensor, nn.Parameter) for one in (input, weight))
-    if isinstance(padding, str) or not plain or input.ndim != 5 or not _suits(input, weight, bias):
-        return func(input, weight, bias, stride, padding, dilation, groups)
-    stride, padding, dilation = ((n,) * 3 if isinstance(n, int) else tuple(n) for n in (stride, padding, dilation))
+    if not plain or input.ndim != 5 or not _suits(input, weight, bias):
+        return as_it_is()
+    steps, reach = ((n,) * 3 if isinstance(n, int) else tuple(n) for n in (stride, dilation))
+    sides = (padding,) * 3 if isinstance(padding, int) else padding
+    if isinstance(padding, str):
+        total = [d * (k - 1) if padding == "same" else 0 for d, k in zip(reach, weight.shape[2:], strict=True)]
+        if any(t % 2 for t in total) or (padding == "same" and max(steps) > 1):
+            return as_it_is()
+        sides = [t // 2 for t in total]
+    options = (steps, tuple(sides), reach, groups)
+    parameters = [one for one in (weight, bias) if one is not None and one.requires_grad]
     if not torch.is_grad_enabled() or not (input.requires_grad or parameters):
-        return convolve(input, weight, bias, stride, padding, dilation, groups)
+        return convolve(input, weight, bias, *options)
     if any(not isinstance(one, nn.Parameter) for one in parameters):  # made from the scan, maybe
-        return func(input, weight, bias, stride, padding, dilation, groups)
+        return as_it_is()
     constant = None if bias is None else bias.detach()
-    options = (stride, padding, dilation, groups)
     found: Tensor = _OfConstants.apply(input, weight.detach(), constant, *options)  # type: ignore[no-untyped-call]
     return found
 

@@ -14,6 +14,8 @@ GEOMETRIES: list[dict[str, Any]] = [
     {"stride": 2, "padding": 1},
     {"stride": (1, 2, 3), "padding": (0, 1, 2), "dilation": (2, 1, 1)},
     {"padding": 1, "groups": 2},
+    {"padding": "same", "dilation": 2},
+    {"padding": "valid", "stride": 2},
 ]
 needs_onednn = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch is built without oneDNN")
 
@@ -48,7 +50,8 @@ def test_onednn_runs_single_scans_which_torch_would_not_give_it() -> None:
     assert paths(lambda: F.conv3d(x, weight, bias)) == {"aten::slow_conv3d"}, "torch has changed: is `convolve` needed?"
     assert paths(lambda: convolve(x, weight, bias, ones, none, ones, 1)) == {"aten::mkldnn_convolution"}
     with FastConvolutions():
-        assert paths(lambda: F.conv3d(x, weight, bias)) == {"aten::mkldnn_convolution"}
+        for padding in (0, "same", "valid"):
+            assert paths(lambda p=padding: F.conv3d(x, weight, bias, padding=p)) == {"aten::mkldnn_convolution"}
         assert not paths(lambda: F.conv3d(x.double(), weight.double(), bias.double())) - {"aten::slow_conv3d"}
 
 
