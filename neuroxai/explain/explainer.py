@@ -25,6 +25,7 @@ from neuroxai.explain.options import ExplainOptions
 from neuroxai.explain.predict import prediction_rows, single_item
 from neuroxai.explain.provenance import scale_key
 from neuroxai.explain.scores import Scores
+from neuroxai.layers.convolution import FastConvolutions
 from neuroxai.preprocess.mapping import native_of
 from neuroxai.space import Space, Volume
 
@@ -92,7 +93,7 @@ class OpenBundle:
         """
         with self._lock, GivenScan(scan) as given:
             item, batch = self._prepared(given.path, accept_unfit)
-            with torch.no_grad():
+            with torch.no_grad(), FastConvolutions():
                 logits = self.model.network(batch.tensor)
             return self._row(item, batch, logits, 1)
 

@@ -32,6 +32,7 @@ from neuroxai.io.orientation import VARIABLE, Orientation, affine_of, contradict
 from neuroxai.space import Space, Volume
 
 HEAD = 352  # bytes of a NIfTI-1 header and of the mark that no extension follows
+_PIECE = 1 << 18  # bytes that are unpacked at a time
 _CAL = 124  # where it has cal_max and cal_min
 
 
@@ -62,7 +63,10 @@ def read_volume(path: str | os.PathLike[str], dtype: DTypeLike = np.float32, che
     image = open_image(path)
     space = space_of(image, path)
     with np.errstate(invalid="ignore", over="ignore"):
-        data = np.array(image_data(image, path), dtype=dtype).reshape(space.shape)
+        found = image_data(image, path)
+        # what was unpacked is of this call alone; a file in memory is not
+        own = not isinstance(found, np.memmap)
+        data = np.require(found if own else np.array(found), dtype, ["ALIGNED", "WRITEABLE"]).reshape(space.shape)
     if check_content:
         low, high = data.min(), data.max()  # what is no number, or infinite, is one of them
         if not (np.isfinite(low) and np.isfinite(high)):
@@ -309,26 +313,31 @@ def image_data(image: Any, path: str | os.PathLike[str]) -> NDArray[Any]:
     return data
 
 
-def _voxels(image: Any, unpacked: bytes) -> NDArray[Any]:
+def _voxels(image: Any, unpacked: NDArray[np.uint8]) -> NDArray[Any]:
     """Return the voxels of an opened image from its whole content."""
     place = image.dataobj
     size = int(np.prod(place.shape)) * place.dtype.itemsize
     if (place.slope, place.inter) != (1, 0) or len(unpacked) < place.offset + size:
-        return np.asanyarray(type(image).from_bytes(unpacked).dataobj)
+        return np.asanyarray(type(image).from_bytes(unpacked.tobytes()).dataobj)
     # nibabel copies all twice on the way
     return np.ndarray(place.shape, place.dtype, unpacked, place.offset, order="F")
 
 
-def _unpacked(file: Path, needed: int) -> bytes:
-    """Unpack to the end, but not much beyond what the header describes."""
+def _unpacked(file: Path, needed: int) -> NDArray[np.uint8]:
+    """Unpack to the end, but not much beyond what the header describes, which alone is returned."""
+    # piece by piece into one array: numpy asks for large pages, which a new bytes object of this size does not get
+    data, filled, beyond = np.empty(needed, np.uint8), 0, 0
     with igzip.open(file) as handle:
-        data: bytes = handle.read(needed + MOST_HEADER)
-        if handle.read(1):
-            raise InputError(
-                f"{file}: unpacks to more than {MOST_HEADER:,} bytes beyond the {needed:,} that its header describes; "
-                "copy it again from its source"
-            )
-    return data
+        while piece := handle.read1(_PIECE):
+            taken = min(len(piece), needed - filled)
+            data[filled : filled + taken] = np.frombuffer(piece, np.uint8, taken)
+            filled, beyond = filled + taken, beyond + len(piece) - taken
+            if beyond > MOST_HEADER:
+                raise InputError(
+                    f"{file}: unpacks to more than {MOST_HEADER:,} bytes beyond the {needed:,} that its header "
+                    "describes; copy it again from its source"
+                )
+    return data[:filled]
 
 
 def _first_line(error: BaseException) -> str:

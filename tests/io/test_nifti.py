@@ -328,6 +328,17 @@ def test_reading_does_not_depend_on_memory_order(tmp_path):
     np.testing.assert_array_equal(read_volume(write_volume(tmp_path / "x.nii", volume)).data, marked())
 
 
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
+def test_what_was_read_is_the_callers_own(tmp_path, ending):
+    path = tmp_path / f"image{ending}"
+    save(path, marked(dtype=np.float32), affine_of())
+    before, volume = path.read_bytes(), read_volume(path)
+    assert type(volume.data) is np.ndarray
+    volume.data[:] = 7
+    assert path.read_bytes() == before
+    assert (read_volume(path).data != 7).any()
+
+
 def test_write_refuses_what_the_type_cannot_hold(tmp_path):
     space = Space(SHAPE, np.eye(4))
     data = marked(dtype=np.float64)
