@@ -107,9 +107,6 @@ class Rule:
 
     epsilon: float = field(default=1e-6, kw_only=True)
     bias: BiasMode = field(default="absorb", kw_only=True)
-    #: Whether shares are contributions over an output of the same sign: below an output under 0, relevance above 0
-    #: turns every sign. Shares of the other rules go by the positive contributions, whatever the output.
-    proportional: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         at_least_zero(self, "epsilon", self.epsilon)
@@ -133,6 +130,16 @@ class Rule:
             for of_input in signs
             for of_weight in signs
         )
+
+    @property
+    def proportional(self) -> bool:
+        """Whether shares are contributions over an output of the same sign.
+
+        Then relevance above 0 turns every sign below an output under 0. Shares of the other rules go by the positive
+        contributions, whatever the output.
+        """
+        by_sign = all(part.where != "always" for part in self.parts)
+        return bool(self.parts) and (by_sign or (len(self.parts) == 1 and self.complete))
 
     def check(self, x: Tensor) -> None:
         """Refuse an input of the layer that the rule is not made for."""
@@ -163,7 +170,6 @@ class Epsilon(Rule):
     bias: BiasMode = "absorb"
 
     parts: ClassVar[tuple[Part, ...]] = (_ALL,)
-    proportional: ClassVar[bool] = True
 
 
 @dataclass(frozen=True)
@@ -171,7 +177,6 @@ class Zero(Rule):
     """LRP-0 (Bach 2015, eq. 56): all contributions, stabilised by 1e-6 like every rule; equals ``Epsilon(1e-6)``."""
 
     parts: ClassVar[tuple[Part, ...]] = (_ALL,)
-    proportional: ClassVar[bool] = True
 
 
 def _positive(share: float, alone: float | None = None) -> Part:
@@ -242,8 +247,6 @@ class Gamma(Rule):
     """
 
     gamma: float = 0.25
-
-    proportional: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

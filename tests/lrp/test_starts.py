@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
 from itertools import product
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -16,7 +18,8 @@ from helpers.thirds import sampled
 from neuroxai import attribution
 from neuroxai.errors import InputError
 from neuroxai.layers import PatchIndividualFilter
-from neuroxai.lrp import LRP, AlphaBeta, Composite, Epsilon, Gamma, ZPlus, composites
+from neuroxai.lrp import LRP, AlphaBeta, Composite, Epsilon, Gamma, WSquare, ZPlus, composites
+from neuroxai.lrp.rules import POSITIVE, WHOLE, Part, Rule, Term
 
 CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
@@ -337,9 +340,33 @@ def test_what_supports_the_class_is_positive_by_default_whatever_the_logits_sign
         close(turned * model(x).item(), plain * torch.sigmoid(model(x)).item())
 
 
+class Halves(Epsilon):
+    """A rule of a user's own, of rules that there are."""
+
+
+@dataclass(frozen=True)
+class Shared(Rule):
+    """A rule of a user's own: all contributions, as `Zero` has them."""
+
+    parts: ClassVar = (Part((Term("all", WHOLE),), WHOLE),)
+
+
+@dataclass(frozen=True)
+class Supporting(Rule):
+    """A rule of a user's own: positive weights alone."""
+
+    parts: ClassVar = (Part((Term("positive", POSITIVE),), POSITIVE),)
+
+
 @pytest.mark.parametrize(
     ("composite", "usual"),
     [
+        (Composite({nn.Linear: Halves()}), "logit"),
+        (Composite({nn.Linear: Shared()}), "logit"),
+        (Composite({nn.Linear: Supporting()}), "probability"),
+        (Composite({nn.Linear: Gamma(gamma=0.0)}), "logit"),
+        (Composite({nn.Linear: AlphaBeta(beta=2.0)}), "probability"),
+        (Composite({nn.Linear: WSquare()}), "probability"),
         (Composite({nn.Linear: ZPlus()}), "probability"),
         (Composite({nn.Linear: ZPlus(), -1: Epsilon()}), "logit"),
         (Composite({nn.Linear: ZPlus(), "3": Gamma()}), "logit"),
