@@ -69,7 +69,8 @@ def test_sentences():
         "Of 12 planted effects, lrp ranked an affected region first in 92 % (chance 5 %, the scan itself 25 %)."
     )
     assert sentence("lrp", FIGURES, CARD.chance, SCAN, 12, 0.8).startswith(
-        "Of 12 planted effects (told from healthy twins with a ROC area of 0.80, by chance 0.50), lrp ranked"
+        "Of 12 planted effects (told from healthy twins by repeats of its training with a ROC area of 0.80, "
+        "by chance 0.50), lrp ranked"
     )
     more = {
         **FIGURES,
