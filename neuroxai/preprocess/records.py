@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -57,12 +58,16 @@ def versions(options: PrepareOptions, engine: Engine) -> dict[str, str]:
     if options.brain in ("auto", "deepbet", "none"):
         names.append("deepbet")
     found = {"neuroxai": __version__, "python": platform.python_version()}
-    for name in names:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+    return found | {name: version for name in names if (version := _version(name)) is not None}
+
+
+@cache
+def _version(package: str) -> str | None:
+    """Return the version of an installed package: read once a process, not with each scan."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def claim(folder: Path, choices: dict[str, Any], cohort: Path | None = None) -> None:

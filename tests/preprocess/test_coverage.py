@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from neuroxai.errors import SpaceError
 from neuroxai.io import read_volume
-from neuroxai.preprocess.qc.coverage import far_shares, pieces_share
+from neuroxai.preprocess.qc.coverage import FAR, far_shares, pieces_share
 from neuroxai.preprocess.qc.flags import flags, threshold_table, thresholds
 from neuroxai.preprocess.qc.similarity import tissue_contrast
 from neuroxai.preprocess.template import load_template
@@ -21,6 +22,18 @@ SPACE = Space((60, 60, 60), np.diag([2.0, 2.0, 2.0, 1.0]))
 def ball(space, centre, radius):
     points = space.world(np.argwhere(np.ones(space.shape, bool))).reshape(*space.shape, 3)
     return np.linalg.norm(points - centre, axis=-1) < radius
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_far_parts_are_those_of_all_distances(seed):
+    rng = np.random.default_rng(seed)
+    shape, spacing = rng.integers(3, 30, 3), rng.choice([2.0, 2.2, 3.0, 5.0, 12.0], 3)
+    one, two = (rng.random(shape) > share for share in (0.5, 0.995))
+    two[0, 0, 0] = True
+    space = Space(shape, np.diag([*spacing, 1.0]))
+    far = one & (ndimage.distance_transform_edt(~two, sampling=spacing) > FAR)
+    sizes = np.bincount(ndimage.label(far)[0].ravel())[1:]
+    assert far_shares(Volume(one, space), Volume(two, space))[0] == sizes.max(initial=0) / one.sum()
 
 
 def test_far_parts_by_hand():

@@ -142,6 +142,29 @@ def _beyond(mask: NDArray[np.bool_], other: NDArray[np.bool_], spacing: NDArray[
 
     if not mask.any() or not other.any():
         return 0.0
-    far = mask & (ndimage.distance_transform_edt(~other, sampling=spacing) > FAR)
+    far = mask & ~_within(other, spacing)
     sizes = np.bincount(ndimage.label(far)[0].ravel())[1:]
     return float(sizes.max(initial=0) / mask.sum())
+
+
+def _within(mask: NDArray[np.bool_], spacing: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return where a voxel of the mask lies within `FAR`, by the rows of a ball: faster than all distances."""
+    x, y, z = (np.arange(-int(FAR // size), int(FAR // size) + 1) * size for size in spacing)
+    rows = (np.sqrt(x[:, None, None] ** 2 + y[:, None] ** 2 + z**2) <= FAR).sum(axis=2)
+    widened, found = {1: mask}, np.zeros_like(mask)
+    for width in range(3, int(rows.max()) + 1, 2):  # along the last axis, by one more voxel to either side
+        widened[width] = widened[width - 2].copy()
+        widened[width][..., 1:] |= widened[width - 2][..., :-1]
+        widened[width][..., :-1] |= widened[width - 2][..., 1:]
+    for (i, j), width in np.ndenumerate(rows):
+        if width:
+            parts = (_overlap(n, at - size // 2) for n, at, size in zip(mask.shape, (i, j), rows.shape, strict=False))
+            here, there = zip(*parts, strict=True)
+            found[here] |= widened[int(width)][there]
+    return found
+
+
+def _overlap(length: int, step: int) -> tuple[slice, slice]:
+    """Return the parts of an axis, and of the same axis moved by a step, that lie on each other."""
+    most = max(0, length - abs(step))
+    return slice(max(0, step), max(0, step) + most), slice(max(0, -step), max(0, -step) + most)
