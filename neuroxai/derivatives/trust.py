@@ -209,10 +209,9 @@ def sentence(
         return ""
     if not learnt(roc_auc):
         return f"Nothing is claimed of {name}: {hardly(roc_auc)}."
-    area = (
-        f" (told from healthy twins by repeats of its training with a ROC area of {roc_auc or 0:.2f}, by chance 0.50)"
-    )
-    told = "" if roc_auc is None else area
+    told = ""
+    if roc_auc is not None:
+        told = f" (told from healthy twins by repeats of its training with a ROC area of {roc_auc:.2f}, by chance 0.50)"
     said = (
         f"Of {counted(scans, 'planted effect')}{told}, {name} ranked an affected region first in "
         f"{percent(first)} "
