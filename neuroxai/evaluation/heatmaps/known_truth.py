@@ -159,10 +159,12 @@ class KnownTruth:
         zero = ("deletion", "insertion", "region_deletion", "between_trainings", "randomised_top", "randomised_all")
         result |= dict.fromkeys(zero, 0.0)
         if self.atlas is not None:
-            result["top_overlap"] = self.top / len(self.atlas.names)
+            count = len(self.atlas.names)
+            result |= {"top_overlap": self.top / count} if count > self.top else {}
             result["region_first"] = float(np.mean([self.planted(n).mean() for n in range(len(self.truths))]))
-            swap = {"rho": 0.0, "top": MOST / len(self.atlas.names), "overlap": MOST / len(self.atlas.names)}
-            result |= {f"{who}swap_{name}": value for name, value in swap.items() for who in ("", "sham_", "others_")}
+            if count > MOST:
+                swap = {"rho": 0.0, "top": MOST / count, "overlap": MOST / count}
+                result |= {f"{who}swap_{key}": value for key, value in swap.items() for who in ("", "sham_", "others_")}
             result |= dict.fromkeys(("sham_flagged", "sham_alarms"), LEVEL)
         return result
 

@@ -206,7 +206,6 @@ class Measured:
 def common_of(models: Sequence[nn.Module], test: KnownTruth) -> Common:
     """Find what all methods are held against."""
     random = [test.random(models[0], n) for n in range(len(test.scans))]
-    # of so few regions all are among the most used
     if test.twins is None or test.atlas is None or len(test.atlas.names) <= MOST:
         return Common(random)
     labels = test.atlas.positions()
@@ -259,7 +258,8 @@ def measure_method(
         within=test.scans != 0,
         seed=test.seed,
     )
-    contrasts = [test.contrasts(maps[:, n]) for n in range(len(test.scans))]
+    # of so few regions all are among the top
+    few = test.atlas is None or len(test.atlas.names) <= test.top
     rows = []
     for n in range(len(test.scans)):
         own = [test.place(n, m[n]) for m in maps]
@@ -267,7 +267,8 @@ def measure_method(
         areas = test.areas(models[0], n, maps[0][n])
         row |= {key: areas[key] - common.random[n][key] for key in areas}
         if len(models) > 1:
-            found = agreement(list(maps[:, n]), test.brain(n), contrasts[n], test.top).means()
+            contrasts = None if few else test.contrasts(maps[:, n])
+            found = agreement(list(maps[:, n]), test.brain(n), contrasts, test.top).means()
             row["between_trainings"] = found["correlation"]
             row |= {"top_overlap": found["overlap"]} if "overlap" in found else {}
         row["noise_sensitivity"] = float(noise.greatest[n])

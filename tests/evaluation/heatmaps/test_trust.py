@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -192,6 +194,14 @@ def test_what_twins_and_healthy_scans_add(twins):
     assert table.loc["chance", ["region_first", "swap_overlap"]].tolist() == pytest.approx([2 / 12, 10 / 12])
     # 96 p-values of controls that are exchangeable: .05 of them by chance, in slabs that are read
     assert table.loc["noise", "sham_alarms"] < 0.2
+
+
+def test_of_ten_regions_or_fewer_there_is_no_overlap_of_ten(twins):
+    test, model = twins
+    six = Atlas((test.atlas.positions() + 1) // 2, {n + 1: f"slab {n}" for n in range(6)}, test.atlas.space)
+    found = measure_trust([model, model], {"less": Less}, replace(test, atlas=six)).table()
+    assert not [name for name in found if "swap" in name or "overlap" in name]
+    assert found.loc["less", "region_first"] == 1
 
 
 def test_conservation_is_bounded_where_logits_are_near_zero():
