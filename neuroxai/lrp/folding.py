@@ -126,7 +126,9 @@ def _layer_of(made: Mapping[str, Step], name: str) -> list[Any]:
     while step is not None and _moves(step) and not step.also_reads:
         moves.insert(0, step)
         step = made.get(step.inputs[0])
-    if not isinstance(step, LinearStep) or step.weight is None or step.rule.proportional:
+    if not isinstance(step, LinearStep) or step.weight is None:
+        return []
+    if step.rule.proportional and len(step.rule.parts) == 1:
         return []
     return [step, *moves]
 
@@ -136,9 +138,9 @@ def _takes(layer: LinearStep, step: ScaleStep | SumStep) -> bool:
     product = isinstance(layer.operator, Product)
     if isinstance(step, ScaleStep):
         return step.factor.axis is None or (not product and step.factor.axis == _axis(layer.operator))
-    if step.shift is None or product or layer.behind or step.weights != (1.0,):
+    if step.shift is None or layer.behind or step.weights != (1.0,):
         return False
-    return step.shift.axis is None or step.shift.axis == _axis(layer.operator)
+    return product or step.shift.axis is None or step.shift.axis == _axis(layer.operator)
 
 
 def _axis(operator: Operator) -> int:
@@ -164,7 +166,8 @@ def _with(layer: LinearStep, step: ScaleStep | SumStep, name: str = "") -> Linea
             scale = step.scale(values)
             return factor * scale, None if offset is None else offset * scale
         shift = torch.as_tensor(step.constant(values), dtype=weight.dtype, device=weight.device)  # type: ignore[misc]
-        shift = shift.reshape(-1).expand(len(weight))
+        if not isinstance(layer.operator, Product):  # which takes it as the network does
+            shift = shift.reshape(-1).expand(len(weight))
         return factor, shift if offset is None else offset + shift
 
     reads, labels = layer.also_reads + step.also_reads, layer.labels + step.labels

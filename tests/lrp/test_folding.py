@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from neuroxai.lrp import LRP, AlphaBeta, Composite, Epsilon, Flat, WSquare, composites
+from helpers.thirds import sampled
+from neuroxai.errors import UnsupportedLayerError
+from neuroxai.lrp import LRP, AlphaBeta, Composite, Epsilon, Flat, WSquare, ZBox, composites
 
 pytestmark = pytest.mark.filterwarnings("ignore::neuroxai.lrp.conservation.ConservationWarning")
 RULES = {
@@ -18,6 +21,7 @@ RULES = {
     "boehle2019": composites.boehle2019(0.5),
     "deep_taylor": composites.deep_taylor(),
     "epsilon": composites.epsilon(0.0),
+    "gamma": composites.gamma(),
     "flat at the end": Composite({**composites.z_plus().rules, -1: Flat()}),
     "w-square at the end": Composite({**composites.z_plus().rules, -1: WSquare()}),
 }
@@ -49,6 +53,7 @@ def plain(f, w, b):
     return F.linear(flat(f), w, b)
 
 
+AVERAGED = ("z_plus", "alpha_beta", "boehle2019", "deep_taylor", "epsilon", "gamma")
 MINUS = {
     "neg": lambda f, w, b: -F.linear(flat(f), -w, -b),
     "number": lambda f, w, b: F.linear(flat(f), -w / 2, -b / 2) * -2,
@@ -68,6 +73,9 @@ MINUS = {
 }
 SHIFT = {
     "matrix product": lambda f, w, b: flat(f) @ w.T + b,
+    "einsum": lambda f, w, b: torch.einsum("bi,oi->bo", flat(f), w) + b,
+    "weights on the left": lambda f, w, b: (w @ flat(f).T + b[:, None]).T,
+    "batches of matrices": lambda f, w, b: torch.baddbmm(b, flat(f)[:, None], w.T.expand(len(f), -1, -1)).squeeze(1),
     "bias later": lambda f, w, b: F.linear(flat(f), w) + b,
     "two biases": lambda f, w, b: F.linear(flat(f), w, b / 2) + b / 2,
     "number": lambda f, w, b: F.linear(flat(f), w, b - 3.0) + 3.0,
@@ -106,23 +114,20 @@ def compare(way, composite, shift=0.0):
 
 
 @pytest.mark.filterwarnings("ignore:relevance starts at")
-@pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize("way", MINUS)
+@pytest.mark.parametrize(("way", "rule"), sampled(product(MINUS, RULES), 3))
 def test_a_minus_turns_the_weights(way, rule):
     compare(MINUS[way], RULES[rule])
 
 
 @pytest.mark.filterwarnings("ignore:relevance starts at")
-@pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize("way", SHIFT)
+@pytest.mark.parametrize(("way", "rule"), sampled(product(SHIFT, RULES), 3))
 def test_a_bias_may_stand_behind_the_layer(way, rule):
     compare(SHIFT[way], RULES[rule])
 
 
 @pytest.mark.filterwarnings("ignore:relevance starts at")
-@pytest.mark.parametrize("shift", [-9.0, 0.0, 9.0])  # at -9 no place has a score above 0
-@pytest.mark.parametrize("rule", ["z_plus", "alpha_beta", "boehle2019", "deep_taylor", "epsilon"])
-@pytest.mark.parametrize("way", AVERAGE)
+# at -9 no place has a score above 0
+@pytest.mark.parametrize(("way", "rule", "shift"), sampled(product(AVERAGE, AVERAGED, (-9.0, 0.0, 9.0)), 4))
 def test_a_head_may_average_scores_of_places(way, rule, shift):
     compare(
         AVERAGE[way], replace(RULES[rule], sums=Epsilon()), shift
@@ -151,6 +156,27 @@ def test_a_shift_that_makes_several_outputs_of_one_is_a_sum():
     got = LRP(model, composites.z_plus()).attribute(x, 2, start="logit")
     part = flat(F.relu(model.conv(x))).sum(1).detach()
     torch.testing.assert_close(got.flatten(1).sum(1) > 0, part > 0)
+
+
+def test_bounds_of_each_sample_are_not_those_of_the_batch():
+    class Product(nn.Module):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.weight = nn.Parameter(torch.randn(2, 60).double())
+
+        def forward(self, x):
+            return torch.einsum("bi,oi->bo", x.flatten(1), self.weight)
+
+    model, x = Product().eval(), scans()
+    with pytest.raises(UnsupportedLayerError, match="each sample's bounds are not; explain one sample at a time"):
+        LRP(model, "epsilon_gamma_box").attribute(x, 1)
+    linear = nn.Sequential(nn.Flatten(), nn.Linear(60, 2, bias=False)).double().eval()
+    linear[1].weight = model.weight
+    wanted = LRP(linear, "epsilon_gamma_box").attribute(x, 1)
+    torch.testing.assert_close(LRP(model, "epsilon_gamma_box").attribute(x[:1], 1), wanted[:1])
+    with_bounds = Composite({0: ZBox(low=-9.0, high=9.0)})
+    torch.testing.assert_close(LRP(model, with_bounds).attribute(x, 1), LRP(linear, with_bounds).attribute(x, 1))
 
 
 def test_layers_inside_what_is_folded_can_be_started_from_and_named():

@@ -96,7 +96,10 @@ class Dense(Operator):
 
 @dataclass(frozen=True)
 class Product(Operator):
-    """A product with one constant tensor in any form, as einsum has it, of all samples at once: (1, *input)."""
+    """A product with one constant tensor in any form, as einsum has it, of all samples at once: (1, *input).
+
+    A bias is what is added to its output, in the form in which it is added.
+    """
 
     run: Callable[[Tensor, Tensor], Tensor]  # takes the input and the constant
 
@@ -110,9 +113,14 @@ class Product(Operator):
         """Undo `stack`."""
         return stacked.unbind()
 
+    def spread(self, bias: Tensor, like: Tensor) -> Tensor:
+        """Return the bias."""
+        return bias
+
     def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Multiply by each."""
-        return torch.stack([self.run(x[0], one)[None] for one in weight])
+        found = torch.stack([self.run(x[0], one)[None] for one in weight])
+        return found if bias is None else torch.stack([one + b for one, b in zip(found, bias, strict=True)])
 
     def transpose(self, signal: Tensor, weight: Tensor, shape: torch.Size) -> Tensor:
         """Take the vector-Jacobian product of each, and add up."""

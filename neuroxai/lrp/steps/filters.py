@@ -88,6 +88,7 @@ class LinearStep(Step):
         if self.behind:
             shape = output.shape
             saved.denominators = [self._behind(d) for d in saved.denominators]
+            saved.output = None if saved.output is None else self._behind(saved.output)
             return self._behind(output), saved, partial(back, spread=partial(self._spread, shape))
         if self.pool is None:
             return output, saved, back
@@ -180,7 +181,14 @@ def of_linear(
     context: Context, node: fx.Node, source: fx.Node, operator: Operator, weight: fx.Node, bias: fx.Node | None = None
 ) -> Step:
     """Return the step of a layer with weights of known geometry."""
-    options = {**context.options(node, source), "rule": context.mixing_rule(node), "operator": operator}
+    rule = context.mixing_rule(node)
+    bounded = any(term.input in ("low", "high") for part in rule.parts for term in part.terms)
+    if isinstance(operator, Product) and bounded and context.record.inputs[0].meta["shape"][0] > 1:
+        raise context.refuse(
+            node, "which of its values are of which sample is not known, so that each sample's bounds are not; explain "
+            "one sample at a time, or give ZBox low and high"
+        )  # fmt: skip
+    options = {**context.options(node, source), "rule": rule, "operator": operator}
     fuses = node.meta["rank"] <= 2 if isinstance(operator, Dense) else not isinstance(operator, Product)
     return LinearStep(**options, weight=weight.name, bias=None if bias is None else bias.name, fuses=fuses)
 
