@@ -236,7 +236,7 @@ def test_activations_of_monai(activation):
         (lambda m, x: 1 / x, "operation 'rdiv'"),
         (lambda m, x: torch.div(x, 2, rounding_mode="floor"), "operation 'div'"),
         (lambda m, x: x.exp(), "operation 'exp'"),
-        (lambda m, x: x.mean(), "operation 'mean'.*mixes the samples"),
+        (lambda m, x: x.mean()[None], "operation 'mean'.*mixes the samples"),
         (lambda m, x: x.sum(0, keepdim=True), "operation 'sum'.*mixes the samples"),
         (lambda m, x: x.softmax(1) + x, "operation 'softmax'.*inside the network"),
         (lambda m, x: F.interpolate(x[:, None, None], size=(2, 6), mode="bicubic").flatten(1), "mode 'bicubic'"),
