@@ -92,6 +92,8 @@ def _failures(results: Results) -> list[dict[str, str]]:
 
 def _declaration(study: Study) -> list[tuple[str, str]]:
     cohorts = []
+    # the study of heatmaps explains by itself
+    by_region = study.explain or study.analysis == "heatmaps"
     for name, source in study.cohorts.items():
         what = ", ".join(f"{k} {v}" for k, v in source.simulate.items())
         cohorts.append(f"{name}: {'simulated: ' + what if what else 'folder'}; {' against '.join(source.classes)}")
@@ -105,5 +107,5 @@ def _declaration(study: Study) -> list[tuple[str, str]]:
         ("Settings", ", ".join(f"{k} {v}" for k, v in study.settings.items()) or "the bundle's"),
         ("Search", f"{study.search.draws} draws ({study.search.sampler})" if study.search.draws else "none"),
         ("Explanations", ", ".join(study.explain) or "none"),
-        ("Atlases", ", ".join(Path(a).name for a in study.atlases) if study.explain else "none"),
+        ("Atlases", ", ".join(Path(a).name for a in study.atlases) if by_region else "none"),
     ]

@@ -177,7 +177,9 @@ def test_a_card_of_a_small_bundle(trained_bundle, twins, tmp_path, terminal, mon
     card = read_card(tmp_path / "card" / FILE)
     assert set(card.methods) == {"lrp_epsilon", "noise", "smooth noise", "scan", "Refused"}
     assert card.methods["Refused"].not_applicable == "layer 'conv1': no rule"
-    assert "Refused is not applicable to this network" in (tmp_path / "card" / "index.html").read_text()
+    page = (tmp_path / "card" / "index.html").read_text()
+    assert "Refused is not applicable to this network" in page
+    assert "slabs.nii.gz" in page
     assert (card.atlas, card.regions) == ("slabs.nii.gz", 14)
     assert (tmp_path / "card" / "index.html").is_file()
     assert not (own / "models" / FILE).exists()
