@@ -15,6 +15,13 @@ from neuroxai.graph.eval_copy import eval_copy
 from neuroxai.lrp.given import Given, class_scores
 
 AT_ONCE = 2**22  # numbers held at once by default, about: 16 MiB in float32
+_ON_CPU = 8  # whole scans a pass, where more are no faster, and hold a thousand times the memory if scans are small
+
+
+def at_once(x: Tensor) -> int:
+    """Return how many copies of a scan run in one pass by default."""
+    most = max(AT_ONCE // x.numel(), 1)
+    return min(most, _ON_CPU) if x.device.type == "cpu" else most
 
 
 class PerturbedModel:

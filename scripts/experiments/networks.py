@@ -10,10 +10,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
+from unittest.mock import patch
 
 import networks_written as written
 import torch
 from monai.networks import nets
+from monai.networks.nets import efficientnet
 from monai.networks.nets.swin_unetr import SwinTransformer
 from torch import Tensor, nn
 
@@ -94,7 +96,11 @@ def _monai(name: str, **options: Any) -> Callable[[], nn.Module]:
 
 def _efficient(name: str) -> Callable[[], nn.Module]:
     def build() -> nn.Module:
-        network: nn.Module = nets.EfficientNetBN(name, pretrained=False, spatial_dims=3, in_channels=1, num_classes=2)
+        narrow = {name: (0.25, *efficientnet.efficientnet_params[name][1:])}  # a quarter of the first one's filters
+        with patch.dict(efficientnet.efficientnet_params, narrow):
+            network: nn.Module = nets.EfficientNetBN(
+                name, pretrained=False, spatial_dims=3, in_channels=1, num_classes=2
+            )
         norms: list[Any] = [module for module in network.modules() if isinstance(module, nn.BatchNorm3d)]
         for norm in norms:
             norm.momentum = None  # statistics of their own activations: of the usual ones no scan comes through

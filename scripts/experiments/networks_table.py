@@ -17,7 +17,7 @@ import sys
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -34,7 +34,7 @@ sys.path.append(str(Path(__file__).resolve().parents[2] / "tests"))
 from networks import NETWORKS, Network
 from neuroxai.attribution import create, names, takes_regions
 from neuroxai.attribution.cam.grad_cam import GradCam
-from neuroxai.attribution.cam.layer import cam_layer
+from neuroxai.attribution.cam.layer import CamLayer, cam_layer
 from neuroxai.errors import NeuroxaiError
 from neuroxai.lrp.given import Given
 from oracles.lrp_rules import lrp_rules
@@ -165,7 +165,7 @@ def _noisy(method: str) -> Callable[[Fact], float]:
     def check_noisy(fact: Fact) -> float:
         generator, each = torch.Generator().manual_seed(0), []
         for _ in range(DRAWS):
-            noise = [torch.randn(x.shape[1:], generator=generator) for x in fact.inputs]
+            noise = [torch.randn(x.shape[1:], generator=generator).to(x) for x in fact.inputs]
             pairs = zip(fact.inputs, noise, strict=True)
             each.append(fact.gradients(tuple(x + NOISE * (x.max() - x.min()) * drawn for x, drawn in pairs)))
         stacked = [torch.stack(one) for one in zip(*each, strict=True)]
@@ -208,67 +208,110 @@ def _guided_backprop(fact: Fact) -> float:
         return error(found, fact.gradients(fact.inputs))
 
 
-def _cam_layer(fact: Fact) -> nn.Module | None:
-    """Return the module whose output the family of Grad-CAM reads; None of tokens, of a function, and of many scans."""
+class _Outputs(TorchFunctionMode):
+    """Keep what calls put out of one shape, with its values then: it may be written into later."""
+
+    def __init__(self, shape: Sequence[int]) -> None:
+        super().__init__()
+        self.shape = tuple(shape)
+        self.kept: list[tuple[Tensor, Tensor]] = []
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if isinstance(out, Tensor) and out.requires_grad and tuple(out.shape) == self.shape:
+            self.kept.append((out, out.detach().clone()))
+            return out if any(out is value for value in args) else out.clone()
+        return out
+
+
+def _features(fact: Fact) -> list[tuple[Tensor, Tensor]]:
+    """Return what Grad-CAM's layer puts out, with plain gradients; nothing of tokens and of several scans.
+
+    Of a module that runs once it is known; else these are all values of its shape, of which one is the layer's.
+    """
+    layer, module = _cam_layer(fact)
+    if layer is None:
+        return []
+    outputs: list[Tensor] = []
+
+    def keep(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
+        outputs.append(output)
+        return output.clone()  # what follows may write into it
+
+    handle = None if module is None else module.register_forward_hook(keep)
+    try:
+        with _Outputs(layer.node.meta["shape"]) as calls:
+            score = fact.model(fact.inputs[0].clone().requires_grad_(True))[0, fact.target]
+        kept = [(outputs[0], outputs[0].detach())] if len(outputs) == 1 else calls.kept
+        gradients = torch.autograd.grad(score, [value for value, _ in kept], allow_unused=True, materialize_grads=True)
+    except (RuntimeError, TypeError, AttributeError):  # no gradient, or no tensor comes back
+        return []
+    finally:
+        if handle is not None:
+            handle.remove()
+    return [(values, g) for (_, values), g in zip(kept, gradients, strict=True)]
+
+
+def _cam_layer(fact: Fact) -> tuple[CamLayer | None, nn.Module | None]:
+    """Return the layer that the family of Grad-CAM reads, and its module; None of tokens, and of several scans."""
     if len(fact.inputs) > 1:
-        return None
+        return None, None
+    layer = cam_layer(
+        GradCam(fact.model).recorded(Given.of(fact.model, fact.inputs[0], target=fact.target)), fact.inputs[0]
+    )
+    if layer.embedding is not None:
+        return None, None
+    return layer, dict(fact.model.named_modules()).get(layer.name)
+
+
+def _missed(fact: Fact, found: tuple[Tensor, ...], cam: Tensor) -> float:
     x = fact.inputs[0]
-    layer = cam_layer(GradCam(fact.model).recorded(Given.of(fact.model, x, target=fact.target)), x)
-    return dict(fact.model.named_modules()).get(layer.name) if layer.embedding is None else None
+    return error(found, (F.interpolate(cam.detach(), x.shape[2:], mode="trilinear").expand(x.shape),))
 
 
 def _grad_cam(fact: Fact) -> float | None:
-    found, module = fact.attribute("grad_cam", placement="stretch"), _cam_layer(fact)
-    if module is None:
-        return None
-    x = fact.inputs[0]
-    try:
-        cam = captum.attr.LayerGradCam(fact.model, module).attribute(x, fact.target, relu_attributions=True)
-        expected = F.interpolate(cam, x.shape[2:], mode="trilinear").expand(x.shape)
-    except (RuntimeError, AssertionError, TypeError, NotImplementedError, AttributeError):  # captum cannot
-        return None
-    return error(found, (expected.detach(),))
+    found, module = fact.attribute("grad_cam", placement="stretch"), _cam_layer(fact)[1]
+    if module is not None:
+        with suppress(RuntimeError, AssertionError, TypeError, NotImplementedError, AttributeError):  # captum cannot
+            x = fact.inputs[0]
+            cam = captum.attr.LayerGradCam(fact.model, module).attribute(x, fact.target, relu_attributions=True)
+            return _missed(fact, found, cam)
+    cams = ((g.mean((2, 3, 4), keepdim=True) * a).sum(1, keepdim=True).relu() for a, g in _features(fact))
+    return min((_missed(fact, found, cam) for cam in cams), default=None)
 
 
 def _cam(method: str) -> Callable[[Fact], float | None]:
     def check_cam(fact: Fact) -> float | None:
-        found, module = fact.attribute(method, placement="stretch", relu=False), _cam_layer(fact)
-        if module is None:
-            return None
-        x, leaves = fact.inputs[0], []
-
-        def leaf(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
-            leaves.append(output.detach().requires_grad_(True))
-            return leaves[-1].clone()  # what follows may write into it
-
-        handle = module.register_forward_hook(leaf)
-        try:
-            score = fact.model(x.clone().requires_grad_(True))[0, fact.target]
-            (g,), a = torch.autograd.grad(score, leaves), leaves[0].detach()
-        except (RuntimeError, TypeError, AttributeError):  # no gradient, or no tensor comes back
-            return None
-        finally:
-            handle.remove()
-        axes = tuple(range(2, a.ndim))
-        if method == "score_cam":
-            masks = F.interpolate(a[0][:, None], x.shape[2:], mode="trilinear")
-            low, high = masks.amin(axes, keepdim=True), masks.amax(axes, keepdim=True)
-            scans = x * ((masks - low) / torch.where(high > low, high - low, 1))
-            # one by one a thousand take ten minutes; only libraries' networks, whose scans do not meet, have so many
-            length = 64 if len(scans) > 256 else 1
-            with torch.no_grad():
-                shown = torch.cat([fact.plain(part.clone())[:, fact.target] for part in torch.split(scans, length)])
-            weights = shown.masked_fill((high <= low).flatten(), -torch.inf).softmax(0)
-            weights = weights.nan_to_num(1 / len(weights)).view(1, -1, *[1] * len(axes))  # all maps are flat
-        elif method == "grad_cam_plus_plus":  # equations 10 and 19
-            below = 2 * g**2 + a.sum(axes, keepdim=True) * g**3
-            weights = (torch.where(below == 0, 0.0, g**2 / below) * g.relu()).sum(axes, keepdim=True)
-        else:
-            weights = g.relu() if method == "layer_cam" else g
-        cam = (weights * a).sum(1, keepdim=True)
-        return error(found, (F.interpolate(cam, x.shape[2:], mode="trilinear").expand(x.shape),))
+        found, features = fact.attribute(method, placement="stretch", relu=False), _features(fact)
+        if method == "score_cam" and len(features) > 1:  # which of them it is, a cheaper method tells
+            other = fact.attribute("layer_cam", placement="stretch", relu=False)
+            features = [min(features, key=lambda one: _missed(fact, other, _cell_by_cell("layer_cam", fact, *one)))]
+        cams = (_cell_by_cell(method, fact, a, g) for a, g in features)
+        return min((_missed(fact, found, cam) for cam in cams), default=None)
 
     return check_cam
+
+
+def _cell_by_cell(method: str, fact: Fact, a: Tensor, g: Tensor) -> Tensor:
+    """Return a coarse map, before its ReLU, by the paper's formula."""
+    axes = tuple(range(2, a.ndim))
+    if method == "score_cam":
+        x = fact.inputs[0]
+        masks = F.interpolate(a[0][:, None], x.shape[2:], mode="trilinear")
+        low, high = masks.amin(axes, keepdim=True), masks.amax(axes, keepdim=True)
+        scans = x * ((masks - low) / torch.where(high > low, high - low, 1))
+        # one by one a thousand take ten minutes; only libraries' networks, whose scans do not meet, have so many
+        length = 64 if len(scans) > 256 else 1
+        with torch.no_grad():
+            shown = torch.cat([fact.plain(part.clone())[:, fact.target] for part in torch.split(scans, length)])
+        weights = shown.masked_fill((high <= low).flatten(), -torch.inf).softmax(0)
+        weights = weights.nan_to_num(1 / len(weights)).view(1, -1, *[1] * len(axes))  # all maps are flat
+    elif method == "grad_cam_plus_plus":  # equations 10 and 19
+        below = 2 * g**2 + a.sum(axes, keepdim=True) * g**3
+        weights = (torch.where(below == 0, 0.0, g**2 / below) * g.relu()).sum(axes, keepdim=True)
+    else:
+        weights = g.relu() if method == "layer_cam" else g
+    return (weights * a).sum(1, keepdim=True)
 
 
 def _guided_grad_cam(fact: Fact) -> float:
@@ -387,9 +430,10 @@ A number is the largest difference from a reference, over the reference's larges
   of integrated gradients has {steps} steps. SmoothGrad: without noise. DeepLIFT: the sum of its
   contributions.
   SmoothGrad-squared, VarGrad and GradientShap: {draws} draws, drawn a second time.
-- Grad-CAM: captum's, where captum takes the layer, else "runs". Guided Grad-CAM: the product of its two
-  factors. Grad-CAM++, LayerCAM, HiResCAM and Score-CAM: the papers' formulas of what a module puts out, before
-  the ReLU; "runs" where Grad-CAM's layer is no module with a grid, or several scans have one each.
+- Grad-CAM: captum's, where captum takes the layer, else the paper's formula. Guided Grad-CAM: the product of its two
+  factors. Grad-CAM++, LayerCAM, HiResCAM and Score-CAM: the papers' formulas, before the ReLU. They are held against
+  what the layer's module puts out, where it runs once; else against the best of all values of that shape. "runs": the
+  layer has tokens and no grid, several scans have a layer each, or plain gradients do not reach it.
 - Occlusion: two runs of the network, with one half of the scan at 0 each.
 
 "-": no grid, so the method does not apply. Refusals have numbers, with the reasons below. `region_occlusion`,

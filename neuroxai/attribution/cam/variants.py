@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from neuroxai.attribution.base import Recorded, check_option
 from neuroxai.attribution.cam.grad_cam import GradCam, OntoScan, Placement
 from neuroxai.attribution.cam.layer import CamLayer
-from neuroxai.attribution.perturbed import AT_ONCE, PerturbedModel
+from neuroxai.attribution.perturbed import PerturbedModel, at_once
 from neuroxai.checks import among, whole
 from neuroxai.lrp.given import Given, probabilities
 from neuroxai.lrp.starts import STARTS
@@ -110,7 +110,7 @@ class ScoreCam(GradCam):
     def _scores(self, network: PerturbedModel, one: Given, place: int, features: Tensor, onto_scan: OntoScan) -> Tensor:
         """Return the score of one sample behind each of its feature maps, (channels,); minus infinity: of no mask."""
         x, found = one.inputs[place], []
-        for some in torch.split(features, self._many or max(AT_ONCE // x.numel(), 1), 1):
+        for some in torch.split(features, self._many or at_once(x), 1):
             maps = onto_scan(some)[0][:, None]
             low, high = (end(maps.flatten(1), 1).view(-1, *[1] * (maps.ndim - 1)) for end in (torch.amin, torch.amax))
             masks = (maps - low) / torch.where(high > low, high - low, 1)

@@ -18,7 +18,7 @@ from neuroxai.attribution.base import Method, check_option
 from neuroxai.attribution.baselines import Baseline, check_baselines, references_of
 from neuroxai.attribution.occlusion.boxes import Boxes, Parts, windows
 from neuroxai.attribution.occlusion.incremental import Incremental, Places
-from neuroxai.attribution.perturbed import AT_ONCE, PerturbedModel
+from neuroxai.attribution.perturbed import AT_ONCE, PerturbedModel, at_once
 from neuroxai.checks import FLAG, whole
 from neuroxai.errors import InputError, one_of
 from neuroxai.lrp.given import Given, Inputs, Target, captum_call, class_scores, probabilities, without_gradients
@@ -147,17 +147,14 @@ class OcclusionMethod(Method):
         """Sort parts into passes, with boxes that hold them; a pass without places runs whole inputs."""
         grid = torch.tensor(x.shape[2:])
         for group in _groups(parts, which):
-            boxes, local, numbers = (
-                Boxes.within(parts.low[group], parts.high[group], parts.grid),
-                incremental,
-                x.numel(),
-            )
+            local, many = incremental, at_once(x)
             if local is not None:
-                places = local.places(boxes)
-                numbers = local.numbers(places)
+                places = local.places(Boxes.within(parts.low[group], parts.high[group], parts.grid))
                 if self._recompute == "auto" and local.share(places) > WORTH_IT:
-                    local, numbers = None, x.numel()
-            for some in torch.split(group, self._many or max(AT_ONCE // numbers, 1)):
+                    local = None
+                else:
+                    many = max(AT_ONCE // local.numbers(places), 1)
+            for some in torch.split(group, self._many or many):
                 low, high = parts.low[some], parts.high[some]
                 if local is None:
                     low, high = torch.zeros_like(low), grid.expand_as(high)

@@ -17,7 +17,7 @@ from neuroxai.attribution.occlusion.boxes import Boxes, Parts, paste, windows
 from neuroxai.attribution.occlusion.drops import WORTH_IT
 from neuroxai.attribution.occlusion.incremental import Incremental, Places
 from neuroxai.attribution.occlusion.occlusion import Labels, RegionOcclusion
-from neuroxai.attribution.perturbed import AT_ONCE, PerturbedModel
+from neuroxai.attribution.perturbed import PerturbedModel, at_once
 from neuroxai.checks import whole
 from neuroxai.lrp.given import Given, Target, class_scores
 
@@ -119,7 +119,7 @@ class Game:
         where, found = self.parts.regions.to(self.x.device), []
         lookup = torch.ones(len(kept), 1 + len(self.parts.low), dtype=torch.bool)
         lookup[:, 1 + self.players] = kept
-        for some in torch.split(lookup, self.method.at_once or max(AT_ONCE // self.x.numel(), 1)):
+        for some in torch.split(lookup, self.method.at_once or at_once(self.x)):
             stays = some.to(self.x.device)[:, where][:, None]
             scores = self.network.run(self.one, self.place, torch.where(stays, self.x[0], self.fill))
             found.append(self._score(scores))
