@@ -1,4 +1,4 @@
-"""Convolution of single scans by oneDNN, where torch takes a path of its own that is up to ten times slower.
+"""Convolution of single scans by oneDNN, where torch takes a path of its own that is several times slower.
 
 On a processor torch leaves a convolution to oneDNN from two scans a batch on, or where scans x channels x the first two
 axes come to more than 20,480 (``use_mkldnn`` in ATen's Convolution.cpp, which weighs images, not volumes): never in the
