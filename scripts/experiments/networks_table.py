@@ -242,7 +242,7 @@ def _features(fact: Fact) -> list[tuple[Tensor, Tensor]]:
     try:
         with _Outputs(layer.node.meta["shape"]) as calls:
             score = fact.model(fact.inputs[0].clone().requires_grad_(True))[0, fact.target]
-        kept = [(outputs[0], outputs[0].detach())] if len(outputs) == 1 else calls.kept
+        kept = calls.kept if module is None else [(outputs[0], outputs[0].detach())]
         gradients = torch.autograd.grad(score, [value for value, _ in kept], allow_unused=True, materialize_grads=True)
     except (RuntimeError, TypeError, AttributeError):  # no gradient, or no tensor comes back
         return []
@@ -253,7 +253,7 @@ def _features(fact: Fact) -> list[tuple[Tensor, Tensor]]:
 
 
 def _cam_layer(fact: Fact) -> tuple[CamLayer | None, nn.Module | None]:
-    """Return the layer that the family of Grad-CAM reads, and its module; None of tokens, and of several scans."""
+    """Return the layer that the Grad-CAM family reads, and its module if it runs once; None of tokens or many scans."""
     if len(fact.inputs) > 1:
         return None, None
     layer = cam_layer(
@@ -261,7 +261,20 @@ def _cam_layer(fact: Fact) -> tuple[CamLayer | None, nn.Module | None]:
     )
     if layer.embedding is not None:
         return None, None
-    return layer, dict(fact.model.named_modules()).get(layer.name)
+    module, runs = dict(fact.model.named_modules()).get(layer.name), Counter[str]()
+    if module is not None:
+        with torch.no_grad(), _counted(module, runs):
+            fact.model(fact.inputs[0].clone())
+    return layer, module if runs["all"] == 1 else None
+
+
+@contextmanager
+def _counted(module: nn.Module, runs: Counter[str]) -> Iterator[None]:
+    handle = module.register_forward_hook(lambda *_: runs.update(["all"]))
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def _missed(fact: Fact, found: tuple[Tensor, ...], cam: Tensor) -> float:
