@@ -13,10 +13,11 @@ from neuroxai import processes
 from neuroxai.errors import InputError
 from neuroxai.processes import cluster, queue_settings, submitted
 
+# keeps a copy, as the real one does: the script given is gone when the job starts
 SBATCH = """#!/bin/bash
-bash "$1" >> "$QUEUE/log" 2>&1 &
 echo "$1" >> "$QUEUE/jobs"
-cp "$1" "$QUEUE/script"
+cp "$1" "$QUEUE/script.$$"
+bash "$QUEUE/script.$$" >> "$QUEUE/log" 2>&1 &
 echo "Submitted batch job $!"
 """
 
@@ -82,7 +83,7 @@ def test_a_killed_job_is_replaced_and_no_work_is_lost(tmp_path, monkeypatch):
         }
     assert sorted(found.values()) == [0, 1, 2, 3, 4, 5]
     assert (tmp_path / "killed").exists()
-    script = (tmp_path / "script").read_text()
+    script = next(tmp_path.glob("script.*")).read_text()
     assert "#SBATCH -p short" in script
     assert "#SBATCH -t 00:10:00" in script
     assert len((tmp_path / "jobs").read_text().split()) == 2
