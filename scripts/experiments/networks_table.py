@@ -298,7 +298,9 @@ def _cam(method: str) -> Callable[[Fact], float | None]:
         found, features = fact.attribute(method, placement="stretch", relu=False), _features(fact)
         if method == "score_cam" and len(features) > 1:  # which of them it is, a cheaper method tells
             other = fact.attribute("layer_cam", placement="stretch", relu=False)
-            features = [min(features, key=lambda one: _missed(fact, other, _cell_by_cell("layer_cam", fact, *one)))]
+            fits = [_missed(fact, other, _cell_by_cell("layer_cam", fact, *one)) for one in features]
+            # before and behind a ReLU it is the same
+            features = [one for one, missed in zip(features, fits, strict=True) if missed <= max(LIMIT, min(fits))]
         cams = (_cell_by_cell(method, fact, a, g) for a, g in features)
         return min((_missed(fact, found, cam) for cam in cams), default=None)
 
