@@ -2,7 +2,8 @@
 
 Knows nothing of records or steps: the model runs as it is, under a function mode that puts into the place of each
 gradient the relevance. What is linear (layers with weights, with the normalisation by running statistics behind them;
-means; sums, with constants as their bias) becomes a matrix by differentiating it, to which `oracles.lrp.relevance`
+means, which belong to the layer in front of them if nothing but they make the scores of it; sums, with constants as
+their bias) becomes a matrix by differentiating it, to which `oracles.lrp.relevance`
 applies the paper's formula. Activations pass relevance on, maxima give it to the winner, and what moves values takes it
 back along. Anything else raises NotImplementedError. In float64, for small networks.
 """
@@ -59,9 +60,10 @@ class _Shared(torch.autograd.Function):
 class LrpRules(TorchFunctionMode):
     """`layers` and `sums` are rules as `oracles.lrp.relevance` takes them: a name and options."""
 
-    def __init__(self, layers, sums):
+    def __init__(self, layers, sums, calls=None):
         super().__init__()
         self.layers, self.sums = layers, sums
+        self.calls, self.made = calls, 0  # layers and activations that the network has, where known, and had so far
         self.maps = WeakIdKeyDictionary()  # of the outputs of layers: the layer as a function, and its input
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
@@ -91,7 +93,9 @@ class LrpRules(TorchFunctionMode):
             _WEIGHTED | _MEANS | _PASS | {"batch_norm", "add", "radd", "sub", "rsub", "mul", "rmul", "matmul", "mv",
                                           "einsum", "div", "truediv", "neg"}):  # fmt: skip
             raise NotImplementedError(name)
-        if name == "batch_norm" and signals[0] in self.maps:
+        self.made += name in _WEIGHTED | _PASS | {"batch_norm", "matmul", "mv", "einsum"}
+        ends = name in _MEANS and self.made == self.calls
+        if (ends or name == "batch_norm") and signals[0] in self.maps:
             inner, x = self.maps[signals[0]]
             return self._layer(lambda value: run(inner(value)), x)
         if name in {"matmul", "mv", "einsum"} and len(signals) == 1:
@@ -125,7 +129,9 @@ def lrp_rules(model, inputs, target, layers, sums):
         parameter.requires_grad_(False)
     leaves = [x.detach().clone().requires_grad_(True) for x in inputs]
     try:
-        with torch.enable_grad(), LrpRules(layers, sums):
+        with torch.enable_grad(), LrpRules(layers, sums) as first:
+            model(*(x.clone() for x in leaves))
+        with torch.enable_grad(), LrpRules(layers, sums, first.made):
             out = model(*(x.clone() for x in leaves))
         chosen = out[:, target]
         return torch.autograd.grad(chosen, leaves, chosen.detach(), materialize_grads=True)
