@@ -35,7 +35,7 @@ def folded(steps: Sequence[Step], result: str, ranks: Ranks) -> list[Step]:
     ranks : mapping of str to int
         How many axes each value has.
     """
-    return _needed(_fold_constants(_fold_norms(steps), result, ranks), result)
+    return needed(_fold_constants(_fold_norms(steps), result, ranks), result)
 
 
 def readers_of(steps: Iterable[Step]) -> dict[str, list[Step]]:
@@ -47,8 +47,8 @@ def readers_of(steps: Iterable[Step]) -> dict[str, list[Step]]:
     return readers
 
 
-def _needed(steps: Sequence[Step], result: str) -> list[Step]:
-    """Leave out the steps that nobody reads any longer."""
+def needed(steps: Sequence[Step], result: str) -> list[Step]:
+    """Return the steps that lead to a value, without those that nobody reads any longer."""
     read, found = {result}, []
     for step in reversed(steps):
         if step.name in read:
@@ -155,7 +155,7 @@ def _averages(layer: LinearStep, step: Step) -> bool:
     return whole and stacks and layer.rule.bias != "distribute"
 
 
-def _with(layer: LinearStep, step: ScaleStep | SumStep, name: str = "") -> LinearStep:
+def _with(layer: LinearStep, step: ScaleStep | SumStep) -> LinearStep:
     """Return the layer with a factor or a summand behind it."""
     before = layer.fixed
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from neuroxai.errors import InputError, UnsupportedLayerError, one_of
 from neuroxai.layers import PatchIndividualFilter
+from neuroxai.lrp.folding import needed
 from neuroxai.lrp.given import Given, Target, class_scores, is_index, probabilities
 from neuroxai.lrp.plan import Plan
 from neuroxai.lrp.rules import Rule
@@ -151,12 +152,8 @@ def truncated(plan: Plan, layer: str) -> Plan:
                 f"layer {layer!r} is merged with {last.labels[-1]!r} and has no output of its own; start there"
             )
         last = replace(last, fixed=None, labels=last.labels[:1])
-    needed, steps = {end.name}, []
-    for step in reversed(plan.steps):
-        if step.name in needed:
-            steps.append(last if step is end else step)
-            needed.update(step.reads())
-    return replace(plan, steps=tuple(reversed(steps)), result=end.name, activation=None)
+    steps = [last if step is end else step for step in plan.steps]
+    return replace(plan, steps=tuple(needed(steps, end.name)), result=end.name, activation=None)
 
 
 def neuron_index(neuron: Neuron, shape: tuple[int, ...], layer: str, model: nn.Module) -> tuple[int | slice, ...]:

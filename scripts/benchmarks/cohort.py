@@ -5,8 +5,8 @@ bundle with random weights, and the commands as a user calls them. Ours and thei
 process of its own, which takes the same turns of a busy machine; a cohort of two sizes is run, and what a scan costs is
 the difference, the rest is the start. Then what the two wrote is compared, value by value::
 
-    git worktree add /tmp/before 15d9873
-    OMP_NUM_THREADS=1 python scripts/benchmarks/cohort.py --against /tmp/before --head head_T1w.nii.gz
+    git worktree add ../before 15d9873
+    OMP_NUM_THREADS=1 python scripts/benchmarks/cohort.py --against ../before --head head_T1w.nii.gz
 
 How time and memory grow with tiny scans (they lie on the grid of the network, which takes 5 mm at most), ours alone::
 

@@ -261,20 +261,13 @@ def _cam_layer(fact: Fact) -> tuple[CamLayer | None, nn.Module | None]:
     )
     if layer.embedding is not None:
         return None, None
-    module, runs = dict(fact.model.named_modules()).get(layer.name), Counter[str]()
+    module, runs = dict(fact.model.named_modules()).get(layer.name), list[None]()
     if module is not None:
-        with torch.no_grad(), _counted(module, runs):
+        handle = module.register_forward_hook(lambda *_: runs.append(None))
+        with torch.no_grad():
             fact.model(fact.inputs[0].clone())
-    return layer, module if runs["all"] == 1 else None
-
-
-@contextmanager
-def _counted(module: nn.Module, runs: Counter[str]) -> Iterator[None]:
-    handle = module.register_forward_hook(lambda *_: runs.update(["all"]))
-    try:
-        yield
-    finally:
         handle.remove()
+    return layer, module if len(runs) == 1 else None
 
 
 def _missed(fact: Fact, found: tuple[Tensor, ...], cam: Tensor) -> float:

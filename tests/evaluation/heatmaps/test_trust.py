@@ -14,8 +14,9 @@ from torch import nn
 from neuroxai.atlas import Atlas
 from neuroxai.errors import InputError, SpaceError
 from neuroxai.evaluation import KnownTruth, localisation_metrics, measure_trust
+from neuroxai.evaluation.heatmaps.conservation import conservation
 from neuroxai.evaluation.heatmaps.region_flags import flag_rates
-from neuroxai.evaluation.heatmaps.trust import common_of, conservation, log_odds
+from neuroxai.evaluation.heatmaps.trust import common_of, log_odds
 from neuroxai.evaluation.heatmaps.uninformative import Noise, controls
 from neuroxai.space import Space
 

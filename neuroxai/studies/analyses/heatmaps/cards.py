@@ -14,7 +14,7 @@ from neuroxai import io
 from neuroxai.derivatives.trust import counted, hardly, learnt, value
 from neuroxai.derivatives.trust import sentence as said
 from neuroxai.evaluation import Trust, wilson
-from neuroxai.evaluation.heatmaps.trust import SUMS, conservation
+from neuroxai.evaluation.heatmaps.conservation import SUMS, conservation
 from neuroxai.evaluation.heatmaps.twin_swap import MOST, groups
 from neuroxai.evaluation.heatmaps.uninformative import CONTROLS
 from neuroxai.report.plots.charts import interval_panels
