@@ -43,7 +43,8 @@ def relevance_runners(model: nn.Module, x: Tensor) -> Runners:
     found: Runners = {}
     for method, composite in METHODS.items():
         lrp = LRP(model, composite)
-        found[method] = lambda lrp=lrp: lrp.attribute(x, target=_target(model))  # type: ignore[misc]
+        # from the logit, as zennit starts
+        found[method] = lambda lrp=lrp: lrp.attribute(x, target=_target(model), start="logit")  # type: ignore[misc]
     foreign = any(
         isinstance(m, PatchIndividualFilter) or type(m).__module__.startswith("monai") for m in model.modules()
     )

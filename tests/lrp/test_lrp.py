@@ -674,6 +674,7 @@ def test_a_rules_own_parameter_stands_first():
         AlphaBeta(alpha=0.5)
     assert Gamma(0.5) == Gamma(gamma=0.5)
     assert ZBox(-1.0, 2.0) == ZBox(low=-1.0, high=2.0)
+    assert ZBox() == ZBox(low=0.0, high=1.0)
     assert Epsilon(1e-3, "ignore") == Epsilon(epsilon=1e-3, bias="ignore")
     for rule in (Zero, ZPlus, WSquare, Flat, Pass):
         with pytest.raises(TypeError):
