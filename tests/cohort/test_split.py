@@ -96,6 +96,10 @@ def test_every_subject_is_tested_once_over_the_folds(people):
         assert len(counts) == len(people)
     sizes = [sum(part == "test" for part in part_of(datalist).values()) for datalist in lists]
     assert max(sizes) - min(sizes) <= 2
+    tested, validated = (
+        [{s for s, p in part_of(one).items() if p == part} for one in lists] for part in ("test", "validation")
+    )
+    assert validated == [*tested[1:], tested[0]]  # what the next fold tests
 
 
 @given(counts=st.lists(st.integers(1, 40), min_size=1, max_size=8))
@@ -270,3 +274,23 @@ def test_limits_of_options_are_taken_and_what_lies_beyond_is_refused(name, least
         assert getattr(SplitOptions(**{name: most}), name) == most
         with pytest.raises(InputError):
             SplitOptions(**{name: most + 1})
+
+
+def test_widths_of_age_ranges_may_be_less_than_a_year():
+    assert SplitOptions(age_width=0.5).age_width == 0.5
+    with pytest.raises(InputError):
+        SplitOptions(age_width=0.0)
+
+
+def test_what_is_not_known_of_somebody_is_left_out_and_groups_are_recorded_where_there_are_any():
+    people = [("CN", None if n % 2 else 60.0, None if n % 3 else "F", 1) for n in range(8)]
+    labelled = labelled_of([*people, *(("AD", 70.0, "M", 1) for _ in range(8))])
+    (datalist,) = split_cohort(labelled)
+    items = {item["participant_id"]: item for part in PARTS for item in datalist[part]}
+    for n in range(8):
+        assert ("age" in items[f"sub-{n:03d}"]) == (n % 2 == 0)
+        assert ("sex" in items[f"sub-{n:03d}"]) == (n % 3 == 0)
+    assert "group" not in datalist["options"]
+    labelled.cohort.scans["site"] = list("abcdefgh") * 2
+    (datalist,) = split_cohort(label_scans(labelled.cohort, classes=["CN", "AD"]), SplitOptions(group="site"))
+    assert datalist["options"]["group"] == "site"
