@@ -22,8 +22,6 @@ class Method:
     summary: str  # one line
     paper: str  # author, year and venue
     factory: str  # "module:function" that takes the model and keyword options, or makes the composite of LRP of them
-    # where relevance starts: what `neuroxai.lrp.starts.usual_start` says of networks that end in a linear layer
-    start: str = "probability"
 
     @property
     def relevance(self) -> bool:
@@ -103,11 +101,11 @@ METHODS: dict[str, Method] = {
     "region_lime": Method("A linear model of the class score by which regions of an atlas are kept; needs labels.",
         "Ribeiro et al. 2016, KDD, arXiv:1602.04938", "neuroxai.attribution.shapley.lime:RegionLime"),
     "lrp_zero": Method("Relevance shared in proportion to all contributions.", f"{_BACH}, eq. 56",
-        f"{_COMPOSITES}:zero", "logit"),
+        f"{_COMPOSITES}:zero"),
     "lrp_epsilon": Method("Relevance shared in proportion to all contributions; a larger epsilon absorbs weak ones.",
-        f"{_BACH}, eq. 58", f"{_COMPOSITES}:epsilon", "logit"),
+        f"{_BACH}, eq. 58", f"{_COMPOSITES}:epsilon"),
     "lrp_gamma": Method("As lrp_zero, with positive contributions favoured.",
-        "Montavon et al. 2019, Explainable AI, LNCS 11700: 193-209", f"{_COMPOSITES}:gamma", "logit"),
+        "Montavon et al. 2019, Explainable AI, LNCS 11700: 193-209", f"{_COMPOSITES}:gamma"),
     "lrp_alpha_beta": Method("Positive and negative contributions shared apart, weighted 1 + beta and beta.",
         f"{_BACH}, eq. 60", f"{_COMPOSITES}:alpha_beta"),
     "lrp_z_plus": Method("Relevance shared among the positive contributions only.",
@@ -116,12 +114,12 @@ METHODS: dict[str, Method] = {
         "Relevance shared by z+, and in the first layer by the scan's bounds (z-box) or the weights (w-square).",
         "Montavon et al. 2017, Pattern Recognition 65: 211-222", f"{_COMPOSITES}:deep_taylor"),
     "lrp_epsilon_plus_flat": Method("Flat in the first layer, z+ in the other convolutions, epsilon in linear layers.",
-        "Kohlbrenner et al. 2020, IJCNN, arXiv:1910.09840", f"{_COMPOSITES}:epsilon_plus_flat", "logit"),
+        "Kohlbrenner et al. 2020, IJCNN, arXiv:1910.09840", f"{_COMPOSITES}:epsilon_plus_flat"),
     "lrp_epsilon_gamma_box": Method(
         "z-box in the first layer (the scan's own bounds), gamma in the other convolutions, epsilon in linear layers.",
-        "Montavon et al. 2019, Explainable AI, LNCS 11700: 193-209", f"{_COMPOSITES}:epsilon_gamma_box", "logit"),
+        "Montavon et al. 2019, Explainable AI, LNCS 11700: 193-209", f"{_COMPOSITES}:epsilon_gamma_box"),
     "lrp_eitel2019": Method("Epsilon rule as in the multiple sclerosis study: epsilon is .001.",
-        "Eitel et al. 2019, NeuroImage: Clinical 24: 102003", f"{_COMPOSITES}:eitel2019", "logit"),
+        "Eitel et al. 2019, NeuroImage: Clinical 24: 102003", f"{_COMPOSITES}:eitel2019"),
     "lrp_boehle2019": Method("Alpha-beta as in the Alzheimer's study's code: BatchNorm passes, biases are ignored.",
         "Boehle et al. 2019, Front. Aging Neurosci. 11: 194", f"{_COMPOSITES}:boehle2019"),
 }
@@ -152,11 +150,6 @@ def takes_regions(name: str) -> bool:
 def takes_baselines(name: str) -> bool:
     """Whether a method measures from a baseline, its option ``baselines``."""
     return "baselines" in _method(name).options()
-
-
-def start_of(name: str, start: str | None = None) -> str | None:
-    """Return where a method's relevance starts: `start`, or its default; None of a method without a start."""
-    return (start or _method(name).start) if takes_start(name) else None
 
 
 def complete(name: str, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -76,7 +76,7 @@ class Attributor:
             logits = _logits(network, scans)
             (found,) = self._hidden(scans, [self.options.neuron])
             return Attributed(logits, found.relevance, self._targets(logits), found.activation)
-        if self.options.begins is None or self._once is False:
+        if not self.options.takes_start or self._once is False:
             return self._apart(scans, network)
         reference = _logits(network, scans) if self._once is None else None
         found = self._at_once(scans)
@@ -84,6 +84,11 @@ class Attributor:
             same = reference.shape == found.logits.shape and reference.dtype == found.logits.dtype
             self._once = same and torch.allclose(reference, found.logits, rtol=1e-3, atol=1e-4)
         return found if self._once else self._apart(scans, network)
+
+    @property
+    def start(self) -> str | None:
+        """Where relevance of a class starts: as asked, or, once a batch was explained, as the network has it."""
+        return self.options.start or getattr(self._method, "usual_start", None)
 
     def neurons(
         self, scans: Tensor, network: nn.Module, neurons: Sequence[Any] | None
@@ -118,7 +123,7 @@ class Attributor:
     def _apart(self, scans: Tensor, network: nn.Module) -> Attributed:
         logits = _logits(network, scans)
         target = self._targets(logits)
-        start = {} if self.options.begins is None else {"start": self.options.begins}
+        start = {} if self.options.start is None else {"start": self.options.start}
         with torch.enable_grad():
             heatmap = self._method.attribute(scans, target=_output(target, logits), **self._call, **start)
         return Attributed(logits, heatmap.detach(), target)
@@ -128,7 +133,7 @@ class Attributor:
 
         def start(logits: Tensor) -> Tensor:
             kept[:] = [logits.detach().clone()]
-            values = logits if self.options.begins == "logit" else _shares(logits)
+            values = logits if self.start == "logit" else _shares(logits)
             chosen = _output(self._targets(logits), logits)[:, None]
             return torch.zeros_like(logits).scatter_(1, chosen, values.gather(1, chosen))
 
@@ -137,7 +142,7 @@ class Attributor:
         chosen = logits.gather(1, _output(self._targets(logits), logits)[:, None])
         from neuroxai.lrp.starts import warn_if_turned  # as late as the method itself
 
-        warn_if_turned(str(self.options.begins), self._method.usual_start, chosen)
+        warn_if_turned(str(self.start), self._method.usual_start, chosen)
         return Attributed(logits, heatmap.detach(), self._targets(logits))
 
     def _targets(self, logits: Tensor) -> Tensor:

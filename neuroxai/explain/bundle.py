@@ -293,6 +293,8 @@ def open_workflow(bundle: Path, configs: Sequence[str], **overrides: Any) -> Any
             workflow_type="infer",
             bundle_root=literal(str(bundle.resolve())),
             **{name: literal(value) if isinstance(value, str) else value for name, value in overrides.items()},
+            # in bundles of earlier versions the writer is not told which network it is
+            **({"heatmaps::network": "@network"} if "explain.json" in configs and "heatmaps" in known else {}),
         )
         workflow.initialize()
     return workflow

@@ -6,6 +6,7 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -147,7 +148,8 @@ class OpenBundle:
                 settings = {**default.options, **settings}
             elif method == default.method:
                 settings = settings or dict(default.options)
-            asked = {"start": default.start, **more, "method": method or default.method, "options": settings}
+            own = {"start": default.start} if method in (None, default.method) else {}
+            asked = {**own, **more, "method": method or default.method, "options": settings}
             chosen = ExplainOptions.of({**asked, "target": target, "atlas": atlas, "accept_unfit": accept_unfit})
             return self._explained(given, chosen.for_classes(model.classes))
 
@@ -162,6 +164,7 @@ class OpenBundle:
             if known is None:
                 raise
             raise known from None
+        options = replace(options, start=attributor.start)
         row = self._row(item, batch, found.logits, found.target)
         heatmap = Volume(found.heatmap.float()[0, 0].cpu().numpy(), batch.space)
         back = native_of(given.path)

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from neuroxai import attribution, io
 from neuroxai._version import __version__
 from neuroxai.derivatives.heatmap_names import start_label
 from neuroxai.derivatives.heatmaps import Provenance, Run
-from neuroxai.errors import InputError, one_of
+from neuroxai.errors import InputError, NeuroxaiError, one_of
 from neuroxai.explain.provenance import atlas_noted
 from neuroxai.space import Space
 
@@ -31,7 +32,7 @@ class ExplainOptions:
     target : int, str or None
         Class to explain: its index or name, or ``"predicted"``; the second one by default.
     start : {"logit", "probability"}, optional
-        Initial relevance of a class, by default that of the method (`neuroxai.attribution.start_of`), see `begins`.
+        Initial relevance of a class, by default what the rule of the network's last layer asks for, see `settled`.
     layer : str, optional
         Explain neurons of this hidden layer instead of a class; relevance propagations alone.
     neuron : int, sequence of int or dict, optional
@@ -97,9 +98,28 @@ class ExplainOptions:
         start_label(self.layer, self.neuron, self.conditions)  # refuses what can be no neuron
 
     @property
-    def begins(self) -> str | None:
-        """Where relevance of a class starts: as asked, or the method's default; None for methods without a start."""
-        return None if self.layer is not None else attribution.start_of(self.method, self.start)
+    def takes_start(self) -> bool:
+        """Whether relevance starts at a class's logit or probability."""
+        return self.layer is None and attribution.takes_start(self.method)
+
+    def settled(self, network: nn.Module, shape: Sequence[int]) -> ExplainOptions:
+        """Return the options with the start that a network has by default, where none is named.
+
+        What the network refuses is left to the explanation, which tells.
+
+        Parameters
+        ----------
+        network : torch.nn.Module
+        shape : sequence of int
+            Of the scans that it takes, (channels, x, y, z).
+        """
+        if self.start is not None or not self.takes_start:
+            return self
+        try:
+            method: Any = attribution.create(self.method, network, **self.options)
+            return replace(self, start=method.start_for((1, *shape)))
+        except NeuroxaiError:
+            return self
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> ExplainOptions:
@@ -146,7 +166,7 @@ class ExplainOptions:
         """Return what the scans of one call have in common."""
         return Run(
             **vars(self.provenance(checkpoint, bundle, space)),
-            start=self.begins,
+            start=self.start,
             explained=None if self.layer is not None else self.target,
             layer=self.layer,
             neuron=self.neuron,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from neuroxai import io
 from neuroxai.atlas import Atlas
@@ -70,6 +71,8 @@ class FolderWriter:
         Where the scans asked for are listed, and in which part of it; None for scans that no datalist lists.
     tables : bool
         False: another process writes the folder's tables, once all scans are done.
+    network : torch.nn.Module, optional
+        Says where relevance starts, if the options do not.
     """
 
     def __init__(
@@ -84,7 +87,9 @@ class FolderWriter:
         datalist: str | None = None,
         split: str | None = None,
         tables: bool = True,
+        network: nn.Module | None = None,
     ) -> None:
+        options = options if network is None else options.settled(network, (1, *space.shape))
         self.output_dir, self.options, self.space, self.classes = Path(output_dir), options, space, list(classes)
         self.tables = tables
         self.failures: list[dict[str, str]] = []

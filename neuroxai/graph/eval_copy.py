@@ -191,6 +191,12 @@ def warn_if_training(model: nn.Module) -> None:
         )
 
 
+def on_meta(copy: nn.Module) -> nn.Module:
+    """Give an evaluation-mode copy parameters and buffers without values: what it does can be followed for nothing."""
+    _replace(copy, lambda tensor: tensor.detach().to("meta"), "_parameters", "_buffers")
+    return copy
+
+
 def in_single(copy: nn.Module) -> nn.Module:
     """Give an evaluation-mode copy parameters and buffers in single precision: a half map would lose small values.
 

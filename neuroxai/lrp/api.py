@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from neuroxai.errors import InputError, NeuroxaiError, UnsupportedLayerError, one_of
 from neuroxai.graph.checks import check_scores
-from neuroxai.graph.eval_copy import eval_copy, in_single, unwrapped
+from neuroxai.graph.eval_copy import eval_copy, in_single, on_meta, unwrapped
 from neuroxai.graph.record import Record, record
 from neuroxai.lrp.composites import Composite, named_composite
 from neuroxai.lrp.concepts import ORDERS, Conditions, Ranking, arrivals, conditioned, masked, probe, ranked
@@ -108,6 +108,21 @@ class LRP(Attribution):  # type: ignore[misc]  # captum is untyped
         with without_gradients(given.device):
             self._forward(given, Start(), None)
         return self
+
+    def start_for(self, shape: Sequence[int]) -> Literal["logit", "probability"]:
+        """Return where relevance of a class starts by default for inputs of a shape, which the last layer's rule says.
+
+        Nothing is computed where the network can be followed on torch's meta device; else it is run on zeros.
+        """
+        copy = eval_copy(self.model)
+        dtype = next((p.dtype for p in copy.parameters()), torch.get_default_dtype())
+        try:
+            blank = torch.empty(tuple(shape), dtype=dtype, device="meta")
+            return usual_start(make_plan(record(on_meta(copy), (blank,)), self.composite))
+        except (NeuroxaiError, RuntimeError):  # it makes tensors on a device, or reads their values
+            device = next((p.device for p in self.model.parameters()), None)
+            self.record(torch.zeros(tuple(shape), dtype=dtype, device=device))
+            return self.usual_start or "logit"
 
     @captum_call
     def attribute(
@@ -268,9 +283,8 @@ class LRP(Attribution):  # type: ignore[misc]  # captum is untyped
         given = Given.of(self.model, inputs, more, begin.target, half=not create_graph, training=create_graph)
         with (with_gradients if create_graph else without_gradients)(given.device):
             plan, given, output, saved = self._forward(given, begin, conditions, watch, probe)
-            if begin.layer is None:
-                self.usual_start = usual_start(plan)
-                begin = replace(begin, start=self.usual_start) if begin.start is None else begin
+            if begin.layer is None and begin.start is None:
+                begin = replace(begin, start=self.usual_start)
             seed = begin.seed(output, given, plan.activation, unwrapped(self.model))
             if isinstance(begin.start, str) and begin.start == "probability" and not create_graph:
                 chosen = given.scores(output).gather(1, given.indices[:, None])
@@ -310,6 +324,7 @@ class LRP(Attribution):  # type: ignore[misc]  # captum is untyped
                 "the gradient of the relevance would not be that of what the network computes; write it with "
                 "functions of torch that have a gradient, or train without relevance guidance"
             )
+        self.usual_start = usual_start(whole)
         plan = conditioned(begin.cut(whole), conditions)
         plan = plan if probe is None else masked(plan, probe, None)
         if watch is None or probe is not None:

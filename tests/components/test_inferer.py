@@ -38,9 +38,9 @@ def test_one_patch_and_filter(network, scans):
 
 @pytest.mark.parametrize("name", [name for name in attribution.names() if attribution.takes_start(name)])
 def test_components_and_the_python_call_explain_the_same(network, scans, name):
-    inferer = AttributionInferer(ExplainOptions(name))
-    assert inferer.options.begins == attribution.start_of(name)
-    assert torch.equal(inferer(scans, network)["heatmap"], attribution.create(name, network).attribute(scans, 0))
+    inferer, method = AttributionInferer(ExplainOptions(name)), attribution.create(name, network)
+    assert torch.equal(inferer(scans, network)["heatmap"], method.attribute(scans, 0))
+    assert inferer.attributor.start == method.usual_start == method.start_for(scans.shape)
 
 
 def test_a_class_through_chosen_channels(network, scans):

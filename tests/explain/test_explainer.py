@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import nibabel as nib
@@ -13,6 +14,7 @@ import pandas as pd
 import pytest
 import torch
 from monai.data import MetaTensor
+from torch import nn
 
 import neuroxai
 from helpers.command import run
@@ -69,6 +71,39 @@ def test_the_figures_are_those_of_the_command(explainer, trained_bundle, turned_
     regions = pd.read_csv(table, sep="\t")
     assert list(found.regions["name"]) == list(regions["name"])
     np.testing.assert_allclose(found.regions["sum"], regions["sum"], rtol=1e-5, atol=1e-12)
+
+
+def test_a_start_follows_the_network_that_is_there(trained_bundle, turned_scan, tmp_path):
+    """Of a network that ends in a convolution, to which this method gives another rule than to a linear layer."""
+    bundle, network = tmp_path / "bundle", [nn.Conv3d(1, 4, 5, 4), nn.ReLU(), nn.Conv3d(4, 2, 1)]
+    shutil.copytree(trained_bundle, bundle)
+    with torch.no_grad():
+        network[-1].bias.fill_(-3.0)
+    network = nn.Sequential(*network, nn.AdaptiveAvgPool3d(1), nn.Flatten())
+    config, weights = bundle / "configs" / "inference.json", bundle / "models" / "model.pt"
+    layers = ["Conv3d(1, 4, 5, 4)", "ReLU()", "Conv3d(4, 2, 1)", "AdaptiveAvgPool3d(1)", "Flatten()"]
+    made = f"$torch.nn.Sequential({', '.join(f'torch.nn.{layer}' for layer in layers)})"
+    content = io.read_json(config)
+    io.write_json(config, {**content, "imports": ["$import torch", *content["imports"]], "network_def": made})
+    explain = io.read_json(config.with_name("explain.json"))
+    explain["heatmaps"].pop("network")  # as in bundles of earlier versions
+    io.write_json(config.with_name("explain.json"), explain)
+    torch.save(network.state_dict(), weights)
+    record = io.read_json(weights.with_suffix(".json"))
+    io.write_json(weights.with_suffix(".json"), {**record, "checkpoint_sha256": io.sha256(weights)})
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "relevance starts at")
+        result = run("explain", bundle, turned_scan, "--out", tmp_path / "out", "--method", "lrp_epsilon_plus_flat")
+        assert result.code == 0, result.err
+        found = OpenBundle(bundle).explain(turned_scan, "lrp_epsilon_plus_flat")
+    (sidecar,) = (tmp_path / "out").glob("sub-17/anat/*space-orig*_heatmap.json")
+    assert io.read_json(sidecar)["start"] == found.provenance["start"] == "probability"
+    assert found.prediction.score < 0
+    expected = io.read_volume(sidecar.with_suffix("").with_suffix(".nii.gz"))
+    np.testing.assert_array_equal(found.on_scan.data, expected.data)
+    found.save(tmp_path / "saved")
+    (own,) = (tmp_path / "saved").rglob("*space-orig*_heatmap.json")
+    assert io.read_json(own)["start"] == "probability"
 
 
 def test_class_atlas_and_threads(explainer, turned_scan):

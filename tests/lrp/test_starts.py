@@ -317,6 +317,10 @@ def test_the_class_probability_is_explained_if_nothing_is_said(outputs):
     torch.testing.assert_close(lrp.report(x, target).start, shares)
 
 
+IN_PROPORTION = {f"lrp_{name}" for name in ("zero", "epsilon", "gamma", "eitel2019", "epsilon_plus_flat",
+                                            "epsilon_gamma_box")}  # fmt: skip
+
+
 @pytest.mark.parametrize("name", [name for name in attribution.names() if attribution.takes_start(name)])
 @pytest.mark.parametrize("bias", [-9.0, 9.0])
 def test_what_supports_the_class_is_positive_by_default_whatever_the_logits_sign(name, bias):
@@ -331,9 +335,10 @@ def test_what_supports_the_class_is_positive_by_default_whatever_the_logits_sign
         warnings.filterwarnings("error", "relevance starts at")
         plain = method.attribute(x)
     assert bool((plain > 0).all())
-    assert method.usual_start == attribution.start_of(name)
-    close(plain, method.attribute(x, start=attribution.start_of(name)))
-    if attribution.start_of(name) == "logit" and bias < 0:
+    usual = "logit" if name in IN_PROPORTION else "probability"
+    assert method.usual_start == method.start_for(x.shape) == usual
+    close(plain, method.attribute(x, start=usual))
+    if usual == "logit" and bias < 0:
         with pytest.warns(UserWarning, match="probability of a class whose logit is below 0.*turns every sign") as told:
             turned = method.attribute(x, start="probability")
         assert told[0].filename == __file__

@@ -179,8 +179,7 @@ class Claiming:
     def _start(self, inputs: Tensor, target: int) -> Tensor:
         with torch.no_grad():
             logits: Tensor = self._model(inputs)
-        # a network's last layer decides, once it is known
-        if (self._method.usual_start or attribution.start_of(self._name)) == "logit":
+        if self._method.start_for(inputs.shape) == "logit":  # the network's last layer decides
             return logits[:, target]
         shares = torch.sigmoid(logits) if logits.shape[1] == 1 else probabilities(logits)
         return shares[:, target]
