@@ -58,6 +58,11 @@ class PerturbedModel:
         if why and recompute == "receptive_field":
             raise UnsupportedLayerError(f"{why}; use recompute='auto'")
 
+    @property
+    def _hidden(self) -> bool:
+        """Whether the scores are in front of the network's output, so that a record alone gives them."""
+        return self.link not in (None, "average")
+
     def unchanged(self, one: Given, place: int) -> tuple[Tensor, Incremental | None]:
         """Return one sample's scores, and what runs the network where one of its inputs changes, or None."""
         found = self._recorded
@@ -67,7 +72,7 @@ class PerturbedModel:
                 found.verify(made.whole_output)
                 return class_scores(made.scores), made
             except UnsupportedLayerError:
-                if self._recompute == "receptive_field" or self.link is not None:  # only a record gives the logits
+                if self._recompute == "receptive_field" or self._hidden:
                     raise
                 self._recorded = None
         return self.run(one, place, one.inputs[place]), None
@@ -75,7 +80,7 @@ class PerturbedModel:
     def run(self, one: Given, place: int, items: Tensor) -> Tensor:
         """Return the scores of whole inputs, (items, classes), of which one is replaced by each of several."""
         together = len(items) == self._size == 1
-        if not together and (self._size > 1 or self.link is None):
+        if not together and (self._size > 1 or not self._hidden):
             together = self._batches(one, place)
         if self._size > 1 and not together:
             raise UnsupportedLayerError(
@@ -90,7 +95,7 @@ class PerturbedModel:
         items = torch.cat([items, items[-1:].expand(filled - count, *items.shape[1:])])  # the network may write into it
         many = _repeated(one, filled)
         many = replace(many, inputs=(*many.inputs[:place], items, *many.inputs[place + 1 :]))
-        if self.link is None or self._recorded is None:
+        if not self._hidden or self._recorded is None:
             scores: Tensor = self._scores(*many.arguments)
         else:  # of one scan: each item may take another branch
             recorded = self._method.recorded(many) if self._of_one_scan else self._recorded

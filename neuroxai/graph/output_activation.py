@@ -16,6 +16,7 @@ from neuroxai.graph.record import Record
 _LINKS = {"softmax": "softmax", "log_softmax": "softmax", "sigmoid": "sigmoid", "logsigmoid": "sigmoid"}
 _RISING = {"clamp", "clamp_min", "clamp_max", "clip", "nan_to_num", "log", "log2", "log10", "log1p", "exp", "expm1",
            "sqrt", "logit"}  # fmt: skip
+_MOVES = {"reshape", "permute", "cast", "same", "pick", "cat"}
 _PICKED = {"getitem", "select", "narrow", "expand"}
 _Rebuild = Callable[[fx.Node], fx.Node]  # makes a value anew of the node that holds its scores
 
@@ -40,8 +41,8 @@ def scores_of(record: Record) -> tuple[fx.Node, str | None, fx.Node]:
     -------
     scores : torch.fx.Node
         What relevance starts from; a call that is added to the graph where none of the network's own holds it.
-    link : {"softmax", "sigmoid", None}
-        The output activation.
+    link : {"softmax", "sigmoid", "average", None}
+        The output activation; "average": the scores are probabilities already, an average or maximum of several.
     end : torch.fx.Node
         The network's output, made of the scores.
     """
@@ -50,7 +51,7 @@ def scores_of(record: Record) -> tuple[fx.Node, str | None, fx.Node]:
     with record.graph.inserting_before(output):
         seen = _seen(record.result)
         if seen is None:
-            return record.result, None, record.result
+            return record.result, "average" if _averages(record.result) else None, record.result
         return seen.scores, seen.link, record.result if seen.scores in own else seen.rebuild(seen.scores)
 
 
@@ -85,6 +86,15 @@ def _seen(node: fx.Node) -> _Seen | None:
         return scores if rises else _new(torch.neg, (scores,), scores, "neg")
 
     return _Seen(turned(seen.scores), seen.link, lambda scores: _again(node, {source: seen.rebuild(turned(scores))}))
+
+
+def _averages(node: fx.Node) -> bool:
+    """Whether a value is an average or maximum of probabilities, as of several crops or networks."""
+    if node.meta["operation"] in ("sigmoid", "softmax"):
+        return True
+    sources, kind = [source for source in node.all_input_nodes if source.meta["depends"]], kind_of(node)
+    averages = (kind in ("average", "max") and node.meta["operation"] != "sum") or kind in _MOVES
+    return averages and bool(sources) and all(map(_averages, sources))
 
 
 def _over_classes(node: fx.Node, dim: Any) -> bool:

@@ -76,6 +76,8 @@ def class_scores(outputs: object) -> Tensor:
 
 def probabilities(scores: Tensor, link: str | None) -> Tensor:
     """Return the probabilities of scores (batch, outputs): by the network's own link, else softmax (one: sigmoid)."""
+    if link == "average":  # they are
+        return scores
     sigmoid = link == "sigmoid" or (link is None and scores.shape[1] == 1)
     return scores.sigmoid() if sigmoid else scores.softmax(1)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -20,7 +20,8 @@ from neuroxai.lrp.folding import folded, readers_of
 from neuroxai.lrp.steps.base import FreeStep, PassStep, Step
 from neuroxai.lrp.steps.context import Context
 from neuroxai.lrp.steps.filters import LinearStep
-from neuroxai.lrp.steps.maxima import PoolStep
+from neuroxai.lrp.rules import Rule
+from neuroxai.lrp.steps.maxima import PoolStep, SoftMaximumStep
 from neuroxai.lrp.steps.table import of_call
 
 # Sees each step of the backward pass: the step, what it saved, the relevance of its output and of its inputs.
@@ -35,8 +36,8 @@ class Plan:
     steps: tuple[Step, ...]  # in the order they run
     sources: tuple[str, ...]  # names of the inputs' values
     result: str  # name of the scores' value
-    # {"softmax", "sigmoid", None}: the output activation: what the network puts on its scores to make probabilities;
-    # left out of the steps
+    # {"softmax", "sigmoid", "average", None}: the output activation: what the network puts on its scores to make
+    # probabilities, left out of the steps; "average": they are probabilities
     activation: str | None
     # from the scores to the network's own output: the output activation and what follows it
     tail: tuple[Step, ...] = ()
@@ -68,7 +69,7 @@ class Plan:
 def make_plan(record: Record, composite: Composite) -> Plan:
     """Make the steps of a record."""
     scores, activation, end = scores_of(record)
-    context = Context(record, composite)
+    context = Context(record, composite, scores)
     steps = _steps(context, scores)
     sources = tuple(node.name for node in record.inputs)
     made = {*sources, *(step.name for step in steps)}
@@ -76,8 +77,34 @@ def make_plan(record: Record, composite: Composite) -> Plan:
     tail = () if activation is None else tuple(_free(context, node) for node in calls)
     own = next((at_line(node) for node in record.graph.nodes if node.meta.get("own_gradient")), "")
     ranks = {node.name: node.meta.get("rank") or 0 for node in record.graph.nodes}
-    whole = tuple(folded(steps, scores.name, ranks))
+    whole = tuple(_settled(folded(steps, scores.name, ranks)))
     return _numbered(Plan(whole, sources, scores.name, activation, tail, end.name, own))
+
+
+def proportional(steps: Sequence[Step], name: str) -> bool:
+    """Whether of the first rules that relevance of a value meets, if any, one shares in proportion."""
+    met, passed = list[Rule](), {name}
+    for step in reversed(steps):
+        if step.name in passed:
+            rule: Rule | None = None if isinstance(step, SoftMaximumStep) else getattr(step, "rule", None)
+            met += [] if rule is None else [rule]
+            passed.update(step.inputs if rule is None else ())
+    return not met or any(rule.proportional for rule in met)
+
+
+def _settled(steps: Sequence[Step]) -> Iterator[Step]:
+    """Yield the steps, those that pass relevance as the layers in front of them need it settled.
+
+    What a value below 0 takes off an output that is above 0 by a constant share (a sigmoid's) is below 0, and a layer
+    that shares in proportion turns it again, while one that goes by its positive contributions would not.
+    """
+    for step in steps:
+        if isinstance(step, PassStep) and not step.vanishes and not proportional(steps, step.name):
+            yield replace(step, vanishes=True)
+        elif isinstance(step, SoftMaximumStep):
+            yield replace(step, proportional=proportional(steps, step.name))
+        else:
+            yield step
 
 
 def _free(context: Context, node: fx.Node) -> FreeStep:

@@ -15,8 +15,7 @@ from neuroxai.errors import InputError, UnsupportedLayerError, one_of
 from neuroxai.layers import PatchIndividualFilter
 from neuroxai.lrp.folding import needed
 from neuroxai.lrp.given import Given, Target, class_scores, is_index, probabilities
-from neuroxai.lrp.plan import Plan
-from neuroxai.lrp.rules import Rule
+from neuroxai.lrp.plan import Plan, proportional
 from neuroxai.lrp.steps.base import Step
 from neuroxai.lrp.steps.filters import LinearStep
 
@@ -81,13 +80,7 @@ def usual_start(plan: Plan) -> Literal["logit", "probability"]:
     By the first rule that it meets: the logit where it shares out in proportion to all contributions, for a probability
     over a logit below zero would turn every sign; else the probability, as a logit below zero would.
     """
-    met, passed = list[Rule](), {plan.result}
-    for step in reversed(plan.steps):
-        if step.name in passed:
-            rule: Rule | None = getattr(step, "rule", None)
-            met += [] if rule is None else [rule]
-            passed.update(step.inputs if rule is None else ())
-    return "logit" if not met or any(rule.proportional for rule in met) else "probability"
+    return "logit" if proportional(plan.steps, plan.result) else "probability"
 
 
 def warn_if_turned(start: str, usual: str, logits: Tensor, stacklevel: int = 2) -> None:

@@ -127,6 +127,65 @@ def test_activations_that_do_not_vanish_at_zero_keep_signs(kind):
     torch.testing.assert_close(got, wanted)
 
 
+class Crops(nn.Module):
+    """The halves of a scan, each scored by itself; all contributions support the class."""
+
+    def __init__(self, bias, pool=lambda z: z[:, 0]):
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.head, self.pool = nn.Conv3d(1, 3, 2), nn.Linear(3, 1), pool
+        self.bias = bias
+        with torch.no_grad():
+            for p in self.parameters():
+                p.abs_()
+
+    def forward(self, x):
+        halves = x.reshape(-1, 1, 3, *x.shape[3:])
+        z = self.head(self.conv(halves).relu().mean((2, 3, 4))) + self.bias
+        return self.pool(z.reshape(len(x), -1, 1))
+
+
+POOLED = {
+    "mean of probabilities": lambda z: z.sigmoid().mean(1),
+    "their maximum": lambda z: z.sigmoid().amax(1),
+    "pair": lambda z: (lambda p: torch.cat([p, p], 1))(z.sigmoid().mean(1)),
+    "logsumexp": lambda z: z.logsumexp(1),
+    "softplus": lambda z: F.softplus(z).mean(1),
+}
+
+
+@pytest.mark.parametrize("bias", [-6.0, -0.5, 4.0])
+@pytest.mark.parametrize("pool", POOLED)
+@pytest.mark.parametrize("name", composites.PRESETS)
+def test_what_supports_the_class_is_positive_behind_several_scores(name, pool, bias):
+    x = torch.rand(2, 1, 6, 4, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64) + 0.1
+    model = Crops(bias, POOLED[pool]).double().eval()
+    found = LRP(model, name).attribute(x, 0)
+    assert bool((found >= 0).all())
+    assert bool(found.any())
+
+
+@pytest.mark.parametrize("bias", [-6.0, 4.0])
+def test_a_mean_of_probabilities_has_the_mean_of_their_maps(bias):
+    x = torch.rand(2, 1, 6, 4, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    one = LRP(Crops(bias).double().eval(), "z_plus")
+    halves = [one.attribute(half, start="probability") for half in x.chunk(2, 2)]
+    lrp = LRP(Crops(bias, lambda z: z.sigmoid().mean(1)).double().eval(), "z_plus")
+    found, delta = lrp.attribute(x, return_convergence_delta=True)
+    torch.testing.assert_close(found, torch.cat(halves, 2) / 2, rtol=1e-3, atol=0)  # stabilised
+    torch.testing.assert_close(delta + found.flatten(1).sum(1), lrp.model(x)[:, 0].detach())  # begins with it
+
+
+def test_a_soft_maximum_below_that_of_zeros_turns_no_sign():
+    model, x = Crops(-4.0, lambda z: z.logsumexp(1)).double().eval(), torch.zeros(1, 1, 6, 4, 4, dtype=torch.float64)
+    empty, full = (Crops(-4.0).double()(x[:, :, :3] + value).item() for value in (0.0, 1.0))
+    x[:, :, :3] = (0.1 - empty) / (full - empty)  # one half's score is .1, the other's far below 0
+    assert 0 < model(x).item() < 0.6 < torch.tensor(2.0).log()
+    found = LRP(model, EXACT).attribute(x)
+    torch.testing.assert_close(found, lrp_zero(model, x, 0))
+    assert bool((found[:, :, :3] > 0).all())
+
+
 class Two(nn.Module):
     """A scan and an age."""
 

@@ -113,6 +113,25 @@ def compare(way, composite, shift=0.0):
             assert bool(wanted.any())
 
 
+def normalised(f, w, b):
+    factor = w.new_tensor([-1.0, 2.0])  # it may be learnt to be below 0
+    return F.batch_norm(F.linear(flat(f), w / factor[:, None]), w.new_zeros(2), w.new_ones(2) - 1e-5, factor, b)
+
+
+@pytest.mark.filterwarnings("ignore:relevance starts at")
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("move", [lambda z: z, lambda z: z[:, None].flatten(1).softmax(1)])
+def test_a_normalisation_at_the_end_is_part_of_the_last_layer(move, rule):
+    weight, bias = torch.randn(2, 3, generator=torch.Generator().manual_seed(2)), torch.tensor([0.3, -0.4])
+    one, other = (Network(lambda *args, way=way: move(way(*args)), weight, bias).eval() for way in (plain, normalised))
+    x = scans()
+    torch.testing.assert_close(one(x), other(x))
+    for target in (0, 1):
+        wanted, got = (LRP(model, RULES[rule]).attribute(x, target) for model in (one, other))
+        torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-6 * float(wanted.abs().max()))
+        assert bool(wanted.any())
+
+
 @pytest.mark.filterwarnings("ignore:relevance starts at")
 @pytest.mark.parametrize(("way", "rule"), sampled(product(MINUS, RULES), 3))
 def test_a_minus_turns_the_weights(way, rule):

@@ -51,10 +51,10 @@ class LrpZero(TorchFunctionMode):
             y = func(x.clone(), *args[1:], **kwargs)
             y = _ratio(x.clone() if writes else x, y, func(torch.zeros_like(x), *args[1:], **kwargs))
             return x.copy_(y) if writes else y
-        if name == "logsumexp":  # the softmax is held, and of zeros its output is a bias
+        if name == "logsumexp":  # the softmax is held, and its entropy is a bias
             x = args[0]
             held = (torch.softmax(x, args[1]).detach() * x).sum(args[1])
-            return _ratio(held, func(*args, **kwargs), func(torch.zeros_like(x), *args[1:], **kwargs))
+            return held + (func(*args, **kwargs) - held).detach()
         if name == "get" and getattr(func, "__self__", None) is torch.Tensor.data:
             return args[0] * 1
         if name == "glu":

@@ -67,13 +67,13 @@ class PassStep(CallStep):
     """Relevance goes through unchanged: activations, dropout, products with constants and gates (Arras 2017).
 
     An activation that does not vanish at 0 has a share f(0) that comes from nowhere, a bias; what is passed on is
-    ``R (f(z) - f(0)) / f(z)``, which keeps the signs.
+    ``R (f(z) - f(0)) / f(z)``, which keeps the signs where the layer in front shares in proportion.
     """
 
     # whether each output depends on the input value at its place (and channel) only, so that the step may run on a
     # piece of the grid
     local: bool = False
-    vanishes: bool = True  # whether f(0) is known to be 0
+    vanishes: bool = True  # whether f(0) is known to be 0, or taken for it
 
     def forward(self, values: Values, nonnegative: Sequence[bool]) -> tuple[Any, Any]:
         """Run it; the output and f(0) are saved where that is not 0."""

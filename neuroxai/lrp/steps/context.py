@@ -57,8 +57,12 @@ class Context:
 
     record: Record  # the network
     composite: Composite  # which layer gets which rule
+    scores: fx.Node
 
     def __post_init__(self) -> None:
+        self.end = [self.scores]  # the scores, and what they are moved copies of
+        while kind_of(self.end[-1]) in ("reshape", "permute", "pick", "same", "cast"):
+            self.end += self.tensors(self.end[-1])
         calls = [node for node in self.record.graph.nodes if node.meta["depends"] and node.op.startswith("call_")]
         weighted = [node for node in calls if self.is_weighted(node)]
         self.positions = {node: index for index, node in enumerate(weighted)}

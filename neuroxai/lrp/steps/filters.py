@@ -205,7 +205,10 @@ def of_batch_norm(context: Context, node: fx.Node) -> Step:
     given = arguments(node)
     if given.get("training") or given.get("running_mean") is None:
         raise context.refuse(node, "it takes its statistics from the batch (no running statistics, or training=True)")
-    return of_fixed_norm(context, node, context.rule_for(node))
+    rule = context.rule_for(node)
+    if isinstance(rule, Pass) and node in context.end:  # part of the layer that makes the scores: it may turn their signs
+        rule = context.composite.sums
+    return of_fixed_norm(context, node, rule)
 
 
 def of_fixed_norm(context: Context, node: fx.Node, rule: Rule) -> Step:

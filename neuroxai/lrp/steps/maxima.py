@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -100,11 +99,13 @@ class PoolStep(Step):
 class SoftMaximumStep(CallStep):
     """``logsumexp`` over axes: the winner's share made soft, by the softmax ``s`` of the values, held constant.
 
-    ``R_i = s_i x_i / (sum_j s_j x_j) * R (y - log n) / y``, as attention pooling with these weights. Of n zeros the
-    output is log n: that share comes from nowhere, and is a bias, as f(0) of an activation is.
+    ``y = sum_j s_j x_j + H(s)``, where the entropy H of the softmax comes from nowhere, and is a bias: ``R_i = s_i x_i
+    R / y``. To layers that share by the positive contributions goes ``s_i R``, all of it, as the winner of a maximum
+    has it: with a value below 0 there what supports the class would be negative.
     """
 
     rule: Rule = field(default_factory=Epsilon)  # stabiliser of the denominators
+    proportional: bool = True  # whether the layers in front share in proportion to all contributions
     dims: tuple[int, ...] = (-1,)  # the axes
 
     def forward(self, values: Values, nonnegative: Sequence[bool]) -> tuple[Any, Any]:
@@ -115,11 +116,11 @@ class SoftMaximumStep(CallStep):
     def backward(self, saved: Any, relevance: Tensor) -> Sequence[Tensor]:
         """Share out by the weights; what is masked out takes nothing."""
         y = saved.logsumexp(self.dims, keepdim=True)
-        masked, nothing, of_zeros = torch.isneginf(saved), y == 0, math.log(saved.numel() / y.numel())
-        weighted = torch.where(masked, 0, torch.where(masked, 0, saved) * torch.exp(saved - y))
-        passed_on = torch.where(nothing, 0, relevance.reshape(y.shape) * (1 - of_zeros / torch.where(nothing, 1, y)))
-        (signal,) = signals(self.rule, [weighted.sum(self.dims, keepdim=True)], passed_on)
-        return (weighted * signal,)
+        weights, relevance = torch.exp(saved - y), relevance.reshape(y.shape)
+        if not self.proportional:
+            return (weights * relevance,)
+        (signal,) = signals(self.rule, [y], relevance)
+        return (torch.where(torch.isneginf(saved), 0, saved) * weights * signal,)
 
 
 # steps of recorded calls
