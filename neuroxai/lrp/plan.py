@@ -17,10 +17,10 @@ from neuroxai.graph.output_activation import scores_of
 from neuroxai.graph.record import Record
 from neuroxai.lrp.composites import Composite
 from neuroxai.lrp.folding import folded, readers_of
+from neuroxai.lrp.rules import Rule
 from neuroxai.lrp.steps.base import FreeStep, PassStep, Step
 from neuroxai.lrp.steps.context import Context
 from neuroxai.lrp.steps.filters import LinearStep
-from neuroxai.lrp.rules import Rule
 from neuroxai.lrp.steps.maxima import PoolStep, SoftMaximumStep
 from neuroxai.lrp.steps.table import of_call
 

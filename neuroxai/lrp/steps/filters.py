@@ -206,7 +206,7 @@ def of_batch_norm(context: Context, node: fx.Node) -> Step:
     if given.get("training") or given.get("running_mean") is None:
         raise context.refuse(node, "it takes its statistics from the batch (no running statistics, or training=True)")
     rule = context.rule_for(node)
-    if isinstance(rule, Pass) and node in context.end:  # part of the layer that makes the scores: it may turn their signs
+    if isinstance(rule, Pass) and node in context.end:  # it may turn signs
         rule = context.composite.sums
     return of_fixed_norm(context, node, rule)
 
