@@ -16,6 +16,16 @@ def out_of_memory(error: Exception) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
 
 
+def refuse_quantised(model: nn.Module) -> None:
+    """Refuse a network with a layer that computes in integers, of which torch gives no gradient, or one of zeros."""
+    for name, module in model.named_modules():
+        if ".quantized" in type(module).__module__:
+            raise UnsupportedLayerError(
+                f"layer {name!r} ({type(module).__name__}) computes in integers, and has neither gradient nor rule; "
+                "explain the network as it was before it was quantised, or use occlusion or a method about regions"
+            )
+
+
 def exported(model: object, error: Exception, given: Sequence[Any]) -> str:
     """Say what an exported program expects whose guard refuses what is given, and the way out; "" for other errors."""
     modules = model.modules() if isinstance(model, nn.Module) and isinstance(error, AssertionError) else ()

@@ -12,7 +12,7 @@ from captum.attr import Attribution
 from torch import Tensor, nn
 
 from neuroxai.errors import InputError, NeuroxaiError, UnsupportedLayerError, one_of
-from neuroxai.graph.checks import check_scores
+from neuroxai.graph.checks import check_scores, refuse_quantised
 from neuroxai.graph.eval_copy import eval_copy, in_single, on_meta, unwrapped
 from neuroxai.graph.record import Record, record
 from neuroxai.lrp.composites import Composite, named_composite
@@ -348,6 +348,7 @@ class LRP(Attribution):  # type: ignore[misc]  # captum is untyped
 
         def recorded(given: Given) -> Record:
             copy = eval_copy(self.model)
+            refuse_quantised(copy)
             return record(in_single(copy) if half else copy, given.arguments)
 
         if len(given.inputs[0]) > 1 and not given.more:

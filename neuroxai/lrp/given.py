@@ -208,6 +208,7 @@ class Given:
         chosen = self.scores(outputs).gather(1, self.indices[:, None]).sum()
         if not chosen.requires_grad:
             raise _no_gradient()
+        _check_backward(chosen)
         return chosen
 
     def gradients(self, outputs: object) -> tuple[Tensor, ...]:
@@ -229,6 +230,23 @@ def _no_gradient() -> UnsupportedLayerError:
         ".data), rounds, or returns classes (argmax). Return the scores themselves, or use an lrp method, score_cam or "
         "occlusion, which need none"
     )
+
+
+def _check_backward(chosen: Tensor) -> None:
+    """Refuse scores with a call on the way to them that has no backward pass: torch takes its gradient for 0."""
+    seen, ahead = {None}, [chosen.grad_fn]
+    while ahead:
+        call = ahead.pop()
+        if call is None or call in seen:
+            continue
+        if call.name().endswith("NotImplemented"):
+            raise UnsupportedLayerError(
+                "an operation of the network has no backward pass (it was made outside torch, without autograd), so "
+                "that the gradient behind it would be 0; rewrite it with functions of torch, or use occlusion or a "
+                "method about regions"
+            )
+        seen.add(call)
+        ahead += [one for one, _ in call.next_functions]
 
 
 class Records(Generic[Made]):

@@ -259,3 +259,42 @@ def test_deep_lift_takes_maxima_that_come_with_their_places():
     found = attribution.create("deep_lift", model).attribute(x, 1)
     due = (model(x) - model(torch.zeros_like(x)))[:, 1].detach()
     torch.testing.assert_close(found.flatten(1).sum(1), due, rtol=1e-10, atol=1e-12)
+
+
+NEED_NONE = {"occlusion", "region_occlusion", "region_shapley", "region_lime", "region_swap"}
+
+
+@pytest.mark.filterwarnings("ignore:.*(deprecated|quant)")
+@pytest.mark.parametrize("name", sorted({*attribution.names()} - NEED_NONE - {"score_cam"}))
+def test_a_quantised_network_is_refused_by_its_layer(name):
+    dynamic = torch.ao.quantization.quantize_dynamic(network(), {nn.Linear}, dtype=torch.qint8)
+    with pytest.raises(UnsupportedLayerError, match=r"layer '3' \(Linear\) computes in integers.*before it was quant"):
+        attribution.create(name, dynamic).attribute(scans(), 1)
+
+
+@pytest.mark.filterwarnings("ignore:.*(deprecated|quant)")
+def test_a_quantised_network_can_be_occluded_and_masked():
+    dynamic = torch.ao.quantization.quantize_dynamic(network(), {nn.Linear}, dtype=torch.qint8)
+    for name, options in (("occlusion", {"patch": 4}), ("region_occlusion", METHODS["region_occlusion"])):
+        got, wanted = (
+            attribution.create(name, model, **options).attribute(scans(), 1) for model in (dynamic, network())
+        )
+        torch.testing.assert_close(got, wanted, rtol=0, atol=0.1 * float(wanted.abs().max()))
+    assert bool(attribution.create("score_cam", dynamic).attribute(scans(), 1).any())
+
+
+@pytest.mark.filterwarnings("ignore:.*(deprecated|quant|autograd kernel)")
+@pytest.mark.parametrize("name", ["saliency", "integrated_gradients", "grad_cam", "hires_cam"])
+def test_a_call_without_a_backward_pass_is_refused(name):
+    class Packed(nn.Module):  # weights packed by hand, in no layer of torch's
+        def __init__(self, linear):
+            super().__init__()
+            weight = torch.quantize_per_tensor(linear.weight.detach(), 0.01, 0, torch.qint8)
+            self.packed = torch.ops.quantized.linear_prepack(weight, linear.bias.detach())
+
+        def forward(self, x):
+            return torch.ops.quantized.linear_dynamic(x, self.packed)
+
+    body = network()
+    with pytest.raises(UnsupportedLayerError, match="no backward pass.*use occlusion"):
+        attribution.create(name, nn.Sequential(*body[:3], Packed(body[3])).eval()).attribute(scans(), 1)

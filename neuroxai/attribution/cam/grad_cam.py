@@ -14,6 +14,7 @@ from neuroxai.attribution.base import Method, Recorded
 from neuroxai.attribution.cam.layer import CamLayer, cam_layer
 from neuroxai.attribution.gradient.gradients import guided_backprop
 from neuroxai.errors import UnsupportedLayerError, one_of
+from neuroxai.graph.checks import refuse_quantised
 from neuroxai.graph.eval_copy import eval_copy, own_buffers
 from neuroxai.graph.execute import call_of
 from neuroxai.graph.receptive_field import field_centres, placed
@@ -148,6 +149,7 @@ class GradCam(Method):
 
     def _coarse(self, network: Recorded, layer: CamLayer, given: Given, place: int, onto_scan: OntoScan) -> Tensor:
         """Return the map of the input at a place on the layer's grid, (batch, 1, *grid), before the ReLU."""
+        refuse_quantised(self.model)
         kept, tokens = self._run(network, layer, given)
         chosen = given.chosen(kept[network.record.result])
         (gradient,) = torch.autograd.grad(chosen, kept[layer.node], allow_unused=True, retain_graph=True)

@@ -13,6 +13,7 @@ from torch import Tensor, fx
 
 from neuroxai.attribution.base import Recorded
 from neuroxai.errors import InputError, UnsupportedLayerError
+from neuroxai.graph.checks import refuse_quantised
 from neuroxai.graph.operations import kind_of, label
 
 _COUNTS = {"activation", "norm", "sum", "same", "cast"}  # calls whose output is the layer's features, still
@@ -91,6 +92,7 @@ def cam_layer(network: Recorded, x: Tensor, name: str | None = None) -> CamLayer
             raise UnsupportedLayerError(f"Grad-CAM finds no layer of {type(model).__name__} with a grid: {_ADVICE}")
         return tokens
     if anchor is None:
+        refuse_quantised(model)
         raise InputError(
             f"no convolution of {type(model).__name__} has a grid of more than one cell for inputs of shape "
             f"{tuple(x.shape)}; Grad-CAM needs one. Use another method, or larger inputs"

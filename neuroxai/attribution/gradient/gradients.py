@@ -21,7 +21,7 @@ from neuroxai.attribution.base import (
 from neuroxai.attribution.baselines import Baselines, baselines_for, check_baselines
 from neuroxai.checks import whole
 from neuroxai.errors import InputError
-from neuroxai.graph.checks import out_of_memory
+from neuroxai.graph.checks import out_of_memory, refuse_quantised
 from neuroxai.graph.eval_copy import eval_copy, own_buffers
 from neuroxai.graph.execute import call_of
 from neuroxai.graph.operations import kind_of
@@ -125,6 +125,7 @@ class GradientMethod(Method):
         with with_gradients(given.device):
             copy = eval_copy(self.model)
             own_buffers(copy)
+            refuse_quantised(copy)
             found = self.run(self, copy, given.own())
         formatted = given.formatted([one.abs() for one in found.attributions] if self._absolute else found.attributions)
         worst = found.missed()
