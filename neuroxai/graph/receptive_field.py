@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 from torch import Tensor, fx
 
 from neuroxai.errors import UnsupportedLayerError
-from neuroxai.graph.operations import arguments, describe, kind_of
+from neuroxai.graph.operations import GATES, arguments, describe, kind_of
 from neuroxai.graph.record import Record
 
 Places = list[NDArray[np.float64]]  # for each axis, the centre of each cell in voxels of the input
+_SHAPES = {"reshape", "permute", "pick", "same", "cast"}
 _KEEPING = {"norm", "activation", "softmax", "same", "cast", "sum", "product", "cat"}
 
 
@@ -95,10 +96,15 @@ def field_centres(record: Record, at: fx.Node, source: fx.Node | None = None) ->
     grid = source.meta["shape"][2:]
     places: dict[fx.Node, Places] = {source: [np.arange(size, dtype=np.float64) for size in grid]}
     lost: dict[fx.Node, Any] = {}
+    gates = set[fx.Node]()  # scale what they are put on, where that lies
     for node in record.graph.nodes:
         if node is at and node in places:
             break
         cells, reads = node.meta.get("shape", ())[2:], node.all_input_nodes
+        if node.meta["operation"] in GATES or (kind_of(node) in _SHAPES and not gates.isdisjoint(reads)):
+            gates.add(node)
+        if kind_of(node) == "product" and not gates.issuperset(reads):
+            reads = [n for n in reads if n not in gates]
         sources = [places[n] for n in reads if n in places]
         if node is source or len(cells) != len(grid):
             continue

@@ -234,7 +234,7 @@ def _no_gradient() -> UnsupportedLayerError:
 
 def _check_backward(chosen: Tensor) -> None:
     """Refuse scores with a call on the way to them that has no backward pass: torch takes its gradient for 0."""
-    seen, ahead = {None}, [chosen.grad_fn]
+    seen, ahead = set[Any](), [chosen.grad_fn]
     while ahead:
         call = ahead.pop()
         if call is None or call in seen:

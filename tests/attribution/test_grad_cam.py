@@ -156,6 +156,67 @@ def test_a_convolution_that_scores_places_is_a_head_like_a_linear_layer(method):
     assert bool(wanted.any())
 
 
+class Gated(nn.Module):
+    """Features under a gate that convolutions make, as in CBAM, attention gates and concurrent excitation."""
+
+    def __init__(self, kind):
+        super().__init__()
+        torch.manual_seed(1)
+        self.conv1, self.conv2 = nn.Conv3d(2, 3, 3), nn.Conv3d(3, 4, 3, padding=1)
+        self.gate, self.wide = nn.Conv3d(2, 1, 3, padding=1), nn.Conv3d(4, 1, 1)
+        self.squeeze, self.fc, self.kind = nn.Linear(4, 4), nn.Linear(4, 2), kind
+
+    def features(self, x):
+        h = F.relu(self.conv2(F.relu(self.conv1(x))))
+        if self.kind == "cbam":
+            return h * torch.sigmoid(self.gate(torch.cat([h.mean(1, keepdim=True), h.amax(1, keepdim=True)], 1)))
+        if self.kind == "attention gate":  # of a coarser grid, as in an attention U-Net
+            coarse = F.interpolate(F.avg_pool3d(self.wide(h), 2), h.shape[2:], mode="trilinear")
+            return h * torch.sigmoid(F.relu(self.wide(h) + coarse)).expand_as(h)
+        if self.kind == "softmax":
+            return h * self.wide(h).flatten(2).softmax(2).reshape(len(h), 1, *h.shape[2:])
+        squeezed = self.squeeze(h.mean((2, 3, 4))).sigmoid()[:, :, None, None, None]
+        return h * squeezed if self.kind == "squeeze" else torch.maximum(h * squeezed, h * self.wide(h).sigmoid())
+
+    def forward(self, x):
+        return self.fc(self.features(x).mean((2, 3, 4)))
+
+
+@pytest.mark.parametrize("method", ["grad_cam", "hires_cam", "layer_cam", "grad_cam_plus_plus", "score_cam"])
+@pytest.mark.parametrize("kind", ["cbam", "attention gate", "softmax", "squeeze"])
+def test_features_under_a_gate_are_explained_and_not_the_gate(kind, method):
+    class Split(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.model, self.here = Gated(kind), nn.Identity()
+
+        def forward(self, x):
+            return self.model.fc(self.here(self.model.features(x)).mean((2, 3, 4)))
+
+    model, split, x = Gated(kind).double().eval(), Split().double().eval(), scans()
+    found, wanted = (
+        attribution.create(method, net, **given).attribute(x, 1, return_coarse=True)
+        for net, given in ((model, {}), (split, {"layer": "here"}))
+    )
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, other)
+    assert bool(found[1].any())
+
+
+def test_a_convolution_that_is_a_signal_and_a_gate_counts():
+    class Swish(Gated):
+        def features(self, x):
+            h = self.conv2(F.relu(self.conv1(x)))
+            return h * torch.sigmoid(1.5 * h)
+
+    model, x = Swish("").double().eval(), scans()
+    gradient = model.fc.weight[1].detach().view(1, -1, 1, 1, 1)
+    features = model.features(x).detach()
+    _, coarse = attribution.create("hires_cam", model).attribute(x, 1, return_coarse=True)
+    wanted = (features * gradient / features[0, 0].numel()).sum(1, keepdim=True)
+    torch.testing.assert_close(coarse, wanted)
+
+
 def test_default_layer_of_a_residual_network():
     from monai.networks.nets import ResNet
 

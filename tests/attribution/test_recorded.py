@@ -296,5 +296,5 @@ def test_a_call_without_a_backward_pass_is_refused(name):
             return torch.ops.quantized.linear_dynamic(x, self.packed)
 
     body = network()
-    with pytest.raises(UnsupportedLayerError, match="no backward pass.*use occlusion"):
+    with pytest.raises(UnsupportedLayerError, match=r"no backward pass.*use occlusion"):
         attribution.create(name, nn.Sequential(*body[:3], Packed(body[3])).eval()).attribute(scans(), 1)

@@ -29,10 +29,11 @@ class GradCam(Method):
     """Grad-CAM (Selvaraju 2017), up-sampled linearly to the scan's grid.
 
     The layer is found by default: the last convolution whose output still has a grid of more than one cell, and from
-    there the last layer with that same grid, so that its norm, its activation and a residual sum count in. A
-    convolution that scores the classes at each place, to be averaged, is a head and is left out. Where the last
-    convolution only cuts the patches of a transformer, it is the last normalisation of tokens in front of an attention,
-    on the grid of the patches. The coarse map comes with ``attribute(..., return_coarse=True)``.
+    there the last layer with that same grid, so that its norm, its activation, a residual sum and a gate count in. A
+    convolution that makes a gate alone (of attention to places) is left out, and so is one that scores the classes at
+    each place, to be averaged: that is a head. Where the last convolution only cuts the patches of a transformer, it is
+    the last normalisation of tokens in front of an attention, on the grid of the patches. The coarse map comes with
+    ``attribute(..., return_coarse=True)``.
 
     The paper stretches the coarse map over the whole scan, which puts its cells off their receptive fields where
     convolutions do not pad, or pad and stride (`neuroxai.graph.receptive_field`). Here each cell is put where its

@@ -14,8 +14,9 @@ from torch import Tensor, fx
 from neuroxai.attribution.base import Recorded
 from neuroxai.errors import InputError, UnsupportedLayerError
 from neuroxai.graph.checks import refuse_quantised
-from neuroxai.graph.operations import kind_of, label
+from neuroxai.graph.operations import GATES, kind_of, label
 
+_THROUGH = {"reshape", "permute", "pick", "pieces", "same", "cast", "resize", "average", "sum", "product"}
 _COUNTS = {"activation", "norm", "sum", "same", "cast"}  # calls whose output is the layer's features, still
 _ADVICE = "name one that puts out (batch, channels, *grid) with layer=, or use another method"
 
@@ -62,8 +63,8 @@ def cam_layer(network: Recorded, x: Tensor, name: str | None = None) -> CamLayer
         If a transformer's tokens do not stand for patches.
     """
     model: Any = network.record.root.model
-    calls = list(network.calls)
-    filters = [n for n in calls if kind_of(n) == "filter"]
+    calls, features = list(network.calls), _features(network)
+    filters = [n for n in calls if kind_of(n) == "filter" and n in features]
     convolutions = [n for n in filters if n.meta["operation"] != "linear" and math.prod(_grid(n, x)) > 1]
     head = convolutions.pop() if len(convolutions) > 1 and _scores_places(network, convolutions[-1]) else None
     anchor = convolutions[-1] if convolutions else None
@@ -98,7 +99,7 @@ def cam_layer(network: Recorded, x: Tensor, name: str | None = None) -> CamLayer
             f"{tuple(x.shape)}; Grad-CAM needs one. Use another method, or larger inputs"
         )
     times = Counter(known for known, _ in network.record.layers)
-    behind = set(calls[calls.index(anchor) : None if head is None else calls.index(head)])
+    behind = features.intersection(calls[calls.index(anchor) : None if head is None else calls.index(head)])
     once = [(known, n) for known, n in network.record.layers if known and times[known] == 1]
     once = once or [(label(n), n) for n in calls]  # a network of functions
     fits = [(known, n) for known, n in once if n in behind and _grid(n, x) == _grid(anchor, x)]
@@ -107,11 +108,40 @@ def cam_layer(network: Recorded, x: Tensor, name: str | None = None) -> CamLayer
     name, node = fits[-1]
     if any(n.meta.get("own_gradient") for n in calls[calls.index(node) :]):
         return CamLayer(name, node, node)  # the network's own gradient is known at layers alone
-    for later in calls[calls.index(node) :]:  # its activation, or a sum with it, may be no layer
-        follows = kind_of(later) in _COUNTS and node in later.all_input_nodes
+    for later in calls[calls.index(node) :]:  # its activation, a sum with it or a gate may be no layer
+        counts = kind_of(later) in _COUNTS or (kind_of(later) == "product" and len(_signals(network, later)) == 1)
+        follows = counts and node in later.all_input_nodes
         if follows and later in behind and _grid(later, x) == _grid(anchor, x):
             node, name = later, label(later)
     return CamLayer(name, node, node)
+
+
+def _signals(network: Recorded, node: fx.Node) -> list[fx.Node]:
+    """Return what a call reads that depends on the input, without gates: factors that come out of a sigmoid."""
+    sources = network.sources(node)
+    if kind_of(node) not in ("product", "bilinear"):
+        return sources
+    return [source for source in sources if not _is_gate(network, source)] or sources
+
+
+def _is_gate(network: Recorded, node: fx.Node) -> bool:
+    while node.meta["operation"] not in GATES:
+        sources = network.sources(node)
+        if len(sources) != 1 or kind_of(node) not in _THROUGH:
+            return False
+        node = sources[0]
+    return True
+
+
+def _features(network: Recorded) -> set[fx.Node]:
+    """Return the scores and what they are made of, but for what only gates are made of."""
+    found, ahead = set[fx.Node](), [network.scores]
+    while ahead:
+        node = ahead.pop()
+        if node not in found:
+            found.add(node)
+            ahead += _signals(network, node)
+    return found
 
 
 def _scores_places(network: Recorded, node: fx.Node) -> bool:
