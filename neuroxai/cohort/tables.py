@@ -60,7 +60,9 @@ class People:
         self._listed: dict[str, tuple[str, ...]] = {}
         self.used: set[Key] = set()
         self._visits: set[Key] = set()
-        for subject, session in self.table:
+        self._first_row: dict[str, Row] = {}  # of each participant: a walk over all rows, once a scan, is slow
+        for (subject, session), row in self.table.items():
+            self._first_row.setdefault(subject, row)
             if session is not None:
                 self._listed[subject] = (*self._listed.get(subject, ()), session)
 
@@ -73,18 +75,18 @@ class People:
         """Return a scan's session and what is known of it; a reason where there is no row for it."""
         visit = without_run(session)
         key = self._key(participant, visit)
-        own = [row for (subject, _), row in self.table.items() if subject == participant]
+        own = self._first_row.get(participant)
         if key is not None:
             self.used.add(key)
             session, visit = session or key[1], visit or key[1]
-        columns, sessions = self._sessions_of(participant) if own else ([], {})
+        columns, sessions = self._sessions_of(participant) if own is not None else ([], {})
         name = self._same(participant, visit, sessions)
         if key is None and name is None:
-            return f"{self._name} has no row for {'this session' if own else 'it'}"
+            return f"{self._name} has no row for {'it' if own is None else 'this session'}"
         if name is not None:
             self._visits.add((participant, name))
         # what a visit does not change
-        row: Row = dict(self.table[key]) if key is not None else {"sex": own[0].get("sex")}
+        row: Row = dict(self.table[key]) if key is not None else {"sex": (own or {}).get("sex")}
         who = " ".join(filter(None, (participant, visit)))
         latest = sessions[name] if name is not None else dict.fromkeys(columns)
         # a row of participants.tsv that names the visit is about the visit

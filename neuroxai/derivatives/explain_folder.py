@@ -163,7 +163,7 @@ def read_folder(path: str | os.PathLike[str], needed: Literal["heatmap", "region
     rows = read_predictions(table, [str(name) for name in record.classes])
     classes = [str(name) for name in record.classes or rows[0].probabilities]
     method = method_label(record.method) if record.method else _only_method(root)
-    used: set[str] = set()
+    used = {"index"}
     items = [
         Item(
             *row.who,
@@ -257,7 +257,7 @@ def _page_name(stem: str, used: set[str]) -> str:
     """Return a file name safe on every system and in a link, not used before (case does not tell files apart)."""
     safe = re.sub(r"[^A-Za-z0-9_-]+", "-", stem) or "scan"
     name, number = safe, 2
-    while name.lower() in used | {"index"}:
+    while name.lower() in used:
         name, number = f"{safe}-{number}", number + 1
     used.add(name.lower())
     return f"{name}.html"

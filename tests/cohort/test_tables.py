@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from neuroxai.cohort import find_scans, label_scans, read_cohort, split_cohort
-from neuroxai.cohort.tables import value_of
+from neuroxai.cohort.tables import People, value_of
 from neuroxai.errors import InputError, NeuroxaiError
 from neuroxai.io import write_text
 
@@ -186,3 +186,17 @@ def test_mutated_tables_give_the_label_that_csv_reads_or_an_error_of_ours(tmp_pa
 
 def plain(session):
     return re.sub(r"0*(\d+)", r"\1", session.strip().removeprefix("ses-")).lower()
+
+
+def test_a_row_is_looked_up_and_not_searched_for(make_cohort, people):
+    class NoWalk(dict):
+        def __iter__(self):
+            raise AssertionError("each scan walks over all rows: the square of a cohort's size")
+
+        keys = values = items = __iter__
+
+    table = People(make_cohort(people) / "participants.tsv")
+    table.table = NoWalk(table.table)
+    for who, diagnosis, *_ in people:
+        assert table.row_of(who, None)[1]["diagnosis"] == diagnosis
+    assert "no row" in table.row_of("sub-9999", None)
