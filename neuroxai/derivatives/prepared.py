@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -244,6 +244,14 @@ def write_tables(
     cohort : pathlib.Path or None
         The BIDS folder, whose participants.tsv and sessions.tsv `neuroxai split` will want.
     """
+    with io.one_at_a_time(folder):  # other calls may be at work in the folder: the jobs of an array
+        _write_tables(folder, records, failed)
+        _take_along(folder, cohort, {key[0] for key in records})
+
+
+def _write_tables(
+    folder: Path, records: Mapping[tuple[str, str], PreparedRecord], failed: Sequence[Mapping[str, str]]
+) -> None:
     import pandas as pd
 
     failures = {(item["participant_id"], item["session_id"]) for item in failed}
@@ -259,12 +267,15 @@ def write_tables(
         io.write_tsv(folder / "failed.tsv", pd.DataFrame(list(failed)))
     else:
         (folder / "failed.tsv").unlink(missing_ok=True)
+
+
+def _take_along(folder: Path, cohort: Path | None, participants: Iterable[str]) -> None:
     if cohort is None:
         return
     for name in ("participants.tsv", "participants.json"):
         if (cohort / name).is_file():
             io.copy_file(cohort / name, folder / name)
-    for participant in {key[0] for key in records}:
+    for participant in participants:
         name = f"{participant}/{participant}_sessions.tsv"
         if (cohort / name).is_file():
             io.copy_file(cohort / name, folder / name)

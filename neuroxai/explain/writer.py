@@ -163,6 +163,11 @@ class FolderWriter:
         self.failures = gathered([dict(one) for one in failures], self.output_dir)
         if not is_main_process():
             return
+        # the tables hold the rows of other calls too, which may be at work in the folder: the jobs of an array
+        with io.one_at_a_time(self.output_dir):
+            self._complete()
+
+    def _complete(self) -> None:
         failed = {(one["participant_id"], one["session_id"]) for one in self.failures}
         rows, maps = self._rows_before(failed | {_who(item) for item in self._asked})
         for item in self._asked:

@@ -18,7 +18,17 @@ from neuroxai.io.dicom import (
     write_report,
     write_segmentation,
 )
-from neuroxai.io.files import atomic, content_sha256, copy_file, inside, is_temporary, link_file, named_path, sha256
+from neuroxai.io.files import (
+    atomic,
+    content_sha256,
+    copy_file,
+    inside,
+    is_temporary,
+    link_file,
+    named_path,
+    one_at_a_time,
+    sha256,
+)
 from neuroxai.io.nifti import (
     image_of,
     read_labels,
@@ -69,6 +79,7 @@ __all__ = [
     "link_file",
     "list_series",
     "named_path",
+    "one_at_a_time",
     "parse_json",
     "parse_pairs",
     "read_affine",

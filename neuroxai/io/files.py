@@ -90,6 +90,34 @@ def _try_lock(handle: int) -> bool:
     return True
 
 
+@contextlib.contextmanager
+def one_at_a_time(folder: str | os.PathLike[str]) -> Iterator[None]:
+    """Let one process at a time change what all of them share in a folder, while the others wait.
+
+    Nobody waits where the file system knows no locks. The system frees the lock of a process that dies.
+    """
+    import fcntl
+
+    path = Path(folder) / ".lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        # a file, opened for writing, since NFS locks no folders
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        with contextlib.suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        try:
+            if os.path.samestat(os.fstat(handle), os.stat(path)):
+                break
+        except FileNotFoundError:
+            pass
+        os.close(handle)  # of the process before, which has removed it
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(handle)
+
+
 def copy_file(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> Path:
     """Copy a file's content atomically."""
     with atomic(target) as temporary:

@@ -12,6 +12,7 @@ import pytest
 
 from helpers.command import run
 from neuroxai import io
+from neuroxai.explain import writer
 from neuroxai.space import Volume, mni152
 
 STEM = "sub-17_space-network_desc-lrpAlphaBeta"
@@ -68,6 +69,21 @@ def test_tables_are_the_folders(trained_bundle, copy, tmp_path):
         assert run("explain", trained_bundle, copy(subject, f"{subject}_T1w.nii.gz"), "--out", out).code == 0
     assert [row["participant_id"] for row in rows(out / "predictions.tsv")] == ["sub-16", "sub-17"]
     assert {row["participant_id"] for row in rows(out / "regions.tsv")} == {"sub-16", "sub-17"}
+    assert not (out / ".lock").exists()
+
+
+def test_calls_that_end_at_the_same_time_wait_for_each_other(trained_bundle, copy, tmp_path, monkeypatch):
+    out, held = tmp_path / "out", []
+
+    def watched(call):
+        return lambda *arguments: held.append((out / ".lock").exists()) or call(*arguments)
+
+    # the former rows are read and all are written in one go: a row written between the two would be lost
+    monkeypatch.setattr(writer, "read_rows", watched(writer.read_rows))
+    monkeypatch.setattr(writer, "write_predictions", watched(writer.write_predictions))
+    for subject in ("sub-16", "sub-17"):
+        assert run("explain", trained_bundle, copy(subject, f"{subject}_T1w.nii.gz"), "--out", out).code == 0
+    assert held == [True] * 3
 
 
 def test_scans_of_one_name_are_kept_apart_or_refused(trained_bundle, copy, tmp_path):

@@ -221,6 +221,19 @@ def test_tables_of_prepared_scans(tmp_path):
     assert not (tmp_path / "failed.tsv").exists()
 
 
+def test_calls_that_end_at_the_same_time_list_all_prepared_scans(tmp_path, monkeypatch):
+    found = []
+
+    def records_in(folder):
+        found.append((folder / ".lock").exists())
+        return iter(())
+
+    monkeypatch.setattr(prepared, "records_in", records_in)
+    prepared.write_tables(tmp_path, {("sub-2", ""): prepared_record(participant="sub-2")}, [], None)
+    assert found == [True]
+    assert not (tmp_path / ".lock").exists()
+
+
 def test_a_finished_scan_stands_until_one_of_its_files_changes(tmp_path):
     files = ScanFiles(tmp_path, "sub-1", "", "lrpZero")
     table = write_tsv(files.regions, pd.DataFrame({"index": [1, 2], "name": ["a", "b"], "sum": [1.0, -2.0]}))

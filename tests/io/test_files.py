@@ -5,12 +5,14 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from neuroxai.errors import InputError
-from neuroxai.io import atomic, inside, sha256, write_text
+from neuroxai.io import atomic, inside, one_at_a_time, sha256, write_text
 
 
 def test_atomic_replaces_when_the_block_ends_well(tmp_path):
@@ -90,3 +92,19 @@ def test_sha256(tmp_path):
 def test_a_place_where_no_folder_can_be_made_is_refused():
     with pytest.raises(InputError, match="/proc/results: no folder can be made there; choose another path"):
         write_text("/proc/results/a.txt", "a")
+
+
+def test_one_process_at_a_time_changes_what_all_share(tmp_path):
+    folder = tmp_path / "new"
+
+    def add(_):
+        with one_at_a_time(folder):
+            file = folder / "count"
+            count = int(file.read_text()) if file.exists() else 0
+            time.sleep(0.01)
+            file.write_text(str(count + 1))
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(add, range(24)))
+    assert [path.name for path in folder.iterdir()] == ["count"]
+    assert (folder / "count").read_text() == "24"
