@@ -3,7 +3,8 @@
 Tiny random brains (names of one file each, so that many cost no disk), every thirty-third of them broken in one of
 several ways. `explain` and `prepare` go over them by `--scheduler`; then one process goes over the good ones alone. It
 is checked that the exit code is 1, that each broken scan is reported and no other, and that both came to the same
-tables; printed are seconds, peak memory of the command and of the workers, and what running it again takes::
+tables; printed are seconds, peak memory of the command, of the workers and of the scheduler (with this script) when a
+tenth of the scans is done and at the end, and what running it again takes::
 
     OMP_NUM_THREADS=1 python scripts/benchmarks/cluster.py --scans 10000 --commands explain
 """
@@ -18,6 +19,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import nibabel
@@ -87,8 +89,8 @@ def cohort(folder: Path, count: int, scan: Path, suffix: str) -> tuple[Path, Pat
     return folder / "all", folder / "good", broken
 
 
-def command(words: list[str], log: Path) -> tuple[int, float, float]:
-    """Run our command; return its exit code, seconds and peak memory in MiB."""
+def command(words: list[str], log: Path, told: Callable[[int], object] = lambda _: None) -> tuple[int, float, float]:
+    """Run our command, and tell its process; return its exit code, seconds and peak memory in MiB."""
     begin = time.perf_counter()
     with log.open("w") as output:
         process = os.posix_spawn(
@@ -97,17 +99,45 @@ def command(words: list[str], log: Path) -> tuple[int, float, float]:
             {**os.environ, "PYTHONPATH": str(OURS)},
             file_actions=[(os.POSIX_SPAWN_DUP2, output.fileno(), stream) for stream in (1, 2)],
         )
+        told(process)
         code, _, memory = waited(process)
     return code, time.perf_counter() - begin, memory
 
 
-def killer(client: Client, out: Path, finished: int, killed: list[int]) -> None:
-    """Kill a worker once so many scans are finished."""
-    while len(list(out.glob("sub-*"))) < finished:
-        time.sleep(0.2)
-    process = sorted(client.run(os.getpid).values())[0]
-    os.kill(process, signal.SIGKILL)
-    killed.append(process)
+@dataclass
+class Watch:
+    """Looks at peaks of memory while a cohort is gone over, and kills a worker once a quarter is done.
+
+    Parameters
+    ----------
+    client : distributed.Client
+        Of the cluster.
+    out : pathlib.Path
+        Where a folder a scan appears.
+    count : int
+        All scans.
+    """
+
+    client: Client
+    out: Path
+    count: int
+    killed: int | None = None
+    peaks: list[tuple[float, ...]] = field(default_factory=list)
+
+    def begin(self, process: int) -> None:
+        """Watch a command, until it has ended."""
+        threading.Thread(target=self._watch, args=(process,), daemon=True).start()
+
+    def _watch(self, process: int) -> None:
+        while own := peak_of(process):
+            done = len(list(self.out.glob("sub-*")))
+            workers = sorted(self.client.run(os.getpid, on_error="ignore").values())
+            if self.killed is None and done >= self.count // 4:
+                self.killed = workers[0]
+                os.kill(self.killed, signal.SIGKILL)
+            if done >= self.count // 10:
+                self.peaks.append((own, max(map(peak_of, workers), default=0.0), peak_of()))
+            time.sleep(1)
 
 
 def held(name: str, folder: Path, count: int, workers: int, bundle: Path, scan: Path) -> None:
@@ -123,24 +153,25 @@ def held(name: str, folder: Path, count: int, workers: int, bundle: Path, scan: 
         LocalCluster(n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
         Client(cluster) as client,
     ):
-        killed: list[int] = []
-        threading.Thread(target=killer, args=(client, far, count // 4, killed), daemon=True).start()
+        watch = Watch(client, far, count)
         there = ["--scheduler", cluster.scheduler_address]
-        code, seconds, memory = command([*words(everything, far), *there], folder / "far.log")
+        code, seconds, _ = command([*words(everything, far), *there], folder / "far.log", watch.begin)
         log = (folder / "far.log").read_text()
         reported = {line.split()[1].rstrip(":") for line in log.splitlines() if line.startswith("failed: ")}
         assert code == 1, log[-2000:]
         assert reported == broken, (sorted(reported - broken)[:9], sorted(broken - reported)[:9], log[-2000:])
-        assert killed, "no worker was killed"
-        most = max(map(peak_of, client.run(os.getpid).values()))
+        assert watch.killed, "no worker was killed"
+        tenth, end = watch.peaks[0], watch.peaks[-1]
+        peaks = " | ".join(f"{early:.0f} / {late:.0f}" for early, late in zip(tenth, end, strict=True))
+        print(f"{name}, {count} scans: {seconds:.0f} s, MiB {peaks}", file=sys.stderr, flush=True)
         _, again, _ = command([*words(everything, far), *there], folder / "again.log")
     code, alone, own = command(words(good, near), folder / "near.log")
     assert code == 0, (folder / "near.log").read_text()[-2000:]
     for table in TABLES[name]:
         assert io.sha256(far / table) == io.sha256(near / table), f"{table} differs"
     rows = len(pd.read_csv(far / TABLES[name][0], sep="\t"))
-    print(f"| {name} | {count} | {len(broken)} | {rows} | {seconds:.0f} | {memory:.0f} | {most:.0f} | {again:.0f} | "
-          f"{alone:.0f} | {own:.0f} |", flush=True)  # fmt: skip
+    print(f"| {name} | {count} | {len(broken)} | {rows} | {seconds:.0f} | {peaks} | {again:.0f} | {alone:.0f} | "
+          f"{own:.0f} |", flush=True)  # fmt: skip
 
 
 def main() -> None:
@@ -151,8 +182,8 @@ def main() -> None:
     parser.add_argument("--spacing", type=float, default=5.0, help="voxel size of the scans and the network in mm")
     parser.add_argument("--commands", nargs="+", choices=COMMANDS, default=list(COMMANDS))
     options = parser.parse_args()
-    print("| command | scans | broken | rows | s | MiB | MiB, workers | again, s | one process, s | MiB |")
-    print("|---|---|---|---|---|---|---|---|---|---|", flush=True)
+    print("| command | scans | broken | rows | s | MiB | MiB, workers | MiB, scheduler | again, s | alone, s | MiB |")
+    print("|---|---|---|---|---|---|---|---|---|---|---|", flush=True)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         bundle, scan = trained(folder, options.spacing), random_brain(folder, options.spacing)
