@@ -22,6 +22,7 @@ from neuroxai.bundles.contents import (
     check_name,
     check_weights,
 )
+from neuroxai.derivatives.model_card import MODEL_CARD, is_of_other_weights
 from neuroxai.derivatives.trust import FILE as TRUST
 from neuroxai.derivatives.trust import card_of
 from neuroxai.errors import InputError
@@ -72,6 +73,12 @@ def pack(bundle: Path, out: Path, exports: bool = False) -> list[str]:
         raise InputError(
             f"{card}: is no trust card of these weights; make it again with `neuroxai trust --attach`, or delete "
             "it and its section of docs/README.md"
+        )
+    told = (bundle / MODEL_CARD).read_text(encoding="utf-8", errors="replace")
+    if is_of_other_weights(told, str(record.get("checkpoint_sha256"))):
+        raise InputError(
+            f"{bundle / MODEL_CARD}: its trust card is of other weights; make it again with `neuroxai trust --attach`, "
+            "or delete the section"
         )
     contents["configs/metadata.json"] = _pinned(bundle, record)
     if exports:

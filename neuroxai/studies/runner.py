@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from neuroxai import io
+from neuroxai.derivatives.model_card import MODEL_CARD, without_section
 from neuroxai.derivatives.study_runs import ERROR, LOG, RESULT, RunRecord, read_run, write_error
 from neuroxai.errors import InputError, ours, refused_by_the_system
 from neuroxai.processes import submitted
@@ -226,11 +227,14 @@ def execute(folder: Path) -> None:
 
 
 def _own_bundle(sources: Path, target: Path) -> Path:
-    """Copy a bundle's sources, without what was trained in it."""
+    """Copy a bundle's sources, without what was trained in it and what is told of that."""
     if not target.is_dir():
         new = target.with_name("bundle.new")
         shutil.rmtree(new, ignore_errors=True)
         shutil.copytree(sources, new, ignore=shutil.ignore_patterns("models", "eval"))
+        card = new / MODEL_CARD
+        if card.is_file():
+            io.write_text(card, without_section(card.read_text(encoding="utf-8", errors="replace")))
         new.rename(target)
     return target
 

@@ -14,6 +14,7 @@ from neuroxai.bundles.catalogue import bundle_folder
 from neuroxai.cohort.groups import TWIN
 from neuroxai.cohort.people import class_groups
 from neuroxai.cohort.seen import SeenScans
+from neuroxai.derivatives.model_card import MODEL_CARD, weights_line, with_section
 from neuroxai.derivatives.trust import (
     FILE,
     TrustCard,
@@ -44,7 +45,6 @@ METHODS = ("lrp_epsilon", "lrp_alpha_beta", "gradient_x_input", "guided_backprop
 TWINS, STUDY, PAGE = "twins", "study", "index.html"
 TARGET = "diagnosis"
 """Column in which `neuroxai simulate` writes the class."""
-_BEGIN, _END = "<!-- trust card: made by neuroxai trust -->", "<!-- end of the trust card -->"
 
 
 @dataclass(frozen=True)
@@ -281,18 +281,14 @@ def attach(bundle: Path, card: TrustCard) -> list[Path]:
         If the card is of other weights, or a file of somebody else bears its name; nothing is written then.
     """
     bundle = bundle_folder(str(bundle))
-    checkpoint, readme = bundle / "models" / "model.pt", bundle / "docs" / "README.md"
+    checkpoint, readme = bundle / "models" / "model.pt", bundle / MODEL_CARD
     path = checkpoint.with_name(FILE)
     if card.checkpoint_sha256 != io.sha256(checkpoint):
         raise InputError(f"the card is of other weights than {checkpoint}; make it again with `neuroxai trust`")
     if path.is_file() and not is_card(path):
         raise InputError(f"{path}: is no trust card, and would be overwritten; move it away")
     text = readme.read_text(encoding="utf-8") if readme.is_file() else f"# {bundle.name}\n"
-    before, begin, rest = text.partition(_BEGIN)
-    after = rest.partition(_END)[2] if begin else ""
-    block = f"{_BEGIN}\n{section(card)}{_END}"
-    new = f"{before}{block}{after}" if begin else f"{text.rstrip()}\n\n{block}\n"
-    return [write_card(path, card), io.write_text(readme, new)]
+    return [write_card(path, card), io.write_text(readme, with_section(text, section(card)))]
 
 
 def section(card: TrustCard) -> str:
@@ -305,8 +301,8 @@ def section(card: TrustCard) -> str:
         f"({card.seen} of them of people that this network was trained on), with "
         f"{counted(card.networks, 'small repeat')} of the training; "
         f"{counted(card.scans, 'planted effect')} held out and explained. The repeats told them "
-        f"from their twins with a ROC area of {'n/a' if card.roc_auc is None else f'{card.roc_auc:.2f}'}. Weights "
-        f"`{card.checkpoint_sha256[:12]}`. Planted effects are simpler than disease.", "",
+        f"from their twins with a ROC area of {'n/a' if card.roc_auc is None else f'{card.roc_auc:.2f}'}. "
+        f"{weights_line(card.checkpoint_sha256)} Planted effects are simpler than disease.", "",
     ]  # fmt: skip
     if not learnt(card.roc_auc):
         lines.append(f"**Nothing is claimed**: {hardly(card.roc_auc)}.")

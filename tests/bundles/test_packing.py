@@ -25,6 +25,7 @@ from neuroxai.bundles.opening import open_packed
 from neuroxai.bundles.packing import pack
 from neuroxai.components import load_weights
 from neuroxai.derivatives import scales
+from neuroxai.derivatives.model_card import MODEL_CARD, weights_line, with_section, without_section
 from neuroxai.derivatives.trust import FILE as TRUST
 from neuroxai.derivatives.trust import TrustCard, write_card
 from neuroxai.errors import InputError
@@ -73,6 +74,20 @@ def test_a_trust_card_travels_with_its_weights_alone(bundle, tmp_path):
     with pytest.raises(InputError, match="no trust card of these weights"):
         pack(bundle, tmp_path / "without.zip")
     assert not (tmp_path / "without.zip").exists()
+
+
+def test_a_model_card_that_tells_of_other_weights_is_not_packed(bundle, tmp_path):
+    card = bundle / MODEL_CARD
+    own = card.read_text()
+    card.write_text(with_section(own, f"Of these. {weights_line(sha256(bundle / WEIGHTS))}\n"))
+    pack(bundle, tmp_path / "with.zip")
+    card.write_text(with_section(card.read_text(), f"Of others. {weights_line('0' * 64)}\n"))
+    assert "Of these" not in card.read_text()
+    with pytest.raises(InputError, match="of other weights"):
+        pack(bundle, tmp_path / "without.zip")
+    assert not (tmp_path / "without.zip").exists()
+    card.write_text(without_section(card.read_text()))
+    assert card.read_text() == own
 
 
 @pytest.fixture(scope="module")

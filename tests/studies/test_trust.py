@@ -19,7 +19,7 @@ from neuroxai.errors import InputError, UnsupportedLayerError
 from neuroxai.io import read_tsv, sha256
 from neuroxai.simulate.outputs import CohortSummary
 from neuroxai.space import Volume, mni152
-from neuroxai.studies import trust
+from neuroxai.studies import runner, trust
 from neuroxai.studies.engine import RunOptions
 from neuroxai.studies.trust import TrustOptions, _settings, attach, section
 
@@ -81,6 +81,14 @@ def test_a_card_is_a_section_of_its_own_in_the_model_card(bundle):
     again = readme.read_text()
     assert again == once.replace("Of 8 planted", "Of 9 planted").replace("training; 8", "training; 9") + "\nMine.\n"
     assert section(card) in once
+
+
+def test_what_is_trained_anew_does_not_bear_the_card_of_what_was_trained_before(bundle, tmp_path):
+    before = (bundle / "docs" / "README.md").read_text()
+    attach(bundle, card_for(bundle))
+    new = runner._own_bundle(bundle, tmp_path / "new")
+    assert (new / "docs" / "README.md").read_text() == before
+    assert not (new / "models").exists()
 
 
 def test_the_model_card_says_what_does_not_hold_of_this_network(bundle):
