@@ -34,6 +34,10 @@ _COLOURS = _words(
     "hex opacity"
 )
 _SIDES = {"l": "left", "left": "left", "lh": "left", "r": "right", "right": "right", "rh": "right"}
+# an index for each side, as CerebrA has it: "RH Label" and "LH Labels"
+_SIDED_INDEX = re.compile(
+    r"(lh|left|rh|right|[lr](?=label|index|value))(hemi\w*?)?(label|index|id|value|roi)(id|s|value)?"
+)
 _NO_SIDE = (*_words("b both bilateral m mid midline medial median none n/a na -"), "")
 COMMENT = ("#", "%", "//")
 MOST_COLUMNS = 1000
@@ -168,6 +172,8 @@ def _columns(header: list[str], rows: list[tuple[int, list[str]]], line: int) ->
             f"line {line} names {len(_trimmed(header))} columns ({', '.join(header)}), but no row has more than "
             f"{widest} cells; correct the header"
         )
+    if (both := _one_a_side(header, rows)) is not None:
+        return [both]
     known = [at for word in (*_INDEX, *_INDEX_TOO) for at, cell in enumerate(header) if cell == word]
     whole = [
         at for at, cell in enumerate(header) if cell not in _COLOURS and not cell.endswith("name") and _holds(rows, at)
@@ -191,6 +197,24 @@ def _columns(header: list[str], rows: list[tuple[int, list[str]]], line: int) ->
         words = BIDS if bids else f"index in column {header[at]!r}, name in {header[name_at]!r}"
         readings.append(Reading(listed, words, rank, general))
     return readings
+
+
+def _one_a_side(header: list[str], rows: list[tuple[int, list[str]]]) -> Reading | None:
+    """Read a table that has the indices of the left and of the right side in columns of their own, if it is one."""
+    found = {at: match for at, cell in enumerate(header) if (match := _SIDED_INDEX.fullmatch(cell))}
+    sides = {_SIDES[match[1]]: at for at, match in found.items()}
+    if len(found) != 2 or len(sides) != 2 or any(2 * _wholes(rows, at) < len(rows) for at in found):
+        return None
+    name_at = _name_column(header, rows, next(iter(found)))
+    listed = []
+    for number, cells in rows:
+        name = cells[name_at] if name_at < len(cells) else ""
+        own = {side: cells[at] for side, at in sides.items() if at < len(cells) and cells[at]}
+        if len(set(own.values())) == 1:  # in the middle: told once, or as the same on both sides
+            listed.append(Row(next(iter(own.values())), name, number))
+        else:
+            listed += [Row(index, f"{name} ({side})", number) for side, index in own.items()]
+    return Reading(tuple(listed), f"indices in {' and '.join(repr(header[at]) for at in found)}")
 
 
 def _wholes(rows: Sequence[tuple[int, list[str]]], at: int) -> int:

@@ -41,6 +41,11 @@ READ = {
         "# Color table file C:/x.ctbl\n# 3 values\n0 Background 0 0 0 0\n1 left_a 128 17 128 9\n2 right_a 1 2 3 9\n",
         {1: "left_a", 2: "right_a"},
     ),
+    "CerebrA": (
+        "Mindboggle ID,Label Name,RH Label,LH Labels,Notes\n2005,Cuneus,43,94,\n0,Brainstem,5,,\n0,Optic Chiasm,7,7,\n",
+        {5: "Brainstem", 7: "Optic Chiasm", 43: "Cuneus (right)", 94: "Cuneus (left)"},
+    ),
+    "names for each side": ("index,left_label,right_label,name\n1,LA,RA,A\n2,LB,RB,B\n", {1: "A", 2: "B"}),
     "Slicer csv": (
         "LabelValue,Name,Color_R,Color_G,Color_B,Color_A,Category_CodingScheme\n1,Left A,1,2,3,255,SCT\n"
         "2,Right A,1,2,3,255,SCT\n",
