@@ -166,7 +166,7 @@ def _columns(header: list[str], rows: list[tuple[int, list[str]]], line: int) ->
         raise InputError(
             f"line {line} names {len(header)} columns, expected at most {MOST_COLUMNS}; is it a label table?"
         )
-    widest = max(len(_trimmed(cells)) for _, cells in rows)
+    widest = max(len(cells) for _, cells in rows)
     if 1 < widest < len(_trimmed(header)):
         raise InputError(
             f"line {line} names {len(_trimmed(header))} columns ({', '.join(header)}), but no row has more than "
