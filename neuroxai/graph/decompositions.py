@@ -91,6 +91,7 @@ DECOMPOSITIONS: dict[str, Callable[..., Any]] = {
     "glu": _glu,
     "bilinear": _bilinear,
     "cosine_similarity": _cosine,
+    "linalg_vecdot": lambda x, y, *, dim=-1: (x * y).sum(dim),
     "diff": _diff,
     "heaviside": lambda x, values: torch.where(x == 0, values, (x > 0).to(x.dtype)),
     "addmm": _addmm,

@@ -84,6 +84,15 @@ SHIFT = {
     ).flatten(1),
     "minus": lambda f, w, b: F.linear(flat(f), w) - -b + 0.0,
 }
+SUMMED = {
+    "product": lambda f, w, b: (flat(f)[:, None] * w).sum(-1) + b,
+    "turned": lambda f, w, b: (w.T * flat(f)[..., None]).sum(1) + b,
+    "mean": lambda f, w, b: (flat(f)[:, None] * w).mean(-1) * w.shape[1] + b,
+    "one by one": lambda f, w, b: torch.stack([(flat(f) * one).sum(1) for one in w], 1) + b,
+    "in place": lambda f, w, b: flat(f)[:, None].mul(w).sum(2).add_(b),
+    "vecdot": lambda f, w, b: torch.linalg.vecdot(flat(f)[:, None], w) + b,
+    "several axes": lambda f, w, b: (flat(f)[:, None, :, None] * w[None, ..., None]).sum((2, 3)) + b,
+}
 AVERAGE = {
     "mean": lambda f, w, b: conv(f, w, b).mean((2, 3, 4)),
     "pooling": lambda f, w, b: F.adaptive_avg_pool3d(conv(f, w, b), 1).flatten(1),
@@ -142,6 +151,33 @@ def test_a_minus_turns_the_weights(way, rule):
 @pytest.mark.parametrize(("way", "rule"), sampled(product(SHIFT, RULES), 3))
 def test_a_bias_may_stand_behind_the_layer(way, rule):
     compare(SHIFT[way], RULES[rule])
+
+
+@pytest.mark.filterwarnings("ignore:relevance starts at")
+@pytest.mark.parametrize(
+    ("way", "rule"), sampled(product(SUMMED, [name for name in RULES if "w-square" not in name]), 2)
+)
+def test_a_product_that_is_summed_up_is_a_linear_layer(way, rule):
+    compare(SUMMED[way], RULES[rule])
+
+
+def test_a_product_that_is_summed_up_has_the_rule_of_a_linear_layer():
+    x = scans().flatten(1)
+    weight = nn.Parameter(torch.randn(2, x.shape[1], generator=torch.Generator().manual_seed(2), dtype=torch.float64))
+
+    class Summed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = weight
+
+        def forward(self, x):
+            return (x[:, None] * self.weight).sum(-1)
+
+    linear = nn.Linear(x.shape[1], 2, bias=False).double()
+    linear.weight = weight
+    for composite in ("epsilon_plus_flat", "deep_taylor", Composite({0: AlphaBeta(beta=0.5)}, sums=Epsilon())):
+        got, wanted = (LRP(model.eval(), composite).attribute(x, 1) for model in (Summed(), linear))
+        torch.testing.assert_close(got, wanted, rtol=1e-6, atol=1e-12)
 
 
 @pytest.mark.filterwarnings("ignore:relevance starts at")

@@ -78,11 +78,23 @@ class Context:
 
     def is_weighted(self, node: fx.Node) -> bool:
         """Whether a call is a layer with weights: a filter, or a product of one tensor and one constant."""
-        if kind_of(node) == "filter":
+        if kind_of(node) == "filter" or self.summed_product(node) is not None:
             return True
         flat: list[Any] = []
         fx.node.map_aggregate(node.args, flat.append)
         return kind_of(node) == "bilinear" and 1 == len(self.constants(node)) == sum(map(self.depends, flat))
+
+    def summed_product(self, node: fx.Node) -> fx.Node | None:
+        """Return the product that a call sums up along an axis of its constant factor: a linear layer, written out."""
+        product: Any = arguments(node).get("input") if node.meta["operation"] in ("sum", "mean") else None
+        if not self.depends(product) or product.meta["operation"] != "mul":
+            return None
+        dims, constants, rank = arguments(node).get("dim"), self.constants(product), product.meta["rank"]
+        if len(constants) != 1 or len(self.tensors(product)) != 1 or dims is None:
+            return None
+        sizes = dict(enumerate(reversed(constants[0].meta.get("shape", ())), 1))  # counted from the end
+        along = (rank - int(d) % rank for d in (dims if isinstance(dims, list | tuple) else (dims,)))
+        return product if any(sizes.get(axis, 1) > 1 for axis in along) else None
 
     def has_name(self, node: fx.Node) -> bool:
         """Whether a composite may name a call: it is a layer, or a filter of a layer that is the user's own."""
@@ -131,7 +143,7 @@ class Context:
 
     def type_of(self, node: fx.Node) -> type[nn.Module]:
         """Return the type of the layer that a call is, or would be."""
-        base = _LAYERS.get(node.meta["operation"], nn.Module)
+        base = _LAYERS.get(node.meta["operation"], nn.Linear if self.is_weighted(node) else nn.Module)
         own: type[nn.Module] | None = node.meta["type"]
         return own if own is not None and label(node) == node.meta["layer"] and issubclass(own, base) else base
 

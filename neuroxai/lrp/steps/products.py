@@ -8,7 +8,7 @@ is a gate, each takes half (Achtibat et al. 2024, ICML, equation 13: the uniform
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -110,6 +110,18 @@ def of_matrix_product(context: Context, node: fx.Node) -> Step:
         return of_linear(context, node, source, Dense(turned=True), other)
     call = context.caller(node)
     return of_linear(context, node, source, Product(lambda x, w: call({source.name: x, other.name: w})), other)
+
+
+def of_summed_product(context: Context, node: fx.Node, product: fx.Node) -> Step:
+    """Return the step of ``(x * w).sum(dim)``: a linear layer."""
+    context.check_axes(node, product, arguments(node).get("dim"))
+    (source,), (other,) = context.tensors(product), context.constants(product)
+    multiply, add = context.caller(product), context.caller(node)
+
+    def call(x: Tensor, w: Tensor) -> Any:
+        return add({product.name: multiply({source.name: x, other.name: w})})
+
+    return replace(of_linear(context, node, source, Product(call), other), also_reads=(other.name,))
 
 
 def held(context: Context, node: fx.Node) -> Step:

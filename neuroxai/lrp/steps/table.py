@@ -15,7 +15,7 @@ from neuroxai.lrp.steps.context import Context
 from neuroxai.lrp.steps.filters import of_batch_norm, of_filter, of_patches
 from neuroxai.lrp.steps.maxima import of_chosen, of_max_pool, of_maximum, of_soft_maximum
 from neuroxai.lrp.steps.norms import of_norm
-from neuroxai.lrp.steps.products import held, of_matrix_product, of_product, of_quotient, of_softmax
+from neuroxai.lrp.steps.products import held, of_matrix_product, of_product, of_quotient, of_softmax, of_summed_product
 from neuroxai.lrp.steps.sums import of_average, of_mean, of_move, of_pad, of_resize, of_sum
 
 
@@ -61,6 +61,11 @@ def _moved(context: Context, node: fx.Node) -> Step:
     return replace(of_call(context, source), name=node.name)
 
 
+def _added(context: Context, node: fx.Node) -> Step:
+    product = context.summed_product(node)
+    return of_mean(context, node) if product is None else of_summed_product(context, node, product)
+
+
 def _put(context: Context, node: fx.Node) -> Step:
     """Return the step of values put at places, or added to what is there."""
     adds = arguments(node).get("accumulate") or (len(node.args) > 3 and node.args[3])
@@ -71,7 +76,7 @@ Maker = Callable[[Context, fx.Node], Step]
 _MAKERS: dict[str, Maker] = {
     **{f"{name}max_pool{n}d": of_max_pool for name in ("", "adaptive_") for n in (1, 2, 3)},
     **{f"{name}avg_pool{n}d": of_average for name in ("", "adaptive_") for n in (1, 2, 3)},
-    **dict.fromkeys(("mean", "sum"), of_mean),
+    **dict.fromkeys(("mean", "sum"), _added),
     **dict.fromkeys(("amax", "maximum", "max"), of_maximum),
     "index_put": _put,
     "logsumexp": of_soft_maximum,
