@@ -72,9 +72,7 @@ def arrivals(found: dict[str, Tensor]) -> Watch:
 
     def watch(step: Step, saved: Any, arrived: Tensor, shares: Sequence[Tensor]) -> bool:
         if not isinstance(step, MaskStep):
-            # what averages a layer's output is folded into it, and what arrives is the average's
-            labels = step.labels[-1:] if getattr(step, "behind", ()) else step.labels
-            found.update(dict.fromkeys(reversed(labels), arrived))
+            found.update(step.of_outputs(saved, arrived))
         return False
 
     return watch

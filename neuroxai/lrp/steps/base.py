@@ -42,6 +42,10 @@ class Step:
         """Return the relevance of each input."""
         raise NotImplementedError
 
+    def of_outputs(self, saved: Any, relevance: Tensor) -> dict[str, Tensor]:
+        """Return the relevance of the output of each layer that it stands for, by name, the last first."""
+        return dict.fromkeys(reversed(self.labels), relevance)
+
 
 @dataclass(frozen=True)
 class CallStep(Step):

@@ -115,6 +115,20 @@ class LinearStep(Step):
                 found += torch.autograd.grad(self._behind(x), x, signal, create_graph=graph)
         return self.operator.stack(found)
 
+    def of_outputs(self, saved: Any, relevance: Tensor) -> dict[str, Tensor]:
+        """Return that of what is averaged place by place: each place's part of the average's denominators."""
+        layer, (own, *_) = self, saved
+        while layer.behind and layer.merged is not None:
+            layer = layer.merged
+        found = dict.fromkeys(reversed(self.labels[len(layer.labels) :]), relevance)
+        if self.behind:
+            _, places = propagate.forward(self.rule, self.operator, own.x, own.weight, own.bias, own.nonnegative)
+            signals = propagate.signals(self.rule, own.denominators, relevance, own.output)
+            parts = zip(places.denominators, signals, strict=True)
+            shares = [whole * self._spread(whole.shape, signal, 1) for whole, signal in parts]
+            relevance = sum(shares[1:], shares[0])
+        return found | dict.fromkeys(reversed(layer.labels), relevance)
+
     def _between(self, values: Values, output: Tensor) -> Tensor:
         for step in self.between:
             output = step.call({**{name: values[name] for name in step.also_reads}, step.inputs[0]: output})
