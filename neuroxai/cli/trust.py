@@ -43,7 +43,7 @@ def trust(
         int, _PLANTED(min=8, help="Healthy people at most, those that the bundle was not trained on first.")
     ] = 24,
     trainings: Annotated[int, _MEASURED(min=1, help="Repeats of the training, by seed.")] = 3,
-    epochs: Annotated[int, _MEASURED(min=1, help="Of each.")] = 30,
+    epochs: Annotated[int, _MEASURED(min=1, help="Of each.")] = 60,
     scans: Annotated[int, _MEASURED(min=1, help="Planted effects explained at most.")] = 8,
     method: Annotated[
         list[str] | None,
@@ -107,7 +107,7 @@ def trust(
         for path in written:
             typer.echo(f"attached: {path}")
         if card is not None and not learnt(card.roc_auc):
-            typer.echo(f"nothing is claimed: {hardly(card.roc_auc)}")
+            typer.echo(f"nothing is claimed: {hardly(card.roc_auc)} (--anatomies, --epochs, --loss or --region)")
         typer.echo(f"trust card: {summary.report or 'none: nothing could be measured'}")
     if summary.failed or summary.scans_failed or card is None:
         raise typer.Exit(1)
