@@ -34,6 +34,10 @@ RENAMED = {
 # where other people's training puts the weights inside a checkpoint
 _INSIDE = ("model", "state_dict", "network")
 _METHOD = "lrp_epsilon"  # for bundles that name none
+_ANOTHERS = (
+    "bundles of other packages are opened in Python, neuroxai.open_bundle(BUNDLE).explain(SCAN).save(FOLDER), or "
+    "served by MONAI Label (`neuroxai label`)"
+)
 
 
 @dataclass(frozen=True)
@@ -269,11 +273,15 @@ def open_workflow(bundle: Path, configs: Sequence[str], **overrides: Any) -> Any
     known: set[str] = set()
     for file in files:
         if not file.is_file():
+            if file.name == "explain.json" and files[0].is_file():
+                raise InputError(f"{file}: no such file; {_ANOTHERS}")
             raise InputError(f"{file}: no such file; {bundle} is no bundle with {', '.join(configs)}")
         config = read_object(file, "configuration of a bundle")
         refuse_renamed(config, str(file))
         known |= config.keys()
     refuse_renamed(overrides, str(bundle))
+    if "items" in overrides and "items" not in known:
+        raise InputError(f"{files[0]}: has no 'items', the scans to take; {_ANOTHERS}")
     if "evaluator" not in known and "validate" not in known:
         raise InputError(f"{files[0]}: has no 'evaluator', which a bundle of this package needs; restore it")
     read_object(bundle / "configs" / "metadata.json", "bundle's metadata")

@@ -22,7 +22,7 @@ from helpers.foreign import make_foreign
 from neuroxai import attribution, io
 from neuroxai.errors import InputError
 from neuroxai.explain import OpenBundle
-from neuroxai.explain.bundle import classifier_metadata
+from neuroxai.explain.bundle import classifier_metadata, open_workflow
 from neuroxai.space import Space, Volume
 
 
@@ -152,6 +152,13 @@ def test_other_peoples_bundle(tmp_path, turned_scan, nested):
     expected = Volume(found.on_network.data, Space(image.shape[1:], np.asarray(image.affine)))
     np.testing.assert_array_equal(found.on_scan.data, expected.resampled_to(io.read_space(turned_scan)).data)
     assert found.regions["voxels"].sum() > 0
+
+
+def test_commands_say_how_other_peoples_bundles_are_explained(tmp_path):
+    bundle = make_foreign(tmp_path / "foreign")
+    for configs, scans in ((["inference.json", "explain.json"], "scans"), (["inference.json"], "items")):
+        with pytest.raises(InputError, match=r"neuroxai\.open_bundle\(BUNDLE\)\.explain"):
+            open_workflow(bundle, configs, **{scans: ()})
 
 
 def test_what_cannot_be_explained_is_refused(explainer, turned_scan, tmp_path):
