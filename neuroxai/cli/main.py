@@ -6,6 +6,7 @@ Exit codes: 0 all done, 1 some items of a cohort failed, 2 input that cannot be 
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable
 from typing import Annotated
 
@@ -82,6 +83,8 @@ def main() -> None:
 
 def run(application: Callable[[], object]) -> None:
     """Run a command line; an error that is known ends it with one line and exit code 2."""
+    # a person is told what is wrong, not which line of code has noticed
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     try:
         check_arguments(sys.argv[1:])
         application()

@@ -121,13 +121,21 @@ def _ordered(counts: Counter[str], target: str) -> list[str]:
         raise InputError(
             f"column {target!r} holds one class only ({found or 'no value'}), expected two; choose --target"
         )
-    ordered = sorted(counts, key=lambda name: (name.lower().replace(" ", "_").replace("-", "_") not in CONTROLS, name))
+    ordered = sorted(counts, key=lambda name: (not _is_control(name), name))
     if len(counts) > 2:
+        # a code for what is missing, or another spelling, is rare
+        frequent = sorted(counts, key=lambda name: (-counts[name], name))
+        controls = list(filter(_is_control, frequent))[:1]
+        others = [name for name in frequent if not _is_control(name)][: 2 - len(controls)]
         raise InputError(
             f"column {target!r} holds {len(counts)} values ({found[:300]}), expected two; name yours with --classes, "
-            "for example --classes " + ",".join(ordered[:2])
+            "for example --classes " + ",".join([*controls, *sorted(others)])
         )
     return ordered
+
+
+def _is_control(name: str) -> bool:
+    return name.lower().replace(" ", "_").replace("-", "_") in CONTROLS
 
 
 def _checked(counts: Counter[str], target: str, classes: Sequence[str]) -> list[str]:

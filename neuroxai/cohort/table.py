@@ -18,6 +18,7 @@ from neuroxai.io import sha256
 if TYPE_CHECKING:
     import pandas as pd
 
+_SHOWN = 3  # cells of one kind that are named: a whole cohort's ages may be written with a comma
 _SEX = {"f": "F", "female": "F", "woman": "F", "m": "M", "male": "M", "man": "M", "o": "O", "other": "O"}
 
 
@@ -143,17 +144,28 @@ def finite(value: Any) -> float | None:
 
 def _tidy(rows: list[Row]) -> list[str]:
     """Make ages numbers and sexes letters, in place, and say what was understood."""
-    understood: Counter[str] = Counter()
+    understood: dict[str, Counter[str]] = {}
     for row in rows:
         text = row.get("age")
         row["age"], row["sex"] = parse_age(text), row.get("sex")
-        if text is not None and finite(text) is None:
-            understood[f"age {text!r} read as {'unknown' if row['age'] is None else format(row['age'], 'g')}"] += 1
+        if text is not None and row["age"] is not None and finite(text) is None:
+            understood.setdefault("read as numbers", Counter())[f"age {text!r} read as {row['age']:g}"] += 1
+        elif text is not None and row["age"] is None and finite(text) is None:
+            understood.setdefault("read as unknown", Counter())[f"age {text!r} read as unknown"] += 1
         elif text is not None and row["age"] is None:
-            understood[f"age {text!r} is out of range (0 to 130 years), taken as unknown"] += 1
+            said = f"age {text!r} is out of range (0 to 130 years), taken as unknown"
+            understood.setdefault("out of range, taken as unknown", Counter())[said] += 1
         if row["sex"] is not None:
             row["sex"] = _SEX.get(str(row["sex"]).lower(), str(row["sex"]))
-    return [f"{text} ({count} scan{'s' if count > 1 else ''})" for text, count in sorted(understood.items())]
+    return [note for kind, texts in sorted(understood.items()) for note in _counted(texts, kind)]
+
+
+def _counted(texts: Counter[str], kind: str) -> list[str]:
+    """Say what was found and how often, all of a few; of many a few and how many more."""
+    first = sorted(texts)[:_SHOWN]
+    said = [f"{text} ({texts[text]} scan{'s' if texts[text] > 1 else ''})" for text in first]
+    more = texts.total() - sum(texts[text] for text in first)
+    return [*said, f"{more} more ages {kind}"] if more else said
 
 
 def parse_age(value: Any) -> float | None:

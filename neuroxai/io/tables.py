@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _MISSING = ["", "n/a", "N/A", "N/a", "n/A", "nan", "NaN", "NAN"]
+#: What parts columns where a spreadsheet was not told to write tabs.
+_SEPARATORS = {",": "commas", ";": "semicolons", " ": "blanks"}
 #: Columns that hold names, in whichever form these are written.
 _NAMES = ("participant_id", "session_id", "name", "true", "predicted")
 
@@ -90,7 +92,10 @@ def _rows(file: Path, required: Sequence[str]) -> list[list[str]]:
         raise InputError(f"{file}: no such table; give the path of a tab-separated file")
     try:
         header, *rows = even_rows(file.read_text(encoding="utf-8-sig"))
-    except (InputError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        reason = f"byte {error.start} is no UTF-8: save it as text in UTF-8"
+        raise InputError(f"{file}: is not a tab-separated table ({reason})") from None
+    except InputError as error:
         raise InputError(f"{file}: is not a tab-separated table ({str(error).splitlines()[0]})") from None
     columns = [unguarded(name.strip()) for name in header]
     # pandas would rename doubles
@@ -99,6 +104,9 @@ def _rows(file: Path, required: Sequence[str]) -> list[list[str]]:
         raise InputError(f"{file}: column {twice[0]!r} stands twice, expected once; rename or delete one")
     missing = [c for c in required if c not in columns]
     if missing:
+        for sign, name in _SEPARATORS.items():
+            if len(columns) == 1 and missing[0] in map(str.strip, columns[0].split(sign)):
+                raise InputError(f"{file}: its columns are parted by {name}, expected tabs; save it with tabs")
         raise InputError(f"{file}: column {missing[0]!r} is absent; the table has {', '.join(columns)[:1000]}")
     return [columns, *rows]
 

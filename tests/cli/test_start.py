@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
 
 from helpers.bundles import REPOSITORY
+from helpers.command import run
 from neuroxai.cli import _start
 
 BUNDLES = REPOSITORY / "bundles"
@@ -17,6 +19,7 @@ BUNDLES = REPOSITORY / "bundles"
 # as `python -m neuroxai` would be, but for what is run
 PROGRAM = """
 import sys
+import warnings
 sys.modules["__main__"].__file__ = {file!r}
 from pathlib import Path
 from neuroxai.cli._start import import_libraries
@@ -87,3 +90,11 @@ def test_nothing_is_left_out_where_the_process_is_no_command_of_ours(monkeypatch
     assert not _start._is_command()
     monkeypatch.setattr(sys.modules["__main__"], "__file__", "/x/neuroxai/__main__.py", raising=False)
     assert _start._is_command()
+
+
+def test_a_warning_is_told_without_the_line_of_code(monkeypatch):
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
+    assert run("--version").code == 0
+    assert warnings.formatwarning("left and right are a guess", UserWarning, "x.py", 3) == (
+        "warning: left and right are a guess\n"
+    )

@@ -103,6 +103,34 @@ def test_of_several_classes_the_example_names_controls_first(make_cohort):
         label_scans(read_cohort(make_cohort(rows)))
 
 
+@pytest.mark.parametrize(
+    ("names", "example"),
+    [("-999 0 0 1 1", "0,1"), (". CN CN AD AD", "CN,AD"), ("CN AD AD cn ad CN CN", "CN,AD"), ("x MCI AD AD", "AD,MCI")],
+)
+def test_the_example_leaves_out_codes_for_what_is_missing_and_rare_spellings(make_cohort, names, example):
+    rows = [(f"sub-{n}", name, 60, "F") for n, name in enumerate(names.split(), 1)]
+    with pytest.raises(InputError, match=f"for example --classes {example}$"):
+        label_scans(read_cohort(make_cohort(rows)))
+
+
+def test_of_many_ages_that_had_to_be_understood_a_few_are_named(make_cohort):
+    def cell(n):
+        return f"{60 + n},5" if n < 20 else "May 71" if n < 22 else str(-n)
+
+    table = read_cohort(make_cohort([(f"sub-{n:02d}", "CN", cell(n), "F") for n in range(26)]))
+    assert table.notes == [
+        "age '-22' is out of range (0 to 130 years), taken as unknown (1 scan)",
+        "age '-23' is out of range (0 to 130 years), taken as unknown (1 scan)",
+        "age '-24' is out of range (0 to 130 years), taken as unknown (1 scan)",
+        "1 more ages out of range, taken as unknown",
+        "age '60,5' read as 60.5 (1 scan)",
+        "age '61,5' read as 61.5 (1 scan)",
+        "age '62,5' read as 62.5 (1 scan)",
+        "17 more ages read as numbers",
+        "age 'May 71' read as unknown (2 scans)",
+    ]
+
+
 def test_masks_and_heatmaps_beside_the_scan_are_no_scans(make_cohort):
     beside = ["desc-effect_mask", "desc-effect_logjacobian", "desc-lrp_heatmap", "desc-brain_T1w"]
     folder = make_cohort([("sub-1", "CN", 60, "F")], scans=[f"sub-1/anat/sub-1_{b}.nii.gz" for b in beside])

@@ -207,6 +207,21 @@ def test_what_is_no_image(tmp_path):
         read_space(tmp_path / "absent.nii")
 
 
+def test_a_name_that_is_not_the_contents_is_told(tmp_path):
+    image = nib.Nifti1Image(np.arange(27, dtype=np.float32).reshape(3, 3, 3), np.eye(4))
+    (tmp_path / "packed.nii").write_bytes(gzip.compress(image.to_bytes()))
+    (tmp_path / "plain.nii.gz").write_bytes(image.to_bytes())
+    nib.save(nib.Nifti1Pair(np.asarray(image.dataobj), np.eye(4)), tmp_path / "alone.img")
+    (tmp_path / "alone.hdr").unlink()
+    for name, way_out in (
+        ("packed.nii", "it is packed: add .gz to its name"),
+        ("plain.nii.gz", "it is not packed: take .gz off its name"),
+        ("alone.img", "its header, a file .hdr of the same name, is not beside it: copy both"),
+    ):
+        with pytest.raises(InputError, match=f"{name}: cannot be read as an image .*; {way_out}$"):
+            read_volume(tmp_path / name)
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -37,9 +37,13 @@ def test_round_trip(tmp_path):
         (b"participant_id\tage\nsub-1\t4\nsub-2\t5\t6\n", "not a tab-separated table"),
         (b"participant_id\tage\nsub-1\t4\t1\nsub-2\t5\t6\n", "not a tab-separated table"),  # each row one cell too long
         (b"participant_id\tage\tage\nsub-1\t4\t5\n", "column 'age' stands twice"),
-        (b"participant_id\n\xe9\n", "not a tab-separated table"),
+        (b"participant_id\n\xe9\n", r"not a tab-separated table \(byte 15 is no UTF-8: save it as text in UTF-8\)"),
+        ("participant_id\tage\nsub-1\t4\n".encode("utf-16"), "byte 0 is no UTF-8"),  # what Excel calls Unicode text
         (b"\x1f\x8b\x08\x00\x00", "not a tab-separated table"),
-        (b"participant_id,age\nsub-1,4\n", "column 'age' is absent"),
+        (b"participant_id,age\nsub-1,4\n", "columns are parted by commas, expected tabs"),
+        (b"participant_id ;age;x\nsub-1;4;2\n", "columns are parted by semicolons, expected tabs"),
+        (b"participant_id    age\nsub-1    4\n", "columns are parted by blanks, expected tabs"),
+        (b"participant_id,sex\nsub-1,F\n", "column 'age' is absent; the table has participant_id,sex"),
     ],
 )
 def test_what_is_no_table(tmp_path, content, words):
