@@ -233,6 +233,7 @@ def test_bounds_of_each_sample_are_not_those_of_the_batch():
 
 
 def test_layers_inside_what_is_folded_can_be_started_from_and_named():
+    torch.manual_seed(0)
     model = nn.Sequential(nn.Conv3d(1, 3, 2), nn.ReLU(), nn.Conv3d(3, 2, 1), nn.AdaptiveAvgPool3d(1), nn.Flatten())
     model, x = model.double().eval(), scans()
     with torch.no_grad():
