@@ -23,7 +23,7 @@ from neuroxai.graph.record import Record
 
 Places = list[NDArray[np.float64]]  # for each axis, the centre of each cell in voxels of the input
 _SHAPES = {"reshape", "permute", "pick", "same", "cast"}
-_KEEPING = {"norm", "activation", "softmax", "same", "cast", "sum", "product", "cat"}
+_KEEPING = {"norm", "activation", "softmax", "same", "cast", "sum", "product", "power", "cat"}
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,8 @@ def field_centres(record: Record, at: fx.Node, source: fx.Node | None = None) ->
         if sources and not any(lost.get(n) == cells for n in reads):
             # a lost value on a grid of its own, such as a channel's gate, does no harm
             same = [centres for centres in sources if tuple(map(len, centres)) == cells]
-            found = (same or [[]])[0] if kind_of(node) in _KEEPING else _moved(record, node, sources[0])
+            keeps = kind_of(node) in _KEEPING or _over_channels(node)
+            found = (same or [[]])[0] if keeps else _moved(record, node, sources[0])
         if tuple(map(len, found)) == cells:
             places[node] = found
         elif sources or any(n in lost for n in reads):
@@ -146,6 +147,16 @@ def placed(coarse: Tensor, places: Places, shape: Sequence[int]) -> Tensor:
         hat = np.maximum(0, 1 - np.abs(cell[:, None] - np.arange(len(centres))))  # (voxels, cells)
         fine = (fine.movedim(axis, -1) @ torch.from_numpy(hat.T).to(coarse)).movedim(-1, axis)
     return fine.contiguous()
+
+
+def _over_channels(node: fx.Node) -> bool:
+    """Whether a call takes a mean, a maximum or a deviation of the channels at each place, or a root of each value."""
+    if kind_of(node) not in ("average", "max", "deviation") or window_of(node) is not None:
+        return False
+    dims, rank = arguments(node).get("dim"), node.meta["rank"]
+    if dims is None:
+        return node.meta["operation"] in ("sqrt", "rsqrt")
+    return all(int(d) % rank == 1 for d in (dims if isinstance(dims, list | tuple) else (dims,)))
 
 
 def _moved(record: Record, node: fx.Node, source: Places) -> Places:

@@ -203,6 +203,25 @@ def test_features_under_a_gate_are_explained_and_not_the_gate(kind, method):
     assert bool(found[1].any())
 
 
+def test_a_convolution_that_is_no_layer_counts_where_others_are():
+    class Blurred(nn.Module):
+        def __init__(self, end=None):
+            super().__init__()
+            torch.manual_seed(0)
+            self.conv, self.end, self.fc = nn.Conv3d(2, 4, 3), end, nn.Linear(4, 2)
+            self.register_buffer("blur", torch.full((4, 1, 2, 2, 2), 0.125))
+
+        def forward(self, x):
+            h = F.conv3d(F.relu(self.conv(x)), self.blur, stride=2, groups=4)
+            return self.fc((h if self.end is None else self.end(h)).mean((2, 3, 4)))
+
+    x = scans()
+    found = attribution.create("grad_cam", Blurred().double().eval()).attribute(x, 1)
+    named = attribution.create("grad_cam", Blurred(nn.Identity()).double().eval(), layer="end").attribute(x, 1)
+    torch.testing.assert_close(found, named)
+    assert bool(found.any())
+
+
 def test_a_convolution_that_is_a_signal_and_a_gate_counts():
     class Swish(Gated):
         def features(self, x):

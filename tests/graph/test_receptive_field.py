@@ -139,6 +139,22 @@ def test_constants_and_channels_beside_the_map():
     assert centres(Placed(), (12,), "b")[0].tolist() == [2.5, 4.5, 6.5, 8.5]  # 1 .. 10, then 2 .. 10 by twos
 
 
+def test_normalisations_of_channels_by_hand_and_gates_are_followed():
+    class Network(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b, self.gate = nn.Conv2d(1, 2, 3), nn.Conv2d(2, 2, 2), nn.Conv2d(2, 1, 1)
+
+        def forward(self, x):
+            x = self.a(x)
+            x = x - x.mean(1, keepdim=True)
+            x = x / torch.sqrt(x.pow(2).mean(dim=-3, keepdim=True) + 1e-6)
+            seen = torch.cat([x.flip(2).mean(1, keepdim=True), x.amax(1, keepdim=True)], 1)
+            return self.b(x * torch.sigmoid(self.gate(seen)).expand_as(x))
+
+    assert [axis.tolist() for axis in centres(Network(), (6, 5), "b")] == [[1.5, 2.5, 3.5], [1.5, 2.5]]
+
+
 class Turned(nn.Module):
     def __init__(self):
         super().__init__()

@@ -103,6 +103,8 @@ def cam_layer(network: Recorded, x: Tensor, name: str | None = None) -> CamLayer
     once = [(known, n) for known, n in network.record.layers if known and times[known] == 1]
     once = once or [(label(n), n) for n in calls]  # a network of functions
     fits = [(known, n) for known, n in once if n in behind and _grid(n, x) == _grid(anchor, x)]
+    if not fits and times[anchor.meta["layer"]] <= 1:  # a function of the model's, with layers elsewhere
+        fits = [(label(anchor), anchor)]
     if not fits:
         raise InputError("the last convolution with a grid runs several times; name another layer with layer=")
     name, node = fits[-1]

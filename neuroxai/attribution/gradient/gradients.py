@@ -52,7 +52,7 @@ class Found:
         if self.score is None or self.start is None:
             return ""
         delta, difference = self.delta(), (self.score - self.start).detach()
-        rounding = 1e-4 * torch.maximum(self.score.abs(), self.start.abs()).detach()
+        rounding = 1e3 * torch.finfo(delta.dtype).eps * torch.maximum(self.score.abs(), self.start.abs()).detach()
         beyond = delta.abs() - GAP * difference.abs() - rounding
         worst = int(beyond.argmax())
         if beyond[worst] <= 0:
