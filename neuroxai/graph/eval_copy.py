@@ -193,7 +193,12 @@ def warn_if_training(model: nn.Module) -> None:
 
 def on_meta(copy: nn.Module) -> nn.Module:
     """Give an evaluation-mode copy parameters and buffers without values: what it does can be followed for nothing."""
-    _replace(copy, lambda tensor: tensor.detach().to("meta"), "_parameters", "_buffers")
+
+    def empty(tensor: Tensor) -> Tensor:
+        made = tensor.detach().to("meta")
+        return nn.Parameter(made, requires_grad=False) if isinstance(tensor, nn.Parameter) else made
+
+    _replace(copy, empty, "_parameters", "_buffers")
     return copy
 
 

@@ -110,7 +110,9 @@ def _table() -> dict[str, Operation]:
         "input",
         "any",
     )
-    add("pieces", "chunk split tensor_split unbind split_with_sizes unsafe_chunk unsafe_split hsplit vsplit dsplit")
+    add("pieces", "chunk split tensor_split split_with_sizes unsafe_chunk unsafe_split", "input size dim")
+    add("pieces", "unbind", "input dim")
+    add("pieces", "hsplit vsplit dsplit")
     add("cat", "cat stack hstack vstack", "tensors dim", "keeps")
     add("pad", "pad constant_pad_nd", "input pad mode value")
     add(

@@ -100,6 +100,10 @@ def field_centres(record: Record, at: fx.Node, source: fx.Node | None = None) ->
     for node in record.graph.nodes:
         if node is at and node in places:
             break
+        if kind_of(node) == "pieces" and places.keys() & set(node.all_input_nodes):
+            whole, given = node.all_input_nodes[0], arguments(node)
+            if int(given.get("dim", 0)) % whole.meta["rank"] == 1:  # parts of the channels, to be picked from
+                places[node] = places[whole]
         cells, reads = node.meta.get("shape", ())[2:], node.all_input_nodes
         if node.meta["operation"] in GATES or (kind_of(node) in _SHAPES and not gates.isdisjoint(reads)):
             gates.add(node)
@@ -112,7 +116,7 @@ def field_centres(record: Record, at: fx.Node, source: fx.Node | None = None) ->
         if sources and not any(lost.get(n) == cells for n in reads):
             # a lost value on a grid of its own, such as a channel's gate, does no harm
             same = [centres for centres in sources if tuple(map(len, centres)) == cells]
-            keeps = kind_of(node) in _KEEPING or _over_channels(node)
+            keeps = kind_of(node) in _KEEPING or _over_channels(node) or kind_of(reads[0]) == "pieces"
             found = (same or [[]])[0] if keeps else _moved(record, node, sources[0])
         if tuple(map(len, found)) == cells:
             places[node] = found
@@ -191,6 +195,10 @@ def _indices(record: Record, node: fx.Node, axis: int, size: int) -> NDArray[np.
     if kind_of(node) == "resize":
         corners = bool(given.get("align_corners"))
         return np.linspace(0, size - 1, len(cells)) if corners else (cells + 0.5) * size / len(cells) - 0.5
+    if operation == "getitem" and isinstance(node.args[1], tuple):
+        part = (*node.args[1], *(slice(None),) * (axis + 3))[: axis + 3]
+        if all(isinstance(one, slice) and isinstance(one.start, int | None) for one in part):
+            return np.arange(size, dtype=np.float64)[part[-1]]
     if operation.startswith("adaptive_"):
         first, behind = cells * size // len(cells), -(-(cells + 1) * size // len(cells))
         return np.asarray((first + behind - 1) / 2)

@@ -156,6 +156,23 @@ def test_a_convolution_that_scores_places_is_a_head_like_a_linear_layer(method):
     assert bool(wanted.any())
 
 
+@pytest.mark.parametrize(
+    "pool",
+    [lambda z: z.amax((2, 3, 4)), lambda z: z.logsumexp((2, 3, 4)), lambda z: z.flatten(2).topk(9, 2)[0].mean(2)],
+)
+def test_a_head_may_take_the_largest_scores_of_places(pool):
+    class Placed(nn.Sequential):
+        def forward(self, x):
+            return pool(super().forward(x))
+
+    torch.manual_seed(0)
+    model = Placed(nn.Conv3d(1, 4, 3), nn.ReLU(), nn.Conv3d(4, 2, 1)).double().eval()
+    x = torch.randn(2, 1, 6, 7, 5, dtype=torch.float64)
+    wanted = attribution.create("hires_cam", model, layer="1").attribute(x, 1)
+    torch.testing.assert_close(attribution.create("hires_cam", model).attribute(x, 1), wanted)
+    assert bool(wanted.any())
+
+
 class Gated(nn.Module):
     """Features under a gate that convolutions make, as in CBAM, attention gates and concurrent excitation."""
 

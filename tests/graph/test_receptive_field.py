@@ -155,6 +155,34 @@ def test_normalisations_of_channels_by_hand_and_gates_are_followed():
     assert [axis.tolist() for axis in centres(Network(), (6, 5), "b")] == [[1.5, 2.5, 3.5], [1.5, 2.5]]
 
 
+@pytest.mark.parametrize(
+    ("pick", "expected"),
+    [
+        (lambda x: x[:, 1:2], [[0.5, 1.5, 2.5, 3.5, 4.5], [0.5, 1.5, 2.5, 3.5]]),
+        (lambda x: x.split(1, dim=1)[2], [[0.5, 1.5, 2.5, 3.5, 4.5], [0.5, 1.5, 2.5, 3.5]]),
+        (lambda x: torch.chunk(x, 3, -3)[0], [[0.5, 1.5, 2.5, 3.5, 4.5], [0.5, 1.5, 2.5, 3.5]]),
+        (lambda x: x[:, :1, 1:, -3:], [[1.5, 2.5, 3.5, 4.5], [2.5, 3.5]]),
+        (lambda x: x[:, :1, 1:5:2], [[2.0], [0.5, 1.5, 2.5, 3.5]]),
+        (lambda x: x[:, :1].chunk(2, 2)[1], None),
+    ],
+)
+def test_modalities_and_crops_are_followed(pick, expected):
+    class Network(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(1, 2, 2)
+
+        def forward(self, x):
+            return self.conv(pick(x))
+
+    found = record(eval_copy(Network().eval()), (torch.rand(1, 3, 6, 5),))
+    if expected is None:
+        with pytest.raises(UnsupportedLayerError, match="cannot be followed"):
+            field_centres(found, dict(found.layers)["conv"])
+    else:
+        assert [axis.tolist() for axis in field_centres(found, dict(found.layers)["conv"])] == expected
+
+
 class Turned(nn.Module):
     def __init__(self):
         super().__init__()

@@ -159,6 +159,25 @@ def test_a_product_that_is_summed_up_is_a_linear_layer(way, rule):
     compare(SUMMED[way], RULES[rule])
 
 
+def test_a_mean_under_a_mask_is_no_layer_with_weights():
+    class Masked(nn.Module):
+        def __init__(self, masked):
+            super().__init__()
+            torch.manual_seed(0)
+            self.conv, self.fc, self.masked = nn.Conv3d(1, 3, 2), nn.Linear(3, 2), masked
+            self.register_buffer("brain", torch.ones(4, 5, 3))
+
+        def forward(self, x):
+            if self.masked:
+                x = x - (x * (x > -9)).sum((2, 3, 4), keepdim=True) * 0
+                x = x + (x * self.brain).sum((2, 3, 4), keepdim=True) * 0
+            return self.fc(self.conv(x).relu().mean((2, 3, 4)))
+
+    for composite in ("epsilon_plus_flat", "epsilon_gamma_box", "deep_taylor"):  # with a rule for what reads the scan
+        maps = [LRP(Masked(masked).double().eval(), composite).attribute(scans().abs(), 1) for masked in (True, False)]
+        torch.testing.assert_close(*maps, rtol=0, atol=1e-3 * float(maps[1].abs().max()))  # stabilised
+
+
 def test_a_product_that_is_summed_up_has_the_rule_of_a_linear_layer():
     x = scans().flatten(1)
     weight = nn.Parameter(torch.randn(2, x.shape[1], generator=torch.Generator().manual_seed(2), dtype=torch.float64))
@@ -174,7 +193,9 @@ def test_a_product_that_is_summed_up_has_the_rule_of_a_linear_layer():
     linear = nn.Linear(x.shape[1], 2, bias=False).double()
     linear.weight = weight
     for composite in ("epsilon_plus_flat", "deep_taylor", Composite({0: AlphaBeta(beta=0.5)}, sums=Epsilon())):
-        got, wanted = (LRP(model.eval(), composite).attribute(x, 1) for model in (Summed(), linear))
+        one, other = (LRP(model.eval(), composite) for model in (Summed(), linear))
+        assert one.start_for((1, x.shape[1])) == other.start_for((1, x.shape[1]))
+        got, wanted = one.attribute(x, 1), other.attribute(x, 1)
         torch.testing.assert_close(got, wanted, rtol=1e-6, atol=1e-12)
 
 

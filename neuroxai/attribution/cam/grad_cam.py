@@ -31,7 +31,7 @@ class GradCam(Method):
     The layer is found by default: the last convolution whose output still has a grid of more than one cell, and from
     there the last layer with that same grid, so that its norm, its activation, a residual sum and a gate count in. A
     convolution that makes a gate alone (of attention to places) is left out, and so is one that scores the classes at
-    each place, to be averaged: that is a head. Where the last convolution only cuts the patches of a transformer, it is
+    each place, to be pooled: that is a head. Where the last convolution only cuts the patches of a transformer, it is
     the last normalisation of tokens in front of an attention, on the grid of the patches. The coarse map comes with
     ``attribute(..., return_coarse=True)``.
 

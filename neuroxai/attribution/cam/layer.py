@@ -50,7 +50,7 @@ class CamLayer:
 def cam_layer(network: Recorded, x: Tensor, name: str | None = None) -> CamLayer:
     """Return the layer to explain by: the one named, or the last with the grid of the last convolution that has one.
 
-    A convolution whose output, averaged over its places, is the scores is a linear head; what it reads is explained.
+    A convolution whose output, pooled over its places, is the scores is a head; what it reads is explained.
 
     In a transformer, whose last convolution only cuts the patches, it is the last normalisation of tokens in front of
     an attention.
@@ -147,14 +147,13 @@ def _features(network: Recorded) -> set[fx.Node]:
 
 
 def _scores_places(network: Recorded, node: fx.Node) -> bool:
-    """Whether a convolution puts out the classes' scores of each place, which are averaged: they are no features."""
+    """Whether a convolution puts out the classes' scores of each place, which are pooled: they are no features."""
     if node.meta["shape"][1] != network.record.result.meta["shape"][-1]:
         return False
     calls = list(network.calls)
     behind = [kind_of(call) for call in calls[calls.index(node) + 1 :]]
-    if "average" not in behind or not {"filter", "bilinear"}.isdisjoint(behind):
-        return False
-    return {"reshape", "permute", "same", "cast"}.issuperset(behind[: behind.index("average")])
+    pooled = next((kind for kind in behind if kind not in ("reshape", "permute", "same", "cast")), "")
+    return pooled in ("average", "max", "soft_max", "chosen") and {"filter", "bilinear"}.isdisjoint(behind)
 
 
 def _tokens(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 from torch import fx, nn
@@ -90,11 +91,17 @@ class Context:
         if not self.depends(product) or product.meta["operation"] != "mul":
             return None
         dims, constants, rank = arguments(node).get("dim"), self.constants(product), product.meta["rank"]
-        if len(constants) != 1 or len(self.tensors(product)) != 1 or dims is None:
-            return None
+        if len(constants) != 1 or len(self.tensors(product)) != 1 or dims is None or not self._learnt(constants[0]):
+            return None  # a mask has no weights
         sizes = dict(enumerate(reversed(constants[0].meta.get("shape", ())), 1))  # counted from the end
         along = (rank - int(d) % rank for d in (dims if isinstance(dims, list | tuple) else (dims,)))
         return product if any(sizes.get(axis, 1) > 1 for axis in along) else None
+
+    def _learnt(self, node: fx.Node) -> bool:
+        """Whether a value is made of parameters."""
+        if node.op == "get_attr":
+            return isinstance(attrgetter(str(node.target))(self.record.root), nn.Parameter)
+        return not node.meta["depends"] and any(map(self._learnt, node.all_input_nodes))
 
     def has_name(self, node: fx.Node) -> bool:
         """Whether a composite may name a call: it is a layer, or a filter of a layer that is the user's own."""
