@@ -198,7 +198,7 @@ def _indices(record: Record, node: fx.Node, axis: int, size: int) -> NDArray[np.
     if operation == "getitem" and isinstance(node.args[1], tuple):
         part = (*node.args[1], *(slice(None),) * (axis + 3))[: axis + 3]
         if all(isinstance(one, slice) and isinstance(one.start, int | None) for one in part):
-            return np.arange(size, dtype=np.float64)[part[-1]]
+            return np.asarray(np.arange(size, dtype=np.float64)[part[-1]])
     if operation.startswith("adaptive_"):
         first, behind = cells * size // len(cells), -(-(cells + 1) * size // len(cells))
         return np.asarray((first + behind - 1) / 2)
