@@ -142,6 +142,9 @@ def _table() -> dict[str, Operation]:
 
 OPERATIONS = _table()
 GATES = {"sigmoid", "hardsigmoid", "softmax", "sign"}
+#: Kinds of calls that leave a gate a gate.
+THROUGH = {"reshape", "permute", "pick", "pieces", "same", "cast", "resize", "average", "sum", "product", "cat",
+           "chosen"}  # fmt: skip
 _SAME_OPERATION = {
     "multiply": "mul", "divide": "div", "true_divide": "div", "truediv": "div", "negative": "neg", "subtract": "sub",
     "concat": "cat", "concatenate": "cat", "radd": "add", "rmul": "mul", "rtruediv": "rdiv", "iadd": "add",
@@ -179,6 +182,16 @@ def kind_of(node: fx.Node) -> str:
     """Return the kind of a recorded call, or "" if it is not known."""
     known = OPERATIONS.get(node.meta.get("operation", ""))
     return "" if known is None else known.kind
+
+
+def is_gate(node: fx.Node) -> bool:
+    """Whether a value that depends on the input only scales: it comes out of a sigmoid or softmax."""
+    while node.meta["operation"] not in GATES:
+        sources = [source for source in node.all_input_nodes if source.meta["carries"]]
+        if len(sources) != 1 or kind_of(node) not in THROUGH:
+            return False
+        node = sources[0]
+    return True
 
 
 def arguments(node: fx.Node) -> dict[str, Any]:

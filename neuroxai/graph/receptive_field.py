@@ -18,11 +18,10 @@ from numpy.typing import NDArray
 from torch import Tensor, fx
 
 from neuroxai.errors import UnsupportedLayerError
-from neuroxai.graph.operations import GATES, arguments, describe, kind_of
+from neuroxai.graph.operations import arguments, describe, is_gate, kind_of
 from neuroxai.graph.record import Record
 
 Places = list[NDArray[np.float64]]  # for each axis, the centre of each cell in voxels of the input
-_SHAPES = {"reshape", "permute", "pick", "same", "cast"}
 _KEEPING = {"norm", "activation", "softmax", "same", "cast", "sum", "product", "power", "cat"}
 
 
@@ -96,7 +95,6 @@ def field_centres(record: Record, at: fx.Node, source: fx.Node | None = None) ->
     grid = source.meta["shape"][2:]
     places: dict[fx.Node, Places] = {source: [np.arange(size, dtype=np.float64) for size in grid]}
     lost: dict[fx.Node, Any] = {}
-    gates = set[fx.Node]()  # scale what they are put on, where that lies
     for node in record.graph.nodes:
         if node is at and node in places:
             break
@@ -105,10 +103,8 @@ def field_centres(record: Record, at: fx.Node, source: fx.Node | None = None) ->
             if int(given.get("dim", 0)) % whole.meta["rank"] == 1:  # parts of the channels, to be picked from
                 places[node] = places[whole]
         cells, reads = node.meta.get("shape", ())[2:], node.all_input_nodes
-        if node.meta["operation"] in GATES or (kind_of(node) in _SHAPES and not gates.isdisjoint(reads)):
-            gates.add(node)
-        if kind_of(node) == "product" and not gates.issuperset(reads):
-            reads = [n for n in reads if n not in gates]
+        if kind_of(node) == "product":  # a gate scales what it is put on, where that lies
+            reads = [n for n in reads if not is_gate(n)] or reads
         sources = [places[n] for n in reads if n in places]
         if node is source or len(cells) != len(grid):
             continue

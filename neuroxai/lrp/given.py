@@ -234,11 +234,9 @@ def _no_gradient() -> UnsupportedLayerError:
 
 def _check_backward(chosen: Tensor) -> None:
     """Refuse scores with a call on the way to them that has no backward pass: torch takes its gradient for 0."""
-    seen, ahead = set[Any](), [chosen.grad_fn]
-    while ahead:
-        call = ahead.pop()
-        if call is None or call in seen:
-            continue
+    seen, ahead = {None}, {chosen.grad_fn}
+    while ahead := ahead - seen:
+        call: Any = ahead.pop()
         if call.name().endswith("NotImplemented"):
             raise UnsupportedLayerError(
                 "an operation of the network has no backward pass (it was made outside torch, without autograd), so "
@@ -246,7 +244,7 @@ def _check_backward(chosen: Tensor) -> None:
                 "method about regions"
             )
         seen.add(call)
-        ahead += [one for one, _ in call.next_functions]
+        ahead |= {one for one, _ in call.next_functions}
 
 
 class Records(Generic[Made]):

@@ -14,9 +14,8 @@ from torch import Tensor, fx
 from neuroxai.attribution.base import Recorded
 from neuroxai.errors import InputError, UnsupportedLayerError
 from neuroxai.graph.checks import refuse_quantised
-from neuroxai.graph.operations import GATES, kind_of, label
+from neuroxai.graph.operations import is_gate, kind_of, label
 
-_THROUGH = {"reshape", "permute", "pick", "pieces", "same", "cast", "resize", "average", "sum", "product"}
 _COUNTS = {"activation", "norm", "sum", "same", "cast"}  # calls whose output is the layer's features, still
 _ADVICE = "name one that puts out (batch, channels, *grid) with layer=, or use another method"
 
@@ -123,16 +122,7 @@ def _signals(network: Recorded, node: fx.Node) -> list[fx.Node]:
     sources = network.sources(node)
     if kind_of(node) not in ("product", "bilinear"):
         return sources
-    return [source for source in sources if not _is_gate(network, source)] or sources
-
-
-def _is_gate(network: Recorded, node: fx.Node) -> bool:
-    while node.meta["operation"] not in GATES:
-        sources = network.sources(node)
-        if len(sources) != 1 or kind_of(node) not in _THROUGH:
-            return False
-        node = sources[0]
-    return True
+    return [source for source in sources if not is_gate(source)] or sources
 
 
 def _features(network: Recorded) -> set[fx.Node]:

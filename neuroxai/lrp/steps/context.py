@@ -13,7 +13,7 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 
 from neuroxai.errors import UnsupportedLayerError
 from neuroxai.graph.execute import call_of
-from neuroxai.graph.operations import GATES, OPERATIONS, arguments, describe, kind_of, label
+from neuroxai.graph.operations import GATES, OPERATIONS, THROUGH, arguments, describe, kind_of, label
 from neuroxai.graph.record import Record
 from neuroxai.layers import PatchIndividualFilter
 from neuroxai.lrp.composites import Composite
@@ -35,20 +35,6 @@ _LAYERS: dict[str, type[nn.Module]] = {
     "batch_norm": _BatchNorm, "instance_norm": _InstanceNorm, "group_norm": nn.GroupNorm,
     "layer_norm": nn.LayerNorm, "rms_norm": nn.RMSNorm,
 }  # fmt: skip
-_THROUGH = {
-    "reshape",
-    "permute",
-    "pick",
-    "pieces",
-    "same",
-    "cast",
-    "resize",
-    "average",
-    "sum",
-    "product",
-    "cat",
-    "chosen",
-}
 _STEADY = {"clamp", "clamp_min", "add", "expand", "unsqueeze"}
 
 
@@ -228,7 +214,7 @@ class Context:
             if operation == "div" and self._is_share(value):
                 return self.composite.attention == "cp_lrp"
             tensors = self.tensors(value)
-            passes = kind in _THROUGH or operation in ("clamp", "clamp_min", "pow", "amax")
+            passes = kind in THROUGH or operation in ("clamp", "clamp_min", "pow", "amax")
             if not passes or len(tensors) != 1:
                 divides = len(tensors) > 1 and kind == "product"
                 return bool(operation == "var") or (divides and all(map(self.is_gate, tensors)))
