@@ -239,13 +239,27 @@ def test_a_convolution_that_is_no_layer_counts_where_others_are():
     assert bool(found.any())
 
 
-def test_a_convolution_that_is_a_signal_and_a_gate_counts():
-    class Swish(Gated):
-        def features(self, x):
-            h = self.conv2(F.relu(self.conv1(x)))
-            return h * torch.sigmoid(1.5 * h)
+BY_HAND = {
+    "swish": lambda h, _: h * torch.sigmoid(1.5 * h),
+    "mish": lambda h, _: h * torch.tanh(F.softplus(h)),
+    "beside": lambda h, skip: torch.cat([h, skip], 1),
+}
 
-    model, x = Swish("").double().eval(), scans()
+
+@pytest.mark.parametrize("way", BY_HAND)
+def test_features_count_whole(way):
+    """An activation that a product writes out is no layer of its own, and maps side by side are read together."""
+
+    class Network(Gated):
+        def __init__(self):
+            super().__init__("")
+            self.fc = nn.Linear(7 if way == "beside" else 4, 2)
+
+        def features(self, x):
+            skip = F.relu(self.conv1(x))
+            return BY_HAND[way](self.conv2(skip), skip)
+
+    model, x = Network().double().eval(), scans()
     gradient = model.fc.weight[1].detach().view(1, -1, 1, 1, 1)
     features = model.features(x).detach()
     _, coarse = attribution.create("hires_cam", model).attribute(x, 1, return_coarse=True)

@@ -16,7 +16,7 @@ from neuroxai.errors import InputError, UnsupportedLayerError
 from neuroxai.graph.checks import refuse_quantised
 from neuroxai.graph.operations import is_gate, kind_of, label
 
-_COUNTS = {"activation", "norm", "sum", "same", "cast"}  # calls whose output is the layer's features, still
+_COUNTS = {"activation", "norm", "sum", "product", "same", "cast"}  # calls whose output is the layer's features, still
 _ADVICE = "name one that puts out (batch, channels, *grid) with layer=, or use another method"
 
 
@@ -101,7 +101,9 @@ def cam_layer(network: Recorded, x: Tensor, name: str | None = None) -> CamLayer
     behind = features.intersection(calls[calls.index(anchor) : None if head is None else calls.index(head)])
     once = [(known, n) for known, n in network.record.layers if known and times[known] == 1]
     once = once or [(label(n), n) for n in calls]  # a network of functions
-    fits = [(known, n) for known, n in once if n in behind and _grid(n, x) == _grid(anchor, x)]
+    # what the anchor puts out goes through it, whole, on the same grid
+    whole = {n for n in behind if _grid(n, x) == _grid(anchor, x) and _all_through(n, anchor, features)}
+    fits = [(known, n) for known, n in once if n in whole]
     if not fits and times[anchor.meta["layer"]] <= 1:  # a function of the model's, with layers elsewhere
         fits = [(label(anchor), anchor)]
     if not fits:
@@ -110,9 +112,8 @@ def cam_layer(network: Recorded, x: Tensor, name: str | None = None) -> CamLayer
     if any(n.meta.get("own_gradient") for n in calls[calls.index(node) :]):
         return CamLayer(name, node, node)  # the network's own gradient is known at layers alone
     for later in calls[calls.index(node) :]:  # its activation, a sum with it or a gate may be no layer
-        counts = kind_of(later) in _COUNTS or (kind_of(later) == "product" and len(_signals(network, later)) == 1)
-        follows = counts and node in later.all_input_nodes
-        if follows and later in behind and _grid(later, x) == _grid(anchor, x):
+        beside = kind_of(later) == "cat" and later.meta["shape"][0] == node.meta["shape"][0]
+        if later in whole and (beside or kind_of(later) in _COUNTS) and node in later.all_input_nodes:
             node, name = later, label(later)
     return CamLayer(name, node, node)
 
@@ -134,6 +135,18 @@ def _features(network: Recorded) -> set[fx.Node]:
             found.add(node)
             ahead += _signals(network, node)
     return found
+
+
+def _all_through(node: fx.Node, start: fx.Node, features: set[fx.Node]) -> bool:
+    """Whether all features that are made of a value go through another one."""
+    seen, ahead = {node}, {start}
+    while ahead := (ahead & features) - seen:
+        one = ahead.pop()
+        if features.isdisjoint(one.users):  # the scores
+            return False
+        seen.add(one)
+        ahead |= set(one.users)
+    return True
 
 
 def _scores_places(network: Recorded, node: fx.Node) -> bool:
