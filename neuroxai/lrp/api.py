@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -23,6 +24,7 @@ from neuroxai.lrp.plan import Plan, Watch, backward, forward, lost, make_plan, o
 from neuroxai.lrp.starts import Neuron, Start, all_neurons, reached, usual_start, warn_if_turned
 
 Beginning = Literal["logit", "probability"] | Tensor | Callable[[Tensor], Tensor]
+_SMALL = 1 << 21  # values of an input that networks run on in less than a second
 
 
 class NeuronAttribution(NamedTuple):
@@ -112,17 +114,29 @@ class LRP(Attribution):  # type: ignore[misc]  # captum is untyped
     def start_for(self, shape: Sequence[int]) -> Literal["logit", "probability"]:
         """Return where relevance of a class starts by default for inputs of a shape, which the last layer's rule says.
 
-        Nothing is computed where the network can be followed on torch's meta device; else it is run on zeros.
+        A small input is run on zeros. Nothing is computed for a large one where the network can be followed on torch's
+        meta device; that imports torch's compiler, which takes longer than the rest of a command's start.
         """
-        copy = eval_copy(self.model)
-        dtype = next((p.dtype for p in copy.parameters()), torch.get_default_dtype())
-        try:
+
+        def followed() -> Literal["logit", "probability"]:
+            copy = eval_copy(self.model)
+            dtype = next((p.dtype for p in copy.parameters()), torch.get_default_dtype())
             blank = torch.empty(tuple(shape), dtype=dtype, device="meta")
             return usual_start(make_plan(record(on_meta(copy), (blank,)), self.composite))
-        except (NeuroxaiError, RuntimeError):  # it makes tensors on a device, or reads their values
-            device = next((p.device for p in self.model.parameters()), None)
-            self.record(torch.zeros(tuple(shape), dtype=dtype, device=device))
+
+        def run() -> Literal["logit", "probability"]:
+            one = next(self.model.parameters(), torch.empty(0))
+            self.record(torch.zeros(tuple(shape), dtype=one.dtype, device=one.device))
             return self.usual_start or "logit"
+
+        first, second = (run, followed) if math.prod(shape) <= _SMALL else (followed, run)
+        try:
+            return first()
+        except (
+            NeuroxaiError,
+            RuntimeError,
+        ):  # tensors made on a device, values read, or zeros refused
+            return second()
 
     @captum_call
     def attribute(

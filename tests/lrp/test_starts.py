@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import warnings
 from dataclasses import dataclass
 from itertools import product
@@ -18,7 +20,7 @@ from helpers.thirds import sampled
 from neuroxai import attribution
 from neuroxai.errors import InputError
 from neuroxai.layers import PatchIndividualFilter
-from neuroxai.lrp import LRP, AlphaBeta, Composite, Epsilon, Gamma, WSquare, ZPlus, composites
+from neuroxai.lrp import LRP, AlphaBeta, Composite, Epsilon, Gamma, WSquare, ZPlus, api, composites
 from neuroxai.lrp.rules import POSITIVE, WHOLE, Part, Rule, Term
 
 CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -396,3 +398,32 @@ def test_a_head_that_is_a_convolution_decides_by_its_own_rule():
     lrp = LRP(model.double().eval())  # z+ in convolutions, epsilon in linear layers
     assert bool((lrp.attribute(torch.rand(1, 1, 6, dtype=torch.float64)) >= 0).all())
     assert lrp.usual_start == "probability"
+
+
+def test_asking_where_relevance_starts_imports_no_compiler():
+    """It took as long as the rest of a command's start; torch's meta device asks for it in most layers."""
+    code = """
+import sys
+from neuroxai import networks
+from neuroxai.lrp import LRP
+model = networks.create("ad_cnn", (39, 46, 39), padding="same").eval()
+assert LRP(model, "z_plus").start_for((1, 1, 39, 46, 39)) == "probability"
+print([name for name in ("torch._dynamo", "sympy") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "[]", done.stderr[-1000:]
+
+
+def test_a_large_input_and_a_network_that_cannot_take_zeros_are_followed_without_values(monkeypatch):
+    model, x = nn.Sequential(nn.Flatten(), nn.Linear(8, 2)).eval(), torch.zeros(1, 8)
+    expected = LRP(model, "z_plus").start_for(x.shape)
+    monkeypatch.setattr(api, "_SMALL", 0)
+    monkeypatch.setattr(LRP, "record", None)  # nothing runs
+    assert LRP(model, "z_plus").start_for(x.shape) == expected
+    monkeypatch.undo()
+
+    def refuse(self, inputs):
+        raise InputError("zeros")
+
+    monkeypatch.setattr(LRP, "record", refuse)
+    assert LRP(model, "z_plus").start_for(x.shape) == expected
