@@ -191,20 +191,6 @@ def warn_if_training(model: nn.Module) -> None:
         )
 
 
-def _changed(copy: nn.Module, change: Callable[[Tensor], Tensor]) -> nn.Module:
-    def made(tensor: Tensor) -> Tensor:
-        new = change(tensor.detach())
-        return nn.Parameter(new, requires_grad=False) if isinstance(tensor, nn.Parameter) else new
-
-    _replace(copy, made, "_parameters", "_buffers")
-    return copy
-
-
-def on_meta(copy: nn.Module) -> nn.Module:
-    """Give an evaluation-mode copy parameters and buffers without values: what it does can be followed for nothing."""
-    return _changed(copy, lambda tensor: tensor.to("meta"))
-
-
 def in_single(copy: nn.Module) -> nn.Module:
     """Give an evaluation-mode copy parameters and buffers in single precision: a half map would lose small values.
 
@@ -218,4 +204,12 @@ def in_single(copy: nn.Module) -> nn.Module:
     torch.nn.Module
         `copy`.
     """
-    return _changed(copy, lambda tensor: tensor.float() if tensor.dtype in HALF else tensor)
+
+    def single(tensor: Tensor) -> Tensor:
+        if tensor.dtype not in HALF:
+            return tensor
+        made = tensor.detach().float()
+        return nn.Parameter(made, requires_grad=False) if isinstance(tensor, nn.Parameter) else made
+
+    _replace(copy, single, "_parameters", "_buffers")
+    return copy

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 
 from neuroxai.errors import InputError, NeuroxaiError, UnsupportedLayerError, one_of
 from neuroxai.graph.checks import check_scores, refuse_quantised
-from neuroxai.graph.eval_copy import eval_copy, in_single, on_meta, unwrapped
+from neuroxai.graph.eval_copy import eval_copy, in_single, unwrapped
 from neuroxai.graph.record import Record, record
 from neuroxai.lrp.composites import Composite, named_composite
 from neuroxai.lrp.concepts import ORDERS, Conditions, Ranking, arrivals, conditioned, masked, probe, ranked
@@ -24,7 +23,6 @@ from neuroxai.lrp.plan import Plan, Watch, backward, forward, lost, make_plan, o
 from neuroxai.lrp.starts import Neuron, Start, all_neurons, reached, usual_start, warn_if_turned
 
 Beginning = Literal["logit", "probability"] | Tensor | Callable[[Tensor], Tensor]
-_SMALL = 1 << 21  # values of an input that networks run on in less than a second
 
 
 class NeuronAttribution(NamedTuple):
@@ -112,31 +110,12 @@ class LRP(Attribution):  # type: ignore[misc]  # captum is untyped
         return self
 
     def start_for(self, shape: Sequence[int]) -> Literal["logit", "probability"]:
-        """Return where relevance of a class starts by default for inputs of a shape, which the last layer's rule says.
-
-        A small input is run on zeros. Nothing is computed for a large one where the network can be followed on torch's
-        meta device; that imports torch's compiler, which takes longer than the rest of a command's start.
-        """
-
-        def followed() -> Literal["logit", "probability"]:
-            copy = eval_copy(self.model)
-            dtype = next((p.dtype for p in copy.parameters()), torch.get_default_dtype())
-            blank = torch.empty(tuple(shape), dtype=dtype, device="meta")
-            return usual_start(make_plan(record(on_meta(copy), (blank,)), self.composite))
-
-        def run() -> Literal["logit", "probability"]:
-            one = next(self.model.parameters(), torch.empty(0))
-            self.record(torch.zeros(tuple(shape), dtype=one.dtype, device=one.device))
-            return self.usual_start or "logit"
-
-        first, second = (run, followed) if math.prod(shape) <= _SMALL else (followed, run)
-        try:
-            return first()
-        except (
-            NeuroxaiError,
-            RuntimeError,
-        ):  # tensors made on a device, values read, or zeros refused
-            return second()
+        """Return where relevance of a class starts by default for inputs of a shape, by the last layer's rule."""
+        first = next(self.model.parameters(), torch.zeros(()))
+        zeros = torch.zeros(tuple(shape), dtype=first.dtype, device=first.device)
+        given = Given.of(self.model, zeros, half=True, training=True)
+        with without_gradients(given.device):
+            return usual_start(make_plan(self._recorded(given.in_single(), given.half)[0], self.composite))
 
     @captum_call
     def attribute(

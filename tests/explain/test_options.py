@@ -30,7 +30,7 @@ def test_what_is_settled_when_options_are_made():
 
 
 class Guarded(nn.Sequential):
-    """A network whose forward makes tensors, and reads values of its input, which has none on the meta device."""
+    """A network whose forward makes tensors, and reads values of its input."""
 
     def forward(self, x):
         return super().forward(x) * torch.ones(1) if float(x.sum()) > -1e9 else x
