@@ -47,7 +47,7 @@ def main(folder: Path) -> int:
     """Print the figures side by side."""
     wrong = 0
     for name, measure, ours, theirs in recomputed(folder):
-        wrong += abs(ours - theirs) > 1e-9
+        wrong += abs(ours - theirs) > 1e-8  # tables hold eight digits, and shares of three trainings have more
         print(f"{name:<40} {measure:<14} {ours:.4f} {theirs:.4f}")
     return int(wrong > 0)
 
