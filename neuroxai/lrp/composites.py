@@ -194,8 +194,9 @@ def deep_taylor(low: float | None = None, high: float | None = None) -> Composit
 def boehle2019(beta: float = 0.0) -> Composite:
     """Beta rule as in the code of Boehle 2019.
 
-    BatchNorm passes relevance through, biases are ignored, and neurons whose contributions are all of one sign keep
-    their relevance. The authors start from the softmax probability: ``attribute(..., start="probability")``.
+    BatchNorm passes relevance through (one that ends a network is part of its last layer, whose signs it may turn),
+    biases are ignored, and neurons whose contributions are all of one sign keep their relevance. The authors start from
+    the softmax probability: ``attribute(..., start="probability")``.
     """
     rule = AlphaBeta(beta=beta, bias="ignore", one_signed="keep")
     return Composite({**dict.fromkeys(WEIGHTED, rule), _BatchNorm: Pass()}, sums=rule)
