@@ -55,6 +55,10 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
         with open(temporary, "rb") as handle:
             os.fsync(handle.fileno())
         os.replace(temporary, target)
+    except OSError as error:
+        if error.filename is None:  # a write that found no room does not say where
+            error.filename = str(target)
+        raise
     finally:
         os.close(held)
         temporary.unlink(missing_ok=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from neuroxai.errors import InputError
+from neuroxai.errors import InputError, refused_by_the_system
 from neuroxai.io import atomic, inside, one_at_a_time, sha256, write_text
 
 
@@ -57,6 +57,17 @@ def test_what_a_killed_run_left_is_removed_and_what_is_being_written_is_not(tmp_
         assert sorted(os.listdir(tmp_path)) == sorted([at_work, ".mine.tmp.txt", "x.txt"])
         other.communicate("")
     assert sorted(os.listdir(tmp_path)) == [".mine.tmp.txt", "slow.txt", "x.txt"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")
+def test_a_full_disk_is_told_with_the_file(tmp_path):
+    with (
+        pytest.raises(OSError, match="No space left") as told,
+        atomic(tmp_path / "x.txt"),
+        open("/dev/full", "w") as full,
+    ):
+        full.write("one")
+    assert refused_by_the_system(told.value) == f"{tmp_path / 'x.txt'}: No space left on device; make room"
 
 
 def test_a_file_where_a_folder_is_needed(tmp_path):
