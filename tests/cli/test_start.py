@@ -19,7 +19,6 @@ BUNDLES = REPOSITORY / "bundles"
 # as `python -m neuroxai` would be, but for what is run
 PROGRAM = """
 import sys
-import warnings
 sys.modules["__main__"].__file__ = {file!r}
 from pathlib import Path
 from neuroxai.cli._start import import_libraries
