@@ -68,7 +68,7 @@ SETTINGS = {
 }
 SHOWN = {"segmentation": "neuroxai bands", "overlay": "neuroxai overlay", "report": "neuroxai summary"}
 SHOWN["map"] = "neuroxai relevance"
-LABEL_ENV = ["bash", str(Path(__file__).with_name("label_env.sh"))]
+LABEL_ENV = ["bash", str(Path(__file__).resolve().with_name("label_env.sh"))]
 DIST = "from importlib.util import find_spec as f; print(*f('monailabel').submodule_search_locations)"
 # what the plugin's panel holds: segments by number, and the voxels of its label map with their place in the world
 LABELMAP = """() => {

@@ -3,7 +3,7 @@
 
     python scripts/experiments/networks_table.py --out docs/concepts/networks.md
 
-Takes about twenty minutes on one core; ``--kept FILE`` keeps what was found, so that a run that was stopped goes on.
+Takes about an hour on one core; ``--kept FILE`` keeps what was found, so that a run that was stopped goes on.
 einops and torchvision are used where they are installed.
 """
 

@@ -48,11 +48,13 @@ ELSEWHERE = {
     "bash scripts/label_test.sh": LABEL,
     "neuroxai bundle verify": "minutes; of one bundle: tests/bundles/test_verify.py",
     "neuroxai bundle verify OUT/bundle --quick": "a minute: tests/bundles/test_verify.py",
-    "python scripts/experiments/networks_table.py --out docs/concepts/networks.md": "twenty minutes; of two: "
+    "python scripts/experiments/networks_table.py --out docs/concepts/networks.md": "an hour; of two: "
     "tests/scripts/test_networks_table.py",
     "source scripts/env.sh": ENVIRONMENT,
     "pip install 'neuroxai[prepare,brain]'": ENVIRONMENT,
     "bash scripts/label_env.sh neuroxai label start OUT/bundle COHORT": LABEL,
+    "python scripts/ohif.py --plugin BUNDLE SERIES PICTURES": "the same environment, Orthanc, Chromium and playwright; "
+    "its logic: tests/label/test_viewers.py",
     "bash scripts/label_env.sh neuroxai label start BUNDLES SCANS": LABEL,
     "curl -X POST 'http://127.0.0.1:8000/infer/BUNDLE?output=json' -F file=@scan.nii.gz "
     """-F 'params={"method": "saliency"}'""": LABEL,
@@ -143,6 +145,7 @@ STAGE = {
     "docs/concepts/atlases.md": {"my_atlas.nii.gz": stage.atlas},
     "docs/concepts/statistics.md": {".tables": lambda given, target: stage.tables(given, target.parent)},
     "docs/concepts/trust.md": {"bundle": stage.bundle(AD), "COHORT": stage.phantoms},
+    "docs/how-to/choose-a-method.md": {"bundle": stage.trained, "cohort": stage.phantoms},
     "docs/how-to/dicom.md": {"BUNDLE": stage.trained, "SERIES": stage.series, "FOLDER": stage.series},
     "docs/how-to/federated.md": {"bundle": stage.bundle(AD), "COHORT": stage.phantoms},
     "docs/how-to/prepare.md": {

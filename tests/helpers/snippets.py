@@ -21,8 +21,9 @@ class Snippet(NamedTuple):
 def pages() -> dict[str, Path]:
     """Every page that readers see, by its path in the repository."""
     found = [*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/**/*.md"), *REPOSITORY.glob("bundles/*/docs/*.md")]
-    copies = REPOSITORY / "docs" / "generated"  # that the site is made of
-    return {str(page.relative_to(REPOSITORY)): page for page in sorted(found) if page.parent != copies}
+    copies = [REPOSITORY / "docs" / name for name in ("generated", "_build")]  # what the site is made of, and it
+    own = [page for page in sorted(found) if not any(page.is_relative_to(folder) for folder in copies)]
+    return {str(page.relative_to(REPOSITORY)): page for page in own}
 
 
 def snippets(page: Path) -> list[Snippet]:
