@@ -46,6 +46,7 @@ ELSEWHERE = {
     "bash scripts/test.sh --full": "this test is part of it",
     "bash scripts/docs.sh": "tests/test_site.py",
     "bash scripts/label_test.sh": LABEL,
+    "bash scripts/dicomweb_test.sh": "runs tests that are part of this tier: tests/cli/test_explain_archive.py",
     "neuroxai bundle verify": "minutes; of one bundle: tests/bundles/test_verify.py",
     "neuroxai bundle verify OUT/bundle --quick": "a minute: tests/bundles/test_verify.py",
     "python scripts/experiments/networks_table.py --out docs/concepts/networks.md": "an hour; of two: "
@@ -63,6 +64,17 @@ ELSEWHERE = {
     "neuroxai atlas show harvard-oxford-subcortical --download": "needs the network: tests/atlas/test_named.py",
     "neuroxai explain OUT/bundle sub-0001_T1w.nii.gz --atlas jhu-22 --out OUT/one": "needs FSL's copy of that atlas; "
     "stand-ins for it: tests/atlas/test_named.py",
+    **dict.fromkeys(
+        (
+            "neuroxai explain BUNDLE https://archive.example/dicom-web/studies/UID --series t1_mprage --out explained "
+            "--dicom-out objects --store",
+            "neuroxai explain BUNDLE https://archive.example/dicom-web/studies/UID/series/UID --out explained "
+            "--dicom-out objects --store",
+            "bash scripts/label_env.sh neuroxai label start BUNDLE https://archive.example/dicom-web/studies/UID "
+            "--description mprage --store",
+        ),
+        "needs an archive: tests/cli/test_explain_archive.py",
+    ),
     "dcmsend -aec ARCHIVE +r archive.example 104 objects": "needs DCMTK and an archive",
     "python scripts/check_pages.py explained/report/index.html explained/report/sub-0012.html --axe axe.min.js "
     "--shots shots": "needs a browser: tests/report/test_in_a_browser.py",
