@@ -149,6 +149,12 @@ class Sidecar(Run):
         """What it has in common with the other scans of its call."""
         return Run(**{name: getattr(self, name) for name in Run.__dataclass_fields__})
 
+    @property
+    def row(self) -> Prediction:
+        """The scan's row of ``predictions.tsv``, with whether the network had seen it."""
+        assert self.prediction is not None  # of what stands
+        return replace(self.prediction, seen=self.seen or "unknown")
+
     def scan(self, base: str | os.PathLike[str] | None = None) -> Path | None:
         """Return where the scan lies; None where no source is noted.
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import nn
 
 from neuroxai import io
@@ -183,7 +184,7 @@ class FolderWriter:
             if truth is not None and sidecar.true != truth:
                 sidecar = replace(sidecar, true=truth, prediction=replace(sidecar.prediction, true=truth))
                 write_sidecar(files.sidecar(), sidecar)
-            rows.append(_row(sidecar))
+            rows.append(sidecar.row)
             maps.append(scales.ScanMap.of(files, sidecar))
         label = self.run.start_label
         if not label:  # the folder's tables belong to the explanation of a class
@@ -226,7 +227,7 @@ class FolderWriter:
                 continue
             files = ScanFiles(self.output_dir, *row.who, self.run.description)
             if (sidecar := self._standing(files, content=False)) is not None:
-                rows.append(_row(sidecar))
+                rows.append(sidecar.row)
                 maps.append(scales.ScanMap.of(files, sidecar))
             elif same_network and set(self.classes) <= set(row.probabilities):
                 rows.append(row)
@@ -288,13 +289,7 @@ class FolderWriter:
             self._write_scan(row, heatmaps[n, 0].cpu().numpy(), scan, str(sources[n]), table, explained)
 
     def _write_scan(
-        self,
-        row: Prediction,
-        heatmap: np.ndarray[Any, Any],
-        scan: Space,
-        source: str,
-        table: Any,
-        explained: dict[str, Any],
+        self, row: Prediction, heatmap: NDArray[Any], scan: Space, source: str, table: Any, explained: dict[str, Any]
     ) -> None:
         place = ScanFiles(self.output_dir, *row.who, self.run.description)
         description = f"neuroxai {self.run.description} of {explained['target'] or 'a hidden layer'}"
@@ -351,8 +346,3 @@ class FolderWriter:
 
 def _who(item: Mapping[str, Any]) -> tuple[str, str]:
     return str(item["participant_id"]), str(item.get("session_id") or "")
-
-
-def _row(sidecar: Sidecar) -> Prediction:
-    assert sidecar.prediction is not None  # of what stands
-    return replace(sidecar.prediction, seen=sidecar.seen or "unknown")

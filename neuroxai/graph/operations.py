@@ -142,9 +142,10 @@ def _table() -> dict[str, Operation]:
 
 OPERATIONS = _table()
 GATES = {"sigmoid", "hardsigmoid", "softmax", "sign"}
+#: Kinds of calls that put out the values that they read, elsewhere or as another type.
+MOVES = {"reshape", "permute", "same", "cast"}
 #: Kinds of calls that leave a gate a gate.
-THROUGH = {"reshape", "permute", "pick", "pieces", "same", "cast", "resize", "average", "sum", "product", "cat",
-           "chosen"}  # fmt: skip
+THROUGH = {*MOVES, "pick", "pieces", "resize", "average", "sum", "product", "cat", "chosen"}
 _SAME_OPERATION = {
     "multiply": "mul", "divide": "div", "true_divide": "div", "truediv": "div", "negative": "neg", "subtract": "sub",
     "concat": "cat", "concatenate": "cat", "radd": "add", "rmul": "mul", "rtruediv": "rdiv", "iadd": "add",

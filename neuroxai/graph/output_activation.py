@@ -10,13 +10,12 @@ from typing import Any
 import torch
 from torch import fx
 
-from neuroxai.graph.operations import arguments, kind_of
+from neuroxai.graph.operations import MOVES, arguments, kind_of
 from neuroxai.graph.record import Record
 
 _LINKS = {"softmax": "softmax", "log_softmax": "softmax", "sigmoid": "sigmoid", "logsigmoid": "sigmoid"}
 _RISING = {"clamp", "clamp_min", "clamp_max", "clip", "nan_to_num", "log", "log2", "log10", "log1p", "exp", "expm1",
            "sqrt", "logit"}  # fmt: skip
-_MOVES = {"reshape", "permute", "cast", "same", "pick", "cat"}
 _PICKED = {"getitem", "select", "narrow", "expand"}
 _Rebuild = Callable[[fx.Node], fx.Node]  # makes a value anew of the node that holds its scores
 
@@ -73,7 +72,7 @@ def _seen(node: fx.Node) -> _Seen | None:
         return None
     (source,) = sources
     rises = _rises(node, operation, source)
-    if rises is None and kind not in ("reshape", "permute", "cast", "same") and operation not in _PICKED:
+    if rises is None and kind not in MOVES and operation not in _PICKED:
         return None
     seen = _seen(source)
     if seen is None or (seen.link != "sigmoid" and (rises is False or operation in _PICKED)):
@@ -93,7 +92,7 @@ def _averages(node: fx.Node) -> bool:
     if node.meta["operation"] in ("sigmoid", "softmax"):
         return True
     sources, kind = [source for source in node.all_input_nodes if source.meta["depends"]], kind_of(node)
-    averages = (kind in ("average", "max") and node.meta["operation"] != "sum") or kind in _MOVES
+    averages = (kind in ("average", "max") and node.meta["operation"] != "sum") or kind in {*MOVES, "pick", "cat"}
     return averages and bool(sources) and all(map(_averages, sources))
 
 

@@ -25,6 +25,7 @@ UNITS = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 
 # a quaternion may be longer than 1 by so much, squared, and still be one that was rounded
 _ROUNDED = 1e-2
+_HEAD = 544  # bytes of the longest header, and of the mark that no extension follows
 _DEFLATE = 1100  # deflate packs zeros 1,032 to 1
 _KINDS = {b"n+1": nib.Nifti1Image, b"ni1": nib.Nifti1Pair, b"n+2": nib.Nifti2Image, b"ni2": nib.Nifti2Pair}
 
@@ -57,8 +58,21 @@ def read_head(file: Path) -> bytes:
         beside = [file.with_name(file.name[: len(pair) - 4] + end) for end in (".hdr", ".HDR", ".hdr.gz")]
         file = next((path for path in beside if path.is_file()), file)
     with ImageOpener(str(file)) as handle:
-        head: bytes = handle.read(MOST_HEADER if file.suffix.lower() == ".hdr" else 544)
+        head: bytes = handle.read(MOST_HEADER if file.suffix.lower() == ".hdr" else _HEAD)
     return head
+
+
+def way_out(file: Path) -> str:
+    """Say what to do with a file that cannot be opened: its name may not be that of its content."""
+    with file.open("rb") as handle:
+        head, name = handle.read(_HEAD), file.name.lower()
+    if name.endswith(".nii") and head.startswith(b"\x1f\x8b"):
+        return "it is packed: add .gz to its name"
+    if name.endswith(".nii.gz") and nifti_kind(head) is not None:
+        return "it is not packed: take .gz off its name"
+    if name.endswith(".img") and not any(file.with_suffix(end).is_file() for end in (".hdr", ".HDR", ".hdr.gz")):
+        return "its header, a file .hdr of the same name, is not beside it: copy both"
+    return "copy or convert it again"
 
 
 def nifti_kind(head: bytes) -> Any:

@@ -27,6 +27,7 @@ from neuroxai.io.header import (
     check_size,
     nifti_kind,
     read_head,
+    way_out,
 )
 from neuroxai.io.orientation import VARIABLE, Orientation, affine_of, contradiction, orientation_of
 from neuroxai.space import Space, Volume
@@ -229,23 +230,10 @@ def open_image(path: str | os.PathLike[str]) -> Any:
             raise InputError(
                 f"{file}: is DICOM, expected NIfTI; `neuroxai prepare` and `neuroxai explain` take a DICOM series"
             ) from None
-        raise InputError(f"{file}: cannot be read as an image ({_first_line(error)}); {_way_out(file)}") from None
+        raise InputError(f"{file}: cannot be read as an image ({_first_line(error)}); {way_out(file)}") from None
     if kind is not None:
         _warn(image, file)
     return image
-
-
-def _way_out(file: Path) -> str:
-    """Say what to do with a file that cannot be opened: its name may not be that of its content."""
-    with file.open("rb") as handle:
-        head, name = handle.read(HEAD), file.name.lower()
-    if name.endswith(".nii") and head.startswith(b"\x1f\x8b"):
-        return "it is packed: add .gz to its name"
-    if name.endswith(".nii.gz") and nifti_kind(head) is not None:
-        return "it is not packed: take .gz off its name"
-    if name.endswith(".img") and not any(file.with_suffix(end).is_file() for end in (".hdr", ".HDR", ".hdr.gz")):
-        return "its header, a file .hdr of the same name, is not beside it: copy both"
-    return "copy or convert it again"
 
 
 def _warn(image: Any, file: Path) -> None:

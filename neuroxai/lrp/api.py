@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, NamedTuple
@@ -17,7 +16,7 @@ from neuroxai.graph.eval_copy import eval_copy, in_single, unwrapped
 from neuroxai.graph.record import Record, record
 from neuroxai.lrp.composites import Composite, named_composite
 from neuroxai.lrp.concepts import ORDERS, Conditions, Ranking, arrivals, conditioned, masked, probe, ranked
-from neuroxai.lrp.conservation import Conservation, ConservationRecorder, ConservationWarning, total
+from neuroxai.lrp.conservation import Conservation, ConservationRecorder, total, warn_if_lost
 from neuroxai.lrp.given import Given, Inputs, Records, Target, captum_call, with_gradients, without_gradients
 from neuroxai.lrp.plan import Plan, Watch, backward, forward, lost, make_plan, own_output, serves_any_batch
 from neuroxai.lrp.starts import Neuron, Start, all_neurons, reached, usual_start, warn_if_turned
@@ -295,13 +294,8 @@ class LRP(Attribution):  # type: ignore[misc]  # captum is untyped
         if start == 0:
             return
         first, self.conserved = self.conserved is None, (start - lost) / start
-        if first and not 0.1 <= self.conserved <= 10:
-            warnings.warn(
-                f"of the initial relevance {self.conserved:.3g} times as much arrives at the inputs: biases or the "
-                "rules absorb the rest; report() tells which layers, and another composite conserves more",
-                ConservationWarning,
-                stacklevel=4,
-            )
+        if first:
+            warn_if_lost(self.conserved, stacklevel=5)
 
     def _forward(
         self, given: Given, begin: Start, conditions: Conditions, watch: Watch | None = None, probe: str | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -109,6 +110,17 @@ class ConservationRecorder:
         if not self.entries:  # relevance starts at the input itself
             return Conservation(total(relevance), total(relevance), ())
         return Conservation(self.entries[0].arrived, total(relevance), tuple(self.entries))
+
+
+def warn_if_lost(conserved: float, stacklevel: int = 2) -> None:
+    """Warn if little of the relevance that an explanation started with arrived at the inputs, or far more."""
+    if not 0.1 <= conserved <= 10:
+        warnings.warn(
+            f"of the initial relevance {conserved:.3g} times as much arrives at the inputs: biases or the rules absorb "
+            "the rest; report() tells which layers, and another composite conserves more",
+            ConservationWarning,
+            stacklevel=stacklevel,
+        )
 
 
 def total(relevance: Tensor) -> Tensor:

@@ -233,8 +233,9 @@ def _own_bundle(sources: Path, target: Path) -> Path:
         shutil.rmtree(new, ignore_errors=True)
         shutil.copytree(sources, new, ignore=shutil.ignore_patterns("models", "eval"))
         card = new / MODEL_CARD
-        if card.is_file():
-            io.write_text(card, without_section(card.read_text(encoding="utf-8", errors="replace")))
+        told = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
+        if (rest := without_section(told)) != told:
+            io.write_text(card, rest)
         new.rename(target)
     return target
 

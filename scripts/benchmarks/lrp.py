@@ -15,6 +15,7 @@ import copy
 import itertools
 import math
 import platform
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -44,7 +45,7 @@ def relevance_runners(model: nn.Module, x: Tensor) -> Runners:
     for method, composite in METHODS.items():
         lrp = LRP(model, composite)
         # from the logit, as zennit starts
-        found[method] = lambda lrp=lrp: lrp.attribute(x, target=_target(model), start="logit")  # type: ignore[misc]
+        found[method] = partial(lrp.attribute, x, target=_target(model), start="logit")
     foreign = any(
         isinstance(m, PatchIndividualFilter) or type(m).__module__.startswith("monai") for m in model.modules()
     )

@@ -14,7 +14,7 @@ from torch import Tensor, fx
 from neuroxai.attribution.base import Recorded
 from neuroxai.errors import InputError, UnsupportedLayerError
 from neuroxai.graph.checks import refuse_quantised
-from neuroxai.graph.operations import is_gate, kind_of, label
+from neuroxai.graph.operations import MOVES, is_gate, kind_of, label
 
 _COUNTS = {"activation", "norm", "sum", "product", "same", "cast"}  # calls whose output is the layer's features, still
 _ADVICE = "name one that puts out (batch, channels, *grid) with layer=, or use another method"
@@ -155,7 +155,7 @@ def _scores_places(network: Recorded, node: fx.Node) -> bool:
         return False
     calls = list(network.calls)
     behind = [kind_of(call) for call in calls[calls.index(node) + 1 :]]
-    pooled = next((kind for kind in behind if kind not in ("reshape", "permute", "same", "cast")), "")
+    pooled = next((kind for kind in behind if kind not in MOVES), "")
     return pooled in ("average", "max", "soft_max", "chosen") and {"filter", "bilinear"}.isdisjoint(behind)
 
 

@@ -30,7 +30,7 @@ RUNS = {
     "inference": ("inference",),
     "explaining": ("inference", "explain"),
 }
-_PERSONAL = re.compile(r"(/home/|/root/|/Users/|/mnt/|/media/|/tmp/|[A-Za-z]:\\|file://)")
+_PERSONAL = re.compile(r"(/(?:home|root|Users|mnt|media|tmp)/|[A-Za-z]:\\|file://)")
 _LITERAL = re.compile(r"(?<!\+ )(?<!\+)(['\"])[/~]")  # joined onto another by + it is no absolute path
 _REFERENCE = re.compile(r"@[A-Za-z_][\w#:.]*")
 

@@ -13,7 +13,7 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 
 from neuroxai.errors import UnsupportedLayerError
 from neuroxai.graph.execute import call_of
-from neuroxai.graph.operations import GATES, OPERATIONS, THROUGH, arguments, describe, kind_of, label
+from neuroxai.graph.operations import GATES, MOVES, OPERATIONS, THROUGH, arguments, describe, kind_of, label
 from neuroxai.graph.record import Record
 from neuroxai.layers import PatchIndividualFilter
 from neuroxai.lrp.composites import Composite
@@ -48,7 +48,7 @@ class Context:
 
     def __post_init__(self) -> None:
         self.end = [self.scores]  # the scores, and what they are moved copies of
-        while kind_of(self.end[-1]) in ("reshape", "permute", "pick", "same", "cast"):
+        while kind_of(self.end[-1]) in {*MOVES, "pick"}:
             self.end += self.tensors(self.end[-1])
         calls = [node for node in self.record.graph.nodes if node.meta["depends"] and node.op.startswith("call_")]
         weighted = [node for node in calls if self.is_weighted(node)]
