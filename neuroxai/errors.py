@@ -7,6 +7,8 @@ one line on standard error and exit code 2.
 from __future__ import annotations
 
 import errno
+import sys
+import warnings
 from collections.abc import Iterable
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -49,6 +51,14 @@ class HeaderWarning(UserWarning):
 
 class UnsupportedLayerError(NeuroxaiError, NotImplementedError):
     """A network layer or operation for which no relevance rule is defined."""
+
+
+def warn(message: str, category: type[Warning] = UserWarning) -> None:
+    """Warn with the line that called the package: the last one that is neither in it nor in captum, which calls it."""
+    level, frame = 1, sys._getframe(0)
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).startswith(("neuroxai.", "captum.")):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, category, stacklevel=level)
 
 
 def one_of(what: str, got: object, expected: object, way_out: str = "") -> InputError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 
 from neuroxai.attribution.base import check_option, run_network
 from neuroxai.checks import number, whole
-from neuroxai.errors import InputError, one_of
+from neuroxai.errors import InputError, one_of, warn
 from neuroxai.graph.eval_copy import eval_copy, warn_if_training
 from neuroxai.lrp.given import with_gradients
 from neuroxai.lrp.starts import neuron_index
@@ -143,7 +142,7 @@ def visualise(
             if step == 0 and not bool(image.grad.any()):
                 silent = f"neuron {neuron!r} of layer {layer!r} has no gradient where the ascent starts"
                 way_out = "Name the convolution in front of the activation, or give another start"
-                warnings.warn(f"{silent}: nothing will come of it. {way_out}", UserWarning, stacklevel=2)
+                warn(f"{silent}: nothing will come of it. {way_out}")
             ascent.step()
             with torch.no_grad():
                 if options.blur and (step + 1) % options.blur_every == 0:

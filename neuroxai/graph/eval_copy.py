@@ -9,7 +9,6 @@ DistributedDataParallel, accelerate) is left out of the copy.
 from __future__ import annotations
 
 import types
-import warnings
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
@@ -21,7 +20,7 @@ from torch.nn.utils.prune import BasePruningMethod
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
-from neuroxai.errors import InputError, UnsupportedLayerError
+from neuroxai.errors import InputError, UnsupportedLayerError, warn
 
 HALF = (torch.float16, torch.bfloat16)
 _HOOKS = ("_forward_hooks", "_forward_hooks_with_kwargs", "_forward_hooks_always_called", "_forward_pre_hooks",
@@ -111,7 +110,7 @@ def eval_copy(model: nn.Module, inplace: bool = True) -> nn.Module:
         training = training or (module.training and unwrapped(module) is module)
     if hooked:
         what = f"the forward hooks of {', '.join(hooked)} are not run in the explanation"
-        warnings.warn(f"{what}; remove those that change values", UserWarning, stacklevel=3)
+        warn(f"{what}; remove those that change values")
     return _Copier(inplace, training).copy(model, "")
 
 
@@ -183,11 +182,9 @@ class _Copier:
 def warn_if_training(model: nn.Module) -> None:
     """Warn that a model in training mode is explained as it predicts in evaluation mode."""
     if model.training and "eval" not in vars(model):  # an exported program has no modes: its own eval() refuses
-        warnings.warn(
+        warn(
             "the model is in training mode; it is explained as in evaluation mode (no dropout, running statistics) and "
-            "its mode is left as it is. Call model.eval() to silence this",
-            UserWarning,
-            stacklevel=3,
+            "its mode is left as it is. Call model.eval() to silence this"
         )
 
 

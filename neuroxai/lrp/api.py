@@ -280,7 +280,7 @@ class LRP(Attribution):  # type: ignore[misc]  # captum is untyped
             seed = begin.seed(output, given, plan.activation, unwrapped(self.model))
             if isinstance(begin.start, str) and begin.start == "probability" and not create_graph:
                 chosen = given.scores(output).gather(1, given.indices[:, None])
-                warn_if_turned(begin.start, str(self.usual_start), chosen, stacklevel=4)
+                warn_if_turned(begin.start, str(self.usual_start), chosen)
             relevance = backward(plan, saved, seed, given.tensors, watch)[: len(given.inputs)]
             if not all(bool(torch.isfinite(one).all()) for one in relevance):
                 plan, _, _, saved = self._forward(given, begin, conditions)
@@ -295,7 +295,7 @@ class LRP(Attribution):  # type: ignore[misc]  # captum is untyped
             return
         first, self.conserved = self.conserved is None, (start - lost) / start
         if first:
-            warn_if_lost(self.conserved, stacklevel=5)
+            warn_if_lost(self.conserved)
 
     def _forward(
         self, given: Given, begin: Start, conditions: Conditions, watch: Watch | None = None, probe: str | None = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from neuroxai.errors import warn
 from neuroxai.lrp.engine.propagate import Saved, signals
 from neuroxai.lrp.steps.base import Step
 from neuroxai.lrp.steps.filters import LinearStep
@@ -112,14 +112,13 @@ class ConservationRecorder:
         return Conservation(self.entries[0].arrived, total(relevance), tuple(self.entries))
 
 
-def warn_if_lost(conserved: float, stacklevel: int = 2) -> None:
+def warn_if_lost(conserved: float) -> None:
     """Warn if little of the relevance that an explanation started with arrived at the inputs, or far more."""
     if not 0.1 <= conserved <= 10:
-        warnings.warn(
+        warn(
             f"of the initial relevance {conserved:.3g} times as much arrives at the inputs: biases or the rules absorb "
             "the rest; report() tells which layers, and another composite conserves more",
             ConservationWarning,
-            stacklevel=stacklevel,
         )
 
 

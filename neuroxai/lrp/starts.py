@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -11,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from neuroxai.errors import InputError, UnsupportedLayerError, one_of
+from neuroxai.errors import InputError, UnsupportedLayerError, one_of, warn
 from neuroxai.layers import PatchIndividualFilter
 from neuroxai.lrp.folding import needed
 from neuroxai.lrp.given import Given, Target, class_scores, is_index, probabilities
@@ -83,15 +82,13 @@ def usual_start(plan: Plan) -> Literal["logit", "probability"]:
     return "logit" if proportional(plan.steps, plan.result) else "probability"
 
 
-def warn_if_turned(start: str, usual: str, logits: Tensor, stacklevel: int = 2) -> None:
+def warn_if_turned(start: str, usual: str, logits: Tensor) -> None:
     """Warn where a start, taken in the place of the usual one, turns the signs of a map; `logits` of the class."""
     if start != usual and bool((logits < 0).any()):
-        warnings.warn(
+        warn(
             f"relevance starts at the {start} of a class whose logit is below 0 ({float(logits.min()):.3g}): with the "
             "rule of this network's last layer that turns every sign of the map, and what supports the class is "
-            f"negative. start={usual!r} keeps the signs",
-            UserWarning,
-            stacklevel=stacklevel + 1,
+            f"negative. start={usual!r} keeps the signs"
         )
 
 

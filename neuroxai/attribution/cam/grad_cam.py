@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import Any, Literal, get_args
 
@@ -13,7 +12,7 @@ from torch import Tensor, fx, nn
 from neuroxai.attribution.base import Method, Recorded
 from neuroxai.attribution.cam.layer import CamLayer, cam_layer
 from neuroxai.attribution.gradient.gradients import guided_backprop
-from neuroxai.errors import UnsupportedLayerError, one_of
+from neuroxai.errors import UnsupportedLayerError, one_of, warn
 from neuroxai.graph.checks import refuse_quantised
 from neuroxai.graph.eval_copy import eval_copy, own_buffers
 from neuroxai.graph.execute import call_of
@@ -140,11 +139,9 @@ class GradCam(Method):
         if self.relu:
             before, coarse = coarse, coarse.relu()
             if bool((before.flatten(1).any(1) & ~coarse.flatten(1).any(1)).any()):
-                warnings.warn(
+                warn(
                     f"layer {layer.name!r} speaks against the class in every cell: the map is 0 everywhere; relu=False "
-                    "shows what contradicts the class",
-                    UserWarning,
-                    stacklevel=4,
+                    "shows what contradicts the class"
                 )
         return onto_scan(coarse).expand(x.shape).contiguous(), coarse
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,7 +19,7 @@ from neuroxai.attribution.base import (
 )
 from neuroxai.attribution.baselines import Baselines, baselines_for, check_baselines
 from neuroxai.checks import whole
-from neuroxai.errors import InputError
+from neuroxai.errors import InputError, warn
 from neuroxai.graph.checks import out_of_memory, refuse_quantised
 from neuroxai.graph.eval_copy import eval_copy, own_buffers
 from neuroxai.graph.execute import call_of
@@ -130,11 +129,9 @@ class GradientMethod(Method):
         formatted = given.formatted([one.abs() for one in found.attributions] if self._absolute else found.attributions)
         worst = found.missed()
         if worst:
-            warnings.warn(
+            warn(
                 f"the attributions {worst}: read them with care, and take more n_steps (or n_samples), or another "
-                "baseline or method",
-                UserWarning,
-                stacklevel=3,
+                "baseline or method"
             )
         return (formatted, found.delta()) if return_convergence_delta else formatted
 
