@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from neuroxai.graph.recurrent import RECURRENT
+
 
 def attention(
     query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0,
@@ -87,6 +89,7 @@ def _with_statistics(norm: Callable[..., Tensor]) -> Callable[..., Any]:
 
 
 DECOMPOSITIONS: dict[str, Callable[..., Any]] = {
+    **RECURRENT,
     "scaled_dot_product_attention": attention,
     "glu": _glu,
     "bilinear": _bilinear,

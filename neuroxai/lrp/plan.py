@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, fx
 
 from neuroxai.errors import InputError, UnsupportedLayerError
-from neuroxai.graph.operations import arguments, at_line, kind_of, label
+from neuroxai.graph.operations import arguments, at_line, kind_of
 from neuroxai.graph.output_activation import scores_of
 from neuroxai.graph.record import Record
 from neuroxai.lrp.composites import Composite
@@ -74,7 +74,7 @@ def make_plan(record: Record, composite: Composite) -> Plan:
     sources = tuple(node.name for node in record.inputs)
     made = {*sources, *(step.name for step in steps)}
     calls = [node for node in record.graph.nodes if node.op not in ("placeholder", "output") and node.name not in made]
-    tail = () if activation is None else tuple(_free(context, node) for node in calls)
+    tail = () if activation is None else tuple(context.free(node) for node in calls)
     own = next((at_line(node) for node in record.graph.nodes if node.meta.get("own_gradient")), "")
     ranks = {node.name: node.meta.get("rank") or 0 for node in record.graph.nodes}
     whole = tuple(_settled(folded(steps, scores.name, ranks)))
@@ -107,11 +107,6 @@ def _settled(steps: Sequence[Step]) -> Iterator[Step]:
             yield step
 
 
-def _free(context: Context, node: fx.Node) -> FreeStep:
-    reads = tuple(n.name for n in node.all_input_nodes)
-    return FreeStep(node.name, (), (label(node),), reads, call=context.caller(node))
-
-
 def _steps(context: Context, result: fx.Node) -> list[Step]:
     """Make the steps, from the result back: what relevance does not reach only runs, and needs no rule."""
     nodes = {node.name: node for node in context.record.graph.nodes}
@@ -121,7 +116,7 @@ def _steps(context: Context, result: fx.Node) -> list[Step]:
         if node.op in ("placeholder", "output") or node.name not in read:
             continue
         if node not in reached:
-            step: Step = _free(context, node)
+            step: Step = context.free(node)
         else:
             try:
                 if not node.meta["carries"]:

@@ -325,6 +325,64 @@ def _next(m: Any, x: Tensor) -> Any:
     return m[5]((h + m[4](m[3](m[2](m[1](h).movedim(1, -1)))).movedim(-1, 1)).flatten(1))
 
 
+def _over_slices(m: Any, x: Tensor) -> Any:
+    return m[2](m[1](m[0](x).relu().mean((3, 4)).transpose(1, 2))[0][:, -1])
+
+
+def _over_visits(m: Any, x: Tensor, y: Tensor) -> Any:
+    return m[2](m[1](torch.stack([m[0](visit).relu().flatten(1) for visit in (x, y)]))[1][0][-1])
+
+
+class Stepwise(nn.Module):
+    """The steps of an LSTM or GRU, over (places, batch, features); all that it starts with is 0 times the input."""
+
+    def __init__(self, layer: nn.RNNBase) -> None:
+        super().__init__()
+        self.layer = layer
+        self.cell = self.lstm if isinstance(layer, nn.LSTM) else self.gru
+
+    def lstm(self, x: Tensor, h: Tensor, kept: Tensor, w: Tensor, u: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+        """Run one step."""
+        n, z = h.shape[1], F.linear(torch.cat([x, h], 1), torch.cat([w, u], 1), b[0] + b[1])
+        kept = kept * z[:, n : 2 * n].sigmoid() + z[:, 2 * n : 3 * n].tanh() * z[:, :n].sigmoid()
+        return kept.tanh() * z[:, 3 * n :].sigmoid(), kept
+
+    def gru(self, x: Tensor, h: Tensor, kept: Tensor, w: Tensor, u: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+        """Run one step."""
+        n = h.shape[1]
+        gates = F.linear(torch.cat([x, h], 1), torch.cat([w, u], 1)[: 2 * n], (b[0] + b[1])[: 2 * n]).sigmoid()
+        new = F.linear(x, w[2 * n :], b[0][2 * n :]) + gates[:, :n] * F.linear(h, u[2 * n :], b[1][2 * n :])
+        return (1 - gates[:, n:]) * new.tanh() + gates[:, n:] * h, kept
+
+    def forward(self, x: Tensor) -> Any:
+        """Run all layers; return the last one's outputs."""
+        places = list(x)
+        for number in range(self.layer.num_layers):
+            ways = []
+            for way in ("", "_reverse")[: 2 if self.layer.bidirectional else 1]:
+                w, u, *b = (getattr(self.layer, f"{name}_l{number}{way}")
+                            for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))  # fmt: skip
+                h = kept = places[0][:, :1].expand(-1, self.layer.hidden_size) * 0
+                found = []
+                for place in reversed(places) if way else places:
+                    h, kept = self.cell(place, h, kept, w, u, torch.stack(b))
+                    found.append(h)
+                ways.append(found[::-1] if way else found)
+            places = [torch.cat(both, 1) for both in zip(*ways, strict=True)]
+        return torch.stack(places)
+
+
+def _stepwise(m: Any) -> nn.Module:
+    steps = Stepwise(m[1])
+
+    def run(n: Any, *inputs: Tensor) -> Any:
+        if len(inputs) > 1:
+            return n[2](n[1](torch.stack([n[0](visit).relu().flatten(1) for visit in inputs]))[-1])
+        return n[2](n[1](n[0](inputs[0]).relu().mean((3, 4)).permute(2, 0, 1))[-1])
+
+    return Written(run, m[0], steps, m[2])
+
+
 class Counting(nn.Module):
     """Counts its runs, and averages over them, in buffers."""
 
@@ -493,8 +551,12 @@ NETWORKS: dict[str, tuple[Any, ...]] = {
         _two(lambda m, x, y: m[1]((m[0](x).relu() - m[0](y).relu()).abs().flatten(1))), (*SCAN, *SCAN)),
     "vmap": (_two(lambda m, x: m[1](torch.vmap(lambda one: m[0](one[None])[0].relu())(x).flatten(1))), SCAN),
     "LSTM over slices": (
-        lambda: Written(lambda m, x: m[2](m[1](m[0](x).mean((3, 4)).transpose(1, 2))[0][:, -1]), conv(),
-                        nn.LSTM(4, 4, batch_first=True), nn.Linear(4, 2)), SCAN),
+        lambda: Written(_over_slices, conv(), nn.LSTM(4, 4, batch_first=True), nn.Linear(4, 2)), SCAN, _stepwise),
+    "GRU over slices, both ways": (
+        lambda: Written(_over_slices, conv(), nn.GRU(4, 3, batch_first=True, bidirectional=True), nn.Linear(6, 2)),
+        SCAN, _stepwise),
+    "LSTM over visits": (
+        lambda: Written(_over_visits, conv(), nn.LSTM(256, 4, 2), nn.Linear(4, 2)), (*SCAN, *SCAN), _stepwise),
     "1 - sigmoid": (*_ended(lambda z: 1 - z.sigmoid(), 1)[:2], lambda m: Written(lambda n, x: -one(n)(x), *m.layers)),
     "log of softmax": _ended(lambda z: z.softmax(1).log()),
 }  # fmt: skip

@@ -251,7 +251,6 @@ def test_refused_by_name(function, message):
 @pytest.mark.parametrize(
     ("layer", "pick"),
     [
-        (nn.LSTM(6, 3), lambda y: y[0]),
         (nn.Upsample(None, 2, "bicubic"), lambda y: y),
         (nn.FractionalMaxPool2d(2, 1), lambda y: y),
     ],
@@ -265,7 +264,7 @@ def test_layers_refused_by_name(layer, pick):
         def forward(self, x):
             return pick(self.inner(x)).flatten(1)
 
-    x = torch.rand(2, 6) if isinstance(layer, nn.LSTM) else torch.rand(2, 1, 6, 6)
+    x = torch.rand(2, 1, 6, 6)
     with pytest.raises(UnsupportedLayerError, match=rf"'inner' \({type(layer).__name__}\)"):
         LRP(Network().eval(), composites.epsilon()).record(x)
 

@@ -14,7 +14,7 @@ from neuroxai.errors import UnsupportedLayerError
 from neuroxai.lrp import LRP, Epsilon, composites
 from oracles.lrp_zero import lrp_zero
 
-REFUSED = {"vmap": "vmap", "LSTM over slices": "'lstm'.*no relevance rule"}
+REFUSED = {"vmap": "vmap"}
 EXPERIMENTS = Path(__file__).resolve().parents[2] / "scripts" / "experiments"
 
 

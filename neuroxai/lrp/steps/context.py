@@ -18,13 +18,13 @@ from neuroxai.graph.record import Record
 from neuroxai.layers import PatchIndividualFilter
 from neuroxai.lrp.composites import Composite
 from neuroxai.lrp.rules import Pass, Rule
-from neuroxai.lrp.steps.base import Constant, PassStep, ScaleStep, Step, Values
+from neuroxai.lrp.steps.base import Constant, FreeStep, PassStep, ScaleStep, Step, Values
 
 _WAY_OUT = (
     "it has no relevance rule. Supported: convolutions and transposed convolutions, linear layers, "
     "PatchIndividualFilter, normalisations, pooling, maxima, up-sampling, padding, activations, dropout, reshaping, "
-    "indexing, sums, products, matrix products and attention. A gradient method explains this network: "
-    "neuroxai.attribution.create('integrated_gradients', model)"
+    "indexing, sums, products, matrix products, attention and recurrent layers. A gradient method explains this "
+    "network: neuroxai.attribution.create('integrated_gradients', model)"
 )
 # of a call that is no layer of torch: the layer that would make it
 _LAYERS: dict[str, type[nn.Module]] = {
@@ -179,6 +179,11 @@ class Context:
     def passing(self, node: fx.Node, *signals: fx.Node, **options: Any) -> Step:
         """Return the step of a call that hands relevance through."""
         return PassStep(**self.options(node, *signals), call=self.caller(node), **options)
+
+    def free(self, node: fx.Node) -> Step:
+        """Return the step of a call that takes no relevance."""
+        reads = tuple(n.name for n in node.all_input_nodes)
+        return FreeStep(node.name, (), (label(node),), reads, call=self.caller(node))
 
     def constant(self, value: Any, rank: int) -> Constant | None:
         """Return a number or constant as what scales or shifts a tensor of that rank along one axis at most."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 
 from neuroxai.graph.operations import arguments, kind_of
 from neuroxai.lrp.engine.operators import Dense, Product
@@ -74,6 +74,8 @@ def of_product(context: Context, node: fx.Node) -> Step:
     factors: list[Any] = [value for value in node.args[:2] if context.depends(value)]
     if len(tensors) == 1 and len(factors) == 1:
         (other,) = (value for value in node.args[:2] if not context.depends(value))
+        if issubclass(node.meta["type"] or object, nn.RNNBase | nn.RNNCellBase) and context.is_gate(tensors[0]):
+            return context.free(node)  # the state that a cell starts with: as of a bias, the gate takes nothing of it
         return context.scaling(node, tensors[0], other)
     found = [factor for factor in factors if not context.is_gate(factor)]
     if len(tensors) == 2 and len(found) == 1:
