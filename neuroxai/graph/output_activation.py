@@ -96,6 +96,37 @@ def _averages(node: fx.Node) -> bool:
     return averages and bool(sources) and all(map(_averages, sources))
 
 
+def read_out(scores: fx.Node) -> tuple[fx.Node, ...]:
+    """Return the calls that make scores of probabilities, as an expected age is made; none where that is not linear.
+
+    The softmaxes are among them, and come first where the calls are in the order they run.
+    """
+    found, ahead = dict[fx.Node, None](), [scores]
+    while ahead:
+        node = ahead.pop()
+        found[node] = None
+        sources = [source for source in node.all_input_nodes if source.meta["carries"]]
+        operation, kind = node.meta["operation"], kind_of(node)
+        if not sources or ((kind == "softmax" or operation in ("mean", "sum")) and _may_mix_samples(node, sources[0])):
+            return ()
+        if kind == "softmax":
+            continue
+        first = sources[0] is (node.args[0] if node.args else None)
+        scales = kind in ("product", "bilinear", "filter") and len(sources) == 1 and operation != "rdiv"
+        scales = scales and (first or operation in ("mul", "matmul", "mm", "mv", "einsum", "tensordot"))
+        undone = operation == "exp" and sources[0].meta["operation"] == "log_softmax"
+        if not (scales or undone or kind in ("average", "sum", "cat", "pick", *MOVES)):
+            return ()
+        ahead += sources
+    return tuple(node for node in scores.graph.nodes if node in found)
+
+
+def _may_mix_samples(node: fx.Node, source: fx.Node) -> bool:
+    dims = arguments(node).get("dim")
+    listed = dims if isinstance(dims, list | tuple) else [dims]
+    return any(not isinstance(d, int) or d % len(source.meta["shape"]) == 0 for d in listed)
+
+
 def _over_classes(node: fx.Node, dim: Any) -> bool:
     """Whether a softmax is over the last axis, or over the only one but the first that is longer than 1."""
     if not isinstance(dim, int):

@@ -286,7 +286,7 @@ class LRP(Attribution):  # type: ignore[misc]  # captum is untyped
                 plan, _, _, saved = self._forward(given, begin, conditions)
                 raise lost(plan, saved, seed, given.tensors)
             delta = total(seed.reshape(len(given.inputs[0]), -1)) - sum(map(total, relevance))
-        if probe is None and not create_graph:
+        if probe is None and not create_graph and not plan.contrasts:
             self._note_conserved(float(total(seed).sum()), float(delta.sum()))
         return given.formatted(relevance, create_graph), delta
 

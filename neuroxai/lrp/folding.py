@@ -18,6 +18,7 @@ from torch import Tensor
 from neuroxai.lrp.engine.operators import Dense, Operator, Product, Scale
 from neuroxai.lrp.steps.base import Constant, MoveStep, ScaleStep, Step, Values
 from neuroxai.lrp.steps.filters import LinearStep
+from neuroxai.lrp.steps.products import ReadOutStep
 from neuroxai.lrp.steps.sums import SumStep
 
 Ranks = Mapping[str, int]
@@ -107,7 +108,7 @@ def _head(steps: Sequence[Step], result: str) -> set[str]:
     """Return the names of the values that nothing but linear steps, whose weights are fixed, lead from to the score."""
     readers, found = readers_of(steps), {result}
     for step in reversed(steps):
-        if step.name in found and (isinstance(step, ScaleStep | SumStep) or _moves(step)):
+        if step.name in found and (isinstance(step, ScaleStep | SumStep | ReadOutStep) or _moves(step)):
             found.update(name for name in step.inputs if all(one.name in found for one in readers[name]))
     return found
 

@@ -22,6 +22,7 @@ from neuroxai.lrp.steps.base import FreeStep, PassStep, Step
 from neuroxai.lrp.steps.context import Context
 from neuroxai.lrp.steps.filters import LinearStep
 from neuroxai.lrp.steps.maxima import PoolStep, SoftMaximumStep
+from neuroxai.lrp.steps.products import ReadOutStep
 from neuroxai.lrp.steps.table import of_call
 
 # Sees each step of the backward pass: the step, what it saved, the relevance of its output and of its inputs.
@@ -43,6 +44,11 @@ class Plan:
     tail: tuple[Step, ...] = ()
     end: str = ""  # name of the output's value
     own_gradient: str = ""  # the first call whose gradient may not be that of what it computes, for messages
+
+    @property
+    def contrasts(self) -> bool:
+        """Whether classes are held against each other, so that the map's sum is no share of the score."""
+        return any(isinstance(step, ReadOutStep) for step in self.steps[-1:])
 
     @cached_property
     def fused(self) -> Plan:
@@ -101,6 +107,8 @@ def _settled(steps: Sequence[Step]) -> Iterator[Step]:
     for step in steps:
         if isinstance(step, PassStep) and not step.vanishes and not proportional(steps, step.name):
             yield replace(step, vanishes=True)
+        elif isinstance(step, ReadOutStep):
+            yield replace(step, proportional=all(proportional(steps, name) for name in step.inputs))
         elif isinstance(step, SoftMaximumStep):
             yield replace(step, proportional=proportional(steps, step.name))
         else:

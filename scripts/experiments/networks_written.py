@@ -20,7 +20,7 @@ class Written(nn.Module):
         for name, value in parameters.items():
             setattr(self, name, nn.Parameter(value))
 
-    def __getitem__(self, index: int) -> nn.Module:
+    def __getitem__(self, index: int) -> Any:
         return self.layers[index]
 
     def forward(self, *inputs: Tensor) -> Any:
@@ -557,6 +557,12 @@ NETWORKS: dict[str, tuple[Any, ...]] = {
         SCAN, _stepwise),
     "LSTM over visits": (
         lambda: Written(_over_visits, conv(), nn.LSTM(256, 4, 2), nn.Linear(4, 2)), (*SCAN, *SCAN), _stepwise),
+    "expected age": (
+        *_ended(lambda z: z.softmax(1) @ torch.arange(42.0, 82.0, dtype=z.dtype)[:, None], 40)[:2], None, "", False,
+        False),
+    "mean of softmaxes": (
+        lambda: Written(lambda m, x: sum(n(m[0](x).relu().flatten(1)).softmax(1) for n in m[1:]) / 2, conv(),
+                        nn.Linear(256, 2), nn.Linear(256, 2)), SCAN, None, "", False, False),
     "1 - sigmoid": (*_ended(lambda z: 1 - z.sigmoid(), 1)[:2], lambda m: Written(lambda n, x: -one(n)(x), *m.layers)),
     "log of softmax": _ended(lambda z: z.softmax(1).log()),
 }  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -196,6 +197,66 @@ class Two(nn.Module):
 
     def forward(self, x, age):
         return self.fc(torch.cat([self.conv(x).relu().mean((2, 3, 4)), age], 1))
+
+
+AGES = torch.arange(42.0, 82.0, dtype=torch.float64)
+READ_OUT = {
+    "matmul": lambda z: z.softmax(1) @ AGES[:, None],
+    "vector": lambda z: z.softmax(1) @ AGES,
+    "sum": lambda z: (z.softmax(1) * AGES).sum(1),
+    "kept axis": lambda z: (AGES * F.softmax(z, dim=-1)).sum(1, keepdim=True),
+    "logarithm": lambda z: z.log_softmax(1).exp() @ AGES,
+    "einsum": lambda z: torch.einsum("bi,i->b", z.softmax(1), AGES),
+    "by convolution": lambda z: F.conv1d(z.softmax(1)[:, :, None], AGES[None, :, None])[:, 0],
+}
+
+
+@pytest.mark.parametrize("preset", ["epsilon", "gamma", "z_plus", "alpha_beta", "epsilon_plus_flat", "boehle2019"])
+@pytest.mark.parametrize("way", READ_OUT)
+def test_an_expected_age_is_one_linear_layer_of_the_logits(way, preset):
+    x, plain, found = scans(), body(40), LRP(End(READ_OUT[way], 40).eval(), preset)
+    with torch.no_grad():
+        shares = plain(x).softmax(1)
+    weights = shares * (AGES - (shares @ AGES)[:, None])
+    positive = preset in ("z_plus", "alpha_beta", "boehle2019")
+    # the network's other end: a linear layer of the logits with the weights of one scan
+    for number in range(2):
+        one, w = x[number : number + 1], weights[number]
+        expected = LRP(plain, preset).attribute(one, start=lambda z, w=w: w if positive else z * w)
+        torch.testing.assert_close(found.attribute(one), expected, rtol=1e-7, atol=1e-10)
+    if preset == "epsilon":
+        exact = LRP(End(READ_OUT[way], 40).eval(), EXACT)
+        expected = lrp_zero(plain, x, 0, scores=lambda z: (z * weights).sum(1, keepdim=True))
+        torch.testing.assert_close(exact.attribute(x), expected, rtol=1e-9, atol=1e-12)
+    moved = End(lambda z: (READ_OUT[way](z) - 62) / 10, 40).eval()
+    share = (moved(x).reshape(-1) / (READ_OUT[way](plain(x)).reshape(-1) / 10)).detach().view(-1, 1, 1, 1, 1)
+    torch.testing.assert_close(LRP(moved, preset).attribute(x), found.attribute(x) / 10, rtol=1e-6, atol=1e-10)
+    assert share.abs().max() < 1  # although so much of the score is a constant
+
+
+@pytest.mark.parametrize("preset", ["epsilon", "z_plus", "alpha_beta"])
+def test_what_speaks_for_a_higher_age_is_positive_whatever_the_logits_sign(preset):
+    end = nn.Linear(2, 2, bias=True).double()
+    with torch.no_grad():
+        end.weight.copy_(torch.tensor([[1.0, 0.0], [0.0, 1.0]]))  # one value of the scan for each age
+        end.bias.copy_(torch.tensor([-9.0, -9.0]))
+    model = nn.Sequential(end, nn.Softmax(1), nn.Linear(2, 1, bias=False).double()).eval()
+    model[2].weight.data = torch.tensor([[30.0, 80.0]], dtype=torch.float64)
+    younger, older = LRP(model, preset).attribute(torch.tensor([[1.0, 2.0]], dtype=torch.float64))[0]
+    assert younger < 0 < older
+
+
+def test_an_expected_age_is_not_said_to_be_lost():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConservationWarning)
+        LRP(End(READ_OUT["vector"], 40).eval(), "z_plus").attribute(scans())
+
+
+def test_softmaxes_that_are_read_out_otherwise_are_refused():
+    for end in (lambda z: (z.softmax(1) @ AGES[:, None]).tanh(), lambda z: z.softmax(0) @ AGES, lambda z: 1 / (
+        z.softmax(1) @ AGES)):  # fmt: skip
+        with pytest.raises(UnsupportedLayerError):
+            LRP(End(end, 40).eval(), "epsilon").record(scans())
 
 
 def test_several_inputs_each_have_relevance():

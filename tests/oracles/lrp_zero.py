@@ -32,7 +32,7 @@ def _ratio(x, y, offset):
 
 
 class LrpZero(TorchFunctionMode):
-    """`gates`: whether sigmoids are gates (held constant) or activations."""
+    """`gates`: whether sigmoids and softmaxes are gates (held constant), or activations and read out by gradient."""
 
     def __init__(self, gates=True):
         super().__init__()
@@ -44,6 +44,8 @@ class LrpZero(TorchFunctionMode):
         if kwargs.get("inplace"):
             kwargs = {**kwargs, "inplace": False}
         gate = name in ("sigmoid", "hardsigmoid")
+        if name == "softmax" and not self.gates:
+            return func(*args, **kwargs)
         if name in _HELD or (gate and self.gates):
             return func(*args, **kwargs).detach()
         if name in _ACTIVATIONS or gate:

@@ -14,6 +14,7 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 from neuroxai.errors import UnsupportedLayerError
 from neuroxai.graph.execute import call_of
 from neuroxai.graph.operations import GATES, MOVES, OPERATIONS, THROUGH, arguments, describe, kind_of, label
+from neuroxai.graph.output_activation import read_out
 from neuroxai.graph.record import Record
 from neuroxai.layers import PatchIndividualFilter
 from neuroxai.lrp.composites import Composite
@@ -50,7 +51,11 @@ class Context:
         self.end = [self.scores]  # the scores, and what they are moved copies of
         while kind_of(self.end[-1]) in {*MOVES, "pick"}:
             self.end += self.tensors(self.end[-1])
-        calls = [node for node in self.record.graph.nodes if node.meta["depends"] and node.op.startswith("call_")]
+        self.read_out = read_out(self.scores)
+        calls = [
+            node for node in self.record.graph.nodes
+            if node.meta["depends"] and node.op.startswith("call_") and node not in self.read_out
+        ]  # fmt: skip
         weighted = [node for node in calls if self.is_weighted(node)]
         self.positions = {node: index for index, node in enumerate(weighted)}
         # the layers with weights that read an input without another such layer between

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from neuroxai.graph.operations import arguments, kind_of
+from neuroxai.graph.operations import arguments, kind_of, label
 from neuroxai.lrp.engine.operators import Dense, Product
 from neuroxai.lrp.engine.propagate import signals
 from neuroxai.lrp.rules import Epsilon, Rule
@@ -50,11 +50,49 @@ class HeldStep(CallStep):
                 x = values[name].view_as(values[name]) if graph else values[name].detach()
                 x = x if x.requires_grad else x.detach().requires_grad_(True)
                 (back,) = torch.autograd.grad(self.call({**values, name: x}), x, signal, create_graph=graph)
-            shares.append(torch.where(torch.isneginf(x), 0, x) * back / self.factors)
+            shares.append(self.share(x, back))
         return shares
+
+    def share(self, x: Tensor, back: Tensor) -> Tensor:
+        """Return the relevance of an input, given the gradient."""
+        return torch.where(torch.isneginf(x), 0, x) * back / self.factors
+
+
+@dataclass(frozen=True)
+class ReadOutStep(HeldStep):
+    """What makes a score of probabilities, linearly: an expected age, or the mean of several networks' probabilities.
+
+    Looked through by its gradient, as one linear layer of the logits with the weights ``w = dy/dz``: ``R_i = z_i w_i R
+    / y``. Of an expected age ``w_i = s_i (age_i - y)``: what speaks for ages above the expected one has weights above
+    0. To layers that share by the positive contributions goes ``w_i R / y``: a logit below 0 would turn the sign.
+    """
+
+    proportional: bool = True  # whether the layers in front share in proportion to all contributions
+
+    def share(self, x: Tensor, back: Tensor) -> Tensor:
+        """Return the relevance of the logits, given the gradient."""
+        return super().share(x, back) if self.proportional else back
 
 
 # steps of recorded calls
+
+
+def of_read_out(context: Context) -> Step:
+    """Return the step of what makes the scores of probabilities."""
+    calls, sources = context.read_out, dict[fx.Node, None]()
+    for node in calls:
+        sources |= dict.fromkeys(n for n in context.tensors(node) if n not in calls)
+    read = dict.fromkeys(n.name for node in calls for n in node.all_input_nodes if n not in calls and n not in sources)
+    runs = [(node.name, context.caller(node)) for node in calls]
+
+    def call(values: Values) -> Any:
+        values = dict(values)
+        for name, run in runs:
+            values[name] = run(values)
+        return values[context.scores.name]
+
+    labels, names = (label(context.scores),), tuple(source.name for source in sources)
+    return ReadOutStep(context.scores.name, names, labels, tuple(read), call=call, rule=Epsilon(0.0))
 
 
 def of_softmax(context: Context, node: fx.Node) -> Step:

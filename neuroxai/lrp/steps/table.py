@@ -15,12 +15,22 @@ from neuroxai.lrp.steps.context import Context
 from neuroxai.lrp.steps.filters import of_batch_norm, of_filter, of_patches
 from neuroxai.lrp.steps.maxima import of_chosen, of_max_pool, of_maximum, of_soft_maximum
 from neuroxai.lrp.steps.norms import of_norm
-from neuroxai.lrp.steps.products import held, of_matrix_product, of_product, of_quotient, of_softmax, of_summed_product
+from neuroxai.lrp.steps.products import (
+    held,
+    of_matrix_product,
+    of_product,
+    of_quotient,
+    of_read_out,
+    of_softmax,
+    of_summed_product,
+)
 from neuroxai.lrp.steps.sums import of_average, of_mean, of_move, of_pad, of_resize, of_sum
 
 
 def of_call(context: Context, node: fx.Node) -> Step:
     """Return the step of a call."""
+    if node is context.scores and context.read_out:
+        return of_read_out(context)
     maker = _MAKERS.get(node.meta["operation"]) or _KINDS.get(kind_of(node))
     if maker is None:
         raise context.refuse(node)
