@@ -105,13 +105,24 @@ def test_a_softmax_is_looked_through_over_classes_alone():
         torch.testing.assert_close(got, wanted, rtol=1e-6, atol=1e-12)
     for end in (
         lambda z: z.softmax(0),
-        lambda z: -z.softmax(1),
-        lambda z: z.softmax(1)[:, 1:],
-        lambda z: torch.stack([z, z], 2).softmax(1).flatten(1),
         lambda z: F.softmax(z[:, None], _stacklevel=9).flatten(1),  # torch takes axis 0
     ):
         with pytest.raises(UnsupportedLayerError, match=r"'softmax'.*test_ends.py"):
             LRP(End(end, 2).eval()).record(x)
+
+
+@pytest.mark.parametrize("preset", ["epsilon", "alpha_beta"])
+def test_one_class_picked_from_a_softmax_is_held_against_the_others(preset):
+    x, plain = scans(1), body(3)
+    with torch.no_grad():
+        z = plain(x)
+        p = z.softmax(1)[0]
+    weights = p[1] * (torch.tensor([0.0, 1.0, 0.0], dtype=p.dtype) - p)[None]
+    expected = LRP(plain, preset).attribute(x, start=weights * (z if preset == "epsilon" else 1))
+    picked = LRP(End(lambda z: z.softmax(1)[:, 1:2], 3).eval(), preset)
+    torch.testing.assert_close(picked.attribute(x), expected, rtol=1e-7, atol=1e-12)
+    negative = LRP(End(lambda z: -z.softmax(1), 3).eval(), preset)
+    torch.testing.assert_close(negative.attribute(x, 1), -expected, rtol=1e-7, atol=1e-12)
 
 
 @pytest.mark.parametrize("kind", [nn.Sigmoid, nn.Softplus, nn.Hardsigmoid, nn.LogSigmoid])
