@@ -22,6 +22,7 @@ R = TypeVar("R")
 A_CORE = 8  # processes at most
 FEWEST = 64  # processes that may be asked for on any machine
 _PAUSE = 0.5  # seconds
+ANSWER = "5s"  # a Dask scheduler is waited for
 AHEAD = 2048  # items that a cluster is given at once: more than most have workers
 
 
@@ -154,7 +155,7 @@ def cluster(scheduler: str | None) -> Iterator[Any]:
             yield client
         return
     try:
-        client = Client(scheduler, timeout="5s")
+        client = Client(scheduler, timeout=ANSWER)
     except (OSError, ValueError, TypeError) as error:
         raise InputError(
             f"no Dask scheduler answers at {scheduler!r} ({type(error).__name__}); start one with `dask scheduler` and "

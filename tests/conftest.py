@@ -150,7 +150,7 @@ def trained_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_cohort: Path) 
 @pytest.fixture(scope="session")
 def trained_ms_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_cohort: Path) -> Path:
     """The multiple-sclerosis bundle, trained on the phantoms until it tells them apart."""
-    return _trained(tmp_path_factory, tiny_cohort, "MS", max_epochs=12, batch_size=3, max_shift=0)
+    return _trained(tmp_path_factory, tiny_cohort, "MS", max_epochs=9, batch_size=3, max_shift=0)
 
 
 @pytest.fixture(scope="session")

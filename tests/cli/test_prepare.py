@@ -559,8 +559,9 @@ def test_a_failure_while_writing_leaves_no_part(two, tmp_path):
 # --- a cluster
 
 
-def test_no_scheduler_answers(two, tmp_path):
+def test_no_scheduler_answers(two, tmp_path, monkeypatch):
     pytest.importorskip("distributed")
+    monkeypatch.setattr("neuroxai.processes.ANSWER", "300ms")
     refused("no Dask scheduler answers", two, tmp_path / "out", "--scheduler", "tcp://127.0.0.1:9")
 
 

@@ -24,7 +24,7 @@ def test_quickstart_leads_from_nothing_to_a_report_and_a_rerun_redoes_nothing(tm
     # this environment, whose programs are spared the imports
     shutil.copy(Path(sys.prefix) / ".neuroxai", terminal.programs.parent)
     environment = {**os.environ, "NEUROXAI_VENV": str(terminal.programs.parent), "OMP_NUM_THREADS": "1"}
-    command = ["bash", str(REPOSITORY / "scripts" / "quickstart.sh"), "--subjects", "20", "--spacing", "5"]
+    command = ["bash", str(REPOSITORY / "scripts" / "quickstart.sh"), "--subjects", "12", "--spacing", "5"]
     command += ["--out", str(tmp_path / "out")]
     first = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=tmp_path)
     assert first.returncode == 0, first.stderr[-3000:]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import os
 import warnings
@@ -15,6 +16,7 @@ from typer.testing import CliRunner
 
 from neuroxai import io
 from neuroxai.errors import HeaderWarning, InputError, NeuroxaiError, SpaceError
+from neuroxai.io.header import MOST_HEADER
 from neuroxai.io.orientation import VARIABLE
 
 SHAPE = (6, 5, 4)
@@ -185,11 +187,30 @@ def test_the_option_reaches_the_reader(tmp_path, monkeypatch):
     assert os.environ[VARIABLE] == "LAS"
 
 
+def test_a_quaternion_that_is_not_in_use_is_not_looked_at(tmp_path):
+    path = written(tmp_path / "x.nii.gz", qform_code=0, quatern_b=3.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", HeaderWarning)
+        np.testing.assert_array_equal(io.read_volume(path).space.affine, AFFINE)
+
+
+@pytest.mark.parametrize(("value", "whole"), [(2.0009, True), (2.0011, False), (-1.9989, False)])
+def test_labels_are_whole_but_for_rounding(tmp_path, value, whole):
+    nib.Nifti1Image(np.full(SHAPE, value), AFFINE).to_filename(tmp_path / "labels.nii")
+    with contextlib.nullcontext() if whole else pytest.raises(InputError, match="labels are whole numbers"):
+        assert set(np.unique(io.read_labels(tmp_path / "labels.nii").data)) == {2}
+
+
 def test_files_that_unpack_without_end_and_files_that_are_none(tmp_path):
     good = gzip.decompress(written(tmp_path / "x.nii.gz").read_bytes())
     (tmp_path / "tail.nii.gz").write_bytes(gzip.compress(good) + gzip.compress(bytes(1 << 25)))
     with pytest.raises(InputError, match="16,777,216 bytes beyond the 592"):
         io.read_volume(tmp_path / "tail.nii.gz")
+    # a tail as long as headers may be passes; one byte more does not
+    for more, refused in ((0, False), (1, True)):
+        (tmp_path / "tail.nii.gz").write_bytes(gzip.compress(good) + gzip.compress(bytes(MOST_HEADER + more)))
+        with pytest.raises(InputError, match="beyond the 592") if refused else contextlib.nullcontext():
+            io.read_volume(tmp_path / "tail.nii.gz")
     raw = np.frombuffer(good[:348], nib.Nifti1Header.template_dtype).copy()
     raw["dim"], raw["datatype"], raw["bitpix"] = [3, 900, 900, 900, 1, 1, 1, 1], 16, 32
     big = tmp_path / "big.nii.gz"

@@ -329,6 +329,14 @@ def test_box_refuses_what_lies_outside_it():
     lrp = LRP(layer, Composite({nn.Linear: ZBox()}))  # scaled scans
     with pytest.raises(InputError, match=r"from -0.5 to 2 arrive .*ZBox\(0.0, 1.0\)"):
         lrp.attribute(torch.tensor([[-0.5, 0.0, 2.0]]), target=0, start="logit")
+    # but for rounding
+    lrp.attribute(torch.tensor([[-9e-7, 0.5, 1 + 9e-7]]), target=0, start="logit")
+    for outside in (-2e-6, 1 + 2e-6):
+        with pytest.raises(InputError, match="give bounds that hold them all"):
+            lrp.attribute(torch.tensor([[outside, 0.5, 0.5]]), target=0, start="logit")
+    # a sample's own bounds hold it also where it is one value
+    own = LRP(layer, Composite({nn.Linear: ZBox(None, None)}))
+    assert own.attribute(torch.ones(1, 3), target=0, start="logit").isfinite().all()
     for low, high in ((0.1, 1), (-1, -0.5), (0, 0), (0.1, None), (None, -0.5), (0, float("nan")), ("0", 1)):
         with pytest.raises(InputError, match="low <= 0 <= high"):
             ZBox(low=low, high=high)

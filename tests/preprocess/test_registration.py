@@ -66,7 +66,7 @@ def test_an_affine_map_is_found_twice_the_same_within_masks(engine, grid):
 
 
 def test_a_bias_field_is_found(engine):
-    brain = painted(Space((64, 76, 64), [[3, 0, 0, -94.5], [0, 3, 0, -112.5], [0, 0, 3, -94.5], [0, 0, 0, 1]]))
+    brain = painted(Space((48, 57, 48), [[4, 0, 0, -94.5], [0, 4, 0, -112.5], [0, 0, 4, -94.5], [0, 0, 0, 1]]))
     where = brain.data > 0.1
     x, y, z = points_of(brain.space).reshape(3, *brain.space.shape)
     true = np.exp(0.3 * x / 60 - 0.2 * (y / 80) ** 2 + 0.1 * z / 60)

@@ -18,8 +18,9 @@ from neuroxai import io
 from neuroxai.atlas import Atlas, builtin
 from neuroxai.errors import InputError, LeakageError
 from neuroxai.pictures.viewer import MOST_VOXELS, Backdrop, viewer_data
-from neuroxai.report import Beside, build_report
+from neuroxai.report import Beside, build_report, inputs
 from neuroxai.report.page import limits_of
+from neuroxai.report.scan import pages as scan_pages
 from neuroxai.space import Space, Volume, mni152
 
 
@@ -46,11 +47,26 @@ def explained(trained_bundle, tiny_cohort, tmp_path_factory):
     return out
 
 
+def heatmaps_read_for(explained, target):
+    """Build a report; return the heatmaps that were read for it, one entry each time."""
+    paths = []
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (inputs, scan_pages):
+            patch.setattr(module, "read_volume", lambda path, *more: paths.append(path) or io.read_volume(path, *more))
+        build_report(explained, target)
+    return [path for path in paths if path.name.endswith("_heatmap.nii.gz")]
+
+
 @pytest.fixture(scope="module")
-def pages(explained, tmp_path_factory):
+def built(explained, tmp_path_factory):
+    """The whole report and the heatmaps read for it."""
     target = tmp_path_factory.mktemp("pages")
-    build_report(explained, target)
-    return target
+    return target, heatmaps_read_for(explained, target)
+
+
+@pytest.fixture(scope="module")
+def pages(built):
+    return built[0]
 
 
 LPS = Space((20, 24, 22), np.array([[-4.0, 0, 0, 38], [0, -4, 0, 46], [0, 0, 4, -44], [0, 0, 0, 1]]))
@@ -163,25 +179,14 @@ def test_the_page_has_a_viewer_and_places_among_controls(pages):
     assert "have not been calibrated" in text
 
 
-def test_a_heatmap_is_read_once_and_the_pages_are_the_same(explained, tmp_path, monkeypatch):
-    from neuroxai.report import inputs
-    from neuroxai.report.scan import pages as scan_pages
-
-    paths = []
-    for module in (inputs, scan_pages):
-        monkeypatch.setattr(
-            module, "read_volume", lambda path, *more: paths.append(path) or io.read_volume(path, *more)
-        )
-    build_report(explained, tmp_path / "once")
-    once = [path for path in paths if path.name.endswith("_heatmap.nii.gz")]
+def test_a_heatmap_is_read_once_and_the_pages_are_the_same(explained, built, tmp_path, monkeypatch):
+    pages, once = built
     assert len(once) == len(set(once))
     monkeypatch.setattr(inputs, "_MOST_KEPT", 0)
-    paths.clear()
-    build_report(explained, tmp_path / "again")
-    again = [path for path in paths if path.name.endswith("_heatmap.nii.gz")]
+    again = heatmaps_read_for(explained, tmp_path / "again")
     assert set(again) == set(once)
     assert len(again) == len(once) + 10  # the ten controls
-    for page in (tmp_path / "once").glob("*.html"):
+    for page in pages.glob("*.html"):
         assert page.read_bytes() == (tmp_path / "again" / page.name).read_bytes()
 
 

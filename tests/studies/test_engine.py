@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import shlex
 import signal
 import subprocess
 import sys
@@ -16,10 +15,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from helpers.command import run
 from helpers.studies import SMALL, cohort_of, declared, sooner, tables
 from neuroxai import io
 from neuroxai.errors import InputError
-from neuroxai.studies import RunOptions, read_study, run_study
+from neuroxai.studies import RunOptions, estimate, read_study, run_study
 from neuroxai.studies.page import write_report
 from neuroxai.studies.results import open_results
 from neuroxai.studies.runs import status_of
@@ -297,18 +297,22 @@ def test_a_run_may_itself_be_several_processes(cohort, tmp_path):
 
 
 @pytest.mark.integration
-def test_the_command_from_the_outside(cohort, tmp_path, terminal):
-    run = terminal.run("neuroxai study status .", tmp_path)
-    assert run.returncode == 2
-    assert run.stderr.startswith("error: ")
+def test_an_estimate_by_the_command_leaves_nothing_behind(cohort, tmp_path, monkeypatch):
+    monkeypatch.setattr(estimate, "PROBE", 6)
     declaration = declared(tmp_path / "one.yaml", arms={"plain": SMALL["arms"]["plain"]})
-    dry = ["neuroxai", "study", "run", declaration, "--cohort", str(cohort), "--out", "out", "--dry-run", "--json"]
-    run = terminal.run(shlex.join(dry), tmp_path)
-    assert run.returncode == 0, run.stderr
-    found = json.loads(run.stdout)
+    dry = ("study", "run", declaration, "--cohort", cohort, "--out", tmp_path / "out", "--dry-run", "--json")
+    result = run(*dry)
+    assert result.code == 0, result.err
+    found = json.loads(result.out)
     assert found["runs"] == 1
     assert found["hours"] > 0
     assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_without_a_study_is_refused(tmp_path):
+    result = run("study", "status", tmp_path)
+    assert result.code == 2
+    assert result.err.startswith("error: ")
 
 
 @pytest.mark.integration
