@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroxai.errors import InputError
+from neuroxai.preprocess.bias import bias_field
 from neuroxai.preprocess.intensity import is_skull_stripped
 from neuroxai.preprocess.mapping import Mapping
 from neuroxai.preprocess.options import PrepareOptions
@@ -80,7 +81,6 @@ class Head:
 def head_of(
     scan: Volume,
     options: PrepareOptions,
-    engine: Engine,
     mask: NDArray[np.bool_] | None = None,
     extract: bool = True,
 ) -> Head:
@@ -92,8 +92,6 @@ def head_of(
         As it came from the scanner.
     options : PrepareOptions
         The run's choices.
-    engine : Engine
-        What corrects the bias field.
     mask : ndarray of bool, optional
         The user's own brain mask.
     extract : bool
@@ -109,7 +107,7 @@ def head_of(
     if not options.bias_correction:
         return head
     where = head.brain if head.brain is not None else scan.data > scan.data.mean()
-    return replace(head, scan=Volume(scan.data / engine.bias_field(scan, where), scan.space))
+    return replace(head, scan=Volume(scan.data / bias_field(scan, where), scan.space))
 
 
 def by_template(head: Head, mapping: Mapping, template: Template) -> Head:

@@ -70,7 +70,7 @@ def prepare_scan(source: Source, options: PrepareOptions, engine: Engine, templa
     options : PrepareOptions
         The run's choices.
     engine : Engine
-        What corrects the bias field and registers.
+        What registers.
     template : Template
         What is registered to.
     grid : Space
@@ -86,10 +86,10 @@ def prepare_scan(source: Source, options: PrepareOptions, engine: Engine, templa
     mask = None if source.mask is None else read_mask(source.mask, scan.space, "brain mask").data
     lesions = None if source.lesions is None else read_mask(source.lesions, scan.space, "lesion mask", True)
     by_t1w = source.t1w is not None and options.arm != "none"
-    head = head_of(scan, options, engine, mask, extract=not by_t1w)
+    head = head_of(scan, options, mask, extract=not by_t1w)
     anatomy, to_scan = head, np.eye(4)
     if by_t1w and source.t1w is not None:
-        anatomy = head_of(read_scan(source.t1w)[0], options, engine)
+        anatomy = head_of(read_scan(source.t1w)[0], options)
     anatomy = located(anatomy, template, engine, options.seed)
     if by_t1w:
         head, to_scan = align(head, anatomy, engine, options.seed)

@@ -75,7 +75,7 @@ def cohort(folder: Path, count: int, scan: Path, suffix: str, alone: int) -> tup
     for way, spoil in spoiled(scan).items():
         spoil(folder / f"{way.replace(' ', '_')}.nii.gz")
         ways.append(folder / f"{way.replace(' ', '_')}.nii.gz")
-    broken = set()
+    broken: set[str] = set()
     for n in range(count):
         who = f"sub-{n:05d}"
         bad = n % EVERY == EVERY // 2

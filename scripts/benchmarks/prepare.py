@@ -39,7 +39,7 @@ STEPS = {
     "neuroxai.preprocess.pipeline.read_scan": "reading",
     "neuroxai.preprocess.brain.extract_brain": "brain",
     "neuroxai.preprocess.pipeline.located": "brain",
-    "neuroxai.preprocess.registration.ants.AntsEngine.bias_field": "bias field",
+    "neuroxai.preprocess.brain.bias_field": "bias field",
     "neuroxai.preprocess.registration.ants.AntsEngine.affine": "linear",
     "neuroxai.preprocess.registration.ants.AntsEngine.deformable": "non-linear",
     "neuroxai.preprocess.pipeline._on_grid": "grid",

@@ -28,6 +28,7 @@ from scipy.spatial.transform import Rotation
 
 from neuroxai.deformation import Displacement, grid_points, to_voxels
 from neuroxai.io import read_labels, read_volume
+from neuroxai.preprocess.bias import bias_field
 from neuroxai.preprocess.brain import extract_brain
 from neuroxai.preprocess.intensity import foreground, is_skull_stripped
 from neuroxai.preprocess.registration import Engine, create
@@ -66,9 +67,9 @@ def brain_of(scan: Volume) -> Volume:
     return Volume(foreground(scan), scan.space) if is_skull_stripped(scan) else extract_brain(scan)
 
 
-def corrected(engine: Engine, scan: Volume, brain: Volume) -> Volume:
+def corrected(scan: Volume, brain: Volume) -> Volume:
     """Divide a scan by its bias field."""
-    return Volume(scan.data / engine.bias_field(scan, brain.data > 0), scan.space)
+    return Volume(scan.data / bias_field(scan, brain.data > 0), scan.space)
 
 
 def apart(one: Matrix, two: Matrix, template: Template) -> NDArray[np.float64]:
@@ -98,17 +99,14 @@ def scans(data: Path, template: Template) -> Iterator[list[str]]:
         brain, seconds = timed(brain_of, scan)
         row = [path.name.removesuffix(".nii.gz")]
         yield [*row, "brain mask", "", f"{seconds:.1f}", ""]
-        inside = brain.data > 0
+        scan, seconds = timed(corrected, scan, brain)
+        yield [*row, "bias field", "", f"{seconds:.1f}", ""]
         for name in ENGINES:
             engine = create(name)
-            _, seconds = timed(engine.bias_field, scan, inside)
-            yield [*row, "bias field", name, f"{seconds:.1f}", ""]
-            scan = corrected(engine, read_volume(path), brain)
             for arm, mask in (("linear", brain), ("linear, head as it is", None)):
                 affine, seconds = timed(engine.affine, template.t1, scan, moving_mask=mask)
                 there = carried(brain, affine, template.brain.space) >= 0.5
                 yield [*row, arm, name, f"{seconds:.1f}", f"{dice(there, template.brain.data):.3f}"]
-        scan = corrected(ants, read_volume(path), brain)
         affine = ants.affine(template.t1, scan, moving_mask=brain)
         (warp, _), seconds = timed(ants.deformable, template.t1, scan, affine, moving_mask=brain)
         there = carried(brain, affine, template.brain.space, warp) >= 0.5
@@ -125,7 +123,7 @@ def hippocampus(data: Path, template: Template) -> Iterator[list[str]]:
         scan = read_volume(path)
         labels = read_labels(data / "labelmaps" / "ixi_dlmuse" / path.name.replace("_ds", "_ds_DLMUSE"))
         brain = brain_of(scan)
-        scan = corrected(ants, scan, brain)
+        scan = corrected(scan, brain)
         affine = ants.affine(template.t1, scan, moving_mask=brain)
         warp, _ = ants.deformable(template.t1, scan, affine, moving_mask=brain)
         row = []
@@ -190,7 +188,7 @@ def agreement(data: Path, template: Template) -> Iterator[list[str]]:
     for path in files(data, SCANS):
         scan = read_volume(path)
         brain = brain_of(scan)
-        scan = corrected(engines[0], scan, brain)
+        scan = corrected(scan, brain)
         one, two = (engine.affine(template.t1, scan, moving_mask=brain) for engine in engines)
         distance = apart(one, two, template)
         yield [path.name.removesuffix(".nii.gz"), f"{distance.mean():.2f}", f"{distance.max():.2f}"]

@@ -65,21 +65,6 @@ def test_an_affine_map_is_found_twice_the_same_within_masks(engine, grid):
     assert one.tobytes() == two.tobytes()
 
 
-def test_a_bias_field_is_found(engine):
-    brain = painted(Space((48, 57, 48), [[4, 0, 0, -94.5], [0, 4, 0, -112.5], [0, 0, 4, -94.5], [0, 0, 0, 1]]))
-    where = brain.data > 0.1
-    x, y, z = points_of(brain.space).reshape(3, *brain.space.shape)
-    true = np.exp(0.3 * x / 60 - 0.2 * (y / 80) ** 2 + 0.1 * z / 60)
-    true /= true[where].mean()
-    found = engine.bias_field(Volume((1000 * brain.data * true).astype(np.float32), brain.space), where)
-    assert found.dtype == np.float32
-    assert found.shape == brain.space.shape
-    assert found[where].mean(dtype=float) == pytest.approx(1, abs=1e-4)
-    assert found.min() > 0
-    assert np.std(np.log(found / true)[where]) < 0.3 * np.std(np.log(true)[where])
-    assert np.corrcoef(found[where], true[where])[0, 1] > 0.96
-
-
 def test_a_warp_and_its_inverse(grid, monkeypatch, tmp_path):
     pytest.importorskip("ants")
     from neuroxai.preprocess.registration import ants as ants_engine
@@ -138,10 +123,6 @@ def test_what_is_refused(engine, grid):
         engine.affine(brain, brain, moving_mask=Volume(np.zeros(grid.shape, dtype=bool), grid))
     with pytest.raises(SpaceError, match="resample the mask"):
         engine.affine(brain, brain, fixed_mask=Volume(np.ones((5, 5, 5), dtype=bool), Space((5, 5, 5), np.eye(4))))
-    with pytest.raises(SpaceError, match="truth value"):
-        engine.bias_field(brain, np.ones((2, 2, 2), dtype=bool))
-    with pytest.raises(InputError, match="100 ml"):
-        engine.bias_field(brain, np.zeros(grid.shape, dtype=bool))
 
 
 def test_itk_has_no_warps(grid):

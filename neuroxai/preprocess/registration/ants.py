@@ -13,7 +13,6 @@ import numpy as np
 
 from neuroxai.deformation import Displacement
 from neuroxai.errors import InputError
-from neuroxai.preprocess.intensity import LEVELS, TOLERANCE, Array, Mask
 from neuroxai.preprocess.registration.base import Engine, Matrix, flipped, from_centred, geometry
 from neuroxai.preprocess.registration.initialisation import Pair, isotropic, masked, scaled, start
 from neuroxai.space import Space, Volume
@@ -31,7 +30,7 @@ _SYN_ITERATIONS = {8: 60, 4: 15, 2: 0}  # steps while the grid is about so many 
 
 
 class AntsEngine(Engine):
-    """ANTs: N4, rigid and affine by Mattes mutual information, deformable by SyN. See `Engine`.
+    """ANTs: rigid and affine by Mattes mutual information, deformable by SyN. See `Engine`.
 
     One thread, for sums in one order. ANTs takes the number of threads at its first use in a process: one who has used
     it before, with several, gets results that differ in the last digits.
@@ -76,15 +75,6 @@ class AntsEngine(Engine):
                 del os.environ[name]
             else:
                 os.environ[name] = before
-
-    def _n4(self, values: Array, where: Mask, spacing: tuple[float, float, float]) -> Array:
-        import ants
-
-        picture = ants.from_numpy(values, spacing=list(spacing))
-        mask = ants.from_numpy(where.astype(np.float32), spacing=list(spacing))
-        steps = {"iters": list(LEVELS), "tol": TOLERANCE}
-        field = ants.n4_bias_field_correction(picture, mask, shrink_factor=1, convergence=steps, return_bias_field=True)
-        return np.asarray(field.numpy(), dtype=np.float32)
 
     def _linear(self, both: Pair, seed: int, scale: bool) -> Matrix:
         import ants

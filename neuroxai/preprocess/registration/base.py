@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from contextlib import AbstractContextManager
 from importlib.metadata import version
 from typing import ClassVar
 
@@ -12,7 +11,6 @@ from numpy.typing import NDArray
 
 from neuroxai.deformation import Displacement
 from neuroxai.errors import InputError, SpaceError
-from neuroxai.preprocess.intensity import Array, Mask, bias_field
 from neuroxai.preprocess.registration.initialisation import Pair, pair
 from neuroxai.space import Space, Volume
 
@@ -20,7 +18,7 @@ Matrix = NDArray[np.float64]
 
 
 class Engine(ABC):
-    """Bias fields and registration; same input, same bytes.
+    """Registration; same input, same bytes.
 
     Pictures may have any orientation and contrast: likeness is mutual information. Masks say where the brain is, each
     on its picture's grid; what lies outside does not take part. A brain alone (by a mask, or because the picture is
@@ -35,31 +33,6 @@ class Engine(ABC):
     def version(self) -> str:
         """The package's version."""
         return version(self.package)
-
-    def bias_field(self, scan: Volume, where: Mask) -> Array:
-        """Estimate a scan's bias field (N4, Tustison 2010).
-
-        Parameters
-        ----------
-        scan : Volume
-            The picture; dividing by the field corrects it.
-        where : ndarray of bool, shape of the scan
-            The tissue that the field is estimated from.
-
-        Returns
-        -------
-        ndarray of float32, shape of the scan
-            Multiplicative, positive, of mean 1 inside `where`.
-
-        Raises
-        ------
-        SpaceError
-            If `where` has another shape than the scan.
-        InputError
-            If fewer than 100 ml of positive voxels are left.
-        """
-        with self._one_thread():
-            return bias_field(scan, where, self._n4)
 
     def rigid(
         self,
@@ -146,14 +119,6 @@ class Engine(ABC):
             f"the engine {self.name!r} has no non-linear registration; run `pip install 'neuroxai[prepare]'` and "
             "choose 'ants', or stay with the linear variant"
         )
-
-    @abstractmethod
-    def _one_thread(self) -> AbstractContextManager[None]:
-        """Hold the package to one thread, for sums in one order."""
-
-    @abstractmethod
-    def _n4(self, values: Array, where: Mask, spacing: tuple[float, float, float]) -> Array:
-        """Estimate the field of a small picture, of its shape."""
 
     @abstractmethod
     def _linear(self, both: Pair, seed: int, scale: bool) -> Matrix:

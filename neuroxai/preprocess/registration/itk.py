@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroxai.errors import InputError
-from neuroxai.preprocess.intensity import LEVELS, TOLERANCE, Array, Mask
 from neuroxai.preprocess.registration.base import Engine, Matrix, about, flipped, from_centred, geometry
 from neuroxai.preprocess.registration.initialisation import Pair, start
 from neuroxai.space import Volume
@@ -23,7 +22,7 @@ _REGULAR = 1  # itk::ImageRegistrationMethodv4::MetricSamplingStrategyEnum::REGU
 
 
 class ItkEngine(Engine):
-    """ITK: N4, rigid and affine by Mattes mutual information. See `Engine`."""
+    """ITK: rigid and affine by Mattes mutual information. See `Engine`."""
 
     name: ClassVar[str] = "itk"
     package: ClassVar[str] = "itk"
@@ -38,22 +37,6 @@ class ItkEngine(Engine):
             yield
         finally:
             itk.MultiThreaderBase.SetGlobalDefaultNumberOfThreads(before)
-
-    def _n4(self, values: Array, where: Mask, spacing: tuple[float, float, float]) -> Array:
-        import itk
-
-        picture = itk.Image[itk.F, 3]
-        scan, mask = (itk.image_from_array(np.ascontiguousarray(a.T)) for a in (values, where.astype(np.uint8)))
-        scan.SetSpacing(spacing)
-        mask.SetSpacing(spacing)
-        n4 = itk.N4BiasFieldCorrectionImageFilter[picture, itk.Image[itk.UC, 3], picture].New(scan)
-        n4.SetMaskImage(mask)
-        n4.SetNumberOfFittingLevels(len(LEVELS))
-        n4.SetMaximumNumberOfIterations(list(LEVELS))
-        n4.SetConvergenceThreshold(TOLERANCE)
-        n4.Update()
-        logarithm = itk.array_from_image(n4.ReconstructBiasField(n4.GetLogBiasFieldControlPointLattice()))
-        return np.asarray(np.exp(logarithm.T), dtype=np.float32)
 
     def _linear(self, both: Pair, seed: int, scale: bool) -> Matrix:
         import itk
