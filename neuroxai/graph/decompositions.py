@@ -94,6 +94,7 @@ DECOMPOSITIONS: dict[str, Callable[..., Any]] = {
     "glu": _glu,
     "bilinear": _bilinear,
     "cosine_similarity": _cosine,
+    "cdist": lambda x, y, p=2.0, compute_mode=None: (x.unsqueeze(-2) - y.unsqueeze(-3)).norm(p, -1),
     "linalg_vecdot": lambda x, y, *, dim=-1: (x * y).sum(dim),
     "diff": _diff,
     "heaviside": lambda x, values: torch.where(x == 0, values, (x > 0).to(x.dtype)),

@@ -89,6 +89,7 @@ def _table() -> dict[str, Operation]:
     add("max", "max", "input dim keepdim", "keeps")
     add("max", "maximum", "input other", "keeps")
     add("chosen", "min amin sort msort median nanmedian cummax cummin", "input dim keepdim", "keeps")
+    add("chosen", "quantile", "input q dim keepdim", "keeps")
     add("chosen", "topk kthvalue", "input k dim", "keeps")
     add("chosen", "minimum fmin fmax", "input other", "keeps")
     add("resize", "interpolate upsample", "input size scale_factor mode align_corners recompute_scale_factor antialias")

@@ -109,7 +109,7 @@ def read_out(scores: fx.Node) -> tuple[fx.Node, ...]:
         operation, kind = node.meta["operation"], kind_of(node)
         if not sources or ((kind == "softmax" or operation in ("mean", "sum")) and _may_mix_samples(node, sources[0])):
             return ()
-        if kind == "softmax":
+        if kind == "softmax" and sources[0].op != "placeholder":
             continue
         first = sources[0] is (node.args[0] if node.args else None)
         scales = kind in ("product", "bilinear", "filter") and len(sources) == 1 and operation != "rdiv"

@@ -86,7 +86,7 @@ def _fold_constants(steps: Sequence[Step], result: str, ranks: Ranks) -> list[St
         if isinstance(step, SumStep) and min(step.weights) < 0:
             new = _without_minus(made, step)
         elif isinstance(step, ScaleStep) and step.turns:
-            new = _turned(made, step.inputs[0], step.name, step) or new
+            new = turned(made, step.inputs[0], step.name, step) or new
         made.update((one.name, one) for one in new)
         last = new[-1]
         if isinstance(last, ScaleStep | SumStep) and len(last.inputs) == 1 and last.inputs[0] != result:
@@ -175,7 +175,7 @@ def _with(layer: LinearStep, step: ScaleStep | SumStep) -> LinearStep:
     return replace(layer, name=step.name, also_reads=reads, labels=labels, fixed=fixed, merged=layer)
 
 
-def _turned(made: Mapping[str, Step], source: str, name: str, scale: ScaleStep) -> list[Step]:
+def turned(made: Mapping[str, Step], source: str, name: str, scale: ScaleStep) -> list[Step]:
     """Return steps that make a layer's output once more, scaled, and move it as it was; nothing of other values."""
     chain = _layer_of(made, source)
     if not chain:
@@ -207,8 +207,8 @@ def _without_minus(made: Mapping[str, Step], step: SumStep) -> list[Step]:
         if weight < 0:
             name = f"{step.name}/{number}"
             minus = ScaleStep(name, (source,), (f"{step.labels[0]} (minus)",), factor=Constant(-1.0))
-            turned = _turned(made, source, name, minus)
-            if turned:
-                new += turned
+            copies = turned(made, source, name, minus)
+            if copies:
+                new += copies
                 inputs[number], weights[number] = name, -weight
     return [*new, replace(step, inputs=tuple(inputs), weights=tuple(weights))]

@@ -70,7 +70,10 @@ def class_scores(outputs: object) -> Tensor:
     if outputs.ndim != 2:
         raise InputError(f"the network's output has shape {tuple(outputs.shape)}; (batch, classes) is expected")
     if not bool(torch.isfinite(outputs).all()):
-        raise InputError("the network's output is NaN or infinite for this input; check its weights")
+        raise InputError(
+            "the network's output is NaN or infinite for this input, or for the baseline or changed scan that the "
+            "method gives it; check its weights, and what it divides by"
+        )
     return outputs
 
 

@@ -12,11 +12,12 @@ import torch
 from torch import Tensor, fx
 
 from neuroxai.errors import InputError, UnsupportedLayerError
-from neuroxai.graph.operations import arguments, at_line, kind_of
+from neuroxai.graph.operations import MOVES, arguments, at_line, kind_of
 from neuroxai.graph.output_activation import scores_of
 from neuroxai.graph.record import Record
 from neuroxai.lrp.composites import Composite
-from neuroxai.lrp.folding import folded, readers_of
+from neuroxai.lrp.folding import folded, needed, readers_of
+from neuroxai.lrp.pooled import pooled
 from neuroxai.lrp.rules import Rule
 from neuroxai.lrp.steps.base import FreeStep, PassStep, Step
 from neuroxai.lrp.steps.context import Context
@@ -83,7 +84,8 @@ def make_plan(record: Record, composite: Composite) -> Plan:
     tail = () if activation is None else tuple(context.free(node) for node in calls)
     own = next((at_line(node) for node in record.graph.nodes if node.meta.get("own_gradient")), "")
     ranks = {node.name: node.meta.get("rank") or 0 for node in record.graph.nodes}
-    whole = tuple(_settled(folded(steps, scores.name, ranks)))
+    moved = {node.name for node in record.graph.nodes if kind_of(node) in MOVES}
+    whole = tuple(needed(pooled(list(_settled(folded(steps, scores.name, ranks))), scores.name, moved), scores.name))
     return _numbered(Plan(whole, sources, scores.name, activation, tail, end.name, own))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 
@@ -163,7 +164,20 @@ POOLED = {
     "pair": lambda z: (lambda p: torch.cat([p, p], 1))(z.sigmoid().mean(1)),
     "logsumexp": lambda z: z.logsumexp(1),
     "softplus": lambda z: F.softplus(z).mean(1),
+    "soft maximum less log n": lambda z: z.logsumexp(1) - math.log(2),
+    "sharper": lambda z: ((3 * z).logsumexp(1) - math.log(2)) / 3,
+    "mean of tanh": lambda z: z.tanh().mean(1),
+    "tanh of the mean": lambda z: z.mean(1).tanh(),
+    "sum of log-probabilities": lambda z: F.logsigmoid(z).sum(1),
+    "mean of centred probabilities": lambda z: (2 * z.sigmoid() - 1).mean(1),
+    "two of the best": lambda z: z.topk(2, 1).values.mean(1),
+    "leaky": lambda z: F.leaky_relu(z).mean(1),
+    "weighted": lambda z: (z.flip(1).softmax(1) * z).sum(1),
+    "one of several shares at least": lambda z: -F.logsigmoid(-z).sum(1),
+    "softplus of the mean": lambda z: F.softplus(z.mean(1)),
 }
+# those that share by how much each score moves the pool; others by the scores' values, or with gates held
+BY_SLOPE = [name for name in list(POOLED)[5:] if name != "weighted"]
 
 
 @pytest.mark.parametrize("bias", [-6.0, -0.5, 4.0])
@@ -175,6 +189,46 @@ def test_what_supports_the_class_is_positive_behind_several_scores(name, pool, b
     found = LRP(model, name).attribute(x, 0)
     assert bool((found >= 0).all())
     assert bool(found.any())
+
+
+@pytest.mark.parametrize("bias", [-6.0, -0.5, 4.0])
+@pytest.mark.parametrize("pool", BY_SLOPE)
+def test_each_score_has_the_share_by_which_it_moves_their_pool(pool, bias):
+    scores, signs = nn.Linear(3, 1).double(), torch.tensor([[1.0, -2.0, 3.0]], dtype=torch.float64)
+    with torch.no_grad():
+        scores.weight.copy_(signs)
+        scores.bias.fill_(bias)
+
+    class Places(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scores = scores
+
+        def forward(self, x):
+            return POOLED[pool](self.scores(x))
+
+    x = torch.rand(1, 2, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) + 0.1
+    found = LRP(Places().eval(), "z_plus").attribute(x)
+    z = scores(x).detach().requires_grad_(True)
+    probability = POOLED[pool](z).sigmoid().detach()
+    (w,) = torch.autograd.grad(POOLED[pool](z).sum(), z)
+    positive = (x * signs).clamp(min=0)
+    expected = probability * w / w.sum() * positive / (positive.sum(2, keepdim=True) + max(bias, 0))
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-12)
+
+
+def test_what_moves_the_score_down_is_turned():
+    def pool(z):
+        return (1 - z.sigmoid()).mean(1)
+
+    x = torch.rand(2, 1, 6, 4, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64) + 0.1
+    model = Crops(-1.0, pool).double().eval()
+    assert not LRP(model, "z_plus").attribute(x).any()  # nothing supports it
+    with torch.no_grad():
+        model.head.weight.neg_()
+    found = LRP(model, "z_plus").attribute(x)
+    assert bool((found > 0).any())
+    assert bool((found >= 0).all())
 
 
 @pytest.mark.parametrize("bias", [-6.0, 4.0])

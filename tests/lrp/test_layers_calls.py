@@ -249,6 +249,37 @@ def test_refused_by_name(function, message):
 
 
 @pytest.mark.parametrize(
+    ("of_lines", "degree"),
+    [
+        (lambda h: h.std(2), 1),
+        (lambda h: h.std(dim=2, keepdim=True).squeeze(2), 1),
+        (lambda h: torch.std_mean(h, 2)[0], 1),
+        (lambda h: h.norm(dim=2), 1),
+        (lambda h: torch.linalg.vector_norm(h, dim=2), 1),
+        (lambda h: torch.quantile(h, 0.3, dim=2), 1),
+        (lambda h: torch.cdist(h.mean(2), torch.zeros(4, 4, dtype=h.dtype)), 1),
+        (lambda h: h.var(2), 2),
+    ],
+)
+def test_lengths_and_spreads_share_in_proportion_and_lose_nothing(of_lines, degree):
+    class Network(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.head = nn.Conv1d(2, 4, 3, bias=False), nn.Linear(4, 2, bias=False)
+
+        def forward(self, x):
+            return self.head(of_lines(self.conv(x)))
+
+    model = Network().double().eval()
+    x = torch.randn(3, 2, 9, dtype=torch.float64, requires_grad=True)
+    # linear but for one degree: one factor varies, the others are held
+    (gradient,) = torch.autograd.grad(model(x)[:, 1].sum(), x)
+    found = LRP(model, composites.epsilon(0.0)).attribute(x.detach(), 1)
+    torch.testing.assert_close(found, gradient * x / degree)
+    torch.testing.assert_close(found.sum((1, 2)), model(x)[:, 1])
+
+
+@pytest.mark.parametrize(
     ("layer", "pick"),
     [
         (nn.Upsample(None, 2, "bicubic"), lambda y: y),

@@ -164,7 +164,7 @@ def of_summed_product(context: Context, node: fx.Node, product: fx.Node) -> Step
     return replace(of_linear(context, node, source, Product(call), other), also_reads=(other.name,))
 
 
-def held(context: Context, node: fx.Node) -> Step:
+def held(context: Context, node: fx.Node) -> HeldStep:
     """Return the step of a product that is linear in each factor, or of a call that is linear in all it reads."""
     tensors = list(dict.fromkeys(context.tensors(node)))
     found = [tensor for tensor in tensors if not context.is_gate(tensor)] or tensors

@@ -16,6 +16,7 @@ from neuroxai.lrp.steps.filters import of_batch_norm, of_filter, of_patches
 from neuroxai.lrp.steps.maxima import of_chosen, of_max_pool, of_maximum, of_soft_maximum
 from neuroxai.lrp.steps.norms import of_norm
 from neuroxai.lrp.steps.products import (
+    HeldStep,
     held,
     of_matrix_product,
     of_product,
@@ -76,6 +77,18 @@ def _added(context: Context, node: fx.Node) -> Step:
     return of_mean(context, node) if product is None else of_summed_product(context, node, product)
 
 
+def _of_lines(context: Context, node: fx.Node) -> HeldStep:
+    """Return the step of a number that each line of values has: its length, how far they spread, a quantile."""
+    if any(isinstance(value, fx.Node) for value in (*node.args[1:], *node.kwargs.values())):
+        raise context.refuse(node)
+    place = (
+        2 if node.meta["operation"] in ("norm", "linalg_norm", "linalg_vector_norm", "vector_norm", "quantile") else 1
+    )
+    dims: Any = node.kwargs.get("dim", node.args[place] if len(node.args) > place else None)
+    context.check_axes(node, context.only_input(node), dims)
+    return held(context, node)
+
+
 def _put(context: Context, node: fx.Node) -> Step:
     """Return the step of values put at places, or added to what is there."""
     adds = arguments(node).get("accumulate") or (len(node.args) > 3 and node.args[3])
@@ -94,6 +107,9 @@ _MAKERS: dict[str, Maker] = {
     "batch_norm": of_batch_norm,
     **dict.fromkeys(("add", "sub", "rsub"), of_sum),
     "neg": lambda context, node: context.scaling(node, context.only_input(node), -1.0),
+    # lengths and deviations, where they are no gates: of one degree in all that they read, so that nothing is lost
+    **dict.fromkeys(("std", "norm", "linalg_norm", "linalg_vector_norm", "vector_norm", "quantile"), _of_lines),
+    "var": lambda context, node: replace(_of_lines(context, node), factors=2),  # of two
     "pow": _power,
     "sqrt": _activation,
     "mul": of_product,
