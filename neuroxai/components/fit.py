@@ -11,12 +11,12 @@ import numpy as np
 from monai.config import KeysCollection
 from monai.transforms import MapTransform
 
+from neuroxai.derivatives.dataset import from_template
 from neuroxai.derivatives.predictions import FAR, FAR_FROM, FIT_COLUMNS
 from neuroxai.errors import NeuroxaiError, UnfitError
 from neuroxai.evaluation.fit import Fit, FitRecord
 from neuroxai.evaluation.fit_measures import ScanSummary, summarise
 from neuroxai.preprocess.mapping import native_of
-from neuroxai.simulate.outputs import from_template
 
 _log = logging.getLogger("neuroxai")
 

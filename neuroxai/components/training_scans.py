@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from neuroxai.components.data import ScanDataset
 from neuroxai.components.fit import summary_of
+from neuroxai.derivatives.dataset import from_template
 from neuroxai.derivatives.predictions import FAR
 from neuroxai.errors import UnfitError
 from neuroxai.evaluation.fit import MOST_SCANS, FitRecord
 from neuroxai.evaluation.fit_measures import ScanSummary, outside_of, presence_of
 from neuroxai.io import read_beside
 from neuroxai.preprocess.template import load_template
-from neuroxai.simulate.outputs import from_template
 from neuroxai.space import Space, mni152
 
 _log = logging.getLogger("neuroxai")

@@ -52,6 +52,12 @@ def sources_of(folder: Path | None) -> dict[str, Any]:
     return {} if folder is None else {"SourceDatasets": [{"URL": folder.resolve().as_uri()}]}
 
 
+def from_template(scan: Path) -> bool:
+    """Whether a scan was simulated in the template's anatomy, which no real scan looks like."""
+    record = io.read_beside(scan)
+    return record.get("Simulated") is True and "Source" not in record
+
+
 def describe(folder: Path, source: Path | None, maker: str = EXPLAIN) -> None:
     """Write the description of explanations or predictions, and ``.bidsignore``; somebody else's is left alone.
 

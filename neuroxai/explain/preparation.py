@@ -9,8 +9,7 @@ from neuroxai.errors import InputError
 from neuroxai.explain.bundle import classifier_metadata, modality_of
 from neuroxai.explain.weights import read_record, recorded_space
 from neuroxai.io import read_object
-from neuroxai.preprocess import PrepareOptions, choose
-from neuroxai.preprocess.options import SCALINGS
+from neuroxai.preprocess.options import SCALINGS, PrepareOptions, choose
 from neuroxai.space import Space, mni152
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from neuroxai import io
 from neuroxai.derivatives.dataset import sources_of
 from neuroxai.errors import InputError
-from neuroxai.io import read_beside, read_json, write_json, write_tsv, write_volume
+from neuroxai.io import read_json, write_json, write_tsv, write_volume
 from neuroxai.io.names import BidsName
 from neuroxai.simulate.effects.base import Effect
 from neuroxai.simulate.scan import Scan
@@ -156,12 +156,6 @@ def write_subject(
     head = {"SkullStripped": scan.bias is None, "Simulated": True, **pose, **(record or {})}
     write_json(files["sidecar"], {**head, "Participant": row, "Bytes": sizes})
     return row
-
-
-def from_template(scan: Path) -> bool:
-    """Whether a scan was simulated in the template's anatomy, which no real scan looks like."""
-    record = read_beside(scan)
-    return record.get("Simulated") is True and "Source" not in record
 
 
 def write_participants(folder: Path, rows: list[dict[str, Any]]) -> None:
