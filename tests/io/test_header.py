@@ -188,7 +188,8 @@ def test_the_option_reaches_the_reader(tmp_path, monkeypatch):
 
 
 def test_a_quaternion_that_is_not_in_use_is_not_looked_at(tmp_path):
-    path = written(tmp_path / "x.nii.gz", qform_code=0, quatern_b=3.0)
+    sizes = [1, np.nan, 2, 3, 1, 1, 1, 1]
+    path = written(tmp_path / "x.nii.gz", qform_code=0, quatern_b=np.nan, pixdim=sizes)
     with warnings.catch_warnings():
         warnings.simplefilter("error", HeaderWarning)
         np.testing.assert_array_equal(io.read_volume(path).space.affine, AFFINE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import FrozenInstanceError, fields
 
 import captum.attr
 import numpy as np
@@ -679,6 +680,16 @@ def test_a_rules_own_parameter_stands_first():
     for rule in (Zero, ZPlus, WSquare, Flat, Pass):
         with pytest.raises(TypeError):
             rule(1.0)
+
+
+@pytest.mark.parametrize(
+    "rule", [Zero(), Epsilon(), AlphaBeta(beta=1.0), Gamma(0.5), ZBox(), WSquare(), Flat(), ZPlus()]
+)
+def test_rules_and_what_they_are_made_of_cannot_be_changed(rule):
+    part = rule.parts[0]
+    for piece in (rule, part, part.terms[0], part.terms[0].weight):
+        with pytest.raises(FrozenInstanceError):
+            setattr(piece, fields(piece)[0].name, 2.0)
 
 
 def test_sign_of_a_zero_denominator_is_positive():
