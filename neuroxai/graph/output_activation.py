@@ -114,11 +114,17 @@ def read_out(scores: fx.Node) -> tuple[fx.Node, ...]:
         first = sources[0] is (node.args[0] if node.args else None)
         scales = kind in ("product", "bilinear", "filter") and len(sources) == 1 and operation != "rdiv"
         scales = scales and (first or operation in ("mul", "matmul", "mm", "mv", "einsum", "tensordot"))
-        undone = operation == "exp" and sources[0].meta["operation"] == "log_softmax"
+        undone = operation == "exp" and _is_log_of_softmax(sources[0])
         if not (scales or undone or kind in ("average", "sum", "cat", "pick", *MOVES)):
             return ()
         ahead += sources
     return tuple(node for node in scores.graph.nodes if node in found)
+
+
+def _is_log_of_softmax(node: fx.Node) -> bool:
+    while kind_of(node) in {*MOVES, "pick"}:
+        node = node.all_input_nodes[0]
+    return bool(node.meta["operation"] == "log_softmax")
 
 
 def _may_mix_samples(node: fx.Node, source: fx.Node) -> bool:

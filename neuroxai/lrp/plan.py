@@ -84,8 +84,9 @@ def make_plan(record: Record, composite: Composite) -> Plan:
     tail = () if activation is None else tuple(context.free(node) for node in calls)
     own = next((at_line(node) for node in record.graph.nodes if node.meta.get("own_gradient")), "")
     ranks = {node.name: node.meta.get("rank") or 0 for node in record.graph.nodes}
-    moved = {node.name for node in record.graph.nodes if kind_of(node) in MOVES}
-    whole = tuple(needed(pooled(list(_settled(folded(steps, scores.name, ranks))), scores.name, moved), scores.name))
+    linear = {node.name for node in record.graph.nodes if kind_of(node) in {*MOVES, "sum"} or (
+        kind_of(node) == "product" and len(context.tensors(node)) == 1)}  # fmt: skip
+    whole = tuple(needed(pooled(list(_settled(folded(steps, scores.name, ranks))), scores.name, linear), scores.name))
     return _numbered(Plan(whole, sources, scores.name, activation, tail, end.name, own))
 
 

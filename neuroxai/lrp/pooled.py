@@ -60,10 +60,10 @@ class PooledStep(CallStep):
         return {self.labels[-1]: relevance}
 
 
-def pooled(steps: Sequence[Step], result: str, moved: Collection[str] = ()) -> list[Step]:
+def pooled(steps: Sequence[Step], result: str, linear: Collection[str] = ()) -> list[Step]:
     """Return the steps, those that make the score of scores that may lie below 0 as one; else as they are.
 
-    Plain sums, with nothing in between but calls that move values (`moved`), keep the composite's rule for sums.
+    Plain sums, with nothing in between but calls that are `linear`, keep the composite's rule for sums.
     """
     made: Mapping[str, Step] = {step.name: step for step in steps}
     pools, scores, ahead = list[Step](), dict[str, Step](), {result}
@@ -74,7 +74,7 @@ def pooled(steps: Sequence[Step], result: str, moved: Collection[str] = ()) -> l
         elif step.name in ahead:
             scores[step.name] = step
     bends = any(type(step) in (PassStep, SoftMaximumStep) or getattr(step, "chosen", False) for step in pools
-                if step.name not in moved)  # fmt: skip
+                if step.name not in linear)  # fmt: skip
     if not bends or not _sees_too_little(pools) or not all(name in made for name in ahead):
         return list(steps)
     if any(not isinstance(step, LinearStep) or step.rule.proportional for step in scores.values()):

@@ -96,6 +96,32 @@ def test_gradients_through_attention_norms_products_and_soft_maxima(make, attent
     assert check(network, x, rules, start="logit")
 
 
+class Visits(nn.Module):
+    """A recurrent layer over visits; what is made of its scores of each visit is `end`."""
+
+    def __init__(self, end):
+        super().__init__()
+        self.layer, self.scores, self.end = nn.GRU(3, 2, batch_first=True), nn.Linear(2, 2), end
+
+    def forward(self, x):
+        return self.end(self.scores(self.layer(x)[0]))
+
+
+@pytest.mark.parametrize("preset", ["epsilon", "z_plus", "alpha_beta"])
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda z: z.tanh().mean(1),
+        lambda z: (1 - z.sigmoid()).mean(1),
+        lambda z: z[:, -1].softmax(1) @ torch.tensor([60.0, 75.0], dtype=z.dtype),
+    ],
+)
+def test_gradients_through_recurrent_layers_and_what_pools_or_reads_out_scores(end, preset):
+    torch.manual_seed(0)
+    network, x = ready(Visits(end), (2, 4, 3))
+    assert check(network, x, PRESETS[preset])
+
+
 def test_the_gradient_is_that_of_the_formula_written_out():
     network, x = ready(nn.Sequential(nn.Linear(3, 1, bias=False)), (2, 3))
     weight = network[0].weight.detach().clone().requires_grad_(True)

@@ -271,6 +271,7 @@ READ_OUT = {
     "sum": lambda z: (z.softmax(1) * AGES).sum(1),
     "kept axis": lambda z: (AGES * F.softmax(z, dim=-1)).sum(1, keepdim=True),
     "logarithm": lambda z: z.log_softmax(1).exp() @ AGES,
+    "logarithm of a convolution": lambda z: (F.log_softmax(z[:, :, None], 1).flatten(1).exp() * AGES).sum(1),
     "einsum": lambda z: torch.einsum("bi,i->b", z.softmax(1), AGES),
     "by convolution": lambda z: F.conv1d(z.softmax(1)[:, :, None], AGES[None, :, None])[:, 0],
 }
