@@ -18,6 +18,7 @@ from neuroxai.components.handlers import EarlyStopHandler, SeedHandler
 from neuroxai.components.heatmaps import HeatmapSaver
 from neuroxai.components.inferer import AttributionInferer, FilterInferer
 from neuroxai.components.loss import ClassificationLoss, class_weights
+from neuroxai.components.memory import KeptMemoryHandler
 from neuroxai.components.metrics import (
     EpochMetric,
     balanced_accuracy,
@@ -47,6 +48,7 @@ __all__ = [
     "FitCheckd",
     "HeatmapSaver",
     "InverseTimeDecay",
+    "KeptMemoryHandler",
     "LoadScand",
     "MetricSaver",
     "NormaliseScand",

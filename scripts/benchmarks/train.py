@@ -1,7 +1,8 @@
 """Training: samples a second, and the share of time spent waiting for data, over a plain loop.
 
 The plain loop reads and prepares each scan each time, in NCDHW, in full precision; ours keeps prepared scans (in
-memory, or on disk and memory-mapped), in channels_last_3d, with mixed precision on a GPU and compilation on request.
+memory, or on disk and memory-mapped), in channels_last_3d, on a processor with freed memory kept, with mixed precision
+on a GPU and compilation on request.
 All run interleaved on the same scans in one process; medians are printed as a markdown table. Run on an otherwise idle
 machine::
 
@@ -36,6 +37,7 @@ from neuroxai.components import (
     ScanSampler,
 )
 from neuroxai.components.guidance import RULES
+from neuroxai.components.memory import keep_freed
 from neuroxai.space import Space, Volume, mni152
 
 
@@ -49,6 +51,7 @@ class Way:
     compiled: bool = False
     workers: int = 0
     rule: str = ""  # of relevance guidance
+    freed: bool = False  # freed memory is kept
 
 
 class Trainer:
@@ -85,6 +88,7 @@ class Trainer:
     def epoch(self, number: int) -> tuple[float, float]:
         """Train one epoch; return its seconds, and those spent waiting for data."""
         self.sampler.set_epoch(number)
+        keep_freed(self.way.freed)
         begin, waited = self.clock(), 0.0
         batches = iter(self.loader)
         while True:
@@ -127,6 +131,9 @@ def ways(options: argparse.Namespace) -> dict[str, Way]:
     if options.workers:
         found[f"plain loop, {options.workers} workers"] = Way(workers=options.workers)
         found[f"kept on disk, channels last, {options.workers} workers"] = Way("disk", True, workers=options.workers)
+    if not amp:
+        found["kept in memory, channels last, freed memory kept"] = Way("memory", True, freed=True)
+        found["kept on disk, channels last, freed memory kept"] = Way("disk", True, freed=True)
     if amp:
         found["kept in memory, channels last, mixed precision"] = Way("memory", True, amp)
     if options.guided:
