@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from neuroxai.lrp.folding import turned
-from neuroxai.lrp.steps.base import CallStep, Constant, FreeStep, MoveStep, PassStep, ScaleStep, Step, Values
+from neuroxai.lrp.steps.base import CallStep, Constant, FreeStep, MoveStep, PassStep, ScaleStep, Step, Values, variable
 from neuroxai.lrp.steps.filters import LinearStep
 from neuroxai.lrp.steps.maxima import PoolStep, SoftMaximumStep
 from neuroxai.lrp.steps.sums import SumStep
@@ -39,10 +39,9 @@ class PooledStep(CallStep):
     def backward(self, saved: Any, relevance: Tensor) -> Sequence[Tensor]:
         """Share out by the slopes."""
         samples, graph = len(relevance), torch.is_grad_enabled()
+        names = self.inputs[: len(self.inputs) - self.turned]
+        scores = [variable(saved[name]) for name in names]
         with torch.enable_grad():
-            names = self.inputs[: len(self.inputs) - self.turned]
-            scores = [saved[name].view_as(saved[name]) if graph else saved[name].detach() for name in names]
-            scores = [x if x.requires_grad else x.detach().requires_grad_(True) for x in scores]
             output = self.call({**saved, **dict(zip(names, scores, strict=True))})
             signal = relevance.reshape(output.shape)
             back = torch.autograd.grad(output, scores, signal, create_graph=graph, materialize_grads=True)

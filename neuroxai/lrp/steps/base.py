@@ -47,6 +47,12 @@ class Step:
         return dict.fromkeys(reversed(self.labels), relevance)
 
 
+def variable(value: Tensor) -> Tensor:
+    """Return a tensor to take gradients by: another than the value, which what is held constant may be made of."""
+    found = value.view_as(value)
+    return found if torch.is_grad_enabled() and found.requires_grad else value.detach().requires_grad_(True)
+
+
 @dataclass(frozen=True)
 class CallStep(Step):
     """A step that runs as the network wrote it; `call` takes the values by name."""

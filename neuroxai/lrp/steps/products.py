@@ -18,7 +18,7 @@ from neuroxai.graph.operations import arguments, kind_of, label
 from neuroxai.lrp.engine.operators import Dense, Product
 from neuroxai.lrp.engine.propagate import signals
 from neuroxai.lrp.rules import Epsilon, Rule
-from neuroxai.lrp.steps.base import CallStep, Step, Values
+from neuroxai.lrp.steps.base import CallStep, Step, Values, variable
 from neuroxai.lrp.steps.context import Context
 from neuroxai.lrp.steps.filters import of_linear
 
@@ -45,10 +45,8 @@ class HeldStep(CallStep):
         (signal,) = signals(self.rule, [z], relevance)
         shares = []
         for name in self.inputs:
+            x = variable(values[name])
             with torch.enable_grad():
-                # another tensor than the value, which what is held constant may be made of
-                x = values[name].view_as(values[name]) if graph else values[name].detach()
-                x = x if x.requires_grad else x.detach().requires_grad_(True)
                 (back,) = torch.autograd.grad(self.call({**values, name: x}), x, signal, create_graph=graph)
             shares.append(self.share(x, back))
         return shares
