@@ -16,6 +16,7 @@ from neuroxai.lrp import LRP
 def biased(training=False):
     """Return a network whose bias takes nearly all relevance."""
     model = nn.Sequential(nn.Flatten(), nn.Linear(8, 2)).train(training)
+    nn.init.constant_(model[1].weight, 0.1)
     nn.init.constant_(model[1].bias, 100.0)
     return model
 
