@@ -24,6 +24,11 @@ LAYERS = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _same_draws():
+    torch.manual_seed(0)
+
+
 class Network(nn.Module):
     """A recurrent layer, and a linear layer of what it puts out last, and of its last state."""
 
