@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import sys
 from pathlib import Path
@@ -10,13 +11,16 @@ from pathlib import Path
 import torch
 from ignite.engine import Engine, Events
 
+_log = logging.getLogger("neuroxai")
+
 _SPARE = 2.0
 """How many times what the process has taken so far must still be free. Kept memory falls into pieces, so that a process
 grows by half, more where its steps differ."""
 
 # mallopt(3): memory is given back above this much, and blocks are had from the system one by one, at most so many
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
-_AS_THEY_COME = ((_M_TRIM_THRESHOLD, 128 * 1024), (_M_MMAP_MAX, 65536))
+# of themselves the limits grow with the blocks that are freed, the first up to this, and no more once one was set
+_USUAL = ((_M_TRIM_THRESHOLD, 2**26), (_M_MMAP_MAX, 65536))
 _NEVER = ((_M_TRIM_THRESHOLD, -1), (_M_MMAP_MAX, 0))
 
 
@@ -26,7 +30,9 @@ class KeptMemoryHandler:
     glibc gives a large block back to the system when it is freed, and has the next one from there; each of its pages is
     then cleared and mapped at its first touch. A step on a processor allocates and frees each layer's maps, and spends
     up to half of its time on this (``docs/performance.md``). The first step runs as ever; memory is kept after it if
-    twice as much as the process has taken by then is still free, within the limit of a container or a cluster's job.
+    twice as much as the process has taken by then is still free, within the limit of a container or a cluster's job,
+    and for as long as that much is free once: other processes grow, too. After an error it is kept till the process
+    ends.
 
     Nothing changes on a GPU, without glibc, and where the environment says how memory is allocated (``MALLOC_...``,
     ``GLIBC_TUNABLES``, ``LD_PRELOAD``).
@@ -40,6 +46,7 @@ class KeptMemoryHandler:
     def __init__(self, device: torch.device) -> None:
         self.device = torch.device(device)
         self.asked = self.kept = False
+        self._taken = 0
 
     def attach(self, engine: Engine) -> None:
         """Attach to the trainer."""
@@ -52,8 +59,13 @@ class KeptMemoryHandler:
         if not self.asked and sys.platform.startswith("linux") and not _chosen_by_user():
             import resource
 
-            taken = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-            self.kept = free_memory() >= _SPARE * taken and keep_freed(True)
+            self._taken = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+            self.kept = free_memory() >= _SPARE * self._taken and keep_freed(True)
+            if self.kept:
+                _log.info("memory that a training step frees is kept for the next one")
+        elif self.kept and free_memory() < self._taken:
+            self._give_back()
+            _log.warning("memory is short: what training steps free is given back, which takes time")
         self.asked = True
 
     def _give_back(self) -> None:
@@ -67,12 +79,15 @@ def _chosen_by_user() -> bool:
 
 
 def keep_freed(keep: bool) -> bool:
-    """Have glibc keep what is freed from now on, or give it back as it does by itself; say if there is glibc."""
+    """Have glibc keep what is freed from now on, or give it and all that was kept back; say if there is glibc."""
     try:
-        allocator = ctypes.CDLL("libc.so.6").mallopt
+        glibc = ctypes.CDLL("libc.so.6")
+        done = all(glibc.mallopt(*choice) == 1 for choice in (_NEVER if keep else _USUAL))
+        if not keep:
+            glibc.malloc_trim(ctypes.c_size_t(0))
     except (OSError, AttributeError):  # another system, or musl
         return False
-    return all(allocator(*choice) == 1 for choice in (_NEVER if keep else _AS_THEY_COME))
+    return done
 
 
 def free_memory(root: Path = Path("/")) -> int:
