@@ -38,6 +38,10 @@ class PooledStep(CallStep):
 
     def backward(self, saved: Any, relevance: Tensor) -> Sequence[Tensor]:
         """Share out by the slopes."""
+        if self.turned and bool((relevance < 0).any()):
+            # below 0 it turns the map's sign; which copy of a score has it goes by the slope alone
+            parts = [self.backward(saved, part.clamp_min(0)) for part in (relevance, -relevance)]
+            return [up - down for up, down in zip(*parts, strict=True)]
         samples, graph = len(relevance), torch.is_grad_enabled()
         names = self.inputs[: len(self.inputs) - self.turned]
         scores = [variable(saved[name]) for name in names]

@@ -231,6 +231,28 @@ def test_what_moves_the_score_down_is_turned():
     assert bool((found >= 0).all())
 
 
+def test_initial_relevance_below_0_turns_the_map_of_turned_scores():
+    class Places(nn.Module):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.scores = nn.Linear(3, 2)
+
+        def forward(self, x):
+            return -self.scores(x).tanh().mean(1)
+
+    lrp = LRP(Places().double().eval(), "z_plus")
+    x = torch.rand(2, 4, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    start = torch.tensor([[1.0, 0.0], [0.0, 2.0]], dtype=torch.float64)
+    found = lrp.attribute(x, start=start)
+    assert bool((found >= 0).all())
+    assert bool(found.flatten(1).any(1).all())
+    torch.testing.assert_close(lrp.attribute(x, start=-start), -found)
+    one, other = (torch.eye(2, dtype=torch.float64)[[c, c]] for c in (0, 1))
+    held = lrp.attribute(x, start=one) - lrp.attribute(x, start=other)
+    torch.testing.assert_close(lrp.attribute(x, start=one - other), held)
+
+
 @pytest.mark.parametrize("bias", [-6.0, 4.0])
 def test_a_mean_of_probabilities_has_the_mean_of_their_maps(bias):
     x = torch.rand(2, 1, 6, 4, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
