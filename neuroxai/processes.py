@@ -124,6 +124,10 @@ _ASK = "such as slurm://QUEUE?jobs=16&cores=4&memory=16GB&walltime=04:00:00"
 _FILE = "a YAML file with system, jobs, queue, cores and memory"
 
 
+# by itself Dask keeps where each of a worker's seconds went, for an hour: 100 MiB and more
+UNPROFILED = "export DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED=False"
+
+
 @contextmanager
 def cluster(scheduler: str | None) -> Iterator[Any]:
     """Connect to a Dask cluster, one that runs or one of jobs that a queueing system starts; None without.
@@ -206,6 +210,14 @@ def _read_yaml(file: Path) -> dict[str, Any]:
     return found
 
 
+def _prologue(settings: Mapping[str, Any]) -> list[str]:
+    """Return the lines that a job's script begins with, from the settings or from Dask's own configuration."""
+    import dask
+
+    own = dask.config.get(f"jobqueue.{settings['system']}.job-script-prologue", None)
+    return list(settings.get("job_script_prologue", own) or ())
+
+
 def _jobs(scheduler: str, settings: Mapping[str, Any]) -> Any:
     """Have a queueing system start jobs, each with a worker of one thread for each of its cores."""
     try:
@@ -222,6 +234,7 @@ def _jobs(scheduler: str, settings: Mapping[str, Any]) -> Any:
             "are submitted"
         )
     given = {"cores": 1, "memory": "4GB", **{k: v for k, v in settings.items() if k not in ("system", "jobs")}}
+    given["job_script_prologue"] = [UNPROFILED, *_prologue(settings)]
     try:
         made = getattr(dask_jobqueue, kind)(**{"processes": given["cores"], **given})
     except (TypeError, ValueError) as error:

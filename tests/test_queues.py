@@ -77,10 +77,15 @@ def test_a_killed_job_is_replaced_and_no_work_is_lost(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), *sys.path]))
     with pytest.raises(InputError, match="SLURMCluster refuses it"), cluster("slurm://?colour=red"):
         pass
-    with cluster("slurm://short?jobs=1&memory=1GB&walltime=00:10:00") as client:
+    dask = pytest.importorskip("dask")
+    own = {"jobqueue.slurm.job-script-prologue": ["export MINE=1"]}
+    with dask.config.set(own), cluster("slurm://short?jobs=1&memory=1GB&walltime=00:10:00") as client:
         found = {
             item: result for item, result, _ in submitted(client, killed_once, [(n, str(tmp_path)) for n in range(6)])
         }
+        # where a worker's seconds went is not kept, and the user's own lines stand
+        told = client.submit(lambda: (dask.config.get("distributed.worker.profile.enabled"), os.environ["MINE"]))
+        assert told.result() == (False, "1")
     assert sorted(found.values()) == [0, 1, 2, 3, 4, 5]
     assert (tmp_path / "killed").exists()
     script = next(tmp_path.glob("script.*")).read_text()

@@ -23,6 +23,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import dask
 import nibabel
 import numpy as np
 import pandas as pd
@@ -162,6 +163,8 @@ def held(name: str, folder: Path, count: int, workers: int, bundle: Path, scan: 
     def words(scans: Path, out: Path) -> list[str]:
         return [word.format(bundle=bundle, scans=scans, out=out) for word in COMMANDS[name]]
 
+    # else each worker keeps where its seconds went, more of them all the time
+    dask.config.set({"distributed.worker.profile.enabled": False})
     with (
         LocalCluster(n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
         Client(cluster) as client,
