@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib import import_module
 
 import pytest
 
@@ -41,6 +42,15 @@ def test_names_are_listed_and_found_on_first_use():
     assert loaded_after("import neuroxai; neuroxai.space") & {"numpy"}
     with pytest.raises(AttributeError, match=r"no attribute 'spice'; it offers .*space"):
         _ = neuroxai.spice
+
+
+@pytest.mark.parametrize("room", ["preprocess", "atlas"])
+def test_a_room_lists_the_names_that_it_imports_on_first_use(room):
+    module = import_module(f"neuroxai.{room}")
+    assert dir(module) == sorted(module.__all__)
+    assert all(getattr(module, name) is not None for name in module.__all__)
+    with pytest.raises(AttributeError, match=r"no attribute 'spice'; it offers "):
+        _ = module.spice
 
 
 def test_the_systems_refusals_are_told_and_bugs_are_not():

@@ -1,7 +1,7 @@
 """A scan's bias field: N4 (Tustison 2010) on a coarse copy.
 
 N4 as ITK computes it. Its spline fit visits every voxel's 64 control points; on a full grid the sums of that fit are
-separable, one small matrix an axis, and the same field takes a hundredth of the time (`scripts/benchmarks/prepare.py`).
+separable, one small matrix an axis, and the same field takes a small part of the time (`docs/performance.md`).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def bias_field(scan: Volume, where: Mask) -> Array:
     scan : Volume
         The picture; dividing by the field corrects it.
     where : ndarray of bool, shape of the scan
-        The tissue that the field is estimated from.
+        The tissue that the field is estimated from; voxels that are not positive numbers do not take part.
 
     Returns
     -------
@@ -53,7 +53,7 @@ def bias_field(scan: Volume, where: Mask) -> Array:
 
     if where.shape != scan.data.shape:
         raise SpaceError(f"where has shape {where.shape}, the scan {scan.data.shape}; give one truth value per voxel")
-    tissue = where & (scan.data > 0)
+    tissue = where & (scan.data > 0) & np.isfinite(scan.data)
     if tissue.sum() * scan.space.voxel_volume < 1e5:
         raise InputError(
             f"{tissue.sum() * scan.space.voxel_volume / 1000:.0f} ml of positive voxels inside the mask, expected 100 "

@@ -85,6 +85,31 @@ def test_a_flat_picture_has_a_flat_field():
     np.testing.assert_allclose(n4(np.full(where.shape, 7, np.float32), where), 0, atol=1e-9)
 
 
+@pytest.mark.parametrize("value", [0.0, -1e9, np.nan, np.inf])
+def test_voxels_that_are_no_positive_numbers_do_not_take_part(value, rng):
+    scan, where, _ = shaded()
+    holes = where & (rng.random(where.shape) < 0.05)
+    values = np.where(holes, np.float32(value), scan.data)
+    found = bias_field(Volume(values, HEAD), where)
+    expected = bias_field(scan, where & ~holes)
+    assert np.ptp(expected[where]) > 0.1
+    # of mean 1 in all of the mask, or in what is left of it
+    np.testing.assert_allclose(found / found[where].mean(), expected / expected[where].mean(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(60, 60, 1), (100, 100, 12)])
+def test_a_slab_and_parts_that_do_not_touch(shape):
+    """One block along an axis, or few slices of 5 mm; the gap in between takes part in nothing."""
+    space = Space(shape, np.diag([2.0, 2.0, 60.0 if shape[2] == 1 else 5.0, 1]))
+    x, y, z = np.indices(shape)
+    where = (x < 0.4 * shape[0]) | (x > 0.6 * shape[0])
+    tissue = np.where((x // 6 + y // 6 + z) % 2, 60, 100)
+    true = np.exp(0.3 * x / shape[0] - 0.2 * (y / shape[1]) ** 2)
+    found = bias_field(Volume(np.where(where, tissue * true, -1).astype(np.float32), space), where)
+    assert np.isfinite(found).all()
+    assert np.std(np.log(found / true)[where]) < 0.2 * np.std(np.log(true)[where])
+
+
 def test_what_is_refused():
     scan, where, _ = shaded()
     with pytest.raises(SpaceError, match="truth value"):

@@ -8,7 +8,8 @@ from scipy import ndimage
 
 from neuroxai.deformation import grid_points, to_voxels
 from neuroxai.io import read_labels, read_volume
-from neuroxai.preprocess.bias import bias_field
+from neuroxai.preprocess import bias
+from neuroxai.preprocess.bias import bias_field, n4
 from neuroxai.preprocess.brain import extract_brain
 from neuroxai.preprocess.intensity import foreground
 from neuroxai.preprocess.registration import create
@@ -82,3 +83,28 @@ def test_bias_correction_brings_the_tissues_apart(real_data):
 
     found = bias_field(scan, ndimage.binary_dilation(labels > 0, iterations=1))
     assert apart(scan.data / found) < 0.9 * apart(scan.data)
+
+
+def test_n4_is_that_of_ants_on_a_head(real_data, monkeypatch):
+    """With equal numbers of steps: where a level ends early, rounding may decide on one more."""
+    ants = pytest.importorskip("ants")
+    name = "IXI014-HH-1236-T1_ds"
+    scan = read_volume(real_data / "t1w" / "ixi" / f"{name}.nii.gz")
+    labels = read_labels(real_data / "labelmaps" / "ixi_dlmuse" / f"{name}_DLMUSE.nii.gz").data
+    found = []
+
+    def estimate(values, where):
+        found.append((values, where, n4(values, where)))
+        return found[0][2]
+
+    monkeypatch.setattr(bias, "TOLERANCE", 0.0)
+    monkeypatch.setattr(bias, "STEPS", 4)
+    monkeypatch.setattr(bias, "n4", estimate)
+    bias_field(scan, labels > 0)
+    values, where, field = found[0]
+    pictures = [ants.from_numpy(np.ascontiguousarray(each, dtype=np.float32)) for each in (values, where)]
+    expected = ants.n4_bias_field_correction(
+        *pictures, shrink_factor=1, convergence={"iters": [4] * 3, "tol": 0.0}, return_bias_field=True
+    ).numpy()
+    assert np.ptp(field[where]) > 0.1
+    np.testing.assert_allclose(np.exp(field)[where], expected[where], rtol=1e-4)
