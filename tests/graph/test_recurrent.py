@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from neuroxai.lrp import LRP, Epsilon, composites
+from neuroxai.lrp.conservation import ConservationWarning
 from oracles.lrp_zero import lrp_zero
 
 pytestmark = pytest.mark.filterwarnings("ignore::neuroxai.lrp.conservation.ConservationWarning")
@@ -133,3 +134,18 @@ def test_a_plain_recurrence_is_a_deep_network():
     x = torch.randn(2, 6, 5, dtype=torch.float64)
     expected = lrp_zero(Written(), x, 1)
     torch.testing.assert_close(lrp(model).attribute(x, 1), expected, rtol=1e-9, atol=1e-13)
+
+
+@pytest.mark.filterwarnings("default::neuroxai.lrp.conservation.ConservationWarning")
+def test_of_states_below_0_z_plus_says_that_nothing_arrives():
+    layer = nn.LSTM(1, 1, batch_first=True, bias=False)
+    model = Network(layer)
+    with torch.no_grad():
+        for weight in layer.parameters():
+            weight.fill_(-1.0)  # the state is a sum of two that lie below 0
+        model.head.weight.fill_(-1.0)
+    x = torch.ones(1, 2, 1, dtype=torch.float64)
+    lost = LRP(model.double().eval(), "z_plus")
+    with pytest.warns(ConservationWarning):
+        lost.attribute(x, 1)
+    assert lrp(model).attribute(x, 1).sum() == pytest.approx(model(x)[0, 1].item())
