@@ -88,7 +88,8 @@ class Trainer:
     def epoch(self, number: int) -> tuple[float, float]:
         """Train one epoch; return its seconds, and those spent waiting for data."""
         self.sampler.set_epoch(number)
-        keep_freed(self.way.freed)
+        if self.way.freed:
+            keep_freed(True)
         begin, waited = self.clock(), 0.0
         batches = iter(self.loader)
         while True:
@@ -111,7 +112,10 @@ class Trainer:
             self.scaler.update()
         if self.device.type == "cuda":
             torch.cuda.synchronize()
-        return self.clock() - begin, waited
+        taken = self.clock() - begin
+        if self.way.freed:  # not sooner: the other ways have glibc's limits as they have grown by then
+            keep_freed(False)
+        return taken, waited
 
 
 def plain() -> EnsureTyped:

@@ -12,7 +12,8 @@ import pytest
 from helpers.explain_folder import write_explain_folder
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "scripts" / "benchmarks"
-KEPT = ("in memory", "in memory, channels last", "on disk, channels last")
+LAST = ("in memory, channels last", "on disk, channels last")
+KEPT = ("in memory", *LAST, *(f"{way}, freed memory kept" for way in LAST))
 SMALLEST = ("--shape", "78", "78", "78")
 
 
